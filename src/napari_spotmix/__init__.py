@@ -1,0 +1,61 @@
+"""napari-spotmix: cell-type proportions of spatial transcriptomics, seen over the tissue.
+
+Examples
+--------
+>>> from napari_spotmix import deconvolve, simulate
+>>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, random_state=1)
+>>> result = deconvolve(tissue.spatial, tissue.reference, cell_type_key="cell_type")
+>>> result.proportions.shape
+(60, 4)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_spotmix.errors import Cancelled, InputError, ReadError
+    from napari_spotmix.io import read_reference, read_spatial
+    from napari_spotmix.params import Parameters
+    from napari_spotmix.pipeline import deconvolve
+    from napari_spotmix.result import Result
+    from napari_spotmix.simulation import simulate
+
+__all__ = [
+    "Cancelled",
+    "InputError",
+    "Parameters",
+    "ReadError",
+    "Result",
+    "deconvolve",
+    "read_reference",
+    "read_spatial",
+    "simulate",
+]
+
+__version__ = version("napari-spotmix")
+
+# Loaded when first used, so that importing the package stays fast and needs neither numba nor Qt.
+_HOME = {
+    "Cancelled": "errors",
+    "InputError": "errors",
+    "Parameters": "params",
+    "ReadError": "errors",
+    "Result": "result",
+    "deconvolve": "pipeline",
+    "read_reference": "io",
+    "read_spatial": "io",
+    "simulate": "simulation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

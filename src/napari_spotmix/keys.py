@@ -1,0 +1,45 @@
+"""Every AnnData slot that is read or written, named once."""
+
+from __future__ import annotations
+
+__all__ = ["ADDED", "SPATIAL", "added_keys"]
+
+#: ``obsm`` key of the coordinates, (x, y) in full-resolution pixels, and ``uns`` key of the images.
+SPATIAL = "spatial"
+#: Default prefix of everything that a result adds.
+ADDED = "spotmix"
+
+
+def added_keys(key_added: str = ADDED) -> dict[str, str]:
+    """Return the slots that a result writes, by role.
+
+    ==============  ==========  ======================================================
+    role            slot        content
+    ==============  ==========  ======================================================
+    proportions     ``obsm``    DataFrame (n_spots, n_cell_types), rows sum to 1 or NaN
+    abundances      ``obsm``    DataFrame (n_spots, n_cell_types), >= 0 or NaN
+    dominant        ``obs``     categorical, the type with the largest proportion
+    colors          ``uns``     list of hex colours, one per category of ``dominant``
+    unexplained     ``obs``     float, share of the counts that the fit leaves over
+    counts          ``obs``     float, counts of the spot over the genes that were fitted
+    reason          ``obs``     categorical, why a spot was not estimated ("" where it was)
+    graph           ``obsp``    sparse (n_spots, n_spots), edge weights W
+    parameters      ``uns``     every parameter given and learned, versions, seed, notes
+    ==============  ==========  ======================================================
+
+    Examples
+    --------
+    >>> added_keys("fit")["dominant"]
+    'fit_dominant'
+    """
+    return {
+        "proportions": key_added,
+        "abundances": f"{key_added}_abundances",
+        "dominant": f"{key_added}_dominant",
+        "colors": f"{key_added}_dominant_colors",
+        "unexplained": f"{key_added}_unexplained",
+        "counts": f"{key_added}_counts",
+        "reason": f"{key_added}_reason",
+        "graph": f"{key_added}_connectivities",
+        "parameters": key_added,
+    }

@@ -1,0 +1,277 @@
+"""The parameters of a run: the one home of every default, unit, bound and explanation.
+
+The form in napari, the command line and ``recipe.toml`` are made from the dataclass below;
+to add a parameter, add a field here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import Field, asdict, dataclass, field, fields
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from napari_spotmix.errors import InputError
+
+__all__ = ["Parameters", "Weights", "GraphKind", "describe", "ParameterInfo"]
+
+Weights = Literal["poisson", "none"]
+GraphKind = Literal["auto", "hexagonal", "square", "knn"]
+
+
+def _parameter(
+    default: Any,
+    label: str,
+    help: str,
+    *,
+    group: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    unit: str = "",
+    advanced: bool = True,
+) -> Any:
+    return field(
+        default=default,
+        metadata={
+            "label": label,
+            "help": help,
+            "group": group,
+            "minimum": minimum,
+            "maximum": maximum,
+            "unit": unit,
+            "advanced": advanced,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All parameters of a deconvolution; every one has a default that suits most sections.
+
+    Raises
+    ------
+    InputError
+        If a value is of the wrong kind or out of bounds; lists every such parameter.
+
+    Examples
+    --------
+    >>> Parameters().weights
+    'poisson'
+    >>> Parameters(lambda_c=-1.0, n_epochs=-2)
+    Traceback (most recent call last):
+    napari_spotmix.errors.InputError: 2 problems:
+      1. `lambda_c` must be at least 0, found -1.0.
+      2. `n_epochs` must be at least 0, found -2.
+    """
+
+    n_genes: int = _parameter(
+        5000,
+        "Genes",
+        "Use at most this many genes, the most informative about cell types; 0 uses all shared genes.",
+        group="Genes",
+        minimum=0,
+        unit="genes",
+    )
+    weights: Weights = _parameter(
+        "poisson",
+        "Weights",
+        "How counts are weighted: 'poisson' by their precision under the model, "
+        "'none' for plain least squares (the stated objective, unchanged).",
+        group="Data term",
+    )
+    normalize: bool = _parameter(
+        True,
+        "Normalise",
+        "Divide the counts of each spot by their total, so that abundances sum to about 1.",
+        group="Data term",
+    )
+    platform_effect: bool = _parameter(
+        False,
+        "Platform effect",
+        "Estimate one factor per gene for the difference between the technologies of tissue and reference.",
+        group="Data term",
+    )
+    overdispersion: float = _parameter(
+        0.0,
+        "Overdispersion",
+        "Variance of a count beyond Poisson, as a multiple of its squared mean; 0 is Poisson.",
+        group="Data term",
+        minimum=0,
+    )
+    n_archetypes: int = _parameter(
+        32,
+        "Archetypes",
+        "Number of groups of alike spots that share their weights.",
+        group="Data term",
+        minimum=1,
+        maximum=1024,
+    )
+    lambda_c: float | None = _parameter(
+        None,
+        "Smoothness",
+        "Strength with which linked spots are drawn together (lambda_c). 0 switches it off; "
+        "1 lets a neighbour weigh as much as the spot's own counts. Empty: chosen from the depth of the counts.",
+        group="Space",
+        minimum=0,
+        advanced=False,
+    )
+    lambda_r: float = _parameter(
+        1e-6,
+        "Ridge",
+        "Strength with which all abundances are drawn to zero (lambda_r).",
+        group="Space",
+        minimum=0,
+    )
+    alpha: float = _parameter(
+        0.3,
+        "Distance decay",
+        "Decay of an edge's weight with squared distance (alpha), distance in spot pitches.",
+        group="Space",
+        minimum=0,
+        unit="per pitch squared",
+    )
+    graph: GraphKind = _parameter(
+        "auto",
+        "Neighbours",
+        "Which spots are linked: six around (hexagonal), eight around (square), "
+        "the nearest n (knn), or what the layout shows (auto).",
+        group="Space",
+    )
+    n_neighbors: int = _parameter(
+        6,
+        "Number of neighbours",
+        "Nearest spots that each spot is linked to where the layout is no grid.",
+        group="Space",
+        minimum=1,
+        maximum=64,
+    )
+    attention: bool = _parameter(
+        True,
+        "Attention",
+        "Weaken edges between spots of unlike composition, so that borders stay sharp.",
+        group="Space",
+        advanced=False,
+    )
+    attention_sharpness: float = _parameter(
+        2.0,
+        "Attention sharpness",
+        "How fast attention falls with the difference of two spots' compositions.",
+        group="Space",
+        minimum=0,
+    )
+    n_epochs: int = _parameter(
+        3,
+        "Epochs",
+        "How often attention is estimated anew from the current proportions.",
+        group="Space",
+        minimum=0,
+        maximum=100,
+    )
+    tolerance: float = _parameter(
+        1e-4,
+        "Tolerance",
+        "Stop when the optimality conditions are violated by less than this, relative to the largest abundance.",
+        group="Solver",
+        minimum=1e-14,
+        maximum=1,
+    )
+    max_sweeps: int = _parameter(
+        1000,
+        "Most sweeps",
+        "Stop, with a warning, after this many sweeps over the spots.",
+        group="Solver",
+        minimum=1,
+    )
+    random_state: int = _parameter(
+        0, "Seed", "Seed of everything random; the same seed gives the same result.", group="Solver", minimum=0
+    )
+    n_threads: int = _parameter(
+        0,
+        "Threads",
+        "Number of threads; 0 uses every core. The result does not depend on it.",
+        group="Solver",
+        minimum=0,
+        maximum=1024,
+    )
+
+    def __post_init__(self) -> None:
+        problems = [text for info in describe(Parameters) if (text := info.problem(getattr(self, info.name)))]
+        if problems:
+            raise InputError(problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the parameters as a plain dictionary, in order."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """What a form or a command line needs to know of one parameter."""
+
+    name: str
+    label: str
+    help: str
+    group: str
+    kind: type
+    default: Any
+    optional: bool
+    choices: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+    unit: str
+    advanced: bool
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with `value`, or None."""
+        if value is None and self.optional:
+            return None
+        if self.choices:
+            allowed = ", ".join(repr(choice) for choice in self.choices)
+            return None if value in self.choices else f"`{self.name}` must be one of {allowed}, found {value!r}."
+        if self.kind is bool:
+            return None if isinstance(value, bool) else f"`{self.name}` must be True or False, found {value!r}."
+        if not self._is_number(value):
+            noun = "a whole number" if self.kind is int else "a finite number"
+            return f"`{self.name}` must be {noun}, found {value!r}."
+        if self.minimum is not None and value < self.minimum:
+            return f"`{self.name}` must be at least {self.minimum}, found {value!r}."
+        if self.maximum is not None and value > self.maximum:
+            return f"`{self.name}` must be at most {self.maximum}, found {value!r}."
+        return None
+
+    def _is_number(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return False
+        if self.kind is int:
+            return isinstance(value, int)
+        return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def describe(parameters: type[Parameters] = Parameters) -> Iterator[ParameterInfo]:
+    """Yield what is known of each parameter, in order.
+
+    Examples
+    --------
+    >>> [info.name for info in describe() if not info.advanced]
+    ['lambda_c', 'attention']
+    """
+    hints = get_type_hints(parameters)
+    for item in fields(parameters):
+        yield _info(item, hints[item.name])
+
+
+def _info(item: Field[Any], hint: Any) -> ParameterInfo:
+    arguments = get_args(hint)
+    optional = get_origin(hint) in (Union, UnionType) and type(None) in arguments
+    if optional:
+        hint = next(argument for argument in arguments if argument is not type(None))
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    return ParameterInfo(
+        name=item.name,
+        kind=str if choices else hint,
+        default=item.default,
+        optional=optional,
+        choices=choices,
+        **item.metadata,
+    )

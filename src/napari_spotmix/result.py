@@ -1,0 +1,136 @@
+"""What a deconvolution gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.keys import ADDED, SPATIAL, added_keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy.sparse import csr_array
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Abundances of cell types in spots, and all that is needed to understand them.
+
+    Spots that could not be estimated (no counts, no coordinates) are kept in every table, as NaN,
+    with the reason in `reasons`.
+
+    Attributes
+    ----------
+    abundances : DataFrame of float64, shape (n_spots, n_cell_types)
+        Minimiser of the model, >= 0. With normalised counts a row sums to about 1, and 1 minus
+        the sum is the share of the spot's counts that the reference does not explain.
+    counts : Series of float64, shape (n_spots,)
+        Counts of each spot over the genes that were fitted.
+    reasons : Series of str, shape (n_spots,)
+        Why a spot was not estimated; "" where it was.
+    signatures : DataFrame of float64, shape (n_cell_types, n_genes)
+        Expected share of each gene in the counts of a cell of each type.
+    weights : csr_array of float64, shape (n_spots, n_spots)
+        Symmetric edge weights ``W = exp(-alpha d^2) Attn``.
+    attention : csr_array of float64, shape (n_spots, n_spots)
+        ``Attn`` alone, 0 to 1, on the same edges.
+    parameters : dict
+        ``given`` (every parameter), ``learned`` (what was chosen or estimated), ``versions``, ``summary``.
+    notes : tuple of str
+        What the user should know: genes summed, spots left out, types with few cells.
+    spatial : AnnData
+        The spots that were given, unchanged.
+    """
+
+    abundances: pd.DataFrame
+    counts: pd.Series
+    reasons: pd.Series
+    signatures: pd.DataFrame
+    weights: csr_array
+    attention: csr_array
+    spatial: AnnData
+    parameters: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cell_types(self) -> list[str]:
+        """Names of the cell types, in the order of the columns."""
+        return list(self.abundances.columns)
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """(x, y) of each spot in full-resolution pixels, float64 (n_spots, 2)."""
+        return np.asarray(self.spatial.obsm[SPATIAL], dtype=float)[:, :2]
+
+    @cached_property
+    def proportions(self) -> pd.DataFrame:
+        """Abundances divided by their row sums: rows sum to 1, or are NaN."""
+        total = self.abundances.sum(axis=1, skipna=False)
+        return self.abundances.div(total.where(total > 0), axis=0)
+
+    @cached_property
+    def dominant(self) -> pd.Series:
+        """The type with the largest proportion in each spot, categorical, NaN where not estimated."""
+        values = self.proportions.to_numpy()
+        known = ~np.isnan(values).any(axis=1)
+        codes = np.full(len(values), -1)
+        codes[known] = values[known].argmax(axis=1)
+        categories = pd.CategoricalDtype(self.cell_types)
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=categories), index=self.proportions.index)
+
+    @cached_property
+    def unexplained(self) -> pd.Series:
+        """1 minus the row sum of normalised abundances, at least 0; NaN where it has no meaning."""
+        share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)
+        return share if self.parameters.get("given", {}).get("normalize", True) else share * np.nan
+
+    def to_anndata(self, key_added: str = ADDED) -> AnnData:
+        """Return a copy of the spots with the result added, in the slots that `keys.added_keys` names.
+
+        Parameters
+        ----------
+        key_added : str, optional
+            Prefix of every slot written.
+
+        Returns
+        -------
+        AnnData
+            Everything that was in the input is kept; it opens in scanpy, squidpy and
+            napari-spatialdata.
+        """
+        keys = added_keys(key_added)
+        colors = cell_type_colors(self.cell_types)
+        adata = self.spatial.copy()
+        adata.obsm[keys["proportions"]] = self.proportions
+        adata.obsm[keys["abundances"]] = self.abundances
+        adata.obs[keys["dominant"]] = self.dominant
+        adata.obs[keys["unexplained"]] = self.unexplained
+        adata.obs[keys["counts"]] = self.counts
+        adata.obs[keys["reason"]] = self.reasons.astype("category")
+        adata.obsp[keys["graph"]] = csr_matrix(self.weights)
+        adata.uns[keys["colors"]] = [colors[name] for name in self.cell_types]
+        adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
+        return adata
+
+
+def storable(value: Any) -> Any:
+    """Return `value` with None dropped from dictionaries and tuples as lists, as h5ad and TOML need.
+
+    Examples
+    --------
+    >>> storable({"lambda_c": None, "genes": ("a", "b")})
+    {'genes': ['a', 'b']}
+    """
+    if isinstance(value, dict):
+        return {key: storable(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
+    return value
