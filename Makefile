@@ -1,0 +1,46 @@
+# make demo   the plugin on simulated tissue, in a window or as a picture
+# make test   every test
+# Each target first makes .venv, and makes it anew when pyproject.toml has changed.
+
+BIN := .venv/bin
+READY := .venv/.ready
+# A display in memory for machines without a screen.
+XVFB := xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24"
+DISPLAYED = [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]
+# The package depends on napari, so the tests that need no viewer also leave its pytest plugins out.
+CORE := -m "not viewer" -p no:pytest-qt -p no:xvfb -p no:napari --ignore=src/napari_spotmix/ui --ignore=tests/ui
+
+.PHONY: setup demo test test-core lint bench docs
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	.ci/system-packages
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || "$$(.ci/find-python)" -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	touch $@
+
+demo: $(READY)
+	@if $(DISPLAYED); then $(BIN)/spotmix demo; \
+	else $(XVFB) $(BIN)/spotmix demo --screenshot demo.png && echo "No display here: see the picture $(CURDIR)/demo.png"; fi
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-core: $(READY)
+	$(BIN)/python -m pytest $(CORE)
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari.yaml
+
+bench: $(READY)
+	$(BIN)/python benchmarks/accuracy.py
+
+docs: $(READY)
+	$(BIN)/python docs/make_reference.py
+	if $(DISPLAYED); then $(BIN)/python docs/make_pictures.py; else $(XVFB) $(BIN)/python docs/make_pictures.py; fi
