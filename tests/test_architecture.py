@@ -1,0 +1,73 @@
+"""The arrows between the parts of the package, and what may be loaded when."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: Modules that only a window needs.
+WINDOW = {"napari", "magicgui", "qtpy", "superqt", "vispy", "PyQt5", "PyQt6", "PySide2", "PySide6"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own: what this one has loaded must not count."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level modules loaded once `code` has run."""
+    report = (
+        "import json, sys; print('\\n' + json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    done = run("-c", f"{code}\n{report}")
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_imports_follow_the_arrows() -> None:
+    done = run("-c", "from importlinter.cli import lint_imports_command as command; command()", "--no-cache")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_importing_the_package_loads_neither_a_window_nor_a_compiler() -> None:
+    loaded = loaded_by("import napari_spotmix")
+    assert "napari_spotmix" in loaded
+    assert not loaded & (WINDOW | {"numba", "llvmlite", "anndata", "pandas", "matplotlib"})
+
+
+def test_help_of_the_command_line_loads_neither_a_window_nor_a_compiler() -> None:
+    loaded = loaded_by(
+        "import sys; from napari_spotmix.cli import main\n"
+        "sys.argv = ['spotmix', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code"
+    )
+    assert "napari_spotmix" in loaded
+    assert not loaded & (WINDOW | {"numba", "llvmlite"})
+
+
+def test_deconvolving_needs_no_window() -> None:
+    loaded = loaded_by(
+        "from napari_spotmix import deconvolve, simulate\n"
+        "tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, random_state=1)\n"
+        "deconvolve(tissue.spatial, tissue.reference)"
+    )
+    assert "numba" in loaded
+    assert not loaded & WINDOW
+
+
+def test_every_public_name_can_be_imported() -> None:
+    import napari_spotmix
+
+    for name in napari_spotmix.__all__:
+        assert getattr(napari_spotmix, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = napari_spotmix.nothing
+    assert set(napari_spotmix.__all__) <= set(dir(napari_spotmix))
