@@ -1,0 +1,126 @@
+"""Files to AnnData, and results to files.
+
+``read_spatial`` and ``read_reference`` are what most need; ``sniff`` tells what a path is,
+``read_image`` reads an image of the tissue, ``write_outputs`` keeps a result.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spotmix.errors import ReadError
+from napari_spotmix.io._notes import NOTES, reading_notes
+from napari_spotmix.io.h5ad import label_columns, read_labelled_h5ad, read_spatial_h5ad
+from napari_spotmix.io.images import TissueImage, read_image
+from napari_spotmix.io.sniff import Found, sniff
+from napari_spotmix.io.space_ranger import find_layout, read_space_ranger
+from napari_spotmix.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = [
+    "NOTES",
+    "Found",
+    "TissueImage",
+    "files_read",
+    "label_columns",
+    "read_image",
+    "read_reference",
+    "read_spatial",
+    "reading_notes",
+    "sniff",
+]
+
+
+def read_spatial(path: str | os.PathLike[str], *, on_progress: ProgressCallback = silent) -> AnnData:
+    """Read spots with their counts, coordinates and, where there are any, images.
+
+    Parameters
+    ----------
+    path : str or Path
+        A Space Ranger output folder, version 1 to 3 (the folder itself, or the one that holds
+        ``outs``), or an ``.h5ad`` file in the layout of scanpy.
+    on_progress : callable, optional
+        Told of each part that is read; raises `Cancelled` to stop.
+
+    Returns
+    -------
+    AnnData
+        ``X`` raw counts; a folder gives CSR float32 (n_spots, n_genes). ``obs`` in_tissue,
+        array_row, array_col. ``var_names`` gene symbols as in the file, duplicates kept, with
+        ``var['gene_ids']``. ``obsm['spatial']`` float64 (n_spots, 2), (x, y) in full-resolution
+        pixels. ``uns['spatial'][library]`` images, scalefactors and metadata.
+        ``uns['spotmix_notes']`` what was missing or left out (see `reading_notes`).
+
+    Raises
+    ------
+    ReadError
+        All that is wrong with the file or folder.
+
+    Examples
+    --------
+    >>> read_spatial("no/such/place")
+    Traceback (most recent call last):
+    napari_spotmix.errors.ReadError: no/such/place: does not exist. Check the spelling of the path.
+    """
+    path = Path(path)
+    found = sniff(path)
+    if found.kind == "space_ranger":
+        return read_space_ranger(found.path, on_progress=on_progress)
+    if found.kind == "h5ad":
+        return read_spatial_h5ad(found.path, on_progress=on_progress)
+    if found.kind == "image":
+        raise ReadError(
+            path, "is an image. Choose the Space Ranger folder or the .h5ad file that it belongs to."
+        )
+    raise ReadError(path, found.words)
+
+
+def read_reference(
+    path: str | os.PathLike[str], *, cell_type_key: str | None = None, on_progress: ProgressCallback = silent
+) -> AnnData:
+    """Read single cells with their cell types.
+
+    Parameters
+    ----------
+    path : str or Path
+        An ``.h5ad`` file with raw counts and a column of labels in ``obs``.
+    cell_type_key : str, optional
+        Column that must be there; without it none is asked for (see `label_columns`).
+    on_progress : callable, optional
+        Told what is read; raises `Cancelled` to stop.
+
+    Returns
+    -------
+    AnnData
+        (n_cells, n_genes), as in the file.
+
+    Raises
+    ------
+    ReadError
+        If it is no such file, is damaged, or lacks the column; names the likely ones.
+    """
+    path = Path(path)
+    found = sniff(path)
+    if found.kind == "h5ad":
+        return read_labelled_h5ad(found.path, cell_type_key=cell_type_key, on_progress=on_progress)
+    if found.kind in ("missing", "unreadable") or str(path).lower().endswith(".h5ad"):
+        raise ReadError(path, found.words)
+    raise ReadError(
+        path, "is no .h5ad file: the reference must be one, with a column of cell types in `obs`."
+    )
+
+
+def files_read(path: str | os.PathLike[str]) -> list[Path]:
+    """Return every file that `read_spatial` or `read_reference` opens for `path`, in a fixed order.
+
+    Raises
+    ------
+    ReadError
+        If `path` is a folder from which the files cannot be chosen.
+    """
+    found = sniff(path)
+    return find_layout(found.path).files if found.kind == "space_ranger" else [Path(path)]

@@ -1,0 +1,212 @@
+"""Count matrices of 10x Genomics: HDF5 and Matrix Market folders, of versions 2 and 3.
+
+References
+----------
+10x Genomics, "Feature-Barcode Matrices" and "HDF5 Feature-Barcode Matrix Format" (Space Ranger 1 to 3).
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.io
+from scipy.sparse import csr_matrix
+
+from napari_spotmix.errors import ReadError
+from napari_spotmix.io._problems import Gatherer, listed, reported
+
+__all__ = ["Matrix", "matrix_files", "read_matrix"]
+
+GENE_EXPRESSION = "Gene Expression"
+
+
+@dataclass
+class Matrix:
+    """Counts as they lie in a file.
+
+    Attributes
+    ----------
+    counts : csr_matrix of float32, shape (n_barcodes, n_features)
+    barcodes : Index of str, length n_barcodes
+    features : DataFrame, index symbols; columns gene_ids, feature_types and, where known, genome
+    metadata : dict of str
+        ``library_id``, ``chemistry_description``, ``software_version``, as far as the file tells.
+    """
+
+    counts: csr_matrix
+    barcodes: pd.Index[str]
+    features: pd.DataFrame
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def genes_only(self) -> Matrix:
+        """Return the matrix without antibodies, guides and other features that are no genes."""
+        keep = (self.features["feature_types"] == GENE_EXPRESSION).to_numpy()
+        if keep.all():
+            return self
+        return Matrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
+
+
+def read_matrix(path: Path, root: Path) -> Matrix:
+    """Read the matrix at `path`, an HDF5 file or a Matrix Market folder, of the run in `root`.
+
+    Raises
+    ------
+    ReadError
+        Names the file inside `root`, and what is wrong with it.
+    """
+    name = path.relative_to(root).as_posix()
+    if path.is_dir():
+        return _read_mtx_folder(path, root)
+    with reported(root, name), h5py.File(path, "r") as file:
+        return _read_h5(file, root, name)
+
+
+def matrix_files(path: Path) -> list[Path]:
+    """Return the files that reading the matrix at `path` opens."""
+    if not path.is_dir():
+        return [path]
+    parts = (_part(path, "matrix.mtx"), _part(path, "barcodes.tsv"), _part(path, "features.tsv", "genes.tsv"))
+    return [part for part in parts if part is not None]
+
+
+def _read_h5(file: h5py.File, root: Path, name: str) -> Matrix:
+    group = _matrix_group(file, root, name)
+    genes = "features" if "features" in group else "genes"
+    required = ("barcodes", "data", "indices", "indptr", "shape", genes)
+    missing = [key for key in required if key not in group]
+    if missing:
+        raise ReadError(
+            root, f"`{name}` has no {listed(missing)} in '{group.name}'. Copy it again from the run."
+        )
+    barcodes = pd.Index(_strings(group["barcodes"]), dtype=object)
+    features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
+    arrays = (group["data"][:], group["indices"][:], group["indptr"][:])
+    # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
+    _check_shape(group["shape"][:], features, barcodes, root, name)
+    counts = csr_matrix((arrays[0].astype(np.float32), *arrays[1:]), shape=(len(barcodes), len(features)))
+    counts.check_format(full_check=True)
+    counts.sum_duplicates()
+    return Matrix(counts, barcodes, features, _h5_metadata(file))
+
+
+def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:
+    """Return the group with the matrix: 'matrix' since version 3, named after the genome before."""
+    if isinstance(file.get("matrix"), h5py.Group):
+        return file["matrix"]
+    legacy = [key for key, item in file.items() if isinstance(item, h5py.Group) and "gene_names" in item]
+    if len(legacy) == 1:
+        return file[legacy[0]]
+    found = f"{len(legacy)} genomes ({listed(legacy)})" if legacy else listed(sorted(file))
+    raise ReadError(
+        root, f"`{name}` is no count matrix of Space Ranger: expected one group 'matrix', found {found}."
+    )
+
+
+def _h5_features(group: h5py.Group) -> pd.DataFrame:
+    features = group["features"]
+    columns = {"gene_ids": _strings(features["id"]), "feature_types": _strings(features["feature_type"])}
+    if "genome" in features:
+        columns["genome"] = _strings(features["genome"])
+    return pd.DataFrame(columns, index=pd.Index(_strings(features["name"]), dtype=object))
+
+
+def _h5_legacy_features(group: h5py.Group) -> pd.DataFrame:
+    ids = _strings(group["genes"])
+    columns = {"gene_ids": ids, "feature_types": [GENE_EXPRESSION] * len(ids)}
+    columns["genome"] = [group.name.strip("/")] * len(ids)
+    return pd.DataFrame(columns, index=pd.Index(_strings(group["gene_names"]), dtype=object))
+
+
+def _h5_metadata(file: h5py.File) -> dict[str, str]:
+    names = {"library_ids": "library_id", "chemistry_description": "", "software_version": ""}
+    found = {new or old: np.atleast_1d(file.attrs[old]) for old, new in names.items() if old in file.attrs}
+    return {key: _text(values[0]) for key, values in found.items() if len(values)}
+
+
+def _strings(dataset: h5py.Dataset) -> list[str]:
+    return [_text(value) for value in dataset[:]]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _check_shape(shape: Any, features: pd.DataFrame, barcodes: pd.Index[str], root: Path, name: str) -> None:
+    found = tuple(int(length) for length in shape)
+    expected = (len(features), len(barcodes))
+    if found != expected:
+        raise ReadError(
+            root,
+            f"`{name}` does not fit its own lists: the matrix is {found} where {expected[0]} features "
+            f"x {expected[1]} barcodes were expected. Copy all files again from one run.",
+        )
+
+
+def _read_mtx_folder(path: Path, root: Path) -> Matrix:
+    folder = path.relative_to(root).as_posix()
+    gather = Gatherer(root)
+    with gather:
+        barcodes = _read_list(path, root, "barcodes.tsv")[0].to_list()
+    with gather:
+        features = _mtx_features(_read_list(path, root, "features.tsv", "genes.tsv"))
+    matrix = _part(path, "matrix.mtx")
+    if matrix is None:
+        gather.problems.append(f"`{folder}/matrix.mtx` (or .mtx.gz) is missing. Copy it from the run.")
+    gather.raise_all()
+    assert matrix is not None
+    index = pd.Index(barcodes, dtype=object)
+    return Matrix(_read_mtx(matrix, root, features, index), index, features)
+
+
+def _part(folder: Path, *names: str) -> Path | None:
+    candidates = (folder / (name + suffix) for name in names for suffix in (".gz", ""))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
+    path = _part(folder, *names)
+    within = folder.relative_to(root).as_posix()
+    if path is None:
+        raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
+    with reported(root, f"{within}/{path.name}"):
+        # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
+        return pd.read_csv(
+            path, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
+        )
+
+
+def _mtx_features(table: pd.DataFrame) -> pd.DataFrame:
+    """Take ids, symbols and types from 'features.tsv' (version 3) or 'genes.tsv' (version 2, no types)."""
+    types = table[2] if table.shape[1] > 2 else [GENE_EXPRESSION] * len(table)
+    symbols = table[1] if table.shape[1] > 1 else table[0]
+    columns = {"gene_ids": table[0].to_list(), "feature_types": list(types)}
+    return pd.DataFrame(columns, index=pd.Index(symbols.to_list(), dtype=object))
+
+
+def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index[str]) -> csr_matrix:
+    name = path.relative_to(root).as_posix()
+    with reported(root, name):
+        rows, columns, _, layout, field, symmetry = scipy.io.mminfo(path)
+        if (layout, symmetry) != ("coordinate", "general") or field not in ("integer", "real"):
+            raise ValueError(
+                f"a {layout} {field} {symmetry} Matrix Market file, not coordinate integer general"
+            )
+        # Before the entries are read: a wrong header could ask for any amount of memory.
+        _check_shape((rows, columns), features, barcodes, root, name)
+        _check_gzip(path)
+        counts = scipy.io.mmread(path)
+    return csr_matrix(counts.T, dtype=np.float32)
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a gzip file to its end, so that a truncated one is told as such."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 22):
+                pass

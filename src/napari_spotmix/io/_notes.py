@@ -1,0 +1,35 @@
+"""What the reader wants people to know, kept with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["NOTES", "add_notes", "reading_notes"]
+
+#: ``uns`` key of the notes: a list of sentences, absent where there are none.
+NOTES = "spotmix_notes"
+
+
+def add_notes(adata: AnnData, notes: Sequence[str]) -> None:
+    """Append sentences to ``adata.uns["spotmix_notes"]``, in place."""
+    if notes:
+        adata.uns[NOTES] = [*reading_notes(adata), *notes]
+
+
+def reading_notes(adata: AnnData) -> tuple[str, ...]:
+    """Return what was noted while `adata` was read: a missing image, features left out.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> adata = AnnData(uns={"spotmix_notes": ["No image was found."]}, shape=(1, 1))
+    >>> reading_notes(adata)
+    ('No image was found.',)
+    """
+    return tuple(str(note) for note in np.atleast_1d(np.asarray(adata.uns.get(NOTES, []), dtype=object)))

@@ -1,0 +1,100 @@
+"""Read ``.h5ad`` files: spots in the layout of scanpy, and labelled single cells."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from napari_spotmix.errors import ReadError
+from napari_spotmix.io._names import restore_names
+from napari_spotmix.io._problems import listed, reported
+from napari_spotmix.keys import SPATIAL
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["label_columns", "read_h5ad", "read_labelled_h5ad", "read_spatial_h5ad"]
+
+
+def read_h5ad(path: Path, stage: str, on_progress: ProgressCallback = silent) -> AnnData:
+    """Read any ``.h5ad`` file, of old versions too, with names restored that were made safe for the file."""
+    on_progress(Progress(stage, 0, 1))
+    with reported(path, path.name), warnings.catch_warnings():
+        # Old layouts and duplicate names make anndata warn; neither needs anything done here.
+        warnings.simplefilter("ignore")
+        adata = anndata.read_h5ad(path)
+        restore_names(adata)
+    on_progress(Progress(stage, 1, 1))
+    return adata
+
+
+def read_spatial_h5ad(path: Path, *, on_progress: ProgressCallback = silent) -> AnnData:
+    """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
+    adata = read_h5ad(path, "Reading spots", on_progress)
+    if SPATIAL not in adata.obsm:
+        raise ReadError(path, _no_coordinates(adata))
+    adata.obsm[SPATIAL] = _coordinates(path, adata.obsm[SPATIAL])
+    return adata
+
+
+def _no_coordinates(adata: AnnData) -> str:
+    return (
+        "`obsm['spatial']` is missing, which holds (x, y) of each spot in full-resolution pixels. "
+        f"Found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
+        "Add it with `adata.obsm['spatial'] = ...`; or choose the file of the tissue."
+    )
+
+
+def _coordinates(path: Path, values: object) -> np.ndarray:
+    try:
+        xy = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ReadError(path, f"`obsm['spatial']` must hold numbers ({error}).") from error
+    if xy.ndim != 2 or xy.shape[1] < 2:
+        raise ReadError(path, f"`obsm['spatial']` must have two columns, x and y; found shape {xy.shape}.")
+    return xy
+
+
+def read_labelled_h5ad(
+    path: Path, *, cell_type_key: str | None = None, on_progress: ProgressCallback = silent
+) -> AnnData:
+    """Read labelled cells from ``.h5ad``; as :func:`napari_spotmix.io.read_reference`."""
+    adata = read_h5ad(path, "Reading reference", on_progress)
+    if cell_type_key is not None and cell_type_key not in adata.obs:
+        likely = label_columns(adata)
+        hint = f"Likely columns: {listed(likely)}." if likely else "Add the labels to `obs` first."
+        raise ReadError(
+            path,
+            f"`cell_type_key` names the column of `obs` with the cell types; there is no {cell_type_key!r}, "
+            f"found {listed(list(adata.obs))}. {hint}",
+        )
+    return adata
+
+
+def label_columns(adata: AnnData) -> list[str]:
+    """Return the columns of ``obs`` that may hold cell types, the likeliest first.
+
+    These hold text or categories, at least two different ones, and fewer than there are cells.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"batch": ["1", "1", "2"], "cell_type": ["B", "T", "T"], "depth": [1.0, 2.0, 3.0]},
+    ...                    index=["a", "b", "c"])
+    >>> label_columns(anndata.AnnData(obs=obs))
+    ['cell_type', 'batch']
+    """
+    names = [str(name) for name in adata.obs if _may_be_labels(adata.obs[name])]
+    return sorted(
+        names, key=lambda name: not any(word in name.lower() for word in ("type", "label", "annot"))
+    )
+
+
+def _may_be_labels(column: pd.Series) -> bool:
+    is_text = isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
+    return bool(is_text) and 2 <= column.nunique() < max(len(column), 3)

@@ -1,0 +1,153 @@
+"""Find out what a path is, without reading it, and say it in words."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_spotmix.io._problems import listed, reason
+
+__all__ = ["Found", "Kind", "sniff"]
+
+Kind = Literal["space_ranger", "h5ad", "image", "unsupported", "missing", "unreadable"]
+
+#: First bytes of an HDF5 file.
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+_TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+_HD = (
+    "is Visium HD output, which is not supported yet. "
+    "Open standard Visium output (Space Ranger 1 to 3) or an .h5ad file."
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a path is.
+
+    Attributes
+    ----------
+    kind : str
+        ``"space_ranger"`` and ``"h5ad"`` can be opened as spatial data, ``"image"`` as an image;
+        ``"unsupported"``, ``"missing"`` and ``"unreadable"`` cannot.
+    path : Path
+        Where the data lie: for a Space Ranger run the folder that holds ``spatial/``.
+    words : str
+        What it is, to show; for what cannot be opened, why not and what to do.
+    """
+
+    kind: Kind
+    path: Path
+    words: str
+
+    @property
+    def is_spatial(self) -> bool:
+        """True if `read_spatial` takes it."""
+        return self.kind in ("space_ranger", "h5ad")
+
+
+def sniff(path: str | os.PathLike[str]) -> Found:
+    """Find out what `path` is from names and first bytes alone; fast, and raises nothing.
+
+    Examples
+    --------
+    >>> sniff("no/such/place").kind
+    'missing'
+    """
+    path = Path(path)
+    try:
+        if not path.exists():
+            return Found("missing", path, "does not exist. Check the spelling of the path.")
+        return _sniff_folder(path) if path.is_dir() else _sniff_file(path)
+    except (OSError, ValueError) as error:
+        return Found("unreadable", path, reason(error))
+
+
+def _sniff_file(path: Path) -> Found:
+    with path.open("rb") as file:
+        start = file.read(8)
+    name = path.name.lower()
+    if name.endswith(".h5ad"):
+        return _sniff_h5ad(path, start)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Found("image", path, "an image")
+    if name.endswith("_bc_matrix.h5"):
+        words = "is only the matrix of a Space Ranger run. Open the folder that holds it and `spatial`."
+        return Found("unsupported", path, words)
+    words = "is neither a Space Ranger folder nor an .h5ad file. Convert it to .h5ad with scanpy or anndata."
+    return Found("unsupported", path, words)
+
+
+def _sniff_h5ad(path: Path, start: bytes) -> Found:
+    if start == HDF5_MAGIC:
+        return Found("h5ad", path, "an .h5ad file")
+    found = "is empty" if not start else f"begins with {start!r}"
+    words = f"is named .h5ad but is not an HDF5 file: it {found}. Copy or download it again."
+    return Found("unsupported", path, words)
+
+
+def _sniff_folder(path: Path) -> Found:
+    if is_zarr(path):
+        words = (
+            "is a Zarr store (SpatialData or AnnData), which is not supported yet. Save its table as .h5ad."
+        )
+        return Found("unsupported", path, words)
+    for folder in (path, path / "outs"):
+        if is_hd(folder):
+            return Found("unsupported", path, _HD)
+        if has_matrix(folder) and (folder / "spatial").is_dir():
+            return Found("space_ranger", folder, "a Space Ranger folder")
+    return Found("unsupported", path, _why_not(path))
+
+
+def is_zarr(folder: Path) -> bool:
+    """True for the root of a Zarr store, format 2 or 3."""
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs"))
+
+
+def is_hd(folder: Path) -> bool:
+    """True for a Visium HD run or one of its bin sizes."""
+    parquet = (folder / "spatial").glob("*tissue_positions.parquet")
+    square = folder.name.startswith("square_") and folder.name.endswith("um")
+    bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
+    return square or bins or any(parquet)
+
+
+def has_matrix(folder: Path) -> bool:
+    """True if a count matrix by Space Ranger's names lies in `folder`."""
+    patterns = ("*feature_bc_matrix", "*feature_bc_matrix.h5", "*gene_bc_matrices", "*gene_bc_matrices_h5.h5")
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _why_not(path: Path) -> str:
+    for folder in (path, path / "outs"):
+        if has_matrix(folder):
+            return (
+                f"holds a count matrix but no `spatial` folder{_within(path, folder)}: it looks like "
+                "Cell Ranger output of single cells, without positions of spots. "
+                "Choose the `outs` folder of a Space Ranger run."
+            )
+        if (folder / "spatial").is_dir():
+            return (
+                f"holds a `spatial` folder{_within(path, folder)} but no count matrix beside it: "
+                "expected `filtered_feature_bc_matrix.h5` or a folder `filtered_feature_bc_matrix`. "
+                "Copy it from the same run."
+            )
+    names = sorted(entry.name for entry in path.iterdir())
+    words = (
+        "is not a Space Ranger output: expected a `spatial` folder beside `filtered_feature_bc_matrix.h5` "
+        f"(or a folder of that name), found {listed(names)}."
+    )
+    if any(name.endswith("probe_bc_matrix.h5") for name in names):
+        return f"{words} A matrix of probes is not one of genes. Choose the `outs` folder of the run."
+    if any(name.endswith(_TABLES) for name in names):
+        return (
+            f"{words} Tables (CSV, TSV) are not supported yet: convert them to .h5ad with scanpy or anndata."
+        )
+    return f"{words} Choose the `outs` folder of a Space Ranger run, or an .h5ad file."
+
+
+def _within(path: Path, folder: Path) -> str:
+    return "" if folder == path else f" in `{folder.name}`"
