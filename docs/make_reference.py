@@ -24,12 +24,17 @@ A value out of bounds is refused before anything is computed, and the message li
 
 def parameters_page() -> str:
     """Return the page as Markdown: one table per group, in the order of the dataclass."""
-    groups = [_section(group, list(infos)) for group, infos in groupby(describe(), key=lambda info: info.group)]
+    groups = [
+        _section(group, list(infos)) for group, infos in groupby(describe(), key=lambda info: info.group)
+    ]
     return "\n".join([HEAD, *groups])
 
 
 def _section(group: str, infos: list[ParameterInfo]) -> str:
-    rows = [f"| `{info.name}` | {info.label} | {_default(info)} | {_allowed(info)} | {info.help} |" for info in infos]
+    rows = [
+        f"| `{info.name}` | {info.label} | {_default(info)} | {_allowed(info)} | {info.help} |"
+        for info in infos
+    ]
     head = ["| Name | Label | Default | Allowed | What it does |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([f"## {group}", "", *head, *rows, ""])
 
@@ -46,7 +51,7 @@ def _allowed(info: ParameterInfo) -> str:
     bounds = [f"at least {info.minimum:g}"] if info.minimum is not None else []
     bounds += [f"at most {info.maximum:g}"] if info.maximum is not None else []
     words = ", ".join(bounds) or "any number"
-    return f"{words} ({info.unit})" if info.unit else words
+    return f"{words}; unit: {info.unit}" if info.unit else words
 
 
 if __name__ == "__main__":

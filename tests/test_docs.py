@@ -1,0 +1,186 @@
+"""What the documentation shows is run, and what it points to is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import matplotlib.image
+import pytest
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from napari_spotmix.keys import added_keys
+from napari_spotmix.simulation import simulate
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """Return the line and the text of each fenced block in `language`."""
+    text = page.read_text(encoding="utf-8")
+    found = (match for match in BLOCK.finditer(text) if match[1] == language)
+    return [(text[: match.start(2)].count("\n"), match[2]) for match in found]
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yield the lines typed after "$ " in the console blocks of a page, continued lines joined."""
+    for _, text in blocks(page, "console"):
+        for line in text.replace("\\\n", " ").splitlines():
+            if line.startswith("$ "):
+                yield line.removeprefix("$ ").split(" #")[0].strip()
+
+
+def typed(program: str) -> list[str]:
+    lines = dict.fromkeys(line for page in PAGES for line in commands(page))
+    return [line for line in lines if shlex.split(line)[0] == program]
+
+
+def write_space_ranger(adata: AnnData, outs: Path) -> None:
+    """Write spots as Space Ranger 2 would: the folder that the pages call ``outs``."""
+    spatial = outs / "spatial"
+    spatial.mkdir(parents=True)
+    counts = csr_matrix(adata.X)
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "w") as file:
+        matrix = file.create_group("matrix")
+        matrix["barcodes"] = [name.encode() for name in adata.obs_names]
+        matrix["data"], matrix["indices"], matrix["indptr"] = counts.data, counts.indices, counts.indptr
+        matrix["shape"] = [adata.n_vars, adata.n_obs]
+        genes = [name.encode() for name in adata.var_names]
+        matrix["features/id"] = matrix["features/name"] = genes
+        matrix["features/feature_type"] = [b"Gene Expression"] * adata.n_vars
+    xy = adata.obsm["spatial"]
+    rows = [f"{name},1,0,0,{y},{x}" for name, (x, y) in zip(adata.obs_names, xy, strict=True)]
+    header = "barcode,in_tissue,array_row,array_col,pxl_row_in_fullres,pxl_col_in_fullres"
+    (spatial / "tissue_positions.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    (library,) = adata.uns["spatial"].values()
+    factors = {key: float(value) for key, value in library["scalefactors"].items()}
+    (spatial / "scalefactors_json.json").write_text(json.dumps(factors), encoding="utf-8")
+    matplotlib.image.imsave(spatial / "tissue_hires_image.png", library["images"]["hires"])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the pages speak of: ``outs``, ``spatial.h5ad`` and ``reference.h5ad``."""
+    folder = tmp_path_factory.mktemp("files")
+    tissue = simulate(n_spots=120, n_genes=200, n_cell_types=4, random_state=1)
+    write_space_ranger(tissue.spatial, folder / "outs")
+    tissue.spatial.write_h5ad(folder / "spatial.h5ad")
+    tissue.reference.write_h5ad(folder / "reference.h5ad")
+    return folder
+
+
+@pytest.fixture
+def workplace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    return tmp_path
+
+
+def spotmix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    code = "from napari_spotmix.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for line, text in blocks(page, "python"):
+        # Empty lines in front keep the numbers of a traceback those of the page.
+        exec(compile("\n" * line + text, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in typed("spotmix") if "run" in line or "--help" in line], ids=str
+)
+def test_a_command_that_needs_no_window_succeeds(line: str, workplace: Path) -> None:
+    done = spotmix(*shlex.split(line)[1:], cwd=workplace)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.viewer
+@pytest.mark.parametrize("line", [line for line in typed("spotmix") if "--screenshot" in line], ids=str)
+def test_a_command_that_draws_writes_its_picture(line: str, workplace: Path) -> None:
+    words = shlex.split(line)[1:]
+    if words[0] == "view":
+        made = spotmix(
+            "run",
+            "outs",
+            "reference.h5ad",
+            "--cell-type-key",
+            "cell_type",
+            "--output",
+            words[1],
+            cwd=workplace,
+        )
+        assert made.returncode == 0, made.stderr
+    done = spotmix(*words, cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    picture = workplace / words[words.index("--screenshot") + 1]
+    assert matplotlib.image.imread(picture).std() > 0.01
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {line.split()[1] for line in typed("make")}
+    assert {"demo", "test"} <= named <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_to_other_files_resolve(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    local = [link for link in links if not re.match(r"[a-z]+:", link)]
+    broken = [link for link in local if not resolves(page, link)]
+    assert not broken
+
+
+def resolves(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path) if path else page
+    if not anchor or not target.is_file():
+        return target.exists()
+    headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "docs" in page.parts], ids=name_of)
+def test_every_page_is_reached_from_the_start_page(page: Path) -> None:
+    start = ROOT / "docs" / "README.md"
+    linked = {(start.parent / link).resolve() for link in LINK.findall(start.read_text(encoding="utf-8"))}
+    folders = {path for path in linked if path.is_dir()}
+    assert page == start or page.resolve() in linked or page.resolve().parent in folders
+
+
+def test_the_table_of_parameters_is_up_to_date() -> None:
+    maker = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    assert maker["PAGE"].read_text(encoding="utf-8") == maker["parameters_page"](), "run `make docs`"
+
+
+def test_every_slot_of_a_result_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "output.md").read_text(encoding="utf-8")
+    missing = [slot for slot in added_keys().values() if f"['{slot}']" not in page]
+    assert not missing
+
+
+def test_pictures_are_small() -> None:
+    pictures = list((ROOT / "docs" / "pictures").glob("*.png"))
+    assert {"demo.png"} <= {picture.name for picture in pictures}
+    assert not [picture.name for picture in pictures if picture.stat().st_size > 400_000]
