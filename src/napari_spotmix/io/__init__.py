@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._notes import NOTES, reading_notes
+from napari_spotmix.io.export import (
+    OUTPUTS,
+    check_writable,
+    discard_unfinished,
+    output_problems,
+    write_h5ad,
+    write_outputs,
+)
 from napari_spotmix.io.h5ad import label_columns, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.images import TissueImage, read_image
+from napari_spotmix.io.recipe import checksums, files_read, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
-from napari_spotmix.io.space_ranger import find_layout, read_space_ranger
+from napari_spotmix.io.space_ranger import read_space_ranger
 from napari_spotmix.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -23,15 +32,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTES",
+    "OUTPUTS",
     "Found",
     "TissueImage",
+    "check_writable",
+    "checksums",
+    "discard_unfinished",
     "files_read",
     "label_columns",
+    "make_recipe",
+    "output_problems",
     "read_image",
+    "read_recipe",
     "read_reference",
     "read_spatial",
     "reading_notes",
     "sniff",
+    "write_h5ad",
+    "write_outputs",
 ]
 
 
@@ -112,15 +130,3 @@ def read_reference(
     raise ReadError(
         path, "is no .h5ad file: the reference must be one, with a column of cell types in `obs`."
     )
-
-
-def files_read(path: str | os.PathLike[str]) -> list[Path]:
-    """Return every file that `read_spatial` or `read_reference` opens for `path`, in a fixed order.
-
-    Raises
-    ------
-    ReadError
-        If `path` is a folder from which the files cannot be chosen.
-    """
-    found = sniff(path)
-    return find_layout(found.path).files if found.kind == "space_ranger" else [Path(path)]
