@@ -24,6 +24,7 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
     counts          ``obs``     float, counts of the spot over the genes that were fitted
     reason          ``obs``     categorical, why a spot was not estimated ("" where it was)
     graph           ``obsp``    sparse (n_spots, n_spots), edge weights W
+    attention       ``obsp``    sparse (n_spots, n_spots), attention in them, 0 to 1
     parameters      ``uns``     every parameter given and learned, versions, seed, notes
     ==============  ==========  ======================================================
 
@@ -41,5 +42,6 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
         "counts": f"{key_added}_counts",
         "reason": f"{key_added}_reason",
         "graph": f"{key_added}_connectivities",
+        "attention": f"{key_added}_attention",
         "parameters": key_added,
     }

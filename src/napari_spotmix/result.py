@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.errors import InputError
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy.sparse import csr_array
 
 __all__ = ["Result"]
 
@@ -116,9 +116,63 @@ class Result:
         adata.obs[keys["counts"]] = self.counts
         adata.obs[keys["reason"]] = self.reasons.astype("category")
         adata.obsp[keys["graph"]] = csr_matrix(self.weights)
+        adata.obsp[keys["attention"]] = csr_matrix(self.attention)
         adata.uns[keys["colors"]] = [colors[name] for name in self.cell_types]
         adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
         return adata
+
+    @classmethod
+    def from_anndata(cls, adata: AnnData, key_added: str = ADDED) -> Result:
+        """Return the result that `to_anndata` has added, as after reading a file.
+
+        Parameters
+        ----------
+        adata : AnnData
+            Spots with a result; it becomes `spatial` as it is, with what was added to it.
+        key_added : str, optional
+            Prefix under which the result was added.
+
+        Returns
+        -------
+        Result
+            Its `signatures` are empty: they are not kept with the spots.
+
+        Raises
+        ------
+        InputError
+            If slots of the result are missing; names them all.
+        """
+        keys = added_keys(key_added)
+        problems = _missing_slots(adata, keys)
+        if problems:
+            raise InputError(problems)
+        parameters = dict(adata.uns[keys["parameters"]])
+        notes = np.atleast_1d(np.asarray(parameters.pop("notes", []), dtype=object))
+        abundances = pd.DataFrame(adata.obsm[keys["abundances"]])
+        return cls(
+            abundances=abundances,
+            counts=adata.obs[keys["counts"]],
+            reasons=adata.obs[keys["reason"]].astype(object).fillna("").astype(str),
+            signatures=pd.DataFrame(index=abundances.columns),
+            weights=csr_array(adata.obsp[keys["graph"]]),
+            attention=csr_array(adata.obsp[keys["attention"]]),
+            spatial=adata,
+            parameters=parameters,
+            notes=tuple(str(note) for note in notes),
+        )
+
+
+def _missing_slots(adata: AnnData, keys: dict[str, str]) -> list[str]:
+    roles = {
+        "obsm": ("abundances",),
+        "obs": ("counts", "reason"),
+        "obsp": ("graph", "attention"),
+        "uns": ("parameters",),
+    }
+    wanted = [(slot, keys[role]) for slot in roles for role in roles[slot]]
+    missing = [(slot, name) for slot, name in wanted if name not in getattr(adata, slot)]
+    advice = "Open the `spatial.h5ad` that `spotmix run` or Save has written."
+    return [f"`{slot}[{name!r}]` is missing, which a result holds. {advice}" for slot, name in missing]
 
 
 def storable(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Everything of Qt and napari: widgets that wire, pure functions that decide."""

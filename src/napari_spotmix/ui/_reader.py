@@ -1,0 +1,55 @@
+"""Opens Space Ranger folders and .h5ad files with coordinates, by drag and drop or File > Open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+
+from napari_spotmix.io.sniff import sniff
+from napari_spotmix.keys import SPATIAL
+
+if TYPE_CHECKING:
+    from napari.types import FullLayerData
+
+__all__ = ["get_reader", "read_tissue"]
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]] | None:
+    """Return `read_tissue` if `path` is a Space Ranger folder or an .h5ad file of spots, else None; reads nothing."""
+    if not isinstance(path, str):
+        return get_reader(path[0]) if len(path) == 1 else None
+    found = sniff(path)
+    if found.kind == "h5ad" and not _has_coordinates(found.path):
+        return None
+    return _read_one if found.is_spatial else None
+
+
+def _has_coordinates(path: Path) -> bool:
+    """Look for spots' coordinates alone: an .h5ad of single cells is not ours to open."""
+    try:
+        with h5py.File(path, "r") as file:
+            return f"obsm/{SPATIAL}" in file
+    except OSError:
+        return True  # damaged: reading it tells what is wrong
+
+
+def _read_one(path: str | Sequence[str]) -> list[FullLayerData]:
+    return read_tissue(path if isinstance(path, str) else path[0])
+
+
+def read_tissue(path: str) -> list[FullLayerData]:
+    """Read the tissue image and the spots, in register.
+
+    Raises
+    ------
+    ReadError
+        If the file or folder cannot be read, or holds no coordinates of spots.
+    """
+    from napari_spotmix.io import read_spatial
+    from napari_spotmix.ui.layers import tissue_layers
+    from napari_spotmix.ui.text import display_name
+
+    return tissue_layers(read_spatial(path), display_name(Path(path)), path=Path(path))

@@ -1,0 +1,19 @@
+"""Sample data: a simulated section with its reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari.types import FullLayerData
+
+__all__ = ["simulated_tissue"]
+
+
+def simulated_tissue() -> list[FullLayerData]:
+    """Return the stained image and the spots of a simulated tissue; its reference comes with the spots."""
+    from napari_spotmix.simulation import simulate
+    from napari_spotmix.ui.layers import tissue_layers
+
+    tissue = simulate()
+    return tissue_layers(tissue.spatial, "Simulated tissue", reference=tissue.reference)

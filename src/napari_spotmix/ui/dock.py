@@ -1,0 +1,143 @@
+"""The dock widget: load, run, explore, inspect, from top to bottom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_spotmix.ui.explore import ExplorePanel
+from napari_spotmix.ui.inspect import InspectPanel
+from napari_spotmix.ui.load import LoadPanel
+from napari_spotmix.ui.run import RunPanel
+from napari_spotmix.ui.scene import Scene
+from napari_spotmix.ui.section import Section
+from napari_spotmix.ui.session import Session, session_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["DeconvolutionWidget"]
+
+_WIDEST = 430
+
+
+class DeconvolutionWidget(QWidget):
+    """Cell-type deconvolution of what is open in a viewer.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Handed over by napari; its session stays with it when the dock is closed and opened again.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        # napari hands out a proxy; the viewer itself tells its session and its layers apart.
+        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session: Session = session_of(viewer)
+        self.scene = Scene(viewer, self.session)
+        self.load = LoadPanel(viewer, self.session)
+        self.run = RunPanel(self.session)
+        self.explore = ExplorePanel(self.session)
+        self.inspect = InspectPanel(self.session)
+        self.sections = {
+            "Data": Section("Data", self.load.native, tip="Choose spatial data and a labelled reference"),
+            "Run": Section("Run", self.run.native, tip="Estimate the cell types of each spot"),
+            "Explore": Section("Explore", self.explore.native, tip="Choose what is shown over the tissue"),
+            "Inspect": Section("Inspect", self.inspect.native, tip="Look into one spot"),
+        }
+        self._is_closed = False
+        self._closing = QTimer(self, singleShot=True)
+        self._closing.timeout.connect(self._stop_if_closed)
+        self._lay_out()
+        for signal in self._signals():
+            signal.connect(self._summarize)
+        self.session.result_changed.connect(self._fold_what_is_done)
+        self._summarize()
+
+    def sizeHint(self) -> QSize:
+        """Return a width that leaves the canvas the largest thing on the screen."""
+        return QSize(400, 700)
+
+    def close_session(self) -> None:
+        """Stop every thread and let go of the viewer; the layers and the session stay."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.load.close_runners()
+        self.run.close_runners()
+        for signal in self._signals():
+            signal.disconnect(self._summarize)
+        self.session.result_changed.disconnect(self._fold_what_is_done)
+        for part in (self.scene, self.load, self.run, self.explore, self.inspect):
+            part.disconnect()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Look into no spot when Escape is pressed."""
+        if event.key() == Qt.Key.Key_Escape:
+            self.session.pick(None)
+        else:
+            super().keyPressEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Watch the window that the dock is put into."""
+        if event.type() in (QEvent.Type.ParentChange, QEvent.Type.Show):
+            self._watch_window()
+        return super().event(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Stop when the window closes, once it has closed: napari may still ask and stay open."""
+        if event.type() == QEvent.Type.Close and watched is self.window():
+            self._closing.start(0)
+        return super().eventFilter(watched, event)
+
+    def _lay_out(self) -> None:
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.setSpacing(4)
+        for section in self.sections.values():
+            column.addWidget(section)
+        column.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+        self.setMinimumWidth(320)
+        self.setMaximumWidth(_WIDEST)
+
+    def _signals(self) -> tuple[Any, ...]:
+        session = self.session
+        return (
+            session.tissue_changed,
+            session.reference_changed,
+            session.result_changed,
+            session.shown_changed,
+            session.spot_changed,
+        )
+
+    def _summarize(self) -> None:
+        panels = (self.load, self.run, self.explore, self.inspect)
+        for section, panel in zip(self.sections.values(), panels, strict=True):
+            section.set_summary(panel.summary)
+
+    def _fold_what_is_done(self) -> None:
+        is_done = self.session.result is not None
+        self.sections["Data"].set_open(not is_done)
+
+    def _watch_window(self) -> None:
+        if self.parent() is None:
+            self._stop_if_closed()
+        else:
+            self.window().installEventFilter(self)
+
+    def _stop_if_closed(self) -> None:
+        if not self.window().isVisible():
+            self.close_session()

@@ -1,0 +1,80 @@
+"""The form of a run's parameters, made from what `params` knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox
+from magicgui.widgets.bases import ValueWidget
+
+from napari_spotmix.errors import InputError
+from napari_spotmix.params import ParameterInfo
+
+__all__ = ["ParameterForm"]
+
+_LARGEST = 2**31 - 1
+
+
+class ParameterForm(Container):
+    """One field per parameter: label, tooltip with unit, bounds and choices come from `params`."""
+
+    def __init__(self, parameters: Iterable[ParameterInfo]) -> None:
+        self._parameters = {info.name: info for info in parameters}
+        super().__init__(widgets=[_field(info) for info in self._parameters.values()])
+        self.margins = (0, 0, 0, 0)
+
+    def values(self) -> dict[str, Any]:
+        """Return what was typed, by name.
+
+        Raises
+        ------
+        InputError
+            For each field that holds no number where one is needed.
+        """
+        values, problems = {}, []
+        for name, info in self._parameters.items():
+            try:
+                values[name] = _value(info, self[name].value)
+            except ValueError:
+                text = self[name].value
+                problems.append(f"`{name}` ({info.label}) must be a number, found {text!r}.")
+        if problems:
+            raise InputError(problems)
+        return values
+
+
+def _field(info: ParameterInfo) -> ValueWidget[Any]:
+    settings: dict[str, Any] = {"name": info.name, "label": info.label, "tooltip": _tooltip(info)}
+    if info.choices:
+        return ComboBox(choices=info.choices, value=info.default, **settings)
+    if info.kind is bool:
+        # The label stands in the left column as for every other field.
+        return CheckBox(text="", value=info.default, **settings)
+    if info.kind is int and not info.optional:
+        least = int(info.minimum) if info.minimum is not None else -_LARGEST
+        most = int(info.maximum) if info.maximum is not None else _LARGEST
+        return SpinBox(value=info.default, min=least, max=most, **settings)
+    # Small numbers such as 1e-6 are written, not spun.
+    field = LineEdit(value="" if info.default is None else f"{info.default:g}", **settings)
+    field.native.setPlaceholderText("automatic" if info.optional else "")
+    return field
+
+
+def _value(info: ParameterInfo, given: Any) -> Any:
+    if not isinstance(given, str) or info.kind is str:
+        return given
+    if info.optional and not given.strip():
+        return None
+    return info.kind(given)
+
+
+def _tooltip(info: ParameterInfo) -> str:
+    low, high = info.minimum, info.maximum
+    bounds = ""
+    if low is not None and high is not None:
+        bounds = f"{low:g} to {high:g}"
+    elif low is not None:
+        bounds = f"at least {low:g}"
+    details = ", ".join(part for part in (bounds, info.unit) if part)
+    return f"{info.help} ({details})" if details else info.help

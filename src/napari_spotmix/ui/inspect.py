@@ -1,0 +1,185 @@
+"""What a picked spot is made of, beside its neighbourhood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from magicgui.widgets import Container, PushButton
+from qtpy.QtCore import QRect, QSize, Qt
+from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.ui.layers import ATTENTION_COLORMAP, neighbors_of
+from napari_spotmix.ui.section import plain_label
+from napari_spotmix.ui.text import count, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.session import Session
+
+__all__ = ["Bar", "InspectPanel", "composition_of", "describe_spot"]
+
+#: Types below this share, in the spot and around it, are left out of the bars.
+_LEAST_SHARE = 0.005
+_MOST_BARS = 12
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Proportion of one cell type in a spot, and its mean over the spot's neighbours (NaN without any)."""
+
+    name: str
+    color: str
+    spot: float
+    neighborhood: float
+
+
+def composition_of(result: Result, spot: int) -> list[Bar]:
+    """Return the cell types in a spot or around it, the largest first; neighbours count by their weight W."""
+    own = result.proportions.to_numpy()[spot]
+    around = _neighborhood_mean(result, spot)
+    colors = cell_type_colors(result.cell_types)
+    largest = np.fmax(np.nan_to_num(own), np.nan_to_num(around))
+    order = np.argsort(-np.nan_to_num(own) - 1e-3 * largest, kind="stable")
+    shown = [at for at in order if largest[at] >= _LEAST_SHARE][:_MOST_BARS]
+    names = result.cell_types
+    return [Bar(names[at], colors[names[at]], float(own[at]), float(around[at])) for at in shown]
+
+
+def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
+    neighbors, weights, _ = neighbors_of(result, spot)
+    values = result.proportions.to_numpy()[neighbors]
+    weights = np.where(np.isnan(values).any(axis=1), 0.0, weights)
+    if weights.sum() <= 0:
+        return np.full(len(result.cell_types), np.nan)
+    return weights @ np.nan_to_num(values) / weights.sum()
+
+
+def describe_spot(result: Result, spot: int) -> str:
+    """Return in words which spot this is and what is known of it."""
+    name = result.abundances.index[spot]
+    facts = [f"{result.counts.iloc[spot]:,.0f} counts"]
+    if not np.isnan(result.unexplained.iloc[spot]):
+        facts.append(f"{percent(result.unexplained.iloc[spot])} unexplained")
+    facts.append(count(len(neighbors_of(result, spot)[0]), "neighbour"))
+    lines = [f"Spot {name}", " · ".join(facts)]
+    if result.reasons.iloc[spot]:
+        lines.append(f"Not estimated: {result.reasons.iloc[spot]}")
+    return "\n".join(lines)
+
+
+class _Bars(QWidget):
+    """Horizontal bars, painted: a solid one for the spot, a pale one below it for the neighbourhood."""
+
+    _row, _bar, _number = 28, 9, 44
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars: Sequence[Bar] = ()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_bars(self, bars: Sequence[Bar]) -> None:
+        self.bars = bars
+        self.setAccessibleDescription("; ".join(f"{bar.name} {percent(bar.spot)}" for bar in bars))
+        self.setFixedHeight(self.sizeHint().height())
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(300, self._row * len(self.bars) + 2)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        for at, bar in enumerate(self.bars):
+            self._paint(painter, QRect(0, at * self._row, self.width(), self._row), bar)
+
+    def _paint(self, painter: QPainter, area: QRect, bar: Bar) -> None:
+        left = round(area.width() * 0.38)
+        width = area.width() - left - self._number
+        name = painter.fontMetrics().elidedText(bar.name, Qt.TextElideMode.ElideRight, left - 8)
+        centered = int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
+        painter.drawText(QRect(0, area.top(), left - 8, area.height()), centered, name)
+        strong, pale = QColor(bar.color), QColor(bar.color)
+        pale.setAlphaF(0.45)
+        for share, color, top in ((bar.spot, strong, 3), (bar.neighborhood, pale, 3 + self._bar + 2)):
+            painter.fillRect(QRect(left, area.top() + top, width, self._bar), QColor(128, 128, 128, 50))
+            if share == share:
+                painter.fillRect(QRect(left, area.top() + top, round(width * share), self._bar), color)
+        right = QRect(left + width, area.top(), self._number, area.height())
+        painter.drawText(right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(bar.spot))
+
+
+class _Gradient(QWidget):
+    """The colours of the edges, from attention 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedHeight(18)
+        self.setToolTip("Colour of the lines to the neighbours: how alike they are, 0 to 1")
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        from napari.utils.colormaps import ensure_colormap
+
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        colors = ensure_colormap(ATTENTION_COLORMAP).map(np.linspace(0, 1, 9))
+        bar = QRect(round(self.width() * 0.38), 4, 120, 10)
+        gradient = QLinearGradient(bar.left(), 0, bar.right(), 0)
+        for at, color in enumerate(colors):
+            gradient.setColorAt(at / 8, QColor.fromRgbF(*map(float, color)))
+        centered = int(Qt.AlignmentFlag.AlignVCenter)
+        painter.drawText(QRect(0, 0, bar.left() - 16, self.height()), centered, "Edges: attention")
+        painter.drawText(QRect(bar.left() - 12, 0, 12, self.height()), centered, "0")
+        painter.fillRect(bar, gradient)
+        painter.drawText(QRect(bar.right() + 6, 0, 20, self.height()), centered, "1")
+
+
+class InspectPanel(Container):
+    """Shows the picked spot."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.clear = PushButton(text="Clear", tooltip="Look into no spot (Escape)")
+        super().__init__(labels=False)
+        self.margins = (4, 0, 4, 0)
+        self.text = plain_label()
+        self.key = plain_label("Strong bar: this spot. Pale bar: its neighbours, by their weight.")
+        self.bars = _Bars()
+        self.gradient = _Gradient()
+        for widget in (self.text, self.bars, self.key, self.gradient, self.clear.native):
+            self.native.layout().addWidget(widget)
+        self.clear.changed.connect(lambda: session.pick(None))
+        session.result_changed.connect(self._show)
+        session.spot_changed.connect(self._show)
+        self._show()
+
+    @property
+    def summary(self) -> str:
+        """Name of the picked spot."""
+        session = self._session
+        if session.spot is None or session.result is None:
+            return ""
+        return f"Spot {session.result.abundances.index[session.spot]}"
+
+    def disconnect(self) -> None:
+        """Let go of the session."""
+        self._session.result_changed.disconnect(self._show)
+        self._session.spot_changed.disconnect(self._show)
+
+    def _show(self) -> None:
+        result, spot = self._session.result, self._session.spot
+        is_picked = result is not None and spot is not None
+        for widget in (self.bars, self.key, self.gradient, self.clear.native):
+            widget.setVisible(is_picked)
+        if result is not None and spot is not None:
+            self.text.setText(describe_spot(result, spot))
+            self.bars.show_bars(composition_of(result, spot))
+        elif result is not None:
+            self.text.setText("Click a spot on the tissue to see what it is made of.")
+        else:
+            self.text.setText("After a run, click a spot on the tissue to see what it is made of.")

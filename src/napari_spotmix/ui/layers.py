@@ -1,0 +1,296 @@
+"""From data to layers: pure functions, no window needed.
+
+AnnData holds (x, y), napari wants (y, x): `to_yx` is the one place that turns them. The unit of
+the world is the full-resolution pixel, so spots are left alone and images are scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import KDTree
+
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.keys import SPATIAL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from napari.types import FullLayerData
+
+    from napari_spotmix.io import TissueImage
+    from napari_spotmix.result import Result
+
+__all__ = [
+    "ATTENTION_COLORMAP",
+    "METADATA",
+    "PROPORTION_COLORMAP",
+    "dominant_layer",
+    "image_layer",
+    "neighborhood_layer",
+    "neighbors_of",
+    "other_image_layer",
+    "placed_spots",
+    "proportion_layer",
+    "selection_layer",
+    "spot_diameter",
+    "spots_layer",
+    "tissue_layers",
+    "to_yx",
+]
+
+#: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
+METADATA = "spotmix"
+#: Perceptually uniform; its greens and yellows occur in no haematoxylin-eosin stain.
+PROPORTION_COLORMAP = "viridis"
+ATTENTION_COLORMAP = "plasma"
+_UNKNOWN = "#808080"
+_CLEAR = "#00000000"
+
+
+def to_yx(xy: np.ndarray) -> np.ndarray:
+    """Turn (x, y) columns into (y, x), as float64.
+
+    Examples
+    --------
+    >>> to_yx(np.array([[1, 2]]))
+    array([[2., 1.]])
+    """
+    return np.asarray(xy, dtype=float)[..., 1::-1]
+
+
+def placed_spots(adata: AnnData) -> np.ndarray:
+    """Return the indices of the spots that have coordinates, int (n_placed,)."""
+    xy = np.asarray(adata.obsm[SPATIAL], dtype=float)[:, :2]
+    return np.flatnonzero(np.isfinite(xy).all(axis=1))
+
+
+def spot_diameter(adata: AnnData) -> float:
+    """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance."""
+    given = _scalefactors(adata).get("spot_diameter_fullres")
+    if given is not None and np.isfinite(given) and given > 0:
+        return float(given)
+    xy = np.asarray(adata.obsm[SPATIAL], dtype=float)[placed_spots(adata), :2]
+    if len(np.unique(xy, axis=0)) < 2:
+        return 1.0
+    distances = KDTree(np.unique(xy, axis=0)).query(np.unique(xy, axis=0), k=2)[0][:, 1]
+    return float(np.median(distances)) / 2
+
+
+def tissue_layers(
+    adata: AnnData, name: str, metadata: Mapping[str, Any] | None = None
+) -> list[FullLayerData]:
+    """Return the image (where there is one) and the spots over it."""
+    image = image_layer(adata, f"{name} image")
+    spots = spots_layer(adata, f"{name} spots", metadata)
+    return [spots] if image is None else [image, spots]
+
+
+def image_layer(adata: AnnData, name: str) -> FullLayerData | None:
+    """Return the tissue image, the finest there is, scaled to full-resolution pixels."""
+    library = _library(adata)
+    images = library.get("images") or {}
+    for resolution in ("hires", "lowres"):
+        factor = _scalefactors(adata).get(f"tissue_{resolution}_scalef")
+        if images.get(resolution) is not None and factor:
+            return _image(np.asarray(images[resolution]), float(factor), name)
+    return None
+
+
+def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> FullLayerData:
+    """Return another image of the section, pyramid and all, in register with the spots.
+
+    An image of the same shape as the section's own, at whatever resolution, covers the same area;
+    without one to compare with, its pixels are taken as full-resolution pixels.
+    """
+    height, width = image.height_width
+    own = None if adata is None else image_layer(adata, name)
+    step = 1.0
+    if own is not None:
+        covered = own[0].shape[1] * own[1]["scale"][1]
+        has_same_shape = abs(own[0].shape[0] / own[0].shape[1] * width / height - 1) < 0.01
+        step = covered / width if has_same_shape else 1.0
+    middle = (step - 1.0) / 2
+    settings = {"name": name, "scale": (step, step), "translate": (middle, middle)}
+    is_pyramid = len(image.levels) > 1
+    settings |= {"rgb": True} if image.is_rgb else {}
+    data = image.levels if is_pyramid else image.levels[0]
+    return data, settings | {"multiscale": is_pyramid}, "image"
+
+
+def _image(pixels: np.ndarray, factor: float, name: str) -> FullLayerData:
+    step = 1.0 / factor
+    # napari puts the middle of a pixel at its index: the first one's lies in the middle of `step` pixels.
+    middle = (step - 1.0) / 2
+    settings: dict[str, Any] = {"name": name, "scale": (step, step), "translate": (middle, middle)}
+    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        settings["rgb"] = True
+    return pixels, settings, "image"
+
+
+def spots_layer(adata: AnnData, name: str) -> FullLayerData:
+    """Return the spots as thin outlines at their true size, with what is known of each."""
+    spots = placed_spots(adata)
+    features = adata.obs.iloc[spots].reset_index(drop=True)
+    features.insert(0, "spot", adata.obs_names[spots].astype(str), allow_duplicates=True)
+    settings = _points(adata, name) | {
+        "features": features.loc[:, ~features.columns.duplicated()],
+        "face_color": _CLEAR,
+        "border_color": "#606060",
+        "border_width": 0.05,
+    }
+    return _positions(adata), settings, "points"
+
+
+def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
+    """Return the spots coloured by the proportion of one cell type, on a fixed scale from 0 to 1.
+
+    Spots that were not estimated are hollow and grey; their feature `not estimated` says why.
+    """
+    features = _features(result)
+    features.insert(1, "proportion", _of_placed(result, result.proportions[cell_type].to_numpy()))
+    settings = _result_points(result, cell_type, features) | {
+        "face_color": "proportion",
+        "face_colormap": PROPORTION_COLORMAP,
+        "face_contrast_limits": (0.0, 1.0),
+    }
+    return _positions(result.spatial), settings, "points"
+
+
+def dominant_layer(result: Result, name: str) -> FullLayerData:
+    """Return the spots in the colour of their largest cell type."""
+    features = _features(result)
+    colors = cell_type_colors(result.cell_types)
+    face = np.array([colors.get(name, _CLEAR) for name in features["dominant"].astype(object)])
+    settings = _result_points(result, name, features) | {"face_color": face}
+    return _positions(result.spatial), settings, "points"
+
+
+def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
+    """Return the outlines of a spot (white around black, to be seen on any ground) and of its neighbours."""
+    neighbors, _, attention = neighbors_of(result, spot)
+    rows = np.concatenate([neighbors, [spot, spot]])
+    diameter = spot_diameter(result.spatial)
+    settings = {
+        "name": name,
+        "size": np.concatenate([np.full(len(neighbors), 1.1), [1.22, 1.36]]) * diameter,
+        "face_color": _CLEAR,
+        "border_color": ["#202020"] * (len(neighbors) + 1) + ["#ffffff"],
+        "border_width": np.concatenate([np.full(len(neighbors), 0.06), [0.09, 0.08]]),
+        "symbol": _symbol(result.spatial),
+        "features": pd.DataFrame(
+            {
+                "spot": result.abundances.index[rows].astype(str),
+                "attention": np.concatenate([attention, [np.nan, np.nan]]),
+            }
+        ),
+    }
+    return to_yx(result.coordinates[rows]), settings, "points"
+
+
+def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
+    """Return the edges from a spot to its neighbours, coloured by attention from 0 to 1.
+
+    Vectors (n_edges, 2, 2), each from the spot's centre to a neighbour's; features `weight` (W)
+    and `attention` (Attn), in the order of the row of ``result.weights``.
+    """
+    neighbors, weights, attention = neighbors_of(result, spot)
+    start = to_yx(result.coordinates[[spot]])
+    ends = to_yx(result.coordinates[neighbors])
+    vectors = np.stack([np.repeat(start, len(ends), axis=0), ends - start], axis=1)
+    settings = {
+        "name": name,
+        "edge_width": spot_diameter(result.spatial) * 0.14,
+        "vector_style": "line",
+        "opacity": 1.0,
+        "features": pd.DataFrame(
+            {
+                "neighbor": result.abundances.index[neighbors].astype(str),
+                "weight": weights,
+                "attention": attention,
+            }
+        ),
+    }
+    if len(vectors):
+        settings |= {
+            "edge_color": "attention",
+            "edge_colormap": ATTENTION_COLORMAP,
+            "edge_contrast_limits": (0.0, 1.0),
+        }
+    return vectors.reshape(-1, 2, 2), settings, "vectors"
+
+
+def neighbors_of(result: Result, spot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the neighbours of a spot, the weight W of each edge, and the attention in it, 0 to 1."""
+    neighbors, weights = _row(result.weights, spot)
+    attended, values = _row(result.attention, spot)
+    attention = pd.Series(values, index=attended).reindex(neighbors, fill_value=0.0)
+    return neighbors, weights, attention.to_numpy()
+
+
+def _row(matrix: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
+    span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+    return matrix.indices[span], matrix.data[span]
+
+
+def _features(result: Result) -> pd.DataFrame:
+    spots = placed_spots(result.spatial)
+    reasons = result.reasons.iloc[spots].astype(object)
+    return pd.DataFrame(
+        {
+            "spot": result.abundances.index[spots].astype(str),
+            "dominant": pd.Categorical(result.dominant.iloc[spots]),
+            "counts": result.counts.to_numpy()[spots],
+            "unexplained": result.unexplained.to_numpy()[spots],
+            # None is left out of napari's status bar, so only spots with a reason show one.
+            "not estimated": reasons.where(reasons != "", None).to_numpy(),
+        }
+    )
+
+
+def _of_placed(result: Result, values: np.ndarray) -> np.ndarray:
+    return values[placed_spots(result.spatial)]
+
+
+def _positions(adata: AnnData) -> np.ndarray:
+    return to_yx(np.asarray(adata.obsm[SPATIAL])[placed_spots(adata)])
+
+
+def _points(adata: AnnData, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size": spot_diameter(adata),
+        "symbol": _symbol(adata),
+        "border_width_is_relative": True,
+    }
+
+
+def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[str, Any]:
+    known = features["dominant"].notna().to_numpy()
+    return _points(result.spatial, name) | {
+        "features": features,
+        "border_color": np.where(known, "#202020", _UNKNOWN),
+        "border_width": np.where(known, 0.03, 0.12),
+    }
+
+
+def _symbol(adata: AnnData) -> str:
+    """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
+    return "square" if "bin_size_um" in _scalefactors(adata) else "disc"
+
+
+def _library(adata: AnnData) -> Mapping[str, Any]:
+    """Return the first library of ``uns['spatial']`` that holds anything."""
+    libraries = adata.uns.get(SPATIAL)
+    if not isinstance(libraries, Mapping):
+        return {}
+    found = (library for library in libraries.values() if isinstance(library, Mapping))
+    return next(found, {})
+
+
+def _scalefactors(adata: AnnData) -> Mapping[str, Any]:
+    return _library(adata).get("scalefactors") or {}

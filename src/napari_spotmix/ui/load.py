@@ -1,0 +1,284 @@
+"""Choose the data: spots, an image, a reference and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, FileEdit, Label, PushButton
+from qtpy.QtWidgets import QFileDialog
+
+from napari_spotmix import io
+from napari_spotmix.progress import Progress, ProgressCallback
+from napari_spotmix.ui.layers import METADATA
+from napari_spotmix.ui.notify import show_problem
+from napari_spotmix.ui.session import Reference, Session, Tissue
+from napari_spotmix.ui.text import count, display_name
+from napari_spotmix.ui.worker import Runner
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+__all__ = ["LoadPanel", "PathEdit", "simulate_task"]
+
+
+class PathEdit(FileEdit):
+    """A path to type or to choose; `chosen` is told of it once it is complete, not at every key.
+
+    Parameters
+    ----------
+    chosen : callable
+        Takes the Path.
+    folders : bool
+        Whether a folder can be chosen too, by a button of its own.
+    """
+
+    def __init__(self, chosen: Callable[[Path], Any], *, folders: bool = False, **settings: Any) -> None:
+        super().__init__(mode="r", nullable=True, **settings)
+        self._chosen = chosen
+        self._last: Path | None = None
+        self.choose_btn.text = "File…"
+        if folders:
+            self.folder_btn = PushButton(text="Folder…", tooltip="Choose a Space Ranger output folder")
+            self.folder_btn.changed.connect(self._choose_folder)
+            self.native.layout().addWidget(self.folder_btn.native)
+        self.line_edit.native.setClearButtonEnabled(True)
+        self.line_edit.native.editingFinished.connect(self._complete)
+        self.line_edit.changed.connect(self._set_or_typed)
+
+    def forget(self) -> None:
+        """Take the same path again when it is next given, as after an error."""
+        self._last = None
+
+    def _choose_folder(self) -> None:
+        start = str(self.value) if self.value else ""
+        folder = QFileDialog.getExistingDirectory(self.native, "Space Ranger output folder", start)
+        if folder:
+            self.value = folder
+
+    def _set_or_typed(self) -> None:
+        if not self.line_edit.native.hasFocus():
+            self._complete()
+
+    def _complete(self) -> None:
+        path = self.value
+        if path != self._last:
+            self._last = path
+            if path is not None:
+                self._chosen(path)
+
+
+class LoadPanel(Container):
+    """Reads what is chosen in a thread and hands it to the session."""
+
+    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+        self._viewer = viewer
+        self._session = session
+        self.layer = ComboBox(
+            label="Open layer",
+            nullable=True,
+            choices=self._layer_names,
+            tooltip="Spatial data that are open in this viewer already",
+        )
+        self.spatial = PathEdit(
+            self._read_spatial,
+            folders=True,
+            label="Spatial data",
+            filter="AnnData (*.h5ad)",
+            tooltip="A Space Ranger output folder (outs), or an .h5ad file with obsm['spatial']",
+        )
+        self.image = PathEdit(
+            self._read_image,
+            label="Other image",
+            filter="Images (*.tif *.tiff *.png *.jpg *.jpeg)",
+            tooltip="Optional: the full-resolution image that the spots' coordinates refer to",
+        )
+        self.reference = PathEdit(
+            self._read_reference,
+            label="Reference",
+            filter="AnnData (*.h5ad)",
+            tooltip="An .h5ad file of labelled single cells with raw counts",
+        )
+        self.labels = ComboBox(
+            label="Cell types",
+            choices=self._label_columns,
+            nullable=True,
+            tooltip="Column of the reference's obs that holds the cell types",
+        )
+        self.sample = PushButton(
+            text="Try it on simulated tissue",
+            tooltip="Load a simulated section with its reference; no files needed",
+        )
+        self.state = Label(value="")
+        fields = [self.layer, self.spatial, self.image, self.reference, self.labels, self.sample, self.state]
+        super().__init__(widgets=fields)
+        self.margins = (4, 0, 4, 0)
+        self.state.native.setWordWrap(True)
+        self._runners = {
+            field: self._runner(field) for field in (self.spatial, self.image, self.reference, self.sample)
+        }
+        self.layer.changed.connect(self._take_layer)
+        self.labels.changed.connect(self._choose_labels)
+        self.sample.changed.connect(self._simulate)
+        viewer.layers.events.inserted.connect(self._layers_changed)
+        viewer.layers.events.removed.connect(self._layers_changed)
+        session.tissue_changed.connect(self._show)
+        session.reference_changed.connect(self._show)
+        self._layers_changed()
+        self._show()
+
+    @property
+    def summary(self) -> str:
+        """One line on what is loaded."""
+        tissue, reference = self._session.tissue, self._session.reference
+        parts = []
+        if tissue is not None:
+            parts.append(f"{tissue.name}, {count(tissue.adata.n_obs, 'spot')}")
+        if reference is not None and self._session.cell_type_key is not None:
+            n_types = reference.adata.obs[self._session.cell_type_key].nunique()
+            parts.append(f"{reference.name}, {count(n_types, 'cell type')}")
+        return " · ".join(parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader wants known."""
+        tissue = self._session.tissue
+        return () if tissue is None else io.reading_notes(tissue.adata)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being read."""
+        return any(runner.is_running for runner in self._runners.values())
+
+    def close_runners(self) -> None:
+        """Stop reading."""
+        for runner in self._runners.values():
+            runner.close()
+
+    def disconnect(self) -> None:
+        """Let go of the viewer and the session."""
+        self._viewer.layers.events.inserted.disconnect(self._layers_changed)
+        self._viewer.layers.events.removed.disconnect(self._layers_changed)
+        self._session.tissue_changed.disconnect(self._show)
+        self._session.reference_changed.disconnect(self._show)
+
+    # Reading
+
+    def _runner(self, field: Any) -> Runner:
+        runner = Runner(self.native)
+        runner.progressed.connect(self._tell)
+        runner.failed.connect(lambda error: self._fail(field, error))
+        runner.cancelled.connect(lambda: self._tell(None))
+        runner.finished.connect(lambda take: self._take(take))
+        return runner
+
+    def _start(self, field: Any, task: Callable[[ProgressCallback], Callable[[], None]]) -> None:
+        self.state.value = "Reading…"
+        self._runners[field].start(task)
+
+    def _take(self, take: Callable[[], None]) -> None:
+        self._tell(None)
+        take()
+
+    def _tell(self, progress: Progress | None) -> None:
+        self.state.value = f"{progress.stage}…" if progress else ""
+
+    def _fail(self, field: Any, error: BaseException) -> None:
+        self._tell(None)
+        if isinstance(field, PathEdit):
+            field.forget()
+        show_problem(error)
+
+    def _read_spatial(self, path: Path) -> None:
+        def task(on_progress: ProgressCallback) -> Callable[[], None]:
+            adata = io.read_spatial(path, on_progress=on_progress)
+            tissue = Tissue(adata, display_name(path), path)
+            return lambda: self._session.set_tissue(tissue)
+
+        self._start(self.spatial, task)
+
+    def _read_reference(self, path: Path) -> None:
+        def task(on_progress: ProgressCallback) -> Callable[[], None]:
+            adata = io.read_reference(path, on_progress=on_progress)
+            reference = Reference(adata, path.stem, tuple(io.label_columns(adata)), path)
+            return lambda: self._session.set_reference(reference)
+
+        self._start(self.reference, task)
+
+    def _read_image(self, path: Path) -> None:
+        def task(_: ProgressCallback) -> Callable[[], None]:
+            image = io.read_image(path)
+            return lambda: self._session.set_image(image)
+
+        self._start(self.image, task)
+
+    def _simulate(self) -> None:
+        def task(on_progress: ProgressCallback) -> Callable[[], None]:
+            spatial, reference = simulate_task(on_progress)
+            return lambda: self._take_both(Tissue(spatial, "Simulated tissue"), reference)
+
+        self._start(self.sample, task)
+
+    def _take_both(self, tissue: Tissue, reference: AnnData | None) -> None:
+        self._session.set_tissue(tissue)
+        if reference is not None:
+            columns = tuple(io.label_columns(reference))
+            self._session.set_reference(Reference(reference, "simulated reference", columns))
+
+    # What the viewer has open
+
+    def _layer_names(self, _: Any = None) -> list[str]:
+        return [layer.name for layer in self._viewer.layers if _spatial_of(layer) is not None]
+
+    def _layers_changed(self) -> None:
+        self.layer.reset_choices()
+        self.layer.visible = bool(self._layer_names())
+        if self._session.tissue is None and self._layer_names():
+            self.layer.value = self._layer_names()[0]
+
+    def _take_layer(self, name: str | None) -> None:
+        if name is None or name not in self._viewer.layers:
+            return
+        kept = self._viewer.layers[name].metadata[METADATA]
+        tissue = self._session.tissue
+        if tissue is None or tissue.adata is not kept["spatial"]:
+            opened = Tissue(kept["spatial"], name.removesuffix(" spots"), kept.get("path"))
+            self._take_both(opened, kept.get("reference"))
+
+    # The labels
+
+    def _label_columns(self, _: Any = None) -> tuple[str, ...]:
+        reference = self._session.reference
+        return () if reference is None else reference.columns
+
+    def _choose_labels(self, column: str | None) -> None:
+        if column != self._session.cell_type_key:
+            self._session.set_cell_type_key(column)
+
+    def _show(self) -> None:
+        key = self._session.cell_type_key
+        with self.labels.changed.blocked():
+            self.labels.reset_choices()
+            self.labels.value = key
+        self.labels.enabled = bool(self._label_columns())
+        self.labels.tooltip = (
+            "Column of the reference's obs that holds the cell types"
+            if self.labels.enabled
+            else "Choose a reference first: its columns are listed here"
+        )
+
+
+def simulate_task(on_progress: ProgressCallback) -> tuple[AnnData, AnnData]:
+    """Make the tissue that the samples show; the import is late since it brings numba."""
+    from napari_spotmix.simulation import simulate
+
+    tissue = simulate(on_progress=on_progress)
+    return tissue.spatial, tissue.reference
+
+
+def _spatial_of(layer: Layer) -> AnnData | None:
+    kept = layer.metadata.get(METADATA)
+    return kept.get("spatial") if isinstance(kept, dict) else None

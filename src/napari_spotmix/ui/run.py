@@ -1,0 +1,209 @@
+"""Run the deconvolution, watch it, stop it, keep its result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, ProgressBar, PushButton
+from qtpy.QtWidgets import QFileDialog
+
+from napari_spotmix import io
+from napari_spotmix.errors import InputError
+from napari_spotmix.params import Parameters, describe
+from napari_spotmix.ui.form import ParameterForm
+from napari_spotmix.ui.notify import problem_text, show_problem
+from napari_spotmix.ui.section import Section, plain_label
+from napari_spotmix.ui.text import bullet_list, count
+from napari_spotmix.ui.worker import Runner, Task
+
+if TYPE_CHECKING:
+    from napari_spotmix.progress import Progress, ProgressCallback
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.session import Session
+
+__all__ = ["RunPanel", "deconvolve_task"]
+
+
+def deconvolve_task(session: Session, parameters: Parameters) -> Task:
+    """Return the run of what the session has loaded; it holds all it needs and reads no session later."""
+    assert session.tissue is not None
+    assert session.reference is not None
+    spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
+
+    def task(on_progress: ProgressCallback) -> Result:
+        # Imported in the thread: numba takes its time.
+        from napari_spotmix.pipeline import deconvolve
+
+        return deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
+
+    return task
+
+
+class RunPanel(Container):
+    """Parameters, Run, Cancel, progress, what came of it, and Save."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._started = 0.0
+        parameters = list(describe())
+        self.basic = ParameterForm(info for info in parameters if not info.advanced)
+        self.advanced = ParameterForm(info for info in parameters if info.advanced)
+        self.run = PushButton(text="Run")
+        self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
+        self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
+        self.save = PushButton(text="Save…", enabled=False)
+        super().__init__(labels=False)
+        self.margins = (4, 0, 4, 0)
+        self.state = plain_label()
+        self.notes_text = plain_label()
+        self.notes = Section("Notes", self.notes_text, tip="What you should know about this result", open=False)
+        self.more = Section(
+            "Parameters", self.advanced.native, tip="All other parameters; the defaults suit most sections", open=False
+        )
+        buttons = Container(widgets=[self.run, self.cancel, self.save], layout="horizontal", labels=False)
+        buttons.margins = (0, 0, 0, 0)
+        layout = self.native.layout()
+        for widget in (self.basic.native, self.more, buttons.native, self.bar.native, self.state, self.notes):
+            layout.addWidget(widget)
+        self._kept = buttons  # magicgui widgets live as long as somebody holds them
+        self._runner = self._make_runner(self._finish)
+        self._saver = self._make_runner(self._saved)
+        self.run.changed.connect(self.start)
+        self.cancel.changed.connect(self._cancel)
+        self.save.changed.connect(self._choose_where_to_save)
+        for signal in self._signals():
+            signal.connect(self._show)
+        self._show()
+
+    @property
+    def summary(self) -> str:
+        """One line on what was fitted."""
+        result = self._session.result
+        return "" if result is None else str(result.parameters.get("summary", ""))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run or a save is on its way."""
+        return self._runner.is_running or self._saver.is_running
+
+    def start(self) -> None:
+        """Run, or tell all that is wrong with the form."""
+        if self._session.what_is_missing() is not None or self.is_running:
+            return
+        try:
+            parameters = Parameters(**self.basic.values() | self.advanced.values())
+        except InputError as error:
+            self._fail(error)
+            return
+        self._started = time.monotonic()
+        self._runner.start(deconvolve_task(self._session, parameters))
+        self._busy("Starting")
+
+    def save_to(self, folder: Path) -> None:
+        """Write the result into `folder`."""
+        session = self._session
+        assert session.result is not None
+        result = session.result
+        spatial = session.tissue.path if session.tissue else None
+        reference = session.reference.path if session.reference else None
+        key = session.cell_type_key
+
+        def task(on_progress: ProgressCallback) -> Path:
+            io.write_outputs(result, folder, spatial=spatial, reference=reference, cell_type_key=key)
+            return folder
+
+        self._saver.start(task)
+        self._busy("Saving")
+
+    def close_runners(self) -> None:
+        """Stop what runs."""
+        self._runner.close()
+        self._saver.close()
+
+    def disconnect(self) -> None:
+        """Let go of the session."""
+        for signal in self._signals():
+            signal.disconnect(self._show)
+
+    # What a job tells
+
+    def _make_runner(self, finished: Any) -> Runner:
+        runner = Runner(self.native)
+        runner.progressed.connect(self._tell)
+        runner.finished.connect(finished)
+        runner.failed.connect(self._fail)
+        runner.cancelled.connect(self._was_cancelled)
+        return runner
+
+    def _tell(self, progress: Progress) -> None:
+        self.bar.native.setRange(0, 1000 if progress.total else 0)
+        self.bar.value = round(1000 * progress.fraction)
+        step = f" {progress.step} of {progress.total}" if progress.total > 1 else ""
+        self.state.setText(f"Running: {progress.stage}{step}")
+
+    def _finish(self, result: Result) -> None:
+        seconds = time.monotonic() - self._started
+        self._session.set_result(result)
+        self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
+
+    def _fail(self, error: BaseException) -> None:
+        self._rest(f"Failed: {problem_text(error)}")
+        show_problem(error)
+
+    def _was_cancelled(self) -> None:
+        self._rest("Cancelled. Nothing was changed.")
+
+    def _saved(self, folder: Path) -> None:
+        self._rest(f"Saved in {folder}")
+
+    def _cancel(self) -> None:
+        self.cancel.enabled = False
+        self.state.setText("Cancelling…")
+        self._runner.cancel()
+        self._saver.cancel()
+
+    # What is shown
+
+    def _signals(self) -> tuple[Any, ...]:
+        session = self._session
+        return session.tissue_changed, session.reference_changed, session.result_changed
+
+    def _busy(self, words: str) -> None:
+        self.bar.native.setRange(0, 0)
+        self.bar.visible = True
+        self.state.setText(f"{words}…")
+        self._enable()
+
+    def _rest(self, words: str) -> None:
+        self.bar.visible = False
+        self.bar.native.setRange(0, 1000)
+        self.state.setText(words)
+        self._enable()
+
+    def _show(self) -> None:
+        if not self.is_running:
+            self.state.setText(self._session.what_is_missing() or "Ready to run.")
+        notes = self._session.result.notes if self._session.result else ()
+        self.notes.setVisible(bool(notes))
+        self.notes.set_title(count(len(notes), "note"))
+        self.notes_text.setText(bullet_list(notes))
+        self._enable()
+
+    def _enable(self) -> None:
+        missing = self._session.what_is_missing()
+        self.run.enabled = missing is None and not self.is_running
+        self.run.tooltip = missing or ("A run is on its way" if self.is_running else "Estimate the cell types of each spot")
+        self.cancel.enabled = self.is_running
+        self.save.enabled = self._session.result is not None and not self.is_running
+        self.save.tooltip = (
+            "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
+            if self.save.enabled
+            else "There is no result yet: run first"
+        )
+
+    def _choose_where_to_save(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self.native, "Folder for the result")
+        if folder:
+            self.save_to(Path(folder))

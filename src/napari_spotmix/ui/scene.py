@@ -1,0 +1,187 @@
+"""Keeps a viewer's layers in accord with its session, and turns clicks into picked spots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Layer
+
+from napari_spotmix.ui import layers
+from napari_spotmix.ui.session import DOMINANT, Session, Shown
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.types import FullLayerData
+    from napari.utils.events import Event
+
+__all__ = ["Scene"]
+
+#: A press that moves further than this before its release, in screen pixels, is a drag.
+_DRAG_PX = 4.0
+_NEIGHBORHOOD, _SELECTION = "Neighbourhood", "Selected spot"
+
+
+class Scene:
+    """The layers of one session in one viewer.
+
+    Layers of cell types are made when they are first looked at, and only the chosen one is visible.
+    Any of them may be deleted by the user at any time: what is needed again is made again.
+    """
+
+    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._of_tissue: list[Layer] = []
+        self._of_types: dict[Shown, Layer] = {}
+        self._of_spot: list[Layer] = []
+        session.tissue_changed.connect(self._show_tissue)
+        session.image_changed.connect(self._show_image)
+        session.result_changed.connect(self._drop_result)
+        session.shown_changed.connect(self._show_type)
+        session.spot_changed.connect(self._show_spot)
+        session.opacity_changed.connect(self._set_opacity)
+        viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.layers.events.removed.connect(self._on_removed)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take over what an earlier dock of this viewer has made."""
+        for layer in self._viewer.layers:
+            kept = layer.metadata.get(layers.METADATA, {})
+            if self._session.result is not None and kept.get("result") is self._session.result:
+                self._of_types[kept["shown"]] = layer
+            elif layer.name in (_NEIGHBORHOOD, _SELECTION) and kept:
+                self._of_spot.append(layer)
+        if self._session.tissue is not None and not self._is_open(self._session.tissue.adata):
+            self._show_tissue()
+
+    def disconnect(self) -> None:
+        """Let go of the viewer and the session; the layers stay."""
+        session = self._session
+        session.tissue_changed.disconnect(self._show_tissue)
+        session.image_changed.disconnect(self._show_image)
+        session.result_changed.disconnect(self._drop_result)
+        session.shown_changed.disconnect(self._show_type)
+        session.spot_changed.disconnect(self._show_spot)
+        session.opacity_changed.disconnect(self._set_opacity)
+        if self._on_press in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._on_press)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def layer_of(self, shown: Shown) -> Layer | None:
+        """Return the layer of a cell type or of `DOMINANT`, or None if it was never looked at."""
+        return self._of_types.get(shown)
+
+    # The tissue
+
+    def _show_tissue(self) -> None:
+        self._remove(self._of_tissue)
+        tissue = self._session.tissue
+        if tissue is None or self._is_open(tissue.adata):
+            return
+        data = layers.tissue_layers(tissue.adata, tissue.name, path=tissue.path)
+        self._of_tissue = [self._insert(item, at) for at, item in enumerate(data)]
+        self._viewer.reset_view()
+
+    def _show_image(self) -> None:
+        tissue, image = self._session.tissue, self._session.image
+        if image is not None:
+            data = layers.other_image_layer(image, None if tissue is None else tissue.adata, image.name)
+            at = sum(layer in self._of_tissue and isinstance(layer, Image) for layer in self._viewer.layers)
+            self._of_tissue.append(self._insert(data, at))
+
+    def _is_open(self, adata: Any) -> bool:
+        kept = (layer.metadata.get(layers.METADATA) for layer in self._viewer.layers)
+        return any(isinstance(item, dict) and item.get("spatial") is adata for item in kept)
+
+    # The result
+
+    def _drop_result(self) -> None:
+        self._remove(list(self._of_types.values()))
+        self._of_types.clear()
+
+    def _show_type(self) -> None:
+        shown, result = self._session.shown, self._session.result
+        if shown is None or result is None:
+            return
+        if shown not in self._of_types:
+            self._of_types[shown] = self._make_type(shown)
+        for key, layer in self._of_types.items():
+            layer.visible = key == shown
+        self._viewer.layers.selection.active = self._of_types[shown]
+
+    def _set_opacity(self) -> None:
+        for layer in self._of_types.values():
+            layer.opacity = self._session.opacity
+
+    def _make_type(self, shown: Shown) -> Layer:
+        layer = self._insert(self._type_data(shown), self._top_of_types())
+        layer.metadata[layers.METADATA] = {"result": self._session.result, "shown": shown}
+        layer.opacity = self._session.opacity
+        layer.face_colorbar.visible = shown is not DOMINANT
+        return layer
+
+    def _type_data(self, shown: Shown) -> FullLayerData:
+        if shown is DOMINANT:
+            return layers.dominant_layer(self._session.result, DOMINANT.value)
+        return layers.proportion_layer(self._session.result, shown)
+
+    def _top_of_types(self) -> int:
+        """Return where the next layer of a type goes: below what marks the picked spot."""
+        marks = [at for at, layer in enumerate(self._viewer.layers) if layer in self._of_spot]
+        return min(marks, default=len(self._viewer.layers))
+
+    # The picked spot
+
+    def _show_spot(self) -> None:
+        active = self._viewer.layers.selection.active
+        self._remove(self._of_spot)
+        spot, result = self._session.spot, self._session.result
+        if spot is not None and result is not None:
+            for data in (
+                layers.neighborhood_layer(result, spot, _NEIGHBORHOOD),
+                layers.selection_layer(result, spot, _SELECTION),
+            ):
+                self._of_spot.append(self._insert(data, len(self._viewer.layers)))
+                self._of_spot[-1].metadata[layers.METADATA] = {"picked": spot}
+        if active in self._viewer.layers:
+            self._viewer.layers.selection.active = active
+
+    def _on_press(self, viewer: ViewerModel, event: Event) -> Iterator[None]:
+        """Pick the spot under a click; the viewer is asked, since a layer hears only its own clicks."""
+        start = np.array(event.pos, dtype=float)
+        is_click = event.button == 1 and not event.modifiers and self._is_navigating()
+        yield
+        while event.type == "mouse_move":
+            is_click = is_click and float(np.abs(np.array(event.pos) - start).max()) <= _DRAG_PX
+            yield
+        if is_click and viewer.dims.ndisplay == 2:
+            y, x = event.position[-2:]
+            self._session.pick_at(y, x)
+
+    def _is_navigating(self) -> bool:
+        """Whether a click is free, and not one that draws or selects in the active layer."""
+        active = self._viewer.layers.selection.active
+        return active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
+
+    # Layers
+
+    def _insert(self, data: FullLayerData, at: int) -> Layer:
+        layer = Layer.create(*data)
+        self._viewer.layers.insert(min(at, len(self._viewer.layers)), layer)
+        return layer
+
+    def _remove(self, gone: list[Layer]) -> None:
+        for layer in list(gone):
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        gone.clear()
+
+    def _on_removed(self, event: Event) -> None:
+        layer = event.value
+        self._of_types = {key: kept for key, kept in self._of_types.items() if kept is not layer}
+        for group in (self._of_tissue, self._of_spot):
+            if layer in group:
+                group.remove(layer)

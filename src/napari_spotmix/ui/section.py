@@ -1,0 +1,79 @@
+"""A step of the dock: a title, one line that sums it up, and what can be folded away."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from napari_spotmix.ui.text import plain
+
+__all__ = ["Section", "plain_label"]
+
+
+def plain_label(text: str = "", *, wrap: bool = True) -> QLabel:
+    """Return a label that shows its text literally and never asks for more width than there is."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(wrap)
+    label.setSizePolicy(
+        QSizePolicy.Policy.Ignored if wrap else QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum
+    )
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+class Section(QFrame):
+    """A title that folds and unfolds its content; the summary stays."""
+
+    def __init__(self, title: str, content: QWidget, *, tip: str = "", open: bool = True) -> None:
+        super().__init__()
+        self.content = content
+        self._title = QToolButton(text=title)
+        self._title.setObjectName("section_title")
+        self._title.setCheckable(True)
+        self._title.setChecked(open)
+        self._title.setToolTip(tip)
+        self._title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._title.setIconSize(QSize(8, 8))
+        self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._title.setStyleSheet(
+            "QToolButton { border: none; font-weight: bold; text-align: left; padding: 2px; }"
+        )
+        self._title.toggled.connect(self._fold)
+        self._summary = plain_label()
+        self._summary.setContentsMargins(18, 0, 4, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 2)
+        layout.setSpacing(2)
+        for widget in (self._title, self._summary, content):
+            layout.addWidget(widget)
+        self._fold(open)
+        self.set_summary("")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the content can be seen."""
+        return self._title.isChecked()
+
+    @property
+    def summary(self) -> str:
+        """The line below the title."""
+        return self._summary.text()
+
+    def set_title(self, text: str) -> None:
+        """Name the section."""
+        self._title.setText(text)
+
+    def set_open(self, open: bool) -> None:
+        """Fold or unfold."""
+        self._title.setChecked(open)
+
+    def set_summary(self, text: str) -> None:
+        """Say in one line what stands inside; nothing where `text` is empty."""
+        self._summary.setText(text)
+        self._summary.setToolTip(plain(text))
+        self._summary.setVisible(bool(text))
+
+    def _fold(self, open: bool) -> None:
+        self._title.setArrowType(Qt.ArrowType.DownArrow if open else Qt.ArrowType.RightArrow)
+        self.content.setVisible(open)

@@ -1,0 +1,164 @@
+"""What is loaded, fitted and shown: the state behind the widgets of one viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from psygnal import Signal
+from scipy.spatial import KDTree
+
+from napari_spotmix.ui.layers import placed_spots, spot_diameter
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_spotmix.io import TissueImage
+    from napari_spotmix.result import Result
+
+__all__ = ["DOMINANT", "Reference", "Session", "Shown", "Tissue", "session_of"]
+
+
+class _Special(Enum):
+    DOMINANT = "Dominant type"
+
+
+#: Shown in place of one cell type: each spot in the colour of its largest one.
+DOMINANT: Final = _Special.DOMINANT
+Shown = str | _Special
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Spatial data and where it came from; `path` is None for what was never a file."""
+
+    adata: AnnData
+    name: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Labelled cells, where they came from, and the columns that may hold cell types, likeliest first."""
+
+    adata: AnnData
+    name: str
+    columns: tuple[str, ...]
+    path: Path | None = None
+
+
+class Session:
+    """What one viewer has loaded, fitted and shows; it knows no widget and no layer."""
+
+    tissue_changed = Signal()
+    image_changed = Signal()
+    reference_changed = Signal()
+    result_changed = Signal()
+    shown_changed = Signal()
+    spot_changed = Signal()
+    opacity_changed = Signal()
+
+    def __init__(self) -> None:
+        self.tissue: Tissue | None = None
+        self.image: TissueImage | None = None
+        self.reference: Reference | None = None
+        self.cell_type_key: str | None = None
+        self.result: Result | None = None
+        self.shown: Shown | None = None
+        self.spot: int | None = None
+        self.opacity = 1.0
+        self._finder: _SpotFinder | None = None
+
+    def set_tissue(self, tissue: Tissue) -> None:
+        """Take other spots; what was fitted to the old ones goes."""
+        self.tissue = tissue
+        self.image = None
+        self.set_result(None)
+        self.tissue_changed.emit()
+
+    def set_image(self, image: TissueImage) -> None:
+        """Take an image in place of the one that came with the spots."""
+        self.image = image
+        self.image_changed.emit()
+
+    def set_reference(self, reference: Reference) -> None:
+        """Take another reference, and its most likely label column."""
+        self.reference = reference
+        self.cell_type_key = next(iter(reference.columns), None)
+        self.reference_changed.emit()
+
+    def set_cell_type_key(self, key: str | None) -> None:
+        """Take the labels from another column of the reference."""
+        self.cell_type_key = key
+        self.reference_changed.emit()
+
+    def set_result(self, result: Result | None) -> None:
+        """Take what a run gave, and show the overview of it."""
+        self.result = result
+        self.spot = None
+        self.shown = None
+        self._finder = None if result is None else _SpotFinder(result.spatial)
+        self.result_changed.emit()
+        self.spot_changed.emit()
+        if result is not None:
+            self.show(DOMINANT)
+
+    def show(self, shown: Shown) -> None:
+        """Show a cell type or `DOMINANT`; asked again, it is shown again."""
+        self.shown = shown
+        self.shown_changed.emit()
+
+    def set_opacity(self, opacity: float) -> None:
+        """Let the tissue show through the spots."""
+        self.opacity = opacity
+        self.opacity_changed.emit()
+
+    def pick(self, spot: int | None) -> None:
+        """Look into a spot, or into none."""
+        if spot != self.spot:
+            self.spot = spot
+            self.spot_changed.emit()
+
+    def pick_at(self, y: float, x: float) -> None:
+        """Look into the spot under a point of the tissue (full-resolution pixels), or into none."""
+        if self._finder is not None:
+            self.pick(self._finder.at(x, y))
+
+    def what_is_missing(self) -> str | None:
+        """Say what has to be chosen before a run, or None if all is there."""
+        if self.tissue is None:
+            return "Choose spatial data first."
+        if self.reference is None:
+            return "Choose a reference first."
+        if self.cell_type_key is None:
+            return "Choose the column with the cell types first."
+        return None
+
+
+class _SpotFinder:
+    """The spot under a point."""
+
+    def __init__(self, spatial: AnnData) -> None:
+        self._placed = placed_spots(spatial)
+        xy = np.asarray(spatial.obsm["spatial"], dtype=float)[self._placed, :2]
+        self._tree = KDTree(xy) if len(xy) else None
+        self._radius = spot_diameter(spatial) / 2
+
+    def at(self, x: float, y: float) -> int | None:
+        if self._tree is None:
+            return None
+        distance, nearest = self._tree.query((x, y))
+        return int(self._placed[nearest]) if distance <= self._radius else None
+
+
+# A viewer's state outlives its dock, which can be closed and opened again.
+_sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
+
+
+def session_of(viewer: Any) -> Session:
+    """Return the session of a viewer, made on the first call and gone with the viewer."""
+    return _sessions.setdefault(viewer, Session())

@@ -1,0 +1,76 @@
+"""Names from files, made safe to show where Qt guesses between plain and rich text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["bullet_list", "count", "display_name", "percent", "plain"]
+
+_WORD_JOINER = "\u2060"
+
+
+def plain(text: str) -> str:
+    """Return `text` so that Qt shows it literally, wherever it would otherwise guess at HTML.
+
+    Notifications and tooltips of Qt turn into rich text when they look like it. An invisible
+    word joiner after each ``<`` and ``&`` keeps them plain and leaves what is read unchanged.
+
+    Examples
+    --------
+    >>> plain("T/NK <b>") == "T/NK <\u2060b>"
+    True
+    >>> plain("CD4 T")
+    'CD4 T'
+    """
+    return text.replace("&", "&" + _WORD_JOINER).replace("<", "<" + _WORD_JOINER)
+
+
+def percent(share: float) -> str:
+    """Return a share for people: no more digits than can be trusted.
+
+    Examples
+    --------
+    >>> percent(0.714), percent(0.0312), percent(0.0), percent(float("nan"))
+    ('71%', '3.1%', '0%', '–')
+    """
+    if share != share:
+        return "–"
+    value = 100 * share
+    if value < 0.05:
+        return "0%"
+    return f"{value:.1f}%" if value < 9.95 else f"{value:.0f}%"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "spot"), count(1234, "spot")
+    ('1 spot', '1,234 spots')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def bullet_list(lines: Sequence[str]) -> str:
+    """Return the lines as plain text with a bullet each.
+
+    Examples
+    --------
+    >>> bullet_list(["a", "b"])
+    '• a\\n• b'
+    """
+    return "\n".join(f"• {line}" for line in lines)
+
+
+def display_name(path: Path) -> str:
+    """Return what people call the data at a path: the run's folder, not its ``outs``.
+
+    Examples
+    --------
+    >>> display_name(Path("Vis5A/outs")), display_name(Path("liver.h5ad"))
+    ('Vis5A', 'liver')
+    """
+    path = path.resolve()
+    return path.parent.name if path.name == "outs" else path.name.removesuffix(".h5ad")
