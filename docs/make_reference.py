@@ -16,7 +16,8 @@ HEAD = """\
 
 Every parameter has a default that suits most sections. The names are the same everywhere: in Python they
 are arguments of `deconvolve`, on the command line options of `spotmix run` with dashes for underscores
-(`--lambda-c`), and in `recipe.toml` keys. The form in napari shows the labels.
+(`--lambda-c`; two are shorter: `--seed` and `--threads`), and in `recipe.toml` keys. The form in napari shows
+the labels.
 
 A value out of bounds is refused before anything is computed, and the message lists all that is wrong.
 """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -71,3 +76,26 @@ def test_every_public_name_can_be_imported() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = napari_spotmix.nothing
     assert set(napari_spotmix.__all__) <= set(dir(napari_spotmix))
+
+
+def test_every_package_that_is_imported_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", line)[0].lower() for line in project["dependencies"]}
+    homes = packages_distributions()
+    source = ROOT / "src" / "napari_spotmix"
+    imported = {name for path in source.rglob("*.py") for name in imported_by(path)} - sys.stdlib_module_names
+    undeclared = {
+        name
+        for name in imported - {"napari_spotmix"}
+        if not declared & {home.lower().replace("_", "-") for home in homes.get(name, [name])}
+    }
+    assert not undeclared
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    """Yield the top-level modules that a file imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
