@@ -139,7 +139,9 @@ def simulate(
 
 def _problems(given: dict[str, Any]) -> list[str]:
     """Say all that is wrong with the arguments of `simulate`."""
-    problems = [text for name, bounds in _WHOLE.items() if (text := _number_problem(name, given[name], int, *bounds))]
+    problems = [
+        text for name, bounds in _WHOLE.items() if (text := _number_problem(name, given[name], int, *bounds))
+    ]
     for name, bounds in _REAL.items():
         if given[name] is None and name in ("counts_per_spot", "pitch_um"):
             continue
@@ -194,7 +196,7 @@ def _spatial(tissue: Tissue, layout: LayoutName, genes: pd.Index) -> AnnData:
             "in_tissue": np.ones(len(index), dtype=np.int64),
             "array_row": spots.rows,
             "array_col": spots.columns,
-            "region": pd.Categorical.from_codes(regions, categories=list(REGIONS)),
+            "region": pd.Categorical.from_codes(regions, dtype=pd.CategoricalDtype(list(REGIONS))),
         },
         index=index,
     )
@@ -216,7 +218,7 @@ def _reference(tissue: Tissue, n_cells_per_type: int, random_state: int, genes: 
     )
     names = [cell_type.name for cell_type in tissue.cell_types]
     index = pd.Index([f"cell-{number:06d}" for number in range(len(reference.types))])
-    labels = pd.Categorical.from_codes(reference.types, categories=names)
+    labels = pd.Categorical.from_codes(reference.types, dtype=pd.CategoricalDtype(names))
     obs = pd.DataFrame({"cell_type": labels}, index=index)
     return AnnData(csr_matrix(reference.counts), obs=obs, var=pd.DataFrame(index=genes))
 

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-__all__ = ["CELL_TYPES", "REGIONS", "Anatomy", "CellType", "Cells", "cell_type_table", "hexagonal", "place_cells"]
+__all__ = [
+    "CELL_TYPES",
+    "REGIONS",
+    "Anatomy",
+    "CellType",
+    "Cells",
+    "cell_type_table",
+    "hexagonal",
+    "place_cells",
+]
 
 #: Names of the regions; `Anatomy.regions` gives their indices.
 REGIONS = ("Mucosa", "Submucosa", "Muscle", "Follicle", "Infiltrate")
@@ -33,6 +42,11 @@ _DENSITY = np.array([1.0, 0.62, 0.32, 0.5, 1.0, 1.0, 0.8, 0.85])
 
 # Borders of the layers in units of the tissue's radius, from top to bottom.
 _MUCOSA_ENDS, _SUBMUCOSA_ENDS = -0.22, 0.22
+_ROUNDNESS = 1.16
+# Cavities of glands and vessels, and where the nuclei of glands stand, in radii.
+_GLAND_LUMEN, _GLAND_NUCLEI, _VESSEL_LUMEN = 0.34, 0.76, 0.62
+# Amplitude and frequency of the waves of the layers, over the tissue's radius.
+_WAVES = np.array([[0.10, 2.4], [0.03, 5.5]])
 _RARE_SHARE = 0.015
 _RARE_SCATTERED = 0.1
 
@@ -60,31 +74,31 @@ CELL_TYPES: tuple[CellType, ...] = (
     CellType("Epithelial", "epithelial", 1.3, (5.5, 8.5), 0.95, "radial", (70, 2, 0, 0, 0, 0, 0, 0)),
     CellType("Fibroblast", "stromal", 0.9, (3.2, 11.0), 0.9, "along", (1, 22, 62, 8, 2, 5, 8, 10)),
     CellType("Macrophage", "myeloid", 1.2, (5.5, 7.5), 0.8, "random", (0, 9, 5, 2, 3, 4, 1, 46)),
-    CellType("T cell", "lymphoid", 0.5, (5.2, 5.6), 1.15, "random", (1, 12, 4, 1, 10, 66, 1, 24)),
+    CellType("T cell", "lymphoid", 0.5, (6.2, 6.6), 1.15, "random", (1, 12, 4, 1, 10, 66, 1, 24)),
     CellType("Smooth muscle", "muscle", 1.0, (3.0, 15.0), 0.85, "along", (0, 1, 3, 82, 0, 0, 50, 4)),
     CellType("Endothelial", "vascular", 0.8, (3.0, 9.0), 0.95, "along", (0, 8, 16, 6, 3, 5, 40, 6)),
-    CellType("B cell", "lymphoid", 0.5, (5.4, 5.8), 1.2, "random", (0, 3, 1, 0, 78, 14, 0, 3)),
-    CellType("Plasma cell", "lymphoid", 1.6, (5.5, 6.5), 1.1, "random", (0, 34, 3, 0, 2, 5, 0, 6)),
+    CellType("B cell", "lymphoid", 0.5, (6.4, 6.9), 1.2, "random", (0, 3, 1, 0, 78, 14, 0, 3)),
+    CellType("Plasma cell", "lymphoid", 1.6, (6.0, 7.0), 1.1, "random", (0, 34, 3, 0, 2, 5, 0, 6)),
     CellType("Goblet", "epithelial", 1.5, (4.5, 7.0), 1.0, "radial", (28, 0, 0, 0, 0, 0, 0, 0)),
     CellType("Dendritic cell", "myeloid", 1.0, (5.0, 7.5), 0.85, "random", (0, 3, 1, 0, 4, 10, 0, 7)),
     CellType("Pericyte", "stromal", 0.8, (3.0, 9.0), 0.9, "along", (0, 4, 8, 4, 1, 1, 25, 3)),
     CellType("Neutrophil", "myeloid", 0.4, (5.0, 5.5), 1.2, "random", (0, 2, 1, 0, 0, 1, 2, 18)),
     CellType("Mast cell", "myeloid", 1.0, (5.5, 6.5), 0.95, "random", (0, 5, 6, 2, 0, 1, 1, 3)),
     CellType("Enterocyte", "epithelial", 1.4, (5.5, 9.0), 0.9, "radial", (40, 0, 0, 0, 0, 0, 0, 0)),
-    CellType("NK cell", "lymphoid", 0.5, (5.2, 5.8), 1.1, "random", (0, 4, 1, 0, 2, 8, 0, 9)),
+    CellType("NK cell", "lymphoid", 0.5, (6.2, 6.8), 1.1, "random", (0, 4, 1, 0, 2, 8, 0, 9)),
     CellType("Myofibroblast", "stromal", 1.1, (3.2, 12.0), 0.9, "along", (0, 10, 6, 14, 0, 0, 5, 10)),
     CellType("Schwann cell", "neural", 0.8, (3.0, 10.0), 0.85, "along", (0, 2, 6, 14, 0, 0, 2, 1)),
     CellType("Lymphatic endothelial", "vascular", 0.8, (3.0, 9.0), 0.9, "along", (0, 6, 9, 3, 1, 4, 8, 3)),
     CellType("Monocyte", "myeloid", 0.8, (5.5, 7.0), 0.95, "random", (0, 3, 2, 1, 0, 2, 4, 16)),
     CellType("Stem cell", "epithelial", 1.2, (5.0, 7.5), 1.1, "radial", (14, 0, 0, 0, 0, 0, 0, 0)),
-    CellType("Regulatory T cell", "lymphoid", 0.5, (5.2, 5.6), 1.15, "random", (0, 4, 1, 0, 4, 14, 0, 8)),
-    CellType("Germinal-centre B cell", "lymphoid", 0.9, (6.0, 6.6), 1.0, "random", (0, 0, 0, 0, 42, 2, 0, 0)),
+    CellType("Regulatory T cell", "lymphoid", 0.5, (6.2, 6.6), 1.15, "random", (0, 4, 1, 0, 4, 14, 0, 8)),
+    CellType("Germinal-centre B cell", "lymphoid", 0.9, (7.0, 7.6), 1.0, "random", (0, 0, 0, 0, 42, 2, 0, 0)),
     CellType("Adipocyte", "stromal", 0.7, (3.0, 8.0), 0.9, "random", (0, 0, 12, 2, 0, 0, 1, 1)),
-    CellType("Interstitial cell of Cajal", "muscle", 0.9, (3.0, 11.0), 0.9, "along", (0, 0, 1, 15, 0, 0, 0, 0)),
+    CellType("Interstitial cell", "muscle", 0.9, (3.0, 11.0), 0.9, "along", (0, 0, 1, 15, 0, 0, 0, 0)),
     CellType("Enteric neuron", "neural", 1.8, (8.0, 9.0), 0.75, "random", (0, 0, 3, 7, 0, 0, 0, 0)),
     CellType("Tuft cell", "epithelial", 1.0, (5.0, 7.5), 0.95, "radial", (8, 0, 0, 0, 0, 0, 0, 0)),
     CellType("Eosinophil", "myeloid", 0.5, (5.0, 6.0), 1.1, "random", (0, 6, 3, 0, 0, 1, 1, 6)),
-    CellType("Innate lymphoid cell", "lymphoid", 0.5, (5.2, 5.8), 1.1, "random", (0, 7, 1, 0, 2, 5, 0, 2)),
+    CellType("Innate lymphoid cell", "lymphoid", 0.5, (6.2, 6.8), 1.1, "random", (0, 7, 1, 0, 2, 5, 0, 2)),
     CellType("Paneth cell", "epithelial", 1.6, (5.5, 7.5), 1.0, "radial", (10, 0, 0, 0, 0, 0, 0, 0)),
     CellType("Mesothelial", "stromal", 0.9, (4.0, 9.0), 0.9, "along", (0, 0, 3, 6, 0, 0, 0, 0)),
 )  # fmt: skip
@@ -119,35 +133,49 @@ class Discs:
     """Round structures, slightly out of round, that do not overlap."""
 
     centers_um: Floats
-    radius_um: float
+    radii_um: Floats
     phases: Floats
 
     @cached_property
     def _tree(self) -> KDTree:
         return KDTree(self.centers_um)
 
-    def relative(self, xy_um: Floats) -> tuple[Floats, Floats]:
-        """Return each point's distance from the nearest centre in radii, and its direction in radians."""
+    def relative(self, xy_um: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return each point's distance from the nearest centre, in radii and in micrometres outside
+        the disc, and its direction in radians."""
         if not len(self.centers_um):
-            return np.full(len(xy_um), np.inf), np.zeros(len(xy_um))
+            far = np.full(len(xy_um), np.inf)
+            return far, far, np.zeros(len(xy_um))
         index = self._tree.query(xy_um, workers=-1)[1]
         dx, dy = (xy_um - self.centers_um[index]).T
         angle = np.arctan2(dy, dx)
-        return np.hypot(dx, dy) / (self.radius_um * self._roundness(angle, self.phases[index])), angle
+        radius = self.radii_um[index] * _roundness(angle, self.phases[index])
+        distance = np.hypot(dx, dy)
+        return distance / radius, distance - radius, angle
 
-    def ring(self, relative_radius: float, spacing_um: float) -> tuple[Floats, Floats]:
-        """Return points around each disc at a relative radius, and their directions."""
-        n = max(4, round(2 * np.pi * relative_radius * self.radius_um / spacing_um))
-        angle = np.tile(2 * np.pi * np.arange(n) / n, (len(self.centers_um), 1))
-        phases = self.phases[:, None]
-        angle = angle + phases
-        radius = relative_radius * self.radius_um * self._roundness(angle, phases)
-        offset = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-        return (self.centers_um[:, None] + offset).reshape(-1, 2), angle.ravel()
+    def where(self, kept: NDArray[np.bool_]) -> Discs:
+        """Return some of the discs."""
+        return Discs(self.centers_um[kept], self.radii_um[kept], self.phases[kept])
 
-    @staticmethod
-    def _roundness(angle: Floats, phase: Floats) -> Floats:
-        return 1 + 0.13 * np.cos(2 * (angle - phase)) + 0.05 * np.cos(3 * angle + 5 * phase)
+    def scaled(self, factor: float) -> Discs:
+        """Return discs of the same shape, larger or smaller."""
+        return Discs(self.centers_um, factor * self.radii_um, self.phases)
+
+    def around(self, spacing_um: float) -> tuple[Floats, Floats]:
+        """Return points around the edge of each disc, and their directions."""
+        numbers = np.maximum(4, np.rint(2 * np.pi * self.radii_um / spacing_um)).astype(np.int64)
+        disc = np.repeat(np.arange(len(numbers)), numbers)
+        place = np.arange(len(disc)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+        angle = self.phases[disc] + 2 * np.pi * place / numbers[disc]
+        radius = self.radii_um[disc] * _roundness(angle, self.phases[disc])
+        return self.centers_um[disc] + radius[:, None] * np.column_stack(
+            [np.cos(angle), np.sin(angle)]
+        ), angle
+
+
+def _roundness(angle: Floats, phase: Floats) -> Floats:
+    """Radius in a direction, relative to the mean one; at most `_ROUNDNESS`."""
+    return np.asarray(1 + 0.11 * np.cos(2 * (angle - phase)) + 0.05 * np.cos(3 * angle + 5 * phase))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,19 +201,23 @@ class Anatomy:
     nests_um: Floats
 
     @classmethod
-    def grow(cls, rng: np.random.Generator, radius_of_blob: Floats, center_um: Floats, radius_um: float) -> Anatomy:
+    def grow(
+        cls, rng: np.random.Generator, radius_of_blob: Floats, center_um: Floats, radius_um: float
+    ) -> Anatomy:
         """Draw an anatomy of that outline and size."""
         waves = rng.uniform(0, 2 * np.pi, 2)
-        none = Discs(np.empty((0, 2)), 1.0, np.empty(0))
+        none = Discs(np.empty((0, 2)), np.empty(0), np.empty(0))
         empty = np.empty((0, 2))
         bare = cls(center_um, radius_um, radius_of_blob, waves, none, none, none, empty, empty)
         spots = np.array([[0.42, 0.3], [-0.5, 0.02], [0.1, 0.55]]) + rng.uniform(-0.05, 0.05, (3, 2))
         placed = bare._at(spots)
+        follicles = bare._follicles(rng, min(210.0, 0.13 * radius_um))
+        vessels = bare._scatter(rng, min(75.0, 0.1 * radius_um), 5.5, -0.02, _SUBMUCOSA_ENDS)
         return cls(
             center_um, radius_um, radius_of_blob, waves,
-            glands=bare._scatter(rng, min(46.0, 0.15 * radius_um), 2.6, -2.0, _MUCOSA_ENDS, 1.15),
-            vessels=bare._scatter(rng, min(75.0, 0.1 * radius_um), 6.5, -0.02, _SUBMUCOSA_ENDS, 1.2),
-            follicles=bare._follicles(rng, min(210.0, 0.13 * radius_um)),
+            glands=bare._scatter(rng, min(58.0, 0.17 * radius_um), 2.3, -2.0, _MUCOSA_ENDS),
+            vessels=vessels.where(follicles.relative(vessels.centers_um)[0] > 1.5),
+            follicles=follicles,
             infiltrate_um=placed[:1],
             nests_um=placed[1:],
         )  # fmt: skip
@@ -202,8 +234,8 @@ class Anatomy:
     def direction(self, xy_um: Floats) -> Floats:
         """Return the direction of the layers, and so of the fibres, in radians."""
         u = (xy_um[:, 0] - self.center_um[0]) / self.radius_um
-        first, second = self.waves
-        return np.arctan(-(0.10 * 2.4 * np.cos(2.4 * u + first) + 0.03 * 5.5 * np.cos(5.5 * u + second)))
+        slope = (_WAVES[:, 0] * _WAVES[:, 1] * np.cos(u[:, None] * _WAVES[:, 1] + self.waves)).sum(axis=1)
+        return np.asarray(np.arctan(-slope))
 
     def infiltration(self, xy_um: Floats) -> Floats:
         """Return the probability that a cell belongs to the infiltrate, fading out from its middle."""
@@ -211,10 +243,14 @@ class Anatomy:
         return np.asarray(np.exp(-((distance / 0.36) ** 2)))
 
     def lumen(self, xy_um: Floats) -> Floats:
-        """Return how far a point is outside the cavities of glands and vessels, in micrometres; negative inside."""
-        gland = (self.glands.relative(xy_um)[0] - 0.36) * self.glands.radius_um
-        vessel = (self.vessels.relative(xy_um)[0] - 0.62) * self.vessels.radius_um
-        return np.minimum(gland, vessel)
+        """Return the distance from the cavities of glands and vessels, in micrometres; negative inside."""
+        gland = self.glands.scaled(_GLAND_LUMEN).relative(xy_um)[1]
+        return np.minimum(gland, self.vessels.scaled(_VESSEL_LUMEN).relative(xy_um)[1])
+
+    def blood(self, xy_um: Floats) -> Floats:
+        """Return how far a point is inside the blood that fills some vessels, in micrometres."""
+        filled = self.vessels.where(self.vessels.phases > 0.8 * np.pi)
+        return -filled.scaled(0.88 * _VESSEL_LUMEN).relative(xy_um)[1]
 
     def zones(self, xy_um: Floats) -> Integers:
         """Return the zone of each point, the infiltrate left out."""
@@ -235,8 +271,7 @@ class Anatomy:
         return regions
 
     def _wave(self, u: Floats) -> Floats:
-        first, second = self.waves
-        return 0.10 * np.sin(2.4 * u + first) + 0.03 * np.sin(5.5 * u + second)
+        return np.asarray((_WAVES[:, 0] * np.sin(u[:, None] * _WAVES[:, 1] + self.waves)).sum(axis=1))
 
     def _at(self, layered: Floats) -> Floats:
         """Positions of points given as (u, depth)."""
@@ -244,20 +279,28 @@ class Anatomy:
         return self.center_um + self.radius_um * uv
 
     def _scatter(
-        self, rng: np.random.Generator, radius: float, pitch: float, top: float, bottom: float, gap: float
+        self, rng: np.random.Generator, radius: float, pitch: float, top: float, bottom: float
     ) -> Discs:
-        """Discs on a shaken grid, wholly within a range of depths and the outline."""
-        xy = hexagonal(pitch * radius, 1.5 * self.radius_um)[0]
-        xy = xy + self.center_um + rng.uniform(-0.5, 0.5, xy.shape) * (pitch - 2.2) * radius * 0.8
-        depth, margin = self.depth(xy), gap * radius / self.radius_um
-        inside = (depth > top + margin) & (depth < bottom - margin) & (self.outline(xy) < 1 - margin)
-        return Discs(xy[inside], radius, rng.uniform(0, 2 * np.pi, int(inside.sum())))
+        """Discs of uneven size on a shaken grid, wholly within a range of depths and the outline."""
+        xy = _turn(hexagonal(pitch * radius, 2.2 * self.radius_um)[0], rng.uniform(0, np.pi)) + self.center_um
+        xy = xy + rng.normal(0, 0.085 * pitch * radius, xy.shape)
+        nearest = np.asarray(KDTree(xy).query(xy, k=2)[0])[:, 1]
+        radii = np.minimum(nearest / (1.92 * _ROUNDNESS), 1.3 * radius)
+        depth, margin = self.depth(xy), 1.2 * radii / self.radius_um
+        inside = (depth > top + margin) & (depth < bottom - margin) & (self.outline(xy) < 1 - 1.4 * margin)
+        inside &= radii > 0.55 * radius
+        return Discs(xy[inside], radii[inside], rng.uniform(0, 2 * np.pi, int(inside.sum())))
 
     def _follicles(self, rng: np.random.Generator, radius: float) -> Discs:
         beneath_mucosa = _MUCOSA_ENDS + 1.25 * radius / self.radius_um
         u = np.array([-0.62, -0.12, 0.66]) + rng.uniform(-0.06, 0.06, 3)
         centers = self._at(np.column_stack([u, np.full(3, beneath_mucosa)]))
-        return Discs(centers, radius, rng.uniform(0, 2 * np.pi, 3))
+        return Discs(centers, radius * rng.uniform(0.8, 1.1, 3), rng.uniform(0, 2 * np.pi, 3))
+
+
+def _turn(xy: Floats, angle: float) -> Floats:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.asarray(xy @ np.array([[cos, sin], [-sin, cos]]))
 
 
 def outline(offset_um: Floats, harmonics: Floats) -> Floats:
@@ -328,15 +371,17 @@ def place_cells(
     return Cells(xy, types, _angles(anatomy, xy, radial, types, cell_types, rng))
 
 
-def _positions(anatomy: Anatomy, diameter_um: float, rng: np.random.Generator) -> tuple[Floats, Integers, Floats]:
+def _positions(
+    anatomy: Anatomy, diameter_um: float, rng: np.random.Generator
+) -> tuple[Floats, Integers, Floats]:
     """Cells in a shaken close packing; those of glands stand in a ring around the cavity."""
     xy = hexagonal(diameter_um, 1.6 * anatomy.radius_um)[0]
     xy = xy + anatomy.center_um + rng.normal(0, 0.17 * diameter_um, xy.shape)
     xy = xy[anatomy.outline(xy) < 1]
     zones = anatomy.zones(xy)
     free = (zones != GLAND) & (anatomy.lumen(xy) > 0)
-    ring, radial = anatomy.glands.ring(0.74, 0.56 * diameter_um)
-    ring = ring + rng.normal(0, 0.03 * anatomy.glands.radius_um, ring.shape)
+    ring, radial = anatomy.glands.scaled(_GLAND_NUCLEI).around(0.56 * diameter_um)
+    ring = ring + rng.normal(0, 0.1 * diameter_um, ring.shape)
     angles = np.concatenate([np.zeros(int(free.sum())), radial])
     return (
         np.concatenate([xy[free], ring]),
@@ -354,7 +399,7 @@ def _draw_types(zones: Integers, cell_types: tuple[CellType, ...], rng: np.rando
     n_types = len(cell_types)
     flat = (cumulative + np.arange(len(cumulative))[:, None]).ravel()
     drawn = np.searchsorted(flat, zones + rng.random(len(zones)), side="right") - zones * n_types
-    return np.minimum(drawn, n_types - 1)
+    return np.asarray(np.minimum(drawn, n_types - 1))
 
 
 def _make_nests(types: Integers, xy: Floats, anatomy: Anatomy, rare: int, rng: np.random.Generator) -> None:
@@ -371,7 +416,9 @@ def _angles(
     rng: np.random.Generator,
 ) -> Floats:  # fmt: skip
     orientation = np.array([cell_type.orientation for cell_type in cell_types])[types]
-    relative, around = anatomy.vessels.relative(xy)
+    relative, _, around = anatomy.vessels.relative(xy)
     fibres = np.where(relative < 1.1, around + np.pi / 2, anatomy.direction(xy))
-    angles = np.where(orientation == "along", fibres + rng.normal(0, 0.22, len(xy)), rng.uniform(0, np.pi, len(xy)))
+    angles = np.where(
+        orientation == "along", fibres + rng.normal(0, 0.22, len(xy)), rng.uniform(0, np.pi, len(xy))
+    )
     return np.where(orientation == "radial", radial + rng.normal(0, 0.1, len(xy)), angles)

@@ -15,7 +15,15 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.spatial import KDTree
 
-from napari_spotmix.core.anatomy import Anatomy, CellType, Cells, cell_type_table, hexagonal, outline, place_cells
+from napari_spotmix.core.anatomy import (
+    Anatomy,
+    Cells,
+    CellType,
+    cell_type_table,
+    hexagonal,
+    outline,
+    place_cells,
+)
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -128,7 +136,15 @@ class Tissue:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Labelled single cells: `counts`, csr_array of float32 (n_cells, n_genes), and `types`, int64 (n_cells,)."""
+    """Labelled single cells.
+
+    Attributes
+    ----------
+    counts : csr_array of float32, shape (n_cells, n_genes)
+        What is observed.
+    types : ndarray of int64, shape (n_cells,)
+        Index of the type of each cell.
+    """
 
     counts: csr_array
     types: Integers
@@ -216,7 +232,9 @@ def _lay_out(
     harmonics[0, 1] = rng.normal(0, 0.5)  # wider than high, as sections are mostly shown
     area = pitch_um**2 * (np.sqrt(0.75) if layout == "hexagonal" else 1.0)
     half_width = 1.45 * np.sqrt(n_spots * area / np.pi) + 2 * pitch_um
-    xy, rows, columns = hexagonal(pitch_um, half_width) if layout == "hexagonal" else _square(pitch_um, half_width)
+    xy, rows, columns = (
+        hexagonal(pitch_um, half_width) if layout == "hexagonal" else _square(pitch_um, half_width)
+    )
     level = outline(xy, harmonics)
     inside = np.sort(np.argsort(level, kind="stable")[:n_spots])
     radius = float(level[inside].max()) + pitch_um * LAYOUTS[layout].diameter / 2
@@ -236,12 +254,12 @@ def _square(pitch_um: float, half_width_um: float) -> tuple[Floats, Integers, In
 
 
 def _cells_in_spots(spots: Spots, cells: Cells, n_cell_types: int) -> csr_array:
-    """Count the cells of each type whose middle lies in a spot; an empty spot takes the cell nearest to it."""
-    distance, nearest = KDTree(spots.xy_um).query(cells.xy_um, workers=-1)
+    """Count the cells of each type whose middle lies in a spot; an empty spot takes the nearest cell."""
+    distance, nearest = map(np.asarray, KDTree(spots.xy_um).query(cells.xy_um, workers=-1))
     caught = distance < spots.diameter_um / 2
     index, types = nearest[caught], cells.types[caught]
     empty = np.setdiff1d(np.arange(len(spots.xy_um)), index)
-    closest = KDTree(cells.xy_um).query(spots.xy_um[empty])[1]
+    closest = np.asarray(KDTree(cells.xy_um).query(spots.xy_um[empty])[1])
     index, types = np.concatenate([index, empty]), np.concatenate([types, cells.types[closest]])
     return csr_array(coo_array((np.ones(len(index)), (index, types)), shape=(len(spots.xy_um), n_cell_types)))
 
@@ -273,7 +291,7 @@ def _expected_counts(rna: csr_array, counts_per_spot: float, rng: np.random.Gene
     """Total expected of each spot: its RNA times how well it was caught."""
     content = np.asarray(rna.sum(axis=1)).ravel()
     captured = content * rng.lognormal(0, 0.25, len(content))
-    return counts_per_spot * captured / captured.mean()
+    return np.asarray(counts_per_spot * captured / captured.mean())
 
 
 def draw_signatures(
@@ -338,7 +356,7 @@ def draw_counts(
     molecules = rng.poisson(rates.data)
     total = int(molecules.sum())
     ladder = _ladder(signatures)
-    # Entries are at most as many as molecules; memory that stays untouched costs nothing and is cut off at the end.
+    # There are at most as many entries as molecules; memory never touched costs nothing and is cut off below.
     indices, data = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.float32)
     indptr = np.zeros(n_spots + 1, dtype=np.int64)
     block = max(1, min(_BLOCK // n_genes, int(_BLOCK * n_spots / max(total, 1))))
@@ -372,7 +390,9 @@ def _ladder(signatures: Floats) -> Floats:
     return np.asarray((steps + np.arange(len(steps))[:, None]).ravel())
 
 
-def _draw_genes(types: NDArray[np.integer], ladder: Floats, n_genes: int, rng: np.random.Generator) -> Integers:
+def _draw_genes(
+    types: NDArray[np.integer], ladder: Floats, n_genes: int, rng: np.random.Generator
+) -> Integers:
     genes = np.searchsorted(ladder, types + rng.random(len(types)), side="right") - types * n_genes
     return np.minimum(genes, n_genes - 1)
 
@@ -401,13 +421,15 @@ def simulate_reference(
         Cells in the order of their types.
     """
     rng = np.random.default_rng([random_state, 1])
-    shape = 1 / (overdispersion * rng.lognormal(0, 0.5, tissue.signatures.shape[1]))
+    shape = 1 / (overdispersion * np.exp(rng.normal(0, 0.5, tissue.signatures.shape[1])))
     blocks = []
     for cell_type, signature in zip(tissue.cell_types, tissue.signatures, strict=True):
         depth = counts_per_cell * cell_type.rna * rng.lognormal(0, 0.4, (n_cells_per_type, 1))
         rate = depth * signature * rng.gamma(shape, 1 / shape, (n_cells_per_type, len(shape)))
         blocks.append(csr_array(rng.poisson(rate).astype(np.float32)))
-    return Reference(csr_array(vstack(blocks, format="csr")), np.repeat(np.arange(len(blocks)), n_cells_per_type))
+    return Reference(
+        csr_array(vstack(blocks, format="csr")), np.repeat(np.arange(len(blocks)), n_cells_per_type)
+    )
 
 
 def _scale_rows(matrix: csr_array, factors: Floats) -> csr_array:
@@ -416,7 +438,9 @@ def _scale_rows(matrix: csr_array, factors: Floats) -> csr_array:
 
 
 def _scale_columns(matrix: csr_array, factors: Floats) -> csr_array:
-    return csr_array((matrix.data * factors[matrix.indices], matrix.indices, matrix.indptr), shape=matrix.shape)
+    return csr_array(
+        (matrix.data * factors[matrix.indices], matrix.indices, matrix.indptr), shape=matrix.shape
+    )
 
 
 def _rows_to_one(matrix: csr_array) -> csr_array:
