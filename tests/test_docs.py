@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import runpy
 import shlex
@@ -12,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import matplotlib.image
+import numpy as np
 import pytest
 from anndata import AnnData
-from scipy.sparse import csr_matrix
+from layouts import Section, write_folder
 
 from napari_spotmix.keys import added_keys
 from napari_spotmix.simulation import simulate
@@ -55,27 +54,20 @@ NEEDS_NO_WINDOW = [line for line in typed("spotmix") if shlex.split(line)[1] == 
 OPENS_A_WINDOW = [line for line in typed("spotmix") if line not in NEEDS_NO_WINDOW]
 
 
-def write_space_ranger(adata: AnnData, outs: Path) -> None:
-    """Write spots as Space Ranger 2 would: the folder that the pages call ``outs``."""
-    spatial = outs / "spatial"
-    spatial.mkdir(parents=True)
-    counts = csr_matrix(adata.X)
-    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "w") as file:
-        matrix = file.create_group("matrix")
-        matrix["barcodes"] = [name.encode() for name in adata.obs_names]
-        matrix["data"], matrix["indices"], matrix["indptr"] = counts.data, counts.indices, counts.indptr
-        matrix["shape"] = [adata.n_vars, adata.n_obs]
-        genes = [name.encode() for name in adata.var_names]
-        matrix["features/id"] = matrix["features/name"] = genes
-        matrix["features/feature_type"] = [b"Gene Expression"] * adata.n_vars
-    xy = adata.obsm["spatial"]
-    rows = [f"{name},1,0,0,{y},{x}" for name, (x, y) in zip(adata.obs_names, xy, strict=True)]
-    header = "barcode,in_tissue,array_row,array_col,pxl_row_in_fullres,pxl_col_in_fullres"
-    (spatial / "tissue_positions.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    (library,) = adata.uns["spatial"].values()
-    factors = {key: float(value) for key, value in library["scalefactors"].items()}
-    (spatial / "scalefactors_json.json").write_text(json.dumps(factors), encoding="utf-8")
-    matplotlib.image.imsave(spatial / "tissue_hires_image.png", library["images"]["hires"])
+def as_section(adata: AnnData) -> Section:
+    """Return simulated spots as the writer of Space Ranger folders takes them."""
+    x, y = adata.obsm["spatial"].T
+    names = list(adata.var_names)
+    return Section(
+        counts=adata.X.toarray(),
+        barcodes=list(adata.obs_names),
+        gene_ids=names,
+        symbols=names,
+        types=["Gene Expression"] * len(names),
+        in_tissue=np.ones(adata.n_obs, int),
+        rows_px=y,
+        columns_px=x,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +75,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the pages speak of: ``outs``, ``spatial.h5ad`` and ``reference.h5ad``."""
     folder = tmp_path_factory.mktemp("files")
     tissue = simulate(n_spots=120, n_genes=200, n_cell_types=4, random_state=1)
-    write_space_ranger(tissue.spatial, folder / "outs")
+    write_folder(folder / "outs", as_section(tissue.spatial))
     tissue.spatial.write_h5ad(folder / "spatial.h5ad")
     tissue.reference.write_h5ad(folder / "reference.h5ad")
     return folder
