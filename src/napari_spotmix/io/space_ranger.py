@@ -162,7 +162,7 @@ def read_space_ranger(root: Path, *, on_progress: ProgressCallback = silent) -> 
     with gather:
         positions = read_positions(layout.positions, root)
     on_progress(Progress(_STAGE, 2, 4))
-    scale_factors: dict[str, float] = {}
+    scale_factors: dict[str, float] | None = None
     with gather:
         scale_factors = _read_scale_factors(layout, notes)
     images = _read_images(layout, scale_factors, gather, notes)
@@ -173,8 +173,10 @@ def read_space_ranger(root: Path, *, on_progress: ProgressCallback = silent) -> 
     gather.raise_all()
     assert matrix is not None
     assert positions is not None
+    assert scale_factors is not None
     adata = _assemble(matrix, positions, only_tissue=layout.is_raw)
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
+    notes += _spots_off_image(adata.obsm[SPATIAL], images, scale_factors)
     add_notes(adata, notes)
     on_progress(Progress(_STAGE, 4, 4))
     return adata
@@ -290,12 +292,13 @@ def _is_positive(value: Any) -> bool:
 
 
 def _read_images(
-    layout: Layout, scale_factors: dict[str, float], gather: Gatherer, notes: list[str]
+    layout: Layout, scale_factors: dict[str, float] | None, gather: Gatherer, notes: list[str]
 ) -> dict[str, np.ndarray]:
+    """Read the images that can be placed; all of them, to check them, where the factors are damaged."""
     images: dict[str, np.ndarray] = {}
     for resolution, path in layout.images.items():
         factor = f"tissue_{resolution}_scalef"
-        if factor not in scale_factors:
+        if scale_factors is not None and factor not in scale_factors:
             notes.append(f"The {resolution} image was left out: without {factor} its place is not known.")
             continue
         with gather, reported(layout.root, path.relative_to(layout.root).as_posix()):
@@ -329,6 +332,22 @@ def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> 
     adata.obs, adata.var = obs, var
     adata.obsm[SPATIAL] = xy
     return adata
+
+
+def _spots_off_image(
+    xy: np.ndarray, images: dict[str, np.ndarray], scale_factors: dict[str, float]
+) -> list[str]:
+    """Tell of an image that does not lie under all spots: it may belong to another section."""
+    notes = []
+    for resolution, image in images.items():
+        scaled = xy * scale_factors[f"tissue_{resolution}_scalef"]
+        off = ((scaled < 0) | (scaled > image.shape[1::-1])).any(axis=1).sum()
+        if off:
+            notes.append(
+                f"{off:,} of {len(xy):,} spots lie outside of the {resolution} image: "
+                "image and positions may belong to different sections."
+            )
+    return notes
 
 
 def _library_id(matrix: Matrix, root: Path) -> str:

@@ -1,0 +1,198 @@
+"""Keep a result: written aside first and then moved into place, so that a run leaves all or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.io._names import with_safe_names
+from napari_spotmix.io.recipe import files_read, read_recipe, write_recipe
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+__all__ = [
+    "OUTPUTS",
+    "check_writable",
+    "discard_unfinished",
+    "output_problems",
+    "write_h5ad",
+    "write_outputs",
+]
+
+#: What a finished run consists of.
+OUTPUTS = ("spatial.h5ad", "proportions.csv", "recipe.toml")
+_STAGE = "Writing results"
+_unfinished: set[Path] = set()
+
+
+def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> list[str]:
+    """Say why results cannot be written to `directory`; an empty list if they can.
+
+    Parameters
+    ----------
+    directory : path
+        It need not exist. Results of an earlier run in it may be replaced, nothing else.
+    inputs : mapping of str to path, optional
+        What is read, by role; none of it may be replaced.
+
+    Examples
+    --------
+    >>> output_problems(Path(__file__) / "results")[0].startswith("`output`: cannot write to")
+    True
+    """
+    directory = Path(directory)
+    try:
+        existing = _existing(directory)
+        if not existing.is_dir():
+            return [
+                f"`output`: cannot write to {directory}, since {existing} is a file. Choose another folder."
+            ]
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        words = error.strerror or str(error)
+        return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you may write to."]
+    return _would_be_lost(directory, inputs or {})
+
+
+def check_writable(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> None:
+    """Raise InputError if results cannot be written to `directory`; see `output_problems`."""
+    if problems := output_problems(directory, inputs):
+        raise InputError(problems)
+
+
+def _existing(directory: Path) -> Path:
+    """Return `directory` or the nearest folder above it that exists."""
+    return next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+
+
+def _would_be_lost(directory: Path, inputs: Mapping[str, str | Path]) -> list[str]:
+    targets = [directory / name for name in OUTPUTS if (directory / name).exists()]
+    read = {file.resolve(): role for role, path in inputs.items() for file in _files_or_none(path)}
+    problems = [
+        f"`output`: {target} is the input `{read[target.resolve()]}` and is kept. Choose another folder."
+        for target in targets
+        if target.resolve() in read
+    ]
+    if not problems and targets and not _is_finished_run(directory):
+        found = ", ".join(target.name for target in targets)
+        problems = [
+            f"`output`: {directory} holds {found}, not made by an earlier run "
+            "(there is no recipe.toml of spotmix). Choose another folder."
+        ]
+    return problems
+
+
+def _files_or_none(path: str | Path) -> list[Path]:
+    try:
+        return files_read(path)
+    except ReadError:
+        return []
+
+
+def _is_finished_run(directory: Path) -> bool:
+    try:
+        read_recipe(directory)
+    except ReadError:
+        return False
+    return not any((directory / name).is_dir() for name in OUTPUTS)
+
+
+def write_outputs(
+    directory: str | Path,
+    *,
+    adata: AnnData,
+    proportions: pd.DataFrame,
+    recipe: Mapping[str, Any],
+    on_progress: ProgressCallback = silent,
+) -> list[Path]:
+    """Write ``spatial.h5ad``, ``proportions.csv`` and ``recipe.toml`` into `directory`.
+
+    All three are written beside their place and then moved, so that on an error or `Cancelled`
+    nothing is left behind, not even an empty folder. Other files in `directory` are not touched.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it does not exist.
+    adata : AnnData
+        ``Result.to_anndata()``. Not modified.
+    proportions : DataFrame, shape (n_spots, n_cell_types)
+        Written with the names of spots in the first column.
+    recipe : mapping
+        As `make_recipe` returns it.
+    on_progress : callable, optional
+        Told before each file; raises `Cancelled` to stop.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to, or the disk is full.
+    """
+    directory = Path(directory)
+    check_writable(directory)
+    try:
+        with _aside(directory) as stage:
+            on_progress(Progress(_STAGE, 0, 3))
+            write_h5ad(adata, stage / OUTPUTS[0])
+            on_progress(Progress(_STAGE, 1, 3))
+            proportions.to_csv(stage / OUTPUTS[1], index_label="spot", lineterminator="\n", encoding="utf-8")
+            on_progress(Progress(_STAGE, 2, 3))
+            write_recipe(recipe, stage / OUTPUTS[2])
+            on_progress(Progress(_STAGE, 3, 3))
+            return _move(stage, directory)
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise InputError(f"`output`: writing to {directory} failed ({words}). Nothing was kept.") from error
+
+
+def write_h5ad(adata: AnnData, path: str | Path) -> None:
+    """Write `adata`, not modified, with names made safe for the file; `read_spatial` restores them.
+
+    Names that HDF5 cannot hold ("NK/T" as a column) get "_" for "/" in the file, with the true
+    names in ``uns["spotmix_names"]``.
+    """
+    import anndata
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
+        safe = with_safe_names(adata)
+        anndata.io.write_h5ad(path, safe, convert_strings_to_categoricals=False, compression="gzip")
+
+
+def discard_unfinished() -> None:
+    """Remove what is being written just now; only for a process that is about to end."""
+    for stage in list(_unfinished):
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _aside(directory: Path) -> Iterator[Path]:
+    """Give a folder to write into, on the same file system as `directory`; remove it in the end."""
+    stage = Path(tempfile.mkdtemp(prefix=".spotmix-", dir=_existing(directory)))
+    _unfinished.add(stage)
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        _unfinished.discard(stage)
+
+
+def _move(stage: Path, directory: Path) -> list[Path]:
+    directory.mkdir(parents=True, exist_ok=True)
+    return [(stage / name).replace(directory / name) for name in OUTPUTS]

@@ -1,0 +1,166 @@
+"""``recipe.toml``: everything that is needed to make a result again.
+
+========================  ====================================================================
+table                     content
+========================  ====================================================================
+``[inputs.<name>]``       ``path`` as it was given, and ``files``: name, bytes and SHA-256 of each file read
+``[settings]``            which column and layer were used
+``[parameters]``          every parameter given; one that is absent was left to be chosen
+``[learned]``             what was chosen or estimated from the data
+``[versions]``            of Python, this package and those that compute
+========================  ====================================================================
+
+The seed is ``parameters.random_state``. There is no date in it: the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from napari_spotmix.errors import ReadError
+from napari_spotmix.io._problems import reported
+from napari_spotmix.io.sniff import Found, sniff
+from napari_spotmix.io.space_ranger import find_layout
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+__all__ = ["checksums", "files_read", "make_recipe", "read_recipe", "write_recipe"]
+
+_CHUNK = 1 << 22
+
+
+def files_read(path: str | Path) -> list[Path]:
+    """Return every file that `read_spatial` or `read_reference` opens for `path`, in a fixed order.
+
+    Raises
+    ------
+    ReadError
+        If `path` is a folder from which the files cannot be chosen.
+    """
+    found: Found = sniff(path)
+    return find_layout(found.path).files if found.kind == "space_ranger" else [Path(path)]
+
+
+def checksums(
+    inputs: Mapping[str, str | Path], *, on_progress: ProgressCallback = silent
+) -> dict[str, dict[str, Any]]:
+    """Return the SHA-256 of every file read for each input.
+
+    Parameters
+    ----------
+    inputs : mapping of str to path
+        What was read, by role: ``{"spatial": "outs", "reference": "cells.h5ad"}``.
+    on_progress : callable, optional
+        Told after every 4 MB.
+
+    Returns
+    -------
+    dict
+        For each role ``path`` and ``files``, a list of ``name`` (inside a folder), ``bytes``, ``sha256``.
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read.
+    """
+    files = {role: files_read(path) for role, path in inputs.items()}
+    total = sum(_size(file) for chosen in files.values() for file in chosen)
+    done = 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        on_progress(Progress("Taking checksums", done, total))
+
+    return {
+        role: {
+            "path": str(inputs[role]),
+            "files": [_entry(file, Path(inputs[role]), advance) for file in chosen],
+        }
+        for role, chosen in files.items()
+    }
+
+
+def _size(file: Path) -> int:
+    with reported(file, file.name):
+        return file.stat().st_size
+
+
+def _entry(file: Path, given: Path, advance: Any) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with reported(given, file.name), file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            advance(len(chunk))
+    name = file.relative_to(given).as_posix() if given.is_dir() else file.name
+    return {"name": name, "bytes": _size(file), "sha256": digest.hexdigest()}
+
+
+def make_recipe(
+    inputs: Mapping[str, Any], settings: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of ``recipe.toml``.
+
+    Parameters
+    ----------
+    inputs : mapping
+        As `checksums` returns it.
+    settings : mapping
+        Which column and layer were used; None is left out.
+    parameters : mapping
+        ``Result.parameters``: its ``given``, ``learned`` and ``versions`` are kept.
+
+    Examples
+    --------
+    >>> make_recipe({}, {"cell_type_key": "cell_type", "layer": None}, {"given": {"alpha": 0.3}})["settings"]
+    {'cell_type_key': 'cell_type'}
+    """
+    tables = {
+        "inputs": inputs,
+        "settings": settings,
+        "parameters": parameters.get("given", {}),
+        "learned": parameters.get("learned", {}),
+        "versions": parameters.get("versions", {}),
+    }
+    return {name: _plain(table) for name, table in tables.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as TOML holds it: no None in tables, no NumPy, no tuples or paths."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_recipe(recipe: Mapping[str, Any], path: Path) -> None:
+    """Write a recipe as TOML, UTF-8, with the same bytes for the same content."""
+    path.write_bytes(tomli_w.dumps(dict(recipe)).encode())
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe, or the one inside a finished run's folder.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing or no TOML.
+    """
+    path = Path(path)
+    path = path / "recipe.toml" if path.is_dir() else path
+    with reported(path.parent, path.name):
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "versions" not in recipe:
+        raise ReadError(path, "is a TOML file but no recipe of spotmix: it has no table [versions].")
+    return recipe

@@ -1,0 +1,96 @@
+"""Real folders of many makes, where they are at hand."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+from layouts import REAL_DATA
+
+from napari_spotmix import ReadError, read_reference, read_spatial
+from napari_spotmix.io import label_columns, reading_notes
+
+pytestmark = pytest.mark.skipif(
+    not REAL_DATA.is_dir(), reason="needs real data at ../shared/data, not part of the repository"
+)
+
+VISIUM = {
+    "demo/mouse_muscle_injury_visium": (982, 33217),
+    "demo/mouse_muscle_injury_visium/outs": (982, 33217),
+    "formats/visium_v1_mouse_muscle_Vis7B_5dpi": (1011, 33217),
+    "formats/visium_v2_mouse_embryo_full": (2898, 19465),
+    "formats/se_v1_section1": (22, 49),
+    "formats/sfe_v2_sample01": (12, 5),
+    "formats/sfe_v2_sample01/outs": (12, 5),
+    "formats/scanpy_visium_v1/1.0.0": (100, 100),
+    "formats/seurat_visium_and_hd/visium": (2695, 100),
+}
+
+
+@pytest.mark.parametrize(("folder", "shape"), VISIUM.items())
+def test_every_visium_folder_opens(folder, shape):
+    adata = read_spatial(REAL_DATA / folder)
+    assert adata.shape == shape
+    assert adata.X.min() >= 0
+    assert adata.X.nnz > 0
+    (library,) = adata.uns["spatial"].values()
+    assert library["images"]
+    assert library["scalefactors"]["spot_diameter_fullres"] > 0
+    # The images of this one are cut-outs, which do not lie under its spots; all others are in register.
+    is_off = any("lie outside of" in note for note in reading_notes(adata))
+    assert is_off == folder.startswith("formats/sfe_v2")
+
+
+def test_tissue_under_spots_is_darker_than_the_glass():
+    """In register: a flip or an exchange of x and y would put many spots on empty glass."""
+    adata = read_spatial(REAL_DATA / "formats/visium_v1_mouse_muscle_Vis7B_5dpi")
+    (library,) = adata.uns["spatial"].values()
+    grey = library["images"]["lowres"].mean(axis=2)
+    xy = (adata.obsm["spatial"] * library["scalefactors"]["tissue_lowres_scalef"]).round().astype(int)
+    in_place = grey[xy[:, 1], xy[:, 0]].mean()
+    flipped = grey[:, ::-1][xy[:, 1], xy[:, 0]].mean()
+    exchanged = grey.T[xy[:, 1].clip(max=grey.shape[1] - 1), xy[:, 0].clip(max=grey.shape[0] - 1)].mean()
+    assert in_place < min(flipped, exchanged) - 5
+
+
+def test_folder_and_its_own_matrix_agree():
+    root = REAL_DATA / "demo/mouse_muscle_injury_visium/outs"
+    adata = read_spatial(root)
+    with h5py.File(root / "filtered_feature_bc_matrix.h5") as file:
+        assert adata.X.sum(dtype=np.float64) == file["matrix/data"][:].sum()
+        assert adata.obs_names[0] == file["matrix/barcodes"][0].decode()
+    assert adata.var_names.has_duplicates
+
+
+def test_raw_matrix_is_cut_to_the_tissue_and_told():
+    adata = read_spatial(REAL_DATA / "formats/se_v1_section1")
+    assert adata.obs["in_tissue"].eq(1).all()
+    assert any("raw" in note for note in reading_notes(adata))
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("formats/seurat_visium_and_hd/visium_hd", "Visium HD"),
+        ("formats/seurat_visium_and_hd/visium_hd/binned_outputs", "Visium HD"),
+        ("formats/seurat_visium_and_hd/visium_hd/binned_outputs/square_008um", "Visium HD"),
+        ("formats/visiumhd_mini_002um", "Visium HD"),
+        ("formats/cellranger/3.0.0", "Cell Ranger"),
+        ("formats/scanpy_visium_v1/2.1.0", "matrix of probes"),
+        ("formats/st_v1_mob", "Tables .* not supported yet"),
+        ("formats/slideseq_spacexr", "is not a Space Ranger output"),
+        ("formats/spatialdata_zarr/muscle_visium.zarr", "Zarr store"),
+    ],
+)
+def test_what_is_not_supported_is_named(folder, words):
+    with pytest.raises(ReadError, match=words):
+        read_spatial(REAL_DATA / folder)
+
+
+@pytest.mark.parametrize("sample", ["mouse_muscle_injury_visium", "pdac_st_moncada"])
+def test_demo_sections_and_references_open(sample):
+    spatial = read_spatial(REAL_DATA / "demo" / sample / "spatial.h5ad")
+    reference = read_reference(REAL_DATA / "demo" / sample / "reference.h5ad", cell_type_key="cell_type")
+    assert spatial.obsm["spatial"].shape == (spatial.n_obs, 2)
+    assert label_columns(reference)[0] == "cell_type"
+    assert len(spatial.var_names.intersection(reference.var_names)) > 1000

@@ -1,0 +1,441 @@
+"""Space Ranger folders: every published layout opens alike, and every damage is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from layouts import HEADER, SCALE_FACTORS, Section, image, section, write_folder, write_h5
+
+from napari_spotmix import Cancelled, ReadError, read_spatial
+from napari_spotmix.io import files_read, reading_notes
+from napari_spotmix.progress import Progress
+
+
+@pytest.fixture
+def tissue() -> Section:
+    return section()
+
+
+@pytest.fixture
+def outs(tmp_path: Path, tissue: Section) -> Path:
+    return write_folder(tmp_path / "sample" / "outs", tissue)
+
+
+def problems_of(path: Path) -> tuple[str, ...]:
+    with pytest.raises(ReadError) as caught:
+        read_spatial(path)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("matrix", ["h5", "h5-v2", "mtx", "mtx.gz", "mtx-v2"])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("positions", ["tissue_positions.csv", "tissue_positions_list.csv"])
+def test_every_layout_gives_the_same_spots(tmp_path, tissue, matrix, header, positions):
+    root = write_folder(tmp_path / "run", tissue, matrix=matrix, header=header, positions=positions)
+    adata = read_spatial(root)
+    inside = tissue.in_tissue == 1
+    assert np.array_equal(adata.X.toarray(), tissue.counts[inside])
+    assert adata.X.dtype == np.float32
+    assert adata.X.format == "csr"
+    assert list(adata.obs_names) == [name for name, keep in zip(tissue.barcodes, inside, strict=True) if keep]
+    assert list(adata.var_names) == tissue.symbols
+    assert list(adata.var["gene_ids"]) == tissue.gene_ids
+    assert np.array_equal(adata.obsm["spatial"], tissue.xy[inside])
+    assert adata.obsm["spatial"].dtype == np.float64
+    assert list(adata.obs.columns) == ["in_tissue", "array_row", "array_col"]
+    assert adata.obs["array_col"].tolist() == [index % 4 for index in np.flatnonzero(inside)]
+
+
+def test_folder_and_its_parent_open_alike(outs):
+    inner, outer = read_spatial(outs), read_spatial(outs.parent)
+    assert (inner.X != outer.X).nnz == 0
+    assert list(inner.uns["spatial"]) == list(outer.uns["spatial"]) == ["section_1"]
+
+
+def test_images_scale_factors_and_metadata_are_where_scanpy_puts_them(outs):
+    library = read_spatial(outs).uns["spatial"]["section_1"]
+    assert np.array_equal(library["images"]["hires"], image("hires"))
+    assert np.array_equal(library["images"]["lowres"], image("lowres"))
+    assert library["scalefactors"] == SCALE_FACTORS
+    assert library["metadata"] == {
+        "chemistry_description": "Visium V1",
+        "software_version": "spaceranger-2.0.1",
+    }
+
+
+def test_library_is_named_after_the_sample_where_the_file_does_not_tell(tmp_path, tissue):
+    root = write_folder(tmp_path / "sample_7" / "outs", tissue, matrix="mtx")
+    assert list(read_spatial(root).uns["spatial"]) == ["sample_7"]
+
+
+def test_agrees_with_scanpy(outs):
+    scanpy = pytest.importorskip("scanpy")
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = scanpy.read_visium(outs)
+    ours = read_spatial(outs)
+    assert (ours.X != theirs.X).nnz == 0
+    assert list(ours.obs_names) == list(theirs.obs_names)
+    assert list(ours.var_names) == list(theirs.var_names)
+    assert np.array_equal(ours.obsm["spatial"], theirs.obsm["spatial"].astype(float))
+    for column in ("in_tissue", "array_row", "array_col"):
+        assert ours.obs[column].tolist() == theirs.obs[column].tolist()
+    for column in ("gene_ids", "feature_types", "genome"):
+        assert ours.var[column].tolist() == theirs.var[column].tolist()
+    (name, library), (their_name, their_library) = (
+        *ours.uns["spatial"].items(),
+        *theirs.uns["spatial"].items(),
+    )
+    assert name == their_name
+    assert library["scalefactors"] == their_library["scalefactors"]
+    assert np.allclose(library["images"]["hires"] / 255, their_library["images"]["hires"])
+
+
+def test_antibodies_are_left_out_and_told(tmp_path):
+    tissue = section(n_antibodies=2)
+    adata = read_spatial(write_folder(tmp_path / "run", tissue))
+    assert adata.n_vars == 7
+    assert any("2 features that are not gene expression" in note for note in reading_notes(adata))
+
+
+def test_only_antibodies_is_refused(tmp_path):
+    tissue = section(n_genes=1, n_antibodies=2)
+    tissue.types = ["Antibody Capture"] * 3
+    assert (
+        "no gene expression, only 'Antibody Capture'"
+        in problems_of(write_folder(tmp_path / "run", tissue))[0]
+    )
+
+
+@pytest.mark.parametrize("matrix", ["h5", "mtx"])
+def test_raw_matrix_stands_in_and_only_spots_under_tissue_are_kept(tmp_path, tissue, matrix):
+    adata = read_spatial(write_folder(tmp_path / "run", tissue, raw=True, matrix=matrix))
+    assert adata.n_obs == tissue.in_tissue.sum()
+    assert adata.obs["in_tissue"].eq(1).all()
+    assert np.array_equal(adata.X.toarray(), tissue.counts[tissue.in_tissue == 1])
+    assert any("raw" in note for note in reading_notes(adata))
+
+
+def test_filtered_matrix_is_preferred_to_raw(outs, tissue):
+    other = section(n_genes=3)
+    write_h5(outs / "raw_feature_bc_matrix.h5", other, np.ones(12, bool))
+    assert read_spatial(outs).n_vars == 7
+
+
+def test_prefixed_files_open(tmp_path, tissue):
+    root = write_folder(tmp_path / "geo", tissue, prefix="GSM123_A1_")
+    library = next(iter(read_spatial(root).uns["spatial"].values()))
+    assert set(library["images"]) == {"hires", "lowres"}
+
+
+def test_several_samples_in_one_folder_are_refused(tmp_path, tissue):
+    root = write_folder(tmp_path / "geo", tissue, prefix="A1_")
+    shutil.copy(root / "A1_filtered_feature_bc_matrix.h5", root / "B1_filtered_feature_bc_matrix.h5")
+    assert "Several files to choose from" in problems_of(root)[0]
+
+
+@pytest.mark.parametrize("present", [("hires",), ("lowres",)])
+def test_one_image_is_enough(tmp_path, tissue, present):
+    adata = read_spatial(write_folder(tmp_path / "run", tissue, images=present))
+    assert set(adata.uns["spatial"]["section_1"]["images"]) == set(present)
+    assert reading_notes(adata) == ()
+
+
+def test_missing_images_and_scale_factors_are_told_and_not_fatal(tmp_path, tissue):
+    root = write_folder(tmp_path / "run", tissue, images=())
+    (root / "spatial" / "scalefactors_json.json").unlink()
+    adata = read_spatial(root)
+    assert adata.uns["spatial"]["section_1"]["images"] == {}
+    notes = " ".join(reading_notes(adata))
+    assert "No image of the tissue" in notes
+    assert "scalefactors_json.json` is missing" in notes
+
+
+def test_image_without_its_scale_factor_is_left_out_and_told(outs):
+    factors = {key: value for key, value in SCALE_FACTORS.items() if key != "tissue_hires_scalef"}
+    (outs / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    adata = read_spatial(outs)
+    assert set(adata.uns["spatial"]["section_1"]["images"]) == {"lowres"}
+    assert any("hires image was left out" in note for note in reading_notes(adata))
+
+
+def test_image_that_does_not_lie_under_the_spots_is_told(tmp_path, tissue):
+    tissue.columns_px[0] += 10_000
+    adata = read_spatial(write_folder(tmp_path / "run", tissue, images=("hires",)))
+    (note,) = reading_notes(adata)
+    assert "1 of 9 spots lie outside of the hires image" in note
+
+
+def test_progress_can_cancel(outs):
+    def cancel(_: Progress) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        read_spatial(outs, on_progress=cancel)
+
+
+def test_files_read_names_each_file_once(outs):
+    names = [path.name for path in files_read(outs.parent)]
+    assert names == [
+        "filtered_feature_bc_matrix.h5",
+        "tissue_positions.csv",
+        "scalefactors_json.json",
+        "tissue_hires_image.png",
+        "tissue_lowres_image.png",
+    ]
+
+
+def test_reading_changes_no_file(outs):
+    before = {path: path.read_bytes() for path in files_read(outs)}
+    read_spatial(outs)
+    assert {path: path.read_bytes() for path in files_read(outs)} == before
+
+
+# ----------------------------------------------------------------------------------------- bad folders
+
+
+def test_all_problems_of_a_folder_are_told_at_once(outs):
+    matrix = outs / "filtered_feature_bc_matrix.h5"
+    matrix.write_bytes(matrix.read_bytes()[:1500])
+    (outs / "spatial" / "tissue_positions.csv").write_text("a,b\n")
+    (outs / "spatial" / "scalefactors_json.json").write_text("{")
+    (outs / "spatial" / "tissue_hires_image.png").write_bytes(b"\x89PNG nothing")
+    problems = problems_of(outs)
+    assert len(problems) == 4
+    for name, text in zip(
+        ("matrix.h5", "positions.csv", "json.json", "hires_image.png"), problems, strict=True
+    ):
+        assert f"{name}`" in text
+
+
+def test_read_error_keeps_its_cause_and_begins_with_the_path(outs):
+    (outs / "filtered_feature_bc_matrix.h5").write_bytes(b"no h5 at all")
+    with pytest.raises(ReadError) as caught:
+        read_spatial(outs)
+    assert str(caught.value).startswith(str(outs))
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_truncated_h5_is_told(outs, share):
+    matrix = outs / "filtered_feature_bc_matrix.h5"
+    content = matrix.read_bytes()
+    matrix.write_bytes(content[: int(len(content) * share)])
+    (problem,) = problems_of(outs)
+    assert "filtered_feature_bc_matrix.h5` is truncated" in problem
+
+
+def test_empty_h5_is_told(outs):
+    (outs / "filtered_feature_bc_matrix.h5").write_bytes(b"")
+    assert "filtered_feature_bc_matrix.h5`" in problems_of(outs)[0]
+
+
+def test_h5_without_a_matrix_is_told(outs):
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "w") as file:
+        file["pictures"] = [1]
+    (problem,) = problems_of(outs)
+    assert "expected one group 'matrix', found 'pictures'" in problem
+
+
+def test_h5_that_lacks_a_part_is_told(outs):
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "a") as file:
+        del file["matrix/indptr"]
+    assert "has no 'indptr'" in problems_of(outs)[0]
+
+
+def test_h5_whose_parts_disagree_is_told(outs):
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "a") as file:
+        file["matrix/shape"][...] = [7, 400]
+    (problem,) = problems_of(outs)
+    assert "(7, 400) where 7 features x 9 barcodes were expected" in problem
+
+
+def test_h5_with_indices_out_of_range_is_told(outs):
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "a") as file:
+        file["matrix/indices"][0] = 10**6
+    assert "filtered_feature_bc_matrix.h5` is damaged" in problems_of(outs)[0]
+
+
+def mtx_folder(tmp_path: Path, tissue: Section, matrix: str = "mtx.gz") -> Path:
+    return write_folder(tmp_path / "run", tissue, matrix=matrix)
+
+
+def test_truncated_gz_is_told(tmp_path, tissue):
+    root = mtx_folder(tmp_path, tissue)
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    (problem,) = problems_of(root)
+    assert "matrix.mtx.gz` is truncated" in problem
+
+
+def test_truncated_list_is_told(tmp_path, tissue):
+    root = mtx_folder(tmp_path, tissue)
+    path = root / "filtered_feature_bc_matrix" / "features.tsv.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "features.tsv.gz` is truncated" in problems_of(root)[0]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "%%MatrixMarket matrix array real general\n",
+        "hello\n",
+        "",
+        "%%MatrixMarket matrix coordinate integer general\nx y z\n",
+    ],
+)
+def test_mtx_with_a_wrong_header_is_told(tmp_path, tissue, start):
+    root = mtx_folder(tmp_path, tissue, "mtx")
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
+    path.write_text(start + "".join(path.read_text().splitlines(keepends=True)[2:]))
+    assert "filtered_feature_bc_matrix/matrix.mtx`" in problems_of(root)[0]
+
+
+def test_mtx_that_claims_a_huge_matrix_is_refused_before_it_is_read(tmp_path, tissue):
+    root = mtx_folder(tmp_path, tissue, "mtx")
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
+    path.write_text("%%MatrixMarket matrix coordinate integer general\n900000000000 900000000000 1\n1 1 1\n")
+    assert "does not fit its own lists" in problems_of(root)[0]
+
+
+def test_mtx_with_garbage_among_its_entries_is_told(tmp_path, tissue):
+    root = mtx_folder(tmp_path, tissue, "mtx")
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
+    lines = path.read_text().splitlines()
+    lines[6] = "1 one 1"
+    path.write_text("\n".join(lines))
+    assert "matrix.mtx` is damaged" in problems_of(root)[0]
+
+
+def test_missing_parts_of_an_mtx_folder_are_all_told(tmp_path, tissue):
+    root = mtx_folder(tmp_path, tissue, "mtx")
+    for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
+        (root / "filtered_feature_bc_matrix" / name).unlink()
+    problems = problems_of(root)
+    assert len(problems) == 3
+    assert all("is missing" in text for text in problems)
+
+
+def test_gene_called_na_stays_a_gene(tmp_path, tissue):
+    tissue.symbols[1], tissue.symbols[2] = "NA", 'a"quote'
+    root = mtx_folder(tmp_path, tissue)
+    assert list(read_spatial(root).var_names) == tissue.symbols
+
+
+def test_barcodes_without_a_position_are_counted(outs, tissue):
+    path = outs / "spatial" / "tissue_positions.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:6]) + "\n")
+    (problem,) = problems_of(outs)
+    assert problem.startswith("7 of 9 barcodes of `filtered_feature_bc_matrix.h5` are missing from")
+    assert tissue.barcodes[0] in problem
+
+
+def rewrite_positions(outs: Path, text: str) -> str:
+    (outs / "spatial" / "tissue_positions.csv").write_text(text)
+    return problems_of(outs)[0]
+
+
+def test_positions_that_are_no_numbers_are_told_with_their_row(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[3].split(",")
+    lines[3] = ",".join([*cells[:4], "left", cells[5]])
+    problem = rewrite_positions(outs, "\n".join(lines))
+    assert "pxl_row_in_fullres must be a number in every row, found 'left' in row 4." in problem
+
+
+def test_positions_with_empty_or_infinite_cells_are_told(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    lines = path.read_text().splitlines()
+    for row, word in ((1, ""), (2, "inf")):
+        lines[row] = ",".join([*lines[row].split(",")[:5], word])
+    problem = rewrite_positions(outs, "\n".join(lines))
+    assert "found '' in row 2 and 1 more like it" in problem
+
+
+def test_positions_with_a_wrong_number_of_columns_are_told(outs):
+    assert "has 3 columns where 6 were expected" in rewrite_positions(outs, "AAA-1,1,0\nAAC-1,1,1\n")
+
+
+def test_positions_that_lack_a_named_column_are_told(outs):
+    problem = rewrite_positions(outs, HEADER.replace(",in_tissue", "") + "\nAAA-1,0,0,1,1\n")
+    assert "has no column 'in_tissue'" in problem
+
+
+def test_positions_with_a_barcode_twice_are_told(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    text = path.read_text()
+    assert "1 barcodes more than once" in rewrite_positions(outs, text + text.splitlines()[-1] + "\n")
+
+
+def test_positions_with_another_mark_for_tissue_are_told(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[1].split(",")
+    lines[1] = ",".join([cells[0], "7", *cells[2:]])
+    assert "in_tissue must be 0 or 1" in rewrite_positions(outs, "\n".join(lines))
+
+
+def test_empty_positions_are_told(outs):
+    assert "tissue_positions.csv` is damaged" in rewrite_positions(outs, "")
+
+
+def test_ragged_positions_are_told(outs):
+    assert "tissue_positions.csv`" in rewrite_positions(outs, HEADER + "\nAAA-1,1,0,0,1,1,5,5,5\n")
+
+
+def test_binary_positions_are_told(outs):
+    (outs / "spatial" / "tissue_positions.csv").write_bytes(os.urandom(4000))
+    assert "tissue_positions.csv`" in problems_of(outs)[0]
+
+
+def test_missing_positions_say_what_is_there(outs):
+    (outs / "spatial" / "tissue_positions.csv").rename(outs / "spatial" / "places.csv")
+    (problem,) = problems_of(outs)
+    assert "No positions of spots" in problem
+    assert "'places.csv'" in problem
+
+
+@pytest.mark.parametrize(
+    "content", ["[1, 2]", '{"tissue_hires_scalef": "big"}', '{"tissue_hires_scalef": 0}']
+)
+def test_scale_factors_of_the_wrong_kind_are_told(outs, content):
+    (outs / "spatial" / "scalefactors_json.json").write_text(content)
+    assert "scalefactors_json.json`" in problems_of(outs)[0]
+
+
+def test_truncated_image_is_told(outs):
+    path = outs / "spatial" / "tissue_hires_image.png"
+    path.write_bytes(path.read_bytes()[:300])
+    assert "tissue_hires_image.png`" in problems_of(outs)[0]
+
+
+def test_image_bomb_is_refused_by_its_header(outs):
+    path = outs / "spatial" / "tissue_hires_image.png"
+    content = bytearray(path.read_bytes())
+    content[16:24] = (200_000).to_bytes(4, "big") * 2
+    path.write_bytes(bytes(content))
+    assert "200,000 x 200,000 pixels" in problems_of(outs)[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind root")
+def test_unreadable_file_is_told(outs):
+    path = outs / "filtered_feature_bc_matrix.h5"
+    path.chmod(0)
+    assert "permission denied" in problems_of(outs)[0]
+
+
+def test_gzipped_positions_open(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    path.with_name("tissue_positions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_spatial(outs).n_obs == 9
