@@ -18,7 +18,7 @@ __all__ = ["get_reader", "read_tissue"]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]] | None:
-    """Return `read_tissue` if `path` is a Space Ranger folder or an .h5ad file of spots, else None; reads nothing."""
+    """Return a reader of Space Ranger folders and .h5ad files of spots, None for anything else."""
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
     found = sniff(path)

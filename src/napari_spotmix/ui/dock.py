@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.inspect import InspectPanel
+from napari_spotmix.ui.legend import Legend, legend_of
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.run import RunPanel
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
-from napari_spotmix.ui.session import Session, session_of
+from napari_spotmix.ui.session import DOMINANT, Session, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -44,11 +45,12 @@ class DeconvolutionWidget(QWidget):
         self.explore = ExplorePanel(self.session)
         self.inspect = InspectPanel(self.session)
         self.sections = {
-            "Data": Section("Data", self.load.native, tip="Choose spatial data and a labelled reference"),
-            "Run": Section("Run", self.run.native, tip="Estimate the cell types of each spot"),
-            "Explore": Section("Explore", self.explore.native, tip="Choose what is shown over the tissue"),
-            "Inspect": Section("Inspect", self.inspect.native, tip="Look into one spot"),
+            "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
+            "Run": Section("Run", self.run, tip="Estimate the cell types of each spot"),
+            "Explore": Section("Explore", self.explore, tip="Choose what is shown over the tissue"),
+            "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
+        self.legend = Legend()
         self._is_closed = False
         self._closing = QTimer(self, singleShot=True)
         self._closing.timeout.connect(self._stop_if_closed)
@@ -56,6 +58,9 @@ class DeconvolutionWidget(QWidget):
         for signal in self._signals():
             signal.connect(self._summarize)
         self.session.result_changed.connect(self._fold_what_is_done)
+        self.session.shown_changed.connect(self._show_legend)
+        self.session.result_changed.connect(self._show_legend)
+        self.session.spot_changed.connect(self._scroll_to_spot)
         self._summarize()
 
     def sizeHint(self) -> QSize:
@@ -72,8 +77,12 @@ class DeconvolutionWidget(QWidget):
         for signal in self._signals():
             signal.disconnect(self._summarize)
         self.session.result_changed.disconnect(self._fold_what_is_done)
+        self.session.shown_changed.disconnect(self._show_legend)
+        self.session.result_changed.disconnect(self._show_legend)
+        self.session.spot_changed.disconnect(self._scroll_to_spot)
+        self.legend.setParent(None)
         for part in (self.scene, self.load, self.run, self.explore, self.inspect):
-            part.disconnect()
+            part.let_go()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Look into no spot when Escape is pressed."""
@@ -102,7 +111,7 @@ class DeconvolutionWidget(QWidget):
         for section in self.sections.values():
             column.addWidget(section)
         column.addStretch()
-        area = QScrollArea()
+        self.area = area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -132,11 +141,29 @@ class DeconvolutionWidget(QWidget):
         is_done = self.session.result is not None
         self.sections["Data"].set_open(not is_done)
 
+    def _show_legend(self) -> None:
+        result = self.session.result
+        is_needed = result is not None and self.session.shown is DOMINANT
+        self.legend.show_entries(legend_of(result) if result is not None and is_needed else [])
+
+    def _scroll_to_spot(self) -> None:
+        """Bring what a click has asked for into view, once it has its size."""
+        if self.session.spot is not None:
+            QTimer.singleShot(0, self._show_inspector)
+
+    def _show_inspector(self) -> None:
+        bar = self.area.verticalScrollBar()
+        bar.setValue(bar.maximum())
+
     def _watch_window(self) -> None:
+        window = self.window()
         if self.parent() is None:
             self._stop_if_closed()
-        else:
-            self.window().installEventFilter(self)
+            return
+        window.installEventFilter(self)
+        if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
+            self.legend.put_on(window.centralWidget())
+            self._show_legend()
 
     def _stop_if_closed(self) -> None:
         if not self.window().isVisible():

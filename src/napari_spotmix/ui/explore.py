@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette
-from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QListView,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
 
 from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.ui.section import plain_label
+from napari_spotmix.ui.notify import telling
+from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.session import DOMINANT
 from napari_spotmix.ui.text import percent, plain
 
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ExplorePanel", "Row", "rows_of"]
 
 _ROW_ROLE = Qt.ItemDataRole.UserRole
+_MOST_ROWS = 11
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
 
 
@@ -40,7 +49,11 @@ def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> l
     """Return the overview and the cell types whose name contains a text, in order."""
     means = result.proportions.mean()
     colors = cell_type_colors(result.cell_types)
-    ranked = sorted(result.cell_types, key=str.casefold) if by_name else list(means.sort_values(ascending=False).index)
+    ranked = (
+        sorted(result.cell_types, key=str.casefold)
+        if by_name
+        else list(means.sort_values(ascending=False).index)
+    )
     rows = [Row(name, name, (colors[name],), float(means[name])) for name in ranked]
     overview = Row(DOMINANT, DOMINANT.value, tuple(colors[name] for name in ranked[:4]), None)
     return [overview, *(row for row in rows if containing.casefold() in row.name.casefold())]
@@ -89,16 +102,26 @@ class _Painter(QStyledItemDelegate):
             painter.fillRect(option.rect, palette.color(QPalette.ColorRole.Highlight))
         text = QPalette.ColorRole.HighlightedText if is_current else QPalette.ColorRole.Text
         painter.setPen(palette.color(text))
+        font = option.font
+        font.setBold(is_current)
+        painter.setFont(font)
         area = option.rect.adjusted(6, 0, -6, 0)
         _paint_swatch(painter, QRect(area.left(), area.center().y() - 6, 12, 12), row.colors)
         bar = QRect(area.right() - 140, area.center().y() - 4, 90, 8)
-        name = QRect(area.left() + 20, area.top(), (bar.left() if row.mean is not None else area.right()) - area.left() - 26, area.height())
+        name = QRect(
+            area.left() + 20,
+            area.top(),
+            (bar.left() if row.mean is not None else area.right()) - area.left() - 26,
+            area.height(),
+        )
         elided = option.fontMetrics.elidedText(row.name, Qt.TextElideMode.ElideRight, name.width())
         painter.drawText(name, int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine), elided)
         if row.mean is not None:
             _paint_bar(painter, bar, row)
             right = QRect(bar.right() + 4, area.top(), area.right() - bar.right() - 4, area.height())
-            painter.drawText(right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(row.mean))
+            painter.drawText(
+                right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(row.mean)
+            )
         painter.restore()
 
 
@@ -112,7 +135,9 @@ def _paint_swatch(painter: QPainter, area: QRect, colors: Sequence[str]) -> None
 def _paint_bar(painter: QPainter, area: QRect, row: Row) -> None:
     ground = QColor(128, 128, 128, 70)
     painter.fillRect(area, ground)
-    full = QRect(area.left(), area.top(), round(area.width() * min(max(row.mean or 0.0, 0.0), 1.0)), area.height())
+    full = QRect(
+        area.left(), area.top(), round(area.width() * min(max(row.mean or 0.0, 0.0), 1.0)), area.height()
+    )
     painter.fillRect(full, QColor(row.colors[0]))
 
 
@@ -127,8 +152,6 @@ class TypeList(QListView):
         self.setUniformItemSizes(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumHeight(90)
-        self.setMaximumHeight(240)
 
     def select(self, key: Shown | None) -> None:
         """Mark a row as the current one without showing it again."""
@@ -141,37 +164,39 @@ class TypeList(QListView):
             self.scrollTo(index)
         self.viewport().update()
 
-    def sizeHint(self) -> QSize:
-        height = sum(self.sizeHintForRow(at) for at in range(self.rows.rowCount()))
-        return QSize(300, height + 2 * self.frameWidth() + 2)
+    def fit(self) -> None:
+        """Take the height of the rows, up to eleven of them."""
+        rows = min(self.rows.rowCount(), _MOST_ROWS)
+        self.setFixedHeight(rows * max(self.sizeHintForRow(0), 1) + 2 * self.frameWidth() + 2)
 
 
-class ExplorePanel(Container):
+class ExplorePanel(QWidget):
     """Chooses what is shown over the tissue."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.filter = LineEdit(label="", tooltip="Show only cell types whose name contains this")
         self.filter.native.setPlaceholderText("Filter cell types")
         self.filter.native.setClearButtonEnabled(True)
         self.sort = ComboBox(choices=[SORT_BY_MEAN, SORT_BY_NAME], tooltip="Order of the list")
-        head = Container(widgets=[self.filter, self.sort], layout="horizontal", labels=False)
-        head.margins = (0, 0, 0, 0)
+        self._head = Container(widgets=[self.filter, self.sort], layout="horizontal", labels=False)
+        self._head.margins = (0, 0, 0, 0)
         self.opacity = FloatSlider(
-            label="Opacity", value=1.0, min=0.1, max=1.0, step=0.05, tooltip="How much of the tissue shows through the spots"
+            label="Opacity",
+            value=1.0,
+            min=0.1,
+            max=1.0,
+            step=0.05,
+            tooltip="How much of the tissue shows through the spots",
         )
-        foot = Container(widgets=[self.opacity])
-        foot.margins = (0, 0, 0, 0)
-        super().__init__(labels=False)
-        self.margins = (4, 0, 4, 0)
-        self._kept = (head, foot)
-        self._head, self._foot = head.native, foot.native
+        self._foot = Container(widgets=[self.opacity])
+        self._foot.margins = (0, 0, 0, 0)
         self.list = TypeList()
         self.list.setToolTip("Click, or use the arrow keys, to show a cell type")
         self.hint = plain_label("Cell types are listed here after a run.")
-        self.legend = plain_label()
-        for widget in (self.hint, head.native, self.list, self.legend, foot.native):
-            self.native.layout().addWidget(widget)
+        self.legend = plain_label("Bars: mean over the tissue.")
+        add_all(self, self.hint, self._head.native, self.list, self.legend, self._foot.native)
         self.filter.changed.connect(self._fill)
         self.sort.changed.connect(self._fill)
         self.opacity.changed.connect(session.set_opacity)
@@ -187,7 +212,7 @@ class ExplorePanel(Container):
         shown = self._session.shown
         return "" if shown is None else (DOMINANT.value if shown is DOMINANT else shown)
 
-    def disconnect(self) -> None:
+    def let_go(self) -> None:
         """Let go of the session."""
         self._session.result_changed.disconnect(self._show)
         self._session.shown_changed.disconnect(self._mark)
@@ -195,7 +220,7 @@ class ExplorePanel(Container):
     def _show(self) -> None:
         has_result = self._session.result is not None
         self.hint.setVisible(not has_result)
-        for widget in (self._head, self.list, self.legend, self._foot):
+        for widget in (self._head.native, self.list, self.legend, self._foot.native):
             widget.setVisible(has_result)
         self._fill()
 
@@ -203,20 +228,18 @@ class ExplorePanel(Container):
         result = self._session.result
         by_name = self.sort.value == SORT_BY_NAME
         blocked = self.list.selectionModel().blockSignals(True)
-        self.list.rows.replace([] if result is None else rows_of(result, by_name=by_name, containing=self.filter.value))
+        self.list.rows.replace(
+            [] if result is None else rows_of(result, by_name=by_name, containing=self.filter.value)
+        )
         self.list.selectionModel().blockSignals(blocked)
-        self.list.updateGeometry()
+        self.list.fit()
         self._mark()
 
     def _mark(self) -> None:
         shown = self._session.shown
         self.list.select(shown)
-        self.legend.setText(
-            "Legend: a spot has the colour of its largest cell type."
-            if shown is DOMINANT
-            else "Spots: proportion from 0 to 1, see the colour bar. Bars: mean over the tissue."
-        )
 
+    @telling
     def _choose(self, index: QModelIndex, _: QModelIndex | None = None) -> None:
         if index.isValid():
             self._session.show(self.list.rows.rows[index.row()].key)

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from magicgui.widgets.bases import ValueWidget
 
 from napari_spotmix.errors import InputError
 from napari_spotmix.params import ParameterInfo
+from napari_spotmix.ui.section import Form
 
 __all__ = ["ParameterForm"]
 
 _LARGEST = 2**31 - 1
 
 
-class ParameterForm(Container):
+class ParameterForm(Form):
     """One field per parameter: label, tooltip with unit, bounds and choices come from `params`."""
 
     def __init__(self, parameters: Iterable[ParameterInfo]) -> None:
         self._parameters = {info.name: info for info in parameters}
-        super().__init__(widgets=[_field(info) for info in self._parameters.values()])
-        self.margins = (0, 0, 0, 0)
+        self.fields = {name: _field(info) for name, info in self._parameters.items()}
+        super().__init__(self.fields.values())
 
     def values(self) -> dict[str, Any]:
         """Return what was typed, by name.
@@ -35,9 +36,9 @@ class ParameterForm(Container):
         values, problems = {}, []
         for name, info in self._parameters.items():
             try:
-                values[name] = _value(info, self[name].value)
+                values[name] = _value(info, self.fields[name].value)
             except ValueError:
-                text = self[name].value
+                text = self.fields[name].value
                 problems.append(f"`{name}` ({info.label}) must be a number, found {text!r}.")
         if problems:
             raise InputError(problems)
@@ -49,8 +50,9 @@ def _field(info: ParameterInfo) -> ValueWidget[Any]:
     if info.choices:
         return ComboBox(choices=info.choices, value=info.default, **settings)
     if info.kind is bool:
-        # The label stands in the left column as for every other field.
-        return CheckBox(text="", value=info.default, **settings)
+        box = CheckBox(value=info.default, **settings)
+        box.native.setText("")  # its label stands in the left column, as for every other field
+        return box
     if info.kind is int and not info.optional:
         least = int(info.minimum) if info.minimum is not None else -_LARGEST
         most = int(info.maximum) if info.maximum is not None else _LARGEST

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from magicgui.widgets import Container, PushButton
+from magicgui.widgets import PushButton
 from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP, neighbors_of
-from napari_spotmix.ui.section import plain_label
+from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.text import count, percent
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ __all__ = ["Bar", "InspectPanel", "composition_of", "describe_spot"]
 
 #: Types below this share, in the spot and around it, are left out of the bars.
 _LEAST_SHARE = 0.005
-_MOST_BARS = 12
+_MOST_BARS = 8
+_INDENT = 4
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def describe_spot(result: Result, spot: int) -> str:
 class _Bars(QWidget):
     """Horizontal bars, painted: a solid one for the spot, a pale one below it for the neighbourhood."""
 
-    _row, _bar, _number = 28, 9, 44
+    _row, _bar, _number = 24, 8, 44
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,15 +104,17 @@ class _Bars(QWidget):
         width = area.width() - left - self._number
         name = painter.fontMetrics().elidedText(bar.name, Qt.TextElideMode.ElideRight, left - 8)
         centered = int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
-        painter.drawText(QRect(0, area.top(), left - 8, area.height()), centered, name)
+        painter.drawText(QRect(_INDENT, area.top(), left - 8, area.height()), centered, name)
         strong, pale = QColor(bar.color), QColor(bar.color)
         pale.setAlphaF(0.45)
-        for share, color, top in ((bar.spot, strong, 3), (bar.neighborhood, pale, 3 + self._bar + 2)):
+        for share, color, top in ((bar.spot, strong, 3), (bar.neighborhood, pale, 4 + self._bar)):
             painter.fillRect(QRect(left, area.top() + top, width, self._bar), QColor(128, 128, 128, 50))
             if share == share:
                 painter.fillRect(QRect(left, area.top() + top, round(width * share), self._bar), color)
         right = QRect(left + width, area.top(), self._number, area.height())
-        painter.drawText(right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(bar.spot))
+        painter.drawText(
+            right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(bar.spot)
+        )
 
 
 class _Gradient(QWidget):
@@ -133,26 +136,24 @@ class _Gradient(QWidget):
         for at, color in enumerate(colors):
             gradient.setColorAt(at / 8, QColor.fromRgbF(*map(float, color)))
         centered = int(Qt.AlignmentFlag.AlignVCenter)
-        painter.drawText(QRect(0, 0, bar.left() - 16, self.height()), centered, "Edges: attention")
+        painter.drawText(QRect(_INDENT, 0, bar.left() - 16, self.height()), centered, "Edges: attention")
         painter.drawText(QRect(bar.left() - 12, 0, 12, self.height()), centered, "0")
         painter.fillRect(bar, gradient)
         painter.drawText(QRect(bar.right() + 6, 0, 20, self.height()), centered, "1")
 
 
-class InspectPanel(Container):
+class InspectPanel(QWidget):
     """Shows the picked spot."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.clear = PushButton(text="Clear", tooltip="Look into no spot (Escape)")
-        super().__init__(labels=False)
-        self.margins = (4, 0, 4, 0)
         self.text = plain_label()
-        self.key = plain_label("Strong bar: this spot. Pale bar: its neighbours, by their weight.")
+        self.key = plain_label("Strong: this spot. Pale: its neighbours, weighted.")
         self.bars = _Bars()
         self.gradient = _Gradient()
-        for widget in (self.text, self.bars, self.key, self.gradient, self.clear.native):
-            self.native.layout().addWidget(widget)
+        add_all(self, self.text, self.bars, self.key, self.gradient, self.clear.native)
         self.clear.changed.connect(lambda: session.pick(None))
         session.result_changed.connect(self._show)
         session.spot_changed.connect(self._show)
@@ -166,7 +167,7 @@ class InspectPanel(Container):
             return ""
         return f"Spot {session.result.abundances.index[session.spot]}"
 
-    def disconnect(self) -> None:
+    def let_go(self) -> None:
         """Let go of the session."""
         self._session.result_changed.disconnect(self._show)
         self._session.spot_changed.disconnect(self._show)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from napari.utils.colormaps import Colormap, ensure_colormap
 from scipy.spatial import KDTree
 
 from napari_spotmix.colors import cell_type_colors
@@ -45,10 +46,20 @@ __all__ = [
 
 #: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
 METADATA = "spotmix"
-#: Perceptually uniform; its greens and yellows occur in no haematoxylin-eosin stain.
-PROPORTION_COLORMAP = "viridis"
 ATTENTION_COLORMAP = "plasma"
 _UNKNOWN = "#808080"
+
+
+def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.3) -> Colormap:
+    """Return a colormap whose lowest colours let the tissue show through."""
+    colors = ensure_colormap(name).map(np.linspace(0, 1, 256))
+    colors[:, 3] = np.clip(np.linspace(least, least + (1 - least) / opaque_from, 256), least, 1)
+    return Colormap(colors, name=f"{name} over tissue", display_name=f"{name} over tissue")
+
+
+#: Perceptually uniform; its greens and yellows occur in no haematoxylin-eosin stain, and where a
+#: cell type is absent the tissue is seen.
+PROPORTION_COLORMAP = _over_tissue("viridis")
 _CLEAR = "#00000000"
 
 
@@ -82,11 +93,12 @@ def spot_diameter(adata: AnnData) -> float:
 
 
 def tissue_layers(
-    adata: AnnData, name: str, metadata: Mapping[str, Any] | None = None
+    adata: AnnData, name: str, *, path: Path | None = None, reference: AnnData | None = None
 ) -> list[FullLayerData]:
-    """Return the image (where there is one) and the spots over it."""
+    """Return the image (where there is one) and the spots over it; the spots' layer keeps the data."""
     image = image_layer(adata, f"{name} image")
-    spots = spots_layer(adata, f"{name} spots", metadata)
+    spots = spots_layer(adata, f"{name} spots")
+    spots[1]["metadata"] = {METADATA: {"spatial": adata, "path": path, "reference": reference}}
     return [spots] if image is None else [image, spots]
 
 
@@ -275,6 +287,8 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
         "features": features,
         "border_color": np.where(known, "#202020", _UNKNOWN),
         "border_width": np.where(known, 0.03, 0.12),
+        # A cross says "not known", where an empty disc would say "none".
+        "symbol": np.where(known, _symbol(result.spatial), "x"),
     }
 
 

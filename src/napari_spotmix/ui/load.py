@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, FileEdit, Label, PushButton
-from qtpy.QtWidgets import QFileDialog
+from magicgui.widgets import ComboBox, FileEdit, PushButton
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.ui.layers import METADATA
-from napari_spotmix.ui.notify import show_problem
+from napari_spotmix.ui.notify import show_problem, telling
+from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
 from napari_spotmix.ui.text import count, display_name
 from napari_spotmix.ui.worker import Runner
@@ -71,10 +72,11 @@ class PathEdit(FileEdit):
                 self._chosen(path)
 
 
-class LoadPanel(Container):
+class LoadPanel(QWidget):
     """Reads what is chosen in a thread and hands it to the session."""
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
+        super().__init__()
         self._viewer = viewer
         self._session = session
         self.layer = ComboBox(
@@ -112,11 +114,9 @@ class LoadPanel(Container):
             text="Try it on simulated tissue",
             tooltip="Load a simulated section with its reference; no files needed",
         )
-        self.state = Label(value="")
-        fields = [self.layer, self.spatial, self.image, self.reference, self.labels, self.sample, self.state]
-        super().__init__(widgets=fields)
-        self.margins = (4, 0, 4, 0)
-        self.state.native.setWordWrap(True)
+        self.state = plain_label()
+        self._form = Form([self.layer, self.spatial, self.image, self.reference, self.labels])
+        add_all(self, self._form, self.sample.native, self.state)
         self._runners = {
             field: self._runner(field) for field in (self.spatial, self.image, self.reference, self.sample)
         }
@@ -139,7 +139,7 @@ class LoadPanel(Container):
             parts.append(f"{tissue.name}, {count(tissue.adata.n_obs, 'spot')}")
         if reference is not None and self._session.cell_type_key is not None:
             n_types = reference.adata.obs[self._session.cell_type_key].nunique()
-            parts.append(f"{reference.name}, {count(n_types, 'cell type')}")
+            parts.append(f"reference {count(n_types, 'type')}")
         return " · ".join(parts)
 
     @property
@@ -158,7 +158,7 @@ class LoadPanel(Container):
         for runner in self._runners.values():
             runner.close()
 
-    def disconnect(self) -> None:
+    def let_go(self) -> None:
         """Let go of the viewer and the session."""
         self._viewer.layers.events.inserted.disconnect(self._layers_changed)
         self._viewer.layers.events.removed.disconnect(self._layers_changed)
@@ -168,7 +168,7 @@ class LoadPanel(Container):
     # Reading
 
     def _runner(self, field: Any) -> Runner:
-        runner = Runner(self.native)
+        runner = Runner(self)
         runner.progressed.connect(self._tell)
         runner.failed.connect(lambda error: self._fail(field, error))
         runner.cancelled.connect(lambda: self._tell(None))
@@ -176,15 +176,20 @@ class LoadPanel(Container):
         return runner
 
     def _start(self, field: Any, task: Callable[[ProgressCallback], Callable[[], None]]) -> None:
-        self.state.value = "Reading…"
+        self._say("Reading…")
         self._runners[field].start(task)
 
+    @telling
     def _take(self, take: Callable[[], None]) -> None:
         self._tell(None)
         take()
 
     def _tell(self, progress: Progress | None) -> None:
-        self.state.value = f"{progress.stage}…" if progress else ""
+        self._say(f"{progress.stage}…" if progress else self.summary)
+
+    def _say(self, words: str) -> None:
+        self.state.setText(words)
+        self.state.setVisible(bool(words))
 
     def _fail(self, field: Any, error: BaseException) -> None:
         self._tell(None)
@@ -235,10 +240,11 @@ class LoadPanel(Container):
 
     def _layers_changed(self) -> None:
         self.layer.reset_choices()
-        self.layer.visible = bool(self._layer_names())
+        self._offer_layers()
         if self._session.tissue is None and self._layer_names():
             self.layer.value = self._layer_names()[0]
 
+    @telling
     def _take_layer(self, name: str | None) -> None:
         if name is None or name not in self._viewer.layers:
             return
@@ -248,12 +254,19 @@ class LoadPanel(Container):
             opened = Tissue(kept["spatial"], name.removesuffix(" spots"), kept.get("path"))
             self._take_both(opened, kept.get("reference"))
 
+    def _offer_layers(self) -> None:
+        """Ask for a layer only where one could be chosen that is not the current one."""
+        current = None if self._session.tissue is None else self._session.tissue.adata
+        found = (_spatial_of(layer) for layer in self._viewer.layers)
+        self._form.show_field(self.layer, any(adata is not None and adata is not current for adata in found))
+
     # The labels
 
     def _label_columns(self, _: Any = None) -> tuple[str, ...]:
         reference = self._session.reference
         return () if reference is None else reference.columns
 
+    @telling
     def _choose_labels(self, column: str | None) -> None:
         if column != self._session.cell_type_key:
             self._session.set_cell_type_key(column)
@@ -263,6 +276,8 @@ class LoadPanel(Container):
         with self.labels.changed.blocked():
             self.labels.reset_choices()
             self.labels.value = key
+        self._offer_layers()
+        self._say(self.summary)
         self.labels.enabled = bool(self._label_columns())
         self.labels.tooltip = (
             "Column of the reference's obs that holds the cell types"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
 
 from napari.utils.notifications import show_error
 
 from napari_spotmix.errors import InputError
 from napari_spotmix.ui.text import plain
 
-__all__ = ["problem_text", "show_problem"]
+__all__ = ["problem_text", "show_problem", "telling"]
+
+_P = ParamSpec("_P")
 
 _log = logging.getLogger(__name__)
 
@@ -36,3 +41,16 @@ def show_problem(error: BaseException) -> None:
     if not isinstance(error, InputError):
         _log.error("Unexpected error", exc_info=error)
     show_error(plain(problem_text(error)))
+
+
+def telling(slot: Callable[_P, None]) -> Callable[_P, None]:
+    """Make a slot tell of its errors: one that leaves a slot can abort the process under PyQt6."""
+
+    @wraps(slot)
+    def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            slot(*args, **kwargs)
+        except Exception as error:
+            show_problem(error)
+
+    return told

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_spotmix import io
 from napari_spotmix.errors import InputError
+from napari_spotmix.io import export
+from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.form import ParameterForm
-from napari_spotmix.ui.notify import problem_text, show_problem
-from napari_spotmix.ui.section import Section, plain_label
+from napari_spotmix.ui.notify import problem_text, show_problem, telling
+from napari_spotmix.ui.section import Section, add_all, plain_label
 from napari_spotmix.ui.text import bullet_list, count
 from napari_spotmix.ui.worker import Runner, Task
 
@@ -41,33 +42,36 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
     return task
 
 
-class RunPanel(Container):
+class RunPanel(QWidget):
     """Parameters, Run, Cancel, progress, what came of it, and Save."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self._started = 0.0
-        parameters = list(describe())
-        self.basic = ParameterForm(info for info in parameters if not info.advanced)
-        self.advanced = ParameterForm(info for info in parameters if info.advanced)
+        # What is changed most stands first.
+        self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
         self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
-        super().__init__(labels=False)
-        self.margins = (4, 0, 4, 0)
         self.state = plain_label()
         self.notes_text = plain_label()
-        self.notes = Section("Notes", self.notes_text, tip="What you should know about this result", open=False)
-        self.more = Section(
-            "Parameters", self.advanced.native, tip="All other parameters; the defaults suit most sections", open=False
+        self.notes = Section(
+            "Notes", self.notes_text, tip="What you should know about this result", open=False
         )
-        buttons = Container(widgets=[self.run, self.cancel, self.save], layout="horizontal", labels=False)
-        buttons.margins = (0, 0, 0, 0)
-        layout = self.native.layout()
-        for widget in (self.basic.native, self.more, buttons.native, self.bar.native, self.state, self.notes):
-            layout.addWidget(widget)
-        self._kept = buttons  # magicgui widgets live as long as somebody holds them
+        self.more = Section(
+            "Parameters",
+            self.form,
+            tip="The defaults suit most sections",
+            open=False,
+        )
+        # magicgui's widgets live as long as somebody holds them.
+        self._buttons = Container(
+            widgets=[self.run, self.cancel, self.save], layout="horizontal", labels=False
+        )
+        self._buttons.margins = (0, 0, 0, 0)
+        add_all(self, self._buttons.native, self.bar.native, self.state, self.notes, self.more)
         self._runner = self._make_runner(self._finish)
         self._saver = self._make_runner(self._saved)
         self.run.changed.connect(self.start)
@@ -88,12 +92,13 @@ class RunPanel(Container):
         """Whether a run or a save is on its way."""
         return self._runner.is_running or self._saver.is_running
 
+    @telling
     def start(self) -> None:
         """Run, or tell all that is wrong with the form."""
         if self._session.what_is_missing() is not None or self.is_running:
             return
         try:
-            parameters = Parameters(**self.basic.values() | self.advanced.values())
+            parameters = Parameters(**self.form.values())
         except InputError as error:
             self._fail(error)
             return
@@ -105,13 +110,22 @@ class RunPanel(Container):
         """Write the result into `folder`."""
         session = self._session
         assert session.result is not None
-        result = session.result
-        spatial = session.tissue.path if session.tissue else None
-        reference = session.reference.path if session.reference else None
-        key = session.cell_type_key
+        result, key = session.result, session.cell_type_key
+        sources = {"spatial": session.tissue, "reference": session.reference}
+        inputs = {role: source.path for role, source in sources.items() if source and source.path}
 
         def task(on_progress: ProgressCallback) -> Path:
-            io.write_outputs(result, folder, spatial=spatial, reference=reference, cell_type_key=key)
+            export.check_writable(folder, inputs)
+            recipe = make_recipe(
+                checksums(inputs, on_progress=on_progress), {"cell_type_key": key}, result.parameters
+            )
+            export.write_outputs(
+                folder,
+                adata=result.to_anndata(),
+                proportions=result.proportions,
+                recipe=recipe,
+                on_progress=on_progress,
+            )
             return folder
 
         self._saver.start(task)
@@ -122,7 +136,7 @@ class RunPanel(Container):
         self._runner.close()
         self._saver.close()
 
-    def disconnect(self) -> None:
+    def let_go(self) -> None:
         """Let go of the session."""
         for signal in self._signals():
             signal.disconnect(self._show)
@@ -130,7 +144,7 @@ class RunPanel(Container):
     # What a job tells
 
     def _make_runner(self, finished: Any) -> Runner:
-        runner = Runner(self.native)
+        runner = Runner(self)
         runner.progressed.connect(self._tell)
         runner.finished.connect(finished)
         runner.failed.connect(self._fail)
@@ -143,6 +157,7 @@ class RunPanel(Container):
         step = f" {progress.step} of {progress.total}" if progress.total > 1 else ""
         self.state.setText(f"Running: {progress.stage}{step}")
 
+    @telling
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
         self._session.set_result(result)
@@ -194,7 +209,9 @@ class RunPanel(Container):
     def _enable(self) -> None:
         missing = self._session.what_is_missing()
         self.run.enabled = missing is None and not self.is_running
-        self.run.tooltip = missing or ("A run is on its way" if self.is_running else "Estimate the cell types of each spot")
+        self.run.tooltip = missing or (
+            "A run is on its way" if self.is_running else "Estimate the cell types of each spot"
+        )
         self.cancel.enabled = self.is_running
         self.save.enabled = self._session.result is not None and not self.is_running
         self.save.tooltip = (
@@ -203,7 +220,8 @@ class RunPanel(Container):
             else "There is no result yet: run first"
         )
 
+    @telling
     def _choose_where_to_save(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self.native, "Folder for the result")
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
         if folder:
             self.save_to(Path(folder))

@@ -57,7 +57,7 @@ class Scene:
         if self._session.tissue is not None and not self._is_open(self._session.tissue.adata):
             self._show_tissue()
 
-    def disconnect(self) -> None:
+    def let_go(self) -> None:
         """Let go of the viewer and the session; the layers stay."""
         session = self._session
         session.tissue_changed.disconnect(self._show_tissue)
@@ -83,6 +83,7 @@ class Scene:
             return
         data = layers.tissue_layers(tissue.adata, tissue.name, path=tissue.path)
         self._of_tissue = [self._insert(item, at) for at, item in enumerate(data)]
+        self._viewer.canvas.overlays.scale_bar.visible = True
         self._viewer.reset_view()
 
     def _show_image(self) -> None:
@@ -98,9 +99,16 @@ class Scene:
 
     # The result
 
+    def _title(self, text: str) -> None:
+        """Say on the canvas what its colours mean."""
+        title = self._viewer.canvas.overlays.text
+        title.text, title.visible = text, bool(text)
+        title.position, title.box, title.font_size = "top_left", True, 12
+
     def _drop_result(self) -> None:
         self._remove(list(self._of_types.values()))
         self._of_types.clear()
+        self._title("")
 
     def _show_type(self) -> None:
         shown, result = self._session.shown, self._session.result
@@ -111,6 +119,7 @@ class Scene:
         for key, layer in self._of_types.items():
             layer.visible = key == shown
         self._viewer.layers.selection.active = self._of_types[shown]
+        self._title(shown.value if shown is DOMINANT else f"{shown}: proportion")
 
     def _set_opacity(self) -> None:
         for layer in self._of_types.values():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from magicgui.widgets.bases import Widget
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_spotmix.ui.text import plain
 
-__all__ = ["Section", "plain_label"]
+__all__ = ["Form", "Section", "add_all", "plain_label"]
 
 
 def plain_label(text: str = "", *, wrap: bool = True) -> QLabel:
@@ -22,8 +25,37 @@ def plain_label(text: str = "", *, wrap: bool = True) -> QLabel:
     return label
 
 
+def add_all(parent: QWidget, *widgets: QWidget) -> None:
+    """Put widgets below each other."""
+    layout = QVBoxLayout(parent)
+    layout.setContentsMargins(4, 0, 4, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+
+
+class Form(QWidget):
+    """Magicgui fields below each other, their labels in one column."""
+
+    def __init__(self, fields: Iterable[Widget]) -> None:
+        super().__init__()
+        self._fields = list(fields)  # magicgui's widgets live as long as somebody holds them
+        self._layout = QFormLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setVerticalSpacing(4)
+        self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for field in self._fields:
+            label = QLabel(field.label)
+            label.setToolTip(field.tooltip or "")
+            self._layout.addRow(label, field.native)
+
+    def show_field(self, field: Widget, visible: bool) -> None:
+        """Show or hide a field with its label."""
+        self._layout.setRowVisible(field.native, visible)
+
+
 class Section(QFrame):
-    """A title that folds and unfolds its content; the summary stays."""
+    """A title that folds and unfolds its content; folded, it is summed up in a line."""
 
     def __init__(self, title: str, content: QWidget, *, tip: str = "", open: bool = True) -> None:
         super().__init__()
@@ -72,8 +104,9 @@ class Section(QFrame):
         """Say in one line what stands inside; nothing where `text` is empty."""
         self._summary.setText(text)
         self._summary.setToolTip(plain(text))
-        self._summary.setVisible(bool(text))
+        self._summary.setVisible(bool(text) and not self.is_open)
 
     def _fold(self, open: bool) -> None:
         self._title.setArrowType(Qt.ArrowType.DownArrow if open else Qt.ArrowType.RightArrow)
         self.content.setVisible(open)
+        self._summary.setVisible(bool(self.summary) and not open)

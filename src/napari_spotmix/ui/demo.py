@@ -1,0 +1,139 @@
+"""A viewer that is ready to look at: the demonstration, and finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QEventLoop, QTimer
+
+from napari_spotmix.errors import ReadError
+from napari_spotmix.io import read_spatial
+from napari_spotmix.params import Parameters
+from napari_spotmix.progress import silent
+from napari_spotmix.result import Result
+from napari_spotmix.ui.run import deconvolve_task
+from napari_spotmix.ui.session import Tissue
+
+if TYPE_CHECKING:
+    from napari_spotmix.ui.dock import DeconvolutionWidget
+
+__all__ = ["open_dock", "run_demo", "spot_at_a_border", "view"]
+
+_SIZE = (1600, 1000)
+_SETTLE_MS = 1500
+
+
+def run_demo(screenshot: Path | None = None) -> None:
+    """Open the simulated tissue, already run, with a cell type shown and a spot picked.
+
+    Parameters
+    ----------
+    screenshot : Path, optional
+        Write the whole window into this PNG file and close it, in place of staying open.
+    """
+    viewer, dock = open_dock("Spotmix demo")
+    _load_and_run(dock)
+    session = dock.session
+    assert session.result is not None
+    cell_type, spot = spot_at_a_border(session.result)
+    session.show(cell_type)
+    session.pick(spot)
+    _stay_or_shoot(viewer, screenshot)
+
+
+def view(directory: Path) -> None:
+    """Open the folder of a finished run, as `spotmix run` or Save has written it.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder, or its ``spatial.h5ad``.
+
+    Raises
+    ------
+    ReadError
+        If there is no result in it.
+    """
+    result = read_result(directory)
+    viewer, dock = open_dock(f"Spotmix: {Path(directory).name}")
+    show_result(dock, result, Path(directory).name)
+    _stay_or_shoot(viewer, None)
+
+
+def read_result(directory: Path) -> Result:
+    """Read the result in the folder of a finished run.
+
+    Raises
+    ------
+    ReadError
+        If ``spatial.h5ad`` is missing, damaged, or holds no result.
+    """
+    directory = Path(directory)
+    path = directory / "spatial.h5ad" if directory.is_dir() else directory
+    if not path.exists():
+        raise ReadError(
+            directory, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written."
+        )
+    return Result.from_anndata(read_spatial(path))
+
+
+def show_result(dock: DeconvolutionWidget, result: Result, name: str) -> None:
+    """Show a finished result in a dock, as after a run."""
+    dock.session.set_tissue(Tissue(result.spatial, name))
+    dock.session.set_result(result)
+
+
+def open_dock(title: str) -> tuple[napari.Viewer, DeconvolutionWidget]:
+    """Open a viewer with the dock at its right."""
+    viewer = napari.Viewer(title=title)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
+    viewer.window.resize(*_SIZE)
+    return viewer, dock
+
+
+def spot_at_a_border(result: Result) -> tuple[str, int]:
+    """Return a spot whose neighbourhood is worth a look, and the cell type that shows why.
+
+    A spot of the interior, with more than one cell type in it, whose neighbours it is attended to
+    most unequally: some lie on its side of a border, some beyond.
+    """
+    attention = result.attention
+    n_neighbors = np.diff(attention.indptr)
+    complete = np.flatnonzero(n_neighbors == n_neighbors.max())
+    spread = np.array(
+        [np.ptp(attention.data[attention.indptr[spot] : attention.indptr[spot + 1]]) for spot in complete]
+    )
+    mixed = 1 - np.nan_to_num(result.proportions.to_numpy(), nan=1.0).max(axis=1)[complete]
+    spot = int(complete[np.argmax(spread + mixed)])
+    return str(result.dominant.iloc[spot]), spot
+
+
+def _load_and_run(dock: DeconvolutionWidget) -> None:
+    """Do what the buttons do, and wait for it."""
+    dock.load.sample.native.click()
+    _wait_while(lambda: dock.load.is_busy)
+    result = deconvolve_task(dock.session, Parameters())(silent)
+    dock.session.set_result(result)
+
+
+def _wait_while(is_busy: Any) -> None:
+    loop = QEventLoop()
+    timer = QTimer()
+    timer.timeout.connect(lambda: None if is_busy() else loop.quit())
+    timer.start(20)
+    loop.exec()
+
+
+def _stay_or_shoot(viewer: napari.Viewer, screenshot: Path | None) -> None:
+    if screenshot is None:
+        napari.run()
+        return
+    loop = QEventLoop()
+    QTimer.singleShot(_SETTLE_MS, loop.quit)
+    loop.exec()
+    Path(screenshot).parent.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+    viewer.close()

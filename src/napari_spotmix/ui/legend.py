@@ -1,0 +1,80 @@
+"""The legend of the dominant types, over the canvas: napari has none for categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.ui.text import count
+
+if TYPE_CHECKING:
+    from napari_spotmix.result import Result
+
+__all__ = ["Legend", "legend_of"]
+
+_MOST = 16
+_ROW, _PAD, _SWATCH, _WIDEST = 18, 8, 11, 190
+
+
+def legend_of(result: Result) -> list[tuple[str, str]]:
+    """Return (name, colour) of each type that is the largest anywhere, the most frequent first."""
+    colors = cell_type_colors(result.cell_types)
+    frequent = result.dominant.value_counts()
+    return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
+
+
+class Legend(QWidget):
+    """A box of swatches and names in the lower left corner of the canvas; clicks pass through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: Sequence[tuple[str, str]] = ()
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def put_on(self, canvas: QWidget) -> None:
+        """Lie over a widget and follow its size."""
+        self.setParent(canvas)
+        canvas.installEventFilter(self)
+
+    def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Show these names and colours, or nothing at all."""
+        rest = len(entries) - _MOST
+        self.entries = entries if rest <= 0 else [*entries[:_MOST], (count(rest, "more type"), "")]
+        self._place()
+        self.setVisible(bool(entries) and self.parent() is not None)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        names = [self.fontMetrics().horizontalAdvance(name) for name, _ in self.entries]
+        width = min(max(names, default=0), _WIDEST) + _SWATCH + 3 * _PAD
+        return QSize(width, _ROW * len(self.entries) + _PAD)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:
+            self._place()
+        return False
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(20, 20, 20, 205))
+        for at, (name, color) in enumerate(self.entries):
+            top = _PAD // 2 + at * _ROW
+            if color:
+                painter.fillRect(QRect(_PAD, top + 3, _SWATCH, _SWATCH), QColor(color))
+            painter.setPen(QColor("#f0f0f0"))
+            area = QRect(2 * _PAD + _SWATCH, top, _WIDEST, _ROW)
+            text = self.fontMetrics().elidedText(name, Qt.TextElideMode.ElideRight, _WIDEST)
+            painter.drawText(area, int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine), text)
+
+    def _place(self) -> None:
+        canvas = self.parent()
+        if isinstance(canvas, QWidget):
+            size = self.sizeHint()
+            self.setGeometry(_PAD, canvas.height() - size.height() - _PAD, size.width(), size.height())
+            self.raise_()
