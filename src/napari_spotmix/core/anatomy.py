@@ -202,19 +202,19 @@ class Anatomy:
 
     @classmethod
     def grow(
-        cls, rng: np.random.Generator, radius_of_blob: Floats, center_um: Floats, radius_um: float
+        cls, rng: np.random.Generator, harmonics: Floats, center_um: Floats, radius_um: float
     ) -> Anatomy:
         """Draw an anatomy of that outline and size."""
         waves = rng.uniform(0, 2 * np.pi, 2)
         none = Discs(np.empty((0, 2)), np.empty(0), np.empty(0))
         empty = np.empty((0, 2))
-        bare = cls(center_um, radius_um, radius_of_blob, waves, none, none, none, empty, empty)
+        bare = cls(center_um, radius_um, harmonics, waves, none, none, none, empty, empty)
         spots = np.array([[0.42, 0.3], [-0.5, 0.02], [0.1, 0.55]]) + rng.uniform(-0.05, 0.05, (3, 2))
         placed = bare._at(spots)
         follicles = bare._follicles(rng, min(210.0, 0.13 * radius_um))
         vessels = bare._scatter(rng, min(75.0, 0.1 * radius_um), 5.5, -0.02, _SUBMUCOSA_ENDS)
         return cls(
-            center_um, radius_um, radius_of_blob, waves,
+            center_um, radius_um, harmonics, waves,
             glands=bare._scatter(rng, min(58.0, 0.17 * radius_um), 2.3, -2.0, _MUCOSA_ENDS),
             vessels=vessels.where(follicles.relative(vessels.centers_um)[0] > 1.5),
             follicles=follicles,

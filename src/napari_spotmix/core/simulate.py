@@ -309,8 +309,8 @@ def draw_signatures(
     n_types = len(cell_types)
     lineages = np.unique([cell_type.lineage for cell_type in cell_types], return_inverse=True)[1]
     n_markers = max(1, min(25, n_genes // (3 * n_types)))
-    logs = rng.normal(0, 1.4, n_genes) + rng.normal(0, 0.45, (lineages.max() + 1, n_genes))[lineages]
-    logs += rng.normal(0, 0.3, (n_types, n_genes))
+    logs = rng.normal(0, 1.4, n_genes) + rng.normal(0, 0.3, (lineages.max() + 1, n_genes))[lineages]
+    logs += rng.normal(0, 0.2, (n_types, n_genes))
     markers = np.full(n_genes, -1)
     chosen = rng.permutation(n_genes)[: n_types * n_markers].reshape(n_types, n_markers)
     for index, genes in enumerate(chosen):
@@ -318,7 +318,7 @@ def draw_signatures(
         # A marker is rare elsewhere, and the types of its lineage have a little of it.
         logs[:, genes] -= 1.0
         logs[lineages == lineages[index]] += np.where(np.isin(np.arange(n_genes), genes), 0.7, 0.0)
-        logs[index, genes] += rng.uniform(1.5, 3.5, n_markers)
+        logs[index, genes] += rng.uniform(1.0, 3.0, n_markers)
     expression = np.exp(logs)
     return expression / expression.sum(axis=1, keepdims=True), markers
 

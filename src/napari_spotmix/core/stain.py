@@ -147,7 +147,7 @@ def _enlarge(plane: NDArray[np.floating], shape: tuple[int, int]) -> Plane:
     return plane
 
 
-def _between(place: Floats) -> tuple[NDArray[np.int64], Plane]:
+def _between(place: NDArray[np.floating]) -> tuple[NDArray[np.int64], Plane]:
     """Split places into a whole part and a fraction."""
     low = np.floor(place).astype(np.int64)
     return low, (place - low).astype(np.float32)
@@ -168,9 +168,11 @@ def _fibres(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.
     noise = 0.75 * fine / fine.std() + 0.65 * broad / broad.std()
     low, part = _between(np.arange(width) / length)
     noise = noise[:, low] + part * (noise[:, low + 1] - noise[:, low])
-    x_um, y_um = np.arange(width) * um_per_px, np.arange(height)[:, None] * um_per_px
+    x_um = np.arange(width, dtype=np.float32) * np.float32(um_per_px)
+    y_um = np.arange(height, dtype=np.float32)[:, None] * np.float32(um_per_px)
     level = np.column_stack([x_um, np.full(width, anatomy.center_um[1])])
-    shift = anatomy.depth(level) * anatomy.radius_um + 9 * np.sin(x_um / 37 + 5 * np.sin(y_um / 170))
+    wave = (anatomy.depth(level) * anatomy.radius_um).astype(np.float32)
+    shift = wave + 9 * np.sin(x_um / 37 + 5 * np.sin(y_um / 170))
     low, part = _between(np.clip((y_um + shift) / um_per_px + height // 2, 0, 2 * height - 2))
     upper = np.take_along_axis(noise, low, axis=0)
     return np.asarray(upper + part * (np.take_along_axis(noise, low + 1, axis=0) - upper))
