@@ -61,7 +61,7 @@ class Layout:
     @property
     def is_raw(self) -> bool:
         """True if the matrix holds spots outside of the tissue too."""
-        return "raw_" in self.matrix.relative_to(self.root).parts[0]
+        return "filtered_" not in self.matrix.relative_to(self.root).parts[0]
 
     @property
     def files(self) -> list[Path]:
@@ -120,7 +120,7 @@ def _first(root: Path, folder: Path, names: Iterable[str]) -> Path | None:
     """Return the file by the first name that exists, alone or after a prefix."""
     for name in names:
         exact = sorted(folder.glob(name))
-        found = exact or sorted(folder.glob(f"*{name}"))
+        found = exact or sorted(path for path in folder.glob(f"*{name}") if not path.name.startswith("."))
         if len(found) > 1:
             paths = listed([path.relative_to(root).as_posix() for path in found])
             raise ReadError(

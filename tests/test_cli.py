@@ -1,0 +1,441 @@
+"""The command ``spotmix``, run as people run it: in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+from napari_spotmix import Parameters, cli, read_spatial, simulate
+from napari_spotmix.params import describe
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
+OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml"}
+#: Never converges, so that there is time to cancel.
+ENDLESS = ("--tolerance", "1e-14", "--max-sweeps", "100000000", "--n-epochs", "100", "--lambda-c", "1000")
+
+
+def command(*arguments: object) -> list[str]:
+    script = Path(sys.executable).with_name("spotmix")
+    start = [str(script)] if script.exists() else [sys.executable, "-m", "napari_spotmix.cli"]
+    return [*start, *map(str, arguments)]
+
+
+def spotmix(
+    *arguments: object, cwd: Path | None = None, columns: int = 100
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"}
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a simulated section and its reference; one type has a "/" in its name."""
+    folder = tmp_path_factory.mktemp("sample")
+    tissue = simulate(n_spots=120, n_genes=150, n_cell_types=4, n_cells_per_type=30, random_state=1)
+    labels = tissue.reference.obs["cell_type"].astype(str)
+    tissue.reference.obs["cell_type"] = labels.replace(labels.iloc[0], "odd/name").astype("category")
+    tissue.spatial.write_h5ad(folder / "spots.h5ad")
+    tissue.reference.write_h5ad(folder / "cells.h5ad")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The folder of a finished run, and what it said on stdout and stderr."""
+    output = tmp_path_factory.mktemp("finished") / "new" / "results"
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "--output", output, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    return output, done.stdout, done.stderr
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+# --------------------------------------------------------------------------------------------- help
+
+
+def test_help_names_the_commands_and_where_to_begin() -> None:
+    done = spotmix("--help")
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("run", "demo", "view", "New here?"))
+
+
+@pytest.mark.parametrize("name", ["run", "demo", "view"])
+def test_help_of_each_command_has_an_example(name: str) -> None:
+    done = spotmix(name, "--help")
+    assert done.returncode == 0
+    assert "For example:" in done.stdout
+    assert re.search(rf"^ *spotmix {name}", done.stdout.split("For example:")[1], re.MULTILINE)
+
+
+def test_help_lists_every_parameter_with_its_default_and_bounds() -> None:
+    text = spotmix("run", "--help", columns=400).stdout
+    for info in describe():
+        assert f"{cli.option_name(info.name)} " in text
+        assert info.help in text
+        if info.default is not None:
+            assert f"[default: {info.default}]" in text
+    assert "at least 1, at most 64" in text
+    assert "--seed" in text
+    assert "--random-state" not in text
+
+
+def test_version_is_that_of_the_package() -> None:
+    from napari_spotmix import __version__
+
+    assert spotmix("--version").stdout.strip() == __version__
+
+
+def test_every_parameter_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way from words to `Parameters`, short of running."""
+    wanted = {
+        "n_genes": 50, "weights": "none", "normalize": False, "platform_effect": True, "overdispersion": 0.5,
+        "n_archetypes": 4, "lambda_c": 0.25, "lambda_r": 0.5, "alpha": 0.75, "graph": "knn", "n_neighbors": 9,
+        "attention": False, "attention_sharpness": 3.5, "n_epochs": 7, "tolerance": 0.5, "max_sweeps": 11,
+        "random_state": 12, "n_threads": 1,
+    }  # fmt: skip
+    assert set(wanted) == {field.name for field in fields(Parameters)}
+    arguments: list[str] = []
+    for name, value in wanted.items():
+        option = cli.option_name(name)
+        if isinstance(value, bool):
+            arguments.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            arguments += [option, str(value)]
+    taken: dict[str, object] = {}
+    monkeypatch.setattr(cli, "run_files", lambda *given: taken.update(given=given))
+    cli.main(["run", "a", "b", "-o", "c", "--layer", "counts", "--cell-type-key", "label", *arguments])
+    spatial, reference, output, settings, values = taken["given"]  # type: ignore[misc]
+    assert (spatial, reference, output) == (Path("a"), Path("b"), Path("c"))
+    assert settings == {"cell_type_key": "label", "layer": "counts"}
+    assert Parameters(**values).as_dict() == wanted
+
+
+def test_parameters_that_are_not_given_keep_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[object] = []
+    monkeypatch.setattr(cli, "run_files", lambda *given: taken.append(given[-1]))
+    cli.main(["run", "a", "b", "-o", "c"])
+    assert Parameters(**taken[0]) == Parameters()  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------- running
+
+
+def test_run_writes_three_files_and_says_where(finished: tuple[Path, str, str]) -> None:
+    output, said, _ = finished
+    assert files_in(output) == OUTPUTS
+    assert all(str(output / name) in said for name in OUTPUTS)
+    assert f"spotmix view {output}" in said
+
+
+def test_stages_are_told_on_stderr_only(finished: tuple[Path, str, str]) -> None:
+    _, said, stages = finished
+    for stage in ("Reading spots", "Reading reference", "Taking checksums", "Writing results"):
+        assert stages.count(f"{stage} ...") == 1
+        assert stage not in said
+
+
+def test_proportions_have_spots_in_the_first_column_and_rows_that_sum_to_one(
+    finished: tuple[Path, str, str], sample: Path
+) -> None:
+    with (finished[0] / "proportions.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[0] == "spot"
+    assert "odd/name" in header
+    assert [row[0] for row in rows] == list(anndata.read_h5ad(sample / "spots.h5ad").obs_names)
+    sums = [sum(map(float, row[1:])) for row in rows]
+    assert np.allclose(sums, 1)
+
+
+def test_written_spots_hold_the_result(finished: tuple[Path, str, str], sample: Path) -> None:
+    adata = read_spatial(finished[0] / "spatial.h5ad")
+    before = read_spatial(sample / "spots.h5ad")
+    assert "odd/name" in adata.obsm["spotmix"]
+    assert (adata.X != before.X).nnz == 0
+    assert list(adata.uns["spatial"]) == list(before.uns["spatial"])
+    assert set(adata.obs["spotmix_dominant"].cat.categories) == set(adata.obsm["spotmix"].columns)
+
+
+def test_recipe_has_inputs_parameters_versions_and_seed(
+    finished: tuple[Path, str, str], sample: Path
+) -> None:
+    recipe = tomllib.loads((finished[0] / "recipe.toml").read_text(encoding="utf-8"))
+    for role, name in (("spatial", "spots.h5ad"), ("reference", "cells.h5ad")):
+        (entry,) = recipe["inputs"][role]["files"]
+        assert entry["name"] == name
+        assert entry["sha256"] == hashlib.sha256((sample / name).read_bytes()).hexdigest()
+    assert recipe["parameters"]["random_state"] == 3
+    given = {**Parameters(random_state=3).as_dict()}
+    assert recipe["parameters"] == {key: value for key, value in given.items() if value is not None}
+    assert recipe["settings"]["cell_type_key"] == "cell_type"
+    assert recipe["learned"]
+    assert recipe["versions"]["napari-spotmix"]
+
+
+def test_same_seed_gives_the_same_bytes(
+    finished: tuple[Path, str, str], sample: Path, tmp_path: Path
+) -> None:
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "--output", tmp_path, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    for name in OUTPUTS:
+        assert (tmp_path / name).read_bytes() == (finished[0] / name).read_bytes(), name
+
+
+def test_threads_do_not_change_the_result(
+    finished: tuple[Path, str, str], sample: Path, tmp_path: Path
+) -> None:
+    arguments = ("--output", tmp_path, "--seed", 3, "--threads", 1)
+    assert spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *arguments).returncode == 0
+    name = "proportions.csv"
+    assert (tmp_path / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+# --------------------------------------------------------------------------------------- wrong input
+
+
+def test_all_that_is_wrong_is_told_at_once_with_exit_code_2(sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    arguments = ("--alpha", "-1", "--n-genes", "many", "--graph", "ring", "--cell-type-key", "kind")
+    done = spotmix(
+        "run", tmp_path / "empty", sample / "cells.h5ad", "-o", tmp_path / "file" / "results", *arguments
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for words in (
+        "--alpha must be at least 0, found -1.0",
+        "--n-genes must be a whole number, found 'many'",
+        "--graph must be one of 'auto', 'hexagonal', 'square', 'knn', found 'ring'",
+        "--output: cannot write to",
+        "is not a Space Ranger output",
+        "there is no 'kind'",
+    ):
+        assert words in done.stderr
+    assert "6 problems" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert files_in(tmp_path) == {"file", "empty"}
+
+
+def test_truncated_file_is_told(sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "spots.h5ad").write_bytes((sample / "spots.h5ad").read_bytes()[:5000])
+    done = spotmix("run", tmp_path / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "results")
+    assert done.returncode == 2
+    assert "`spots.h5ad` is truncated" in done.stderr
+    assert files_in(tmp_path) == {"spots.h5ad"}
+
+
+def test_wrong_values_are_told_by_the_pipeline(sample: Path, tmp_path: Path) -> None:
+    adata = anndata.read_h5ad(sample / "spots.h5ad")
+    adata.X = adata.X.log1p()
+    adata.write_h5ad(tmp_path / "logged.h5ad")
+    done = spotmix("run", tmp_path / "logged.h5ad", sample / "cells.h5ad", "-o", tmp_path / "results")
+    assert done.returncode == 2
+    assert "counts" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert files_in(tmp_path) == {"logged.h5ad"}
+
+
+def test_no_permission_to_write_is_told_before_the_long_run(sample: Path) -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("needs a folder that not even root may write to")
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "-o", "/proc/self/results")
+    assert done.returncode == 2
+    assert "--output: cannot write to /proc/self/results" in done.stderr
+    assert "Taking checksums" not in done.stderr
+
+
+def test_input_is_never_replaced_by_the_result(sample: Path, tmp_path: Path) -> None:
+    content = (sample / "spots.h5ad").read_bytes()
+    (tmp_path / "spatial.h5ad").write_bytes(content)
+    done = spotmix("run", tmp_path / "spatial.h5ad", sample / "cells.h5ad", "-o", tmp_path)
+    assert done.returncode == 2
+    assert (tmp_path / "spatial.h5ad").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "a", "b"], ["run", "a", "b", "-o", "c", "--frob", "1"], ["frob"]]
+)
+def test_misused_command_line_is_exit_code_2_on_stderr(arguments: list[str], tmp_path: Path) -> None:
+    done = spotmix(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_file_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    done = spotmix("run", "a\x1b[31m", "b", "-o", tmp_path / "results")
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert r"a\x1b[31m" in done.stderr
+
+
+# ---------------------------------------------------------------------------------------- cancelling
+
+
+@pytest.fixture
+def running(sample: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that never ends by itself, writing to ``tmp_path/results``."""
+    files = (sample / "spots.h5ad", sample / "cells.h5ad")
+    process = subprocess.Popen(
+        command("run", *files, "-o", tmp_path / "results", *ENDLESS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], stage: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(stage):
+            return
+    pytest.fail(f"ended before it came to {stage!r}")
+
+
+@POSIX
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("stage", ["Reading spots", "Solving"])
+def test_signal_ends_the_run_at_once_and_leaves_nothing(
+    running: subprocess.Popen[str], tmp_path: Path, number: int, code: int, stage: str
+) -> None:
+    wait_for(running, stage)
+    if stage == "Solving":
+        time.sleep(0.3)
+    sent = time.monotonic()
+    running.send_signal(number)
+    assert running.wait(timeout=10) == code
+    # Half a second is promised; the rest is for a machine that is busy with other things.
+    assert time.monotonic() - sent < 1.0
+    assert running.stderr is not None
+    assert "Cancelled. Nothing was written." in running.stderr.read()
+    assert files_in(tmp_path) == set()
+
+
+@POSIX
+def test_work_that_does_not_answer_is_ended_with_its_unfinished_files(tmp_path: Path) -> None:
+    """Compiled code or a large write cannot be interrupted; the process can."""
+    code = f"""
+import sys, time
+from pathlib import Path
+from napari_spotmix import cli
+from napari_spotmix.io import export
+
+def work(on_progress):
+    with export._aside(Path({str(tmp_path)!r}) / "results") as stage:
+        (stage / "half").write_text("x")
+        print("stuck", flush=True)
+        time.sleep(60)
+
+cli._cancellable(work)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stuck\n"
+    assert len(files_in(tmp_path)) == 2
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert time.monotonic() - sent < 1.0
+    assert files_in(tmp_path) == set()
+
+
+@POSIX
+def test_terminal_shows_a_bar(sample: Path, tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        command("run", sample / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "results"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    shown = bytearray()
+    try:
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    except OSError:
+        pass  # Linux ends a terminal like this
+    os.close(ours)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "━".encode() in shown
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") >= 0  # the cursor is shown again
+
+
+# ------------------------------------------------------------------------------------ demo and view
+
+
+def test_view_of_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    done = spotmix("view", tmp_path)
+    assert done.returncode == 2
+    assert "is not the folder of a finished run" in done.stderr
+
+
+def test_demo_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    done = spotmix("demo", "--screenshot", tmp_path / "no" / "demo.png")
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+
+
+def without(names: tuple[str, ...], *arguments: object) -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({names!r}))\n"
+        f"from napari_spotmix.cli import main; main({[str(word) for word in arguments]!r})"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in DISPLAYS}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+QT = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+
+
+def test_missing_qt_is_told_with_what_to_install(finished: tuple[Path, str, str]) -> None:
+    for arguments in (("demo",), ("view", finished[0])):
+        done = without(QT, *arguments)
+        assert done.returncode == 2
+        assert "napari-spotmix[all]" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux runs without a display")
+def test_missing_display_is_told_with_what_to_do() -> None:
+    pytest.importorskip("qtpy")
+    done = without((), "demo")
+    assert done.returncode == 2
+    assert "xvfb-run -a spotmix demo" in done.stderr
