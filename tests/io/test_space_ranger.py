@@ -316,6 +316,34 @@ def test_mtx_with_garbage_among_its_entries_is_told(tmp_path, tissue):
     assert "matrix.mtx` is damaged" in problems_of(root)[0]
 
 
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [("8 1 1", "row lies outside of 1 to 7"), ("1 0 1", "column lies outside"), ("1 1", ""), ("1 1 1 1", "")],
+)
+def test_mtx_with_an_entry_out_of_place_is_told(tmp_path, tissue, entry, words):
+    root = mtx_folder(tmp_path, tissue, "mtx")
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
+    lines = path.read_text().splitlines()
+    lines[6] = entry
+    path.write_text("\n".join(lines))
+    (problem,) = problems_of(root)
+    assert "matrix.mtx` is damaged" in problem
+    assert words in problem
+
+
+def test_mtx_that_ends_too_early_is_told(tmp_path, tissue):
+    root = mtx_folder(tmp_path, tissue, "mtx")
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-4]))
+    assert "matrix.mtx` is truncated" in problems_of(root)[0]
+
+
+def test_mtx_without_any_count_opens(tmp_path, tissue):
+    tissue.counts[:] = 0
+    assert read_spatial(mtx_folder(tmp_path, tissue)).X.nnz == 0
+
+
 def test_missing_parts_of_an_mtx_folder_are_all_told(tmp_path, tissue):
     root = mtx_folder(tmp_path, tissue, "mtx")
     for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):

@@ -10,13 +10,12 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import h5py
 import numpy as np
 import pandas as pd
-import scipy.io
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import Gatherer, listed, reported
@@ -190,23 +189,48 @@ def _mtx_features(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index[str]) -> csr_matrix:
+    """Read features x barcodes in Matrix Market format and return barcodes x features.
+
+    Not by ``scipy.io.mmread``, which can crash the process on a damaged file (seen with SciPy 1.17).
+    """
     name = path.relative_to(root).as_posix()
-    with reported(root, name):
-        rows, columns, _, layout, field, symmetry = scipy.io.mminfo(path)
-        if (layout, symmetry) != ("coordinate", "general") or field not in ("integer", "real"):
-            raise ValueError(
-                f"a {layout} {field} {symmetry} Matrix Market file, not coordinate integer general"
-            )
+    with reported(root, name), _open(path) as file:
+        rows, columns, n_entries = _mtx_header(file)
         # Before the entries are read: a wrong header could ask for any amount of memory.
         _check_shape((rows, columns), features, barcodes, root, name)
-        _check_gzip(path)
-        counts = scipy.io.mmread(path)
-    return csr_matrix(counts.T, dtype=np.float32)
+        entries = _mtx_entries(file, (rows, columns), n_entries)
+    counts = coo_matrix(
+        (entries["count"], (entries["column"] - 1, entries["row"] - 1)), shape=(columns, rows)
+    )
+    return counts.tocsr()
 
 
-def _check_gzip(path: Path) -> None:
-    """Read a gzip file to its end, so that a truncated one is told as such."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
+def _open(path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _mtx_header(file: BinaryIO) -> tuple[int, int, int]:
+    banner = file.readline(1000).decode("ascii", errors="replace").lower().split()
+    if banner[:3] != ["%%matrixmarket", "matrix", "coordinate"] or banner[4:] != ["general"]:
+        raise ValueError("its first line is not '%%MatrixMarket matrix coordinate integer general'")
+    line = file.readline()
+    while line.startswith(b"%") or line.isspace():
+        line = file.readline()
+    rows, columns, n_entries = (int(word) for word in line.split())
+    return rows, columns, n_entries
+
+
+def _mtx_entries(file: BinaryIO, shape: tuple[int, int], n_entries: int) -> pd.DataFrame:
+    types = {"row": np.int64, "column": np.int64, "count": np.float32}
+    if n_entries:
+        entries = pd.read_csv(file, sep=r"\s+", header=None, names=list(types), dtype=types, index_col=False)
+    else:
+        entries = pd.DataFrame({key: np.empty(0, kind) for key, kind in types.items()})
+    if len(entries) != n_entries:
+        raise EOFError(f"{len(entries):,} entries where its header tells {n_entries:,}")
+    if not np.isfinite(entries["count"]).all():
+        raise ValueError("an entry without a count")
+    for key, length in zip(("row", "column"), shape, strict=True):
+        if not entries[key].between(1, length).all():
+            raise ValueError(f"an entry whose {key} lies outside of 1 to {length:,}")
+    return entries
