@@ -131,6 +131,7 @@ def test_scale_factors_are_those_of_the_pictures(default: SimulatedTissue) -> No
     assert (in_picture < np.array(images["hires"].shape[1::-1])).all()
     difference = images["lowres"].astype(float) - images["hires"][::3, ::3]
     assert abs(difference.mean()) < 1.5
+    assert np.abs(difference).mean() < 13
 
 
 def test_bins_have_their_place_in_their_name() -> None:
@@ -170,6 +171,16 @@ def test_platform_effect_sets_tissue_apart_from_reference() -> None:
 
     assert distance(0.0) < 0.2
     assert distance(1.0) > 0.7
+
+
+def test_signatures_kept_with_the_tissue_explain_its_counts() -> None:
+    spatial = simulate(n_spots=200, n_genes=100, n_cell_types=3, platform_effect=1.0, image=False).spatial
+    depth = np.asarray(spatial.X.sum(axis=1))
+    expected = (depth * (spatial.obsm["truth_rna"].to_numpy() @ spatial.varm["signatures"].to_numpy().T)).sum(
+        axis=0
+    )
+    observed = np.asarray(spatial.X.sum(axis=0)).ravel()
+    assert ((observed - expected) ** 2 / expected).mean() < 2
 
 
 def split(tissue: SimulatedTissue) -> list[anndata.AnnData]:

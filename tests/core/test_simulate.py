@@ -41,7 +41,7 @@ def spots() -> Tissue:
 
 @pytest.fixture(scope="module")
 def bins() -> Tissue:
-    return make(n_spots=6000, layout="square", pitch_um=4.0, counts_per_spot=30.0)
+    return make(n_spots=6000, layout="square", pitch_um=4.0, counts_per_spot=30.0, platform_effect=0.5)
 
 
 @pytest.mark.parametrize("name", ["spots", "bins"])
@@ -73,6 +73,12 @@ def test_truth_of_a_bin_is_the_area_its_cells_cover(bins: Tissue) -> None:
 def test_bins_smaller_than_a_cell_mostly_hold_one_type(bins: Tissue, spots: Tissue) -> None:
     assert (bins.truth.max(axis=1).toarray() > 0.99).mean() > 0.6
     assert (spots.truth.max(axis=1).toarray() > 0.99).mean() < 0.1
+
+
+def test_bins_in_a_cavity_hold_little_rna(bins: Tissue) -> None:
+    far = cdist(bins.spots.xy_um, bins.cells.xy_um).min(axis=1) > 20
+    assert far.sum() >= 10
+    assert bins.expected_counts[far].mean() < 0.4 * bins.expected_counts[~far].mean()
 
 
 def test_rna_truth_weighs_cells_by_their_rna(spots: Tissue) -> None:

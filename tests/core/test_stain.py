@@ -54,6 +54,18 @@ def test_each_nucleus_lies_where_its_cell_is(tissue: Tissue, picture: np.ndarray
         assert at(nuclei, xy + shift).mean() < 0.5
 
 
+def test_long_nuclei_point_along_their_fibres(tissue: Tissue, picture: np.ndarray) -> None:
+    long = tissue.cells.types == [kind.name for kind in tissue.cell_types].index("Smooth muscle")
+    xy, angles = tissue.cells.xy_um[long], tissue.cells.angles[long]
+    step = 5 * np.column_stack([np.cos(angles), np.sin(angles)])
+    nuclei = is_nucleus(picture)
+    assert at(nuclei, xy + step).mean() > 0.8
+    assert at(nuclei, xy + step[:, ::-1] * (-1, 1)).mean() < 0.4
+    inside_muscle = tissue.anatomy.depth(xy) > 0.3
+    off = (angles - tissue.anatomy.direction(xy))[inside_muscle]
+    assert np.median(np.abs(np.sin(off))) < 0.3
+
+
 def test_haematoxylin_under_a_spot_goes_with_its_number_of_cells(tissue: Tissue, picture: np.ndarray) -> None:
     steps = np.arange(-27, 28, 3.0)
     disc = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
