@@ -73,6 +73,13 @@ class Parameters:
         minimum=0,
         unit="genes",
     )
+    exclude_housekeeping: bool = _parameter(
+        True,
+        "Leave out housekeeping genes",
+        "Leave out mitochondrial and ribosomal-protein genes (by symbol: mt-, MT-, Rps, Rpl ...), whose "
+        "levels differ more between technologies than between cell types.",
+        group="Genes",
+    )
     weights: Weights = _parameter(
         "poisson",
         "Weights",
@@ -154,7 +161,7 @@ class Parameters:
         advanced=False,
     )
     attention_sharpness: float = _parameter(
-        2.0,
+        4.0,
         "Attention sharpness",
         "How fast attention falls with the difference of two spots' compositions.",
         group="Space",
@@ -184,7 +191,11 @@ class Parameters:
         minimum=1,
     )
     random_state: int = _parameter(
-        0, "Seed", "Seed of everything random; the same seed gives the same result.", group="Solver", minimum=0
+        0,
+        "Seed",
+        "Seed of everything random; the same seed gives the same result.",
+        group="Solver",
+        minimum=0,
     )
     n_threads: int = _parameter(
         0,
@@ -228,9 +239,13 @@ class ParameterInfo:
             return None
         if self.choices:
             allowed = ", ".join(repr(choice) for choice in self.choices)
-            return None if value in self.choices else f"`{self.name}` must be one of {allowed}, found {value!r}."
+            return (
+                None if value in self.choices else f"`{self.name}` must be one of {allowed}, found {value!r}."
+            )
         if self.kind is bool:
-            return None if isinstance(value, bool) else f"`{self.name}` must be True or False, found {value!r}."
+            return (
+                None if isinstance(value, bool) else f"`{self.name}` must be True or False, found {value!r}."
+            )
         if not self._is_number(value):
             noun = "a whole number" if self.kind is int else "a finite number"
             return f"`{self.name}` must be {noun}, found {value!r}."

@@ -1,0 +1,297 @@
+"""Every compiled function of the project: small, serial, in place, on raw arrays.
+
+All of them release the interpreter lock, so a thread pool runs several at once and a window stays
+alive meanwhile. None uses ``parallel=True`` (it aborts the process when two Python threads enter it)
+or ``fastmath`` (it breaks checks for NaN). Sums run in a fixed order, so results do not depend on how
+the rows are shared out among threads.
+
+Symbols: n spots, G genes, K cell types, A archetypes; ``S`` signatures (K, G), ``ST`` its transpose,
+``X`` abundances (n, K), ``M`` Gram matrices (A, K, K), ``W`` edge weights in CSR form.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "assign_to_centers",
+    "color_greedily",
+    "edge_attention",
+    "kkt_violation",
+    "row_totals",
+    "sweep",
+    "weighted_grams",
+    "weighted_projections",
+]
+
+_compiled = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@_compiled
+def row_totals(indptr, indices, data, column_used, start, stop, totals):
+    """Sum the used columns of rows `start` to `stop` into `totals`."""
+    for i in range(start, stop):
+        total = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            if column_used[indices[p]]:
+                total += data[p]
+        totals[i] = total
+
+
+@_compiled
+def weighted_projections(
+    indptr, indices, data, gene_of_column, ST, weights, archetype, scale, start, stop, b
+):
+    """``b_i = scale_i * S diag(w_a(i)) y_i`` for rows `start` to `stop`; one pass over the non-zeros."""
+    n_types = ST.shape[1]
+    for i in range(start, stop):
+        for k in range(n_types):
+            b[i, k] = 0.0
+        w = weights[archetype[i]]
+        for p in range(indptr[i], indptr[i + 1]):
+            g = gene_of_column[indices[p]]
+            if g >= 0:
+                value = data[p] * scale[i] * w[g]
+                for k in range(n_types):
+                    b[i, k] += value * ST[g, k]
+
+
+@_compiled
+def weighted_grams(ST, weights, start, stop, M):
+    """``M_a = S diag(w_a) S'`` for archetypes `start` to `stop`."""
+    n_genes, n_types = ST.shape
+    for a in range(start, stop):
+        M[a] = 0.0
+        for g in range(n_genes):
+            w = weights[a, g]
+            for k in range(n_types):
+                value = w * ST[g, k]
+                if value != 0.0:
+                    for m in range(k + 1):
+                        M[a, k, m] += value * ST[g, m]
+        for k in range(n_types):
+            for m in range(k):
+                M[a, m, k] = M[a, k, m]
+
+
+@_compiled
+def assign_to_centers(Z, centers, start, stop, label, distance):
+    """Write the nearest center of rows `start` to `stop`, and the squared distance to it."""
+    for i in range(start, stop):
+        best = np.inf
+        for a in range(centers.shape[0]):
+            total = 0.0
+            for k in range(Z.shape[1]):
+                difference = Z[i, k] - centers[a, k]
+                total += difference * difference
+            if total < best:
+                best = total
+                label[i] = a
+        distance[i] = best
+
+
+@_compiled
+def color_greedily(indptr, indices, color):
+    """Give each node the smallest colour that no neighbour has; return the number of colours."""
+    n_colors = 0
+    taken = np.full(indptr.size + 1, -1, np.int64)
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            if j < i:
+                taken[color[j]] = i
+        c = 0
+        while taken[c] == i:
+            c += 1
+        color[i] = c
+        n_colors = max(n_colors, c + 1)
+    return n_colors
+
+
+@_compiled
+def edge_attention(indptr, indices, Z, sharpness, start, stop, attention):
+    """Mean over heads h of ``exp(-1/2 sum_k sharpness_hk (z_ik - z_jk)^2)`` for the edges of some rows."""
+    n_heads = sharpness.shape[0]
+    for i in range(start, stop):
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            total = 0.0
+            for h in range(n_heads):
+                exponent = 0.0
+                for k in range(Z.shape[1]):
+                    difference = Z[i, k] - Z[j, k]
+                    exponent += sharpness[h, k] * difference * difference
+                total += np.exp(-0.5 * exponent)
+            attention[p] = total / n_heads
+
+
+@_compiled
+def _gradient_at(M, scale, shift, target, x, k):
+    """Gradient of half the spot's objective in type `k`: ``(scale M + shift I) x - target``."""
+    total = shift * x[k] - target[k]
+    for m in range(x.size):
+        if x[m] != 0.0:
+            total += scale * M[k, m] * x[m]
+    return total
+
+
+@_compiled
+def _spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
+    """``b_i + lambda_c sum_j W_ij x_j`` into `target`; return the degree ``D_ii``."""
+    n_types = b.shape[1]
+    for k in range(n_types):
+        target[k] = b[i, k]
+    degree = 0.0
+    if lambda_c > 0.0:
+        for p in range(indptr[i], indptr[i + 1]):
+            w = weight[p]
+            degree += w
+            j = indices[p]
+            for k in range(n_types):
+                target[k] += lambda_c * w * X[j, k]
+    return degree
+
+
+@_compiled
+def _spot_violation(M, scale, shift, target, x):
+    """Largest ``|min(x_k, g_k / H_kk)|``: distance to optimality in units of abundance."""
+    worst = 0.0
+    for k in range(x.size):
+        curvature = scale * M[k, k] + shift
+        if curvature <= 0.0:
+            continue
+        gap = abs(min(x[k], _gradient_at(M, scale, shift, target, x, k) / curvature))
+        worst = max(worst, gap)
+    return worst
+
+
+@_compiled
+def _solve_on(support, size, M, scale, shift, target, L, solution):
+    """Solve ``(scale M + shift I) z = target`` on `support` by Cholesky.
+
+    Return -1, or the position in `support` whose pivot vanishes (a type that the others imply).
+    """
+    for r in range(size):
+        k = support[r]
+        for c in range(r + 1):
+            total = scale * M[k, support[c]]
+            if c == r:
+                total += shift
+            full = total
+            for q in range(c):
+                total -= L[r, q] * L[c, q]
+            if c < r:
+                L[r, c] = total / L[c, c]
+            elif total <= 1e-12 * full:
+                return r
+            else:
+                L[r, r] = np.sqrt(total)
+    for r in range(size):
+        total = target[support[r]]
+        for q in range(r):
+            total -= L[r, q] * solution[q]
+        solution[r] = total / L[r, r]
+    for r in range(size - 1, -1, -1):
+        total = solution[r]
+        for q in range(r + 1, size):
+            total -= L[q, r] * solution[q]
+        solution[r] = total / L[r, r]
+    return -1
+
+
+@_compiled
+def _drop(support, size, r):
+    for q in range(r, size - 1):
+        support[q] = support[q + 1]
+    return size - 1
+
+
+@_compiled
+def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution):
+    """Move `x` to the minimiser on its support, dropping types that reach zero; return the support's size."""
+    while size > 0:
+        singular = _solve_on(support, size, M, scale, shift, target, L, solution)
+        if singular >= 0:
+            x[support[singular]] = 0.0
+            size = _drop(support, size, singular)
+            continue
+        step, blocking = 1.0, -1
+        for r in range(size):
+            if solution[r] <= 0.0:
+                here = x[support[r]]
+                reach = here / (here - solution[r]) if here > solution[r] else 0.0
+                if reach < step or blocking < 0:
+                    step, blocking = reach, r
+        for r in range(size):
+            k = support[r]
+            x[k] += step * (solution[r] - x[k])
+        if blocking < 0:
+            return size
+        x[support[blocking]] = 0.0
+        size = _drop(support, size, blocking)
+    return size
+
+
+@_compiled
+def _solve_spot(M, scale, shift, target, tolerance, x, support, L, solution, barred):
+    """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
+
+    Every step lowers the objective and ends at the minimiser on a support, so it ends after finitely
+    many supports (Lawson and Hanson 1974, chapter 23; warm start after Bro and de Jong 1997).
+    """
+    n_types = x.size
+    size = 0
+    for k in range(n_types):
+        barred[k] = False
+        if x[k] > 0.0:
+            support[size] = k
+            size += 1
+    size = _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
+    for _ in range(3 * n_types):
+        entering, steepest = -1, tolerance
+        for k in range(n_types):
+            curvature = scale * M[k, k] + shift
+            if x[k] == 0.0 and curvature > 0.0 and not barred[k]:
+                descent = -_gradient_at(M, scale, shift, target, x, k) / curvature
+                if descent > steepest:
+                    entering, steepest = k, descent
+        if entering < 0:
+            return
+        support[size] = entering
+        size = _minimise_on_support(M, scale, shift, target, x, support, size + 1, L, solution)
+        # A type that leaves as it enters is implied by the others: do not try it again.
+        barred[entering] = x[entering] == 0.0
+
+
+@_compiled
+def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, tolerance, X):
+    """Minimise over each of `spots` in turn, the others fixed; return the worst violation found on arrival."""
+    n_types = X.shape[1]
+    target = np.empty(n_types)
+    support = np.empty(n_types, np.int64)
+    L = np.empty((n_types, n_types))
+    solution = np.empty(n_types)
+    barred = np.empty(n_types, np.bool_)
+    worst = 0.0
+    for i in spots:
+        degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
+        shift = lambda_r + lambda_c * degree
+        gram = M[archetype[i]]
+        gap = _spot_violation(gram, scale[i], shift, target, X[i])
+        worst = max(worst, gap)
+        if gap > tolerance:
+            _solve_spot(gram, scale[i], shift, target, tolerance, X[i], support, L, solution, barred)
+    return worst
+
+
+@_compiled
+def kkt_violation(start, stop, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, X):
+    """Return the worst violation of the optimality conditions over rows `start` to `stop`."""
+    target = np.empty(X.shape[1])
+    worst = 0.0
+    for i in range(start, stop):
+        degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
+        shift = lambda_r + lambda_c * degree
+        worst = max(worst, _spot_violation(M[archetype[i]], scale[i], shift, target, X[i]))
+    return worst

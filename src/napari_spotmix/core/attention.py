@@ -1,0 +1,86 @@
+"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: neighbours that are close and alike pull most.
+
+``Attn_ij`` is the mean over heads h of ``exp(-1/2 sum_k beta_hk (z_ik - z_jk)^2)``: scaled dot-product
+attention with shared queries and keys of normalised embeddings, hence symmetric, and at most 1. The
+embedding ``z`` is the square root of the proportions, smoothed once over the graph so that the noise of
+a single spot does not cut its edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
+
+__all__ = ["attention_weights", "distance_weights", "embed", "product"]
+
+Array = NDArray[np.float64]
+
+_BLOCK = 16384
+
+
+def distance_weights(squared_distance: csr_array, alpha: float) -> csr_array:
+    """Return ``exp(-alpha d^2)`` on the same edges.
+
+    Examples
+    --------
+    >>> distance_weights(csr_array([[0.0, 1.0], [1.0, 0.0]]), 0.0).toarray()
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    return _with_data(squared_distance, np.exp(-alpha * squared_distance.data))
+
+
+def embed(abundances: Array, W: csr_array) -> Array:
+    """Return ``z``: square roots of proportions, each averaged with its neighbourhood's mean.
+
+    Parameters
+    ----------
+    abundances : ndarray of float64, shape (n_spots, n_cell_types)
+    W : csr_array, shape (n_spots, n_spots)
+        Weights of the mean over neighbours.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_spots, n_cell_types)
+        Rows of norm at most 1; zero for a spot without abundances and neighbours.
+    """
+    total = abundances.sum(axis=1, keepdims=True)
+    proportions = np.divide(abundances, total, out=np.zeros_like(abundances), where=total > 0)
+    degree = np.asarray(W.sum(axis=1))[:, None]
+    around = np.divide(W @ proportions, degree, out=proportions.copy(), where=degree > 0)
+    return np.sqrt((proportions + around) / 2)
+
+
+def attention_weights(edges: csr_array, embedding: Array, sharpness: Array, threads: Threads) -> csr_array:
+    """Return ``Attn`` on the given edges.
+
+    Parameters
+    ----------
+    edges : csr_array, shape (n_spots, n_spots)
+        Its pattern says which pairs are linked; its values are not read.
+    embedding : ndarray of float64, shape (n_spots, n_features)
+        ``z``.
+    sharpness : ndarray of float64, shape (n_heads, n_features)
+        ``beta >= 0``; 0 gives attention 1 everywhere, the plain Laplacian.
+    threads : Threads
+    """
+    attention = np.empty(edges.nnz)
+
+    def block(start: int, stop: int) -> None:
+        _kernels.edge_attention(edges.indptr, edges.indices, embedding, sharpness, start, stop, attention)
+
+    threads.over_blocks(block, edges.shape[0], block=_BLOCK)
+    return _with_data(edges, attention)
+
+
+def product(near: csr_array, alike: csr_array) -> csr_array:
+    """Return the product of two sets of weights on the same edges, keeping edges of weight 0."""
+    return _with_data(near, near.data * alike.data)
+
+
+def _with_data(edges: csr_array, data: Array) -> csr_array:
+    return csr_array((data, edges.indices, edges.indptr), shape=edges.shape)

@@ -1,0 +1,189 @@
+"""Coordinates -> which spots are neighbours, how far apart in pitches, and in which colour classes.
+
+The pitch is the usual distance from a spot to its nearest neighbour; measured in pitches, a distance
+means the same on every platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
+
+from napari_spotmix.core import _kernels
+
+__all__ = [
+    "SpatialGraph",
+    "build_graph",
+    "color_classes",
+    "detect_layout",
+    "detect_pitch",
+    "knn_pairs",
+    "radius_pairs",
+]
+
+Pairs = NDArray[np.int64]
+
+#: Neighbours up to this distance in pitches: a hexagonal lattice has its six at 1 and the next at 1.73,
+#: a square lattice its eight at 1 and 1.41 and the next at 2.
+_REACH = {"hexagonal": 1.3, "square": 1.6}
+
+
+@dataclass(frozen=True)
+class SpatialGraph:
+    """A symmetric graph of neighbouring spots.
+
+    Attributes
+    ----------
+    squared_distance : csr_array of float64, shape (n_spots, n_spots)
+        One entry per edge and direction, in squared pitches; spots at one place have an explicit 0.
+    layout : str
+        "hexagonal", "square" or "knn".
+    pitch : float
+        In the units of the coordinates; 1 where it cannot be told.
+    """
+
+    squared_distance: csr_array
+    layout: str
+    pitch: float
+
+    @property
+    def n_edges(self) -> int:
+        return self.squared_distance.nnz // 2
+
+
+def detect_pitch(coordinates: NDArray[np.float64]) -> float:
+    """Return the median distance to the nearest spot at another place; 1.0 for fewer than two places.
+
+    Examples
+    --------
+    >>> detect_pitch(np.array([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0], [200.0, 0.0]]))
+    100.0
+    """
+    places = np.unique(coordinates, axis=0)
+    if len(places) < 2:
+        return 1.0
+    distance, _ = cKDTree(places).query(places, k=2)
+    return float(np.median(distance[:, 1]))
+
+
+def detect_layout(coordinates: NDArray[np.float64], pitch: float) -> str:
+    """Return "hexagonal", "square" or "knn" by the angles between neighbours at about one pitch.
+
+    In a square lattice the angle between two such neighbours is a multiple of 90 degrees, in a
+    hexagonal one of 60; where neither fits nine pairs in ten, the layout is no grid.
+    """
+    pairs = radius_pairs(coordinates, 1.15 * pitch)
+    if len(pairs) < 2:
+        return "knn"
+    step = coordinates[pairs[:, 1]] - coordinates[pairs[:, 0]]
+    # A multiple of 1/fold turn away from the first edge becomes angle 0 when multiplied by fold.
+    angle = np.arctan2(step[:, 1], step[:, 0])
+    if not _is_regular(step, pitch):
+        return "knn"
+    for layout, fold in (("square", 4), ("hexagonal", 6)):
+        alignment = np.exp(1j * fold * angle)
+        if abs(alignment.mean()) > 0.8:
+            return layout
+    return "knn"
+
+
+def _is_regular(step: NDArray[np.float64], pitch: float) -> bool:
+    """Tell whether nearly all steps between nearest spots have the length of the pitch."""
+    length = np.hypot(step[:, 0], step[:, 1]) / pitch
+    return bool((np.abs(length - 1) < 0.1).mean() > 0.9)
+
+
+def radius_pairs(coordinates: NDArray[np.float64], radius: float) -> Pairs:
+    """Return each pair (i, j), i < j, of spots at most `radius` apart, int64 (n_pairs, 2)."""
+    pairs = cKDTree(coordinates).query_pairs(radius, output_type="ndarray")
+    return pairs.astype(np.int64).reshape(-1, 2)
+
+
+def knn_pairs(coordinates: NDArray[np.float64], n_neighbors: int) -> Pairs:
+    """Return each pair (i, j), i < j, of which one is among the `n_neighbors` nearest of the other."""
+    n_spots = len(coordinates)
+    k = min(n_neighbors, n_spots - 1)
+    if k < 1:
+        return np.empty((0, 2), np.int64)
+    _, nearest = cKDTree(coordinates).query(coordinates, k=k + 1)
+    ends = np.column_stack([np.repeat(np.arange(n_spots), k + 1), nearest.ravel()])
+    # Among spots at one place a spot need not be its own nearest: drop it wherever it stands.
+    ends = np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1)
+    return np.unique(ends, axis=0)
+
+
+def build_graph(
+    coordinates: NDArray[np.float64],
+    *,
+    layout: str = "auto",
+    n_neighbors: int = 6,
+    sample: NDArray[np.integer] | None = None,
+) -> SpatialGraph:
+    """Link neighbouring spots, both ways, never across samples.
+
+    Parameters
+    ----------
+    coordinates : ndarray of float64, shape (n_spots, 2)
+        Any unit; (x, y) or (y, x).
+    layout : {"auto", "hexagonal", "square", "knn"}, optional
+        Six neighbours at one pitch, eight within 1.6 pitches, or the nearest `n_neighbors`.
+    n_neighbors : int, optional
+        For "knn".
+    sample : ndarray of int, shape (n_spots,), optional
+        Spots of different samples are not linked.
+
+    Examples
+    --------
+    >>> square = np.array([[0.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 2.0], [0.0, 4.0], [2.0, 4.0]])
+    >>> graph = build_graph(square)
+    >>> graph.layout, graph.pitch, graph.n_edges
+    ('square', 2.0, 11)
+    """
+    groups = _groups(sample, len(coordinates))
+    pitch = float(np.median([detect_pitch(coordinates[group]) for group in groups])) if groups else 1.0
+    if layout == "auto":
+        largest = max(groups, key=len, default=np.arange(0))
+        layout = detect_layout(coordinates[largest], pitch)
+    link: Callable[[NDArray[np.float64]], Pairs]
+    if layout == "knn":
+        link = lambda places: knn_pairs(places, n_neighbors)  # noqa: E731
+    else:
+        link = lambda places: radius_pairs(places, _REACH[layout] * pitch)  # noqa: E731
+    linked = [group[link(coordinates[group])] for group in groups if len(group) > 1]
+    pairs = np.concatenate([*linked, np.empty((0, 2), np.int64)])
+    return SpatialGraph(_symmetric(pairs, coordinates / pitch), layout, pitch)
+
+
+def _groups(sample: NDArray[np.integer] | None, n_spots: int) -> list[NDArray[np.int64]]:
+    if sample is None:
+        return [np.arange(n_spots)] if n_spots else []
+    return [np.flatnonzero(sample == value) for value in np.unique(sample)]
+
+
+def _symmetric(pairs: Pairs, places: NDArray[np.float64]) -> csr_array:
+    step = places[pairs[:, 0]] - places[pairs[:, 1]]
+    squared = np.concatenate([(step**2).sum(axis=1)] * 2)
+    row, column = np.concatenate([pairs, pairs[:, ::-1]]).T
+    order = np.lexsort((column, row))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(places)))])
+    # Built by hand, since conversion from coordinates would drop nothing but may sum duplicates.
+    return csr_array((squared[order], column[order], indptr), shape=(len(places), len(places)))
+
+
+def color_classes(W: csr_array) -> list[NDArray[np.int64]]:
+    """Split the spots into classes without an edge inside, by greedy colouring in the given order.
+
+    Examples
+    --------
+    >>> path = csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))
+    >>> [spots.tolist() for spots in color_classes(path)]
+    [[0, 2], [1]]
+    """
+    color = np.zeros(W.shape[0], np.int64)
+    n_colors = _kernels.color_greedily(W.indptr, W.indices, color)
+    return [np.flatnonzero(color == c) for c in range(n_colors)]

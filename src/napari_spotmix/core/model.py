@@ -1,0 +1,289 @@
+"""The whole fit on arrays: counts, signatures and coordinates -> abundances and edge weights.
+
+Each epoch takes the proportions found so far and estimates from them anew what depends on them: the
+archetypes and their weights, the platform effect if asked for, and the attention; then it solves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
+from napari_spotmix.core.graph import SpatialGraph, build_graph
+from napari_spotmix.core.solver import Solution, solve
+from napari_spotmix.core.statistics import Statistics, sufficient_statistics
+from napari_spotmix.core.tuning import prior_smoothness
+from napari_spotmix.core.weights import (
+    find_archetypes,
+    one_archetype,
+    platform_factors,
+    precision_weights,
+)
+from napari_spotmix.params import Parameters
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+__all__ = ["Fit", "fit"]
+
+Array = NDArray[np.float64]
+
+#: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
+_PLAUSIBLE_SHARE = (0.7, 1.4)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted, in the order of the spots given.
+
+    Attributes
+    ----------
+    abundances : ndarray of float64, shape (n_spots, n_cell_types)
+    weights, attention : csr_array of float64, shape (n_spots, n_spots)
+        ``W`` and ``Attn`` on the same edges.
+    graph : SpatialGraph
+    statistics : Statistics
+        Of the last epoch, in units of `precision_unit`: with `weights` and the penalties, all that it
+        takes to solve again.
+    solution : Solution
+        Of the last epoch.
+    lambda_c : float
+        The smoothness that was used.
+    precision_unit : float
+        What the data term was divided by.
+    platform : ndarray of float64, shape (n_genes,)
+        Factor per gene; 1 where no platform effect was fitted.
+    notes : tuple of str
+    """
+
+    abundances: Array
+    weights: csr_array
+    attention: csr_array
+    graph: SpatialGraph
+    statistics: Statistics
+    solution: Solution
+    lambda_c: float
+    precision_unit: float
+    platform: Array
+    notes: tuple[str, ...] = ()
+
+
+def fit(
+    counts: csr_array,
+    gene_of_column: NDArray[np.int64],
+    signatures: Array,
+    totals: Array,
+    coordinates: Array,
+    params: Parameters,
+    *,
+    sample: NDArray[np.integer] | None = None,
+    threads: Threads,
+    on_progress: ProgressCallback = silent,
+) -> Fit:
+    """Fit abundances to counts.
+
+    Parameters
+    ----------
+    counts : csr_array, shape (n_spots, n_columns)
+        Counts; not modified. Every spot has some.
+    gene_of_column : ndarray of int64, shape (n_columns,)
+        Number of each column's gene in `signatures`, or -1.
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+        ``S``; every gene is expressed in some type.
+    totals : ndarray of float64, shape (n_spots,)
+        Counts of each spot over all shared genes, > 0.
+    coordinates : ndarray of float64, shape (n_spots, 2)
+        Any unit.
+    params : Parameters
+    sample : ndarray of int, shape (n_spots,), optional
+        Spots of different samples are not linked.
+    threads : Threads
+    on_progress : callable, optional
+
+    Returns
+    -------
+    Fit
+    """
+    on_progress(Progress("Linking neighbours", 0, 1))
+    graph = build_graph(coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample)
+    epochs = _Epochs(counts, gene_of_column, signatures, totals, graph, params, threads, on_progress)
+    for _ in range(1 + params.n_epochs):
+        epochs.advance()
+    result = epochs.result()
+    if params.platform_effect and not _is_plausible(result):
+        plain = fit(
+            counts,
+            gene_of_column,
+            signatures,
+            totals,
+            coordinates,
+            replace(params, platform_effect=False),
+            sample=sample,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        return replace(plain, notes=(_refusal(result),))
+    return result
+
+
+def _is_plausible(result: Fit) -> bool:
+    low, high = _PLAUSIBLE_SHARE
+    return low <= _mean_share(result) <= high
+
+
+def _mean_share(result: Fit) -> float:
+    return float(result.abundances.sum(axis=1).mean())
+
+
+def _refusal(result: Fit) -> str:
+    return (
+        f"The platform effect was left out: with it the cell types explained {_mean_share(result):.2f} of "
+        "the counts on average where about 1 is expected, so its factors stood in for cell types."
+    )
+
+
+class _Epochs:
+    """The state that each epoch improves: abundances, archetypes, platform factors and attention."""
+
+    def __init__(
+        self,
+        counts: csr_array,
+        gene_of_column: NDArray[np.int64],
+        signatures: Array,
+        totals: Array,
+        graph: SpatialGraph,
+        params: Parameters,
+        threads: Threads,
+        on_progress: ProgressCallback,
+    ) -> None:
+        self.counts, self.gene_of_column = counts, gene_of_column
+        self.signatures, self.totals = signatures, totals
+        self.graph, self.params, self.threads = graph, params, threads
+        self._tell = on_progress
+        self.near = distance_weights(graph.squared_distance, params.alpha)
+        self.attention = _constant(self.near)
+        self.archetypes = one_archetype(totals, len(signatures))
+        self.platform = np.ones(signatures.shape[1])
+        self.proportions: Array | None = None
+        self.abundances: Array | None = None
+        self.n_done = 0
+
+    def advance(self) -> None:
+        """Estimate anew what depends on the proportions, then solve."""
+        if self.n_done:
+            self._look_again()
+        self._solve()
+        self.n_done += 1
+
+    def _look_again(self) -> None:
+        assert self.abundances is not None
+        self.on_progress(Progress("Comparing spots", 0, 1))
+        self.proportions = _between(self.proportions, _proportions(self.abundances))
+        if self.params.weights == "poisson":
+            self.archetypes = find_archetypes(
+                self.proportions,
+                self.totals,
+                self.params.n_archetypes,
+                random_state=self.params.random_state,
+                threads=self.threads,
+            )
+            if self.params.platform_effect:
+                self.platform = self._platform_factors()
+        if self.params.attention:
+            sharpness = np.full((1, len(self.signatures)), self.params.attention_sharpness)
+            embedding = embed(self.abundances, self.near)
+            self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
+
+    def _platform_factors(self) -> Array:
+        assert self.abundances is not None
+        used = self.gene_of_column >= 0
+        per_column = np.asarray(self.counts.sum(axis=0)).ravel()[used]
+        n_genes = self.signatures.shape[1]
+        observed = np.bincount(self.gene_of_column[used], per_column, n_genes)
+        scale = self.totals if self.params.normalize else np.ones_like(self.totals)
+        expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
+        return platform_factors(observed, expected, self.signatures)
+
+    def _solve(self) -> None:
+        statistics = self._statistics()
+        # With plain least squares the penalties are those of the stated objective, to the letter.
+        self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
+        self.statistics = statistics.divided_by(self.unit or 1.0)
+        self.lambda_c = self._smoothness()
+        self.weights = product(self.near, self.attention)
+        self.solution = solve(
+            self.statistics,
+            self.weights,
+            lambda_r=self.params.lambda_r,
+            lambda_c=self.lambda_c,
+            start=self.abundances,
+            tolerance=self.params.tolerance,
+            max_sweeps=self.params.max_sweeps,
+            threads=self.threads,
+            on_progress=self.on_progress,
+        )
+        self.abundances = self.solution.abundances
+
+    def _smoothness(self) -> float:
+        if self.params.lambda_c is not None:
+            return self.params.lambda_c
+        return prior_smoothness(self.unit) if self.params.weights == "poisson" else 0.0
+
+    def _statistics(self) -> Statistics:
+        divisor = self.totals if self.params.normalize else np.ones_like(self.totals)
+        if self.params.weights == "poisson":
+            adapted = self.signatures * self.platform
+            weights = precision_weights(adapted, self.archetypes, self.params.overdispersion)
+            scale = self.totals if self.params.normalize else 1.0 / self.totals
+        else:
+            adapted = self.signatures
+            weights, scale = np.ones((1, adapted.shape[1])), np.ones_like(self.totals)
+        return sufficient_statistics(
+            self.counts,
+            self.gene_of_column,
+            adapted,
+            divisor,
+            weights=weights,
+            archetype=self.archetypes.label,
+            scale=scale,
+            threads=self.threads,
+            on_progress=self.on_progress,
+        )
+
+    def on_progress(self, progress: Progress) -> None:
+        """Pass progress on, with the epoch's number in the stage's name."""
+        epoch = f"{progress.stage} (epoch {self.n_done} of {self.params.n_epochs})"
+        self._tell(replace(progress, stage=epoch if self.n_done else f"{progress.stage} (first fit)"))
+
+    def result(self) -> Fit:
+        assert self.abundances is not None
+        return Fit(
+            self.abundances,
+            self.weights,
+            self.attention,
+            self.graph,
+            self.statistics,
+            self.solution,
+            self.lambda_c,
+            self.unit,
+            self.platform,
+        )
+
+
+def _constant(edges: csr_array) -> csr_array:
+    return csr_array((np.ones(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
+
+
+def _proportions(abundances: Array) -> Array:
+    """Return rows divided by their sums; a row of zeros becomes flat."""
+    total = abundances.sum(axis=1, keepdims=True)
+    flat = np.full_like(abundances, 1.0 / abundances.shape[1])
+    return np.divide(abundances, total, out=flat, where=total > 0)
+
+
+def _between(before: Array | None, now: Array) -> Array:
+    """Return the mean of two epochs: reweighting by the last one alone can swing back and forth."""
+    return now if before is None else (before + now) / 2

@@ -1,0 +1,149 @@
+"""One pass over sparse counts -> the only numbers that the solver ever sees.
+
+``b_i = c_i S diag(w_a(i)) y_i`` (n, K) and ``M_a = S diag(w_a) S'`` (A, K, K): the data term of spot i is
+``c_i (x_i' M_a(i) x_i) - 2 b_i' x_i`` up to a constant. No dense (n, G) array is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+__all__ = ["Statistics", "sufficient_statistics", "total_counts"]
+
+#: Rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sufficient statistics of the quadratic data term.
+
+    Attributes
+    ----------
+    gram : ndarray of float64, shape (n_archetypes, n_cell_types, n_cell_types)
+        ``M``.
+    archetype : ndarray of int64, shape (n_spots,)
+        Which Gram matrix belongs to a spot.
+    scale : ndarray of float64, shape (n_spots,)
+        ``c``, what a spot's Gram matrix is multiplied by.
+    projection : ndarray of float64, shape (n_spots, n_cell_types)
+        ``b``.
+    """
+
+    gram: NDArray[np.float64]
+    archetype: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    projection: NDArray[np.float64]
+
+    @property
+    def n_spots(self) -> int:
+        return len(self.projection)
+
+    @property
+    def n_cell_types(self) -> int:
+        return self.projection.shape[1]
+
+    def mean_precision(self) -> float:
+        """Return the mean over spots and types of ``c_i M_kk``: the unit that penalties are measured in."""
+        diagonal = np.einsum("akk->a", self.gram) / self.n_cell_types
+        return float((self.scale * diagonal[self.archetype]).mean())
+
+    def divided_by(self, unit: float) -> Statistics:
+        """Return the statistics of the data term divided by `unit`; its minimiser is the same."""
+        return Statistics(self.gram / unit, self.archetype, self.scale, self.projection / unit)
+
+
+def total_counts(
+    counts: csr_array,
+    gene_of_column: NDArray[np.int64],
+    threads: Threads,
+    on_progress: ProgressCallback = silent,
+) -> NDArray[np.float64]:
+    """Return each row's total over the columns that hold a shared gene, float64 (n_rows,)."""
+    totals = np.zeros(counts.shape[0])
+    used = gene_of_column >= 0
+
+    def block(start: int, stop: int) -> None:
+        _kernels.row_totals(counts.indptr, counts.indices, counts.data, used, start, stop, totals)
+
+    def report(n_done: int) -> None:
+        on_progress(Progress("Counting", n_done, len(totals)))
+
+    threads.over_blocks(block, len(totals), block=_BLOCK, on_block=report)
+    return totals
+
+
+def sufficient_statistics(
+    counts: csr_array,
+    gene_of_column: NDArray[np.int64],
+    signatures: NDArray[np.float64],
+    divisor: NDArray[np.float64],
+    *,
+    weights: NDArray[np.float64],
+    archetype: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    threads: Threads,
+    on_progress: ProgressCallback = silent,
+) -> Statistics:
+    """Reduce counts to what the solver needs.
+
+    Parameters
+    ----------
+    counts : csr_array, shape (n_spots, n_columns)
+        Counts; not modified.
+    gene_of_column : ndarray of int64, shape (n_columns,)
+        Gene of each column, or -1 for a column that is not used.
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+        ``S``.
+    divisor : ndarray of float64, shape (n_spots,)
+        ``y_i`` is the counts of spot i divided by this.
+    weights : ndarray of float64, shape (n_archetypes, n_genes)
+        ``w``, precision of a gene in the spots of an archetype.
+    archetype : ndarray of int64, shape (n_spots,)
+    scale : ndarray of float64, shape (n_spots,)
+        ``c``, precision of a spot.
+    threads : Threads
+    on_progress : callable, optional
+
+    Notes
+    -----
+    Costs ``nnz K + A G K^2 / 2`` multiplications and memory for (n, K) and (A, K, K).
+    """
+    n_spots, n_types = counts.shape[0], len(signatures)
+    transposed = np.ascontiguousarray(signatures.T)
+    gram = np.empty((len(weights), n_types, n_types))
+    projection = np.empty((n_spots, n_types))
+    factor = np.divide(scale, divisor, out=np.zeros(n_spots), where=divisor > 0)
+
+    def grams(start: int, stop: int) -> None:
+        _kernels.weighted_grams(transposed, weights, start, stop, gram)
+
+    def project(start: int, stop: int) -> None:
+        _kernels.weighted_projections(
+            counts.indptr,
+            counts.indices,
+            counts.data,
+            gene_of_column,
+            transposed,
+            weights,
+            archetype,
+            factor,
+            start,
+            stop,
+            projection,
+        )
+
+    def report(n_done: int) -> None:
+        on_progress(Progress("Reducing counts", n_done, n_spots))
+
+    threads.over_blocks(grams, len(weights), block=1, on_block=lambda _: report(0))
+    threads.over_blocks(project, n_spots, block=_BLOCK, on_block=report)
+    return Statistics(gram, archetype, scale, projection)

@@ -1,0 +1,190 @@
+"""How precisely each gene is measured in each kind of spot.
+
+A count of mean ``N m`` has variance ``N m + phi (N m)^2`` (Poisson, and overdispersion ``phi``), so a share
+``y`` has precision ``N w`` with ``w = 1 / (m (1 + phi N m))``. ``m`` is the *model's* mean, never the observed
+one: weights from observed counts favour genes that happen to be low, and lose the spot's total. Reweighting
+to convergence with ``phi = 0`` gives the Poisson fit. Spots of like composition share their weights, one
+vector per *archetype*, so that only a few Gram matrices are needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
+
+__all__ = ["Archetypes", "find_archetypes", "one_archetype", "platform_factors", "precision_weights"]
+
+Array = NDArray[np.float64]
+
+#: A gene counts as expressed with at least this part of its mean over types: without a floor, a gene that
+#: the model calls silent would outweigh all others as soon as one count of it is seen.
+_FLOOR = 0.01
+#: Archetypes are found on at most this many spots, with this many rounds of k-means.
+_SAMPLE, _ROUNDS = 20_000, 10
+_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class Archetypes:
+    """Groups of spots of like composition.
+
+    Attributes
+    ----------
+    composition : ndarray of float64, shape (n_archetypes, n_cell_types)
+        Mean proportions.
+    depth : ndarray of float64, shape (n_archetypes,)
+        Mean total count.
+    label : ndarray of int64, shape (n_spots,)
+    """
+
+    composition: Array
+    depth: Array
+    label: NDArray[np.int64]
+
+
+def one_archetype(totals: Array, n_cell_types: int) -> Archetypes:
+    """Return all spots as one group in which every type has the same share: where the fit begins."""
+    flat = np.full((1, n_cell_types), 1.0 / n_cell_types)
+    depth = np.array([totals.mean() if totals.size else 0.0])
+    return Archetypes(flat, depth, np.zeros(len(totals), np.int64))
+
+
+def find_archetypes(
+    proportions: Array, totals: Array, n_archetypes: int, *, random_state: int, threads: Threads
+) -> Archetypes:
+    """Group spots by k-means on square roots of proportions (Hellinger distance).
+
+    Parameters
+    ----------
+    proportions : ndarray of float64, shape (n_spots, n_cell_types)
+    totals : ndarray of float64, shape (n_spots,)
+        Total counts.
+    n_archetypes : int
+        At most this many groups; empty ones are left out.
+    random_state : int
+    threads : Threads
+
+    Notes
+    -----
+    Centers are found on a sample of at most 20,000 spots, so the cost grows like n A K once.
+    """
+    rng = np.random.default_rng(random_state)
+    points = np.sqrt(proportions)
+    sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
+    centers = _k_means(points[sample], n_archetypes, rng, threads)
+    label, _ = _nearest(points, centers, threads)
+    used, label = np.unique(label, return_inverse=True)
+    composition = _group_means(proportions, label, len(used))
+    return Archetypes(composition, _group_means(totals[:, None], label, len(used))[:, 0], label)
+
+
+def _k_means(points: Array, n_centers: int, rng: np.random.Generator, threads: Threads) -> Array:
+    centers = _spread_centers(points, n_centers, rng, threads)
+    for _ in range(_ROUNDS):
+        label, _ = _nearest(points, centers, threads)
+        occupied = np.bincount(label, minlength=len(centers)) > 0
+        centers = np.where(occupied[:, None], _group_means(points, label, len(centers)), centers)
+    return centers
+
+
+def _spread_centers(points: Array, n_centers: int, rng: np.random.Generator, threads: Threads) -> Array:
+    """Choose centers far from those chosen before (k-means++, Arthur and Vassilvitskii 2007)."""
+    centers = points[rng.integers(len(points), size=1)]
+    _, distance = _nearest(points, centers, threads)
+    while len(centers) < min(n_centers, len(points)) and distance.max() > 1e-12:
+        newest = points[rng.choice(len(points), size=1, p=distance / distance.sum())]
+        centers = np.vstack([centers, newest])
+        distance = np.minimum(distance, _nearest(points, newest, threads)[1])
+    return centers
+
+
+def _nearest(points: Array, centers: Array, threads: Threads) -> tuple[NDArray[np.int64], Array]:
+    label = np.zeros(len(points), np.int64)
+    distance = np.zeros(len(points))
+
+    def block(start: int, stop: int) -> None:
+        _kernels.assign_to_centers(points, centers, start, stop, label, distance)
+
+    threads.over_blocks(block, len(points), block=_BLOCK)
+    return label, distance
+
+
+def _group_means(values: Array, label: NDArray[np.int64], n_groups: int) -> Array:
+    sums = np.stack([np.bincount(label, column, n_groups) for column in values.T], axis=1)
+    return sums / np.maximum(np.bincount(label, minlength=n_groups), 1)[:, None]
+
+
+def precision_weights(signatures: Array, archetypes: Archetypes, overdispersion: float) -> Array:
+    """Return ``w = 1 / (m (1 + phi N m))`` per archetype and gene, with ``m = composition @ S``.
+
+    Parameters
+    ----------
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+        Every gene is expressed in some type.
+    archetypes : Archetypes
+    overdispersion : float
+        ``phi``.
+
+    Examples
+    --------
+    >>> S = np.array([[0.8, 0.2], [0.2, 0.8]])
+    >>> precision_weights(S, one_archetype(np.array([10.0]), 2), 0.0)
+    array([[2., 2.]])
+    >>> precision_weights(S, one_archetype(np.array([10.0]), 2), 0.2)
+    array([[1., 1.]])
+    """
+    # Not through BLAS, whose sums may depend on its number of threads.
+    mean = np.einsum("ak,kg->ag", archetypes.composition, signatures)
+    mean = np.maximum(mean, _FLOOR * signatures.mean(axis=0))
+    return np.asarray(1.0 / (mean * (1.0 + overdispersion * archetypes.depth[:, None] * mean)))
+
+
+def platform_factors(
+    observed: Array, expected: Array, signatures: Array, bound: float = 8.0
+) -> NDArray[np.float64]:
+    """Return one factor per gene for the difference between two technologies.
+
+    ``gamma_g = observed_g / expected_g``, drawn to 1 by its own sampling error, bounded, and centred so that
+    each type's markers keep their mean: factors are only known up to a scale per type, since raising all
+    markers of a type is the same as lowering its share.
+
+    Parameters
+    ----------
+    observed, expected : ndarray of float64, shape (n_genes,)
+        Total counts of each gene over the tissue, and what the model expects with factors of 1.
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+    bound : float, optional
+        Factors stay within ``1 / bound`` and ``bound``.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_genes,)
+
+    Examples
+    --------
+    >>> S = np.array([[0.5, 0.5]])
+    >>> platform_factors(np.array([1e6, 1e6]), np.array([1e6, 1e6]), S)
+    array([1., 1.])
+    """
+    log_ratio = np.log((observed + 0.5) / (expected + 0.5))
+    # Variance of a log count, against the spread between genes that is left when it is taken off.
+    noise = 1.0 / (observed + 0.5) + 1.0 / (expected + 0.5)
+    spread = max(float(np.var(log_ratio) - np.median(noise)), 0.0)
+    shrunk = log_ratio * spread / (spread + noise) if spread > 0 else np.zeros_like(log_ratio)
+    shrunk = np.clip(shrunk, -np.log(bound), np.log(bound))
+    return np.asarray(np.exp(shrunk - _type_component(shrunk, signatures)))
+
+
+def _type_component(values: Array, signatures: Array) -> Array:
+    """Return the part of a value per gene that is a mean over types, weighted by who expresses the gene."""
+    total = signatures.sum(axis=0)
+    share = np.divide(signatures, total, out=np.zeros_like(signatures), where=total > 0)
+    gram = np.einsum("kg,mg->km", share, share)
+    target = np.einsum("kg,g->k", share, values)
+    level = np.linalg.lstsq(gram, target, rcond=None)[0]
+    return np.asarray(level @ share)

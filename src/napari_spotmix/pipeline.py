@@ -1,0 +1,482 @@
+"""AnnData in, Result out: everything between the files and the arithmetic.
+
+``deconvolve`` checks what it was given, matches the genes, hands plain arrays to the core, and labels what
+comes back.
+"""
+
+from __future__ import annotations
+
+import platform as host
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
+
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
+from napari_spotmix.core.model import Fit, fit
+from napari_spotmix.core.signatures import mean_signatures
+from napari_spotmix.core.statistics import total_counts
+from napari_spotmix.errors import InputError
+from napari_spotmix.keys import SPATIAL
+from napari_spotmix.params import Parameters
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.result import Result
+
+__all__ = ["check", "deconvolve"]
+
+#: Types with fewer cells than this get a note: their signature is mostly sampling noise.
+_FEW_CELLS = 10
+#: Fewer shared genes than this get a note.
+_FEW_GENES = 50
+#: Without counts between 0 and 1 and with values beyond this, fractions mean scaled counts, not logarithms.
+_LARGEST_LOG = 20.0
+
+
+def deconvolve(
+    spatial: AnnData,
+    reference: AnnData,
+    *,
+    cell_type_key: str = "cell_type",
+    layer: str | None = None,
+    sample_key: str | None = None,
+    params: Parameters | None = None,
+    on_progress: ProgressCallback = silent,
+    **parameters: Any,
+) -> Result:
+    """Infer the proportion of each cell type in every spot.
+
+    Parameters
+    ----------
+    spatial : AnnData, n_spots x n_genes
+        Raw counts of the spots in `X` (or `layer`), coordinates (x, y) in ``obsm['spatial']``. Not modified.
+    reference : AnnData, n_cells x n_genes
+        Raw counts of labelled single cells, in `X` (or `layer` where it has one of that name). Not modified.
+    cell_type_key : str, optional
+        Column of ``reference.obs`` with the labels; cells without a label are left out.
+    layer : str, optional
+        Layer that holds the counts, where `X` does not.
+    sample_key : str, optional
+        Column of ``spatial.obs``; spots of different samples are never linked.
+    params : Parameters, optional
+        All parameters at once.
+    on_progress : callable, optional
+        Called several times a second with a :class:`Progress`; cancels by raising :class:`Cancelled`.
+    **parameters
+        Single parameters, by the names of :class:`Parameters`; they go before `params`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong with the input.
+
+    Examples
+    --------
+    >>> from napari_spotmix import simulate
+    >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
+    >>> result = deconvolve(tissue.spatial, tissue.reference)
+    >>> bool(np.allclose(result.proportions.sum(axis=1), 1))
+    True
+    """
+    params = _merged(params, parameters)
+    on_progress(Progress("Checking the input", 0, 1))
+    problems = check(spatial, reference, cell_type_key=cell_type_key, layer=layer, sample_key=sample_key)
+    if problems:
+        raise InputError(problems)
+    with Threads.of(params.n_threads) as threads:
+        problem = _prepare(spatial, reference, cell_type_key, layer, params, threads, on_progress)
+        sample = None if sample_key is None else pd.factorize(spatial.obs[sample_key])[0][problem.kept]
+        fitted = fit(
+            problem.counts,
+            problem.genes.spatial,
+            problem.signatures,
+            problem.totals[problem.kept],
+            _coordinates(spatial)[problem.kept],
+            params,
+            sample=sample,
+            threads=threads,
+            on_progress=on_progress,
+        )
+    return _result(spatial, problem, fitted, params, cell_type_key, layer)
+
+
+def check(
+    spatial: AnnData,
+    reference: AnnData,
+    *,
+    cell_type_key: str = "cell_type",
+    layer: str | None = None,
+    sample_key: str | None = None,
+) -> list[str]:
+    """Return everything that keeps the input from being used; an empty list where nothing does.
+
+    Parameters are those of :func:`deconvolve`.
+    """
+    problems = [*_count_problems(spatial, layer, "spatial"), *_coordinate_problems(spatial)]
+    reference_layer = layer if layer in reference.layers else None
+    problems += _count_problems(reference, reference_layer, "reference")
+    problems += _label_problems(reference, cell_type_key)
+    if sample_key is not None and sample_key not in spatial.obs:
+        problems.append(
+            f"`sample_key`: the spatial data has no column {sample_key!r}. {_choices(spatial.obs.columns)}"
+        )
+    if not set(spatial.var_names) & set(reference.var_names):
+        problems.append(_no_shared_genes(spatial.var_names, reference.var_names))
+    return problems
+
+
+def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
+    known = (params or Parameters()).as_dict()
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise InputError([f"`{name}` is no parameter. {_choices(known)}" for name in unknown])
+    return Parameters(**known | parameters) if parameters else params or Parameters()
+
+
+def _choices(names: Any) -> str:
+    shown = [str(name) for name in names]
+    if not shown:
+        return "There are none to choose from."
+    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+    return f"Choose one of: {', '.join(shown[:12])}{more}."
+
+
+def _no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
+    lower = {str(name).lower() for name in reference}
+    n_but_for_case = sum(str(name).lower() in lower for name in spatial)
+    hint = (
+        f"{n_but_for_case} names agree but for upper and lower case: is one of them of another species?"
+        if n_but_for_case
+        else "Are some of them identifiers and the others symbols? Bring both to the same kind."
+    )
+    return (
+        "The spatial data and the reference share no gene names. The spatial data has "
+        f"{_few(spatial)}; the reference has {_few(reference)}. {hint}"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _matrix(adata: AnnData, layer: str | None) -> Any:
+    return adata.X if layer is None else adata.layers[layer]
+
+
+def _count_problems(adata: AnnData, layer: str | None, what: str) -> list[str]:
+    if layer is not None and layer not in adata.layers:
+        return [f"`layer`: the {what} data has no layer {layer!r}. {_choices(adata.layers)}"]
+    where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
+    matrix = _matrix(adata, layer)
+    if matrix is None or 0 in adata.shape:
+        return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
+    return _value_problems(_values(matrix), where, adata)
+
+
+def _values(matrix: Any) -> NDArray[Any]:
+    return np.asarray(matrix.data if issparse(matrix) else matrix).ravel()
+
+
+def _value_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
+    if values.dtype.kind not in "iufb":
+        return [f"{where} holds values of type {values.dtype}, not numbers. Raw counts are needed."]
+    n_bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
+    if n_bad:
+        return [
+            f"{where} holds {n_bad} values that are NaN or infinite. Raw counts are needed.{_advice(adata)}"
+        ]
+    n_negative = int((values < 0).sum())
+    if n_negative:
+        return [
+            f"{where} holds {n_negative} negative values, as scaled or centred data do. "
+            f"Raw counts are needed.{_advice(adata)}"
+        ]
+    if not values.size or not values.any():
+        return [f"{where} holds no counts at all: every value is 0."]
+    return _logarithm_problems(values, where, adata)
+
+
+def _logarithm_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
+    """Refuse values that are no counts: mostly fractions, as log-normalised data are.
+
+    Counts that were corrected or averaged have some fractions too, but they also have large values.
+    """
+    if values.dtype.kind != "f":
+        return []
+    present = values[values > 0]
+    share = float((present != np.round(present)).mean())
+    if share > 0.5 and present.max() < _LARGEST_LOG:
+        return [
+            f"{where} looks log-normalised: {share:.0%} of its values are fractions and the largest is "
+            f"{present.max():.2f}. Raw counts are needed.{_advice(adata)}"
+        ]
+    if share > 0.5:
+        return [
+            f"{where} looks normalised: {share:.0%} of its values are fractions. Raw counts are needed."
+            f"{_advice(adata)}"
+        ]
+    return []
+
+
+def _advice(adata: AnnData) -> str:
+    """Name where whole numbers are kept, if they are."""
+    for name in adata.layers:
+        values = _values(adata.layers[name])
+        if values.size and values.dtype.kind in "iuf" and bool((values == np.round(values)).all()):
+            return f" The layer {name!r} holds whole numbers: choose it as `layer`."
+    if adata.raw is not None:
+        return " Its `raw` may hold them: set `X` to `raw.X`."
+    return ""
+
+
+def _coordinate_problems(spatial: AnnData) -> list[str]:
+    if SPATIAL not in spatial.obsm:
+        return [
+            f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {_choices(spatial.obsm)} "
+            "Is this a spatial section?"
+        ]
+    shape = np.shape(spatial.obsm[SPATIAL])
+    if len(shape) != 2 or shape[1] < 2:
+        return [f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}."]
+    if not np.isfinite(_coordinates(spatial)).all(axis=1).any():
+        return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
+    return []
+
+
+def _coordinates(spatial: AnnData) -> NDArray[np.float64]:
+    return np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
+
+
+def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
+    if cell_type_key not in reference.obs:
+        return [
+            f"`cell_type_key`: the reference has no column {cell_type_key!r}. {_choices(reference.obs.columns)}"
+        ]
+    types = _labels(reference, cell_type_key).categories
+    if len(types) < 2:
+        return [
+            f"`cell_type_key`: the column {cell_type_key!r} holds {len(types)} cell type"
+            f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
+            "Choose another column, or a reference with more types."
+        ]
+    return []
+
+
+def _labels(reference: AnnData, cell_type_key: str) -> pd.Categorical:
+    """Return the labels as text, with only the types that have cells, in the reference's own order."""
+    labels = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
+    return labels.rename_categories([str(name) for name in labels.categories])
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What the core needs, and what is needed to label what it gives back."""
+
+    counts: csr_array
+    totals: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    reasons: pd.Series
+    genes: GeneMatch
+    signatures: NDArray[np.float64]
+    cell_types: list[str]
+    notes: tuple[str, ...]
+
+
+def _prepare(
+    spatial: AnnData,
+    reference: AnnData,
+    cell_type_key: str,
+    layer: str | None,
+    params: Parameters,
+    threads: Threads,
+    on_progress: ProgressCallback,
+) -> _Problem:
+    on_progress(Progress("Averaging the reference", 0, 1))
+    labels = _labels(reference, cell_type_key)
+    reference_layer = layer if layer in reference.layers else None
+    genes, signatures = _signatures(
+        match_genes(list(spatial.var_names), list(reference.var_names)),
+        csr_array(_matrix(reference, reference_layer)),
+        labels,
+        params,
+    )
+    counts = csr_array(_matrix(spatial, layer))
+    totals = total_counts(counts, genes.spatial, threads, on_progress)
+    chosen = informative_genes(signatures, params.n_genes)
+    reasons = _reasons(spatial, totals)
+    kept = (reasons == "").to_numpy()
+    if not kept.any():
+        raise InputError(
+            "No spot has both coordinates and counts of the shared genes: there is nothing to fit."
+        )
+    notes = (
+        *_gene_notes(genes, len(chosen)),
+        *_spot_notes(reasons),
+        *_type_notes(labels),
+    )
+    return _Problem(
+        counts if kept.all() else counts[np.flatnonzero(kept)],
+        totals,
+        kept,
+        reasons,
+        genes.select(chosen),
+        np.ascontiguousarray(signatures[:, chosen]),
+        list(labels.categories),
+        notes,
+    )
+
+
+def _signatures(
+    genes: GeneMatch, counts: csr_array, labels: pd.Categorical, params: Parameters
+) -> tuple[GeneMatch, NDArray[np.float64]]:
+    """Return the shared genes that the reference shows, and the types' signatures over them."""
+    if params.exclude_housekeeping:
+        genes = _without_housekeeping(genes)
+    shared = csr_array(counts @ _column_map(genes.reference, len(genes.names)))
+    totals = np.asarray(shared.sum(axis=1), dtype=np.float64).ravel()
+    signatures = mean_signatures(shared, labels.codes.astype(np.int64), len(labels.categories), totals)
+    silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
+    if silent_types:
+        raise InputError(
+            f"No cell of {', '.join(repr(name) for name in silent_types)} has counts of the shared genes. "
+            "Leave the type out of the reference, or use a reference with more genes."
+        )
+    shown = np.flatnonzero(signatures.any(axis=0))
+    return genes.select(shown), signatures[:, shown]
+
+
+def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
+    """Leave out housekeeping genes, unless hardly anything else is shared."""
+    others = np.array([g for g, name in enumerate(genes.names) if not is_housekeeping(name)], dtype=np.int64)
+    return genes.select(others) if 2 * len(others) >= len(genes.names) else genes
+
+
+def _column_map(gene_of_column: NDArray[np.int64], n_genes: int) -> csr_array:
+    """Return the 0/1 matrix that sums columns of the same gene, shape (n_columns, n_genes)."""
+    columns = np.flatnonzero(gene_of_column >= 0)
+    ones = np.ones(len(columns))
+    return csr_array((ones, (columns, gene_of_column[columns])), shape=(len(gene_of_column), n_genes))
+
+
+def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:
+    placed = np.isfinite(_coordinates(spatial)).all(axis=1)
+    text = np.where(totals > 0, "", "no counts of the shared genes")
+    text = np.where(placed, text, "no coordinates")
+    return pd.Series(text, index=spatial.obs_names, dtype=object)
+
+
+def _gene_notes(genes: GeneMatch, n_used: int) -> list[str]:
+    notes = [
+        f"{n} gene names stand more than once in the {what} data; their counts were summed."
+        for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
+        if n
+    ]
+    if n_used < _FEW_GENES:
+        notes.append(f"Only {n_used} genes are shared and informative: proportions are uncertain.")
+    return notes
+
+
+def _spot_notes(reasons: pd.Series) -> list[str]:
+    left_out = reasons[reasons != ""].value_counts()
+    return [
+        f"{n} of {len(reasons)} spots were not estimated ({reason}); they are kept, with NaN."
+        for reason, n in left_out.items()
+    ]
+
+
+def _type_notes(labels: pd.Categorical) -> list[str]:
+    n_cells = pd.Series(labels).value_counts(sort=False)
+    few = [f"{name} ({n})" for name, n in n_cells.items() if n < _FEW_CELLS]
+    n_unlabelled = int((labels.codes < 0).sum())
+    notes = []
+    if few:
+        notes.append(
+            f"Cell types with fewer than {_FEW_CELLS} reference cells, to be read with care: {', '.join(few)}."
+        )
+    if n_unlabelled:
+        notes.append(f"{n_unlabelled} reference cells without a label were left out.")
+    return notes
+
+
+def _result(
+    spatial: AnnData,
+    problem: _Problem,
+    fitted: Fit,
+    params: Parameters,
+    cell_type_key: str,
+    layer: str | None,
+) -> Result:
+    abundances = np.full((spatial.n_obs, len(problem.cell_types)), np.nan)
+    abundances[problem.kept] = fitted.abundances
+    unmatched = problem.kept & (abundances.sum(axis=1) == 0)
+    abundances[unmatched] = np.nan
+    reasons = problem.reasons.mask(unmatched, "counts fit no cell type")
+    cell_types = pd.Index(problem.cell_types)
+    return Result(
+        abundances=pd.DataFrame(abundances, index=spatial.obs_names, columns=cell_types),
+        counts=pd.Series(problem.totals, index=spatial.obs_names),
+        reasons=reasons,
+        signatures=pd.DataFrame(problem.signatures, index=cell_types, columns=problem.genes.names),
+        weights=_over_all_spots(fitted.weights, problem.kept),
+        attention=_over_all_spots(fitted.attention, problem.kept),
+        spatial=spatial,
+        parameters={
+            "given": {"cell_type_key": cell_type_key, "layer": layer} | params.as_dict(),
+            "learned": _learned(fitted, problem),
+            "versions": _versions(),
+            "summary": _summary(fitted, problem),
+        },
+        notes=(*problem.notes, *fitted.notes),
+    )
+
+
+def _over_all_spots(edges: csr_array, kept: NDArray[np.bool_]) -> csr_array:
+    """Return the edges between kept spots as edges between all spots."""
+    if kept.all():
+        return edges
+    number = np.flatnonzero(kept)
+    n_edges = np.zeros(len(kept), edges.indptr.dtype)
+    n_edges[kept] = np.diff(edges.indptr)
+    indptr = np.concatenate([[0], np.cumsum(n_edges)])
+    return csr_array((edges.data, number[edges.indices], indptr), shape=(len(kept), len(kept)))
+
+
+def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
+    return {
+        "lambda_c": fitted.lambda_c,
+        "layout": fitted.graph.layout,
+        "pitch_px": fitted.graph.pitch,
+        "n_genes_used": problem.signatures.shape[1],
+        "n_spots_fitted": int(problem.kept.sum()),
+        "n_edges": fitted.graph.n_edges,
+        "precision_unit": fitted.precision_unit,
+        "n_sweeps": fitted.solution.n_sweeps,
+        "violation": fitted.solution.violation,
+        "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
+        "platform_effect": bool((fitted.platform != 1).any()),
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ["napari-spotmix", "anndata", "numba", "numpy", "pandas", "scipy"]
+    return {"python": host.python_version()} | {name: version(name) for name in packages}
+
+
+def _summary(fitted: Fit, problem: _Problem) -> str:
+    smoothing = f"smoothness {fitted.lambda_c:.2g}" if fitted.lambda_c >= 1e-3 else "hardly any smoothing"
+    if fitted.lambda_c == 0:
+        smoothing = "no smoothing"
+    return (
+        f"{problem.kept.sum():,} spots, {len(problem.cell_types)} cell types, "
+        f"{problem.signatures.shape[1]:,} genes; {smoothing}; {fitted.graph.layout} neighbours."
+    )
