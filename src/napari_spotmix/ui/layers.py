@@ -152,8 +152,8 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
-        "border_color": "#606060",
-        "border_width": 0.05,
+        "border_color": "#404040",
+        "border_width": 0.1,
     }
     return _positions(adata), settings, "points"
 

@@ -1,0 +1,142 @@
+"""From results to layer data, with no window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Layer
+from napari.utils.colormaps.standardize_color import transform_color
+
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.io import read_image
+from napari_spotmix.result import Result
+from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.ui import layers
+
+pytestmark = pytest.mark.viewer
+
+
+def test_image_and_spots_are_in_register(tissue: SimulatedTissue) -> None:
+    image, spots = (Layer.create(*data) for data in layers.tissue_layers(tissue.spatial, "Gut"))
+    factor = tissue.spatial.uns["spatial"]["simulated"]["scalefactors"]["tissue_hires_scalef"]
+    np.testing.assert_allclose(image.scale, 1 / factor)
+    np.testing.assert_array_equal(spots.data, tissue.spatial.obsm["spatial"][:, ::-1])
+    np.testing.assert_array_equal(spots.scale, 1)
+    # The outer edge of the image's first pixel is the outer edge of the full-resolution image.
+    np.testing.assert_allclose(image.data_to_world((-0.5, -0.5)), (-0.5, -0.5))
+    under_spots = [tuple(np.round(image.world_to_data(yx)).astype(int)) for yx in spots.data]
+    colors = np.array([image.data[at] for at in under_spots]).mean(axis=0)
+    assert colors[1] < 0.9 * image.data[0, 0, 1], "spots lie on stained tissue, not on the glass"
+
+
+def test_spots_have_their_true_size(tissue: SimulatedTissue) -> None:
+    (_, _), (_, settings, _) = (None, None), layers.spots_layer(tissue.spatial, "Gut")
+    given = tissue.spatial.uns["spatial"]["simulated"]["scalefactors"]["spot_diameter_fullres"]
+    assert settings["size"] == pytest.approx(given)
+    assert list(settings["features"]["spot"]) == list(tissue.spatial.obs_names)
+
+
+def test_lowres_image_serves_where_hires_is_missing(tissue: SimulatedTissue) -> None:
+    spatial = tissue.spatial.copy()
+    library = spatial.uns["spatial"]["simulated"]
+    del library["images"]["hires"]
+    image = layers.image_layer(spatial, "Gut")
+    assert image is not None
+    assert image[1]["scale"][0] == pytest.approx(1 / library["scalefactors"]["tissue_lowres_scalef"])
+    del library["images"]["lowres"]
+    assert [data[2] for data in layers.tissue_layers(spatial, "Gut")] == ["points"]
+
+
+def test_spot_size_without_scale_factors_is_half_the_pitch(tissue: SimulatedTissue) -> None:
+    spatial = tissue.spatial.copy()
+    pitch = layers.spot_diameter(spatial) / 0.55
+    del spatial.uns["spatial"]
+    assert layers.spot_diameter(spatial) == pytest.approx(pitch / 2, rel=1e-3)
+
+
+def test_other_image_of_the_same_section_covers_the_same_area(tissue: SimulatedTissue, tmp_path) -> None:
+    import imagecodecs
+
+    hires = tissue.spatial.uns["spatial"]["simulated"]["images"]["hires"]
+    half = np.ascontiguousarray(hires[::2, ::2])
+    path = tmp_path / "other.png"
+    path.write_bytes(imagecodecs.png_encode(half))
+    own = Layer.create(*layers.image_layer(tissue.spatial, "own"))
+    other = Layer.create(*layers.other_image_layer(read_image(path), tissue.spatial, "other"))
+    np.testing.assert_allclose(other.extent.world, own.extent.world, rtol=0.02, atol=2 * own.scale[0])
+
+
+def test_proportions_keep_a_fixed_scale(result: Result) -> None:
+    viewer = ViewerModel()
+    name = result.cell_types[2]
+    layer = viewer.add_layer(Layer.create(*layers.proportion_layer(result, name)))
+    assert layer.name == name
+    assert layer.face_contrast_limits == (0, 1)
+    np.testing.assert_allclose(layer.features["proportion"], result.proportions[name])
+    expected = layers.PROPORTION_COLORMAP.map(result.proportions[name].to_numpy())
+    known = result.proportions[name].notna().to_numpy()
+    np.testing.assert_allclose(layer.face_color[known], expected[known], atol=1e-5)
+
+
+def test_spots_without_estimate_are_hollow_and_say_why(result: Result) -> None:
+    for data in (layers.proportion_layer(result, result.cell_types[0]), layers.dominant_layer(result, "all")):
+        layer = Layer.create(*data)
+        assert layer.face_color[4, 3] == 0
+        assert str(layer.symbol[4]) == "x"
+        assert layer.features["not estimated"][4] == "no counts"
+        status = layer.get_status(tuple(layer.data[4]), world=True)["coordinates"]
+        assert "no counts" in status
+        assert "not estimated" not in layer.get_status(tuple(layer.data[5]), world=True)["coordinates"]
+
+
+def test_status_bar_tells_the_proportion_under_the_mouse(result: Result) -> None:
+    name = result.cell_types[1]
+    spot = int(np.nanargmax(result.proportions[name]))
+    layer = Layer.create(*layers.proportion_layer(result, name))
+    status = layer.get_status(tuple(layer.data[spot]), world=True)["coordinates"]
+    assert "proportion: " in status
+    assert result.abundances.index[spot] in status
+
+
+def test_dominant_colors_are_those_of_the_file(result: Result) -> None:
+    layer = Layer.create(*layers.dominant_layer(result, "Dominant type"))
+    adata = result.to_anndata()
+    in_file = dict(zip(adata.obs["spotmix_dominant"].cat.categories, adata.uns["spotmix_dominant_colors"], strict=True))
+    for spot in (0, 10, 50):
+        np.testing.assert_allclose(
+            layer.face_color[spot], transform_color(in_file[result.dominant.iloc[spot]])[0], atol=1e-6
+        )
+    assert in_file == cell_type_colors(result.cell_types)
+
+
+def test_edges_are_the_row_of_the_weights(result: Result) -> None:
+    spot = 30
+    vectors, settings, kind = layers.neighborhood_layer(result, spot, "edges")
+    row = result.weights[[spot]].tocoo()
+    assert kind == "vectors"
+    np.testing.assert_allclose(settings["features"]["weight"], row.data)
+    np.testing.assert_array_equal(settings["features"]["neighbor"], result.abundances.index[row.col])
+    np.testing.assert_allclose(vectors[:, 0] + vectors[:, 1], result.coordinates[row.col, ::-1])
+    np.testing.assert_allclose(vectors[:, 0], np.tile(result.coordinates[spot, ::-1], (len(vectors), 1)))
+    layer = Layer.create(vectors, settings, kind)
+    assert layer.edge_contrast_limits == (0, 1)
+
+
+def test_spot_without_neighbors_has_no_edges(result: Result) -> None:
+    lonely = result.weights.tolil()
+    lonely[7, :] = 0
+    lonely = lonely.tocsr()
+    lonely.eliminate_zeros()
+    alone = Result(**{**result.__dict__, "weights": lonely, "attention": lonely})
+    layer = Layer.create(*layers.neighborhood_layer(alone, 7, "edges"))
+    assert len(layer.data) == 0
+    assert len(Layer.create(*layers.selection_layer(alone, 7, "spot")).data) == 2
+
+
+def test_spots_without_coordinates_are_left_out_of_layers_only(result: Result) -> None:
+    result.spatial.obsm["spatial"][3] = np.nan
+    layer = Layer.create(*layers.proportion_layer(result, result.cell_types[0]))
+    assert len(layer.data) == len(result.abundances) - 1
+    assert result.abundances.index[3] not in set(layer.features["spot"])
+    assert np.isfinite(layer.extent.world).all()
