@@ -66,6 +66,16 @@ def test_long_nuclei_point_along_their_fibres(tissue: Tissue, picture: np.ndarra
     assert np.median(np.abs(np.sin(off))) < 0.3
 
 
+def test_nuclei_of_glands_point_to_the_middle_of_theirs(tissue: Tissue, picture: np.ndarray) -> None:
+    epithelial = (tissue.cells.types == 0) & (np.abs(np.sin(2 * tissue.cells.angles)) > 0.7)
+    xy, angles = tissue.cells.xy_um[epithelial], tissue.cells.angles[epithelial]
+    step = 4 * np.column_stack([np.cos(angles), np.sin(angles)])
+    nuclei = is_nucleus(picture)
+    radial, around = at(nuclei, xy + step).mean(), at(nuclei, xy + step[:, ::-1] * (-1, 1)).mean()
+    assert radial > around + 0.15
+    assert at(nuclei, xy - 2 * step).mean() < 0.25
+
+
 def test_haematoxylin_under_a_spot_goes_with_its_number_of_cells(tissue: Tissue, picture: np.ndarray) -> None:
     steps = np.arange(-27, 28, 3.0)
     disc = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
