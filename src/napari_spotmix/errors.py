@@ -19,19 +19,16 @@ class InputError(ValueError):
 
     Examples
     --------
-    >>> error = InputError(["`lambda_c` must be at least 0, found -1.", "`n_epochs` must be at least 0, found -2."])
-    >>> print(error)
+    >>> print(InputError(["`alpha` must be at least 0, found -1.", "`layer`: there is no layer 'raw'."]))
     2 problems:
-      1. `lambda_c` must be at least 0, found -1.
-      2. `n_epochs` must be at least 0, found -2.
+      1. `alpha` must be at least 0, found -1.
+      2. `layer`: there is no layer 'raw'.
     >>> print(InputError("`alpha` must be at least 0, found -1."))
     `alpha` must be at least 0, found -1.
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems: tuple[str, ...] = (
-            (problems,) if isinstance(problems, str) else tuple(problems)
-        )
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__(self._message())
 
     def _message(self) -> str:

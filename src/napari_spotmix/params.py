@@ -118,7 +118,7 @@ class Parameters:
         None,
         "Smoothness",
         "Strength with which linked spots are drawn together (lambda_c). 0 switches it off; "
-        "1 lets a neighbour weigh as much as the spot's own counts. Empty: chosen from the depth of the counts.",
+        "1 lets a neighbour weigh as much as the spot's own counts. Empty: chosen from the counts' depth.",
         group="Space",
         minimum=0,
         advanced=False,
@@ -178,7 +178,8 @@ class Parameters:
     tolerance: float = _parameter(
         1e-4,
         "Tolerance",
-        "Stop when the optimality conditions are violated by less than this, relative to the largest abundance.",
+        "Stop when the optimality conditions are violated by less than this, relative to the largest "
+        "abundance.",
         group="Solver",
         minimum=1e-14,
         maximum=1,

@@ -10,7 +10,7 @@ import platform as host
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -184,7 +184,7 @@ def _count_problems(adata: AnnData, layer: str | None, what: str) -> list[str]:
 
 
 def _values(matrix: Any) -> NDArray[Any]:
-    return np.asarray(matrix.data if issparse(matrix) else matrix).ravel()
+    return np.asarray(cast(Any, matrix).data if issparse(matrix) else matrix).ravel()
 
 
 def _value_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
@@ -260,7 +260,8 @@ def _coordinates(spatial: AnnData) -> NDArray[np.float64]:
 def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
     if cell_type_key not in reference.obs:
         return [
-            f"`cell_type_key`: the reference has no column {cell_type_key!r}. {_choices(reference.obs.columns)}"
+            f"`cell_type_key`: the reference has no column {cell_type_key!r}. "
+            f"{_choices(reference.obs.columns)}"
         ]
     types = _labels(reference, cell_type_key).categories
     if len(types) < 2:
@@ -275,7 +276,7 @@ def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
 def _labels(reference: AnnData, cell_type_key: str) -> pd.Categorical:
     """Return the labels as text, with only the types that have cells, in the reference's own order."""
     labels = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
-    return labels.rename_categories([str(name) for name in labels.categories])
+    return labels.rename_categories(str)
 
 
 @dataclass(frozen=True)
@@ -401,7 +402,8 @@ def _type_notes(labels: pd.Categorical) -> list[str]:
     notes = []
     if few:
         notes.append(
-            f"Cell types with fewer than {_FEW_CELLS} reference cells, to be read with care: {', '.join(few)}."
+            f"Cell types with fewer than {_FEW_CELLS} reference cells, to be read with care: "
+            f"{', '.join(few)}."
         )
     if n_unlabelled:
         notes.append(f"{n_unlabelled} reference cells without a label were left out.")

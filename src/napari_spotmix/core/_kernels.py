@@ -266,7 +266,7 @@ def _solve_spot(M, scale, shift, target, tolerance, x, support, L, solution, bar
 
 @_compiled
 def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, tolerance, X):
-    """Minimise over each of `spots` in turn, the others fixed; return the worst violation found on arrival."""
+    """Minimise over each of `spots` in turn, the others fixed; return the worst violation met."""
     n_types = X.shape[1]
     target = np.empty(n_types)
     support = np.empty(n_types, np.int64)

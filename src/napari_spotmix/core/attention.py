@@ -52,7 +52,7 @@ def embed(abundances: Array, W: csr_array) -> Array:
     proportions = np.divide(abundances, total, out=np.zeros_like(abundances), where=total > 0)
     degree = np.asarray(W.sum(axis=1))[:, None]
     around = np.divide(W @ proportions, degree, out=proportions.copy(), where=degree > 0)
-    return np.sqrt((proportions + around) / 2)
+    return np.asarray(np.sqrt((proportions + around) / 2))
 
 
 def attention_weights(edges: csr_array, embedding: Array, sharpness: Array, threads: Threads) -> csr_array:

@@ -108,7 +108,8 @@ def is_housekeeping(name: str) -> bool:
 
     Examples
     --------
-    >>> [name for name in ["mt-Co1", "MT-ND1", "Rps27a", "RPL3", "Mrps5", "Rpp14", "Mtor"] if is_housekeeping(name)]
+    >>> names = ["mt-Co1", "MT-ND1", "Rps27a", "RPL3", "Mrps5", "Rpp14", "Mtor"]
+    >>> [name for name in names if is_housekeeping(name)]
     ['mt-Co1', 'MT-ND1', 'Rps27a', 'RPL3', 'Mrps5']
     """
     return _HOUSEKEEPING.match(name) is not None

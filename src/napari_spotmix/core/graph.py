@@ -67,8 +67,8 @@ def detect_pitch(coordinates: NDArray[np.float64]) -> float:
     places = np.unique(coordinates, axis=0)
     if len(places) < 2:
         return 1.0
-    distance, _ = cKDTree(places).query(places, k=2)
-    return float(np.median(distance[:, 1]))
+    distance, _ = cKDTree(places).query(places, k=[2])
+    return float(np.median(np.asarray(distance)))
 
 
 def detect_layout(coordinates: NDArray[np.float64], pitch: float) -> str:

@@ -202,7 +202,7 @@ class _Epochs:
         used = self.gene_of_column >= 0
         per_column = np.asarray(self.counts.sum(axis=0)).ravel()[used]
         n_genes = self.signatures.shape[1]
-        observed = np.bincount(self.gene_of_column[used], per_column, n_genes)
+        observed = np.bincount(self.gene_of_column[used], per_column, n_genes).astype(np.float64)
         scale = self.totals if self.params.normalize else np.ones_like(self.totals)
         expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
         return platform_factors(observed, expected, self.signatures)
@@ -281,7 +281,7 @@ def _proportions(abundances: Array) -> Array:
     """Return rows divided by their sums; a row of zeros becomes flat."""
     total = abundances.sum(axis=1, keepdims=True)
     flat = np.full_like(abundances, 1.0 / abundances.shape[1])
-    return np.divide(abundances, total, out=flat, where=total > 0)
+    return np.asarray(np.divide(abundances, total, out=flat, where=total > 0))
 
 
 def _between(before: Array | None, now: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-__all__ = ["mean_rna_content", "mean_signatures"]
+__all__ = ["mean_signatures"]
 
 
 def mean_signatures(
@@ -48,18 +48,3 @@ def mean_signatures(
     share = weight / totals[used] / total_weight[label[used]]
     members = csr_array((share, (label[used], used)), shape=(n_cell_types, counts.shape[0]))
     return np.asarray((members @ counts).todense())
-
-
-def mean_rna_content(
-    label: NDArray[np.integer], n_cell_types: int, totals: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the mean total count of a cell of each type, float64 (n_cell_types,); 0 for a type without cells.
-
-    Examples
-    --------
-    >>> mean_rna_content(np.array([0, 0, 1]), 2, np.array([2.0, 4.0, 10.0]))
-    array([ 3., 10.])
-    """
-    used = label >= 0
-    n_cells = np.bincount(label[used], minlength=n_cell_types)
-    return np.bincount(label[used], totals[used], n_cell_types) / np.maximum(n_cells, 1)

@@ -49,7 +49,7 @@ class Statistics:
 
     @property
     def n_cell_types(self) -> int:
-        return self.projection.shape[1]
+        return int(self.projection.shape[1])
 
     def mean_precision(self) -> float:
         """Return the mean over spots and types of ``c_i M_kk``: the unit that penalties are measured in."""
