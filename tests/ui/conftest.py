@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from napari.utils.notifications import notification_manager
 from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from napari_spotmix.result import Result
 from napari_spotmix.simulation import SimulatedTissue, simulate
+from napari_spotmix.ui.demo import show_result
+from napari_spotmix.ui.session import Tissue
 
 HOSTILE = 'T/NK "cells" <b>'
 
@@ -67,3 +70,33 @@ def make_dock(make_napari_viewer: Any) -> Iterator[Callable[..., Any]]:
     yield make
     for dock in docks:
         dock.close_session()
+
+
+@pytest.fixture
+def loaded(make_dock: Callable[..., Any], tissue: SimulatedTissue) -> tuple[Any, Any]:
+    """A viewer and its dock with simulated data in it, ready to run."""
+    viewer, dock = make_dock()
+    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    return viewer, dock
+
+
+@pytest.fixture
+def explored(make_dock: Callable[..., Any], result: Result) -> tuple[Any, Any]:
+    """A viewer and its dock with a result in it."""
+    viewer, dock = make_dock()
+    show_result(dock, result, "Gut")
+    return viewer, dock
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """Messages of the notifications that napari shows from now on."""
+    notification_manager.records.clear()
+    messages: list[str] = []
+
+    def keep(notification: Any) -> None:
+        messages.append(notification.message)
+
+    notification_manager.notification_ready.connect(keep)
+    yield messages
+    notification_manager.notification_ready.disconnect(keep)

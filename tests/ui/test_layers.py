@@ -102,7 +102,9 @@ def test_status_bar_tells_the_proportion_under_the_mouse(result: Result) -> None
 def test_dominant_colors_are_those_of_the_file(result: Result) -> None:
     layer = Layer.create(*layers.dominant_layer(result, "Dominant type"))
     adata = result.to_anndata()
-    in_file = dict(zip(adata.obs["spotmix_dominant"].cat.categories, adata.uns["spotmix_dominant_colors"], strict=True))
+    in_file = dict(
+        zip(adata.obs["spotmix_dominant"].cat.categories, adata.uns["spotmix_dominant_colors"], strict=True)
+    )
     for spot in (0, 10, 50):
         np.testing.assert_allclose(
             layer.face_color[spot], transform_color(in_file[result.dominant.iloc[spot]])[0], atol=1e-6

@@ -89,7 +89,9 @@ def test_a_new_job_takes_the_place_of_the_old_one(qtbot: Any, runner: Runner) ->
     assert second != first
 
 
-@pytest.mark.parametrize("error", [InputError("`alpha` is wrong."), ValueError("?"), SystemExit(3), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [InputError("`alpha` is wrong."), ValueError("?"), SystemExit(3), MemoryError()]
+)
 def test_no_error_leaves_the_thread(qtbot: Any, runner: Runner, error: BaseException) -> None:
     def fail(_: ProgressCallback) -> None:
         raise error

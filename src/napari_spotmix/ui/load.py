@@ -47,6 +47,8 @@ class PathEdit(FileEdit):
             self.folder_btn.changed.connect(self._choose_folder)
             self.native.layout().addWidget(self.folder_btn.native)
         self.line_edit.native.setClearButtonEnabled(True)
+        self._is_typing = False
+        self.line_edit.native.textEdited.connect(self._typed)  # comes before `changed`, and only for keys
         self.line_edit.native.editingFinished.connect(self._complete)
         self.line_edit.changed.connect(self._set_or_typed)
 
@@ -60,11 +62,15 @@ class PathEdit(FileEdit):
         if folder:
             self.value = folder
 
+    def _typed(self) -> None:
+        self._is_typing = True
+
     def _set_or_typed(self) -> None:
-        if not self.line_edit.native.hasFocus():
+        if not self._is_typing:
             self._complete()
 
     def _complete(self) -> None:
+        self._is_typing = False
         path = self.value
         if path != self._last:
             self._last = path
@@ -223,11 +229,12 @@ class LoadPanel(QWidget):
     def _simulate(self) -> None:
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
             spatial, reference = simulate_task(on_progress)
-            return lambda: self._take_both(Tissue(spatial, "Simulated tissue"), reference)
+            return lambda: self.take(Tissue(spatial, "Simulated tissue"), reference)
 
         self._start(self.sample, task)
 
-    def _take_both(self, tissue: Tissue, reference: AnnData | None) -> None:
+    def take(self, tissue: Tissue, reference: AnnData | None) -> None:
+        """Take spots that are in memory already, and the reference that came with them."""
         self._session.set_tissue(tissue)
         if reference is not None:
             columns = tuple(io.label_columns(reference))
@@ -252,7 +259,7 @@ class LoadPanel(QWidget):
         tissue = self._session.tissue
         if tissue is None or tissue.adata is not kept["spatial"]:
             opened = Tissue(kept["spatial"], name.removesuffix(" spots"), kept.get("path"))
-            self._take_both(opened, kept.get("reference"))
+            self.take(opened, kept.get("reference"))
 
     def _offer_layers(self) -> None:
         """Ask for a layer only where one could be chosen that is not the current one."""

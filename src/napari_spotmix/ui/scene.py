@@ -43,6 +43,7 @@ class Scene:
         session.spot_changed.connect(self._show_spot)
         session.opacity_changed.connect(self._set_opacity)
         viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.bind_key("Escape", self._on_escape, overwrite=True)
         viewer.layers.events.removed.connect(self._on_removed)
         self._adopt()
 
@@ -68,6 +69,7 @@ class Scene:
         session.opacity_changed.disconnect(self._set_opacity)
         if self._on_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
+        self._viewer.bind_key("Escape", None)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def layer_of(self, shown: Shown) -> Layer | None:
@@ -169,6 +171,9 @@ class Scene:
         if is_click and viewer.dims.ndisplay == 2:
             y, x = event.position[-2:]
             self._session.pick_at(y, x)
+
+    def _on_escape(self, _: ViewerModel) -> None:
+        self._session.pick(None)
 
     def _is_navigating(self) -> bool:
         """Whether a click is free, and not one that draws or selects in the active layer."""

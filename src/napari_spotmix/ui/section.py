@@ -92,6 +92,11 @@ class Section(QFrame):
         """The line below the title."""
         return self._summary.text()
 
+    @property
+    def title(self) -> str:
+        """The name of the section."""
+        return self._title.text()
+
     def set_title(self, text: str) -> None:
         """Name the section."""
         self._title.setText(text)

@@ -134,6 +134,8 @@ class Session:
             return "Choose spatial data first."
         if self.reference is None:
             return "Choose a reference first."
+        if not self.reference.columns:
+            return "The reference has no column of cell types: text with at least two different values."
         if self.cell_type_key is None:
             return "Choose the column with the cell types first."
         return None

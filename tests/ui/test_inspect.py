@@ -1,0 +1,166 @@
+"""Clicking spots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.result import Result
+from napari_spotmix.ui.demo import show_result, spot_at_a_border
+from napari_spotmix.ui.inspect import composition_of, describe_spot
+
+pytestmark = pytest.mark.viewer
+
+
+@pytest.fixture
+def shown(qtbot: Any, make_dock: Callable[..., Any], result: Result) -> tuple[Any, Any]:
+    """A visible window, so that there is something to click at."""
+    viewer, dock = make_dock(show=True)
+    viewer.window.resize(1200, 800)
+    show_result(dock, result, "Gut")
+    qtbot.wait(100)
+    return viewer, dock
+
+
+def canvas_of(viewer: Any) -> Any:
+    return viewer.window._qt_viewer.canvas.native
+
+
+def on_screen(viewer: Any, xy: np.ndarray) -> QPoint:
+    """Return where a point of the tissue is on the canvas."""
+    canvas = canvas_of(viewer)
+    center = np.array(viewer.scene.camera.center)[-2:]
+    y, x = (xy[::-1] - center) * viewer.scene.camera.zoom
+    return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
+
+
+def click_at(qtbot: Any, viewer: Any, point: QPoint) -> None:
+    qtbot.mouseMove(canvas_of(viewer), point)
+    qtbot.mouseClick(canvas_of(viewer), Qt.MouseButton.LeftButton, pos=point)
+
+
+def test_a_click_looks_into_the_spot_under_it(qtbot: Any, shown: Any) -> None:
+    viewer, dock = shown
+    for spot in (12, 60):
+        click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates[spot]))
+        assert dock.session.spot == spot
+        assert dock.session.result.abundances.index[spot] in dock.inspect.text.text()
+    edges = viewer.layers["Neighbourhood"]
+    row = dock.session.result.weights[[60]].tocoo()
+    np.testing.assert_allclose(edges.features["weight"], row.data)
+    np.testing.assert_allclose(edges.features["attention"], dock.session.result.attention[[60]].tocoo().data)
+    assert viewer.layers.selection.active.name == "Dominant type", "clicking leaves the active layer"
+
+
+def test_a_click_beside_all_spots_looks_into_none(qtbot: Any, shown: Any) -> None:
+    viewer, dock = shown
+    dock.session.pick(3)
+    click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates.min(axis=0) - 300))
+    assert dock.session.spot is None
+    assert "Neighbourhood" not in viewer.layers
+    assert "Click a spot" in dock.inspect.text.text()
+
+
+def test_a_drag_is_no_click(qtbot: Any, shown: Any) -> None:
+    viewer, dock = shown
+    canvas = canvas_of(viewer)
+    start = on_screen(viewer, dock.session.result.coordinates[12])
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    for step in range(1, 6):
+        drag_to(canvas, start + QPoint(8 * step, 4 * step))
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start + QPoint(40, 20))
+    assert dock.session.spot is None
+
+
+def drag_to(canvas: Any, point: QPoint) -> None:
+    """Move with the button held, which qtbot cannot."""
+    from qtpy.QtCore import QEvent, QPointF
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
+
+    place = QPointF(point)
+    left = Qt.MouseButton.LeftButton
+    event = QMouseEvent(
+        QEvent.Type.MouseMove,
+        place,
+        QPointF(canvas.mapToGlobal(point)),
+        left,
+        left,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    QApplication.sendEvent(canvas, event)
+
+
+def test_a_click_that_draws_picks_nothing(qtbot: Any, shown: Any) -> None:
+    viewer, dock = shown
+    points = viewer.add_points(ndim=2)
+    points.mode = "add"
+    click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates[12]))
+    assert len(points.data) == 1
+    assert dock.session.spot is None
+
+
+def test_escape_and_clear_look_into_none(qtbot: Any, shown: Any) -> None:
+    viewer, dock = shown
+    dock.session.pick(3)
+    qtbot.keyClick(canvas_of(viewer), Qt.Key.Key_Escape)
+    assert dock.session.spot is None
+    dock.session.pick(3)
+    qtbot.mouseClick(dock.inspect.clear.native, Qt.MouseButton.LeftButton)
+    assert dock.session.spot is None
+
+
+def test_bars_are_the_proportions(result: Result) -> None:
+    spot = 20
+    bars = composition_of(result, spot)
+    colors = cell_type_colors(result.cell_types)
+    row = result.weights[[spot]].tocoo()
+    around = result.proportions.iloc[row.col].to_numpy()
+    known = ~np.isnan(around).any(axis=1)
+    mean = row.data[known] @ around[known] / row.data[known].sum()
+    for bar in bars:
+        assert bar.spot == pytest.approx(result.proportions.iloc[spot][bar.name])
+        assert bar.neighborhood == pytest.approx(mean[result.cell_types.index(bar.name)])
+        assert bar.color == colors[bar.name]
+    assert [bar.spot for bar in bars] == sorted((bar.spot for bar in bars), reverse=True)
+
+
+def test_spot_without_estimate_says_why(result: Result) -> None:
+    assert "Not estimated: no counts" in describe_spot(result, 4)
+    assert all(np.isnan(bar.spot) for bar in composition_of(result, 4))
+
+
+def test_description_names_counts_and_what_is_unexplained(result: Result) -> None:
+    text = describe_spot(result, 7)
+    assert result.abundances.index[7] in text
+    assert f"{result.counts.iloc[7]:,.0f} counts" in text
+    assert "10% unexplained" in text
+
+
+def test_deleted_marks_come_back_at_the_next_click(explored: Any) -> None:
+    viewer, dock = explored
+    dock.session.pick(8)
+    viewer.layers.remove("Neighbourhood")
+    viewer.layers.remove("Selected spot")
+    dock.session.pick(9)
+    assert "Neighbourhood" in viewer.layers
+    dock.session.show(dock.session.result.cell_types[0])
+    assert [layer.name for layer in viewer.layers][-2:] == ["Neighbourhood", "Selected spot"]
+
+
+def test_border_spot_has_neighbors_on_both_sides(result: Result) -> None:
+    cell_type, spot = spot_at_a_border(result)
+    attention = result.attention[[spot]].tocoo().data
+    assert cell_type == result.dominant.iloc[spot]
+    assert np.ptp(attention) >= np.median(
+        [
+            np.ptp(result.attention[[other]].tocoo().data)
+            for other in range(90)
+            if result.attention[[other]].nnz
+        ]
+    )

@@ -1,0 +1,144 @@
+"""Choosing the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_spotmix.simulation import SimulatedTissue
+
+pytestmark = pytest.mark.viewer
+
+
+@pytest.fixture(scope="module")
+def files(tissue: SimulatedTissue, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    reference = tissue.reference.copy()
+    reference.obs["donor"] = ["a", "b"] * (reference.n_obs // 2)
+    reference.obs["depth"] = 1.0
+    tissue.spatial.write_h5ad(folder / "gut.h5ad")
+    reference.write_h5ad(folder / "cells.h5ad")
+    return folder / "gut.h5ad", folder / "cells.h5ad"
+
+
+def test_an_empty_dock_tells_the_next_step(make_dock: Callable[..., Any]) -> None:
+    _, dock = make_dock()
+    assert not dock.run.run.enabled
+    assert "Choose spatial data" in dock.run.state.text()
+    assert "Choose spatial data" in dock.run.run.tooltip
+    assert not dock.run.save.enabled
+    assert "run first" in dock.run.save.tooltip
+    assert not dock.load.labels.enabled
+
+
+def test_chosen_files_are_read(
+    qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock = make_dock()
+    # The operating system's dialogs are out of reach of a test: they answer at once.
+    monkeypatch.setattr(dock.load.spatial, "_show_file_dialog", lambda *_, **__: str(files[0]))
+    monkeypatch.setattr(dock.load.reference, "_show_file_dialog", lambda *_, **__: str(files[1]))
+    qtbot.mouseClick(dock.load.spatial.choose_btn.native, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.load.reference.choose_btn.native, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=5000)
+    assert [layer.name for layer in viewer.layers] == ["gut image", "gut spots"]
+    assert dock.load.labels.choices == ("cell_type", "donor") or set(dock.load.labels.choices) >= {
+        "cell_type",
+        "donor",
+    }
+    assert dock.load.labels.value == "cell_type"
+    assert dock.load.summary == "gut, 90 spots · reference 5 types"
+
+
+def test_another_label_column_can_be_chosen(
+    qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path]
+) -> None:
+    _, dock = make_dock()
+    dock.load.reference.value = files[1]
+    qtbot.waitUntil(lambda: dock.session.reference is not None, timeout=5000)
+    assert "depth" not in dock.load.labels.choices
+    dock.load.labels.value = "donor"
+    assert dock.session.cell_type_key == "donor"
+    assert "2 types" in dock.load.summary
+
+
+def test_a_path_is_not_read_before_it_is_complete(
+    qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path], told: list[str]
+) -> None:
+    _, dock = make_dock()
+    line = dock.load.spatial.line_edit.native
+    qtbot.keyClicks(line, str(files[0]))
+    assert not dock.load.is_busy
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    assert told == []
+
+
+def test_wrong_input_is_told_and_can_be_tried_again(
+    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, told: list[str], tissue: SimulatedTissue
+) -> None:
+    viewer, dock = make_dock()
+    dock.load.spatial.value = tmp_path
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=3000)
+    assert "Space Ranger" in told[0]
+    assert not dock.load.is_busy
+    assert dock.load.spatial.enabled
+    assert len(viewer.layers) == 0
+    tissue.spatial.write_h5ad(tmp_path / "gut.h5ad")
+    dock.load.spatial.value = tmp_path / "gut.h5ad"
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+
+
+def test_sample_button_needs_no_files(qtbot: Any, make_dock: Callable[..., Any]) -> None:
+    viewer, dock = make_dock()
+    qtbot.mouseClick(dock.load.sample.native, Qt.MouseButton.LeftButton)
+    assert dock.load.is_busy
+    qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=20000)
+    assert len(viewer.layers) == 2
+
+
+def test_sample_of_the_file_menu_is_taken_with_its_reference(make_dock: Callable[..., Any]) -> None:
+    viewer, dock = make_dock()
+    viewer.open_sample("napari-spotmix", "simulated_tissue")
+    assert dock.run.run.enabled
+    assert dock.session.cell_type_key == "cell_type"
+    assert len(viewer.layers) == 2, "what is open already is not opened again"
+
+
+def test_opened_file_is_taken(qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path]) -> None:
+    viewer, dock = make_dock()
+    viewer.open(files[0], plugin="napari-spotmix")
+    assert dock.session.tissue.path == files[0]
+    assert len(viewer.layers) == 2
+
+
+def test_a_second_open_layer_can_be_chosen(
+    make_dock: Callable[..., Any], files: tuple[Path, Path], loaded: Any
+) -> None:
+    viewer, dock = loaded
+    viewer.open(files[0], plugin="napari-spotmix")
+    assert dock.session.tissue.name == "Gut", "the current data stay until another layer is chosen"
+    dock.load.layer.value = "gut spots"
+    assert dock.session.tissue.path == files[0]
+
+
+def test_another_image_lies_below_the_spots(qtbot: Any, loaded: Any, tmp_path: Path) -> None:
+    import imagecodecs
+
+    viewer, dock = loaded
+    hires = dock.session.tissue.adata.uns["spatial"]["simulated"]["images"]["hires"]
+    (tmp_path / "other.png").write_bytes(imagecodecs.png_encode(hires[::2, ::2].copy()))
+    dock.load.image.value = tmp_path / "other.png"
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=3000)
+    assert [layer.name for layer in viewer.layers] == ["Gut image", "other", "Gut spots"]
+
+
+def test_two_viewers_keep_apart(make_dock: Callable[..., Any], loaded: Any) -> None:
+    _, first = loaded
+    _, second = make_dock()
+    assert second.session is not first.session
+    assert second.session.tissue is None

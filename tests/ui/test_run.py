@@ -1,0 +1,210 @@
+"""Running, cancelling, failing, saving."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+
+from napari_spotmix.simulation import SimulatedTissue, simulate
+from napari_spotmix.ui.demo import read_result
+from napari_spotmix.ui.session import DOMINANT, Tissue
+
+pytestmark = pytest.mark.viewer
+
+
+@pytest.fixture(scope="session")
+def large_tissue() -> SimulatedTissue:
+    """Enough work to be cancelled in the midst of it."""
+    return simulate(n_spots=3000, n_genes=2000, n_cell_types=20, n_cells_per_type=100, image=False)
+
+
+def press(qtbot: Any, button: Any) -> None:
+    qtbot.mouseClick(button.native, Qt.MouseButton.LeftButton)
+
+
+def test_a_run_ends_with_a_result_and_its_overview(qtbot: Any, loaded: Any) -> None:
+    viewer, dock = loaded
+    press(qtbot, dock.run.run)
+    assert dock.run.is_running
+    assert not dock.run.run.enabled
+    assert dock.run.cancel.enabled
+    qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
+    assert [layer.name for layer in viewer.layers] == ["Gut image", "Gut spots", "Dominant type"]
+    assert "Finished in" in dock.run.state.text()
+    assert dock.session.result.parameters["summary"] in dock.run.state.text()
+    assert dock.run.run.enabled
+    assert not dock.run.cancel.enabled
+    assert dock.run.save.enabled
+    assert not dock.sections["Data"].is_open
+    assert "90 spots" in dock.sections["Data"].summary
+
+
+def test_the_form_decides_the_parameters(qtbot: Any, loaded: Any) -> None:
+    _, dock = loaded
+    dock.run.form.fields["lambda_c"].value = "0.25"
+    dock.run.form.fields["random_state"].value = 7
+    press(qtbot, dock.run.run)
+    qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
+    given = dock.session.result.parameters["given"]
+    assert given["lambda_c"] == 0.25
+    assert given["random_state"] == 7
+
+
+def test_a_reference_of_one_type_says_what_is_missing(loaded: Any, tissue: SimulatedTissue) -> None:
+    _, dock = loaded
+    first = tissue.reference.obs["cell_type"].iloc[0]
+    one_type = tissue.reference[tissue.reference.obs["cell_type"] == first].copy()
+    dock.load.take(Tissue(tissue.spatial, "Gut"), one_type)
+    assert not dock.run.run.enabled
+    assert "at least two" in dock.run.state.text()
+
+
+def test_all_problems_of_the_form_are_told(qtbot: Any, loaded: Any, told: list[str]) -> None:
+    _, dock = loaded
+    dock.run.form.fields["alpha"].value = "-1"
+    dock.run.form.fields["tolerance"].value = "7"
+    press(qtbot, dock.run.run)
+    assert "`alpha`" in told[0]
+    assert "`tolerance`" in told[0]
+    dock.run.form.fields["tolerance"].value = "many"
+    press(qtbot, dock.run.run)
+    assert "'many'" in told[1]
+    assert not dock.run.is_running
+    assert dock.run.run.enabled
+
+
+def test_an_error_is_told_and_the_form_works_again(
+    qtbot: Any, loaded: Any, tissue: SimulatedTissue, told: list[str]
+) -> None:
+    _, dock = loaded
+    other_genes = tissue.reference.copy()
+    other_genes.var_names = [f"other {name}" for name in other_genes.var_names]
+    dock.load.take(Tissue(tissue.spatial, "Gut"), other_genes)
+    press(qtbot, dock.run.run)
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=60000)
+    assert "genes" in told[0]
+    assert dock.run.state.text().startswith("Failed: ")
+    assert dock.session.result is None
+    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    press(qtbot, dock.run.run)
+    qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
+
+
+def test_cancel_stops_within_half_a_second(
+    qtbot: Any, make_dock: Callable[..., Any], large_tissue: SimulatedTissue
+) -> None:
+    _, dock = make_dock()
+    start_long_run(qtbot, dock, large_tissue)
+    start = time.monotonic()
+    press(qtbot, dock.run.cancel)
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=3000)
+    assert time.monotonic() - start < 0.5
+    assert dock.run.state.text() == "Cancelled. Nothing was changed."
+    assert dock.session.result is None
+    assert dock.run.run.enabled
+
+
+def start_long_run(qtbot: Any, dock: Any, tissue: SimulatedTissue) -> None:
+    dock.load.take(Tissue(tissue.spatial, "Large"), tissue.reference)
+    dock.run.form.fields["tolerance"].value = "1e-14"
+    dock.run.form.fields["lambda_c"].value = "100"
+    dock.run.form.fields["n_epochs"].value = 100
+    press(qtbot, dock.run.run)
+    qtbot.waitUntil(lambda: dock.run.state.text().startswith("Running: "), timeout=30000)
+
+
+def test_the_window_stays_alive_while_running(
+    qtbot: Any, make_dock: Callable[..., Any], large_tissue: SimulatedTissue
+) -> None:
+    _, dock = make_dock()
+    start_long_run(qtbot, dock, large_tissue)
+    ticks = [time.monotonic()]
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start(10)
+    qtbot.wait(1500)
+    timer.stop()
+    gaps = np.diff(ticks)
+    # Two cores are shared with everything else that runs: a single late tick may happen.
+    assert np.quantile(gaps, 0.95) < 0.05
+    assert gaps.max() < 0.25
+
+
+def test_closing_the_viewer_while_running_leaves_no_thread(
+    qtbot: Any, make_dock: Callable[..., Any], large_tissue: SimulatedTissue
+) -> None:
+    viewer, dock = make_dock()
+    start_long_run(qtbot, dock, large_tissue)
+    viewer.close()
+    qtbot.waitUntil(lambda: not spotmix_threads(), timeout=3000)
+
+
+def test_closing_the_dock_while_running_leaves_no_thread(
+    qtbot: Any, make_dock: Callable[..., Any], large_tissue: SimulatedTissue
+) -> None:
+    viewer, dock = make_dock()
+    start_long_run(qtbot, dock, large_tissue)
+    viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: not spotmix_threads(), timeout=3000)
+    assert dock.scene._on_press not in viewer.mouse_drag_callbacks
+
+
+def spotmix_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("spotmix-")]
+
+
+def test_layers_deleted_while_running_do_no_harm(qtbot: Any, loaded: Any) -> None:
+    viewer, dock = loaded
+    press(qtbot, dock.run.run)
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
+    assert [layer.name for layer in viewer.layers] == ["Dominant type"]
+
+
+def test_a_result_is_saved_and_opens_again(qtbot: Any, explored: Any, tmp_path: Path) -> None:
+    _, dock = explored
+    result = dock.session.result
+    dock.run.save_to(tmp_path / "out")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "proportions.csv",
+        "recipe.toml",
+        "spatial.h5ad",
+    ]
+    assert dock.run.state.text() == f"Saved in {tmp_path / 'out'}"
+    np.testing.assert_array_equal(read_result(tmp_path / "out").proportions, result.proportions)
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    qtbot: Any, explored: Any, tmp_path: Path, told: list[str]
+) -> None:
+    _, dock = explored
+    (tmp_path / "file").write_text("")
+    dock.run.save_to(tmp_path / "file")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
+    assert "`output`" in told[0]
+    assert dock.run.save.enabled
+
+
+def test_notes_are_counted_and_open(explored: Any) -> None:
+    _, dock = explored
+    assert not dock.run.notes.is_open
+    assert dock.run.notes.title == "2 notes"
+    assert "T <i>" in dock.run.notes_text.text()
+    assert dock.run.notes_text.textFormat() == Qt.TextFormat.PlainText
+
+
+def test_other_data_drop_the_old_result(explored: Any, tissue: SimulatedTissue) -> None:
+    viewer, dock = explored
+    dock.session.pick(10)
+    dock.load.take(Tissue(tissue.spatial.copy(), "Other"), tissue.reference)
+    assert dock.session.result is None
+    assert dock.scene.layer_of(DOMINANT) is None
+    assert [layer.name for layer in viewer.layers] == ["Other image", "Other spots"]
