@@ -14,41 +14,39 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_spotmix.ui.dock import DeconvolutionWidget
+from napari_spotmix.ui.demo import open_dock, spot_at_a_border
+from napari_spotmix.ui.session import DOMINANT
 
 PICTURES = Path(__file__).parent / "pictures"
-SIZE = 1440, 900
+SIZE = 1280, 800
 CELL_TYPE = "Smooth muscle"
 
 
 def main() -> None:
     """Walk through the tutorial and take a picture at each step."""
-    viewer = napari.Viewer(show=True)
-    viewer.window._qt_window.resize(*SIZE)
-    viewer.open_sample("napari-spotmix", "simulated_tissue")
-    _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
-    assert isinstance(dock, DeconvolutionWidget)
+    viewer, dock = open_dock("napari")
+    dock.load.sample.native.click()
     wait_until(lambda: dock.session.what_is_missing() is None)
     take(viewer, "1-loaded")
-    dock.run.start()
-    wait_until(lambda: not dock.run.is_running)
+    dock.run.run.native.click()
+    wait_until(lambda: dock.session.result is not None)
     take(viewer, "2-dominant")
     dock.session.show(CELL_TYPE)
     take(viewer, "3-one-type")
-    dock.session.pick(border_spot(dock))
+    assert dock.session.result is not None
+    _, spot = spot_at_a_border(dock.session.result)
+    dock.session.show(DOMINANT)
+    dock.session.pick(spot)
+    take(viewer, "demo")
+    look_closer(viewer, dock.session.result.coordinates[spot])
     take(viewer, "4-inspect")
     viewer.close()
 
 
-def border_spot(dock: DeconvolutionWidget) -> int:
-    """Return the spot whose attention to its neighbours differs most: one at a border."""
-    assert dock.session.result is not None
-    attention = dock.session.result.attention.tocsr()
-    spread = [
-        np.ptp(attention.data[a:b]) if b - a == 6 else 0.0
-        for a, b in zip(attention.indptr, attention.indptr[1:], strict=False)
-    ]
-    return int(np.argmax(spread))
+def look_closer(viewer: napari.Viewer, xy: np.ndarray) -> None:
+    """Zoom in on a place, given as (x, y)."""
+    viewer.scene.camera.center = (float(xy[1]), float(xy[0]))
+    viewer.scene.camera.zoom *= 3
 
 
 def wait_until(is_done: Callable[[], bool], seconds: float = 120) -> None:
@@ -62,13 +60,23 @@ def wait_until(is_done: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def take(viewer: napari.Viewer, name: str) -> None:
-    """Write what the window shows, with few enough colours to be small."""
-    settled = time.monotonic() + 1.0
+    """Write what the window shows, once it has settled."""
+    settled = time.monotonic() + 1.5
     wait_until(lambda: time.monotonic() > settled)
     pixels = viewer.screenshot(canvas_only=False, flash=False)
-    picture = Image.fromarray(pixels).convert("RGB")
+    few_colors(Image.fromarray(pixels[..., :3])).save(PICTURES / f"{name}.png", optimize=True)
+
+
+def few_colors(picture: Image.Image) -> Image.Image:
+    """Return a small version in 256 colours: those of the interface exactly, the tissue about."""
+    colors, n_pixels = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
+    exact = colors[np.argsort(-n_pixels)][: 256 - 160].astype(np.uint8)
+    # The octree spreads its colours evenly, so that the few pixels of a colour bar get theirs too.
+    about = np.array(picture.quantize(160, Image.Quantize.FASTOCTREE).getpalette(), np.uint8).reshape(-1, 3)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([exact, about])[:256].tobytes())
     picture.thumbnail(SIZE)
-    picture.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":
