@@ -12,7 +12,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import anndata
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 
 from napari_spotmix import Parameters, cli, read_spatial, simulate
-from napari_spotmix.params import describe
+from napari_spotmix.params import ParameterInfo, describe
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
 OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml"}
@@ -109,15 +108,19 @@ def test_version_is_that_of_the_package() -> None:
     assert spotmix("--version").stdout.strip() == __version__
 
 
+def another(info: ParameterInfo) -> object:
+    """Return a value that is allowed and not the default."""
+    if info.kind is bool:
+        return not info.default
+    if info.choices:
+        return next(choice for choice in info.choices if choice != info.default)
+    return info.kind(1 if info.default != 1 else 2)
+
+
 def test_every_parameter_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way from words to `Parameters`, short of running."""
-    wanted = {
-        "n_genes": 50, "weights": "none", "normalize": False, "platform_effect": True, "overdispersion": 0.5,
-        "n_archetypes": 4, "lambda_c": 0.25, "lambda_r": 0.5, "alpha": 0.75, "graph": "knn", "n_neighbors": 9,
-        "attention": False, "attention_sharpness": 3.5, "n_epochs": 7, "tolerance": 0.5, "max_sweeps": 11,
-        "random_state": 12, "n_threads": 1,
-    }  # fmt: skip
-    assert set(wanted) == {field.name for field in fields(Parameters)}
+    wanted = {info.name: another(info) for info in describe()}
+    assert not any(wanted[info.name] == info.default for info in describe())
     arguments: list[str] = []
     for name, value in wanted.items():
         option = cli.option_name(name)
@@ -188,9 +191,8 @@ def test_recipe_has_inputs_parameters_versions_and_seed(
         assert entry["name"] == name
         assert entry["sha256"] == hashlib.sha256((sample / name).read_bytes()).hexdigest()
     assert recipe["parameters"]["random_state"] == 3
-    given = {**Parameters(random_state=3).as_dict()}
+    given = {"cell_type_key": "cell_type"} | Parameters(random_state=3).as_dict()
     assert recipe["parameters"] == {key: value for key, value in given.items() if value is not None}
-    assert recipe["settings"]["cell_type_key"] == "cell_type"
     assert recipe["learned"]
     assert recipe["versions"]["napari-spotmix"]
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from napari_spotmix.result import Result
-
 __all__ = ["main"]
 
 WRONG_INPUT = 2
@@ -201,8 +199,8 @@ def run_files(
         Everything that is wrong with the parameters, the files and the output folder.
     """
 
-    def work(on_progress: ProgressCallback) -> tuple[Result, list[Path]]:
-        from napari_spotmix.io import checksums, make_recipe, write_outputs
+    def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix.io import checksums, make_recipe, reading_notes, write_outputs
 
         inputs = {"spatial": spatial, "reference": reference}
         params, tissue, cells = _gather(inputs, output, settings, values, on_progress)
@@ -210,7 +208,7 @@ def run_files(
 
         sums = checksums(inputs, on_progress=on_progress)
         result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **settings)
-        recipe = make_recipe(sums, settings, result.parameters)
+        recipe = make_recipe(sums, result.parameters)
         written = write_outputs(
             output,
             adata=result.to_anndata(),
@@ -218,10 +216,10 @@ def run_files(
             recipe=recipe,
             on_progress=on_progress,
         )
-        return result, written
+        notes = dict.fromkeys((*reading_notes(tissue), *result.notes))
+        return _report(result.parameters["summary"], list(notes), written, output)
 
-    result, written = _cancellable(work)
-    _say(_report(result, written, output))
+    _say(_cancellable(work))
 
 
 def _gather(
@@ -263,12 +261,12 @@ def _as_options(text: str) -> str:
     return text
 
 
-def _report(result: Result, written: Sequence[Path], output: Path) -> str:
-    lines = [str(result.parameters.get("summary", "")).strip()]
-    lines += ["", "Notes:", *(f"  - {note}" for note in result.notes)] if result.notes else []
+def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:
+    lines = [summary]
+    lines += ["", "Notes:", *(f"  - {note}" for note in notes)] if notes else []
     lines += ["", "Written:", *(f"  {path}" for path in written)]
     lines += ["", f"Look at it in napari: spotmix view {output}"]
-    return "\n".join(lines).strip()
+    return "\n".join(lines)
 
 
 # ------------------------------------------------------------------------- spotmix demo, spotmix view

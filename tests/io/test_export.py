@@ -27,9 +27,7 @@ from napari_spotmix.io import (
 )
 from napari_spotmix.progress import Progress
 
-RECIPE = make_recipe(
-    {}, {"cell_type_key": "cell_type"}, {"given": {"alpha": 0.3}, "versions": {"numpy": "2"}}
-)
+RECIPE = make_recipe({}, {"given": {"alpha": 0.3}, "versions": {"numpy": "2"}})
 
 
 @pytest.fixture
@@ -225,15 +223,12 @@ def test_recipe_is_toml_that_reads_back(tmp_path, adata, proportions, outs):
         "versions": {"numpy": np.__version__},
         "summary": "not kept",
     }
-    recipe = make_recipe(
-        checksums({"spatial": outs}), {"cell_type_key": "cell_type", "layer": None}, parameters
-    )
+    recipe = make_recipe(checksums({"spatial": outs}), parameters)
     write_outputs(tmp_path / "a", adata=adata, proportions=proportions, recipe=recipe)
     content = tomllib.loads((tmp_path / "a" / "recipe.toml").read_text(encoding="utf-8"))
     assert content == read_recipe(tmp_path / "a") == recipe
     assert content["parameters"] == {"n_genes": 5000, "weights": "poisson", "normalize": True}
     assert content["learned"] == {"lambda_c": 0.25, "genes": ["a", "b"], "cells": {"NK/T": 3}}
-    assert content["settings"] == {"cell_type_key": "cell_type"}
     assert len(content["inputs"]["spatial"]["files"]) == 5
 
 

@@ -199,10 +199,8 @@ def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index
         # Before the entries are read: a wrong header could ask for any amount of memory.
         _check_shape((rows, columns), features, barcodes, root, name)
         entries = _mtx_entries(file, (rows, columns), n_entries)
-    counts = coo_matrix(
-        (entries["count"], (entries["column"] - 1, entries["row"] - 1)), shape=(columns, rows)
-    )
-    return counts.tocsr()
+    places = (entries["column"].to_numpy() - 1, entries["row"].to_numpy() - 1)
+    return coo_matrix((entries["count"].to_numpy(), places), shape=(columns, rows)).tocsr()
 
 
 def _open(path: Path) -> BinaryIO:

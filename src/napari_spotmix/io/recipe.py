@@ -4,8 +4,7 @@
 table                     content
 ========================  ====================================================================
 ``[inputs.<name>]``       ``path`` as it was given, and ``files``: name, bytes and SHA-256 of each file read
-``[settings]``            which column and layer were used
-``[parameters]``          every parameter given; one that is absent was left to be chosen
+``[parameters]``          label column, layer and every parameter; one that is absent was left to be chosen
 ``[learned]``             what was chosen or estimated from the data
 ``[versions]``            of Python, this package and those that compute
 ========================  ====================================================================
@@ -102,28 +101,23 @@ def _entry(file: Path, given: Path, advance: Any) -> dict[str, Any]:
     return {"name": name, "bytes": _size(file), "sha256": digest.hexdigest()}
 
 
-def make_recipe(
-    inputs: Mapping[str, Any], settings: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> dict[str, Any]:
+def make_recipe(inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of ``recipe.toml``.
 
     Parameters
     ----------
     inputs : mapping
         As `checksums` returns it.
-    settings : mapping
-        Which column and layer were used; None is left out.
     parameters : mapping
         ``Result.parameters``: its ``given``, ``learned`` and ``versions`` are kept.
 
     Examples
     --------
-    >>> make_recipe({}, {"cell_type_key": "cell_type", "layer": None}, {"given": {"alpha": 0.3}})["settings"]
-    {'cell_type_key': 'cell_type'}
+    >>> make_recipe({}, {"given": {"alpha": 0.3, "lambda_c": None}})["parameters"]
+    {'alpha': 0.3}
     """
     tables = {
         "inputs": inputs,
-        "settings": settings,
         "parameters": parameters.get("given", {}),
         "learned": parameters.get("learned", {}),
         "versions": parameters.get("versions", {}),

@@ -110,15 +110,13 @@ class RunPanel(QWidget):
         """Write the result into `folder`."""
         session = self._session
         assert session.result is not None
-        result, key = session.result, session.cell_type_key
+        result = session.result
         sources = {"spatial": session.tissue, "reference": session.reference}
         inputs = {role: source.path for role, source in sources.items() if source and source.path}
 
         def task(on_progress: ProgressCallback) -> Path:
             export.check_writable(folder, inputs)
-            recipe = make_recipe(
-                checksums(inputs, on_progress=on_progress), {"cell_type_key": key}, result.parameters
-            )
+            recipe = make_recipe(checksums(inputs, on_progress=on_progress), result.parameters)
             export.write_outputs(
                 folder,
                 adata=result.to_anndata(),
