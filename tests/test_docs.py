@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -175,6 +176,23 @@ def test_every_slot_of_a_result_is_documented() -> None:
     page = (ROOT / "docs" / "reference" / "output.md").read_text(encoding="utf-8")
     missing = [slot for slot in added_keys().values() if f"['{slot}']" not in page]
     assert not missing
+
+
+def test_messages_that_are_explained_are_still_given() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| It says .*\n\|[- |]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    quoted = [row.split("|")[1] for table in tables for row in table.splitlines()]
+    assert len(quoted) > 10
+    given = "\n".join(text for path in (ROOT / "src").rglob("*.py") for text in texts_of(path))
+    gone = [words for row in quoted for words in row.split("…") if words.strip() not in given]
+    assert not gone
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Yield the strings in a file, with pieces that stand on several lines joined."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_pictures_are_small() -> None:
