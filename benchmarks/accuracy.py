@@ -1,0 +1,113 @@
+"""Accuracy on tissue with known truth, beside other methods: one command, one table.
+
+    python benchmarks/accuracy.py [SET ...] [--data ../shared/data/bench] [--score ../shared/tools/score.py]
+
+DATA holds one folder per set (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
+``obs["cell_type"]``) and ``peers.csv``, what other methods scored; SCORE defines the metrics. Everything runs
+with the default parameters. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from napari_spotmix import deconvolve, read_reference, read_spatial
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+OURS = "spotmix"
+#: Did not finish training when the peers were measured: shown, but not counted as the best peer.
+UNDERTRAINED = ("cell2location", "stereoscope")
+COLUMNS = ["dataset", "method", "rmse", "pearson_spot", "aupr", "wall_s"]
+
+Score = Callable[[pd.DataFrame, pd.DataFrame], dict[str, float]]
+
+
+def load_score(path: Path) -> Score:
+    """Load the function `score` from a file that belongs to no package."""
+    spec = importlib.util.spec_from_file_location("score", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    score: Score = module.score
+    return score
+
+
+def measure(folder: Path, score: Score) -> dict[str, object]:
+    """Read, deconvolve with defaults and score one set."""
+    start = time.perf_counter()
+    spatial = read_spatial(folder / "spatial.h5ad")
+    result = deconvolve(spatial, read_reference(folder / "reference.h5ad"), cell_type_key="cell_type")
+    seconds = time.perf_counter() - start
+    scores = score(result.proportions, spatial.obsm["truth"])
+    return {"dataset": folder.name, "method": OURS, "wall_s": seconds} | scores
+
+
+def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Add our RMSE over each peer's; on our own row, over the best peer's of that set."""
+    ours = table[table.method == OURS].set_index("dataset").rmse
+    trained = ~table.method.str.startswith((OURS, *UNDERTRAINED))
+    best = table[trained].groupby("dataset").rmse.min().reindex(ours.index)
+    ratio = table.dataset.map(ours) / table.rmse.where(table.method != OURS, table.dataset.map(best))
+    return table.assign(ratio=ratio)
+
+
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each method's geometric means over the sets it was measured on, and its seconds in all."""
+    geometric = lambda values: float(np.exp(np.log(values).mean()))  # noqa: E731
+    rows = table.groupby("method", as_index=False).agg(
+        rmse=("rmse", geometric),
+        ratio=("ratio", geometric),
+        pearson_spot=("pearson_spot", "mean"),
+        aupr=("aupr", "mean"),
+        wall_s=("wall_s", "sum"),
+        n_sets=("dataset", "size"),
+    )
+    return rows.assign(dataset="mean over " + rows.pop("n_sets").astype(str))
+
+
+def show(table: pd.DataFrame) -> None:
+    """Print the sets one after the other, the best method first, then the means."""
+    columns = ["dataset", "method", "rmse", "ratio", "pearson_spot", "aupr", "wall_s"]
+    parts = [part.sort_values("rmse") for _, part in table.groupby("dataset")]
+    shown = pd.concat([*parts, means(table).sort_values("ratio")])[columns]
+    marked = shown.assign(method=shown.method.where(shown.method != OURS, f"> {OURS}"))
+    digits = {"wall_s": "{:.1f}".format} | dict.fromkeys(
+        ("rmse", "ratio", "pearson_spot", "aupr"), "{:.4f}".format
+    )
+    print(marked.to_string(index=False, formatters=digits))
+    print(
+        "\nratio: RMSE of spotmix over the method's; on the row of spotmix over that of the best peer, which "
+        f"{' and '.join(UNDERTRAINED)} are not counted as: their training was cut short.\n"
+        "Means: geometric of RMSE and ratio, plain of the others, sum of seconds. Seconds of spotmix: reading "
+        "and fitting; of the peers: their whole process."
+    )
+
+
+def main() -> None:
+    """Measure the sets that were asked for and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help="names of sets; all by default")
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "bench")
+    parser.add_argument("--score", type=Path, default=SHARED / "tools" / "score.py")
+    options = parser.parse_args()
+    folders = sorted(path.parent for path in options.data.glob("*/spatial.h5ad"))
+    chosen = [folder for folder in folders if not options.sets or folder.name in options.sets]
+    if not chosen:
+        parser.error(f"no such sets in {options.data}: it has {', '.join(f.name for f in folders) or 'none'}")
+    score = load_score(options.score)
+    ours = pd.DataFrame([measure(folder, score) for folder in chosen])
+    peers = pd.read_csv(options.data / "peers.csv")
+    both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)
+    show(with_ratios(both[COLUMNS]))
+
+
+if __name__ == "__main__":
+    main()
