@@ -389,10 +389,10 @@ def _cancellable(work: Callable[[ProgressCallback], Any]) -> Any:
 
 def _leave(code: int) -> None:
     """End the process now, whatever its threads are doing, with nothing left behind."""
-    if "napari_spotmix.io" in sys.modules:
-        from napari_spotmix.io import discard_unfinished
-
-        discard_unfinished()
+    # Not by an import, which would wait for one that the other thread may be in the middle of.
+    discard = getattr(sys.modules.get("napari_spotmix.io.export"), "discard_unfinished", None)
+    if discard is not None:
+        discard()
     _say("Cancelled. Nothing was written.", sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
