@@ -62,7 +62,8 @@ def test_a_click_beside_all_spots_looks_into_none(qtbot: Any, shown: Any) -> Non
     dock.session.pick(3)
     click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates.min(axis=0) - 300))
     assert dock.session.spot is None
-    assert "Neighbourhood" not in viewer.layers
+    assert not viewer.layers["Neighbourhood"].visible
+    assert not viewer.layers["Selected spot"].visible
     assert "Click a spot" in dock.inspect.text.text()
 
 
@@ -151,6 +152,24 @@ def test_deleted_marks_come_back_at_the_next_click(explored: Any) -> None:
     assert "Neighbourhood" in viewer.layers
     dock.session.show(dock.session.result.cell_types[0])
     assert [layer.name for layer in viewer.layers][-2:] == ["Neighbourhood", "Selected spot"]
+
+
+def test_marks_follow_from_spot_to_spot(explored: Any) -> None:
+    viewer, dock = explored
+    result = dock.session.result
+    degree = np.diff(result.weights.indptr)
+    inner, outer = int(np.argmax(degree)), int(np.argmin(degree))
+    for spot in (outer, inner, outer):
+        dock.session.pick(spot)
+        edges, marks = viewer.layers["Neighbourhood"], viewer.layers["Selected spot"]
+        row = result.weights[[spot]].tocoo()
+        np.testing.assert_allclose(edges.data[:, 0] + edges.data[:, 1], result.coordinates[row.col, ::-1])
+        np.testing.assert_allclose(edges.features["weight"], row.data)
+        expected = edges.edge_colormap.map(result.attention[[spot]].tocoo().data)
+        np.testing.assert_allclose(edges.edge_color, expected, atol=1e-5)
+        np.testing.assert_allclose(marks.data[-1], result.coordinates[spot, ::-1])
+        assert len(marks.data) == len(marks.size) == degree[spot] + 2
+        assert (marks.face_color[:, 3] == 0).all()
 
 
 def test_border_spot_has_neighbors_on_both_sides(result: Result) -> None:

@@ -89,7 +89,7 @@ def test_an_error_is_told_and_the_form_works_again(
     dock.load.take(Tissue(tissue.spatial, "Gut"), other_genes)
     press(qtbot, dock.run.run)
     qtbot.waitUntil(lambda: len(told) == 1, timeout=60000)
-    assert "genes" in told[0]
+    assert "share no gene" in told[0]
     assert dock.run.state.text().startswith("Failed: ")
     assert dock.session.result is None
     dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)

@@ -38,7 +38,15 @@ def run_demo(screenshot: Path | None = None) -> None:
         cell_type, spot = spot_at_a_border(session.result)
         session.show(cell_type)
         session.pick(spot)
+        _look_closer(viewer, session.result, spot)
     _stay_or_shoot(viewer, screenshot)
+
+
+def _look_closer(viewer: napari.Viewer, result: Result, spot: int) -> None:
+    """Bring the spot and its surroundings so near that single edges are seen."""
+    x, y = result.coordinates[spot]
+    viewer.scene.camera.center = (0.0, y, x)
+    viewer.scene.camera.zoom *= 2
 
 
 def view(directory: Path) -> None:
@@ -104,7 +112,7 @@ def spot_at_a_border(result: Result) -> tuple[str, int]:
         [np.ptp(attention.data[attention.indptr[spot] : attention.indptr[spot + 1]]) for spot in complete]
     )
     mixed = 1 - np.nan_to_num(result.proportions.to_numpy(), nan=1.0).max(axis=1)[complete]
-    spot = int(complete[np.argmax(spread + mixed)])
+    spot = int(complete[np.argmax(spread + mixed / 4)])
     return str(result.dominant.iloc[spot]), spot
 
 

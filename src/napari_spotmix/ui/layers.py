@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+    from napari.layers import Layer
     from napari.types import FullLayerData
 
     from napari_spotmix.io import TissueImage
@@ -42,6 +43,7 @@ __all__ = [
     "spots_layer",
     "tissue_layers",
     "to_yx",
+    "update_layer",
 ]
 
 #: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
@@ -61,6 +63,10 @@ def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.3) -> Co
 #: cell type is absent the tissue is seen.
 PROPORTION_COLORMAP = _over_tissue("viridis")
 _CLEAR = "#00000000"
+_UPDATED = (
+    *("features", "size", "face_color", "border_color", "border_width"),
+    *("edge_color", "edge_colormap", "edge_contrast_limits"),
+)
 
 
 def to_yx(xy: np.ndarray) -> np.ndarray:
@@ -153,7 +159,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
         "border_color": "#404040",
-        "border_width": 0.1,
+        "border_width": 0.08,
     }
     return _positions(adata), settings, "points"
 
@@ -234,6 +240,15 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
             "edge_contrast_limits": (0.0, 1.0),
         }
     return vectors.reshape(-1, 2, 2), settings, "vectors"
+
+
+def update_layer(layer: Layer, data: FullLayerData) -> None:
+    """Give a layer of the picked spot the data of another spot."""
+    values, settings, _ = data
+    layer.data = values
+    for name in _UPDATED:  # in this order: colours are looked up in the features
+        if name in settings:
+            setattr(layer, name, settings[name])
 
 
 def neighbors_of(result: Result, spot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

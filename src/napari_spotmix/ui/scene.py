@@ -108,6 +108,7 @@ class Scene:
         title.position, title.box, title.font_size = "top_left", True, 12
 
     def _drop_result(self) -> None:
+        self._remove(self._of_spot)
         self._remove(list(self._of_types.values()))
         self._of_types.clear()
         self._title("")
@@ -147,18 +148,26 @@ class Scene:
     # The picked spot
 
     def _show_spot(self) -> None:
-        active = self._viewer.layers.selection.active
-        self._remove(self._of_spot)
         spot, result = self._session.spot, self._session.result
-        if spot is not None and result is not None:
-            for data in (
-                layers.neighborhood_layer(result, spot, _NEIGHBORHOOD),
-                layers.selection_layer(result, spot, _SELECTION),
-            ):
-                self._of_spot.append(self._insert(data, len(self._viewer.layers)))
-                self._of_spot[-1].metadata[layers.METADATA] = {"picked": spot}
-        if active in self._viewer.layers:
-            self._viewer.layers.selection.active = active
+        if spot is None or result is None:
+            for layer in self._of_spot:
+                layer.visible = False
+            return
+        active = self._viewer.layers.selection.active
+        self._mark(layers.neighborhood_layer(result, spot, _NEIGHBORHOOD))
+        self._mark(layers.selection_layer(result, spot, _SELECTION))
+        self._viewer.layers.selection.active = active
+
+    def _mark(self, data: FullLayerData) -> None:
+        """Change a layer where it is there already: napari takes half a second to remove one."""
+        kept = next((layer for layer in self._of_spot if layer.name == data[1]["name"]), None)
+        if kept is None:
+            kept = self._insert(data, len(self._viewer.layers))
+            kept.metadata[layers.METADATA] = {"marks": "spot"}
+            self._of_spot.append(kept)
+        else:
+            layers.update_layer(kept, data)
+        kept.visible = True
 
     def _on_press(self, viewer: ViewerModel, event: Event) -> Iterator[None]:
         """Pick the spot under a click; the viewer is asked, since a layer hears only its own clicks."""

@@ -13,14 +13,21 @@ from napari_spotmix.ui.text import plain
 __all__ = ["Form", "Section", "add_all", "plain_label"]
 
 
-def plain_label(text: str = "", *, wrap: bool = True) -> QLabel:
+class _WrappedLabel(QLabel):
+    """Asks for one line; a layout gives the height that its lines need at the width there is."""
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, self.fontMetrics().height())
+
+    def sizeHint(self) -> QSize:
+        return self.minimumSizeHint()
+
+
+def plain_label(text: str = "") -> QLabel:
     """Return a label that shows its text literally and never asks for more width than there is."""
-    label = QLabel(text)
+    label = _WrappedLabel(text)
     label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(wrap)
-    label.setSizePolicy(
-        QSizePolicy.Policy.Ignored if wrap else QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum
-    )
+    label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from threading import Event, Thread
@@ -124,7 +125,8 @@ class Runner(QObject):
 
     def close(self, seconds: float = 3.0) -> None:
         """Stop everything, and wait for the threads; nothing is emitted any more."""
-        self._timer.stop()
+        with suppress(RuntimeError):  # the window may have taken the timer with it
+            self._timer.stop()
         self._abandon()
         for job in self._threads:
             job.wait(seconds)
