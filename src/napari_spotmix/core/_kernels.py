@@ -15,11 +15,16 @@ import numpy as np
 from numba import njit
 
 __all__ = [
+    "add_group_step",
+    "apply_hessian",
     "assign_to_centers",
     "color_greedily",
     "edge_attention",
+    "group_neighbors",
     "kkt_violation",
+    "restrict_to_groups",
     "row_totals",
+    "sum_grams",
     "sweep",
     "weighted_grams",
     "weighted_projections",
@@ -286,12 +291,123 @@ def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lamb
 
 
 @_compiled
-def kkt_violation(start, stop, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, X):
-    """Return the worst violation of the optimality conditions over rows `start` to `stop`."""
-    target = np.empty(X.shape[1])
+def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, lambda_r, lambda_c, X, HX):
+    """``HX = (c M + lambda_r) X + lambda_c (D - W) X`` for rows `start` to `stop`."""
+    n_types = X.shape[1]
+    for i in range(start, stop):
+        degree = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            degree += weight[p]
+        shift = lambda_r + lambda_c * degree
+        for k in range(n_types):
+            HX[i, k] = shift * X[i, k]
+        gram = M[archetype[i]]
+        for m in range(n_types):
+            if X[i, m] != 0.0:
+                value = scale[i] * X[i, m]
+                for k in range(n_types):
+                    HX[i, k] += value * gram[m, k]
+        if lambda_c > 0.0:
+            for p in range(indptr[i], indptr[i + 1]):
+                value = lambda_c * weight[p]
+                for k in range(n_types):
+                    HX[i, k] -= value * X[indices[p], k]
+
+
+@_compiled
+def kkt_violation(start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, b, X, HX):
+    """Return the largest ``|min(x_k, g_k / H_kk)|`` over rows `start` to `stop`, with ``g = HX - b``."""
     worst = 0.0
     for i in range(start, stop):
-        degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
-        shift = lambda_r + lambda_c * degree
-        worst = max(worst, _spot_violation(M[archetype[i]], scale[i], shift, target, X[i]))
+        degree = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            degree += weight[p]
+        gram = M[archetype[i]]
+        for k in range(X.shape[1]):
+            curvature = scale[i] * gram[k, k] + lambda_r + lambda_c * degree
+            if curvature > 0.0:
+                worst = max(worst, abs(min(X[i, k], (HX[i, k] - b[i, k]) / curvature)))
     return worst
+
+
+@_compiled
+def group_neighbors(indptr, indices, weight, strength, group):
+    """Gather each spot and its strong neighbours into groups; return the number of groups.
+
+    An edge is strong if its weight is at least `strength` times the spot's largest. First whole
+    neighbourhoods that are still free become groups, then the rest joins its strongest neighbour's.
+    """
+    n_spots = indptr.size - 1
+    n_groups = 0
+    for i in range(n_spots):
+        group[i] = -1
+    for i in range(n_spots):
+        bound = strength * _largest(indptr, weight, i)
+        is_free = group[i] < 0 and bound > 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            if weight[p] >= bound and group[indices[p]] >= 0:
+                is_free = False
+        if is_free:
+            group[i] = n_groups
+            for p in range(indptr[i], indptr[i + 1]):
+                if weight[p] >= bound:
+                    group[indices[p]] = n_groups
+            n_groups += 1
+    whole = group.copy()
+    for i in range(n_spots):
+        strongest = 0.0
+        if whole[i] < 0:
+            for p in range(indptr[i], indptr[i + 1]):
+                if whole[indices[p]] >= 0 and weight[p] > strongest:
+                    group[i], strongest = whole[indices[p]], weight[p]
+    for i in range(n_spots):
+        if group[i] < 0:
+            group[i] = n_groups
+            n_groups += 1
+    return n_groups
+
+
+@_compiled
+def _largest(indptr, weight, i):
+    largest = 0.0
+    for p in range(indptr[i], indptr[i + 1]):
+        largest = max(largest, weight[p])
+    return largest
+
+
+@_compiled
+def sum_grams(start, stop, member_start, members, M, archetype, scale, lambda_r, out):
+    """Sum the spots' matrices ``c M + lambda_r I`` over each of the groups `start` to `stop`."""
+    for a in range(start, stop):
+        out[a] = 0.0
+        for p in range(member_start[a], member_start[a + 1]):
+            i = members[p]
+            gram = M[archetype[i]]
+            for k in range(gram.shape[0]):
+                for m in range(gram.shape[0]):
+                    out[a, k, m] += scale[i] * gram[k, m]
+                out[a, k, k] += lambda_r
+
+
+@_compiled
+def restrict_to_groups(start, stop, member_start, members, X, HX, b, room, residual):
+    """For the groups `start` to `stop`: how far all members can fall, and their summed ``b - HX``."""
+    n_types = X.shape[1]
+    for a in range(start, stop):
+        room[a] = np.inf
+        residual[a] = 0.0
+        for p in range(member_start[a], member_start[a + 1]):
+            i = members[p]
+            for k in range(n_types):
+                room[a, k] = min(room[a, k], X[i, k])
+                residual[a, k] += b[i, k] - HX[i, k]
+
+
+@_compiled
+def add_group_step(start, stop, group, step, X):
+    """Add each group's step to its members, rows `start` to `stop`; rounding below zero is cut off."""
+    for i in range(start, stop):
+        a = group[i]
+        for k in range(X.shape[1]):
+            if step[a, k] != 0.0:
+                X[i, k] = max(X[i, k] + step[a, k], 0.0)

@@ -2,29 +2,32 @@
 
 A sweep minimises the objective over one spot's abundances after the other, exactly, the neighbours held
 fixed. Spots of one colour share no edge, so they may be done in any order or at once: the result is the
-same to the last bit for any number of threads.
+same to the last bit for any number of threads. Where neighbours are tied so strongly that sweeps alone
+would be slow, groups of spots move together (:mod:`napari_spotmix.core.multigrid`), and each cycle's step
+is combined with the one before as conjugate gradients do.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.graph import color_classes
+from napari_spotmix.core.multigrid import Level
 from napari_spotmix.core.statistics import Statistics
 from napari_spotmix.errors import ConvergenceWarning
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["Solution", "solve"]
 
-_BLOCK = 2048
+Array = NDArray[np.float64]
+
+#: Cycles of plain sweeps before groups are made: most sections need no more.
+_PLAIN_CYCLES = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Solution:
     violation : float
         Largest violation of the optimality conditions left, relative to the largest abundance.
     history : tuple of float
-        The violation met in each sweep.
+        The violation left after each cycle of two sweeps (one, where spots do not depend on each other).
     converged : bool
     """
 
@@ -88,88 +91,95 @@ def solve(
     ConvergenceWarning
         If `max_sweeps` sweeps were not enough.
     """
-    problem = _Problem(statistics, W, lambda_r, lambda_c, threads)
-    X = np.zeros_like(statistics.projection) if start is None else np.array(start, dtype=np.float64)
     history: list[float] = []
-    violation = np.inf
+    n_sweeps = 0
 
     def report(_: int = 0) -> None:
-        step, total = len(history), _expected_sweeps(history, tolerance)
-        on_progress(Progress("Solving", step, total, violation if history else None))
+        expected = _expected_cycles(history, tolerance)
+        on_progress(Progress("Solving", len(history), expected, history[-1] if history else None))
 
-    while violation > tolerance and len(history) < max_sweeps:
+    b = statistics.projection
+    level = Level(statistics, W, lambda_r, lambda_c, threads, report)
+    X = np.zeros_like(b) if start is None else np.array(start, dtype=np.float64)
+    memory = _Memory(X, level.hessian_times(X))
+    while n_sweeps < max_sweeps:
         # Each spot is solved a little beyond the aim, so that its neighbours' moves fit in the rest.
-        met = problem.sweep(X, 0.1 * tolerance * _unit(X), report) / _unit(X)
-        # What a sweep meets lags behind what it leaves: look anew once the end may be near.
-        near_end = met <= 10 * tolerance or not history
-        violation = problem.violation(X, report) / _unit(X) if near_end else met
-        history.append(violation)
+        n_sweeps += level.improve(b, X, 0.1 * tolerance * _unit(X))
+        HX = level.hessian_times(X)
+        history.append(level.violation(b, X, HX) / _unit(X))
         report()
-    if violation > tolerance:
+        if history[-1] <= tolerance:
+            break
+        if len(history) == _PLAIN_CYCLES:
+            level.add_coarser_levels()
+        X = memory.combine(level, b, X, HX)
+    converged = bool(history) and history[-1] <= tolerance
+    if not converged:
         warnings.warn(
-            f"After {max_sweeps} sweeps the optimality conditions are violated by {violation:.1e}, "
+            f"After {n_sweeps} sweeps the optimality conditions are violated by {history[-1]:.1e}, "
             f"more than the tolerance {tolerance:.1e}. Raise `max_sweeps`, or lower `lambda_c`.",
             ConvergenceWarning,
             stacklevel=2,
         )
-    return Solution(X, len(history), violation, tuple(history), violation <= tolerance)
+    return Solution(X, n_sweeps, history[-1], tuple(history), converged)
 
 
-def _unit(X: NDArray[np.float64]) -> float:
+def _unit(X: Array) -> float:
     """Return the largest abundance, what violations are measured against."""
     return float(X.max(initial=0.0)) or 1.0
 
 
-class _Problem:
-    """One problem's arrays in the order that the kernels take them, and its spots by colour."""
+class _Memory:
+    """Where the cycles came from: the last iterate, and the last step, each with its product with ``H``.
 
-    def __init__(
-        self, statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: float, threads: Threads
-    ) -> None:
-        self._arrays = (
-            W.indptr,
-            W.indices,
-            W.data,
-            statistics.gram,
-            statistics.archetype,
-            statistics.scale,
-            statistics.projection,
-            lambda_r,
-            lambda_c,
-        )
-        self._n_spots = statistics.n_spots
-        self._threads = threads
-        self._colors = color_classes(W) if lambda_c > 0 else [np.arange(self._n_spots)]
+    The best combination of the new step and the last one makes cycles converge as conjugate gradients do
+    (locally optimal preconditioned conjugate gradients, Knyazev 2001, with the cycle as preconditioner).
+    """
 
-    def sweep(self, X: NDArray[np.float64], tolerance: float, on_block: Callable[[int], None]) -> float:
-        """Minimise over every spot in turn, in place; return the worst violation met on arrival."""
-        return max((self._sweep_color(X, spots, tolerance, on_block) for spots in self._colors), default=0.0)
+    def __init__(self, X: Array, HX: Array) -> None:
+        self._iterate = (X.copy(), HX)
+        self._step: tuple[Array, Array] | None = None
 
-    def _sweep_color(
-        self,
-        X: NDArray[np.float64],
-        spots: NDArray[np.int64],
-        tolerance: float,
-        on_block: Callable[[int], None],
-    ) -> float:
-        def block(start: int, stop: int) -> float:
-            return float(_kernels.sweep(spots[start:stop], *self._arrays, tolerance, X))
-
-        met = self._threads.over_blocks(block, len(spots), block=_BLOCK, on_block=on_block)
-        return max(met, default=0.0)
-
-    def violation(self, X: NDArray[np.float64], on_block: Callable[[int], None]) -> float:
-        """Return the worst violation of the optimality conditions at `X`."""
-
-        def block(start: int, stop: int) -> float:
-            return float(_kernels.kkt_violation(start, stop, *self._arrays, X))
-
-        found = self._threads.over_blocks(block, self._n_spots, block=_BLOCK, on_block=on_block)
-        return max(found, default=0.0)
+    def combine(self, level: Level, b: Array, X: Array, HX: Array) -> Array:
+        """Return the better of `X` and the best point of its plane with the last two iterates."""
+        new = (X - self._iterate[0], HX - self._iterate[1])
+        steps = [new] if self._step is None else [new, self._step]
+        weights = _best_weights(steps, b - HX)
+        candidate: Array = np.maximum(X + _weighted(steps, weights, 0), 0.0)
+        H_candidate = level.hessian_times(candidate)
+        if _value(candidate, H_candidate, b) > _value(X, HX, b):
+            candidate, H_candidate, weights = X, HX, np.zeros_like(weights)
+        weights[0] += 1.0
+        self._step = (_weighted(steps, weights, 0), _weighted(steps, weights, 1))
+        self._iterate = (candidate.copy(), H_candidate)
+        return candidate
 
 
-def _expected_sweeps(history: list[float], tolerance: float) -> int:
-    """Guess the sweeps needed from the mean decay so far: the violation falls about geometrically."""
+def _best_weights(steps: list[tuple[Array, Array]], residual: Array) -> Array:
+    """Return the weights of the sum of steps that lowers the objective most, bounds left aside."""
+    curvature = np.array([[_inner(step, H_other) for _, H_other in steps] for step, _ in steps])
+    descent = np.array([_inner(step, residual) for step, _ in steps])
+    return np.asarray(np.linalg.lstsq(curvature, descent, rcond=1e-10)[0])
+
+
+def _weighted(steps: list[tuple[Array, Array]], weights: Array, which: int) -> Array:
+    total: Array = weights[0] * steps[0][which]
+    for weight, step in zip(weights[1:], steps[1:], strict=True):
+        total += weight * step[which]
+    return total
+
+
+def _value(X: Array, HX: Array, b: Array) -> float:
+    return 0.5 * _inner(X, HX) - _inner(X, b)
+
+
+def _inner(A: Array, B: Array) -> float:
+    # Not through BLAS, whose sums may depend on its number of threads.
+    return float(np.einsum("nk,nk->", A, B))
+
+
+def _expected_cycles(history: list[float], tolerance: float) -> int:
+    """Guess the cycles needed from the mean decay so far: the violation falls about geometrically."""
     done = len(history)
     if not history:
         return 0
