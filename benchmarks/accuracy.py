@@ -86,8 +86,8 @@ def show(table: pd.DataFrame) -> None:
     print(
         "\nratio: RMSE of spotmix over the method's; on the row of spotmix over that of the best peer, which "
         f"{' and '.join(UNDERTRAINED)} are not counted as: their training was cut short.\n"
-        "Means: geometric of RMSE and ratio, plain of the others, sum of seconds. Seconds of spotmix: reading "
-        "and fitting; of the peers: their whole process."
+        "Means: geometric of RMSE and ratio, plain of the others, sum of seconds. Seconds of spotmix: "
+        "reading and fitting; of the peers: their whole process."
     )
 
 
