@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.ui.session import Tissue
 
 pytestmark = pytest.mark.viewer
 
@@ -91,6 +92,42 @@ def test_wrong_input_is_told_and_can_be_tried_again(
     tissue.spatial.write_h5ad(tmp_path / "gut.h5ad")
     dock.load.spatial.value = tmp_path / "gut.h5ad"
     qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+
+
+def test_hostile_paths_are_told_literally(
+    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, told: list[str]
+) -> None:
+    _, dock = make_dock()
+    folder = tmp_path / "<b>&lt;img src=x>"
+    folder.mkdir()
+    dock.load.spatial.value = folder
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=3000)
+    assert not Qt.mightBeRichText(told[0])
+    assert folder.name in told[0].replace("\u2060", "")
+
+
+def test_the_tab_key_goes_from_top_to_bottom(qtbot: Any, make_dock: Callable[..., Any]) -> None:
+    _, dock = make_dock(show=True)
+    qtbot.waitUntil(dock.isVisible, timeout=3000)
+    order = [
+        widget for section in dock.sections.values() for widget in section.in_tab_order if widget.isVisible()
+    ]
+    heights = [widget.mapTo(dock, widget.rect().center()).y() for widget in order]
+    assert heights == sorted(heights)
+    assert dock.load.spatial.line_edit.native in order
+    following = order[0].nextInFocusChain()
+    while following not in order:
+        following = following.nextInFocusChain()
+    assert following is order[1]
+
+
+def test_notes_of_the_reader_are_shown(make_dock: Callable[..., Any], tissue: SimulatedTissue) -> None:
+    _, dock = make_dock()
+    spatial = tissue.spatial.copy()
+    spatial.uns["spotmix_notes"] = ["No <hires> image was found."]
+    dock.load.take(Tissue(spatial, "Gut"), None)
+    assert "• No <hires> image was found." in dock.load.state.text()
+    assert dock.load.state.textFormat() == Qt.TextFormat.PlainText
 
 
 def test_sample_button_needs_no_files(qtbot: Any, make_dock: Callable[..., Any]) -> None:

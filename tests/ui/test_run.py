@@ -160,6 +160,19 @@ def spotmix_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("spotmix-")]
 
 
+def test_the_result_of_data_that_are_gone_is_dropped(
+    qtbot: Any, loaded: Any, tissue: SimulatedTissue
+) -> None:
+    _, dock = loaded
+    press(qtbot, dock.run.run)
+    assert not dock.load.isEnabled()
+    dock.load.take(Tissue(tissue.spatial.copy(), "Other"), tissue.reference)
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=60000)
+    qtbot.wait(200)
+    assert dock.session.result is None
+    assert dock.load.isEnabled()
+
+
 def test_layers_deleted_while_running_do_no_harm(qtbot: Any, loaded: Any) -> None:
     viewer, dock = loaded
     press(qtbot, dock.run.run)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["open_dock", "run_demo", "spot_at_a_border", "view"]
 
 _SIZE = (1600, 1000)
-_SETTLE_MS = 1500
+_SETTLE_MS = 1000
 
 
 def run_demo(screenshot: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
@@ -55,6 +56,8 @@ class DeconvolutionWidget(QWidget):
         self._closing = QTimer(self, singleShot=True)
         self._closing.timeout.connect(self._stop_if_closed)
         self._lay_out()
+        # Data that change under a run would leave its result without its tissue.
+        self.run.busy_changed.connect(self.load.setDisabled)
         for signal in self._signals():
             signal.connect(self._summarize)
         self.session.result_changed.connect(self._fold_what_is_done)
@@ -119,6 +122,9 @@ class DeconvolutionWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
+        order = [widget for section in self.sections.values() for widget in section.in_tab_order]
+        for first, second in pairwise(order):
+            QWidget.setTabOrder(first, second)
         self.setMinimumWidth(320)
         self.setMaximumWidth(_WIDEST)
 

@@ -158,7 +158,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
-        "border_color": "#404040",
+        "border_color": "#303030b0",
         "border_width": 0.08,
     }
     return _positions(adata), settings, "points"
@@ -300,7 +300,7 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
     known = features["dominant"].notna().to_numpy()
     return _points(result.spatial, name) | {
         "features": features,
-        "border_color": np.where(known, "#202020", _UNKNOWN),
+        "border_color": np.where(known, "#202020a0", _UNKNOWN),
         "border_width": np.where(known, 0.03, 0.12),
         # A cross says "not known", where an empty disc would say "none".
         "symbol": np.where(known, _symbol(result.spatial), "x"),

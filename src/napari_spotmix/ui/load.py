@@ -15,7 +15,7 @@ from napari_spotmix.ui.layers import METADATA
 from napari_spotmix.ui.notify import show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
-from napari_spotmix.ui.text import count, display_name
+from napari_spotmix.ui.text import bullet_list, count, display_name
 from napari_spotmix.ui.worker import Runner
 
 if TYPE_CHECKING:
@@ -149,12 +149,6 @@ class LoadPanel(QWidget):
         return " · ".join(parts)
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What the reader wants known."""
-        tissue = self._session.tissue
-        return () if tissue is None else io.reading_notes(tissue.adata)
-
-    @property
     def is_busy(self) -> bool:
         """Whether something is being read."""
         return any(runner.is_running for runner in self._runners.values())
@@ -191,7 +185,13 @@ class LoadPanel(QWidget):
         take()
 
     def _tell(self, progress: Progress | None) -> None:
-        self._say(f"{progress.stage}…" if progress else self.summary)
+        self._say(f"{progress.stage}…" if progress else self._overview())
+
+    def _overview(self) -> str:
+        """What is loaded, and what the reader wants known of it."""
+        tissue = self._session.tissue
+        notes = () if tissue is None else io.reading_notes(tissue.adata)
+        return "\n".join([self.summary, bullet_list(notes)]).strip()
 
     def _say(self, words: str) -> None:
         self.state.setText(words)
@@ -284,7 +284,7 @@ class LoadPanel(QWidget):
             self.labels.reset_choices()
             self.labels.value = key
         self._offer_layers()
-        self._say(self.summary)
+        self._say(self._overview())
         self.labels.enabled = bool(self._label_columns())
         self.labels.tooltip = (
             "Column of the reference's obs that holds the cell types"

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from napari.utils.notifications import show_error
+from psygnal import EmitLoopError
 
 from napari_spotmix.errors import InputError
 from napari_spotmix.ui.text import plain
@@ -50,6 +51,8 @@ def telling(slot: Callable[_P, None]) -> Callable[_P, None]:
     def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             slot(*args, **kwargs)
+        except EmitLoopError as error:  # a signal's own wrapping of what went wrong
+            show_problem(error.__cause__ or error)
         except Exception as error:
             show_problem(error)
 

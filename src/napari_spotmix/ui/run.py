@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.errors import InputError
@@ -37,13 +38,24 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
         # Imported in the thread: numba takes its time.
         from napari_spotmix.pipeline import deconvolve
 
-        return deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
+        result = deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
+        # Computed on first use and kept: here, the window need not wait for them.
+        _ = (result.proportions, result.dominant, result.unexplained)
+        return result
 
     return task
 
 
 class RunPanel(QWidget):
-    """Parameters, Run, Cancel, progress, what came of it, and Save."""
+    """Parameters, Run, Cancel, progress, what came of it, and Save.
+
+    Signals
+    -------
+    busy_changed : bool
+        A job has started or ended.
+    """
+
+    busy_changed = Signal(bool)
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -77,6 +89,7 @@ class RunPanel(QWidget):
         self.run.changed.connect(self.start)
         self.cancel.changed.connect(self._cancel)
         self.save.changed.connect(self._choose_where_to_save)
+        session.tissue_changed.connect(self._runner.cancel)
         for signal in self._signals():
             signal.connect(self._show)
         self._show()
@@ -136,6 +149,7 @@ class RunPanel(QWidget):
 
     def let_go(self) -> None:
         """Let go of the session."""
+        self._session.tissue_changed.disconnect(self._runner.cancel)
         for signal in self._signals():
             signal.disconnect(self._show)
 
@@ -205,6 +219,7 @@ class RunPanel(QWidget):
         self._enable()
 
     def _enable(self) -> None:
+        self.busy_changed.emit(self.is_running)
         missing = self._session.what_is_missing()
         self.run.enabled = missing is None and not self.is_running
         self.run.tooltip = missing or (

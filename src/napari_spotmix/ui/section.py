@@ -90,6 +90,13 @@ class Section(QFrame):
         self.set_summary("")
 
     @property
+    def in_tab_order(self) -> list[QWidget]:
+        """What the tab key visits, from top to bottom."""
+        own = self.content.window()  # lists that pop up are windows of their own
+        inside = [widget for widget in self.content.findChildren(QWidget) if widget.window() is own]
+        return [self._title, *(widget for widget in inside if widget.focusPolicy() & Qt.FocusPolicy.TabFocus)]
+
+    @property
     def is_open(self) -> bool:
         """Whether the content can be seen."""
         return self._title.isChecked()

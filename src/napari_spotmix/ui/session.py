@@ -101,7 +101,7 @@ class Session:
         self.result = result
         self.spot = None
         self.shown = None
-        self._finder = None if result is None else _SpotFinder(result.spatial)
+        self._finder = None
         self.result_changed.emit()
         self.spot_changed.emit()
         if result is not None:
@@ -125,8 +125,11 @@ class Session:
 
     def pick_at(self, y: float, x: float) -> None:
         """Look into the spot under a point of the tissue (full-resolution pixels), or into none."""
-        if self._finder is not None:
-            self.pick(self._finder.at(x, y))
+        if self.result is None:
+            return
+        if self._finder is None:
+            self._finder = _SpotFinder(self.result.spatial)
+        self.pick(self._finder.at(x, y))
 
     def what_is_missing(self) -> str | None:
         """Say what has to be chosen before a run, or None if all is there."""
