@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 __all__ = ["GeneMatch", "informative_genes", "is_housekeeping", "match_genes"]
 
-_HOUSEKEEPING = re.compile(r"mt-|m?rp[sl]\d", re.IGNORECASE)
+# Rplp0 and Rpsa are ribosomal proteins; Rps6ka1 and its like are kinases.
+_HOUSEKEEPING = re.compile(r"mt-|m?rp[sl]p?\d(?!\d*k)|rpsa$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
