@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from napari_spotmix.errors import Cancelled, ConvergenceWarning, InputError, ReadError
+from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import ParameterInfo, Parameters, describe
 from napari_spotmix.progress import Progress, ProgressCallback
 
@@ -105,7 +106,7 @@ def _run_command() -> Callable[..., None]:
         reference: Path,
         *,
         output: Path,
-        cell_type_key: str = "cell_type",
+        cell_type_key: str = CELL_TYPE,
         layer: str | None = None,
         **values: Any,
     ) -> None:
@@ -200,7 +201,7 @@ def run_files(
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        from napari_spotmix.io import checksums, make_recipe, reading_notes, write_outputs
+        from napari_spotmix.io import checksums, make_recipe, write_outputs
 
         inputs = {"spatial": spatial, "reference": reference}
         params, tissue, cells = _gather(inputs, output, settings, values, on_progress)
@@ -216,8 +217,7 @@ def run_files(
             recipe=recipe,
             on_progress=on_progress,
         )
-        notes = dict.fromkeys((*reading_notes(tissue), *result.notes))
-        return _report(result.parameters["summary"], list(notes), written, output)
+        return _report(result.parameters["summary"], list(result.notes), written, output)
 
     _say(_cancellable(work))
 

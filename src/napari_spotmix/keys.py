@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["ADDED", "SPATIAL", "added_keys"]
+__all__ = ["ADDED", "CELL_TYPE", "SPATIAL", "added_keys"]
 
 #: ``obsm`` key of the coordinates, (x, y) in full-resolution pixels, and ``uns`` key of the images.
 SPATIAL = "spatial"
+#: Default ``obs`` column of the reference that holds the labels.
+CELL_TYPE = "cell_type"
 #: Default prefix of everything that a result adds.
 ADDED = "spotmix"
 

@@ -24,7 +24,8 @@ from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
 from napari_spotmix.errors import InputError
-from napari_spotmix.keys import SPATIAL
+from napari_spotmix.io import reading_notes
+from napari_spotmix.keys import CELL_TYPE, SPATIAL
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.result import Result
@@ -43,7 +44,7 @@ def deconvolve(
     spatial: AnnData,
     reference: AnnData,
     *,
-    cell_type_key: str = "cell_type",
+    cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
     sample_key: str | None = None,
     params: Parameters | None = None,
@@ -114,7 +115,7 @@ def check(
     spatial: AnnData,
     reference: AnnData,
     *,
-    cell_type_key: str = "cell_type",
+    cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
     sample_key: str | None = None,
 ) -> list[str]:
@@ -321,6 +322,7 @@ def _prepare(
             "No spot has both coordinates and counts of the shared genes: there is nothing to fit."
         )
     notes = (
+        *reading_notes(spatial),
         *_gene_notes(genes, len(chosen)),
         *_spot_notes(reasons),
         *_type_notes(labels),
@@ -433,7 +435,7 @@ def _result(
         attention=_over_all_spots(fitted.attention, problem.kept),
         spatial=spatial,
         parameters={
-            "given": {"cell_type_key": cell_type_key, "layer": layer} | params.as_dict(),
+            "given": {"cell_type_key": cell_type_key, "layer": layer} | _given(params),
             "learned": _learned(fitted, problem),
             "versions": _versions(),
             "summary": _summary(fitted, problem),
@@ -451,6 +453,11 @@ def _over_all_spots(edges: csr_array, kept: NDArray[np.bool_]) -> csr_array:
     n_edges[kept] = np.diff(edges.indptr)
     indptr = np.concatenate([[0], np.cumsum(n_edges)])
     return csr_array((edges.data, number[edges.indices], indptr), shape=(len(kept), len(kept)))
+
+
+def _given(params: Parameters) -> dict[str, Any]:
+    """Return the parameters that a result depends on: all but the number of threads."""
+    return {name: value for name, value in params.as_dict().items() if name != "n_threads"}
 
 
 def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.errors import InputError
+from napari_spotmix.io import restored_names, with_safe_names
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Result:
         -------
         AnnData
             Everything that was in the input is kept; it opens in scanpy, squidpy and
-            napari-spatialdata.
+            napari-spatialdata. It may be written as it is: in the names of columns "/", which a file
+            cannot hold, is "_", and ``uns["spotmix_names"]`` has the true names.
         """
         keys = added_keys(key_added)
         colors = cell_type_colors(self.cell_types)
@@ -119,7 +121,7 @@ class Result:
         adata.obsp[keys["attention"]] = csr_matrix(self.attention)
         adata.uns[keys["colors"]] = [colors[name] for name in self.cell_types]
         adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
-        return adata
+        return with_safe_names(adata)
 
     @classmethod
     def from_anndata(cls, adata: AnnData, key_added: str = ADDED) -> Result:
@@ -143,6 +145,7 @@ class Result:
             If slots of the result are missing; names them all.
         """
         keys = added_keys(key_added)
+        adata = restored_names(adata)
         problems = _missing_slots(adata, keys)
         if problems:
             raise InputError(problems)

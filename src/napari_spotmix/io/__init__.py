@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spotmix.errors import ReadError
+from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
 from napari_spotmix.io.export import (
     OUTPUTS,
@@ -47,7 +48,9 @@ __all__ = [
     "read_reference",
     "read_spatial",
     "reading_notes",
+    "restored_names",
     "sniff",
+    "with_safe_names",
     "write_h5ad",
     "write_outputs",
 ]

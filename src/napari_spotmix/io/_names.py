@@ -14,7 +14,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["NAMES", "restore_names", "with_safe_names"]
+__all__ = ["NAMES", "restore_names", "restored_names", "with_safe_names"]
 
 #: ``uns`` key of the table safe name -> true name; absent where every name is safe.
 NAMES = "spotmix_names"
@@ -34,6 +34,15 @@ def with_safe_names(adata: AnnData) -> AnnData:
     copy = adata.copy()
     _rename(copy, lambda name: back.get(name, name))
     copy.uns[NAMES] = table
+    return copy
+
+
+def restored_names(adata: AnnData) -> AnnData:
+    """Return `adata`, or a copy with the names that `with_safe_names` changed given back."""
+    if NAMES not in adata.uns:
+        return adata
+    copy = adata.copy()
+    restore_names(copy)
     return copy
 
 
