@@ -113,7 +113,8 @@ def fit(
     for _ in range(1 + params.n_epochs):
         epochs.advance()
     result = epochs.result()
-    if params.platform_effect and not _is_plausible(result):
+    refusal = _refusal(result, totals, params) if params.platform_effect else None
+    if refusal:
         plain = fit(
             counts,
             gene_of_column,
@@ -125,22 +126,21 @@ def fit(
             threads=threads,
             on_progress=on_progress,
         )
-        return replace(plain, notes=(_refusal(result),))
+        return replace(plain, notes=(refusal,))
     return result
 
 
-def _is_plausible(result: Fit) -> bool:
+def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
+    """Say why the platform effect must be left out, or None."""
+    if params.weights != "poisson":
+        return f"The platform effect was left out: it needs `weights` 'poisson', not {params.weights!r}."
+    one = 1.0 if params.normalize else totals
+    share = float((result.abundances.sum(axis=1) / one).mean())
     low, high = _PLAUSIBLE_SHARE
-    return low <= _mean_share(result) <= high
-
-
-def _mean_share(result: Fit) -> float:
-    return float(result.abundances.sum(axis=1).mean())
-
-
-def _refusal(result: Fit) -> str:
+    if low <= share <= high:
+        return None
     return (
-        f"The platform effect was left out: with it the cell types explained {_mean_share(result):.2f} of "
+        f"The platform effect was left out: with it the cell types explained {share:.2f} of "
         "the counts on average where about 1 is expected, so its factors stood in for cell types."
     )
 

@@ -176,8 +176,10 @@ def platform_factors(
     noise = 1.0 / (observed + 0.5) + 1.0 / (expected + 0.5)
     spread = max(float(np.var(log_ratio) - np.median(noise)), 0.0)
     shrunk = log_ratio * spread / (spread + noise) if spread > 0 else np.zeros_like(log_ratio)
-    shrunk = np.clip(shrunk, -np.log(bound), np.log(bound))
-    return np.asarray(np.exp(shrunk - _type_component(shrunk, signatures)))
+    limit = np.log(bound)
+    shrunk = np.clip(shrunk, -limit, limit)
+    centred = shrunk - _type_component(shrunk, signatures)
+    return np.asarray(np.exp(np.clip(centred, -limit, limit)))
 
 
 def _type_component(values: Array, signatures: Array) -> Array:

@@ -1,0 +1,146 @@
+"""Each kernel compiled and as plain Python, against NumPy; and a whole fit both ways."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import random_graph, random_statistics, square_grid
+from scipy.sparse import csr_array
+
+from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.model import Fit, fit
+from napari_spotmix.core.objective import violation
+from napari_spotmix.core.solver import solve
+from napari_spotmix.params import Parameters
+
+
+def interpret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the plain function in place of every compiled one, also where kernels call each other."""
+    for name, value in list(vars(_kernels).items()):
+        if hasattr(value, "py_func"):
+            monkeypatch.setattr(_kernels, name, value.py_func)
+
+
+@pytest.fixture(params=["compiled", "interpreted"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    if request.param == "interpreted":
+        interpret(monkeypatch)
+    return _kernels
+
+
+def rows(rng: np.random.Generator, n_rows: int = 12, n_columns: int = 9) -> csr_array:
+    return csr_array(rng.poisson(0.6, size=(n_rows, n_columns)).astype(np.float64))
+
+
+def test_row_totals_touch_only_their_rows(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    Y, used = rows(rng), rng.random(9) < 0.6
+    totals = np.full(12, -1.0)
+    kernels.row_totals(Y.indptr, Y.indices, Y.data, used, 3, 8, totals)
+    np.testing.assert_array_equal(totals[3:8], Y.toarray()[3:8, used].sum(axis=1))
+    assert (np.delete(totals, range(3, 8)) == -1).all()
+
+
+def test_weighted_projections(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(2)
+    Y, S, weights = rows(rng), rng.random((3, 6)), rng.random((2, 6))
+    gene = np.array([0, -1, 1, 2, 2, -1, 3, 4, 5])
+    archetype, scale, b = rng.integers(2, size=12), rng.random(12), np.full((12, 3), -1.0)
+    kernels.weighted_projections(
+        Y.indptr, Y.indices, Y.data, gene, np.ascontiguousarray(S.T), weights, archetype, scale, 2, 12, b
+    )
+    summed = np.stack([Y.toarray()[:, gene == g].sum(axis=1) for g in range(6)], axis=1)
+    expected = scale[:, None] * ((summed * weights[archetype]) @ S.T)
+    np.testing.assert_allclose(b[2:], expected[2:], rtol=1e-12)
+    assert (b[:2] == -1).all()
+
+
+def test_weighted_grams(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(3)
+    S, weights = rng.random((4, 7)) * (rng.random((4, 7)) < 0.7), rng.random((3, 7))
+    M = np.full((3, 4, 4), -1.0)
+    kernels.weighted_grams(np.ascontiguousarray(S.T), weights, 1, 3, M)
+    np.testing.assert_allclose(M[1:], [(S * w) @ S.T for w in weights[1:]], rtol=1e-12)
+    assert (M[0] == -1).all()
+
+
+def test_assign_to_centers(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(4)
+    Z, centers = rng.random((15, 3)), rng.random((4, 3))
+    label, distance = np.zeros(15, np.int64), np.zeros(15)
+    kernels.assign_to_centers(Z, centers, 0, 15, label, distance)
+    squared = ((Z[:, None] - centers[None]) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(label, squared.argmin(axis=1))
+    np.testing.assert_allclose(distance, squared.min(axis=1), rtol=1e-12)
+
+
+def test_ties_go_to_the_first_center(kernels: ModuleType) -> None:
+    label, distance = np.full(1, -1), np.zeros(1)
+    kernels.assign_to_centers(np.zeros((1, 1)), np.array([[1.0], [-1.0]]), 0, 1, label, distance)
+    assert label.tolist() == [0]
+
+
+def test_color_greedily(kernels: ModuleType) -> None:
+    edges = random_graph(np.random.default_rng(5), 30, 0.3)
+    color = np.zeros(30, np.int64)
+    n_colors = kernels.color_greedily(edges.indptr, edges.indices, color)
+    dense = edges.toarray() > 0
+    for i in range(30):
+        before = {int(color[j]) for j in range(i) if dense[i, j]}
+        assert color[i] == min(set(range(31)) - before)
+    assert n_colors == color.max() + 1
+
+
+def test_edge_attention(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(6)
+    edges, Z, beta = random_graph(rng, 10, 0.5), rng.random((10, 3)), rng.gamma(2.0, size=(2, 3))
+    attention = np.full(edges.nnz, -1.0)
+    kernels.edge_attention(edges.indptr, edges.indices, Z, beta, 0, 10, attention)
+    row = np.repeat(np.arange(10), np.diff(edges.indptr))
+    squared = (Z[row] - Z[edges.indices]) ** 2
+    np.testing.assert_allclose(attention, np.exp(-0.5 * squared @ beta.T).mean(axis=1), rtol=1e-12)
+
+
+def test_the_solver_converges(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(7)
+    statistics, W = random_statistics(rng, 15, 3, 2), random_graph(rng, 15, 0.3)
+    with Threads.of(1) as threads:
+        X = solve(statistics, W, lambda_r=0.01, lambda_c=0.5, tolerance=1e-8, threads=threads).abundances
+    assert violation(X, statistics, W, 0.01, 0.5) <= 1e-7 * X.max()
+
+
+def small_fit(**parameters: Any) -> Fit:
+    rng = np.random.default_rng(8)
+    S = rng.dirichlet(np.ones(20), size=3)
+    counts = csr_array(rng.poisson(200 * rng.dirichlet(np.ones(3), size=20) @ S).astype(np.float32))
+    totals = np.asarray(counts.sum(axis=1), dtype=float)
+    params = Parameters(n_archetypes=4, n_epochs=2, **parameters)
+    with Threads.of(2) as threads:
+        return fit(counts, np.arange(20), S, totals, square_grid(4, 5), params, threads=threads)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"lambda_c": 0.5}, {"weights": "none", "lambda_c": 0.01}, {"platform_effect": True}]
+)
+def test_a_whole_fit_is_the_same_compiled_and_interpreted(
+    parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = small_fit(**parameters)
+    interpret(monkeypatch)
+    interpreted = small_fit(**parameters)
+    np.testing.assert_allclose(interpreted.abundances, compiled.abundances, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(interpreted.weights.toarray(), compiled.weights.toarray(), rtol=1e-9)
+
+
+def test_kernels_may_be_kept_on_disk_and_release_the_interpreter() -> None:
+    """Without its cache the plugin would compile for half a minute at every start."""
+    compiled = [value for value in vars(_kernels).values() if hasattr(value, "py_func")]
+    for kernel in compiled:
+        assert kernel.targetoptions["nogil"]
+        assert "parallel" not in kernel.targetoptions
+        assert "fastmath" not in kernel.targetoptions
+        assert type(kernel._cache).__name__ == "FunctionCache"
