@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.colormaps.standardize_color import transform_color
+from scipy.sparse import csr_array
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.io import read_image
@@ -142,3 +145,24 @@ def test_spots_without_coordinates_are_left_out_of_layers_only(result: Result) -
     assert len(layer.data) == len(result.abundances) - 1
     assert result.abundances.index[3] not in set(layer.features["spot"])
     assert np.isfinite(layer.extent.world).all()
+
+
+def test_outlines_do_not_hide_the_colours_of_dense_spots() -> None:
+    n_spots = 5000
+    spots = pd.Index([f"spot {number}" for number in range(n_spots)])
+    shares = np.random.default_rng(0).dirichlet([1, 1], n_spots)
+    spatial = AnnData(np.ones((n_spots, 1), np.float32), obs=pd.DataFrame(index=spots))
+    spatial.obsm["spatial"] = np.stack(np.divmod(np.arange(n_spots, dtype=float), 100), axis=1)
+    no_edges = csr_array((n_spots, n_spots))
+    dense = Result(
+        abundances=pd.DataFrame(shares, index=spots, columns=["B", "T"]),
+        counts=pd.Series(1.0, index=spots),
+        reasons=pd.Series("", index=spots),
+        signatures=pd.DataFrame(index=["B", "T"]),
+        weights=no_edges,
+        attention=no_edges,
+        spatial=spatial,
+    )
+    layer = Layer.create(*layers.proportion_layer(dense, "B"))
+    assert (layer.border_color[:, 3] == 0).all()
+    assert (layer.border_width == 0).all()

@@ -161,6 +161,7 @@ def test_a_second_open_layer_can_be_chosen(
     assert dock.session.tissue.name == "Gut", "the current data stay until another layer is chosen"
     dock.load.layer.value = "gut spots"
     assert dock.session.tissue.path == files[0]
+    assert dock.load.spatial.value == files[0], "the field shows what is in use"
 
 
 def test_another_image_lies_below_the_spots(qtbot: Any, loaded: Any, tmp_path: Path) -> None:

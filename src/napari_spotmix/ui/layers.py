@@ -63,6 +63,8 @@ def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.3) -> Co
 #: cell type is absent the tissue is seen.
 PROPORTION_COLORMAP = _over_tissue("viridis")
 _CLEAR = "#00000000"
+#: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
+_MOST_OUTLINED = 3000
 _UPDATED = (
     *("features", "size", "face_color", "border_color", "border_width"),
     *("edge_color", "edge_colormap", "edge_contrast_limits"),
@@ -158,7 +160,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
-        "border_color": "#303030b0",
+        "border_color": "#303030b0" if len(spots) <= _MOST_OUTLINED else "#30303030",
         "border_width": 0.08,
     }
     return _positions(adata), settings, "points"
@@ -298,10 +300,15 @@ def _points(adata: AnnData, name: str) -> dict[str, Any]:
 
 def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[str, Any]:
     known = features["dominant"].notna().to_numpy()
+    is_dense = len(known) > _MOST_OUTLINED
+    outline = _CLEAR if is_dense else "#202020a0"
     return _points(result.spatial, name) | {
         "features": features,
-        "border_color": np.where(known, "#202020a0", _UNKNOWN),
-        "border_width": np.where(known, 0.03, 0.12),
+        "border_color": np.where(known, outline, _UNKNOWN),
+        "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
+        # Spots of a pixel or two would be all soft edge.
+        "antialiasing": 0 if is_dense else 1,
+        "canvas_size_limits": (3 if is_dense else 2, 10000),
         # A cross says "not known", where an empty disc would say "none".
         "symbol": np.where(known, _symbol(result.spatial), "x"),
     }

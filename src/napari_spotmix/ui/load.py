@@ -52,6 +52,13 @@ class PathEdit(FileEdit):
         self.line_edit.native.editingFinished.connect(self._complete)
         self.line_edit.changed.connect(self._set_or_typed)
 
+    def reflect(self, path: Path | None) -> None:
+        """Show which path is in use, without reading it again."""
+        self._last = path
+        if self.value != path:
+            with self.line_edit.changed.blocked():
+                self.line_edit.value = "" if path is None else str(path)
+
     def forget(self) -> None:
         """Take the same path again when it is next given, as after an error."""
         self._last = None
@@ -283,6 +290,11 @@ class LoadPanel(QWidget):
         with self.labels.changed.blocked():
             self.labels.reset_choices()
             self.labels.value = key
+        tissue, reference = self._session.tissue, self._session.reference
+        self.spatial.reflect(tissue.path if tissue else None)
+        self.reference.reflect(reference.path if reference else None)
+        if self._session.image is None:
+            self.image.reflect(None)
         self._offer_layers()
         self._say(self._overview())
         self.labels.enabled = bool(self._label_columns())
