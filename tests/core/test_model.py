@@ -185,8 +185,9 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 
 def test_the_unit_of_the_coordinates_does_not_matter() -> None:
     Y, S, _ = tissue()
-    um, px = (run(Y, S, hexagonal_grid(10, 10) * scale, lambda_c=0.5) for scale in (100.0, 237.0))
-    np.testing.assert_allclose(px.abundances, um.abundances, atol=1e-9)
+    options: dict[str, Any] = {"lambda_c": 0.5, "tolerance": 1e-9}
+    um, px = (run(Y, S, hexagonal_grid(10, 10) * scale, **options) for scale in (100.0, 237.0))
+    np.testing.assert_allclose(px.abundances, um.abundances, atol=1e-7)
     assert (um.graph.pitch, px.graph.pitch) == pytest.approx((100, 237))
 
 

@@ -17,15 +17,18 @@ from oracles import (
     dense_objective,
     dense_statistics,
     hessian,
+    hexagonal_grid,
     no_edges,
     path_graph,
     random_graph,
     random_statistics,
+    square_grid,
 )
 from scipy.optimize import lsq_linear, nnls
 from scipy.sparse import block_diag, csr_array
 
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.graph import build_graph
 from napari_spotmix.core.objective import objective, violation
 from napari_spotmix.core.solver import Solution, solve
 from napari_spotmix.core.statistics import Statistics
@@ -341,6 +344,19 @@ def test_progress_tells_sweeps_and_violation() -> None:
     assert calls[-1].violation == solution.violation
     assert calls[-1].fraction == 1.0
     assert all(0 <= call.fraction <= 1 for call in calls)
+
+
+@pytest.mark.parametrize("lambda_c", [1.0, 30.0, 1e3, 1e5])
+@pytest.mark.parametrize("layout", ["hexagonal", "square"])
+def test_sweeps_stay_in_the_tens_however_strong_the_smoothing(layout: str, lambda_c: float) -> None:
+    rng = np.random.default_rng(30)
+    places = {"hexagonal": hexagonal_grid(40, 40), "square": square_grid(40, 40)}[layout]
+    statistics, edges = random_statistics(rng, 1600, 5, 4), build_graph(places).squared_distance
+    W = csr_array((np.exp(-0.3 * edges.data), edges.indices, edges.indptr), shape=edges.shape)
+    solution = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=1e-6, max_sweeps=200)
+    assert solution.n_sweeps < 100
+    left = violation(solution.abundances, statistics, W, 1e-6, lambda_c)
+    assert left <= 1.001e-6 * solution.abundances.max()
 
 
 def pooled_minimiser(statistics: Statistics, part: slice, lambda_r: float) -> np.ndarray:
