@@ -438,8 +438,8 @@ def test_missing_qt_is_told_with_what_to_install(finished: tuple[Path, str, str]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux runs without a display")
+@pytest.mark.viewer
 def test_missing_display_is_told_with_what_to_do() -> None:
-    pytest.importorskip("qtpy")
     done = without((), "demo")
     assert done.returncode == 2
     assert "xvfb-run -a spotmix demo" in done.stderr
