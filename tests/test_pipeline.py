@@ -14,8 +14,8 @@ from oracles import dense_minimiser, dense_statistics
 from scipy.sparse import csc_matrix, csr_matrix
 
 from napari_spotmix import InputError, Parameters, Result, deconvolve, simulate
+from napari_spotmix.checks import check
 from napari_spotmix.errors import Cancelled
-from napari_spotmix.pipeline import check
 from napari_spotmix.progress import Progress
 from napari_spotmix.simulation import SimulatedTissue
 

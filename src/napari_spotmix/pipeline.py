@@ -7,17 +7,17 @@ comes back.
 from __future__ import annotations
 
 import platform as host
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
+from napari_spotmix.checks import check, choices, coordinates, labels, matrix
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
@@ -25,19 +25,17 @@ from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import reading_notes
-from napari_spotmix.keys import CELL_TYPE, SPATIAL
+from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.result import Result
 
-__all__ = ["check", "deconvolve"]
+__all__ = ["deconvolve"]
 
 #: Types with fewer cells than this get a note: their signature is mostly sampling noise.
 _FEW_CELLS = 10
 #: Fewer shared genes than this get a note.
 _FEW_GENES = 50
-#: Without counts between 0 and 1 and with values beyond this, fractions mean scaled counts, not logarithms.
-_LARGEST_LOG = 20.0
 
 
 def deconvolve(
@@ -102,7 +100,7 @@ def deconvolve(
             problem.genes.spatial,
             problem.signatures,
             problem.totals[problem.kept],
-            _coordinates(spatial)[problem.kept],
+            coordinates(spatial)[problem.kept],
             params,
             sample=sample,
             threads=threads,
@@ -111,173 +109,12 @@ def deconvolve(
     return _result(spatial, problem, fitted, params, cell_type_key, layer)
 
 
-def check(
-    spatial: AnnData,
-    reference: AnnData,
-    *,
-    cell_type_key: str = CELL_TYPE,
-    layer: str | None = None,
-    sample_key: str | None = None,
-) -> list[str]:
-    """Return everything that keeps the input from being used; an empty list where nothing does.
-
-    Parameters are those of :func:`deconvolve`.
-    """
-    problems = [*_count_problems(spatial, layer, "spatial"), *_coordinate_problems(spatial)]
-    reference_layer = layer if layer in reference.layers else None
-    problems += _count_problems(reference, reference_layer, "reference")
-    problems += _label_problems(reference, cell_type_key)
-    if sample_key is not None and sample_key not in spatial.obs:
-        problems.append(
-            f"`sample_key`: the spatial data has no column {sample_key!r}. {_choices(spatial.obs.columns)}"
-        )
-    if not set(spatial.var_names) & set(reference.var_names):
-        problems.append(_no_shared_genes(spatial.var_names, reference.var_names))
-    return problems
-
-
 def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
     known = (params or Parameters()).as_dict()
     unknown = sorted(set(parameters) - set(known))
     if unknown:
-        raise InputError([f"`{name}` is no parameter. {_choices(known)}" for name in unknown])
+        raise InputError([f"`{name}` is no parameter. {choices(known)}" for name in unknown])
     return Parameters(**known | parameters) if parameters else params or Parameters()
-
-
-def _choices(names: Any) -> str:
-    shown = [str(name) for name in names]
-    if not shown:
-        return "There are none to choose from."
-    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
-    return f"Choose one of: {', '.join(shown[:12])}{more}."
-
-
-def _no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
-    lower = {str(name).lower() for name in reference}
-    n_but_for_case = sum(str(name).lower() in lower for name in spatial)
-    hint = (
-        f"{n_but_for_case} names agree but for upper and lower case: is one of them of another species?"
-        if n_but_for_case
-        else "Are some of them identifiers and the others symbols? Bring both to the same kind."
-    )
-    return (
-        "The spatial data and the reference share no gene names. The spatial data has "
-        f"{_few(spatial)}; the reference has {_few(reference)}. {hint}"
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _matrix(adata: AnnData, layer: str | None) -> Any:
-    return adata.X if layer is None else adata.layers[layer]
-
-
-def _count_problems(adata: AnnData, layer: str | None, what: str) -> list[str]:
-    if layer is not None and layer not in adata.layers:
-        return [f"`layer`: the {what} data has no layer {layer!r}. {_choices(adata.layers)}"]
-    where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
-    matrix = _matrix(adata, layer)
-    if matrix is None or 0 in adata.shape:
-        return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
-    return _value_problems(_values(matrix), where, adata)
-
-
-def _values(matrix: Any) -> NDArray[Any]:
-    return np.asarray(cast(Any, matrix).data if issparse(matrix) else matrix).ravel()
-
-
-def _value_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
-    if values.dtype.kind not in "iufb":
-        return [f"{where} holds values of type {values.dtype}, not numbers. Raw counts are needed."]
-    n_bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
-    if n_bad:
-        return [
-            f"{where} holds {n_bad} values that are NaN or infinite. Raw counts are needed.{_advice(adata)}"
-        ]
-    n_negative = int((values < 0).sum())
-    if n_negative:
-        return [
-            f"{where} holds {n_negative} negative values, as scaled or centred data do. "
-            f"Raw counts are needed.{_advice(adata)}"
-        ]
-    if not values.size or not values.any():
-        return [f"{where} holds no counts at all: every value is 0."]
-    return _logarithm_problems(values, where, adata)
-
-
-def _logarithm_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
-    """Refuse values that are no counts: mostly fractions, as log-normalised data are.
-
-    Counts that were corrected or averaged have some fractions too, but they also have large values.
-    """
-    if values.dtype.kind != "f":
-        return []
-    present = values[values > 0]
-    share = float((present != np.round(present)).mean())
-    if share > 0.5 and present.max() < _LARGEST_LOG:
-        return [
-            f"{where} looks log-normalised: {share:.0%} of its values are fractions and the largest is "
-            f"{present.max():.2f}. Raw counts are needed.{_advice(adata)}"
-        ]
-    if share > 0.5:
-        return [
-            f"{where} looks normalised: {share:.0%} of its values are fractions. Raw counts are needed."
-            f"{_advice(adata)}"
-        ]
-    return []
-
-
-def _advice(adata: AnnData) -> str:
-    """Name where whole numbers are kept, if they are."""
-    for name in adata.layers:
-        values = _values(adata.layers[name])
-        if values.size and values.dtype.kind in "iuf" and bool((values == np.round(values)).all()):
-            return f" The layer {name!r} holds whole numbers: choose it as `layer`."
-    if adata.raw is not None:
-        return " Its `raw` may hold them: set `X` to `raw.X`."
-    return ""
-
-
-def _coordinate_problems(spatial: AnnData) -> list[str]:
-    if SPATIAL not in spatial.obsm:
-        return [
-            f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {_choices(spatial.obsm)} "
-            "Is this a spatial section?"
-        ]
-    shape = np.shape(spatial.obsm[SPATIAL])
-    if len(shape) != 2 or shape[1] < 2:
-        return [f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}."]
-    if not np.isfinite(_coordinates(spatial)).all(axis=1).any():
-        return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
-    return []
-
-
-def _coordinates(spatial: AnnData) -> NDArray[np.float64]:
-    return np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
-
-
-def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
-    if cell_type_key not in reference.obs:
-        return [
-            f"`cell_type_key`: the reference has no column {cell_type_key!r}. "
-            f"{_choices(reference.obs.columns)}"
-        ]
-    types = _labels(reference, cell_type_key).categories
-    if len(types) < 2:
-        return [
-            f"`cell_type_key`: the column {cell_type_key!r} holds {len(types)} cell type"
-            f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
-            "Choose another column, or a reference with more types."
-        ]
-    return []
-
-
-def _labels(reference: AnnData, cell_type_key: str) -> pd.Categorical:
-    """Return the labels as text, with only the types that have cells, in the reference's own order."""
-    labels = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
-    return labels.rename_categories(str)
 
 
 @dataclass(frozen=True)
@@ -304,15 +141,15 @@ def _prepare(
     on_progress: ProgressCallback,
 ) -> _Problem:
     on_progress(Progress("Averaging the reference", 0, 1))
-    labels = _labels(reference, cell_type_key)
+    types = labels(reference, cell_type_key)
     reference_layer = layer if layer in reference.layers else None
     genes, signatures = _signatures(
         match_genes(list(spatial.var_names), list(reference.var_names)),
-        csr_array(_matrix(reference, reference_layer)),
-        labels,
+        csr_array(matrix(reference, reference_layer)),
+        types,
         params,
     )
-    counts = csr_array(_matrix(spatial, layer))
+    counts = csr_array(matrix(spatial, layer))
     totals = total_counts(counts, genes.spatial, threads, on_progress)
     chosen = informative_genes(signatures, params.n_genes)
     reasons = _reasons(spatial, totals)
@@ -325,7 +162,7 @@ def _prepare(
         *reading_notes(spatial),
         *_gene_notes(genes, len(chosen)),
         *_spot_notes(reasons),
-        *_type_notes(labels),
+        *_type_notes(types),
     )
     return _Problem(
         counts if kept.all() else counts[np.flatnonzero(kept)],
@@ -334,7 +171,7 @@ def _prepare(
         reasons,
         genes.select(chosen),
         np.ascontiguousarray(signatures[:, chosen]),
-        list(labels.categories),
+        list(types.categories),
         notes,
     )
 
@@ -372,7 +209,7 @@ def _column_map(gene_of_column: NDArray[np.int64], n_genes: int) -> csr_array:
 
 
 def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:
-    placed = np.isfinite(_coordinates(spatial)).all(axis=1)
+    placed = np.isfinite(coordinates(spatial)).all(axis=1)
     text = np.where(totals > 0, "", "no counts of the shared genes")
     text = np.where(placed, text, "no coordinates")
     return pd.Series(text, index=spatial.obs_names, dtype=object)

@@ -1,0 +1,186 @@
+"""What keeps input from being used, told in full before any work is done.
+
+Each check returns complete sentences: what was expected, what was found and where, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from napari_spotmix.keys import CELL_TYPE, SPATIAL
+
+__all__ = ["check", "choices", "coordinates", "labels", "matrix"]
+
+#: Below this, fractions are taken for logarithms; above, for scaled counts.
+_LARGEST_LOG = 20.0
+
+
+def check(
+    spatial: AnnData,
+    reference: AnnData,
+    *,
+    cell_type_key: str = CELL_TYPE,
+    layer: str | None = None,
+    sample_key: str | None = None,
+) -> list[str]:
+    """Return everything that keeps the input from being used; an empty list where nothing does.
+
+    Parameters are those of :func:`deconvolve`.
+    """
+    problems = [*_count_problems(spatial, layer, "spatial"), *_coordinate_problems(spatial)]
+    reference_layer = layer if layer in reference.layers else None
+    problems += _count_problems(reference, reference_layer, "reference")
+    problems += _label_problems(reference, cell_type_key)
+    if sample_key is not None and sample_key not in spatial.obs:
+        problems.append(
+            f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"
+        )
+    if not set(spatial.var_names) & set(reference.var_names):
+        problems.append(_no_shared_genes(spatial.var_names, reference.var_names))
+    return problems
+
+
+def choices(names: Any) -> str:
+    """Return the sentence that tells what there is to choose from."""
+    shown = [str(name) for name in names]
+    if not shown:
+        return "There are none to choose from."
+    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+    return f"Choose one of: {', '.join(shown[:12])}{more}."
+
+
+def _no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
+    lower = {str(name).lower() for name in reference}
+    n_but_for_case = sum(str(name).lower() in lower for name in spatial)
+    hint = (
+        f"{n_but_for_case} names agree but for upper and lower case: is one of them of another species?"
+        if n_but_for_case
+        else "Are some of them identifiers and the others symbols? Bring both to the same kind."
+    )
+    return (
+        "The spatial data and the reference share no gene names. The spatial data has "
+        f"{_few(spatial)}; the reference has {_few(reference)}. {hint}"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def matrix(adata: AnnData, layer: str | None) -> Any:
+    """Return `X`, or the layer of that name."""
+    return adata.X if layer is None else adata.layers[layer]
+
+
+def _count_problems(adata: AnnData, layer: str | None, what: str) -> list[str]:
+    if layer is not None and layer not in adata.layers:
+        return [f"`layer`: the {what} data has no layer {layer!r}. {choices(adata.layers)}"]
+    where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
+    values = matrix(adata, layer)
+    if values is None or 0 in adata.shape:
+        return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
+    return _value_problems(_values(values), where, adata)
+
+
+def _values(matrix: Any) -> NDArray[Any]:
+    return np.asarray(cast(Any, matrix).data if issparse(matrix) else matrix).ravel()
+
+
+def _value_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
+    if values.dtype.kind not in "iufb":
+        return [f"{where} holds values of type {values.dtype}, not numbers. Raw counts are needed."]
+    n_bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
+    if n_bad:
+        return [
+            f"{where} holds {n_bad} values that are NaN or infinite. Raw counts are needed.{_advice(adata)}"
+        ]
+    n_negative = int((values < 0).sum())
+    if n_negative:
+        return [
+            f"{where} holds {n_negative} negative values, as scaled or centred data do. "
+            f"Raw counts are needed.{_advice(adata)}"
+        ]
+    if not values.size or not values.any():
+        return [f"{where} holds no counts at all: every value is 0."]
+    return _logarithm_problems(values, where, adata)
+
+
+def _logarithm_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
+    """Refuse values that are no counts: mostly fractions, as log-normalised data are.
+
+    Counts that were corrected or averaged have some fractions too, but they also have large values.
+    """
+    if values.dtype.kind != "f":
+        return []
+    present = values[values > 0]
+    share = float((present != np.round(present)).mean())
+    if share > 0.5 and present.max() < _LARGEST_LOG:
+        return [
+            f"{where} looks log-normalised: {share:.0%} of its values are fractions and the largest is "
+            f"{present.max():.2f}. Raw counts are needed.{_advice(adata)}"
+        ]
+    if share > 0.5:
+        return [
+            f"{where} looks normalised: {share:.0%} of its values are fractions. Raw counts are needed."
+            f"{_advice(adata)}"
+        ]
+    return []
+
+
+def _advice(adata: AnnData) -> str:
+    """Name where whole numbers are kept, if they are."""
+    for name in adata.layers:
+        values = _values(adata.layers[name])
+        if values.size and values.dtype.kind in "iuf" and bool((values == np.round(values)).all()):
+            return f" The layer {name!r} holds whole numbers: choose it as `layer`."
+    if adata.raw is not None:
+        return " Its `raw` may hold them: set `X` to `raw.X`."
+    return ""
+
+
+def _coordinate_problems(spatial: AnnData) -> list[str]:
+    if SPATIAL not in spatial.obsm:
+        return [
+            f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {choices(spatial.obsm)} "
+            "Is this a spatial section?"
+        ]
+    shape = np.shape(spatial.obsm[SPATIAL])
+    if len(shape) != 2 or shape[1] < 2:
+        return [f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}."]
+    if not np.isfinite(coordinates(spatial)).all(axis=1).any():
+        return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
+    return []
+
+
+def coordinates(spatial: AnnData) -> NDArray[np.float64]:
+    """Return (x, y) of each spot, float64 (n_spots, 2)."""
+    return np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
+
+
+def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
+    if cell_type_key not in reference.obs:
+        return [
+            f"`cell_type_key`: the reference has no column {cell_type_key!r}. "
+            f"{choices(reference.obs.columns)}"
+        ]
+    types = labels(reference, cell_type_key).categories
+    if len(types) < 2:
+        return [
+            f"`cell_type_key`: the column {cell_type_key!r} holds {len(types)} cell type"
+            f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
+            "Choose another column, or a reference with more types."
+        ]
+    return []
+
+
+def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical:
+    """Return the labels as text, with only the types that have cells, in the reference's own order."""
+    labels = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
+    return labels.rename_categories(str)
