@@ -1,0 +1,267 @@
+"""A result as AnnData: through a file and back, as scanpy and napari-spatialdata read it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.sparse import csr_array
+
+from napari_spotmix import InputError, Result, deconvolve, simulate
+from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.keys import added_keys
+from napari_spotmix.result import storable
+
+HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "{0} %s & more", ".", "日本語"]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Result:
+    """With an image, one spot without counts, and the note of napari-spatialdata."""
+    tissue = simulate(n_spots=90, n_genes=150, n_cell_types=6, random_state=2)
+    matrix = tissue.spatial.X.tolil()
+    matrix[5] = 0
+    tissue.spatial.X = matrix.tocsr()
+    tissue.spatial.obs["region_id"] = pd.Categorical(["spots"] * 90)
+    tissue.spatial.obs["instance_id"] = np.arange(90)
+    tissue.spatial.uns["spatialdata_attrs"] = {
+        "region": "spots",
+        "region_key": "region_id",
+        "instance_key": "instance_id",
+    }
+    return deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
+
+
+@pytest.fixture(scope="module")
+def saved(whole: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("result") / "spatial.h5ad"
+    whole.to_anndata().write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def opened(saved: Path) -> AnnData:
+    return anndata.read_h5ad(saved)
+
+
+def renamed(result: Result, names: list[str]) -> Result:
+    back = dict(zip(result.cell_types, names, strict=True))
+    return replace(
+        result,
+        abundances=result.abundances.rename(columns=back),
+        signatures=result.signatures.rename(index=back),
+    )
+
+
+def test_rows_of_proportions_sum_to_one_or_are_unknown(whole: Result) -> None:
+    total = whole.proportions.sum(axis=1, skipna=False)
+    assert total.isna().to_numpy().nonzero()[0].tolist() == [5]
+    np.testing.assert_allclose(total.dropna(), 1, rtol=1e-12)
+    assert (whole.proportions.drop(index=whole.proportions.index[5]) >= 0).all().all()
+    assert whole.proportions.iloc[5].isna().all()
+
+
+def test_proportions_are_abundances_over_their_sum(whole: Result) -> None:
+    X = whole.abundances.to_numpy()
+    np.testing.assert_allclose(whole.proportions, X / X.sum(axis=1, keepdims=True))
+
+
+def test_the_dominant_type_has_the_largest_proportion(whole: Result) -> None:
+    known = whole.dominant.notna()
+    assert known.sum() == 89
+    assert (whole.proportions[known].idxmax(axis=1) == whole.dominant[known].astype(str)).all()
+    assert list(whole.dominant.cat.categories) == whole.cell_types
+
+
+def test_unexplained_is_what_is_missing_to_one(whole: Result) -> None:
+    total = whole.abundances.sum(axis=1, skipna=False)
+    np.testing.assert_allclose(whole.unexplained, np.maximum(1 - total, 0))
+    raw = replace(whole, parameters={"given": {"normalize": False}})
+    assert raw.unexplained.isna().all()
+
+
+def test_a_spot_without_abundances_has_no_proportions(whole: Result) -> None:
+    abundances = whole.abundances.copy()
+    abundances.iloc[7] = 0.0
+    empty = replace(whole, abundances=abundances)
+    assert empty.proportions.iloc[7].isna().all()
+    assert pd.isna(empty.dominant.iloc[7])
+
+
+def test_coordinates_are_x_and_y_of_the_input(whole: Result) -> None:
+    np.testing.assert_array_equal(whole.coordinates, whole.spatial.obsm["spatial"])
+
+
+def test_the_input_stays_as_it_was(whole: Result) -> None:
+    before = set(whole.spatial.obsm), set(whole.spatial.obs), set(whole.spatial.uns)
+    whole.to_anndata()
+    assert (set(whole.spatial.obsm), set(whole.spatial.obs), set(whole.spatial.uns)) == before
+
+
+def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> None:
+    keys = added_keys()
+    for key, table in (("proportions", whole.proportions), ("abundances", whole.abundances)):
+        read = opened.obsm[keys[key]]
+        assert isinstance(read, pd.DataFrame)
+        assert list(read.columns) == whole.cell_types
+        assert list(read.index) == list(opened.obs_names) == list(whole.abundances.index)
+        np.testing.assert_array_equal(read, table)
+    np.testing.assert_array_equal(opened.obs[keys["unexplained"]], whole.unexplained)
+    np.testing.assert_array_equal(opened.obs[keys["counts"]], whole.counts)
+    assert opened.obs[keys["reason"]].astype(str).tolist() == whole.reasons.tolist()
+    assert (csr_array(opened.obsp[keys["graph"]]) != whole.weights).nnz == 0
+    assert (csr_array(opened.obsp[keys["attention"]]) != whole.attention).nnz == 0
+
+
+def test_the_dominant_type_is_categorical_with_a_colour_each(whole: Result, opened: AnnData) -> None:
+    dominant = opened.obs["spotmix_dominant"]
+    assert isinstance(dominant.dtype, pd.CategoricalDtype)
+    assert list(dominant.cat.categories) == whole.cell_types
+    colors = dict(zip(dominant.cat.categories, opened.uns["spotmix_dominant_colors"], strict=True))
+    assert colors == cell_type_colors(whole.cell_types)
+    assert dominant.isna().to_numpy().nonzero()[0].tolist() == [5]
+
+
+def test_colours_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:
+    all_colors = dict(
+        zip(opened.obs["spotmix_dominant"].cat.categories, opened.uns["spotmix_dominant_colors"], strict=True)
+    )
+    part = opened[opened.obs["spotmix_dominant"].isin(list(all_colors)[1:3])].copy()
+    kept = dict(
+        zip(part.obs["spotmix_dominant"].cat.categories, part.uns["spotmix_dominant_colors"], strict=True)
+    )
+    assert kept
+    assert all(all_colors[name] == color for name, color in kept.items())
+
+
+def assert_same_tree(found: Any, wanted: Any) -> None:
+    if isinstance(wanted, dict):
+        assert set(found) == set(wanted)
+        for key in wanted:
+            assert_same_tree(found[key], wanted[key])
+    elif isinstance(wanted, np.ndarray):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+    else:
+        assert found == wanted
+
+
+def test_everything_that_was_in_the_input_is_kept(whole: Result, opened: AnnData) -> None:
+    given = whole.spatial
+    assert (opened.X != given.X).nnz == 0
+    np.testing.assert_array_equal(opened.obsm["spatial"], given.obsm["spatial"])
+    assert_same_tree(opened.uns["spatial"], given.uns["spatial"])
+    assert_same_tree(opened.uns["spatialdata_attrs"], given.uns["spatialdata_attrs"])
+    assert opened.uns["spatial"]["simulated"]["images"]["hires"].dtype == np.uint8
+    for column in given.obs:
+        assert opened.obs[column].tolist() == given.obs[column].tolist()
+    for key in given.varm:
+        np.testing.assert_array_equal(opened.varm[key], given.varm[key])
+
+
+def test_parameters_and_notes_are_kept(whole: Result, opened: AnnData) -> None:
+    kept = opened.uns["spotmix"]
+    assert kept["given"]["lambda_c"] == 0.1
+    assert kept["given"]["weights"] == "poisson"
+    assert kept["given"]["random_state"] == 0
+    assert "n_threads" not in kept["given"]
+    assert kept["versions"]["numpy"] == np.__version__
+    assert kept["learned"]["n_spots_fitted"] == 89
+    assert list(kept["notes"]) == list(whole.notes)
+    assert len(whole.notes) >= 1
+
+
+def test_a_result_comes_back_from_its_file(whole: Result, opened: AnnData) -> None:
+    back = Result.from_anndata(opened)
+    pd.testing.assert_frame_equal(back.abundances, whole.abundances, check_names=False)
+    pd.testing.assert_frame_equal(back.proportions, whole.proportions, check_names=False)
+    assert back.dominant.tolist()[:5] == whole.dominant.tolist()[:5]
+    assert back.reasons.tolist() == whole.reasons.tolist()
+    assert back.notes == whole.notes
+    assert back.cell_types == whole.cell_types
+    np.testing.assert_array_equal(back.counts, whole.counts)
+    np.testing.assert_array_equal(back.unexplained, whole.unexplained)
+    np.testing.assert_array_equal(back.coordinates, whole.coordinates)
+    assert (back.weights != whole.weights).nnz == 0
+
+
+def test_back_and_forth_twice_changes_nothing(opened: AnnData, tmp_path: Path) -> None:
+    again = Result.from_anndata(opened).to_anndata()
+    again.write_h5ad(tmp_path / "again.h5ad")
+    twice = anndata.read_h5ad(tmp_path / "again.h5ad")
+    assert set(twice.obsm) == set(opened.obsm)
+    assert set(twice.obs) == set(opened.obs)
+    assert_same_tree(dict(twice.uns), dict(opened.uns))
+
+
+def test_another_prefix_leaves_room_for_a_second_result(whole: Result) -> None:
+    both = replace(whole, spatial=whole.to_anndata()).to_anndata("second")
+    for prefix in ("spotmix", "second"):
+        back = Result.from_anndata(both, prefix)
+        np.testing.assert_array_equal(back.abundances, whole.abundances)
+    assert set(added_keys("second").values()) & set(both.obs) == {
+        "second_dominant",
+        "second_unexplained",
+        "second_counts",
+        "second_reason",
+    }
+
+
+def test_a_result_without_notes_comes_back_without_notes(whole: Result, tmp_path: Path) -> None:
+    replace(whole, notes=()).to_anndata().write_h5ad(tmp_path / "quiet.h5ad")
+    assert Result.from_anndata(anndata.read_h5ad(tmp_path / "quiet.h5ad")).notes == ()
+
+
+def test_spots_without_a_result_are_refused_with_all_that_is_missing(whole: Result) -> None:
+    with pytest.raises(InputError) as caught:
+        Result.from_anndata(whole.spatial)
+    assert len(caught.value.problems) == 6
+    assert "`obsm['spotmix_abundances']` is missing" in str(caught.value)
+    assert "spatial.h5ad" in str(caught.value)
+
+
+def test_hostile_names_of_types_survive_a_file(whole: Result, tmp_path: Path) -> None:
+    result = renamed(whole, HOSTILE)
+    result.to_anndata().write_h5ad(tmp_path / "hostile.h5ad")
+    opened = anndata.read_h5ad(tmp_path / "hostile.h5ad")
+    assert list(opened.obs["spotmix_dominant"].cat.categories) == HOSTILE
+    assert opened.obsm["spotmix"].shape == (90, 6)
+    back = Result.from_anndata(opened)
+    assert back.cell_types == HOSTILE
+    np.testing.assert_array_equal(back.abundances, whole.abundances)
+
+
+@pytest.mark.filterwarnings("ignore")  # scanpy's own, of its plotting and of matplotlib's
+def test_scanpy_reads_and_draws_the_file(saved: Path, whole: Result) -> None:
+    scanpy = pytest.importorskip("scanpy", reason="scanpy is not installed")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    adata = scanpy.read_h5ad(saved)
+    (library,) = adata.uns["spatial"]
+    column = scanpy.get.obs_df(adata, obsm_keys=[("spotmix", whole.cell_types[0])])
+    np.testing.assert_array_equal(column.iloc[:, 0], whole.proportions.iloc[:, 0])
+    (axes,) = scanpy.pl.spatial(adata, color="spotmix_dominant", library_id=library, show=False)
+    assert axes.get_images()[0].get_array().shape == adata.uns["spatial"][library]["images"]["hires"].shape
+    labels = {text.get_text() for text in axes.get_legend().get_texts()}
+    assert set(adata.obs["spotmix_dominant"].dropna()) <= labels
+    plt.close("all")
+
+
+def test_the_section_is_laid_out_as_space_ranger_readers_expect(opened: AnnData) -> None:
+    section = opened.uns["spatial"]["simulated"]
+    factors, image = section["scalefactors"], section["images"]["hires"]
+    on_image = opened.obsm["spatial"] * factors["tissue_hires_scalef"]
+    height, width = image.shape[:2]
+    assert (on_image >= 0).all()
+    assert (on_image <= [width, height]).all()
+    assert factors["spot_diameter_fullres"] > 0
+
+
+def test_storable_drops_what_a_file_cannot_hold() -> None:
+    assert storable({"a": None, "b": {"c": None, "d": (1, (2, None))}}) == {"b": {"d": [1, [2, None]]}}
