@@ -233,7 +233,7 @@ def test_the_minimiser_scales_with_the_counts() -> None:
 def large_solution(n_threads: int) -> Solution:
     """Enough spots per colour for several blocks of work."""
     rng = np.random.default_rng(14)
-    n_spots = 9000
+    n_spots = 6000
     statistics = random_statistics(rng, n_spots, 4, 5)
     return run(statistics, path_graph_of(n_spots), n_threads, lambda_r=0.01, lambda_c=2.0, tolerance=1e-5)
 
@@ -350,8 +350,8 @@ def test_progress_tells_sweeps_and_violation() -> None:
 @pytest.mark.parametrize("layout", ["hexagonal", "square"])
 def test_sweeps_stay_in_the_tens_however_strong_the_smoothing(layout: str, lambda_c: float) -> None:
     rng = np.random.default_rng(30)
-    places = {"hexagonal": hexagonal_grid(40, 40), "square": square_grid(40, 40)}[layout]
-    statistics, edges = random_statistics(rng, 1600, 5, 4), build_graph(places).squared_distance
+    places = {"hexagonal": hexagonal_grid(30, 30), "square": square_grid(30, 30)}[layout]
+    statistics, edges = random_statistics(rng, 900, 5, 4), build_graph(places).squared_distance
     W = csr_array((np.exp(-0.3 * edges.data), edges.indices, edges.indptr), shape=edges.shape)
     solution = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=1e-6, max_sweeps=200)
     assert solution.n_sweeps < 100
