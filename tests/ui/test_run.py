@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,29 @@ def test_closing_the_dock_while_running_leaves_no_thread(
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not spotmix_threads(), timeout=3000)
     assert dock.scene._on_press not in viewer.mouse_drag_callbacks
+
+
+def test_a_closed_dock_is_not_kept(qtbot: Any, make_napari_viewer: Any, tissue: SimulatedTissue) -> None:
+    viewer = make_napari_viewer()
+    kept = open_and_close_dock(viewer, tissue)
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and kept() is None, timeout=3000)
+
+
+def open_and_close_dock(viewer: Any, tissue: SimulatedTissue) -> weakref.ref[Any]:
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
+    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    viewer.window.remove_dock_widget(dock)
+    return weakref.ref(dock)
+
+
+def test_closing_the_window_itself_ends_the_session(
+    qtbot: Any, make_dock: Callable[..., Any], large_tissue: SimulatedTissue
+) -> None:
+    viewer, dock = make_dock(show=True)
+    start_long_run(qtbot, dock, large_tissue)
+    viewer.window._qt_window.close()
+    del viewer.window._qt_window  # it is gone; the fixture would close it once more
+    qtbot.waitUntil(lambda: dock.is_closed and not spotmix_threads(), timeout=3000)
 
 
 def spotmix_threads() -> list[threading.Thread]:

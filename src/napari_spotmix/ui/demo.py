@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
@@ -32,13 +33,13 @@ def run_demo(screenshot: Path | None = None) -> None:
         Write the whole window into this PNG file and close it, in place of staying open.
     """
     viewer, dock = open_dock("Spotmix demo")
-    _load_and_run(dock)
-    session = dock.session
-    if session.result is not None:
-        cell_type, spot = spot_at_a_border(session.result)
-        session.show(cell_type)
-        session.pick(spot)
-        _look_closer(viewer, session.result, spot)
+    result = _load_and_run(dock)
+    if result is None:
+        return  # somebody has closed the window meanwhile
+    cell_type, spot = spot_at_a_border(result)
+    dock.session.show(cell_type)
+    dock.session.pick(spot)
+    _look_closer(viewer, result, spot)
     _stay_or_shoot(viewer, screenshot)
 
 
@@ -116,17 +117,23 @@ def spot_at_a_border(result: Result) -> tuple[str, int]:
     return str(result.dominant.iloc[spot]), spot
 
 
-def _load_and_run(dock: DeconvolutionWidget) -> None:
+def _load_and_run(dock: DeconvolutionWidget) -> Result | None:
     """Press the buttons that a user would, and wait for what comes."""
-    dock.load.sample.native.click()
-    _wait_while(lambda: dock.load.is_busy)
-    dock.run.run.native.click()
-    _wait_while(lambda: dock.run.is_running)
+    steps = (
+        (dock.load.sample, lambda: dock.load.is_busy),
+        (dock.run.run, lambda: dock.run.is_running),
+    )
+    for button, is_busy in steps:
+        button.native.click()
+        _wait_while(is_busy)
+        if dock.is_closed:
+            return None
     if dock.session.result is None:
         raise RuntimeError(f"The demonstration did not run: {dock.run.state.text()}")
+    return dock.session.result
 
 
-def _wait_while(is_busy: Any) -> None:
+def _wait_while(is_busy: Callable[[], bool]) -> None:
     loop = QEventLoop()
     timer = QTimer()
     timer.timeout.connect(lambda: None if is_busy() else loop.quit())

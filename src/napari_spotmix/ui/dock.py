@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
@@ -24,6 +27,24 @@ if TYPE_CHECKING:
 __all__ = ["DeconvolutionWidget"]
 
 _WIDEST = 430
+
+
+def _close(dock: weakref.ref[DeconvolutionWidget], _: QObject | None = None) -> None:
+    """Close the session of a dock that its window has taken with it."""
+    found = dock()
+    if found is not None:
+        found.close_session()
+
+
+class _CloseWatch(QObject):
+    """Tells when a window is asked to close. A window keeps its event filters, so it must not be the dock."""
+
+    asked = Signal()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Close:
+            self.asked.emit()
+        return False
 
 
 class DeconvolutionWidget(QWidget):
@@ -52,9 +73,13 @@ class DeconvolutionWidget(QWidget):
             "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
         self.legend = Legend()
-        self._is_closed = False
-        self._closing = QTimer(self, singleShot=True)
+        self.is_closed = False
+        # Looked at once the window has closed: napari may still ask, and stay open.
+        self._closing = QTimer(self, singleShot=True, interval=0)
         self._closing.timeout.connect(self._stop_if_closed)
+        self._watch = _CloseWatch()
+        self._watch.asked.connect(self._closing.start)
+        self.destroyed.connect(partial(_close, weakref.ref(self)))
         self._lay_out()
         # Data that change under a run would leave its result without its tissue.
         self.run.busy_changed.connect(self.load.setDisabled)
@@ -72,9 +97,9 @@ class DeconvolutionWidget(QWidget):
 
     def close_session(self) -> None:
         """Stop every thread and let go of the viewer; the layers and the session stay."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         self.load.close_runners()
         self.run.close_runners()
         for signal in self._signals():
@@ -83,9 +108,10 @@ class DeconvolutionWidget(QWidget):
         self.session.shown_changed.disconnect(self._show_legend)
         self.session.result_changed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        self.legend.setParent(None)
         for part in (self.scene, self.load, self.run, self.explore, self.inspect):
             part.let_go()
+        with suppress(RuntimeError):  # the window may have taken it along
+            self.legend.setParent(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Look into no spot when Escape is pressed."""
@@ -99,12 +125,6 @@ class DeconvolutionWidget(QWidget):
         if event.type() in (QEvent.Type.ParentChange, QEvent.Type.Show):
             self._watch_window()
         return super().event(event)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stop when the window closes, once it has closed: napari may still ask and stay open."""
-        if event.type() == QEvent.Type.Close and watched is self.window():
-            self._closing.start(0)
-        return super().eventFilter(watched, event)
 
     def _lay_out(self) -> None:
         inner = QWidget()
@@ -166,7 +186,7 @@ class DeconvolutionWidget(QWidget):
         if self.parent() is None:
             self._stop_if_closed()
             return
-        window.installEventFilter(self)
+        window.installEventFilter(self._watch)
         if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
             self.legend.put_on(window.centralWidget())
             self._show_legend()

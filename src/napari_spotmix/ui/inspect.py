@@ -110,11 +110,22 @@ class _Bars(QWidget):
         for share, color, top in ((bar.spot, strong, 3), (bar.neighborhood, pale, 4 + self._bar)):
             painter.fillRect(QRect(left, area.top() + top, width, self._bar), QColor(128, 128, 128, 50))
             if share == share:
-                painter.fillRect(QRect(left, area.top() + top, round(width * share), self._bar), color)
+                filled = QRect(left, area.top() + top, round(width * share), self._bar)
+                painter.fillRect(filled, color)
+                self._outline(painter, filled)
         right = QRect(left + width, area.top(), self._number, area.height())
         painter.drawText(
             right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(bar.spot)
         )
+
+    def _outline(self, painter: QPainter, filled: QRect) -> None:
+        """Keep dark colours apart from a dark ground, and light ones from a light one."""
+        edge = self.palette().color(QPalette.ColorRole.WindowText)
+        painter.save()
+        edge.setAlphaF(0.35)
+        painter.setPen(edge)
+        painter.drawRect(filled.adjusted(0, 0, -1, -1))
+        painter.restore()
 
 
 class _Gradient(QWidget):

@@ -224,7 +224,7 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
     vectors = np.stack([np.repeat(start, len(ends), axis=0), ends - start], axis=1)
     settings = {
         "name": name,
-        "edge_width": spot_diameter(result.spatial) * 0.14,
+        "edge_width": spot_diameter(result.spatial) * 0.2,
         "vector_style": "line",
         "opacity": 1.0,
         "features": pd.DataFrame(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from itertools import count
 from threading import Event, Thread
 from typing import Any
@@ -69,11 +68,6 @@ class _Job:
         self.progress = progress
 
 
-def _cancel_all(jobs: list[_Job], _: QObject | None = None) -> None:
-    for job in jobs:
-        job.cancel()
-
-
 class Runner(QObject):
     """Runs one job at a time; all its signals are emitted in the GUI thread.
 
@@ -99,9 +93,9 @@ class Runner(QObject):
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.close)
-        # However the window goes, its threads are told to stop; the runner itself is gone by then.
+        # However the window goes, its threads are told to stop. A bound method would not be called any more.
         self._threads: list[_Job] = []
-        self.destroyed.connect(partial(_cancel_all, self._threads))
+        self.destroyed.connect(lambda: self._abandon())
 
     @property
     def is_running(self) -> bool:
