@@ -297,6 +297,32 @@ def test_duplicate_gene_names_of_the_reference_are_summed(spatial: AnnData, refe
     np.testing.assert_allclose(split.abundances, plain.abundances, atol=1e-12)
 
 
+def test_a_gene_that_the_reference_never_shows_is_no_shared_gene(
+    spatial: AnnData, reference: AnnData
+) -> None:
+    matrix, cells = spatial.X.toarray(), reference.X.toarray()
+    cells[:, 30] = 0
+    reference.X = csr_matrix(cells)
+    plain = deconvolve(spatial, reference)
+    matrix[:, 30] = 10_000
+    spatial.X = csr_matrix(matrix)
+    flooded = deconvolve(spatial, reference)
+    assert spatial.var_names[30] not in flooded.signatures
+    np.testing.assert_array_equal(flooded.abundances, plain.abundances)
+    np.testing.assert_array_equal(flooded.counts, plain.counts)
+
+
+def test_spots_whose_counts_fit_no_type_are_kept_as_nan(spatial: AnnData, reference: AnnData) -> None:
+    chosen = deconvolve(spatial, reference, n_genes=20).signatures.columns
+    matrix = spatial.X.toarray()
+    matrix[9, spatial.var_names.isin(chosen)] = 0
+    assert matrix[9].any()
+    spatial.X = csr_matrix(matrix)
+    result = deconvolve(spatial, reference, n_genes=20, lambda_c=0.0)
+    assert result.abundances.isna().all(axis=1).to_numpy().nonzero()[0].tolist() == [9]
+    assert result.reasons.iloc[9] == "counts fit no cell type"
+
+
 def test_types_with_few_cells_are_told(spatial: AnnData, reference: AnnData) -> None:
     name = reference.obs["cell_type"].cat.categories[1]
     cells = (reference.obs["cell_type"] == name).to_numpy()
