@@ -517,6 +517,9 @@ STAGES = [
     "Reducing counts (first fit)",
     "Solving (first fit)",
     "Comparing spots (epoch 1 of 1)",
+    "Learning the smoothing (folds of genes)",
+    "Learning the smoothing (laplacian)",
+    "Learning the smoothing (attention)",
     "Reducing counts (epoch 1 of 1)",
     "Solving (epoch 1 of 1)",
 ]
@@ -559,3 +562,13 @@ def test_bad_input_starts_no_threads(spatial: AnnData, reference: AnnData) -> No
     before = set(threading.enumerate())
     assert problems_of(spatial, reference, cell_type_key="kind")
     assert set(threading.enumerate()) == before
+
+
+def test_labels_that_read_alike_are_one_type(spatial: AnnData, reference: AnnData) -> None:
+    mixed = reference.copy()
+    names = pd.Categorical(reference.obs["cell_type"]).codes.astype(object)
+    names[::2] = [str(name) for name in names[::2]]
+    mixed.obs["cell_type"] = pd.Categorical(names)
+    result = deconvolve(spatial, mixed, lambda_c=0.0)
+    assert result.cell_types == sorted(set(result.cell_types))
+    assert len(result.cell_types) == reference.obs["cell_type"].nunique()

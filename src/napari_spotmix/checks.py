@@ -180,7 +180,11 @@ def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
     return []
 
 
-def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical:
+def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical[str]:
     """Return the labels as text, with only the types that have cells, in the reference's own order."""
-    labels = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
-    return labels.rename_categories(str)
+    given = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
+    # By way of text, since a column may hold both 1 and "1".
+    names = [str(name) for name in given.categories]
+    number = pd.Index(names).unique()
+    codes = np.append(number.get_indexer(pd.Index(names)), -1)[given.codes]
+    return pd.Categorical.from_codes(codes, categories=number)

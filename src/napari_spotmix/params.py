@@ -118,7 +118,7 @@ class Parameters:
         None,
         "Smoothness",
         "Strength with which linked spots are drawn together (lambda_c). 0 switches it off; "
-        "1 lets a neighbour weigh as much as the spot's own counts. Empty: chosen from the counts' depth.",
+        "1 lets a neighbour weigh as much as the spot's own counts. Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
         advanced=False,
@@ -130,10 +130,11 @@ class Parameters:
         group="Space",
         minimum=0,
     )
-    alpha: float = _parameter(
-        0.3,
+    alpha: float | None = _parameter(
+        None,
         "Distance decay",
-        "Decay of an edge's weight with squared distance (alpha), distance in spot pitches.",
+        "Decay of an edge's weight with squared distance (alpha), distance in spot pitches. "
+        "Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
         unit="per pitch squared",
@@ -156,14 +157,15 @@ class Parameters:
     attention: bool = _parameter(
         True,
         "Attention",
-        "Weaken edges between spots of unlike composition, so that borders stay sharp.",
+        "Allow weaker edges between spots of unlike composition, so that borders stay sharp.",
         group="Space",
         advanced=False,
     )
-    attention_sharpness: float = _parameter(
-        4.0,
+    attention_sharpness: float | None = _parameter(
+        None,
         "Attention sharpness",
-        "How fast attention falls with the difference of two spots' compositions.",
+        "How fast attention falls with the difference of two spots' compositions. "
+        "Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
     )

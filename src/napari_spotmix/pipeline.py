@@ -7,7 +7,7 @@ comes back.
 from __future__ import annotations
 
 import platform as host
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -161,7 +161,6 @@ def _prepare(
     notes = (
         *reading_notes(spatial),
         *_gene_notes(genes, len(chosen)),
-        *_spot_notes(reasons),
         *_type_notes(types),
     )
     return _Problem(
@@ -234,6 +233,10 @@ def _spot_notes(reasons: pd.Series) -> list[str]:
     ]
 
 
+def _fit_notes(fitted: Fit) -> list[str]:
+    return [*fitted.notes, *([fitted.choice.reason] if fitted.choice else [])]
+
+
 def _type_notes(labels: pd.Categorical) -> list[str]:
     n_cells = pd.Series(labels).value_counts(sort=False)
     few = [f"{name} ({n})" for name, n in n_cells.items() if n < _FEW_CELLS]
@@ -277,7 +280,7 @@ def _result(
             "versions": _versions(),
             "summary": _summary(fitted, problem),
         },
-        notes=(*problem.notes, *fitted.notes),
+        notes=(*problem.notes, *_spot_notes(reasons), *_fit_notes(fitted)),
     )
 
 
@@ -300,6 +303,9 @@ def _given(params: Parameters) -> dict[str, Any]:
 def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
     return {
         "lambda_c": fitted.lambda_c,
+        "alpha": fitted.smoothing.alpha,
+        "attention_sharpness": fitted.smoothing.sharpness,
+        "evidence": _evidence(fitted),
         "layout": fitted.graph.layout,
         "pitch_px": fitted.graph.pitch,
         "n_genes_used": problem.signatures.shape[1],
@@ -311,6 +317,17 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
         "platform_effect": bool((fitted.platform != 1).any()),
     }
+
+
+def _evidence(fitted: Fit) -> dict[str, Any]:
+    """Return the held-out loss of each way to smooth, in nats per spot, and which was chosen."""
+    if fitted.choice is None:
+        return {}
+    tried = {
+        one.name: {"loss": one.loss, "gain": one.gain, "standard_error": one.error} | asdict(one.smoothing)
+        for one in fitted.choice.candidates
+    }
+    return tried | {"chosen": fitted.choice.chosen.name, "reason": fitted.choice.reason}
 
 
 def _versions() -> dict[str, str]:

@@ -94,7 +94,8 @@ def test_shallow_counts_alone_are_smoothed_by_default() -> None:
     deep, shallow = tissue(depth=5000.0), tissue(depth=20.0)
     strong = run(*shallow[:2], hexagonal_grid(10, 10)).lambda_c
     weak = run(*deep[:2], hexagonal_grid(10, 10)).lambda_c
-    assert strong > 1000 * weak > 0
+    assert strong > 100 * weak
+    assert strong > 0.01
 
 
 def test_one_archetype_per_spot_ends_at_the_poisson_likelihoods_maximum() -> None:
@@ -185,7 +186,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 
 def test_the_unit_of_the_coordinates_does_not_matter() -> None:
     Y, S, _ = tissue()
-    options: dict[str, Any] = {"lambda_c": 0.5, "tolerance": 1e-9}
+    options: dict[str, Any] = {"lambda_c": 0.5, "alpha": 0.3, "attention_sharpness": 4.0, "tolerance": 1e-9}
     um, px = (run(Y, S, hexagonal_grid(10, 10) * scale, **options) for scale in (100.0, 237.0))
     np.testing.assert_allclose(px.abundances, um.abundances, atol=1e-7)
     assert (um.graph.pitch, px.graph.pitch) == pytest.approx((100, 237))

@@ -20,10 +20,13 @@ __all__ = [
     "assign_to_centers",
     "color_greedily",
     "edge_attention",
+    "edge_differences",
     "group_neighbors",
+    "held_out_score",
     "kkt_violation",
     "restrict_to_groups",
     "row_totals",
+    "solve_own_blocks",
     "sum_grams",
     "sweep",
     "weighted_grams",
@@ -411,3 +414,73 @@ def add_group_step(start, stop, group, step, X):
         for k in range(X.shape[1]):
             if step[a, k] != 0.0:
                 X[i, k] = max(X[i, k] + step[a, k], 0.0)
+
+
+@_compiled
+def solve_own_blocks(start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, X, R, Z):
+    """Solve each spot's own block of ``H Z = R`` on the types it has (``X > 0``); 0 elsewhere."""
+    n_types = X.shape[1]
+    support = np.empty(n_types, np.int64)
+    L = np.empty((n_types, n_types))
+    solution = np.empty(n_types)
+    for i in range(start, stop):
+        shift = lambda_r
+        for p in range(indptr[i], indptr[i + 1]):
+            shift += lambda_c * weight[p]
+        size = 0
+        for k in range(n_types):
+            Z[i, k] = 0.0
+            if X[i, k] > 0.0:
+                support[size] = k
+                size += 1
+        singular = 0
+        while singular >= 0 and size > 0:
+            singular = _solve_on(support, size, M[archetype[i]], scale[i], shift, R[i], L, solution)
+            if singular >= 0:
+                size = _drop(support, size, singular)
+        for r in range(size):
+            Z[i, support[r]] = solution[r]
+
+
+@_compiled
+def held_out_score(indptr, indices, data, gene_of_column, ST, total_signature, start, stop, X, score, C):
+    """Multinomial log-likelihood per spot of held-out genes given their total, and minus its derivative.
+
+    With ``m_g = x . S_g`` and ``t = x . sum_g S_g``: ``score = sum_g Y_g log(m_g / t)`` and
+    ``C = -sum_g Y_g (S_g / m_g - sum_g S_g / t)``.
+    """
+    n_types = ST.shape[1]
+    for i in range(start, stop):
+        score[i] = 0.0
+        for k in range(n_types):
+            C[i, k] = 0.0
+        total = 0.0
+        for k in range(n_types):
+            total += X[i, k] * total_signature[k]
+        if total <= 0.0:
+            continue
+        n_counts = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            g = gene_of_column[indices[p]]
+            if g >= 0:
+                mean = 0.0
+                for k in range(n_types):
+                    mean += X[i, k] * ST[g, k]
+                score[i] += data[p] * np.log(mean / total)
+                n_counts += data[p]
+                for k in range(n_types):
+                    C[i, k] -= data[p] * ST[g, k] / mean
+        for k in range(n_types):
+            C[i, k] += n_counts * total_signature[k] / total
+
+
+@_compiled
+def edge_differences(indptr, indices, A, X, start, stop, out):
+    """``(a_i - a_j) . (x_i - x_j)`` for the edges of rows `start` to `stop`."""
+    for i in range(start, stop):
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            total = 0.0
+            for k in range(X.shape[1]):
+                total += (A[i, k] - A[j, k]) * (X[i, k] - X[j, k])
+            out[p] = total

@@ -1,7 +1,8 @@
 """The whole fit on arrays: counts, signatures and coordinates -> abundances and edge weights.
 
 Each epoch takes the proportions found so far and estimates from them anew what depends on them: the
-archetypes and their weights, the platform effect if asked for, and the attention; then it solves.
+archetypes and their weights, the platform effect if asked for, and the attention; then it solves. What the
+user left open of the smoothing is learned once, in the first epoch.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from scipy.sparse import csr_array
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
 from napari_spotmix.core.graph import SpatialGraph, build_graph
+from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.solver import Solution, solve
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics
-from napari_spotmix.core.tuning import prior_smoothness
+from napari_spotmix.core.tuning import (
+    START,
+    Choice,
+    choose_smoothing,
+    contiguous_patches,
+    prior_smoothness,
+)
 from napari_spotmix.core.weights import (
     find_archetypes,
     one_archetype,
@@ -33,6 +41,12 @@ Array = NDArray[np.float64]
 
 #: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
 _PLAUSIBLE_SHARE = (0.7, 1.4)
+#: Learning sees at most this many spots, in patches of this size.
+_LEARNING_SPOTS, _PATCH = 4000, 200
+#: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
+_FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 1e-3
+#: For the progress bar only.
+_EXPECTED_EVALUATIONS = 30
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,10 @@ class Fit:
         What the data term was divided by.
     platform : ndarray of float64, shape (n_genes,)
         Factor per gene; 1 where no platform effect was fitted.
+    smoothing : Smoothing
+        That was used; with `lambda_c` 0, that under which `weights` are shown.
+    choice : Choice or None
+        The evidence for it; None where nothing was learned.
     notes : tuple of str
     """
 
@@ -68,6 +86,8 @@ class Fit:
     lambda_c: float
     precision_unit: float
     platform: Array
+    smoothing: Smoothing
+    choice: Choice | None
     notes: tuple[str, ...] = ()
 
 
@@ -163,13 +183,16 @@ class _Epochs:
         self.signatures, self.totals = signatures, totals
         self.graph, self.params, self.threads = graph, params, threads
         self._tell = on_progress
-        self.near = distance_weights(graph.squared_distance, params.alpha)
+        self.smoothing = replace(START, **_given(alpha=params.alpha, sharpness=params.attention_sharpness))
+        self.choice: Choice | None = None
+        self.near = distance_weights(graph.squared_distance, self.smoothing.alpha)
         self.attention = _constant(self.near)
         self.archetypes = one_archetype(totals, len(signatures))
         self.platform = np.ones(signatures.shape[1])
         self.proportions: Array | None = None
         self.abundances: Array | None = None
         self.n_done = 0
+        self._candidate, self._n_evaluations = "folds of genes", 0
 
     def advance(self) -> None:
         """Estimate anew what depends on the proportions, then solve."""
@@ -192,10 +215,71 @@ class _Epochs:
             )
             if self.params.platform_effect:
                 self.platform = self._platform_factors()
-        if self.params.attention:
-            sharpness = np.full((1, len(self.signatures)), self.params.attention_sharpness)
+        if self.n_done == 1 and self._is_open():
+            self._learn()
+        if self._has_attention():
+            sharpness = np.full((1, len(self.signatures)), self.smoothing.sharpness)
             embedding = embed(self.abundances, self.near)
             self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
+
+    def _is_open(self) -> bool:
+        """Tell whether something about the smoothing is left to learn, by the likelihood of shares."""
+        params = self.params
+        if params.weights != "poisson" or not params.normalize or params.lambda_c == 0:
+            return False
+        sharpness = params.attention_sharpness if params.attention else 0.0
+        return None in (params.lambda_c, params.alpha, sharpness) and self.graph.n_edges > 0
+
+    def _has_attention(self) -> bool:
+        """Tell whether edges get attention; where smoothing is off, it is only there to be seen."""
+        return self.params.attention and (self.choice is None or self.choice.chosen.name != "laplacian")
+
+    def _learn(self) -> None:
+        params, lambda_c = self.params, self.params.lambda_c
+        self.choice = choose_smoothing(
+            self._held_out_genes(),
+            strength=None if lambda_c is None else lambda_c * self.unit,
+            alpha=params.alpha,
+            sharpness=params.attention_sharpness,
+            with_attention=params.attention,
+            on_step=self._tell_learning,
+        )
+        chosen = self.choice.chosen
+        # Where smoothing is off, neighbours are shown as smoothing would have begun to see them.
+        if chosen.name != "none":
+            self.smoothing = chosen.smoothing
+        self.near = distance_weights(self.graph.squared_distance, self.smoothing.alpha)
+        self.attention = _constant(self.near)
+
+    def _held_out_genes(self) -> HeldOutGenes:
+        squared = self.graph.squared_distance
+        spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, self.params.random_state)
+        everywhere = len(spots) == len(self.totals)
+        return HeldOutGenes(
+            self.counts if everywhere else self.counts[spots],
+            self.gene_of_column,
+            self.signatures * self.platform,
+            self.totals[spots],
+            replace(self.archetypes, label=self.archetypes.label[spots]),
+            squared if everywhere else csr_array(squared[spots][:, spots]),
+            overdispersion=self.params.overdispersion,
+            lambda_r=self.params.lambda_r,
+            gentle=START,
+            n_folds=_FOLDS,
+            n_gradient_folds=_GRADIENT_FOLDS,
+            tolerance=_LEARNING_TOLERANCE,
+            random_state=self.params.random_state,
+            threads=self.threads,
+            on_progress=self._tell_learning_step,
+        )
+
+    def _tell_learning(self, candidate: str) -> None:
+        self._candidate, self._n_evaluations = candidate, self._n_evaluations + 1
+        self._tell_learning_step()
+
+    def _tell_learning_step(self, _: Progress | None = None) -> None:
+        done = min(self._n_evaluations, _EXPECTED_EVALUATIONS)
+        self._tell(Progress(f"Learning the smoothing ({self._candidate})", done, _EXPECTED_EVALUATIONS))
 
     def _platform_factors(self) -> Array:
         assert self.abundances is not None
@@ -230,6 +314,8 @@ class _Epochs:
     def _smoothness(self) -> float:
         if self.params.lambda_c is not None:
             return self.params.lambda_c
+        if self.choice is not None:
+            return self.choice.chosen.smoothing.strength / self.unit
         return prior_smoothness(self.unit) if self.params.weights == "poisson" else 0.0
 
     def _statistics(self) -> Statistics:
@@ -270,7 +356,13 @@ class _Epochs:
             self.lambda_c,
             self.unit,
             self.platform,
+            self.smoothing,
+            self.choice,
         )
+
+
+def _given(**values: float | None) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _constant(edges: csr_array) -> csr_array:

@@ -128,6 +128,19 @@ class Level:
         self._over_rows(block, len(X))
         return HX
 
+    def solve_own_blocks(self, X: Array, R: Array) -> Array:
+        """Return ``Z`` that solves each spot's own block of ``H Z = R`` on its entries with ``X > 0``."""
+        Z = np.empty_like(R)
+        indptr, _, weight = self._edges
+
+        def block(start: int, stop: int) -> None:
+            _kernels.solve_own_blocks(
+                start, stop, indptr, weight, *self._data, self._lambda_r, self._lambda_c, X, R, Z
+            )
+
+        self._over_rows(block, len(X))
+        return Z
+
     def violation(self, b: Array, X: Array, HX: Array) -> float:
         """Return the worst violation of the optimality conditions, in units of `X`."""
         indptr, _, weight = self._edges

@@ -1,24 +1,72 @@
-"""Where penalties that the user left open are chosen.
+"""Choosing what the user left open, by how well held-out genes are predicted.
 
-The shallower the counts of a spot, the more its neighbours can tell about it. The data term's mean precision
-(curvature of the log-likelihood per spot and type, in counts) measures how much the spot itself tells: about
-100 in bins of two dozen counts, thousands in spots of some thousand counts.
+Three candidates, from simple to rich: no smoothing, smoothing by distance alone (the Laplacian), and
+smoothing by distance and likeness (attention). Each one's open parameters are fitted to the held-out genes
+with the exact gradient; chosen is the simplest candidate within one standard error of the best.
 """
 
 from __future__ import annotations
 
-__all__ = ["prior_smoothness"]
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
-#: At this mean precision `lambda_c` is `_SMOOTHNESS`; both were chosen on the accuracy sets of the benchmark.
-_PRECISION, _SMOOTHNESS = 100.0, 0.3
-_LARGEST = 10.0
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+
+from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
+
+__all__ = ["START", "Candidate", "Choice", "choose_smoothing", "contiguous_patches", "prior_smoothness"]
+
+Array = NDArray[np.float64]
+
+#: Where learning begins.
+START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
+#: What is learned stays within these bounds.
+_BOUNDS = {"strength": (0.1, 1e4), "alpha": (0.01, 3.0), "sharpness": (0.1, 32.0)}
+_MOST_STEPS = 15
+
+#: At this mean precision the first fit has this `lambda_c`; deeper spots are smoothed less.
+_PRECISION, _SMOOTHNESS, _LARGEST = 100.0, 0.3, 10.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to smooth, with its best parameters.
+
+    Attributes
+    ----------
+    name : str
+        "none", "laplacian" or "attention".
+    smoothing : Smoothing
+    loss : float
+        Minus the log-likelihood of held-out genes per spot, in nats; smaller is better.
+    gain, error : float
+        How much smaller than that of the first candidate, and the standard error of the difference.
+    """
+
+    name: str
+    smoothing: Smoothing
+    loss: float
+    gain: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that was chosen, all that were tried, and why, in a sentence."""
+
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    reason: str
 
 
 def prior_smoothness(mean_precision: float) -> float:
-    """Return ``lambda_c`` for a data term of the given mean precision, in units of that precision.
+    """Return ``lambda_c`` for a first fit to a data term of the given mean precision, in units of it.
 
-    It falls with the square of the precision: deep spots of several cells are hardly smoothed, bins smaller
-    than a cell are.
+    The shallower the counts of a spot, the more its neighbours can tell about it.
 
     Examples
     --------
@@ -28,3 +76,158 @@ def prior_smoothness(mean_precision: float) -> float:
     if mean_precision <= 0:
         return 0.0
     return min(round(_SMOOTHNESS * (_PRECISION / mean_precision) ** 2, 12), _LARGEST)
+
+
+def choose_smoothing(
+    genes: HeldOutGenes,
+    *,
+    strength: float | None,
+    alpha: float | None,
+    sharpness: float | None,
+    with_attention: bool,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Choice:
+    """Learn the parameters that are None, and choose among the candidates that the others leave.
+
+    Parameters
+    ----------
+    genes : HeldOutGenes
+    strength, alpha, sharpness : float or None
+        A value is kept as it is; a given strength rules out "none".
+    with_attention : bool
+        Whether "attention" is a candidate.
+    on_step : callable, optional
+        Called with the candidate's name before each evaluation.
+    """
+    given = {"strength": strength, "alpha": alpha, "sharpness": sharpness}
+    start = replace(START, **{name: value for name, value in given.items() if value is not None})
+    tried: list[tuple[str, Smoothing, Array]] = []
+    for name, base, free in _candidates(start, given, with_attention):
+        smoothing = _fitted(genes, base, free, partial(on_step, name))
+        tried.append((name, smoothing, genes.losses(smoothing)))
+        # The richer candidate begins where the simpler one ended.
+        start = replace(start, strength=smoothing.strength or start.strength, alpha=smoothing.alpha)
+    candidates = tuple(_judged(*one, reference=tried[0][2]) for one in tried)
+    chosen = _simplest_near_best([losses for _, _, losses in tried])
+    return Choice(candidates[chosen], candidates, _reason(candidates, chosen))
+
+
+def _candidates(
+    start: Smoothing, given: dict[str, float | None], with_attention: bool
+) -> list[tuple[str, Smoothing, list[str]]]:
+    free = [name for name in ("strength", "alpha") if given[name] is None]
+    found: list[tuple[str, Smoothing, list[str]]] = []
+    if given["strength"] is None:
+        found.append(("none", replace(start, strength=0.0, sharpness=0.0), []))
+    if given["sharpness"] in (None, 0.0) or not with_attention:
+        found.append(("laplacian", replace(start, sharpness=0.0), free))
+    if with_attention and given["sharpness"] != 0.0:
+        found.append(("attention", start, free + (["sharpness"] if given["sharpness"] is None else [])))
+    return found
+
+
+def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
+    """Return `base` with the parameters named in `free` at a minimum of the loss."""
+    if not free:
+        return base
+    order = ("strength", "alpha", "sharpness")
+    wanted = [order.index(name) for name in free]
+
+    def at(logs: Array) -> Smoothing:
+        return replace(base, **dict(zip(free, np.exp(logs).tolist(), strict=True)))
+
+    # On logarithms, so that steps are by factors and parameters stay positive.
+    def loss(logs: Array) -> tuple[float, Array]:
+        tick()
+        value, gradient = genes.loss_and_gradient(at(logs))
+        return value, gradient[wanted] * np.exp(logs)
+
+    bounds = [tuple(np.log(_BOUNDS[name])) for name in free]
+    start = np.clip([np.log(getattr(base, name)) for name in free], *np.transpose(bounds))
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": _MOST_STEPS, "ftol": 1e-6},
+    )
+    return at(np.asarray(found.x))
+
+
+def _judged(name: str, smoothing: Smoothing, losses: Array, *, reference: Array) -> Candidate:
+    gain = reference - losses
+    return Candidate(name, smoothing, float(losses.mean()), float(gain.mean()), _standard_error(gain))
+
+
+def _standard_error(values: Array) -> float:
+    """Return the standard error of the mean over folds and spots, both of which are samples.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_folds, n_spots)
+    """
+    variance = 0.0
+    for means in (values.mean(axis=1), values.mean(axis=0)):
+        if len(means) > 1:
+            variance += float(means.var(ddof=1)) / len(means)
+    return float(np.sqrt(variance))
+
+
+def _simplest_near_best(losses: list[Array]) -> int:
+    best = int(np.argmin([values.mean() for values in losses]))
+    for index in range(best):
+        worse_by = losses[index] - losses[best]
+        if worse_by.mean() <= _standard_error(worse_by):
+            return index
+    return best
+
+
+def _reason(candidates: tuple[Candidate, ...], chosen: int) -> str:
+    best = candidates[chosen]
+    if best.name == "none":
+        return "Smoothing was switched off: neighbouring spots did not help to predict held-out genes."
+    if best.name == "attention":
+        return "Neighbours are weighted by distance and likeness: this predicted held-out genes best."
+    if any(candidate.name == "attention" for candidate in candidates):
+        return "Neighbours are weighted by distance alone: attention did not help to predict held-out genes."
+    return "Neighbours are weighted by distance alone."
+
+
+def contiguous_patches(
+    edges: csr_array, n_spots: int, patch_size: int, random_state: int
+) -> NDArray[np.int64]:
+    """Return about `n_spots` spots in patches of linked spots, sorted; all spots where there are no more.
+
+    Many small patches, spread at random, stand for the tissue better than a few large ones, and inside a
+    patch every spot has its neighbours.
+
+    Examples
+    --------
+    >>> ring = csr_array(np.roll(np.eye(8), 1, axis=1) + np.roll(np.eye(8), -1, axis=1))
+    >>> len(contiguous_patches(ring, 6, 3, random_state=0))
+    6
+    """
+    if edges.shape[0] <= n_spots:
+        return np.arange(edges.shape[0])
+    rng = np.random.default_rng(random_state)
+    taken = np.zeros(edges.shape[0], bool)
+    for seed in rng.permutation(edges.shape[0]):
+        if taken.sum() >= n_spots:
+            break
+        if not taken[seed]:
+            _grow(edges, int(seed), min(patch_size, n_spots - int(taken.sum())), taken)
+    return np.flatnonzero(taken)
+
+
+def _grow(edges: csr_array, seed: int, size: int, taken: NDArray[np.bool_]) -> None:
+    """Mark up to `size` spots around `seed` that are not yet taken, nearest in steps first."""
+    front = [seed]
+    taken[seed] = True
+    for spot in front:
+        for neighbor in edges.indices[edges.indptr[spot] : edges.indptr[spot + 1]]:
+            if len(front) >= size:
+                return
+            if not taken[neighbor]:
+                taken[neighbor] = True
+                front.append(int(neighbor))

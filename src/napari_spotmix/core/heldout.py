@@ -1,0 +1,232 @@
+"""How well abundances predict genes that they were not fitted on, and the exact gradient of that.
+
+Held out are *genes*, since held-out molecules of the same genes share the errors of the signatures and see
+sampling noise only. Abundances are fitted on the genes of all folds but one; the score is the multinomial
+log-likelihood of the counts of that fold's genes given their total in the spot::
+
+    E = -sum_ig Y_ig log( m_ig / sum_g' m_ig' ) / n_spots,      m = X S
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.adjoint import solve_on_free
+from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
+from napari_spotmix.core.multigrid import Level
+from napari_spotmix.core.solver import solve
+from napari_spotmix.core.statistics import Statistics, sufficient_statistics
+from napari_spotmix.core.weights import Archetypes, precision_weights
+from napari_spotmix.progress import ProgressCallback, silent
+
+__all__ = ["HeldOutGenes", "Smoothing"]
+
+Array = NDArray[np.float64]
+
+#: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
+_BACKGROUND = 0.01
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How neighbours are tied together.
+
+    Attributes
+    ----------
+    strength : float
+        Smoothness in units of counts: ``lambda_c`` times the mean precision of the data term.
+    alpha : float
+        Decay of weights with squared distance in pitches.
+    sharpness : float
+        Of the attention; 0 is the plain Laplacian.
+    """
+
+    strength: float
+    alpha: float
+    sharpness: float
+
+
+@dataclass
+class _Fold:
+    """Statistics of the training genes, the held-out genes, and where the last fit ended."""
+
+    statistics: Statistics
+    unit: float
+    held_out: NDArray[np.int64]
+    total_signature: Array
+    embedding: Array
+    abundances: Array | None = None
+    adjoint: Array | None = None
+
+
+class HeldOutGenes:
+    """Folds of genes over some spots.
+
+    Parameters
+    ----------
+    counts : csr_array, shape (n_spots, n_columns)
+    gene_of_column : ndarray of int64, shape (n_columns,)
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+    totals : ndarray of float64, shape (n_spots,)
+    archetypes : Archetypes
+        Of these spots.
+    squared_distance : csr_array, shape (n_spots, n_spots)
+        Edges between these spots.
+    overdispersion, lambda_r : float
+    gentle : Smoothing
+        The smoothing under which the attention's embedding is taken.
+    n_folds : int
+    n_gradient_folds : int
+        The gradient is taken on this many of the folds.
+    random_state : int
+    tolerance : float
+        Of each fit; a tenth of the precision of the gradient.
+    threads : Threads
+    on_progress : callable, optional
+    """
+
+    def __init__(
+        self,
+        counts: csr_array,
+        gene_of_column: NDArray[np.int64],
+        signatures: Array,
+        totals: Array,
+        archetypes: Archetypes,
+        squared_distance: csr_array,
+        *,
+        overdispersion: float,
+        lambda_r: float,
+        gentle: Smoothing,
+        n_folds: int,
+        n_gradient_folds: int,
+        random_state: int,
+        tolerance: float,
+        threads: Threads,
+        on_progress: ProgressCallback = silent,
+    ) -> None:
+        self._counts, self._genes, self._signatures, self._totals = (
+            counts,
+            gene_of_column,
+            signatures,
+            totals,
+        )
+        self._archetypes, self._squared_distance = archetypes, squared_distance
+        self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
+        self._n_gradient_folds, self._tolerance = n_gradient_folds, tolerance
+        background = signatures.mean(axis=0)
+        self._predicting = np.ascontiguousarray(((1 - _BACKGROUND) * signatures + _BACKGROUND * background).T)
+        self._weights = precision_weights(signatures, archetypes, overdispersion)
+        rng = np.random.default_rng(random_state)
+        fold_of_gene = rng.permutation(signatures.shape[1]) % n_folds
+        self.folds = [self._fold(fold_of_gene == fold) for fold in range(n_folds)]
+        for fold in self.folds:
+            near = distance_weights(squared_distance, gentle.alpha)
+            fold.embedding = embed(self._fit(fold, near, gentle.strength), near)
+
+    def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
+        statistics = sufficient_statistics(
+            self._counts,
+            self._genes,
+            self._signatures,
+            self._totals,
+            weights=self._weights * ~is_held_out,
+            archetype=self._archetypes.label,
+            scale=self._totals,
+            threads=self._threads,
+            on_progress=self._on_progress,
+        )
+        unit = statistics.mean_precision() or 1.0
+        held_out = np.where((self._genes >= 0) & is_held_out[self._genes], self._genes, -1)
+        total = self._predicting[is_held_out].sum(axis=0)
+        return _Fold(statistics.divided_by(unit), unit, held_out, total, np.empty((0, 0)))
+
+    def _fit(self, fold: _Fold, W: csr_array, strength: float) -> Array:
+        fold.abundances = solve(
+            fold.statistics,
+            W,
+            lambda_r=self._lambda_r,
+            lambda_c=strength / fold.unit,
+            start=fold.abundances,
+            tolerance=self._tolerance,
+            threads=self._threads,
+            on_progress=self._on_progress,
+        ).abundances
+        return fold.abundances
+
+    def losses(self, smoothing: Smoothing) -> Array:
+        """Return minus the score of each fold and spot, float64 (n_folds, n_spots)."""
+        return np.stack([self._loss(fold, smoothing)[0] for fold in self.folds])
+
+    def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, Array]:
+        """Return the mean loss per spot of some folds, and its derivatives in the order of `Smoothing`."""
+        loss, gradient = 0.0, np.zeros(3)
+        folds = self.folds[: self._n_gradient_folds]
+        for fold in folds:
+            losses, slope, W = self._loss(fold, smoothing)
+            loss += float(losses.mean()) / len(folds)
+            gradient += self._gradient(fold, smoothing, W, slope / losses.size) / len(folds)
+        return loss, gradient
+
+    def _loss(self, fold: _Fold, smoothing: Smoothing) -> tuple[Array, Array, csr_array]:
+        W = self._edges(fold, smoothing)
+        X = self._fit(fold, W, smoothing.strength)
+        score, slope = np.empty(len(X)), np.empty_like(X)
+
+        def block(start: int, stop: int) -> None:
+            _kernels.held_out_score(
+                self._counts.indptr,
+                self._counts.indices,
+                self._counts.data,
+                fold.held_out,
+                self._predicting,
+                fold.total_signature,
+                start,
+                stop,
+                X,
+                score,
+                slope,
+            )
+
+        self._threads.over_blocks(block, len(X), block=_BLOCK)
+        return -score, slope, W
+
+    def _edges(self, fold: _Fold, smoothing: Smoothing) -> csr_array:
+        near = distance_weights(self._squared_distance, smoothing.alpha)
+        if smoothing.sharpness == 0:
+            return near
+        sharpness = np.full((1, fold.embedding.shape[1]), smoothing.sharpness)
+        return product(near, attention_weights(near, fold.embedding, sharpness, self._threads))
+
+    def _gradient(self, fold: _Fold, smoothing: Smoothing, W: csr_array, slope: Array) -> Array:
+        """Return ``-<Lambda, (dH/dp) X>`` for each parameter p, by way of the edges' weights."""
+        X = fold.abundances
+        assert X is not None
+        lambda_c = smoothing.strength / fold.unit
+        level = Level(fold.statistics, W, self._lambda_r, lambda_c, self._threads, lambda _: None)
+        adjoint = solve_on_free(level, X, slope, start=fold.adjoint, precision=10 * self._tolerance)
+        fold.adjoint = adjoint
+        by_weight = self._edge_sums(W, adjoint, X)
+        # Each edge stands twice in W, and in Tr(X' L X) once: hence the halves.
+        by_strength = -0.5 / fold.unit * (W.data @ by_weight)
+        slope_of_weight = -0.5 * lambda_c * W.data * by_weight
+        by_alpha = -(slope_of_weight @ self._squared_distance.data)
+        apart = self._edge_sums(W, fold.embedding, fold.embedding)
+        by_sharpness = -0.5 * (slope_of_weight @ apart)
+        return np.array([by_strength, by_alpha, by_sharpness])
+
+    def _edge_sums(self, W: csr_array, A: Array, B: Array) -> Array:
+        """Return ``(a_i - a_j) . (b_i - b_j)`` for every entry of `W`."""
+        sums = np.empty(W.nnz)
+
+        def block(start: int, stop: int) -> None:
+            _kernels.edge_differences(W.indptr, W.indices, A, B, start, stop, sums)
+
+        self._threads.over_blocks(block, W.shape[0], block=_BLOCK)
+        return sums

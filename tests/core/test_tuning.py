@@ -1,0 +1,183 @@
+"""Learning the smoothing: exact gradients, fair choices, fixed parameters left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.graph import build_graph
+from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
+from napari_spotmix.core.model import Fit, fit
+from napari_spotmix.core.tuning import START, choose_smoothing, contiguous_patches
+from napari_spotmix.core.weights import find_archetypes
+from napari_spotmix.params import Parameters
+
+SIDE, N_GENES, N_TYPES = 24, 80, 4
+
+
+def signatures() -> np.ndarray:
+    rng = np.random.default_rng(5)
+    raw = rng.gamma(0.4, size=(N_TYPES, N_GENES)) + 0.02
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+def tissue(depth: float, *, is_smooth: bool) -> tuple[csr_array, np.ndarray, np.ndarray]:
+    """Return counts, coordinates and true proportions: two broad bands, or types drawn anew per spot."""
+    rng = np.random.default_rng(6)
+    coordinates = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), axis=-1).reshape(-1, 2) * 10.0
+    if is_smooth:
+        truth = np.where(coordinates[:, :1] < SIDE * 5, [[0.7, 0.3, 0.0, 0.0]], [[0.0, 0.1, 0.5, 0.4]])
+    else:
+        truth = rng.dirichlet(np.full(N_TYPES, 0.3), len(coordinates))
+    counts = rng.poisson(depth * truth @ signatures())
+    return csr_array(counts.astype(float)), coordinates, truth
+
+
+def held_out(counts: csr_array, coordinates: np.ndarray, truth: np.ndarray, tolerance: float) -> HeldOutGenes:
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    threads = Threads(1)
+    return HeldOutGenes(
+        counts,
+        np.arange(N_GENES),
+        signatures(),
+        totals,
+        find_archetypes(truth, totals, 4, random_state=0, threads=threads),
+        build_graph(coordinates).squared_distance,
+        overdispersion=0.0,
+        lambda_r=1e-6,
+        gentle=START,
+        n_folds=4,
+        n_gradient_folds=4,
+        random_state=0,
+        tolerance=tolerance,
+        threads=threads,
+    )
+
+
+def fitted(
+    depth: float, *, is_smooth: bool, n_threads: int = 1, **parameters: object
+) -> tuple[Fit, np.ndarray]:
+    counts, coordinates, truth = tissue(depth, is_smooth=is_smooth)
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    with Threads.of(n_threads) as threads:
+        result = fit(
+            counts,
+            np.arange(N_GENES),
+            signatures(),
+            totals,
+            coordinates,
+            Parameters(**parameters),
+            threads=threads,
+        )
+    return result, truth
+
+
+def error(result: Fit, truth: np.ndarray) -> float:
+    proportions = result.abundances / result.abundances.sum(axis=1, keepdims=True)
+    return float(np.sqrt(((proportions - truth) ** 2).mean()))
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 6.0])
+def test_gradient_equals_finite_differences(sharpness: float) -> None:
+    genes = held_out(*tissue(60.0, is_smooth=True), tolerance=1e-11)
+    at = Smoothing(strength=40.0, alpha=0.4, sharpness=sharpness)
+    _, gradient = genes.loss_and_gradient(at)
+    names = ("strength", "alpha", "sharpness")[: 3 if sharpness else 2]
+    for slope, name in zip(gradient, names, strict=False):
+        value = getattr(at, name)
+        step = 1e-4 * value
+        above = genes.losses(replace(at, **{name: value + step})).mean()
+        below = genes.losses(replace(at, **{name: value - step})).mean()
+        assert slope == pytest.approx((above - below) / (2 * step), rel=1e-3)
+
+
+def test_loss_is_the_multinomial_log_likelihood_of_held_out_genes() -> None:
+    counts, coordinates, truth = tissue(60.0, is_smooth=False)
+    genes = held_out(counts, coordinates, truth, tolerance=1e-9)
+    smoothing = Smoothing(strength=5.0, alpha=0.3, sharpness=0.0)
+    losses = genes.losses(smoothing)
+    S = 0.99 * signatures() + 0.01 * signatures().mean(axis=0)
+    for fold, loss in zip(genes.folds, losses, strict=True):
+        chosen = fold.held_out >= 0
+        mean = fold.abundances @ S[:, chosen]
+        expected = -(counts.toarray()[:, chosen] * np.log(mean / mean.sum(axis=1, keepdims=True))).sum(axis=1)
+        np.testing.assert_allclose(loss, expected, rtol=1e-10)
+
+
+def test_folds_hold_out_every_gene_once() -> None:
+    genes = held_out(*tissue(60.0, is_smooth=True), tolerance=1e-3)
+    held = np.stack([fold.held_out >= 0 for fold in genes.folds])
+    assert (held.sum(axis=0) == 1).all()
+
+
+def test_smoothing_is_learned_where_neighbours_help() -> None:
+    learned, truth = fitted(15.0, is_smooth=True)
+    plain, _ = fitted(15.0, is_smooth=True, lambda_c=0.0)
+    assert learned.choice is not None
+    assert learned.choice.chosen.name != "none"
+    assert error(learned, truth) < 0.6 * error(plain, truth)
+
+
+def test_smoothing_is_switched_off_where_neighbours_do_not_help() -> None:
+    learned, truth = fitted(400.0, is_smooth=False)
+    plain, _ = fitted(400.0, is_smooth=False, lambda_c=0.0)
+    assert learned.choice is not None
+    assert learned.choice.chosen.name == "none"
+    assert "switched off" in learned.choice.reason
+    assert learned.lambda_c == 0
+    assert error(learned, truth) <= 1.01 * error(plain, truth)
+
+
+def test_what_is_learned_comes_near_the_best_of_a_grid() -> None:
+    learned, truth = fitted(15.0, is_smooth=True)
+    grid = [
+        error(fitted(15.0, is_smooth=True, lambda_c=lambda_c, alpha=0.3, attention=False)[0], truth)
+        for lambda_c in (0.1, 1.0, 10.0, 100.0)
+    ]
+    assert error(learned, truth) <= 1.1 * min(grid)
+
+
+def test_given_parameters_are_kept() -> None:
+    genes = held_out(*tissue(15.0, is_smooth=True), tolerance=1e-3)
+    choice = choose_smoothing(genes, strength=30.0, alpha=None, sharpness=2.0, with_attention=True)
+    assert {candidate.name for candidate in choice.candidates} == {"attention"}
+    assert choice.chosen.smoothing.strength == 30.0
+    assert choice.chosen.smoothing.sharpness == 2.0
+    alone, _ = fitted(15.0, is_smooth=True, lambda_c=0.7, alpha=0.2, attention_sharpness=3.0)
+    assert alone.choice is None
+    assert (alone.lambda_c, alone.smoothing.alpha, alone.smoothing.sharpness) == (0.7, 0.2, 3.0)
+
+
+def test_a_given_lambda_c_is_what_the_solver_gets_while_the_rest_is_learned() -> None:
+    result, _ = fitted(15.0, is_smooth=True, lambda_c=0.7)
+    assert result.choice is not None
+    assert result.lambda_c == 0.7
+
+
+def test_without_attention_it_is_no_candidate() -> None:
+    result, _ = fitted(15.0, is_smooth=True, attention=False)
+    assert result.choice is not None
+    assert [candidate.name for candidate in result.choice.candidates] == ["none", "laplacian"]
+    assert (result.attention.data == 1).all()
+
+
+def test_learning_is_the_same_for_any_number_of_threads() -> None:
+    one, _ = fitted(15.0, is_smooth=True, n_threads=1)
+    three, _ = fitted(15.0, is_smooth=True, n_threads=3)
+    assert one.abundances.tobytes() == three.abundances.tobytes()
+    assert one.choice == three.choice
+
+
+def test_patches_are_linked_and_of_the_size_asked_for() -> None:
+    coordinates = np.stack(np.meshgrid(np.arange(40), np.arange(40)), axis=-1).reshape(-1, 2).astype(float)
+    edges = build_graph(coordinates).squared_distance
+    spots = contiguous_patches(edges, 400, 100, random_state=3)
+    assert len(spots) == 400
+    assert len(np.unique(spots)) == 400
+    inside = csr_array(edges[spots][:, spots])
+    assert np.diff(inside.indptr).mean() > 6
+    np.testing.assert_array_equal(spots, contiguous_patches(edges, 400, 100, random_state=3))
