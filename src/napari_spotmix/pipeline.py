@@ -176,7 +176,7 @@ def _prepare(
 
 
 def _signatures(
-    genes: GeneMatch, counts: csr_array, labels: pd.Categorical, params: Parameters
+    genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], params: Parameters
 ) -> tuple[GeneMatch, NDArray[np.float64]]:
     """Return the shared genes that the reference shows, and the types' signatures over them."""
     if params.exclude_housekeeping:
@@ -237,7 +237,7 @@ def _fit_notes(fitted: Fit) -> list[str]:
     return [*fitted.notes, *([fitted.choice.reason] if fitted.choice else [])]
 
 
-def _type_notes(labels: pd.Categorical) -> list[str]:
+def _type_notes(labels: pd.Categorical[str]) -> list[str]:
     n_cells = pd.Series(labels).value_counts(sort=False)
     few = [f"{name} ({n})" for name, n in n_cells.items() if n < _FEW_CELLS]
     n_unlabelled = int((labels.codes < 0).sum())
