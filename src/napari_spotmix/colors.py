@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 __all__ = ["PALETTE", "cell_type_colors"]
 
-#: Thirty colours, ordered so that the first ones differ most for any kind of colour vision:
-#: the eight of Okabe and Ito (2008), then Paul Tol's muted and light schemes.
+#: Thirty colours, ordered so that the first ones differ most for any kind of colour vision, and none of
+#: the first fourteen is pink, purple or pale, as stained tissue and its background are: six of Okabe and
+#: Ito (2008), then each time the colour furthest from those before it, in CIELAB as seen with normal,
+#: deuteranopic and protanopic vision.
 PALETTE: tuple[str, ...] = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255",
-    "#332288", "#44aa99", "#ddcc77", "#117733", "#88ccee", "#aa4499", "#999933", "#cc6677",
-    "#661100", "#6699cc", "#aaaa00", "#bbcc33", "#77aadd", "#ee8866", "#ffaabb", "#99ddff",
-    "#dddddd", "#777777", "#225555", "#663333", "#9970ab", "#5aae61",
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#0022aa", "#552200",
+    "#00ff99", "#005555", "#0077ff", "#55dddd", "#003355", "#44eebb", "#003388", "#778899",
+    "#99aa55", "#776633", "#4499ff", "#0055ff", "#770033", "#6644bb", "#ccdd66", "#aa2200",
+    "#dd33bb", "#77bbaa", "#66ddff", "#993388", "#aabb88", "#556655",
 )  # fmt: skip
 
 
