@@ -77,7 +77,7 @@ def test_proportions_keep_a_fixed_scale(result: Result) -> None:
     assert layer.name == name
     assert layer.face_contrast_limits == (0, 1)
     np.testing.assert_allclose(layer.features["proportion"], result.proportions[name])
-    expected = layers.PROPORTION_COLORMAP.map(result.proportions[name].to_numpy())
+    expected = layer.face_colormap.map(result.proportions[name].to_numpy())
     known = result.proportions[name].notna().to_numpy()
     np.testing.assert_allclose(layer.face_color[known], expected[known], atol=1e-5)
 
@@ -99,7 +99,30 @@ def test_status_bar_tells_the_proportion_under_the_mouse(result: Result) -> None
     layer = Layer.create(*layers.proportion_layer(result, name))
     status = layer.get_status(tuple(layer.data[spot]), world=True)["coordinates"]
     assert "proportion: " in status
+    assert f"counts: {round(result.counts.iloc[spot])}, " in status
     assert result.abundances.index[spot] in status
+
+
+def test_tissue_is_seen_where_a_type_is_absent(result: Result) -> None:
+    name = result.cell_types[1]
+    result.abundances.loc[result.abundances.index[7], name] = 0.0
+    over_tissue = Layer.create(*layers.proportion_layer(result, name))
+    assert over_tissue.face_color[7, 3] < 0.2
+    assert over_tissue.face_colormap.map(1.0)[..., 3] == 1
+    del result.spatial.uns["spatial"]
+    alone = Layer.create(*layers.proportion_layer(result, name))
+    assert alone.face_color[7, 3] == 1, "with no tissue below, there would be nothing to see"
+
+
+def test_the_status_bar_is_spared_of_long_tables(tissue: SimulatedTissue) -> None:
+    spatial = tissue.spatial.copy()
+    for number in range(40):
+        spatial.obs[f"score {number}"] = 0.5
+    layer = Layer.create(*layers.spots_layer(spatial, "Gut"))
+    assert layer.features.columns[0] == "spot"
+    status = layer.get_status(tuple(layer.data[5]), world=True)["coordinates"]
+    assert spatial.obs_names[5] in status
+    assert len(status) < 200
 
 
 def test_dominant_colors_are_those_of_the_file(result: Result) -> None:

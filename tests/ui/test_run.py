@@ -59,6 +59,18 @@ def test_the_form_decides_the_parameters(qtbot: Any, loaded: Any) -> None:
     assert given["random_state"] == 7
 
 
+def test_empty_fields_are_learned(loaded: Any) -> None:
+    _, dock = loaded
+    for name in ("lambda_c", "alpha", "attention_sharpness"):
+        field = dock.run.form.fields[name]
+        assert field.native.placeholderText() == "learned"
+        assert dock.run.form.values()[name] is None
+        field.value = "0.25"
+        assert dock.run.form.values()[name] == 0.25
+        field.value = " "
+        assert dock.run.form.values()[name] is None
+
+
 def test_a_reference_of_one_type_says_what_is_missing(loaded: Any, tissue: SimulatedTissue) -> None:
     _, dock = loaded
     first = tissue.reference.obs["cell_type"].iloc[0]
@@ -73,8 +85,9 @@ def test_all_problems_of_the_form_are_told(qtbot: Any, loaded: Any, told: list[s
     dock.run.form.fields["alpha"].value = "-1"
     dock.run.form.fields["tolerance"].value = "7"
     press(qtbot, dock.run.run)
-    assert "`alpha`" in told[0]
-    assert "`tolerance`" in told[0]
+    assert "`alpha` (Distance decay) must be" in told[0]
+    assert "`tolerance` (Tolerance) must be" in told[0]
+    assert dock.run.more.is_open, "what is wrong can be put right"
     dock.run.form.fields["tolerance"].value = "many"
     press(qtbot, dock.run.run)
     assert "'many'" in told[1]

@@ -31,15 +31,14 @@ class ParameterForm(Form):
         Raises
         ------
         InputError
-            For each field that holds no number where one is needed.
+            For each field that holds no number where one is needed, or one that is out of bounds;
+            it is called by its name and by its label in the form.
         """
-        values, problems = {}, []
-        for name, info in self._parameters.items():
-            try:
-                values[name] = _value(info, self.fields[name].value)
-            except ValueError:
-                text = self.fields[name].value
-                problems.append(f"`{name}` ({info.label}) must be a number, found {text!r}.")
+        values = {name: _value(info, self.fields[name].value) for name, info in self._parameters.items()}
+        found = ((info, info.problem(values[name])) for name, info in self._parameters.items())
+        problems = [
+            text.replace(f"`{info.name}`", f"`{info.name}` ({info.label})", 1) for info, text in found if text
+        ]
         if problems:
             raise InputError(problems)
         return values
@@ -59,16 +58,20 @@ def _field(info: ParameterInfo) -> ValueWidget[Any]:
         return SpinBox(value=info.default, min=least, max=most, **settings)
     # Small numbers such as 1e-6 are written, not spun.
     field = LineEdit(value="" if info.default is None else f"{info.default:g}", **settings)
-    field.native.setPlaceholderText("automatic" if info.optional else "")
+    field.native.setPlaceholderText("learned" if info.optional else "")
     return field
 
 
 def _value(info: ParameterInfo, given: Any) -> Any:
+    """Return what was typed as a number where one is needed, or as it is where it is none."""
     if not isinstance(given, str) or info.kind is str:
         return given
     if info.optional and not given.strip():
         return None
-    return info.kind(given)
+    try:
+        return info.kind(given)
+    except ValueError:
+        return given
 
 
 def _tooltip(info: ParameterInfo) -> str:

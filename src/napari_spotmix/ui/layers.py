@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.utils.colormaps import Colormap, ensure_colormap
+from napari.utils.colormaps.standardize_color import transform_color
 from scipy.spatial import KDTree
 
 from napari_spotmix.colors import cell_type_colors
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTENTION_COLORMAP",
     "METADATA",
-    "PROPORTION_COLORMAP",
     "dominant_layer",
     "image_layer",
     "neighborhood_layer",
@@ -52,19 +52,24 @@ ATTENTION_COLORMAP = "plasma"
 _UNKNOWN = "#808080"
 
 
-def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.3) -> Colormap:
+def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.1) -> Colormap:
     """Return a colormap whose lowest colours let the tissue show through."""
     colors = ensure_colormap(name).map(np.linspace(0, 1, 256))
     colors[:, 3] = np.clip(np.linspace(least, least + (1 - least) / opaque_from, 256), least, 1)
     return Colormap(colors, name=f"{name} over tissue", display_name=f"{name} over tissue")
 
 
-#: Perceptually uniform; its greens and yellows occur in no haematoxylin-eosin stain, and where a
-#: cell type is absent the tissue is seen.
-PROPORTION_COLORMAP = _over_tissue("viridis")
+#: Perceptually uniform; its greens and yellows occur in no haematoxylin-eosin stain.
+_ALONE = "viridis"
+#: The same over an image: the tissue is seen where a cell type is absent.
+_OVER_TISSUE = _over_tissue(_ALONE)
 _CLEAR = "#00000000"
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
 _MOST_OUTLINED = 3000
+#: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
+_MOST_COLUMNS = 6
+#: So many spots tell the usual distance between spots.
+_MOST_MEASURED = 2000
 _UPDATED = (
     *("features", "size", "face_color", "border_color", "border_width"),
     *("edge_color", "edge_colormap", "edge_contrast_limits"),
@@ -94,10 +99,11 @@ def spot_diameter(adata: AnnData) -> float:
     if given is not None and np.isfinite(given) and given > 0:
         return float(given)
     xy = np.asarray(adata.obsm[SPATIAL], dtype=float)[placed_spots(adata), :2]
-    if len(np.unique(xy, axis=0)) < 2:
+    places = np.unique(xy, axis=0)
+    if len(places) < 2:
         return 1.0
-    distances = KDTree(np.unique(xy, axis=0)).query(np.unique(xy, axis=0), k=2)[0][:, 1]
-    return float(np.median(distances)) / 2
+    measured = places[:: -(-len(places) // _MOST_MEASURED)]
+    return float(np.median(KDTree(places).query(measured, k=2)[0][:, 1])) / 2
 
 
 def tissue_layers(
@@ -153,9 +159,9 @@ def _image(pixels: np.ndarray, factor: float, name: str) -> FullLayerData:
 
 
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
-    """Return the spots as thin outlines at their true size, with what is known of each."""
+    """Return the spots as thin outlines at their true size, with the first that is known of each."""
     spots = placed_spots(adata)
-    features = adata.obs.iloc[spots].reset_index(drop=True)
+    features = adata.obs.iloc[spots, :_MOST_COLUMNS].reset_index(drop=True)
     features.insert(0, "spot", adata.obs_names[spots].astype(str), allow_duplicates=True)
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
@@ -173,9 +179,10 @@ def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
     """
     features = _features(result)
     features.insert(1, "proportion", _of_placed(result, result.proportions[cell_type].to_numpy()))
+    has_image = image_layer(result.spatial, "") is not None
     settings = _result_points(result, cell_type, features) | {
         "face_color": "proportion",
-        "face_colormap": PROPORTION_COLORMAP,
+        "face_colormap": _OVER_TISSUE if has_image else _ALONE,
         "face_contrast_limits": (0.0, 1.0),
     }
     return _positions(result.spatial), settings, "points"
@@ -184,9 +191,9 @@ def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
 def dominant_layer(result: Result, name: str) -> FullLayerData:
     """Return the spots in the colour of their largest cell type."""
     features = _features(result)
-    colors = cell_type_colors(result.cell_types)
-    face = np.array([colors.get(name, _CLEAR) for name in features["dominant"].astype(object)])
-    settings = _result_points(result, name, features) | {"face_color": face}
+    # As RGBA: napari takes long to read the names of so many colours. Code -1 is the last: not known.
+    colors = transform_color([*cell_type_colors(result.cell_types).values(), _CLEAR])
+    settings = _result_points(result, name, features) | {"face_color": colors[features["dominant"].cat.codes]}
     return _positions(result.spatial), settings, "points"
 
 
@@ -273,7 +280,8 @@ def _features(result: Result) -> pd.DataFrame:
         {
             "spot": result.abundances.index[spots].astype(str),
             "dominant": pd.Categorical(result.dominant.iloc[spots]),
-            "counts": result.counts.to_numpy()[spots],
+            # Whole numbers: napari shows three digits of any other.
+            "counts": np.rint(np.nan_to_num(result.counts.to_numpy()[spots])).astype(int),
             "unexplained": result.unexplained.to_numpy()[spots],
             # None is left out of napari's status bar, so only spots with a reason show one.
             "not estimated": reasons.where(reasons != "", None).to_numpy(),
@@ -304,13 +312,13 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
     outline = _CLEAR if is_dense else "#202020a0"
     return _points(result.spatial, name) | {
         "features": features,
-        "border_color": np.where(known, outline, _UNKNOWN),
+        "border_color": transform_color([_UNKNOWN, outline])[known.astype(int)],
         "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
         # Spots of a pixel or two would be all soft edge.
         "antialiasing": 0 if is_dense else 1,
         "canvas_size_limits": (3 if is_dense else 2, 10000),
         # A cross says "not known", where an empty disc would say "none".
-        "symbol": np.where(known, _symbol(result.spatial), "x"),
+        "symbol": _symbol(result.spatial) if known.all() else np.where(known, _symbol(result.spatial), "x"),
     }
 
 

@@ -75,7 +75,7 @@ class RunPanel(QWidget):
         self.more = Section(
             "Parameters",
             self.form,
-            tip="The defaults suit most sections",
+            tip="The defaults suit most sections; what is left empty is learned from the data",
             open=False,
         )
         # magicgui's widgets live as long as somebody holds them.
@@ -113,6 +113,7 @@ class RunPanel(QWidget):
         try:
             parameters = Parameters(**self.form.values())
         except InputError as error:
+            self.more.set_open(True)  # where it can be put right
             self._fail(error)
             return
         self._started = time.monotonic()
