@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from napari_spotmix.colors import PALETTE as TYPE_COLORS
 from napari_spotmix.ui.demo import open_dock, spot_at_a_border
 from napari_spotmix.ui.session import DOMINANT
 
@@ -34,7 +35,7 @@ def main() -> None:
     dock.session.show(CELL_TYPE)
     take(viewer, "3-one-type")
     assert dock.session.result is not None
-    _, spot = spot_at_a_border(dock.session.result)
+    spot = spot_at_a_border(dock.session.result)
     dock.session.show(DOMINANT)
     dock.session.pick(spot)
     take(viewer, "demo")
@@ -68,13 +69,14 @@ def take(viewer: napari.Viewer, name: str) -> None:
 
 
 def few_colors(picture: Image.Image) -> Image.Image:
-    """Return a small version in 256 colours: those of the interface exactly, the tissue about."""
+    """Return a small version in 256 colours: cell types and interface exactly, the tissue about."""
     colors, n_pixels = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
-    exact = colors[np.argsort(-n_pixels)][: 256 - 160].astype(np.uint8)
+    types = np.array([list(bytes.fromhex(color[1:])) for color in TYPE_COLORS], np.uint8)
+    common = colors[np.argsort(-n_pixels)][: 256 - 160 - len(types)].astype(np.uint8)
     # The octree spreads its colours evenly, so that the few pixels of a colour bar get theirs too.
     about = np.array(picture.quantize(160, Image.Quantize.FASTOCTREE).getpalette(), np.uint8).reshape(-1, 3)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([exact, about])[:256].tobytes())
+    palette.putpalette(np.concatenate([types, common, about])[:256].tobytes())
     picture.thumbnail(SIZE)
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 

@@ -31,7 +31,9 @@ def test_demo_writes_a_picture_of_the_whole_window(tmp_path: Path) -> None:
     canvas = picture[100:-100, 350:-450, :3].astype(int)
     red, green, blue = canvas[..., 0], canvas[..., 1], canvas[..., 2]
     assert np.mean((red > green + 30) & (blue > green)) > 0.05, "stained tissue is seen"
-    assert np.mean((green > red + 20) & (green > blue)) > 0.001, "spots with much of the type are seen"
+    assert np.mean((red > 200) & (green > 130) & (blue < 60)) > 0.01, "spots of the first type are seen"
+    legend = picture[-250:-40, 300:500, :3].astype(int)
+    assert np.mean(legend.min(axis=2) > 200) > 0.005, "names are read in the legend"
 
 
 def test_a_finished_run_opens_as_after_the_run(make_dock: Any, result: Result, tmp_path: Path) -> None:

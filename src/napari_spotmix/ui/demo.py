@@ -25,7 +25,7 @@ _SETTLE_MS = 1000
 
 
 def run_demo(screenshot: Path | None = None) -> None:
-    """Open the simulated tissue, already run, with a cell type shown and a spot picked.
+    """Open the simulated tissue, already run, with the overview shown and a spot picked.
 
     Parameters
     ----------
@@ -36,18 +36,18 @@ def run_demo(screenshot: Path | None = None) -> None:
     result = _load_and_run(dock)
     if result is None:
         return  # somebody has closed the window meanwhile
-    cell_type, spot = spot_at_a_border(result)
-    dock.session.show(cell_type)
+    spot = spot_at_a_border(result)
     dock.session.pick(spot)
     _look_closer(viewer, result, spot)
     _stay_or_shoot(viewer, screenshot)
 
 
 def _look_closer(viewer: napari.Viewer, result: Result, spot: int) -> None:
-    """Bring the spot and its surroundings so near that single edges are seen."""
-    x, y = result.coordinates[spot]
+    """Come so near that single edges are seen, and stay so far that the regions around are."""
+    middle = np.nanmean(result.coordinates, axis=0)
+    x, y = (middle + result.coordinates[spot]) / 2
     viewer.scene.camera.center = (0.0, y, x)
-    viewer.scene.camera.zoom *= 2
+    viewer.scene.camera.zoom *= 1.4
 
 
 def view(directory: Path) -> None:
@@ -100,8 +100,8 @@ def open_dock(title: str) -> tuple[napari.Viewer, DeconvolutionWidget]:
     return viewer, dock
 
 
-def spot_at_a_border(result: Result) -> tuple[str, int]:
-    """Return a spot whose neighbourhood is worth a look, and the cell type that shows why.
+def spot_at_a_border(result: Result) -> int:
+    """Return a spot whose neighbourhood is worth a look.
 
     A spot of the interior, with more than one cell type in it, whose neighbours it is attended to
     most unequally: some lie on its side of a border, some beyond.
@@ -113,8 +113,7 @@ def spot_at_a_border(result: Result) -> tuple[str, int]:
         [np.ptp(attention.data[attention.indptr[spot] : attention.indptr[spot + 1]]) for spot in complete]
     )
     mixed = 1 - np.nan_to_num(result.proportions.to_numpy(), nan=1.0).max(axis=1)[complete]
-    spot = int(complete[np.argmax(spread + mixed / 4)])
-    return str(result.dominant.iloc[spot]), spot
+    return int(complete[np.argmax(spread + mixed / 4)])
 
 
 def _load_and_run(dock: DeconvolutionWidget) -> Result | None:

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.notify import telling
+from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.session import DOMINANT
 from napari_spotmix.ui.text import percent, plain
@@ -32,17 +33,23 @@ __all__ = ["ExplorePanel", "Row", "rows_of"]
 
 _ROW_ROLE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 11
+_BAR, _NUMBER = 70, 44
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One entry of the list; `mean` is the mean proportion over the tissue, None for the overview."""
+    """One entry of the list.
+
+    `mean` is the mean proportion over the tissue, None for the overview; `length` that of its bar,
+    1 for the largest type.
+    """
 
     key: Shown
     name: str
     colors: tuple[str, ...]
-    mean: float | None
+    mean: float | None = None
+    length: float = 0.0
 
 
 def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> list[Row]:
@@ -54,8 +61,9 @@ def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> l
         if by_name
         else list(means.sort_values(ascending=False).index)
     )
-    rows = [Row(name, name, (colors[name],), float(means[name])) for name in ranked]
-    overview = Row(DOMINANT, DOMINANT.value, tuple(colors[name] for name in ranked[:4]), None)
+    lengths = (means / means.max()).fillna(0.0)
+    rows = [Row(name, name, (colors[name],), float(means[name]), float(lengths[name])) for name in ranked]
+    overview = Row(DOMINANT, DOMINANT.value, tuple(colors[name] for name in ranked[:4]))
     return [overview, *(row for row in rows if containing.casefold() in row.name.casefold())]
 
 
@@ -105,40 +113,28 @@ class _Painter(QStyledItemDelegate):
         font = option.font
         font.setBold(is_current)
         painter.setFont(font)
-        area = option.rect.adjusted(6, 0, -6, 0)
-        _paint_swatch(painter, QRect(area.left(), area.center().y() - 6, 12, 12), row.colors)
-        bar = QRect(area.right() - 140, area.center().y() - 4, 90, 8)
-        name = QRect(
-            area.left() + 20,
-            area.top(),
-            (bar.left() if row.mean is not None else area.right()) - area.left() - 26,
-            area.height(),
-        )
-        elided = option.fontMetrics.elidedText(row.name, Qt.TextElideMode.ElideRight, name.width())
-        painter.drawText(name, int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine), elided)
-        if row.mean is not None:
-            _paint_bar(painter, bar, row)
-            right = QRect(bar.right() + 4, area.top(), area.right() - bar.right() - 4, area.height())
-            painter.drawText(
-                right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(row.mean)
-            )
+        _paint_row(painter, option.rect.adjusted(6, 0, -6, 0), row)
         painter.restore()
+
+
+def _paint_row(painter: QPainter, area: QRect, row: Row) -> None:
+    middle = area.center().y()
+    _paint_swatch(painter, QRect(area.left(), middle - 6, 12, 12), row.colors)
+    name = area.adjusted(20, 0, 0, 0)
+    if row.mean is not None:
+        bar = QRect(area.right() - _BAR - _NUMBER, middle - 4, _BAR, 8)
+        painter.fillRect(bar, QColor(128, 128, 128, 70))
+        fill(painter, bar.adjusted(0, 0, round(bar.width() * (row.length - 1)), 0), row.colors[0])
+        draw_number(painter, area, percent(row.mean))
+        name.setRight(bar.left() - 6)
+    draw_name(painter, name, row.name)
 
 
 def _paint_swatch(painter: QPainter, area: QRect, colors: Sequence[str]) -> None:
     width = area.width() / len(colors)
     for at, color in enumerate(colors):
         left = round(area.left() + at * width)
-        painter.fillRect(QRect(left, area.top(), round(width), area.height()), QColor(color))
-
-
-def _paint_bar(painter: QPainter, area: QRect, row: Row) -> None:
-    ground = QColor(128, 128, 128, 70)
-    painter.fillRect(area, ground)
-    full = QRect(
-        area.left(), area.top(), round(area.width() * min(max(row.mean or 0.0, 0.0), 1.0)), area.height()
-    )
-    painter.fillRect(full, QColor(row.colors[0]))
+        fill(painter, QRect(left, area.top(), round(width), area.height()), color)
 
 
 class TypeList(QListView):
@@ -195,7 +191,7 @@ class ExplorePanel(QWidget):
         self.list = TypeList()
         self.list.setToolTip("Click, or use the arrow keys, to show a cell type")
         self.hint = plain_label("Cell types are listed here after a run.")
-        self.legend = plain_label("Bars: mean over the tissue.")
+        self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
         add_all(self, self.hint, self._head.native, self.list, self.legend, self._foot.native)
         self.filter.changed.connect(self._fill)
         self.sort.changed.connect(self._fill)

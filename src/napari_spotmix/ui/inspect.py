@@ -13,8 +13,9 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP, neighbors_of
+from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.text import count, percent
+from napari_spotmix.ui.text import count, percent, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,9 @@ class _Bars(QWidget):
 
     def show_bars(self, bars: Sequence[Bar]) -> None:
         self.bars = bars
-        self.setAccessibleDescription("; ".join(f"{bar.name} {percent(bar.spot)}" for bar in bars))
+        lines = [f"{bar.name}: {percent(bar.spot)}, around it {percent(bar.neighborhood)}" for bar in bars]
+        self.setAccessibleDescription("; ".join(lines))
+        self.setToolTip(plain("\n".join(lines)))
         self.setFixedHeight(self.sizeHint().height())
         self.update()
 
@@ -100,32 +103,21 @@ class _Bars(QWidget):
             self._paint(painter, QRect(0, at * self._row, self.width(), self._row), bar)
 
     def _paint(self, painter: QPainter, area: QRect, bar: Bar) -> None:
-        left = round(area.width() * 0.38)
+        left = self._left()
         width = area.width() - left - self._number
-        name = painter.fontMetrics().elidedText(bar.name, Qt.TextElideMode.ElideRight, left - 8)
-        centered = int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
-        painter.drawText(QRect(_INDENT, area.top(), left - 8, area.height()), centered, name)
+        draw_name(painter, QRect(_INDENT, area.top(), left - 8, area.height()), bar.name)
         strong, pale = QColor(bar.color), QColor(bar.color)
         pale.setAlphaF(0.45)
         for share, color, top in ((bar.spot, strong, 3), (bar.neighborhood, pale, 4 + self._bar)):
             painter.fillRect(QRect(left, area.top() + top, width, self._bar), QColor(128, 128, 128, 50))
             if share == share:
-                filled = QRect(left, area.top() + top, round(width * share), self._bar)
-                painter.fillRect(filled, color)
-                self._outline(painter, filled)
-        right = QRect(left + width, area.top(), self._number, area.height())
-        painter.drawText(
-            right, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight), percent(bar.spot)
-        )
+                fill(painter, QRect(left, area.top() + top, round(width * share), self._bar), color)
+        draw_number(painter, QRect(left + width, area.top(), self._number, area.height()), percent(bar.spot))
 
-    def _outline(self, painter: QPainter, filled: QRect) -> None:
-        """Keep dark colours apart from a dark ground, and light ones from a light one."""
-        edge = self.palette().color(QPalette.ColorRole.WindowText)
-        painter.save()
-        edge.setAlphaF(0.35)
-        painter.setPen(edge)
-        painter.drawRect(filled.adjusted(0, 0, -1, -1))
-        painter.restore()
+    def _left(self) -> int:
+        """Return where the bars begin: after the names, as long as these leave them half the width."""
+        longest = max(self.fontMetrics().horizontalAdvance(bar.name) for bar in self.bars)
+        return min(max(longest + 12 + _INDENT, round(self.width() * 0.3)), self.width() // 2)
 
 
 class _Gradient(QWidget):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent
+from qtpy.QtGui import QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
@@ -62,15 +63,15 @@ class Legend(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor(20, 20, 20, 205))
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        ground.setAlphaF(0.85)
+        painter.fillRect(self.rect(), ground)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         for at, (name, color) in enumerate(self.entries):
             top = _PAD // 2 + at * _ROW
             if color:
-                painter.fillRect(QRect(_PAD, top + 3, _SWATCH, _SWATCH), QColor(color))
-            painter.setPen(QColor("#f0f0f0"))
-            area = QRect(2 * _PAD + _SWATCH, top, _WIDEST, _ROW)
-            text = self.fontMetrics().elidedText(name, Qt.TextElideMode.ElideRight, _WIDEST)
-            painter.drawText(area, int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine), text)
+                fill(painter, QRect(_PAD, top + 3, _SWATCH, _SWATCH), color)
+            draw_name(painter, QRect(2 * _PAD + _SWATCH, top, _WIDEST, _ROW), name)
 
     def _place(self) -> None:
         canvas = self.parent()

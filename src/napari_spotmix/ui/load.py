@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_spotmix import io
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.ui.layers import METADATA
-from napari_spotmix.ui.notify import show_problem, telling
+from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
 from napari_spotmix.ui.text import bullet_list, count, display_name
@@ -52,9 +52,10 @@ class PathEdit(FileEdit):
         self.line_edit.native.editingFinished.connect(self._complete)
         self.line_edit.changed.connect(self._set_or_typed)
 
-    def reflect(self, path: Path | None) -> None:
-        """Show which path is in use, without reading it again."""
+    def reflect(self, path: Path | None, hint: str) -> None:
+        """Show which path is in use, without reading it again, or a hint where there is none."""
         self._last = path
+        self.line_edit.native.setPlaceholderText(hint)
         if self.value != path:
             with self.line_edit.changed.blocked():
                 self.line_edit.value = "" if path is None else str(path)
@@ -205,7 +206,7 @@ class LoadPanel(QWidget):
         self.state.setVisible(bool(words))
 
     def _fail(self, field: Any, error: BaseException) -> None:
-        self._tell(None)
+        self._say(f"Failed: {problem_text(error)}")
         if isinstance(field, PathEdit):
             field.forget()
         show_problem(error)
@@ -291,10 +292,12 @@ class LoadPanel(QWidget):
             self.labels.reset_choices()
             self.labels.value = key
         tissue, reference = self._session.tissue, self._session.reference
-        self.spatial.reflect(tissue.path if tissue else None)
-        self.reference.reflect(reference.path if reference else None)
+        self.spatial.reflect(*((tissue.path, tissue.name) if tissue else (None, "Folder or .h5ad")))
+        self.reference.reflect(
+            *((reference.path, reference.name) if reference else (None, "Labelled cells, .h5ad"))
+        )
         if self._session.image is None:
-            self.image.reflect(None)
+            self.image.reflect(None, "Optional")
         self._offer_layers()
         self._say(self._overview())
         self.labels.enabled = bool(self._label_columns())
