@@ -41,7 +41,7 @@ def _section(group: str, infos: list[ParameterInfo]) -> str:
 
 
 def _default(info: ParameterInfo) -> str:
-    return "chosen" if info.default is None else f"`{info.default}`"
+    return "learned" if info.default is None else f"`{info.default}`"
 
 
 def _allowed(info: ParameterInfo) -> str:
