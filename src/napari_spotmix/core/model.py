@@ -183,7 +183,8 @@ class _Epochs:
         self.signatures, self.totals = signatures, totals
         self.graph, self.params, self.threads = graph, params, threads
         self._tell = on_progress
-        self.smoothing = replace(START, **_given(alpha=params.alpha, sharpness=params.attention_sharpness))
+        sharpness = params.attention_sharpness if params.attention else 0.0
+        self.smoothing = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
         self.choice: Choice | None = None
         self.near = distance_weights(graph.squared_distance, self.smoothing.alpha)
         self.attention = _constant(self.near)

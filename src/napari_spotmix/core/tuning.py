@@ -185,12 +185,17 @@ def _simplest_near_best(losses: list[Array]) -> int:
 
 def _reason(candidates: tuple[Candidate, ...], chosen: int) -> str:
     best = candidates[chosen]
+    if len(candidates) == 1:
+        return "What was left open of the smoothing was learned: it predicted held-out genes best."
     if best.name == "none":
-        return "Smoothing was switched off: neighbouring spots did not help to predict held-out genes."
+        return "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
     if best.name == "attention":
         return "Neighbours are weighted by distance and likeness: this predicted held-out genes best."
     if any(candidate.name == "attention" for candidate in candidates):
-        return "Neighbours are weighted by distance alone: attention did not help to predict held-out genes."
+        return (
+            "Neighbours are weighted by distance alone: attention did not clearly help to predict "
+            "held-out genes."
+        )
     return "Neighbours are weighted by distance alone."
 
 
