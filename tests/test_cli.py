@@ -243,6 +243,35 @@ def test_all_that_is_wrong_is_told_at_once_with_exit_code_2(sample: Path, tmp_pa
     assert files_in(tmp_path) == {"file", "empty"}
 
 
+def test_problems_inside_the_files_are_told_with_those_of_the_parameters(
+    sample: Path, tmp_path: Path
+) -> None:
+    arguments = ("--alpha", "-1", "--layer", "raw_counts", "-o", tmp_path / "results")
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *arguments)
+    assert done.returncode == 2
+    assert "--alpha must be at least 0" in done.stderr
+    assert "--layer: the spatial data has no layer 'raw_counts'" in done.stderr
+    assert files_in(tmp_path) == set()
+
+
+def test_options_keep_their_names_in_what_the_pipeline_tells(sample: Path, tmp_path: Path) -> None:
+    arguments = ("--layer", "raw_counts", "-o", tmp_path / "results")
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *arguments)
+    assert done.returncode == 2
+    assert "Error: --layer: the spatial data has no layer 'raw_counts'" in done.stderr
+
+
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_an_empty_path_is_not_the_current_folder(sample: Path, tmp_path: Path, empty: int) -> None:
+    paths = [str(sample / "spots.h5ad"), str(sample / "cells.h5ad"), str(tmp_path / "results")]
+    paths[empty] = ""
+    done = spotmix("run", *paths[:2], "--output", paths[2], cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the path is empty" in done.stderr
+    assert "See spotmix run --help" in done.stderr
+    assert files_in(tmp_path) == set()
+
+
 def test_truncated_file_is_told(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "spots.h5ad").write_bytes((sample / "spots.h5ad").read_bytes()[:5000])
     done = spotmix("run", tmp_path / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "results")

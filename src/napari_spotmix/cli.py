@@ -51,10 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app = _app()
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        sys.exit(WRONG_INPUT)  # cyclopts has printed what is wrong
+    except CycloptsError as error:  # cyclopts has printed what is wrong
+        _say(f"See {' '.join(['spotmix', *(error.command_chain or ()), '--help'])}", sys.stderr)
+        sys.exit(WRONG_INPUT)
     except InputError as error:
-        _say(f"Error: {error}", sys.stderr)
+        _say(f"Error: {_as_options(str(error))}", sys.stderr)
         sys.exit(WRONG_INPUT)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -123,14 +124,26 @@ def _run_command() -> Callable[..., None]:
     return run
 
 
+def _path(_: Any, tokens: Sequence[Any]) -> Path:
+    """Refuse an empty path, often a variable that was never set; it would mean the current folder."""
+    if not tokens[0].value:
+        raise ValueError("the path is empty.")
+    return Path(tokens[0].value)
+
+
 RUN_PARAMETERS = {
     "spatial": Parameter(
+        converter=_path,
         help="The tissue: a Space Ranger output folder (often called `outs`) or an .h5ad file with "
-        "`obsm['spatial']`. Raw counts."
+        "`obsm['spatial']`. Raw counts.",
     ),
-    "reference": Parameter(help="Single cells with known types: an .h5ad file. Raw counts."),
+    "reference": Parameter(
+        converter=_path,
+        help="Single cells with known types: an .h5ad file. Raw counts.",
+    ),
     "output": Parameter(
         name=["--output", "-o"],
+        converter=_path,
         help="Folder for the results. It is made if it does not exist; other files in it are left alone.",
         group=_group("Files", 1),
     ),
@@ -240,8 +253,16 @@ def _gather(
         problems, lambda: read_reference(inputs["reference"], cell_type_key=key, on_progress=on_progress)
     )
     if problems:
-        raise InputError([_as_options(text) for text in problems])
+        problems += _problems_inside(tissue, cells, settings)
+        raise InputError(problems)
     return params, tissue, cells
+
+
+def _problems_inside(tissue: AnnData | None, cells: AnnData | None, settings: Mapping[str, Any]) -> list[str]:
+    """Return what else is wrong with files that could be read; alone, `deconvolve` tells it."""
+    from napari_spotmix.checks import check
+
+    return check(tissue, cells, **settings) if tissue is not None and cells is not None else []
 
 
 def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
@@ -420,7 +441,9 @@ def _plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", ConvergenceWarning)
-        warnings.showwarning = lambda message, *_, **__: _say(f"Warning: {message}", sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: _say(
+            f"Warning: {_as_options(str(message))}", sys.stderr
+        )
         yield
 
 
