@@ -97,3 +97,9 @@ def test_a_description_can_be_shown_to_a_newcomer(info: ParameterInfo) -> None:
 def test_only_an_optional_parameter_may_be_left_empty() -> None:
     optional = {info.name for info in INFOS if info.optional}
     assert {info.name for info in INFOS if info.problem(None) is None} == optional
+
+
+def test_whole_numbers_that_fit_into_no_file_are_refused() -> None:
+    with pytest.raises(InputError, match="`random_state` must be at most 9223372036854775807"):
+        Parameters(random_state=2**63)
+    assert Parameters(random_state=2**63 - 1).random_state == 2**63 - 1

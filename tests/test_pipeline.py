@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -174,6 +176,19 @@ def test_coordinates_missing(spatial: AnnData, reference: AnnData) -> None:
 def test_one_coordinate(spatial: AnnData, reference: AnnData) -> None:
     spatial.obsm["spatial"] = spatial.obsm["spatial"][:, :1]
     assert "must have two columns, x and y, found shape (80, 1)" in only_problem(spatial, reference)
+
+
+def test_coordinates_that_are_no_numbers(spatial: AnnData, reference: AnnData) -> None:
+    spatial.obsm["spatial"] = np.full((spatial.n_obs, 2), "left", dtype=object)
+    assert "`obsm['spatial']` must hold numbers" in only_problem(spatial, reference)
+
+
+def test_what_is_no_anndata_is_told_with_how_to_read_it() -> None:
+    problems = problems_of("spots.h5ad", None)  # type: ignore[arg-type]
+    assert problems == (
+        "`spatial` must be an AnnData, found str. Read a file with `read_spatial`.",
+        "`reference` must be an AnnData, found NoneType. Read a file with `read_reference`.",
+    )
 
 
 def test_no_place_at_all(spatial: AnnData, reference: AnnData) -> None:
@@ -390,6 +405,23 @@ def test_samples_are_not_linked(spatial: AnnData, reference: AnnData) -> None:
     row, column = result.weights.tocoo().coords
     assert len(row)
     assert (row % 2 == column % 2).all()
+
+
+def test_files_left_on_disk_and_half_precision_serve_too(
+    spatial: AnnData, reference: AnnData, tmp_path: Path
+) -> None:
+    spatial.X.data = np.minimum(spatial.X.data, 2048)  # whole numbers that half precision can hold
+    expected = deconvolve(spatial, reference)
+    spatial.write_h5ad(tmp_path / "spots.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "spots.h5ad", backed="r")
+    halves = spatial.copy()
+    halves.X = spatial.X.toarray().astype(np.float16)
+    try:
+        for given in (backed, halves):
+            result = deconvolve(given, reference)
+            np.testing.assert_array_equal(result.to_anndata().obsm["spotmix"], expected.proportions)
+    finally:
+        backed.file.close()
 
 
 def test_one_spot(spatial: AnnData, reference: AnnData) -> None:

@@ -18,7 +18,7 @@ from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.keys import added_keys
 from napari_spotmix.result import storable
 
-HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "{0} %s & more", ".", "日本語"]
+HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "_index", ".", "日本語"]
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,12 @@ def test_another_prefix_leaves_room_for_a_second_result(whole: Result) -> None:
         "second_counts",
         "second_reason",
     }
+
+
+@pytest.mark.parametrize("prefix", ["spatial", "", "a/b"])
+def test_a_prefix_that_would_harm_the_data_is_refused(whole: Result, prefix: str) -> None:
+    with pytest.raises(InputError, match="`key_added`"):
+        whole.to_anndata(prefix)
 
 
 def test_a_result_without_notes_comes_back_without_notes(whole: Result, tmp_path: Path) -> None:

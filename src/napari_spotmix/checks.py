@@ -34,6 +34,8 @@ def check(
 
     Parameters are those of :func:`deconvolve`.
     """
+    if problems := _kind_problems(spatial=spatial, reference=reference):
+        return problems
     problems = [*_count_problems(spatial, layer, "spatial"), *_coordinate_problems(spatial)]
     reference_layer = layer if layer in reference.layers else None
     problems += _count_problems(reference, reference_layer, "reference")
@@ -45,6 +47,14 @@ def check(
     if not set(spatial.var_names) & set(reference.var_names):
         problems.append(_no_shared_genes(spatial.var_names, reference.var_names))
     return problems
+
+
+def _kind_problems(**given: Any) -> list[str]:
+    return [
+        f"`{name}` must be an AnnData, found {type(value).__name__}. Read a file with `read_{name}`."
+        for name, value in given.items()
+        if not isinstance(value, AnnData)
+    ]
 
 
 def choices(names: Any) -> str:
@@ -154,7 +164,11 @@ def _coordinate_problems(spatial: AnnData) -> list[str]:
     shape = np.shape(spatial.obsm[SPATIAL])
     if len(shape) != 2 or shape[1] < 2:
         return [f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}."]
-    if not np.isfinite(coordinates(spatial)).all(axis=1).any():
+    try:
+        xy = coordinates(spatial)
+    except (TypeError, ValueError) as error:
+        return [f"`obsm['{SPATIAL}']` must hold numbers, x and y of each spot ({error})."]
+    if not np.isfinite(xy).all(axis=1).any():
         return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
     return []
 

@@ -19,6 +19,9 @@ __all__ = ["Parameters", "Weights", "GraphKind", "describe", "ParameterInfo"]
 Weights = Literal["poisson", "none"]
 GraphKind = Literal["auto", "hexagonal", "square", "knn"]
 
+#: Whole numbers above it fit into no file.
+_LARGEST = 2**63 - 1
+
 
 def _parameter(
     default: Any,
@@ -254,8 +257,9 @@ class ParameterInfo:
             return f"`{self.name}` must be {noun}, found {value!r}."
         if self.minimum is not None and value < self.minimum:
             return f"`{self.name}` must be at least {self.minimum}, found {value!r}."
-        if self.maximum is not None and value > self.maximum:
-            return f"`{self.name}` must be at most {self.maximum}, found {value!r}."
+        maximum = _LARGEST if self.maximum is None and self.kind is int else self.maximum
+        if maximum is not None and value > maximum:
+            return f"`{self.name}` must be at most {maximum}, found {value!r}."
         return None
 
     def _is_number(self, value: Any) -> bool:

@@ -89,6 +89,7 @@ def deconvolve(
     """
     params = _merged(params, parameters)
     on_progress(Progress("Checking the input", 0, 1))
+    spatial, reference = _in_memory(spatial), _in_memory(reference)
     problems = check(spatial, reference, cell_type_key=cell_type_key, layer=layer, sample_key=sample_key)
     if problems:
         raise InputError(problems)
@@ -107,6 +108,11 @@ def deconvolve(
             on_progress=on_progress,
         )
     return _result(spatial, problem, fitted, params, cell_type_key, layer)
+
+
+def _in_memory(adata: AnnData) -> AnnData:
+    """Load what is still on disk: every count is needed."""
+    return adata.to_memory() if isinstance(adata, AnnData) and adata.isbacked else adata
 
 
 def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
@@ -145,11 +151,11 @@ def _prepare(
     reference_layer = layer if layer in reference.layers else None
     genes, signatures = _signatures(
         match_genes(list(spatial.var_names), list(reference.var_names)),
-        csr_array(matrix(reference, reference_layer)),
+        _counts(reference, reference_layer),
         types,
         params,
     )
-    counts = csr_array(matrix(spatial, layer))
+    counts = _counts(spatial, layer)
     totals = total_counts(counts, genes.spatial, threads, on_progress)
     chosen = informative_genes(signatures, params.n_genes)
     reasons = _reasons(spatial, totals)
@@ -173,6 +179,12 @@ def _prepare(
         list(types.categories),
         notes,
     )
+
+
+def _counts(adata: AnnData, layer: str | None) -> csr_array:
+    values = matrix(adata, layer)
+    # SciPy has no sparse matrices of half-precision numbers.
+    return csr_array(values.astype(np.float32) if values.dtype == np.float16 else values)
 
 
 def _signatures(

@@ -107,7 +107,13 @@ class Result:
             Everything that was in the input is kept; it opens in scanpy, squidpy and
             napari-spatialdata. It may be written as it is: in the names of columns "/", which a file
             cannot hold, is "_", and ``uns["spotmix_names"]`` has the true names.
+
+        Raises
+        ------
+        InputError
+            If `key_added` cannot be a key, or is that of the coordinates.
         """
+        _check_prefix(key_added)
         keys = added_keys(key_added)
         colors = cell_type_colors(self.cell_types)
         adata = self.spatial.copy()
@@ -163,6 +169,13 @@ class Result:
             parameters=parameters,
             notes=tuple(str(note) for note in notes),
         )
+
+
+def _check_prefix(key_added: str) -> None:
+    if key_added == SPATIAL:
+        raise InputError(f"`key_added`: {key_added!r} would replace the coordinates. Choose another prefix.")
+    if not key_added or "/" in key_added:
+        raise InputError(f"`key_added` must be a name without '/', found {key_added!r}.")
 
 
 def _missing_slots(adata: AnnData, keys: dict[str, str]) -> list[str]:

@@ -54,7 +54,7 @@ def restore_names(adata: AnnData) -> None:
 
 
 def _is_safe(name: str) -> bool:
-    return "/" not in name and name not in ("", ".")
+    return "/" not in name and name not in ("", ".", "_index")  # the last is how anndata calls the rows
 
 
 def _safe(name: str, taken: set[str]) -> str:
