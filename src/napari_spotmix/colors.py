@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 __all__ = ["PALETTE", "cell_type_colors"]
 
-#: Thirty colours, ordered so that the first ones differ most for any kind of colour vision, and none of
-#: the first fourteen is pink, purple or pale, as stained tissue and its background are: six of Okabe and
-#: Ito (2008), then each time the colour furthest from those before it, in CIELAB as seen with normal,
-#: deuteranopic and protanopic vision.
+#: Thirty colours, ordered so that the first ones differ most for any kind of colour vision and stand out
+#: from stained tissue and from glass: six of Okabe and Ito (2008), then colours far, in CIELAB as seen
+#: with normal, deuteranopic and protanopic vision, from those before them and from eosin and haematoxylin.
 PALETTE: tuple[str, ...] = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#0022aa", "#552200",
-    "#00ff99", "#005555", "#0077ff", "#55dddd", "#003355", "#44eebb", "#003388", "#778899",
-    "#99aa55", "#776633", "#4499ff", "#0055ff", "#770033", "#6644bb", "#ccdd66", "#aa2200",
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#552200", "#00ff99",
+    "#0022aa", "#99aa55", "#9900ff", "#005555", "#55dddd", "#003355", "#5577ff", "#44eebb",
+    "#778899", "#776633", "#4499ff", "#770033", "#003388", "#7733bb", "#ccdd66", "#aa2200",
     "#dd33bb", "#77bbaa", "#66ddff", "#993388", "#aabb88", "#556655",
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from napari_spotmix.result import Result
 from napari_spotmix.ui.explore import SORT_BY_NAME, rows_of
 from napari_spotmix.ui.legend import legend_of
 from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
 
@@ -42,6 +43,8 @@ def test_rows_are_sorted_by_mean_below_the_overview(result: Result) -> None:
     overview, *rows = rows_of(result)
     assert overview.key is DOMINANT
     assert [row.mean for row in rows] == sorted((row.mean for row in rows), reverse=True)
+    assert rows[0].length == 1
+    assert rows[-1].length == pytest.approx(rows[-1].mean / rows[0].mean)
     for row in rows:
         assert row.mean == pytest.approx(result.proportions[row.key].mean())
         assert row.colors == (cell_type_colors(result.cell_types)[row.key],)
@@ -100,7 +103,8 @@ def test_hostile_names_are_shown_literally(qtbot: Any, explored: Any) -> None:
     index = dock.explore.list.rows.index(row_of(dock, HOSTILE))
     assert index.data(Qt.ItemDataRole.DisplayRole) == HOSTILE
     assert not Qt.mightBeRichText(index.data(Qt.ItemDataRole.ToolTipRole))
-    assert HOSTILE in viewer.layers
+    assert plain(HOSTILE) in viewer.layers
+    assert not Qt.mightBeRichText(plain(HOSTILE))
     assert viewer.canvas.overlays.text.text == f"{HOSTILE}: proportion"
     dock.sections["Explore"].set_open(False)
     assert dock.sections["Explore"].summary == HOSTILE
@@ -132,7 +136,7 @@ def test_opacity_is_kept_for_types_that_come_later(explored: Any) -> None:
     assert viewer.layers["Dominant type"].opacity == pytest.approx(0.5)
     name = dock.session.result.cell_types[0]
     dock.session.show(name)
-    assert viewer.layers[name].opacity == pytest.approx(0.5)
+    assert viewer.layers[plain(name)].opacity == pytest.approx(0.5)
 
 
 def test_reopened_dock_takes_over_the_layers(explored: Any) -> None:

@@ -29,6 +29,7 @@ def files(tissue: SimulatedTissue, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_an_empty_dock_tells_the_next_step(make_dock: Callable[..., Any]) -> None:
     _, dock = make_dock()
     assert not dock.run.run.enabled
+    assert "h5ad" in dock.load.spatial.line_edit.native.placeholderText()
     assert "Choose spatial data" in dock.run.state.text()
     assert "Choose spatial data" in dock.run.run.tooltip
     assert not dock.run.save.enabled
@@ -86,12 +87,14 @@ def test_wrong_input_is_told_and_can_be_tried_again(
     dock.load.spatial.value = tmp_path
     qtbot.waitUntil(lambda: len(told) == 1, timeout=3000)
     assert "Space Ranger" in told[0]
+    assert dock.load.state.text().startswith("Failed: "), "a notification goes, the words stay"
     assert not dock.load.is_busy
     assert dock.load.spatial.enabled
     assert len(viewer.layers) == 0
     tissue.spatial.write_h5ad(tmp_path / "gut.h5ad")
     dock.load.spatial.value = tmp_path / "gut.h5ad"
     qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    assert dock.load.state.text() == dock.load.summary
 
 
 def test_hostile_paths_are_told_literally(

@@ -166,7 +166,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
-        "border_color": "#303030b0" if len(spots) <= _MOST_OUTLINED else "#30303030",
+        "border_color": _outline(adata) if len(spots) <= _MOST_OUTLINED else "#80808030",
         "border_width": 0.08,
     }
     return _positions(adata), settings, "points"
@@ -179,10 +179,9 @@ def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
     """
     features = _features(result)
     features.insert(1, "proportion", _of_placed(result, result.proportions[cell_type].to_numpy()))
-    has_image = image_layer(result.spatial, "") is not None
     settings = _result_points(result, cell_type, features) | {
         "face_color": "proportion",
-        "face_colormap": _OVER_TISSUE if has_image else _ALONE,
+        "face_colormap": _OVER_TISSUE if _has_image(result.spatial) else _ALONE,
         "face_contrast_limits": (0.0, 1.0),
     }
     return _positions(result.spatial), settings, "points"
@@ -309,7 +308,7 @@ def _points(adata: AnnData, name: str) -> dict[str, Any]:
 def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[str, Any]:
     known = features["dominant"].notna().to_numpy()
     is_dense = len(known) > _MOST_OUTLINED
-    outline = _CLEAR if is_dense else "#202020a0"
+    outline = _CLEAR if is_dense else _outline(result.spatial)
     return _points(result.spatial, name) | {
         "features": features,
         "border_color": transform_color([_UNKNOWN, outline])[known.astype(int)],
@@ -320,6 +319,15 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
         # A cross says "not known", where an empty disc would say "none".
         "symbol": _symbol(result.spatial) if known.all() else np.where(known, _symbol(result.spatial), "x"),
     }
+
+
+def _has_image(adata: AnnData) -> bool:
+    return image_layer(adata, "") is not None
+
+
+def _outline(adata: AnnData) -> str:
+    """Return a colour seen on the tissue, or on a canvas that may be dark or light."""
+    return "#202020a0" if _has_image(adata) else _UNKNOWN
 
 
 def _symbol(adata: AnnData) -> str:

@@ -10,6 +10,7 @@ from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
 from napari_spotmix.ui.session import DOMINANT, Session, Shown
+from napari_spotmix.ui.text import plain, shortened
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -20,6 +21,8 @@ __all__ = ["Scene"]
 
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
+#: A longer title would run into the colour bar.
+_LONGEST_TITLE = 27
 _NEIGHBORHOOD, _SELECTION = "Neighbourhood", "Selected spot"
 
 
@@ -123,7 +126,7 @@ class Scene:
         for key, layer in self._of_types.items():
             layer.visible = key == shown
         self._viewer.layers.selection.active = self._of_types[shown]
-        self._title(shown.value if shown is DOMINANT else f"{shown}: proportion")
+        self._title(shown.value if shown is DOMINANT else f"{shortened(shown, _LONGEST_TITLE)}: proportion")
 
     def _set_opacity(self) -> None:
         for layer in self._of_types.values():
@@ -139,7 +142,9 @@ class Scene:
     def _type_data(self, shown: Shown) -> FullLayerData:
         if shown is DOMINANT:
             return layers.dominant_layer(self._session.result, DOMINANT.value)
-        return layers.proportion_layer(self._session.result, shown)
+        values, settings, kind = layers.proportion_layer(self._session.result, shown)
+        # napari shows the names of layers in labels that guess at HTML.
+        return values, settings | {"name": plain(shown)}, kind
 
     def _top_of_types(self) -> int:
         """Return where the next layer of a type goes: below what marks the picked spot."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["bullet_list", "count", "display_name", "percent", "plain"]
+__all__ = ["bullet_list", "count", "display_name", "percent", "plain", "shortened"]
 
 _WORD_JOINER = "\u2060"
 
@@ -13,17 +13,31 @@ _WORD_JOINER = "\u2060"
 def plain(text: str) -> str:
     """Return `text` so that Qt shows it literally, wherever it would otherwise guess at HTML.
 
-    Notifications and tooltips of Qt turn into rich text when they look like it. An invisible
+    Labels and tooltips of Qt turn into rich text when they hold a tag, or its escape. An invisible
     word joiner after each ``<`` and ``&`` keeps them plain and leaves what is read unchanged.
 
     Examples
     --------
     >>> plain("T/NK <b>") == "T/NK <\u2060b>"
     True
-    >>> plain("CD4 T")
-    'CD4 T'
+    >>> plain("NK & T")
+    'NK & T'
     """
+    if "<" not in text and "&lt;" not in text:
+        return text
     return text.replace("&", "&" + _WORD_JOINER).replace("<", "<" + _WORD_JOINER)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return at most so many characters of a text, its middle left out.
+
+    Examples
+    --------
+    >>> shortened("effector memory CD8+ T cell", 15)
+    'effecto… T cell'
+    """
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def percent(share: float) -> str:
