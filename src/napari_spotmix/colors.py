@@ -11,7 +11,7 @@ __all__ = ["PALETTE", "cell_type_colors"]
 #: with normal, deuteranopic and protanopic vision, from those before them and from eosin and haematoxylin.
 PALETTE: tuple[str, ...] = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#552200", "#00ff99",
-    "#0022aa", "#99aa55", "#9900ff", "#005555", "#55dddd", "#003355", "#5577ff", "#44eebb",
+    "#0022aa", "#99aa55", "#55dddd", "#005555", "#9900ff", "#003355", "#5577ff", "#44eebb",
     "#778899", "#776633", "#4499ff", "#770033", "#003388", "#7733bb", "#ccdd66", "#aa2200",
     "#dd33bb", "#77bbaa", "#66ddff", "#993388", "#aabb88", "#556655",
 )  # fmt: skip

@@ -64,7 +64,7 @@ class Legend(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         ground = self.palette().color(QPalette.ColorRole.Window)
-        ground.setAlphaF(0.85)
+        ground.setAlphaF(0.92)
         painter.fillRect(self.rect(), ground)
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         for at, (name, color) in enumerate(self.entries):
