@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
@@ -148,3 +151,19 @@ def test_kernels_may_be_kept_on_disk_and_release_the_interpreter() -> None:
         assert "parallel" not in kernel.targetoptions
         assert "fastmath" not in kernel.targetoptions
         assert type(kernel._cache).__name__ == "FunctionCache"
+
+
+def test_kernels_run_where_there_is_no_place_for_their_cache() -> None:
+    """A shared install that only others may write to, used by someone without a home folder."""
+    code = """
+        from numba.core import caching
+        places = getattr(caching, "CacheImpl", None) or caching._CacheImpl  # as numba's version has it
+        places._locator_classes = []
+        import numpy as np
+        from napari_spotmix.core._kernels import row_totals
+        totals = np.zeros(1)
+        row_totals(np.array([0, 1]), np.array([0]), np.array([7.0]), np.array([True]), 0, 1, totals)
+        assert totals[0] == 7.0, totals
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

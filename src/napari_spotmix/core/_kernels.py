@@ -33,7 +33,13 @@ __all__ = [
     "weighted_projections",
 ]
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
+
+def _compiled(function):
+    """Compile when first called, and keep the outcome on disk, wherever numba finds a place for it."""
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # neither beside the package nor at home: a shared install, no home folder
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 @_compiled
