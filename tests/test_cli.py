@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -272,6 +273,12 @@ def test_an_empty_path_is_not_the_current_folder(sample: Path, tmp_path: Path, e
     assert files_in(tmp_path) == set()
 
 
+def test_the_next_command_can_be_copied_though_the_folder_has_a_space(tmp_path: Path) -> None:
+    output = tmp_path / "my results"
+    last = cli._report("done", [], [], output).splitlines()[-1]
+    assert shlex.split(last.partition(": ")[2]) == ["spotmix", "view", str(output)]
+
+
 def test_truncated_file_is_told(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "spots.h5ad").write_bytes((sample / "spots.h5ad").read_bytes()[:5000])
     done = spotmix("run", tmp_path / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "results")
@@ -441,6 +448,12 @@ def test_demo_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     done = spotmix("demo", "--screenshot", tmp_path / "no" / "demo.png")
     assert done.returncode == 2
     assert "there is no folder" in done.stderr
+
+
+def test_demo_onto_a_folder_is_refused(tmp_path: Path) -> None:
+    done = spotmix("demo", "--screenshot", tmp_path)
+    assert done.returncode == 2
+    assert f"{tmp_path} is a folder" in done.stderr
 
 
 def without(names: tuple[str, ...], *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -286,7 +287,7 @@ def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output:
     lines = [summary]
     lines += ["", "Notes:", *(f"  - {note}" for note in notes)] if notes else []
     lines += ["", "Written:", *(f"  {path}" for path in written)]
-    lines += ["", f"Look at it in napari: spotmix view {output}"]
+    lines += ["", f"Look at it in napari: spotmix view {shlex.quote(str(output))}"]
     return "\n".join(lines)
 
 
@@ -344,6 +345,8 @@ def view(
 
 
 def _check_screenshot(path: Path | None) -> None:
+    if path is not None and path.is_dir():
+        raise InputError(f"`--screenshot`: {path} is a folder. Give the name of a PNG file.")
     if path is not None and not path.absolute().parent.is_dir():
         raise InputError(f"`--screenshot`: there is no folder {path.absolute().parent}. Make it first.")
 
