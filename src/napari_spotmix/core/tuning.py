@@ -188,7 +188,9 @@ def _reason(candidates: tuple[Candidate, ...], chosen: int) -> str:
     if len(candidates) == 1:
         return "What was left open of the smoothing was learned: it predicted held-out genes best."
     if best.name == "none":
-        return "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
+        return (
+            "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
+        )
     if best.name == "attention":
         return "Neighbours are weighted by distance and likeness: this predicted held-out genes best."
     if any(candidate.name == "attention" for candidate in candidates):
