@@ -9,6 +9,7 @@ from anndata import AnnData
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.colormaps.standardize_color import transform_color
+from qtpy.QtCore import Qt
 from scipy.sparse import csr_array
 
 from napari_spotmix.colors import cell_type_colors
@@ -16,6 +17,7 @@ from napari_spotmix.io import read_image
 from napari_spotmix.result import Result
 from napari_spotmix.simulation import SimulatedTissue
 from napari_spotmix.ui import layers
+from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
 
@@ -101,6 +103,16 @@ def test_status_bar_tells_the_proportion_under_the_mouse(result: Result) -> None
     assert "proportion: " in status
     assert f"counts: {round(result.counts.iloc[spot])}, " in status
     assert result.abundances.index[spot] in status
+
+
+def test_hostile_names_are_literal_in_the_status_bar(result: Result) -> None:
+    hostile = result.cell_types[0]
+    spot = int(np.nanargmax(result.proportions[hostile]))
+    layer = Layer.create(*layers.dominant_layer(result, "all"))
+    status = layer.get_status(tuple(layer.data[spot]), world=True)["coordinates"]
+    assert Qt.mightBeRichText(hostile)
+    assert f"dominant: {plain(hostile)}" in status
+    assert not Qt.mightBeRichText(status)
 
 
 def test_tissue_is_seen_where_a_type_is_absent(result: Result) -> None:

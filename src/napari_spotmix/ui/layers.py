@@ -17,6 +17,7 @@ from scipy.spatial import KDTree
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.keys import SPATIAL
+from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +163,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     """Return the spots as thin outlines at their true size, with the first that is known of each."""
     spots = placed_spots(adata)
     features = adata.obs.iloc[spots, :_MOST_COLUMNS].reset_index(drop=True)
-    features.insert(0, "spot", adata.obs_names[spots].astype(str), allow_duplicates=True)
+    features.insert(0, "spot", adata.obs_names[spots].astype(str).map(plain), allow_duplicates=True)
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
@@ -277,8 +278,9 @@ def _features(result: Result) -> pd.DataFrame:
     reasons = result.reasons.iloc[spots].astype(object)
     return pd.DataFrame(
         {
-            "spot": result.abundances.index[spots].astype(str),
-            "dominant": pd.Categorical(result.dominant.iloc[spots]),
+            # Names as plain text: napari's status bar guesses at HTML.
+            "spot": result.abundances.index[spots].astype(str).map(plain),
+            "dominant": pd.Categorical(result.dominant.iloc[spots]).rename_categories(plain),
             # Whole numbers: napari shows three digits of any other.
             "counts": np.rint(np.nan_to_num(result.counts.to_numpy()[spots])).astype(int),
             "unexplained": result.unexplained.to_numpy()[spots],
