@@ -64,11 +64,14 @@ def test_gradient_agrees_with_finite_differences(lambda_r: float, lambda_c: floa
     np.testing.assert_allclose(2 * gradient(X, statistics, W, lambda_r, lambda_c), numeric, rtol=1e-6)
 
 
-def test_curvature_is_the_diagonal_of_the_hessian() -> None:
+def test_curvature_is_the_diagonal_of_the_hessian_but_no_more_than_that_of_the_data() -> None:
     rng = np.random.default_rng(5)
     statistics, W = random_statistics(rng, 12, 4, 3), random_graph(rng, 12, 0.4)
-    expected = np.diag(hessian(statistics, W, 0.3, 2.0)).reshape(12, 4)
-    np.testing.assert_allclose(curvature(statistics, W, 0.3, 2.0), expected, rtol=1e-12)
+    data = np.diag(hessian(statistics, W, 0.0, 0.0)).reshape(12, 4)
+    weak = np.diag(hessian(statistics, W, 1e-9, 1e-9)).reshape(12, 4)
+    most = np.maximum(data, data.mean(axis=0))
+    np.testing.assert_allclose(curvature(statistics, W, 1e-9, 1e-9), np.minimum(weak, most), rtol=1e-12)
+    np.testing.assert_allclose(curvature(statistics, W, 0.0, 1e9)[W.sum(axis=1) > 0], most[W.sum(axis=1) > 0])
 
 
 def test_violation_vanishes_at_the_minimiser_and_nowhere_near_it() -> None:

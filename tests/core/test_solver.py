@@ -353,10 +353,10 @@ def test_sweeps_stay_in_the_tens_however_strong_the_smoothing(layout: str, lambd
     places = {"hexagonal": hexagonal_grid(30, 30), "square": square_grid(30, 30)}[layout]
     statistics, edges = random_statistics(rng, 900, 5, 4), build_graph(places).squared_distance
     W = csr_array((np.exp(-0.3 * edges.data), edges.indices, edges.indptr), shape=edges.shape)
-    solution = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=1e-6, max_sweeps=200)
+    solution = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=1e-5, max_sweeps=200)
     assert solution.n_sweeps < 100
     left = violation(solution.abundances, statistics, W, 1e-6, lambda_c)
-    assert left <= 1.001e-6 * solution.abundances.max()
+    assert left <= 1.001e-5 * solution.abundances.max()
 
 
 def pooled_minimiser(statistics: Statistics, part: slice, lambda_r: float) -> np.ndarray:
@@ -470,3 +470,17 @@ def test_inputs_are_not_modified() -> None:
     run(statistics, W, lambda_c=1.0)
     for array, copy in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("lambda_c", [1.0, 100.0, 1e4, 1e6])
+def test_the_tolerance_bounds_the_error_also_where_ties_are_strong(lambda_c: float) -> None:
+    """A region as a whole may be far off while each of its spots can hardly move alone."""
+    rng = np.random.default_rng(31)
+    statistics, edges = random_statistics(rng, 400, 5, 4), build_graph(square_grid(20, 20)).squared_distance
+    W = csr_array((np.exp(-0.3 * edges.data), edges.indices, edges.indptr), shape=edges.shape)
+    loose = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=1e-4)
+    tight = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=1e-9)
+    assert loose.converged
+    assert tight.abundances.max() > 0
+    apart = np.abs(loose.abundances - tight.abundances).max()
+    assert apart <= 1e-3 * tight.abundances.max()

@@ -168,11 +168,21 @@ def _spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
 
 
 @_compiled
-def _spot_violation(M, scale, shift, target, x):
-    """Largest ``|min(x_k, g_k / H_kk)|``: distance to optimality in units of abundance."""
+def _curvature(own, shift, typical):
+    """What a gradient is divided by to measure it in units of abundance.
+
+    The spot's own curvature with its ties to neighbours (`shift`), but no more than that of the data: a whole
+    region may be far off although each spot, tied to its neighbours, could move alone by very little.
+    """
+    return min(own + shift, max(own, typical))
+
+
+@_compiled
+def _spot_violation(M, scale, shift, typical, target, x):
+    """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
     worst = 0.0
     for k in range(x.size):
-        curvature = scale * M[k, k] + shift
+        curvature = _curvature(scale * M[k, k], shift, typical[k])
         if curvature <= 0.0:
             continue
         gap = abs(min(x[k], _gradient_at(M, scale, shift, target, x, k) / curvature))
@@ -248,7 +258,7 @@ def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 
 @_compiled
-def _solve_spot(M, scale, shift, target, tolerance, x, support, L, solution, barred):
+def _solve_spot(M, scale, shift, typical, target, tolerance, x, support, L, solution, barred):
     """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
     Every step lowers the objective and ends at the minimiser on a support, so it ends after finitely
@@ -265,7 +275,7 @@ def _solve_spot(M, scale, shift, target, tolerance, x, support, L, solution, bar
     for _ in range(3 * n_types):
         entering, steepest = -1, tolerance
         for k in range(n_types):
-            curvature = scale * M[k, k] + shift
+            curvature = _curvature(scale * M[k, k], shift, typical[k])
             if x[k] == 0.0 and curvature > 0.0 and not barred[k]:
                 descent = -_gradient_at(M, scale, shift, target, x, k) / curvature
                 if descent > steepest:
@@ -279,7 +289,7 @@ def _solve_spot(M, scale, shift, target, tolerance, x, support, L, solution, bar
 
 
 @_compiled
-def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, tolerance, X):
+def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, typical, tolerance, X):
     """Minimise over each of `spots` in turn, the others fixed; return the worst violation met."""
     n_types = X.shape[1]
     target = np.empty(n_types)
@@ -292,10 +302,10 @@ def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lamb
         degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
         shift = lambda_r + lambda_c * degree
         gram = M[archetype[i]]
-        gap = _spot_violation(gram, scale[i], shift, target, X[i])
+        gap = _spot_violation(gram, scale[i], shift, typical, target, X[i])
         worst = max(worst, gap)
         if gap > tolerance:
-            _solve_spot(gram, scale[i], shift, target, tolerance, X[i], support, L, solution, barred)
+            _solve_spot(gram, scale[i], shift, typical, target, tolerance, X[i], support, L, solution, barred)
     return worst
 
 
@@ -324,8 +334,8 @@ def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, lam
 
 
 @_compiled
-def kkt_violation(start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, b, X, HX):
-    """Return the largest ``|min(x_k, g_k / H_kk)|`` over rows `start` to `stop`, with ``g = HX - b``."""
+def kkt_violation(start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, typical, b, X, HX):
+    """Return the largest ``|min(x_k, g_k / h_k)|`` over rows `start` to `stop`, with ``g = HX - b``."""
     worst = 0.0
     for i in range(start, stop):
         degree = 0.0
@@ -333,7 +343,7 @@ def kkt_violation(start, stop, indptr, weight, M, archetype, scale, lambda_r, la
             degree += weight[p]
         gram = M[archetype[i]]
         for k in range(X.shape[1]):
-            curvature = scale[i] * gram[k, k] + lambda_r + lambda_c * degree
+            curvature = _curvature(scale[i] * gram[k, k], lambda_r + lambda_c * degree, typical[k])
             if curvature > 0.0:
                 worst = max(worst, abs(min(X[i, k], (HX[i, k] - b[i, k]) / curvature)))
     return worst

@@ -28,8 +28,8 @@ _BLOCK = 2048
 _STRENGTH = 0.6
 #: No coarser level below this many spots, or where grouping would hardly lower their number.
 _SMALLEST, _LEAST_GAIN = 32, 0.8
-#: Pairs of sweeps on the coarsest level, in place of an exact solution.
-_COARSEST_SWEEPS = 10
+#: Cycles on each coarser level per cycle above it, and pairs of sweeps on the coarsest.
+_CYCLES, _COARSEST_SWEEPS = 2, 10
 #: Linear term that keeps a variable at its bound.
 _BARRED = -1e100
 
@@ -63,6 +63,7 @@ class Level:
         self._threads, self._on_block = threads, on_block
         self._edges = (W.indptr, W.indices, W.data)
         self._data = (statistics.gram, statistics.archetype, statistics.scale)
+        self._typical = statistics.typical_curvature()
         self._colors = color_classes(W) if lambda_c > 0 else [np.arange(W.shape[0])]
         self._coarser: _Coarser | None = None
 
@@ -92,8 +93,8 @@ class Level:
         return 2
 
     def approximate(self, b: Array, X: Array, tolerance: float) -> None:
-        """Bring `X` near the minimiser: by one cycle, or by sweeps on the last level."""
-        for _ in range(1 if self._coarser is not None else _COARSEST_SWEEPS):
+        """Bring `X` near the minimiser: by cycles, or by sweeps on the last level."""
+        for _ in range(_CYCLES if self._coarser is not None else _COARSEST_SWEEPS):
             self.improve(b, X, tolerance)
 
     def _sweep(self, b: Array, X: Array, tolerance: float, *, backward: bool) -> None:
@@ -110,6 +111,7 @@ class Level:
                 b,
                 self._lambda_r,
                 self._lambda_c,
+                self._typical,
                 tolerance,
                 X,
             )
@@ -148,7 +150,17 @@ class Level:
         def block(start: int, stop: int) -> float:
             return float(
                 _kernels.kkt_violation(
-                    start, stop, indptr, weight, *self._data, self._lambda_r, self._lambda_c, b, X, HX
+                    start,
+                    stop,
+                    indptr,
+                    weight,
+                    *self._data,
+                    self._lambda_r,
+                    self._lambda_c,
+                    self._typical,
+                    b,
+                    X,
+                    HX,
                 )
             )
 

@@ -40,14 +40,23 @@ def gradient(X: Array, statistics: Statistics, W: csr_array, lambda_r: float, la
 
 
 def curvature(statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: float) -> Array:
-    """Return half the diagonal of the Hessian, float64 (n_spots, n_cell_types)."""
+    """Return what gradients are measured against, float64 (n_spots, n_cell_types).
+
+    Half the diagonal of the Hessian, but no more than the data term has in the spot or in the mean over
+    spots: strong ties make a single spot stiff, yet a whole region may still be far from its minimum.
+    """
     diagonal = np.einsum("akk->ak", statistics.gram)[statistics.archetype]
-    degree = np.asarray(W.sum(axis=1))
-    return np.asarray(statistics.scale[:, None] * diagonal + lambda_r + lambda_c * degree[:, None])
+    own = statistics.scale[:, None] * diagonal
+    degree = np.asarray(W.sum(axis=1))[:, None]
+    stiff = own + lambda_r + lambda_c * degree
+    return np.asarray(np.minimum(stiff, np.maximum(own, statistics.typical_curvature())))
 
 
 def violation(X: Array, statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: float) -> float:
-    """Return ``max |min(X, g / diag H)|``: 0 exactly where ``X >= 0``, ``g >= 0`` and ``X g = 0``."""
+    """Return ``max |min(X, g / h)|`` with ``h`` the `curvature`.
+
+    It is 0 exactly where ``X >= 0``, ``g >= 0`` and ``X g = 0``.
+    """
     g = gradient(X, statistics, W, lambda_r, lambda_c)
     h = curvature(statistics, W, lambda_r, lambda_c)
     gap = np.minimum(X, np.divide(g, h, out=np.zeros_like(g), where=h > 0))

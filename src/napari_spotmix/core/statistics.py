@@ -51,6 +51,11 @@ class Statistics:
     def n_cell_types(self) -> int:
         return int(self.projection.shape[1])
 
+    def typical_curvature(self) -> NDArray[np.float64]:
+        """Return the mean over spots of ``c_i M_kk`` for each type, float64 (n_cell_types,)."""
+        weight = np.bincount(self.archetype, self.scale, len(self.gram)) / max(len(self.scale), 1)
+        return np.asarray(np.einsum("a,akk->k", weight, self.gram))
+
     def mean_precision(self) -> float:
         """Return the mean over spots and types of ``c_i M_kk``: the unit that penalties are measured in."""
         diagonal = np.einsum("akk->a", self.gram) / self.n_cell_types
