@@ -604,3 +604,10 @@ def test_labels_that_read_alike_are_one_type(spatial: AnnData, reference: AnnDat
     result = deconvolve(spatial, mixed, lambda_c=0.0)
     assert result.cell_types == sorted(set(result.cell_types))
     assert len(result.cell_types) == reference.obs["cell_type"].nunique()
+
+
+def test_a_column_with_a_label_per_cell_is_refused(spatial: AnnData, reference: AnnData) -> None:
+    named = reference.copy()
+    named.obs["cell_type"] = [f"cell {number}" for number in range(named.n_obs)]
+    with pytest.raises(InputError, match=r"400 different labels for 400 cells.*Choose the column"):
+        deconvolve(spatial, named)

@@ -20,6 +20,8 @@ __all__ = ["check", "choices", "coordinates", "labels", "matrix"]
 
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
+#: More labels than this, with fewer cells each than that on average, are no cell types.
+_MANY_TYPES, _CELLS_PER_TYPE = 100, 3
 
 
 def check(
@@ -190,6 +192,12 @@ def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
             f"`cell_type_key`: the column {cell_type_key!r} holds {len(types)} cell type"
             f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
             "Choose another column, or a reference with more types."
+        ]
+    if len(types) > _MANY_TYPES and reference.n_obs < _CELLS_PER_TYPE * len(types):
+        return [
+            f"`cell_type_key`: the column {cell_type_key!r} holds {len(types):,} different labels for "
+            f"{reference.n_obs:,} cells, as names of cells do ({types[0]!r}, {types[1]!r}, ...). "
+            "Choose the column that holds cell types."
         ]
     return []
 

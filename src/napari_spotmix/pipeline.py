@@ -257,7 +257,7 @@ def _type_notes(labels: pd.Categorical[str]) -> list[str]:
     if few:
         notes.append(
             f"Cell types with fewer than {_FEW_CELLS} reference cells, to be read with care: "
-            f"{', '.join(few)}."
+            f"{', '.join(few[:20])}{f' and {len(few) - 20} more' if len(few) > 20 else ''}."
         )
     if n_unlabelled:
         notes.append(f"{n_unlabelled} reference cells without a label were left out.")
