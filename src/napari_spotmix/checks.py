@@ -6,6 +6,7 @@ Each check returns complete sentences: what was expected, what was found and whe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from napari_spotmix.keys import CELL_TYPE, SPATIAL
+from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["check", "choices", "coordinates", "labels", "matrix"]
 
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
+#: Values looked at in one go: some hundredths of a second.
+_BLOCK = 1 << 21
 #: More labels than this, with fewer cells each than that on average, are no cell types.
 _MANY_TYPES, _CELLS_PER_TYPE = 100, 3
 
@@ -31,6 +35,7 @@ def check(
     cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
     sample_key: str | None = None,
+    on_progress: ProgressCallback = silent,
 ) -> list[str]:
     """Return everything that keeps the input from being used; an empty list where nothing does.
 
@@ -38,9 +43,10 @@ def check(
     """
     if problems := _kind_problems(spatial=spatial, reference=reference):
         return problems
-    problems = [*_count_problems(spatial, layer, "spatial"), *_coordinate_problems(spatial)]
+    problems = _count_problems(spatial, layer, "spatial", on_progress)
+    problems += _coordinate_problems(spatial)
     reference_layer = layer if layer in reference.layers else None
-    problems += _count_problems(reference, reference_layer, "reference")
+    problems += _count_problems(reference, reference_layer, "reference", on_progress)
     problems += _label_problems(reference, cell_type_key)
     if sample_key is not None and sample_key not in spatial.obs:
         problems.append(
@@ -91,59 +97,75 @@ def matrix(adata: AnnData, layer: str | None) -> Any:
     return adata.X if layer is None else adata.layers[layer]
 
 
-def _count_problems(adata: AnnData, layer: str | None, what: str) -> list[str]:
+def _count_problems(adata: AnnData, layer: str | None, what: str, on_progress: ProgressCallback) -> list[str]:
     if layer is not None and layer not in adata.layers:
         return [f"`layer`: the {what} data has no layer {layer!r}. {choices(adata.layers)}"]
     where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
     values = matrix(adata, layer)
     if values is None or 0 in adata.shape:
         return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
-    return _value_problems(_values(values), where, adata)
+    return _value_problems(_values(values), where, adata, on_progress)
 
 
 def _values(matrix: Any) -> NDArray[Any]:
     return np.asarray(cast(Any, matrix).data if issparse(matrix) else matrix).ravel()
 
 
-def _value_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
+def _value_problems(
+    values: NDArray[Any], where: str, adata: AnnData, on_progress: ProgressCallback
+) -> list[str]:
     if values.dtype.kind not in "iufb":
         return [f"{where} holds values of type {values.dtype}, not numbers. Raw counts are needed."]
-    n_bad = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
-    if n_bad:
-        return [
-            f"{where} holds {n_bad} values that are NaN or infinite. Raw counts are needed.{_advice(adata)}"
-        ]
-    n_negative = int((values < 0).sum())
-    if n_negative:
-        return [
-            f"{where} holds {n_negative} negative values, as scaled or centred data do. "
-            f"Raw counts are needed.{_advice(adata)}"
-        ]
-    if not values.size or not values.any():
+    found = _tally(values, on_progress)
+    needed = f"Raw counts are needed.{'' if found.is_counts else _advice(adata)}"
+    if found.n_not_finite:
+        return [f"{where} holds {found.n_not_finite} values that are NaN or infinite. {needed}"]
+    if found.n_negative:
+        return [f"{where} holds {found.n_negative} negative values, as scaled or centred data do. {needed}"]
+    if not found.n_positive:
         return [f"{where} holds no counts at all: every value is 0."]
-    return _logarithm_problems(values, where, adata)
-
-
-def _logarithm_problems(values: NDArray[Any], where: str, adata: AnnData) -> list[str]:
-    """Refuse values that are no counts: mostly fractions, as log-normalised data are.
-
-    Counts that were corrected or averaged have some fractions too, but they also have large values.
-    """
-    if values.dtype.kind != "f":
-        return []
-    present = values[values > 0]
-    share = float((present != np.round(present)).mean())
-    if share > 0.5 and present.max() < _LARGEST_LOG:
-        return [
-            f"{where} looks log-normalised: {share:.0%} of its values are fractions and the largest is "
-            f"{present.max():.2f}. Raw counts are needed.{_advice(adata)}"
-        ]
-    if share > 0.5:
-        return [
-            f"{where} looks normalised: {share:.0%} of its values are fractions. Raw counts are needed."
-            f"{_advice(adata)}"
-        ]
+    if not found.is_counts:
+        share = found.n_fractions / found.n_positive
+        if found.largest < _LARGEST_LOG:
+            return [
+                f"{where} looks log-normalised: {share:.0%} of its values are fractions and the largest is "
+                f"{found.largest:.2f}. {needed}"
+            ]
+        return [f"{where} looks normalised: {share:.0%} of its values are fractions. {needed}"]
     return []
+
+
+@dataclass
+class _Tally:
+    """What a matrix holds, in numbers of values."""
+
+    n_not_finite: int = 0
+    n_negative: int = 0
+    n_positive: int = 0
+    n_fractions: int = 0
+    largest: float = 0.0
+
+    @property
+    def is_counts(self) -> bool:
+        """Whether these may be counts. Corrected or averaged counts have some fractions, but not mostly."""
+        broken = self.n_not_finite or self.n_negative
+        return not broken and self.n_fractions <= 0.5 * self.n_positive
+
+
+def _tally(values: NDArray[Any], on_progress: ProgressCallback) -> _Tally:
+    """Look at all values once, in blocks, so that no copy of the matrix is made and a cancel is heard."""
+    found = _Tally()
+    for start in range(0, len(values), _BLOCK):
+        on_progress(Progress("Checking the input", start, len(values)))
+        block = values[start : start + _BLOCK]
+        finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
+        positive = finite[finite > 0]
+        found.n_not_finite += len(block) - len(finite)
+        found.n_negative += int((finite < 0).sum())
+        found.n_positive += len(positive)
+        found.n_fractions += int((positive != np.round(positive)).sum())
+        found.largest = max(found.largest, float(positive.max(initial=0)))
+    return found
 
 
 def _advice(adata: AnnData) -> str:

@@ -88,9 +88,15 @@ def deconvolve(
     True
     """
     params = _merged(params, parameters)
-    on_progress(Progress("Checking the input", 0, 1))
     spatial, reference = _in_memory(spatial), _in_memory(reference)
-    problems = check(spatial, reference, cell_type_key=cell_type_key, layer=layer, sample_key=sample_key)
+    problems = check(
+        spatial,
+        reference,
+        cell_type_key=cell_type_key,
+        layer=layer,
+        sample_key=sample_key,
+        on_progress=on_progress,
+    )
     if problems:
         raise InputError(problems)
     with Threads.of(params.n_threads) as threads:
