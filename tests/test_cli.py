@@ -134,7 +134,7 @@ def test_every_parameter_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(["run", "a", "b", "-o", "c", "--layer", "counts", "--cell-type-key", "label", *arguments])
     spatial, reference, output, settings, values = taken["given"]  # type: ignore[misc]
     assert (spatial, reference, output) == (Path("a"), Path("b"), Path("c"))
-    assert settings == {"cell_type_key": "label", "layer": "counts"}
+    assert settings == {"cell_type_key": "label", "layer": "counts", "sample_key": None}
     assert Parameters(**values).as_dict() == wanted
 
 
@@ -198,6 +198,24 @@ def test_recipe_has_inputs_parameters_versions_and_seed(
     assert recipe["parameters"] == {key: given[key] for key in given.keys() - left_out}
     assert recipe["learned"]
     assert recipe["versions"]["napari-spotmix"]
+
+
+def test_spots_of_different_samples_are_not_linked(sample: Path, tmp_path: Path) -> None:
+    spots = read_spatial(sample / "spots.h5ad")
+    spots.obs["slice"] = np.where(
+        spots.obsm["spatial"][:, 0] > np.median(spots.obsm["spatial"][:, 0]), "b", "a"
+    )
+    spots.write_h5ad(tmp_path / "spots.h5ad")
+    done = spotmix(
+        "run", tmp_path / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "out", "--sample-key", "slice"
+    )
+    assert done.returncode == 0, done.stderr
+    result = read_spatial(tmp_path / "out" / "spatial.h5ad")
+    row, column = result.obsp["spotmix_connectivities"].nonzero()
+    assert len(row) > 100
+    assert (result.obs["slice"].to_numpy()[row] == result.obs["slice"].to_numpy()[column]).all()
+    recipe = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text(encoding="utf-8"))
+    assert recipe["parameters"]["sample_key"] == "slice"
 
 
 def test_same_seed_gives_the_same_bytes(

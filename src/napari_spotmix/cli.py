@@ -110,9 +110,10 @@ def _run_command() -> Callable[..., None]:
         output: Path,
         cell_type_key: str = CELL_TYPE,
         layer: str | None = None,
+        sample_key: str | None = None,
         **values: Any,
     ) -> None:
-        settings = {"cell_type_key": cell_type_key, "layer": layer}
+        settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key}
         run_files(spatial, reference, output, settings, values)
 
     signature = inspect.signature(run, eval_str=True)
@@ -153,6 +154,11 @@ RUN_PARAMETERS = {
     ),
     "layer": Parameter(
         help="Layer that holds the raw counts, in both files; without it they are taken from `X`.",
+        group=_group("Files", 1),
+    ),
+    "sample_key": Parameter(
+        help="Column of the tissue's `obs` that tells its sections apart; spots of different sections are "
+        "never linked.",
         group=_group("Files", 1),
     ),
 }
@@ -278,7 +284,7 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
 
 def _as_options(text: str) -> str:
     """Call the parameters in a message by the names of their options."""
-    for name in ("output", "cell_type_key", "layer", *(info.name for info in describe())):
+    for name in ("output", "cell_type_key", "layer", "sample_key", *(info.name for info in describe())):
         text = text.replace(f"`{name}`", option_name(name))
     return text
 

@@ -113,7 +113,8 @@ def deconvolve(
             threads=threads,
             on_progress=on_progress,
         )
-    return _result(spatial, problem, fitted, params, cell_type_key, layer)
+    settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key}
+    return _result(spatial, problem, fitted, settings | _given(params))
 
 
 def _in_memory(adata: AnnData) -> AnnData:
@@ -274,9 +275,7 @@ def _result(
     spatial: AnnData,
     problem: _Problem,
     fitted: Fit,
-    params: Parameters,
-    cell_type_key: str,
-    layer: str | None,
+    given: dict[str, Any],
 ) -> Result:
     abundances = np.full((spatial.n_obs, len(problem.cell_types)), np.nan)
     abundances[problem.kept] = fitted.abundances
@@ -293,7 +292,7 @@ def _result(
         attention=_over_all_spots(fitted.attention, problem.kept),
         spatial=spatial,
         parameters={
-            "given": {"cell_type_key": cell_type_key, "layer": layer} | _given(params),
+            "given": given,
             "learned": _learned(fitted, problem),
             "versions": _versions(),
             "summary": _summary(fitted, problem),
