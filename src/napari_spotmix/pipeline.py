@@ -7,7 +7,7 @@ comes back.
 from __future__ import annotations
 
 import platform as host
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.checks import check, choices, coordinates, labels, matrix
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.signatures import mean_signatures
@@ -104,7 +105,6 @@ def deconvolve(
         sample = None if sample_key is None else pd.factorize(spatial.obs[sample_key])[0][problem.kept]
         fitted = fit(
             problem.counts,
-            problem.genes.spatial,
             problem.signatures,
             problem.totals[problem.kept],
             coordinates(spatial)[problem.kept],
@@ -134,7 +134,7 @@ def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters
 class _Problem:
     """What the core needs, and what is needed to label what it gives back."""
 
-    counts: csr_array
+    counts: Counts
     totals: NDArray[np.float64]
     kept: NDArray[np.bool_]
     reasons: pd.Series
@@ -162,9 +162,10 @@ def _prepare(
         types,
         params,
     )
-    counts = _counts(spatial, layer)
-    totals = total_counts(counts, genes.spatial, threads, on_progress)
+    counts = Counts(_counts(spatial, layer), genes.spatial)
+    totals = total_counts(counts, threads, on_progress)
     chosen = informative_genes(signatures, params.n_genes)
+    genes = genes.select(chosen)
     reasons = _reasons(spatial, totals)
     kept = (reasons == "").to_numpy()
     if not kept.any():
@@ -173,15 +174,15 @@ def _prepare(
         )
     notes = (
         *reading_notes(spatial),
-        *_gene_notes(genes, len(chosen)),
+        *_gene_notes(genes),
         *_type_notes(types),
     )
     return _Problem(
-        counts if kept.all() else counts[np.flatnonzero(kept)],
+        replace(counts.of_spots(np.flatnonzero(kept)), gene_of_column=genes.spatial),
         totals,
         kept,
         reasons,
-        genes.select(chosen),
+        genes,
         np.ascontiguousarray(signatures[:, chosen]),
         list(types.categories),
         notes,
@@ -233,14 +234,14 @@ def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:
     return pd.Series(text, index=spatial.obs_names, dtype=object)
 
 
-def _gene_notes(genes: GeneMatch, n_used: int) -> list[str]:
+def _gene_notes(genes: GeneMatch) -> list[str]:
     notes = [
         f"{n} gene names stand more than once in the {what} data; their counts were summed."
         for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
         if n
     ]
-    if n_used < _FEW_GENES:
-        notes.append(f"Only {n_used} genes are shared and informative: proportions are uncertain.")
+    if len(genes.names) < _FEW_GENES:
+        notes.append(f"Only {len(genes.names)} genes are shared and informative: proportions are uncertain.")
     return notes
 
 

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.objective import violation
 from napari_spotmix.core.solver import solve
@@ -47,6 +48,15 @@ def test_row_totals_touch_only_their_rows(kernels: ModuleType) -> None:
     kernels.row_totals(Y.indptr, Y.indices, Y.data, used, 3, 8, totals)
     np.testing.assert_array_equal(totals[3:8], Y.toarray()[3:8, used].sum(axis=1))
     assert (np.delete(totals, range(3, 8)) == -1).all()
+
+
+def test_sums_of_genes_grow_by_the_given_rows(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(11)
+    Y, gene = csr_array(rng.poisson(0.7, size=(12, 6))), np.array([1, -1, 0, 2, 0, 1])
+    sums = np.full(3, 5.0)
+    kernels.add_to_genes(Y.indptr, Y.indices, Y.data, gene, 3, 8, sums)
+    by_column = Y.toarray()[3:8].sum(axis=0)
+    np.testing.assert_array_equal(sums, [5 + by_column[gene == g].sum() for g in range(3)])
 
 
 def test_weighted_projections(kernels: ModuleType) -> None:
@@ -124,7 +134,7 @@ def small_fit(**parameters: Any) -> Fit:
     totals = np.asarray(counts.sum(axis=1), dtype=float)
     params = Parameters(n_archetypes=4, n_epochs=2, **parameters)
     with Threads.of(2) as threads:
-        return fit(counts, np.arange(20), S, totals, square_grid(4, 5), params, threads=threads)
+        return fit(Counts(counts, np.arange(20)), S, totals, square_grid(4, 5), params, threads=threads)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from oracles import (
 from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.objective import violation
 from napari_spotmix.errors import Cancelled
@@ -31,8 +32,7 @@ def run(
     totals = counts.sum(axis=1).astype(np.float64)
     with Threads.of(n_threads) as threads:
         return fit(
-            csr_array(counts),
-            np.arange(S.shape[1]),
+            Counts(csr_array(counts), np.arange(S.shape[1])),
             S,
             totals,
             coordinates,

@@ -11,6 +11,7 @@ from oracles import dense_statistics
 from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics, total_counts
 from napari_spotmix.errors import Cancelled
 from napari_spotmix.progress import Progress
@@ -24,8 +25,7 @@ def threads() -> Iterator[Threads]:
 
 def problem(rng: np.random.Generator, n_spots: int = 30) -> dict[str, Any]:
     return {
-        "counts": csr_array(rng.poisson(0.7, size=(n_spots, 25)).astype(np.float64)),
-        "gene_of_column": np.arange(25),
+        "counts": Counts(csr_array(rng.poisson(0.7, size=(n_spots, 25)).astype(np.float64)), np.arange(25)),
         "signatures": rng.random((4, 25)),
         "divisor": rng.integers(5, 50, size=n_spots).astype(np.float64),
         "weights": rng.gamma(2.0, size=(3, 25)),
@@ -34,8 +34,16 @@ def problem(rng: np.random.Generator, n_spots: int = 30) -> dict[str, Any]:
     }
 
 
+def dense(parts: dict[str, Any]) -> np.ndarray:
+    return np.asarray(parts["counts"].rows.toarray(), dtype=np.float64)
+
+
+def with_counts(parts: dict[str, Any], rows: Any) -> dict[str, Any]:
+    return parts | {"counts": Counts(csr_array(rows), np.arange(25))}
+
+
 def expected(parts: dict[str, Any]) -> Statistics:
-    Y = parts["counts"].toarray().astype(float) / parts["divisor"][:, None]
+    Y = dense(parts) / parts["divisor"][:, None]
     return dense_statistics(Y, parts["signatures"], parts["weights"], parts["archetype"], parts["scale"])
 
 
@@ -54,7 +62,8 @@ def test_statistics_equal_dense_products(threads: Threads) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64, np.uint16])
 def test_every_type_of_counts_gives_the_same_bits(dtype: type, threads: Threads) -> None:
     parts = problem(np.random.default_rng(2))
-    found = sufficient_statistics(**parts | {"counts": parts["counts"].astype(dtype)}, threads=threads)
+    typed = with_counts(parts, parts["counts"].rows.astype(dtype))
+    found = sufficient_statistics(**typed, threads=threads)
     np.testing.assert_array_equal(
         found.projection, sufficient_statistics(**parts, threads=threads).projection
     )
@@ -62,32 +71,33 @@ def test_every_type_of_counts_gives_the_same_bits(dtype: type, threads: Threads)
 
 def test_columns_of_one_gene_are_summed_and_unused_ones_skipped(threads: Threads) -> None:
     parts = problem(np.random.default_rng(3))
-    counts = parts["counts"].toarray()
+    counts = dense(parts)
     split = np.floor(counts / 2)
     junk = np.full((30, 1), 1000.0)
     columns = np.concatenate([np.arange(25), [-1], np.arange(25)])
-    spread = csr_array(np.hstack([split, junk, counts - split]))
-    found = sufficient_statistics(**parts | {"counts": spread, "gene_of_column": columns}, threads=threads)
+    spread = Counts(csr_array(np.hstack([split, junk, counts - split])), columns)
+    found = sufficient_statistics(**parts | {"counts": spread}, threads=threads)
     assert_same(found, expected(parts), rtol=1e-12)
-    totals = total_counts(spread, columns, threads)
-    np.testing.assert_array_equal(totals, counts.sum(axis=1))
+    np.testing.assert_array_equal(total_counts(spread, threads), counts.sum(axis=1))
+    np.testing.assert_array_equal(spread.gene_sums(25), counts.sum(axis=0))
 
 
 def test_unsorted_and_repeated_entries_of_a_row_are_summed(threads: Threads) -> None:
     parts = problem(np.random.default_rng(4), n_spots=2)
     odd = csr_array((np.array([2.0, 1.0, 3.0, 4.0]), np.array([7, 2, 7, 0]), np.array([0, 3, 4])), (2, 25))
-    parts["counts"] = odd
+    parts = with_counts(parts, odd)
     assert odd.toarray()[0, 7] == 5.0
+    np.testing.assert_array_equal(parts["counts"].gene_sums(25), odd.toarray().sum(axis=0))
     assert_same(sufficient_statistics(**parts, threads=threads), expected(parts), rtol=1e-12)
 
 
 def test_spots_without_counts_have_no_projection(threads: Threads) -> None:
     parts = problem(np.random.default_rng(5))
-    counts = parts["counts"].toarray()
+    counts = dense(parts)
     counts[[4, 9]] = 0
     divisor = parts["divisor"].copy()
     divisor[[4, 9]] = 0
-    parts |= {"counts": csr_array(counts), "divisor": divisor}
+    parts = with_counts(parts, counts) | {"divisor": divisor}
     found = sufficient_statistics(**parts, threads=threads)
     assert (found.projection[[4, 9]] == 0).all()
     assert np.isfinite(found.projection).all()
@@ -97,7 +107,7 @@ def test_many_blocks_and_threads_give_the_same_bits() -> None:
     parts = problem(np.random.default_rng(6), n_spots=10_000)
     with Threads.of(1) as one, Threads.of(3) as three:
         first, second = (sufficient_statistics(**parts, threads=pool) for pool in (one, three))
-        totals = [total_counts(parts["counts"], parts["gene_of_column"], pool) for pool in (one, three)]
+        totals = [total_counts(parts["counts"], pool) for pool in (one, three)]
     np.testing.assert_array_equal(first.projection, second.projection)
     np.testing.assert_array_equal(first.gram, second.gram)
     np.testing.assert_array_equal(*totals)
@@ -127,13 +137,13 @@ def test_cancelling_passes_through() -> None:
     parts = problem(np.random.default_rng(9), n_spots=20_000)
     with Threads.of(2) as pool:
         with pytest.raises(Cancelled):
-            total_counts(parts["counts"], parts["gene_of_column"], pool, cancel_halfway)
+            total_counts(parts["counts"], pool, cancel_halfway)
         with pytest.raises(Cancelled):
             sufficient_statistics(**parts, threads=pool, on_progress=cancel_halfway)
 
 
 def test_counts_are_not_modified(threads: Threads) -> None:
     parts = problem(np.random.default_rng(10))
-    copy = parts["counts"].copy()
+    copy = parts["counts"].rows.copy()
     sufficient_statistics(**parts, threads=threads)
-    assert (parts["counts"] != copy).nnz == 0
+    assert (parts["counts"].rows != copy).nnz == 0

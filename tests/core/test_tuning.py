@@ -9,6 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.graph import build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.model import Fit, fit
@@ -41,8 +42,7 @@ def held_out(counts: csr_array, coordinates: np.ndarray, truth: np.ndarray, tole
     totals = np.asarray(counts.sum(axis=1)).ravel()
     threads = Threads(1)
     return HeldOutGenes(
-        counts,
-        np.arange(N_GENES),
+        Counts(counts, np.arange(N_GENES)),
         signatures(),
         totals,
         find_archetypes(truth, totals, 4, random_state=0, threads=threads),
@@ -65,8 +65,7 @@ def fitted(
     totals = np.asarray(counts.sum(axis=1)).ravel()
     with Threads.of(n_threads) as threads:
         result = fit(
-            counts,
-            np.arange(N_GENES),
+            Counts(counts, np.arange(N_GENES)),
             signatures(),
             totals,
             coordinates,

@@ -16,6 +16,7 @@ from numba import njit
 
 __all__ = [
     "add_group_step",
+    "add_to_genes",
     "apply_hessian",
     "assign_to_centers",
     "color_greedily",
@@ -51,6 +52,15 @@ def row_totals(indptr, indices, data, column_used, start, stop, totals):
             if column_used[indices[p]]:
                 total += data[p]
         totals[i] = total
+
+
+@_compiled
+def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
+    """Add rows `start` to `stop` to the `sums` of genes."""
+    for p in range(indptr[start], indptr[stop]):
+        g = gene_of_column[indices[p]]
+        if g >= 0:
+            sums[g] += data[p]
 
 
 @_compiled

@@ -19,6 +19,7 @@ from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.adjoint import solve_on_free
 from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.multigrid import Level
 from napari_spotmix.core.solver import solve
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics
@@ -71,8 +72,8 @@ class HeldOutGenes:
 
     Parameters
     ----------
-    counts : csr_array, shape (n_spots, n_columns)
-    gene_of_column : ndarray of int64, shape (n_columns,)
+    counts : Counts
+        Read many times: best in memory.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
     totals : ndarray of float64, shape (n_spots,)
     archetypes : Archetypes
@@ -94,8 +95,7 @@ class HeldOutGenes:
 
     def __init__(
         self,
-        counts: csr_array,
-        gene_of_column: NDArray[np.int64],
+        counts: Counts,
         signatures: Array,
         totals: Array,
         archetypes: Archetypes,
@@ -111,12 +111,7 @@ class HeldOutGenes:
         threads: Threads,
         on_progress: ProgressCallback = silent,
     ) -> None:
-        self._counts, self._genes, self._signatures, self._totals = (
-            counts,
-            gene_of_column,
-            signatures,
-            totals,
-        )
+        self._counts, self._signatures, self._totals = counts, signatures, totals
         self._archetypes, self._squared_distance = archetypes, squared_distance
         self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
         self._n_gradient_folds, self._tolerance = n_gradient_folds, tolerance
@@ -133,7 +128,6 @@ class HeldOutGenes:
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
         statistics = sufficient_statistics(
             self._counts,
-            self._genes,
             self._signatures,
             self._totals,
             weights=self._weights * ~is_held_out,
@@ -143,7 +137,8 @@ class HeldOutGenes:
             on_progress=self._on_progress,
         )
         unit = statistics.mean_precision() or 1.0
-        held_out = np.where((self._genes >= 0) & is_held_out[self._genes], self._genes, -1)
+        genes = self._counts.gene_of_column
+        held_out = np.where((genes >= 0) & is_held_out[genes], genes, -1)
         total = self._predicting[is_held_out].sum(axis=0)
         return _Fold(statistics.divided_by(unit), unit, held_out, total, np.empty((0, 0)))
 
@@ -179,22 +174,22 @@ class HeldOutGenes:
         X = self._fit(fold, W, smoothing.strength)
         score, slope = np.empty(len(X)), np.empty_like(X)
 
-        def block(start: int, stop: int) -> None:
+        def judge(values: csr_array, spots: slice, start: int, stop: int) -> None:
             _kernels.held_out_score(
-                self._counts.indptr,
-                self._counts.indices,
-                self._counts.data,
+                values.indptr,
+                values.indices,
+                values.data,
                 fold.held_out,
                 self._predicting,
                 fold.total_signature,
                 start,
                 stop,
-                X,
-                score,
-                slope,
+                X[spots],
+                score[spots],
+                slope[spots],
             )
 
-        self._threads.over_blocks(block, len(X), block=_BLOCK)
+        self._counts.over_rows(judge, self._threads)
         return -score, slope, W
 
     def _edges(self, fold: _Fold, smoothing: Smoothing) -> csr_array:

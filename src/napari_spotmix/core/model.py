@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.graph import SpatialGraph, build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.solver import Solution, solve
@@ -92,8 +93,7 @@ class Fit:
 
 
 def fit(
-    counts: csr_array,
-    gene_of_column: NDArray[np.int64],
+    counts: Counts,
     signatures: Array,
     totals: Array,
     coordinates: Array,
@@ -107,10 +107,8 @@ def fit(
 
     Parameters
     ----------
-    counts : csr_array, shape (n_spots, n_columns)
-        Counts; not modified. Every spot has some.
-    gene_of_column : ndarray of int64, shape (n_columns,)
-        Number of each column's gene in `signatures`, or -1.
+    counts : Counts
+        Not modified. Every spot has some; genes are numbered as in `signatures`.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
         ``S``; every gene is expressed in some type.
     totals : ndarray of float64, shape (n_spots,)
@@ -129,7 +127,7 @@ def fit(
     """
     on_progress(Progress("Linking neighbours", 0, 1))
     graph = build_graph(coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample)
-    epochs = _Epochs(counts, gene_of_column, signatures, totals, graph, params, threads, on_progress)
+    epochs = _Epochs(counts, signatures, totals, graph, params, threads, on_progress)
     for _ in range(1 + params.n_epochs):
         epochs.advance()
     result = epochs.result()
@@ -137,7 +135,6 @@ def fit(
     if refusal:
         plain = fit(
             counts,
-            gene_of_column,
             signatures,
             totals,
             coordinates,
@@ -170,8 +167,7 @@ class _Epochs:
 
     def __init__(
         self,
-        counts: csr_array,
-        gene_of_column: NDArray[np.int64],
+        counts: Counts,
         signatures: Array,
         totals: Array,
         graph: SpatialGraph,
@@ -179,8 +175,7 @@ class _Epochs:
         threads: Threads,
         on_progress: ProgressCallback,
     ) -> None:
-        self.counts, self.gene_of_column = counts, gene_of_column
-        self.signatures, self.totals = signatures, totals
+        self.counts, self.signatures, self.totals = counts, signatures, totals
         self.graph, self.params, self.threads = graph, params, threads
         self._tell = on_progress
         sharpness = params.attention_sharpness if params.attention else 0.0
@@ -257,8 +252,7 @@ class _Epochs:
         spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, self.params.random_state)
         everywhere = len(spots) == len(self.totals)
         return HeldOutGenes(
-            self.counts if everywhere else self.counts[spots],
-            self.gene_of_column,
+            self.counts.of_spots(spots),
             self.signatures * self.platform,
             self.totals[spots],
             replace(self.archetypes, label=self.archetypes.label[spots]),
@@ -284,13 +278,13 @@ class _Epochs:
 
     def _platform_factors(self) -> Array:
         assert self.abundances is not None
-        used = self.gene_of_column >= 0
-        per_column = np.asarray(self.counts.sum(axis=0)).ravel()[used]
-        n_genes = self.signatures.shape[1]
-        observed = np.bincount(self.gene_of_column[used], per_column, n_genes).astype(np.float64)
+        observed = self.counts.gene_sums(self.signatures.shape[1], self._tell_counting)
         scale = self.totals if self.params.normalize else np.ones_like(self.totals)
         expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
         return platform_factors(observed, expected, self.signatures)
+
+    def _tell_counting(self, n_done: int) -> None:
+        self.on_progress(Progress("Comparing with the reference", n_done, self.counts.n_spots))
 
     def _solve(self) -> None:
         statistics = self._statistics()
@@ -330,7 +324,6 @@ class _Epochs:
             weights, scale = np.ones((1, adapted.shape[1])), np.ones_like(self.totals)
         return sufficient_statistics(
             self.counts,
-            self.gene_of_column,
             adapted,
             divisor,
             weights=weights,

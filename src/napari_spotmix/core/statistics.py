@@ -14,12 +14,10 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.counts import Counts
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["Statistics", "sufficient_statistics", "total_counts"]
-
-#: Rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -67,28 +65,24 @@ class Statistics:
 
 
 def total_counts(
-    counts: csr_array,
-    gene_of_column: NDArray[np.int64],
-    threads: Threads,
-    on_progress: ProgressCallback = silent,
+    counts: Counts, threads: Threads, on_progress: ProgressCallback = silent
 ) -> NDArray[np.float64]:
-    """Return each row's total over the columns that hold a shared gene, float64 (n_rows,)."""
-    totals = np.zeros(counts.shape[0])
-    used = gene_of_column >= 0
+    """Return each spot's total over the columns that hold a gene, float64 (n_spots,)."""
+    totals = np.zeros(counts.n_spots)
+    used = counts.gene_of_column >= 0
 
-    def block(start: int, stop: int) -> None:
-        _kernels.row_totals(counts.indptr, counts.indices, counts.data, used, start, stop, totals)
+    def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
+        _kernels.row_totals(values.indptr, values.indices, values.data, used, start, stop, totals[spots])
 
     def report(n_done: int) -> None:
         on_progress(Progress("Counting", n_done, len(totals)))
 
-    threads.over_blocks(block, len(totals), block=_BLOCK, on_block=report)
+    counts.over_rows(add, threads, report)
     return totals
 
 
 def sufficient_statistics(
-    counts: csr_array,
-    gene_of_column: NDArray[np.int64],
+    counts: Counts,
     signatures: NDArray[np.float64],
     divisor: NDArray[np.float64],
     *,
@@ -102,10 +96,8 @@ def sufficient_statistics(
 
     Parameters
     ----------
-    counts : csr_array, shape (n_spots, n_columns)
-        Counts; not modified.
-    gene_of_column : ndarray of int64, shape (n_columns,)
-        Gene of each column, or -1 for a column that is not used.
+    counts : Counts
+        Not modified.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
         ``S``.
     divisor : ndarray of float64, shape (n_spots,)
@@ -122,7 +114,7 @@ def sufficient_statistics(
     -----
     Costs ``nnz K + A G K^2 / 2`` multiplications and memory for (n, K) and (A, K, K).
     """
-    n_spots, n_types = counts.shape[0], len(signatures)
+    n_spots, n_types = counts.n_spots, len(signatures)
     transposed = np.ascontiguousarray(signatures.T)
     gram = np.empty((len(weights), n_types, n_types))
     projection = np.empty((n_spots, n_types))
@@ -131,24 +123,24 @@ def sufficient_statistics(
     def grams(start: int, stop: int) -> None:
         _kernels.weighted_grams(transposed, weights, start, stop, gram)
 
-    def project(start: int, stop: int) -> None:
+    def project(values: csr_array, spots: slice, start: int, stop: int) -> None:
         _kernels.weighted_projections(
-            counts.indptr,
-            counts.indices,
-            counts.data,
-            gene_of_column,
+            values.indptr,
+            values.indices,
+            values.data,
+            counts.gene_of_column,
             transposed,
             weights,
-            archetype,
-            factor,
+            archetype[spots],
+            factor[spots],
             start,
             stop,
-            projection,
+            projection[spots],
         )
 
     def report(n_done: int) -> None:
         on_progress(Progress("Reducing counts", n_done, n_spots))
 
     threads.over_blocks(grams, len(weights), block=1, on_block=lambda _: report(0))
-    threads.over_blocks(project, n_spots, block=_BLOCK, on_block=report)
+    counts.over_rows(project, threads, report)
     return Statistics(gram, archetype, scale, projection)
