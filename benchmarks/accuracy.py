@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
-from napari_spotmix import deconvolve, read_reference, read_spatial
+from napari_spotmix import Result, deconvolve, read_reference, read_spatial
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OURS = "spotmix"
@@ -46,8 +47,20 @@ def measure(folder: Path, score: Score) -> dict[str, object]:
     spatial = read_spatial(folder / "spatial.h5ad")
     result = deconvolve(spatial, read_reference(folder / "reference.h5ad"), cell_type_key="cell_type")
     seconds = time.perf_counter() - start
-    scores = score(result.proportions, spatial.obsm["truth"])
+    scores = score(result.proportions, spatial.obsm["truth"]) | shares(result, spatial, score)
     return {"dataset": folder.name, "method": OURS, "wall_s": seconds} | scores
+
+
+def shares(result: Result, spatial: AnnData, score: Score) -> dict[str, float]:
+    """Score proportions of cells and of RNA against both truths; a set may know only that of cells."""
+    estimates = {"cells": result.cell_proportions, "rna": result.rna_proportions}
+    truths = {"cells": "truth", "rna": "truth_rna"}
+    return {
+        f"{of} / {true}": score(estimate, spatial.obsm[key])["rmse"]
+        for true, key in truths.items()
+        for of, estimate in estimates.items()
+        if key in spatial.obsm
+    }
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,6 +84,14 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
         n_sets=("dataset", "size"),
     )
     return rows.assign(dataset="mean over " + rows.pop("n_sets").astype(str))
+
+
+def show_shares(ours: pd.DataFrame) -> None:
+    """Print the RMSE of proportions of cells and of RNA against the truth of each."""
+    table = ours.set_index("dataset").filter(like=" / ")
+    table.loc["mean"] = np.exp(np.log(table).mean())
+    print("\nRMSE of proportions of / against the truth of; the mean is geometric:\n")
+    print(table.to_string(float_format="{:.4f}".format, na_rep=""))
 
 
 def show(table: pd.DataFrame) -> None:
@@ -107,6 +128,7 @@ def main() -> None:
     peers = pd.read_csv(options.data / "peers.csv")
     both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)
     show(with_ratios(both[COLUMNS]))
+    show_shares(ours)
 
 
 if __name__ == "__main__":

@@ -503,6 +503,25 @@ def test_a_known_truth_is_recovered(section: SimulatedTissue) -> None:
         assert np.corrcoef(result.proportions[name], truth[name])[0, 1] > 0.7
 
 
+def test_proportions_of_cells_and_of_rna_each_meet_their_own_truth(section: SimulatedTissue) -> None:
+    result = deconvolve(section.spatial, section.reference)
+    estimates = {"truth": result.cell_proportions, "truth_rna": result.rna_proportions}
+    for key, truth in ((key, section.spatial.obsm[key]) for key in estimates):
+        errors = {of: float(((p[truth.columns] - truth) ** 2).mean(axis=None)) for of, p in estimates.items()}
+        assert min(errors, key=errors.__getitem__) == key
+
+
+def test_totals_that_cannot_be_rna_content_are_told(spatial: AnnData, reference: AnnData) -> None:
+    first, second = reference.obs["cell_type"].unique()[:2]
+    for cell_type, factor in ((first, 15), (second, 200)):
+        members = (reference.obs["cell_type"] == cell_type).to_numpy()
+        reference.X = csr_matrix(reference.X.multiply(np.where(members, factor, 1)[:, None]))
+    told = [note for note in deconvolve(spatial, reference).notes if "RNA content" in note]
+    assert len(told) == 1
+    assert "only in part" in told[0]
+    assert not [note for note in deconvolve(spatial, reference, share="rna").notes if "RNA content" in note]
+
+
 def test_the_rare_type_is_found_where_it_is(section: SimulatedTissue) -> None:
     truth = section.spatial.obsm["truth_rna"]["Neuroendocrine"]
     assert truth.mean() < 0.03

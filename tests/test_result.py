@@ -67,9 +67,21 @@ def test_rows_of_proportions_sum_to_one_or_are_unknown(whole: Result) -> None:
     assert whole.proportions.iloc[5].isna().all()
 
 
-def test_proportions_are_abundances_over_their_sum(whole: Result) -> None:
+def test_proportions_of_rna_are_abundances_over_their_sum(whole: Result) -> None:
     X = whole.abundances.to_numpy()
-    np.testing.assert_allclose(whole.proportions, X / X.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(whole.rna_proportions, X / X.sum(axis=1, keepdims=True))
+
+
+def test_proportions_of_cells_times_rna_content_are_those_of_rna(whole: Result) -> None:
+    assert whole.rna_content.max() > 1.1 * whole.rna_content.min()
+    rna = whole.cell_proportions.to_numpy() * whole.rna_content.to_numpy()
+    np.testing.assert_allclose(rna / rna.sum(axis=1, keepdims=True), whole.rna_proportions)
+
+
+def test_proportions_are_of_cells_unless_those_of_rna_are_asked_for(whole: Result) -> None:
+    of_rna = replace(whole, parameters=whole.parameters | {"given": {"share": "rna"}})
+    pd.testing.assert_frame_equal(whole.proportions, whole.cell_proportions)
+    pd.testing.assert_frame_equal(of_rna.proportions, whole.rna_proportions)
 
 
 def test_the_dominant_type_has_the_largest_proportion(whole: Result) -> None:
@@ -106,7 +118,8 @@ def test_the_input_stays_as_it_was(whole: Result) -> None:
 
 def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> None:
     keys = added_keys()
-    for key, table in (("proportions", whole.proportions), ("abundances", whole.abundances)):
+    for key in ("proportions", "cell_proportions", "rna_proportions", "abundances"):
+        table = getattr(whole, key)
         read = opened.obsm[keys[key]]
         assert isinstance(read, pd.DataFrame)
         assert list(read.columns) == whole.cell_types

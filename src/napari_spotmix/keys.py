@@ -15,20 +15,22 @@ ADDED = "spotmix"
 def added_keys(key_added: str = ADDED) -> dict[str, str]:
     """Return the slots that a result writes, by role.
 
-    ==============  ==========  ======================================================
-    role            slot        content
-    ==============  ==========  ======================================================
-    proportions     ``obsm``    DataFrame (n_spots, n_cell_types), rows sum to 1 or NaN
-    abundances      ``obsm``    DataFrame (n_spots, n_cell_types), >= 0 or NaN
-    dominant        ``obs``     categorical, the type with the largest proportion
-    colors          ``uns``     list of hex colours, one per category of ``dominant``
-    unexplained     ``obs``     float, share of the counts that the fit leaves over
-    counts          ``obs``     float, counts of the spot over the genes that were fitted
-    reason          ``obs``     categorical, why a spot was not estimated ("" where it was)
-    graph           ``obsp``    sparse (n_spots, n_spots), edge weights W
-    attention       ``obsp``    sparse (n_spots, n_spots), attention in them, 0 to 1
-    parameters      ``uns``     every parameter given and learned, versions, seed, notes
-    ==============  ==========  ======================================================
+    ================  ========  ==========================================================
+    role              slot      content
+    ================  ========  ==========================================================
+    proportions       ``obsm``  DataFrame (n_spots, n_cell_types), rows sum to 1 or NaN
+    cell_proportions  ``obsm``  the same, of cells: what ``proportions`` are by default
+    rna_proportions   ``obsm``  the same, of RNA
+    abundances        ``obsm``  DataFrame (n_spots, n_cell_types), >= 0 or NaN
+    dominant          ``obs``   categorical, the type with the largest proportion
+    colors            ``uns``   list of hex colours, one per category of ``dominant``
+    unexplained       ``obs``   float, share of the counts that the fit leaves over
+    counts            ``obs``   float, counts of the spot over the genes that were fitted
+    reason            ``obs``   categorical, why a spot was not estimated ("" where it was)
+    graph             ``obsp``  sparse (n_spots, n_spots), edge weights W
+    attention         ``obsp``  sparse (n_spots, n_spots), attention in them, 0 to 1
+    parameters        ``uns``   every parameter given and learned, versions, seed, notes
+    ================  ========  ==========================================================
 
     Examples
     --------
@@ -37,6 +39,8 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
     """
     return {
         "proportions": key_added,
+        "cell_proportions": f"{key_added}_cell_proportions",
+        "rna_proportions": f"{key_added}_rna_proportions",
         "abundances": f"{key_added}_abundances",
         "dominant": f"{key_added}_dominant",
         "colors": f"{key_added}_dominant_colors",

@@ -14,10 +14,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from napari_spotmix.errors import InputError
 
-__all__ = ["Parameters", "Weights", "GraphKind", "describe", "ParameterInfo"]
+__all__ = ["Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
 
 Weights = Literal["poisson", "none"]
 GraphKind = Literal["auto", "hexagonal", "square", "knn"]
+Share = Literal["cells", "rna"]
 
 #: Whole numbers above it fit into no file.
 _LARGEST = 2**63 - 1
@@ -116,6 +117,13 @@ class Parameters:
         group="Data term",
         minimum=1,
         maximum=1024,
+    )
+    share: Share = _parameter(
+        "cells",
+        "Proportions of",
+        "What proportions are shares of: 'cells' (shares of RNA divided by the RNA content of each type's "
+        "cells, as far as the reference's totals can be trusted) or 'rna' (as fitted).",
+        group="Data term",
     )
     lambda_c: float | None = _parameter(
         None,

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.checks import check, choices, coordinates, labels, matrix
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.content import Content, rna_content
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
@@ -37,6 +38,8 @@ __all__ = ["deconvolve"]
 _FEW_CELLS = 10
 #: Fewer shared genes than this get a note.
 _FEW_GENES = 50
+#: Totals of the reference of which less than this is believed get a note.
+_LITTLE_TRUST = 0.4
 
 
 def deconvolve(
@@ -140,6 +143,7 @@ class _Problem:
     reasons: pd.Series
     genes: GeneMatch
     signatures: NDArray[np.float64]
+    content: Content
     cell_types: list[str]
     notes: tuple[str, ...]
 
@@ -156,7 +160,7 @@ def _prepare(
     on_progress(Progress("Averaging the reference", 0, 1))
     types = labels(reference, cell_type_key)
     reference_layer = layer if layer in reference.layers else None
-    genes, signatures = _signatures(
+    genes, signatures, content = _signatures(
         match_genes(list(spatial.var_names), list(reference.var_names)),
         _counts(reference, reference_layer),
         types,
@@ -176,6 +180,7 @@ def _prepare(
         *reading_notes(spatial),
         *_gene_notes(genes),
         *_type_notes(types),
+        *_content_notes(content, params),
     )
     return _Problem(
         replace(counts.of_spots(np.flatnonzero(kept)), gene_of_column=genes.spatial),
@@ -184,6 +189,7 @@ def _prepare(
         reasons,
         genes,
         np.ascontiguousarray(signatures[:, chosen]),
+        content,
         list(types.categories),
         notes,
     )
@@ -197,13 +203,14 @@ def _counts(adata: AnnData, layer: str | None) -> csr_array:
 
 def _signatures(
     genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], params: Parameters
-) -> tuple[GeneMatch, NDArray[np.float64]]:
-    """Return the shared genes that the reference shows, and the types' signatures over them."""
+) -> tuple[GeneMatch, NDArray[np.float64], Content]:
+    """Return the shared genes that the reference shows, the types' signatures over them and RNA contents."""
     if params.exclude_housekeeping:
         genes = _without_housekeeping(genes)
     shared = csr_array(counts @ _column_map(genes.reference, len(genes.names)))
     totals = np.asarray(shared.sum(axis=1), dtype=np.float64).ravel()
-    signatures = mean_signatures(shared, labels.codes.astype(np.int64), len(labels.categories), totals)
+    codes = labels.codes.astype(np.int64)
+    signatures = mean_signatures(shared, codes, len(labels.categories), totals)
     silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
     if silent_types:
         raise InputError(
@@ -211,7 +218,7 @@ def _signatures(
             "Leave the type out of the reference, or use a reference with more genes."
         )
     shown = np.flatnonzero(signatures.any(axis=0))
-    return genes.select(shown), signatures[:, shown]
+    return genes.select(shown), signatures[:, shown], rna_content(totals, codes, signatures)
 
 
 def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
@@ -270,6 +277,15 @@ def _type_notes(labels: pd.Categorical[str]) -> list[str]:
     if n_unlabelled:
         notes.append(f"{n_unlabelled} reference cells without a label were left out.")
     return notes
+
+
+def _content_notes(content: Content, params: Parameters) -> list[str]:
+    if params.share == "rna" or content.trust.mean() >= _LITTLE_TRUST:
+        return []
+    return [
+        f"The totals of the reference differ {content.fold:.2g}-fold between cell types, more than RNA "
+        "content does: proportions of cells were corrected for RNA content only in part."
+    ]
 
 
 def _result(
@@ -333,6 +349,8 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "n_sweeps": fitted.solution.n_sweeps,
         "violation": fitted.solution.violation,
         "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
+        "rna_content": problem.content.ratio.tolist(),
+        "rna_content_trust": problem.content.trust.tolist(),
         "platform_effect": bool((fitted.platform != 1).any()),
     }
 

@@ -71,11 +71,26 @@ class Result:
         """(x, y) of each spot in full-resolution pixels, float64 (n_spots, 2)."""
         return np.asarray(self.spatial.obsm[SPATIAL], dtype=float)[:, :2]
 
-    @cached_property
+    @property
     def proportions(self) -> pd.DataFrame:
-        """Abundances divided by their row sums: rows sum to 1, or are NaN."""
-        total = self.abundances.sum(axis=1, skipna=False)
-        return self.abundances.div(total.where(total > 0), axis=0)
+        """`cell_proportions`, or `rna_proportions` if the parameter `share` asks for them."""
+        return self.cell_proportions if self._given("share", "rna") == "cells" else self.rna_proportions
+
+    @cached_property
+    def rna_proportions(self) -> pd.DataFrame:
+        """Shares of each spot's RNA, abundances divided by their row sums: rows sum to 1, or are NaN."""
+        return _shares(self.abundances)
+
+    @cached_property
+    def cell_proportions(self) -> pd.DataFrame:
+        """Shares of each spot's cells, from abundances over `rna_content`: rows sum to 1, or are NaN."""
+        return _shares(self.abundances / self.rna_content)
+
+    @cached_property
+    def rna_content(self) -> pd.Series:
+        """RNA of a cell of each type relative to a typical type, as far as the reference tells it."""
+        content = self.parameters.get("learned", {}).get("rna_content", np.ones(len(self.cell_types)))
+        return pd.Series(np.asarray(content, dtype=float), index=self.abundances.columns)
 
     @cached_property
     def dominant(self) -> pd.Series:
@@ -91,7 +106,10 @@ class Result:
     def unexplained(self) -> pd.Series:
         """1 minus the row sum of normalised abundances, at least 0; NaN where it has no meaning."""
         share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)
-        return share if self.parameters.get("given", {}).get("normalize", True) else share * np.nan
+        return share if self._given("normalize", True) else share * np.nan
+
+    def _given(self, name: str, default: Any) -> Any:
+        return self.parameters.get("given", {}).get(name, default)
 
     def to_anndata(self, key_added: str = ADDED) -> AnnData:
         """Return a copy of the spots with the result added, in the slots that `keys.added_keys` names.
@@ -118,6 +136,8 @@ class Result:
         colors = cell_type_colors(self.cell_types)
         adata = self.spatial.copy()
         adata.obsm[keys["proportions"]] = self.proportions
+        adata.obsm[keys["cell_proportions"]] = self.cell_proportions
+        adata.obsm[keys["rna_proportions"]] = self.rna_proportions
         adata.obsm[keys["abundances"]] = self.abundances
         adata.obs[keys["dominant"]] = self.dominant
         adata.obs[keys["unexplained"]] = self.unexplained
@@ -169,6 +189,11 @@ class Result:
             parameters=parameters,
             notes=tuple(str(note) for note in notes),
         )
+
+
+def _shares(abundances: pd.DataFrame) -> pd.DataFrame:
+    total = abundances.sum(axis=1, skipna=False)
+    return abundances.div(total.where(total > 0), axis=0)
 
 
 def _check_prefix(key_added: str) -> None:
