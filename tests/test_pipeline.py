@@ -488,7 +488,9 @@ def test_a_seed_gives_the_same_bits_for_any_number_of_threads(section: Simulated
 
 def test_the_seed_hardly_matters(section: SimulatedTissue) -> None:
     one, other = (deconvolve(section.spatial, section.reference, random_state=seed) for seed in (1, 2))
-    assert 0 < np.abs(one.proportions - other.proportions).to_numpy().max() < 0.05
+    difference = np.abs(one.proportions - other.proportions).to_numpy()
+    assert 0 < difference.max() < 0.1
+    assert difference.mean() < 0.002
 
 
 def test_a_known_truth_is_recovered(section: SimulatedTissue) -> None:
@@ -564,13 +566,19 @@ STAGES = [
     "Checking the input",
     "Averaging the reference",
     "Counting",
+    "Comparing cells of the reference",
     "Linking neighbours",
+    "Weighing genes (first fit)",
     "Reducing counts (first fit)",
     "Solving (first fit)",
     "Comparing spots (epoch 1 of 1)",
+    "Comparing cells (epoch 1 of 1)",
+    "Learning the platform effect",
+    "Comparing with the reference (epoch 1 of 1)",
     "Learning the smoothing (folds of genes)",
     "Learning the smoothing (laplacian)",
     "Learning the smoothing (attention)",
+    "Weighing genes (epoch 1 of 1)",
     "Reducing counts (epoch 1 of 1)",
     "Solving (epoch 1 of 1)",
 ]

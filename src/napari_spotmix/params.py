@@ -17,6 +17,7 @@ from napari_spotmix.errors import InputError
 __all__ = ["Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
 
 Weights = Literal["poisson", "none"]
+PlatformEffect = Literal["auto", "on", "off"]
 GraphKind = Literal["auto", "hexagonal", "square", "knn"]
 Share = Literal["cells", "rna"]
 
@@ -97,10 +98,11 @@ class Parameters:
         "Divide the counts of each spot by their total, so that abundances sum to about 1.",
         group="Data term",
     )
-    platform_effect: bool = _parameter(
-        False,
+    platform_effect: PlatformEffect = _parameter(
+        "auto",
         "Platform effect",
-        "Estimate one factor per gene for the difference between the technologies of tissue and reference.",
+        "Estimate one factor per gene for the difference between the technologies of tissue and reference. "
+        "'auto': where held-out genes are predicted better with it.",
         group="Data term",
     )
     overdispersion: float = _parameter(
@@ -109,6 +111,15 @@ class Parameters:
         "Variance of a count beyond Poisson, as a multiple of its squared mean; 0 is Poisson.",
         group="Data term",
         minimum=0,
+    )
+    cell_variation: float | None = _parameter(
+        None,
+        "Variation of cells",
+        "How much the cells of one type differ from spot to spot, as the inverse of an effective number of "
+        "cells in a spot; 0 leaves it out. Empty: learned from the spots.",
+        group="Data term",
+        minimum=0,
+        maximum=100,
     )
     n_archetypes: int = _parameter(
         32,

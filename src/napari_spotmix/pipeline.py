@@ -25,6 +25,7 @@ from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeep
 from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
+from napari_spotmix.core.variation import CellVariation, cell_variation
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import reading_notes
 from napari_spotmix.keys import CELL_TYPE
@@ -112,6 +113,7 @@ def deconvolve(
             problem.totals[problem.kept],
             coordinates(spatial)[problem.kept],
             params,
+            variation=problem.variation,
             sample=sample,
             threads=threads,
             on_progress=on_progress,
@@ -143,6 +145,7 @@ class _Problem:
     reasons: pd.Series
     genes: GeneMatch
     signatures: NDArray[np.float64]
+    variation: CellVariation | None
     content: Content
     cell_types: list[str]
     notes: tuple[str, ...]
@@ -160,16 +163,19 @@ def _prepare(
     on_progress(Progress("Averaging the reference", 0, 1))
     types = labels(reference, cell_type_key)
     reference_layer = layer if layer in reference.layers else None
-    genes, signatures, content = _signatures(
+    cells = _cells(
         match_genes(list(spatial.var_names), list(reference.var_names)),
         _counts(reference, reference_layer),
         types,
         params,
     )
-    counts = Counts(_counts(spatial, layer), genes.spatial)
+    counts = Counts(_counts(spatial, layer), cells.genes.spatial)
     totals = total_counts(counts, threads, on_progress)
-    chosen = informative_genes(signatures, params.n_genes)
-    genes = genes.select(chosen)
+    on_progress(Progress("Comparing cells of the reference", 0, 1))
+    chosen = informative_genes(cells.signatures, params.n_genes)
+    variation = cells.variation(chosen, params)
+    genes, signatures = cells.genes.select(chosen), np.ascontiguousarray(cells.signatures[:, chosen])
+    content = rna_content(cells.totals, cells.label, cells.signatures)
     reasons = _reasons(spatial, totals)
     kept = (reasons == "").to_numpy()
     if not kept.any():
@@ -188,7 +194,8 @@ def _prepare(
         kept,
         reasons,
         genes,
-        np.ascontiguousarray(signatures[:, chosen]),
+        signatures,
+        variation,
         content,
         list(types.categories),
         notes,
@@ -201,16 +208,32 @@ def _counts(adata: AnnData, layer: str | None) -> csr_array:
     return csr_array(values.astype(np.float32) if values.dtype == np.float16 else values)
 
 
-def _signatures(
-    genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], params: Parameters
-) -> tuple[GeneMatch, NDArray[np.float64], Content]:
-    """Return the shared genes that the reference shows, the types' signatures over them and RNA contents."""
+@dataclass(frozen=True)
+class _Cells:
+    """The labelled cells of the reference over the shared genes that it shows."""
+
+    genes: GeneMatch
+    counts: csr_array
+    label: NDArray[np.int64]
+    totals: NDArray[np.float64]
+    signatures: NDArray[np.float64]
+
+    def variation(self, chosen: NDArray[np.int64], params: Parameters) -> CellVariation | None:
+        """Return how cells of each type vary in the chosen genes, where that is asked for."""
+        if params.cell_variation == 0 or params.weights != "poisson":
+            return None
+        return cell_variation(
+            self.counts[:, chosen], self.label, self.totals, self.signatures[:, chosen], params.random_state
+        )
+
+
+def _cells(genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], params: Parameters) -> _Cells:
     if params.exclude_housekeeping:
         genes = _without_housekeeping(genes)
     shared = csr_array(counts @ _column_map(genes.reference, len(genes.names)))
     totals = np.asarray(shared.sum(axis=1), dtype=np.float64).ravel()
-    codes = labels.codes.astype(np.int64)
-    signatures = mean_signatures(shared, codes, len(labels.categories), totals)
+    label = labels.codes.astype(np.int64)
+    signatures = mean_signatures(shared, label, len(labels.categories), totals)
     silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
     if silent_types:
         raise InputError(
@@ -218,7 +241,7 @@ def _signatures(
             "Leave the type out of the reference, or use a reference with more genes."
         )
     shown = np.flatnonzero(signatures.any(axis=0))
-    return genes.select(shown), signatures[:, shown], rna_content(totals, codes, signatures)
+    return _Cells(genes.select(shown), shared[:, shown], label, totals, signatures[:, shown])
 
 
 def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
@@ -349,6 +372,8 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "n_sweeps": fitted.solution.n_sweeps,
         "violation": fitted.solution.violation,
         "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
+        "cell_variation": fitted.data_term.strength,
+        "data_term": _data_evidence(fitted),
         "rna_content": problem.content.ratio.tolist(),
         "rna_content_trust": problem.content.trust.tolist(),
         "platform_effect": bool((fitted.platform != 1).any()),
@@ -364,6 +389,12 @@ def _evidence(fitted: Fit) -> dict[str, Any]:
         for one in fitted.choice.candidates
     }
     return tried | {"chosen": fitted.choice.chosen.name, "reason": fitted.choice.reason}
+
+
+def _data_evidence(fitted: Fit) -> dict[str, Any]:
+    """Return what speaks for each part of the data term, in nats per spot."""
+    found = {"cell_variation": fitted.variation_evidence, "platform_effect": fitted.platform_evidence}
+    return {name: asdict(evidence) for name, evidence in found.items() if evidence is not None}
 
 
 def _versions() -> dict[str, str]:

@@ -59,26 +59,26 @@ def test_sums_of_genes_grow_by_the_given_rows(kernels: ModuleType) -> None:
     np.testing.assert_array_equal(sums, [5 + by_column[gene == g].sum() for g in range(3)])
 
 
-def test_weighted_projections(kernels: ModuleType) -> None:
+def test_filtered_projections(kernels: ModuleType) -> None:
     rng = np.random.default_rng(2)
-    Y, S, weights = rows(rng), rng.random((3, 6)), rng.random((2, 6))
+    Y, filters = rows(rng), rng.random((2, 6, 3))
     gene = np.array([0, -1, 1, 2, 2, -1, 3, 4, 5])
     archetype, scale, b = rng.integers(2, size=12), rng.random(12), np.full((12, 3), -1.0)
-    kernels.weighted_projections(
-        Y.indptr, Y.indices, Y.data, gene, np.ascontiguousarray(S.T), weights, archetype, scale, 2, 12, b
-    )
+    kernels.filtered_projections(Y.indptr, Y.indices, Y.data, gene, filters, archetype, scale, 2, 12, b)
     summed = np.stack([Y.toarray()[:, gene == g].sum(axis=1) for g in range(6)], axis=1)
-    expected = scale[:, None] * ((summed * weights[archetype]) @ S.T)
+    expected = scale[:, None] * np.einsum("ng,ngk->nk", summed, filters[archetype])
     np.testing.assert_allclose(b[2:], expected[2:], rtol=1e-12)
     assert (b[:2] == -1).all()
 
 
-def test_weighted_grams(kernels: ModuleType) -> None:
+def test_filtered_grams(kernels: ModuleType) -> None:
     rng = np.random.default_rng(3)
-    S, weights = rng.random((4, 7)) * (rng.random((4, 7)) < 0.7), rng.random((3, 7))
+    S = rng.random((4, 7)) * (rng.random((4, 7)) < 0.7)
+    root = rng.random((3, 7, 7))
+    precision = root @ root.transpose(0, 2, 1)
     M = np.full((3, 4, 4), -1.0)
-    kernels.weighted_grams(np.ascontiguousarray(S.T), weights, 1, 3, M)
-    np.testing.assert_allclose(M[1:], [(S * w) @ S.T for w in weights[1:]], rtol=1e-12)
+    kernels.filtered_grams(np.ascontiguousarray(S.T), precision @ S.T, 1, 3, M)
+    np.testing.assert_allclose(M[1:], [S @ P @ S.T for P in precision[1:]], rtol=1e-12)
     assert (M[0] == -1).all()
 
 
@@ -138,7 +138,7 @@ def small_fit(**parameters: Any) -> Fit:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"lambda_c": 0.5}, {"weights": "none", "lambda_c": 0.01}, {"platform_effect": True}]
+    "parameters", [{"lambda_c": 0.5}, {"weights": "none", "lambda_c": 0.01}, {"platform_effect": "on"}]
 )
 def test_a_whole_fit_is_the_same_compiled_and_interpreted(
     parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -214,8 +214,13 @@ def test_planted_platform_factors_are_found_and_help() -> None:
         X = found.abundances
         return float(np.sqrt(((X / X.sum(axis=1, keepdims=True) - p) ** 2).mean()))
 
-    plain, corrected = run(observed, S, places), run(observed, S, places, platform_effect=True)
+    plain, corrected, learned = (
+        run(observed, S, places, platform_effect=effect) for effect in ("off", "on", "auto")
+    )
     assert corrected.notes == ()
+    assert learned.platform_evidence is not None
+    assert learned.platform_evidence.used
+    np.testing.assert_array_equal(learned.platform, corrected.platform)
     assert (plain.platform == 1).all()
     assert np.corrcoef(np.log(corrected.platform), np.log(planted))[0, 1] > 0.7
     assert error(corrected) < error(plain)
@@ -226,7 +231,7 @@ def test_platform_factors_are_kept_whether_or_not_counts_are_normalised(normaliz
     rng = np.random.default_rng(4)
     _, S, p = tissue(depth=2000.0)
     observed = rng.poisson(2000 * (p @ S) * np.exp(rng.normal(0, 0.4, size=S.shape[1]))).astype(float)
-    found = run(observed, S, hexagonal_grid(10, 10), platform_effect=True, normalize=normalize)
+    found = run(observed, S, hexagonal_grid(10, 10), platform_effect="on", normalize=normalize)
     assert found.notes == ()
     assert found.platform.std() > 0.1
 
@@ -239,7 +244,7 @@ def test_implausible_platform_factors_are_refused_with_a_note() -> None:
     expected = 500 * (p @ S)
     expected[:, 0] /= 8
     observed = np.random.default_rng(5).poisson(expected).astype(float)
-    found = run(observed, S, hexagonal_grid(10, 10), platform_effect=True)
+    found = run(observed, S, hexagonal_grid(10, 10), platform_effect="on")
     plain = run(observed, S, hexagonal_grid(10, 10))
     assert len(found.notes) == 1
     assert found.notes[0].startswith("The platform effect was left out: with it the cell types explained")
@@ -249,7 +254,7 @@ def test_implausible_platform_factors_are_refused_with_a_note() -> None:
 
 def test_a_platform_effect_without_poisson_weights_is_left_out_with_a_note() -> None:
     Y, S, _ = tissue()
-    found = run(Y, S, hexagonal_grid(10, 10), platform_effect=True, weights="none")
+    found = run(Y, S, hexagonal_grid(10, 10), platform_effect="on", weights="none")
     assert found.notes == ("The platform effect was left out: it needs `weights` 'poisson', not 'none'.",)
 
 

@@ -24,11 +24,12 @@ def threads() -> Iterator[Threads]:
 
 
 def problem(rng: np.random.Generator, n_spots: int = 30) -> dict[str, Any]:
+    signatures, weights = rng.random((4, 25)), rng.gamma(2.0, size=(3, 25))
     return {
         "counts": Counts(csr_array(rng.poisson(0.7, size=(n_spots, 25)).astype(np.float64)), np.arange(25)),
-        "signatures": rng.random((4, 25)),
+        "signatures": signatures,
         "divisor": rng.integers(5, 50, size=n_spots).astype(np.float64),
-        "weights": rng.gamma(2.0, size=(3, 25)),
+        "filters": weights[:, :, None] * signatures.T,
         "archetype": rng.integers(3, size=n_spots),
         "scale": rng.gamma(2.0, size=n_spots),
     }
@@ -44,7 +45,8 @@ def with_counts(parts: dict[str, Any], rows: Any) -> dict[str, Any]:
 
 def expected(parts: dict[str, Any]) -> Statistics:
     Y = dense(parts) / parts["divisor"][:, None]
-    return dense_statistics(Y, parts["signatures"], parts["weights"], parts["archetype"], parts["scale"])
+    weights = parts["filters"][:, :, 0] / parts["signatures"][0]
+    return dense_statistics(Y, parts["signatures"], weights, parts["archetype"], parts["scale"])
 
 
 def assert_same(found: Statistics, wanted: Statistics, **tolerance: float) -> None:

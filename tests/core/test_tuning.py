@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
+from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.graph import build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.model import Fit, fit
@@ -47,7 +48,7 @@ def held_out(counts: csr_array, coordinates: np.ndarray, truth: np.ndarray, tole
         totals,
         find_archetypes(truth, totals, 4, random_state=0, threads=threads),
         build_graph(coordinates).squared_distance,
-        overdispersion=0.0,
+        data_term=DataTerm(),
         lambda_r=1e-6,
         gentle=START,
         n_folds=4,

@@ -22,6 +22,8 @@ __all__ = [
     "color_greedily",
     "edge_attention",
     "edge_differences",
+    "filtered_grams",
+    "filtered_projections",
     "group_neighbors",
     "held_out_score",
     "kkt_violation",
@@ -30,8 +32,6 @@ __all__ = [
     "solve_own_blocks",
     "sum_grams",
     "sweep",
-    "weighted_grams",
-    "weighted_projections",
 ]
 
 
@@ -64,33 +64,30 @@ def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
 
 
 @_compiled
-def weighted_projections(
-    indptr, indices, data, gene_of_column, ST, weights, archetype, scale, start, stop, b
-):
-    """``b_i = scale_i * S diag(w_a(i)) y_i`` for rows `start` to `stop`; one pass over the non-zeros."""
-    n_types = ST.shape[1]
+def filtered_projections(indptr, indices, data, gene_of_column, filters, archetype, scale, start, stop, b):
+    """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`; one pass over the non-zeros."""
+    n_types = filters.shape[2]
     for i in range(start, stop):
         for k in range(n_types):
             b[i, k] = 0.0
-        w = weights[archetype[i]]
+        mine = filters[archetype[i]]
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
             if g >= 0:
-                value = data[p] * scale[i] * w[g]
+                value = data[p] * scale[i]
                 for k in range(n_types):
-                    b[i, k] += value * ST[g, k]
+                    b[i, k] += value * mine[g, k]
 
 
 @_compiled
-def weighted_grams(ST, weights, start, stop, M):
-    """``M_a = S diag(w_a) S'`` for archetypes `start` to `stop`."""
+def filtered_grams(ST, filters, start, stop, M):
+    """``M_a = filter_a' S'`` for archetypes `start` to `stop`, symmetric but for rounding, and made so."""
     n_genes, n_types = ST.shape
     for a in range(start, stop):
         M[a] = 0.0
         for g in range(n_genes):
-            w = weights[a, g]
             for k in range(n_types):
-                value = w * ST[g, k]
+                value = filters[a, g, k]
                 if value != 0.0:
                     for m in range(k + 1):
                         M[a, k, m] += value * ST[g, m]

@@ -20,10 +20,11 @@ from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.adjoint import solve_on_free
 from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
 from napari_spotmix.core.counts import Counts
+from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.multigrid import Level
 from napari_spotmix.core.solver import solve
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics
-from napari_spotmix.core.weights import Archetypes, precision_weights
+from napari_spotmix.core.weights import Archetypes
 from napari_spotmix.progress import ProgressCallback, silent
 
 __all__ = ["HeldOutGenes", "Smoothing"]
@@ -62,7 +63,7 @@ class _Fold:
     unit: float
     held_out: NDArray[np.int64]
     total_signature: Array
-    embedding: Array
+    embedding: Array | None = None
     abundances: Array | None = None
     adjoint: Array | None = None
 
@@ -80,7 +81,8 @@ class HeldOutGenes:
         Of these spots.
     squared_distance : csr_array, shape (n_spots, n_spots)
         Edges between these spots.
-    overdispersion, lambda_r : float
+    data_term : DataTerm
+    lambda_r : float
     gentle : Smoothing
         The smoothing under which the attention's embedding is taken.
     n_folds : int
@@ -90,6 +92,8 @@ class HeldOutGenes:
     tolerance : float
         Of each fit; a tenth of the precision of the gradient.
     threads : Threads
+    predicting : ndarray of float64, shape (n_cell_types, n_genes), optional
+        Signatures of the held-out genes where they are not those of the fit.
     on_progress : callable, optional
     """
 
@@ -101,7 +105,7 @@ class HeldOutGenes:
         archetypes: Archetypes,
         squared_distance: csr_array,
         *,
-        overdispersion: float,
+        data_term: DataTerm,
         lambda_r: float,
         gentle: Smoothing,
         n_folds: int,
@@ -109,28 +113,30 @@ class HeldOutGenes:
         random_state: int,
         tolerance: float,
         threads: Threads,
+        predicting: Array | None = None,
         on_progress: ProgressCallback = silent,
     ) -> None:
         self._counts, self._signatures, self._totals = counts, signatures, totals
         self._archetypes, self._squared_distance = archetypes, squared_distance
         self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
         self._n_gradient_folds, self._tolerance = n_gradient_folds, tolerance
-        background = signatures.mean(axis=0)
-        self._predicting = np.ascontiguousarray(((1 - _BACKGROUND) * signatures + _BACKGROUND * background).T)
-        self._weights = precision_weights(signatures, archetypes, overdispersion)
+        predicting = signatures if predicting is None else predicting
+        background = predicting.mean(axis=0)
+        self._predicting = np.ascontiguousarray(((1 - _BACKGROUND) * predicting + _BACKGROUND * background).T)
+        self._data_term = data_term
         rng = np.random.default_rng(random_state)
         fold_of_gene = rng.permutation(signatures.shape[1]) % n_folds
         self.folds = [self._fold(fold_of_gene == fold) for fold in range(n_folds)]
-        for fold in self.folds:
-            near = distance_weights(squared_distance, gentle.alpha)
-            fold.embedding = embed(self._fit(fold, near, gentle.strength), near)
+        self._gentle = gentle
 
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
         statistics = sufficient_statistics(
             self._counts,
             self._signatures,
             self._totals,
-            weights=self._weights * ~is_held_out,
+            filters=self._data_term.filters(
+                self._signatures, self._archetypes, self._threads, used=~is_held_out
+            ),
             archetype=self._archetypes.label,
             scale=self._totals,
             threads=self._threads,
@@ -140,7 +146,7 @@ class HeldOutGenes:
         genes = self._counts.gene_of_column
         held_out = np.where((genes >= 0) & is_held_out[genes], genes, -1)
         total = self._predicting[is_held_out].sum(axis=0)
-        return _Fold(statistics.divided_by(unit), unit, held_out, total, np.empty((0, 0)))
+        return _Fold(statistics.divided_by(unit), unit, held_out, total)
 
     def _fit(self, fold: _Fold, W: csr_array, strength: float) -> Array:
         fold.abundances = solve(
@@ -196,8 +202,24 @@ class HeldOutGenes:
         near = distance_weights(self._squared_distance, smoothing.alpha)
         if smoothing.sharpness == 0:
             return near
-        sharpness = np.full((1, fold.embedding.shape[1]), smoothing.sharpness)
-        return product(near, attention_weights(near, fold.embedding, sharpness, self._threads))
+        embedding = self._embedding(fold)
+        sharpness = np.full((1, embedding.shape[1]), smoothing.sharpness)
+        return product(near, attention_weights(near, embedding, sharpness, self._threads))
+
+    def _embedding(self, fold: _Fold) -> Array:
+        """Return what attention compares, from a gentle fit to the fold's genes; made when asked for."""
+        if fold.embedding is None:
+            near = distance_weights(self._squared_distance, self._gentle.alpha)
+            fold.embedding = embed(self._fit(fold, near, self._gentle.strength), near)
+        return fold.embedding
+
+    def mean_explained(self) -> float:
+        """Return the mean sum of the abundances last fitted."""
+        return float(
+            np.mean(
+                [fold.abundances.sum(axis=1).mean() for fold in self.folds if fold.abundances is not None]
+            )
+        )
 
     def _gradient(self, fold: _Fold, smoothing: Smoothing, W: csr_array, slope: Array) -> Array:
         """Return ``-<Lambda, (dH/dp) X>`` for each parameter p, by way of the edges' weights."""
@@ -212,7 +234,7 @@ class HeldOutGenes:
         by_strength = -0.5 / fold.unit * (W.data @ by_weight)
         slope_of_weight = -0.5 * lambda_c * W.data * by_weight
         by_alpha = -(slope_of_weight @ self._squared_distance.data)
-        apart = self._edge_sums(W, fold.embedding, fold.embedding)
+        apart = self._edge_sums(W, self._embedding(fold), self._embedding(fold))
         by_sharpness = -0.5 * (slope_of_weight @ apart)
         return np.array([by_strength, by_alpha, by_sharpness])
 

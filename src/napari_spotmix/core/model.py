@@ -16,23 +16,23 @@ from scipy.sparse import csr_array
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
 from napari_spotmix.core.counts import Counts
+from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.graph import SpatialGraph, build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.solver import Solution, solve
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics
 from napari_spotmix.core.tuning import (
+    PLAUSIBLE_SHARE,
     START,
     Choice,
+    PlatformEvidence,
     choose_smoothing,
     contiguous_patches,
+    judge_platform,
     prior_smoothness,
 )
-from napari_spotmix.core.weights import (
-    find_archetypes,
-    one_archetype,
-    platform_factors,
-    precision_weights,
-)
+from napari_spotmix.core.variation import CellVariation, VariationEvidence, learn_strength
+from napari_spotmix.core.weights import find_archetypes, one_archetype, platform_factors
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -40,8 +40,6 @@ __all__ = ["Fit", "fit"]
 
 Array = NDArray[np.float64]
 
-#: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
-_PLAUSIBLE_SHARE = (0.7, 1.4)
 #: Learning sees at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 4000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
@@ -75,6 +73,11 @@ class Fit:
         That was used; with `lambda_c` 0, that under which `weights` are shown.
     choice : Choice or None
         The evidence for it; None where nothing was learned.
+    data_term : DataTerm
+    variation_evidence : VariationEvidence or None
+        For the variation of cells in it; None where that was not learned.
+    platform_evidence : PlatformEvidence or None
+        For `platform`; None where that was not learned.
     notes : tuple of str
     """
 
@@ -89,6 +92,9 @@ class Fit:
     platform: Array
     smoothing: Smoothing
     choice: Choice | None
+    data_term: DataTerm
+    variation_evidence: VariationEvidence | None
+    platform_evidence: PlatformEvidence | None
     notes: tuple[str, ...] = ()
 
 
@@ -99,6 +105,7 @@ def fit(
     coordinates: Array,
     params: Parameters,
     *,
+    variation: CellVariation | None = None,
     sample: NDArray[np.integer] | None = None,
     threads: Threads,
     on_progress: ProgressCallback = silent,
@@ -116,6 +123,8 @@ def fit(
     coordinates : ndarray of float64, shape (n_spots, 2)
         Any unit.
     params : Parameters
+    variation : CellVariation, optional
+        How the cells of each type vary; without it counting is the only noise.
     sample : ndarray of int, shape (n_spots,), optional
         Spots of different samples are not linked.
     threads : Threads
@@ -127,18 +136,20 @@ def fit(
     """
     on_progress(Progress("Linking neighbours", 0, 1))
     graph = build_graph(coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample)
-    epochs = _Epochs(counts, signatures, totals, graph, params, threads, on_progress)
+    data_term = DataTerm(params.overdispersion, variation, params.cell_variation or 0.0)
+    epochs = _Epochs(counts, signatures, totals, data_term, graph, params, threads, on_progress)
     for _ in range(1 + params.n_epochs):
         epochs.advance()
     result = epochs.result()
-    refusal = _refusal(result, totals, params) if params.platform_effect else None
+    refusal = _refusal(result, totals, params) if epochs.has_platform else None
     if refusal:
         plain = fit(
             counts,
             signatures,
             totals,
             coordinates,
-            replace(params, platform_effect=False),
+            replace(params, platform_effect="off"),
+            variation=variation,
             sample=sample,
             threads=threads,
             on_progress=on_progress,
@@ -153,7 +164,7 @@ def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
         return f"The platform effect was left out: it needs `weights` 'poisson', not {params.weights!r}."
     one = 1.0 if params.normalize else totals
     share = float((result.abundances.sum(axis=1) / one).mean())
-    low, high = _PLAUSIBLE_SHARE
+    low, high = PLAUSIBLE_SHARE
     if low <= share <= high:
         return None
     return (
@@ -170,13 +181,17 @@ class _Epochs:
         counts: Counts,
         signatures: Array,
         totals: Array,
+        data_term: DataTerm,
         graph: SpatialGraph,
         params: Parameters,
         threads: Threads,
         on_progress: ProgressCallback,
     ) -> None:
         self.counts, self.signatures, self.totals = counts, signatures, totals
-        self.graph, self.params, self.threads = graph, params, threads
+        self.data_term, self.graph, self.params, self.threads = data_term, graph, params, threads
+        self.has_platform = params.platform_effect == "on"
+        self.variation_evidence: VariationEvidence | None = None
+        self.platform_evidence: PlatformEvidence | None = None
         self._tell = on_progress
         sharpness = params.attention_sharpness if params.attention else 0.0
         self.smoothing = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
@@ -188,7 +203,7 @@ class _Epochs:
         self.proportions: Array | None = None
         self.abundances: Array | None = None
         self.n_done = 0
-        self._candidate, self._n_evaluations = "folds of genes", 0
+        self._learning, self._n_evaluations = "", 0
 
     def advance(self) -> None:
         """Estimate anew what depends on the proportions, then solve."""
@@ -209,7 +224,11 @@ class _Epochs:
                 random_state=self.params.random_state,
                 threads=self.threads,
             )
-            if self.params.platform_effect:
+            if self.n_done == 1 and self._is_variation_open():
+                self._learn_variation()
+            if self.n_done == 1 and self.params.platform_effect == "auto" and self.params.normalize:
+                self._learn_platform()
+            if self.has_platform:
                 self.platform = self._platform_factors()
         if self.n_done == 1 and self._is_open():
             self._learn()
@@ -217,6 +236,36 @@ class _Epochs:
             sharpness = np.full((1, len(self.signatures)), self.smoothing.sharpness)
             embedding = embed(self.abundances, self.near)
             self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
+
+    def _is_variation_open(self) -> bool:
+        params = self.params
+        return params.cell_variation is None and params.normalize and self.data_term.variation is not None
+
+    def _learn_variation(self) -> None:
+        assert self.abundances is not None
+        assert self.data_term.variation is not None
+        self.variation_evidence = learn_strength(
+            self.counts,
+            self.totals,
+            self.abundances,
+            self.signatures,
+            self.archetypes,
+            self.data_term.variation,
+            random_state=self.params.random_state,
+            on_archetype=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
+        )
+        self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
+
+    def _learn_platform(self) -> None:
+        self._learning = "Learning the platform effect"
+        plain = self._held_out_genes(predicting=self.signatures)
+        self.platform = self._platform_factors()
+        adapted = self._held_out_genes(predicting=self.signatures)
+        # As the first fit was smoothed: how to smooth is learned after this.
+        smoothing = replace(self.smoothing, strength=self.lambda_c * self.unit, sharpness=0.0)
+        self.platform_evidence = judge_platform(plain, adapted, smoothing)
+        self.has_platform = self.platform_evidence.used
+        self.platform = np.ones_like(self.platform)
 
     def _is_open(self) -> bool:
         """Tell whether something about the smoothing is left to learn, by the likelihood of shares."""
@@ -231,6 +280,7 @@ class _Epochs:
         return self.params.attention and (self.choice is None or self.choice.chosen.name != "laplacian")
 
     def _learn(self) -> None:
+        self._learning = "Learning the smoothing (folds of genes)"
         params, lambda_c = self.params, self.params.lambda_c
         self.choice = choose_smoothing(
             self._held_out_genes(),
@@ -247,7 +297,7 @@ class _Epochs:
         self.near = distance_weights(self.graph.squared_distance, self.smoothing.alpha)
         self.attention = _constant(self.near)
 
-    def _held_out_genes(self) -> HeldOutGenes:
+    def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
         squared = self.graph.squared_distance
         spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, self.params.random_state)
         everywhere = len(spots) == len(self.totals)
@@ -257,7 +307,7 @@ class _Epochs:
             self.totals[spots],
             replace(self.archetypes, label=self.archetypes.label[spots]),
             squared if everywhere else csr_array(squared[spots][:, spots]),
-            overdispersion=self.params.overdispersion,
+            data_term=self._adapted_data_term(),
             lambda_r=self.params.lambda_r,
             gentle=START,
             n_folds=_FOLDS,
@@ -265,16 +315,18 @@ class _Epochs:
             tolerance=_LEARNING_TOLERANCE,
             random_state=self.params.random_state,
             threads=self.threads,
+            predicting=predicting,
             on_progress=self._tell_learning_step,
         )
 
     def _tell_learning(self, candidate: str) -> None:
-        self._candidate, self._n_evaluations = candidate, self._n_evaluations + 1
+        self._learning = f"Learning the smoothing ({candidate})"
+        self._n_evaluations += 1
         self._tell_learning_step()
 
     def _tell_learning_step(self, _: Progress | None = None) -> None:
         done = min(self._n_evaluations, _EXPECTED_EVALUATIONS)
-        self._tell(Progress(f"Learning the smoothing ({self._candidate})", done, _EXPECTED_EVALUATIONS))
+        self._tell(Progress(self._learning, done, _EXPECTED_EVALUATIONS))
 
     def _platform_factors(self) -> Array:
         assert self.abundances is not None
@@ -317,20 +369,34 @@ class _Epochs:
         divisor = self.totals if self.params.normalize else np.ones_like(self.totals)
         if self.params.weights == "poisson":
             adapted = self.signatures * self.platform
-            weights = precision_weights(adapted, self.archetypes, self.params.overdispersion)
+            filters = self._adapted_data_term().filters(
+                adapted,
+                self.archetypes,
+                self.threads,
+                on_archetype=lambda _: self.on_progress(Progress("Weighing genes", 0, 1)),
+            )
             scale = self.totals if self.params.normalize else 1.0 / self.totals
         else:
             adapted = self.signatures
-            weights, scale = np.ones((1, adapted.shape[1])), np.ones_like(self.totals)
+            filters, scale = np.ascontiguousarray(adapted.T)[None], np.ones_like(self.totals)
         return sufficient_statistics(
             self.counts,
             adapted,
             divisor,
-            weights=weights,
+            filters=filters,
             archetype=self.archetypes.label,
             scale=scale,
             threads=self.threads,
             on_progress=self.on_progress,
+        )
+
+    def _adapted_data_term(self) -> DataTerm:
+        """Return the data term with the variation of cells seen through the platform's factors."""
+        variation = self.data_term.variation
+        return (
+            self.data_term
+            if variation is None
+            else replace(self.data_term, variation=variation.scaled(self.platform))
         )
 
     def on_progress(self, progress: Progress) -> None:
@@ -352,6 +418,9 @@ class _Epochs:
             self.platform,
             self.smoothing,
             self.choice,
+            self.data_term,
+            self.variation_evidence,
+            self.platform_evidence,
         )
 
 

@@ -1,7 +1,8 @@
 """One pass over sparse counts -> the only numbers that the solver ever sees.
 
-``b_i = c_i S diag(w_a(i)) y_i`` (n, K) and ``M_a = S diag(w_a) S'`` (A, K, K): the data term of spot i is
-``c_i (x_i' M_a(i) x_i) - 2 b_i' x_i`` up to a constant. No dense (n, G) array is made.
+``b_i = c_i S P_a(i) y_i`` (n, K) and ``M_a = S P_a S'`` (A, K, K), with ``P_a`` the precision of the genes in
+spots of an archetype and ``P_a S'`` its *filters*: the data term of spot i is ``c_i (x_i' M_a(i) x_i) -
+2 b_i' x_i`` up to a constant. No dense (n, G) array is made.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def sufficient_statistics(
     signatures: NDArray[np.float64],
     divisor: NDArray[np.float64],
     *,
-    weights: NDArray[np.float64],
+    filters: NDArray[np.float64],
     archetype: NDArray[np.int64],
     scale: NDArray[np.float64],
     threads: Threads,
@@ -102,8 +103,8 @@ def sufficient_statistics(
         ``S``.
     divisor : ndarray of float64, shape (n_spots,)
         ``y_i`` is the counts of spot i divided by this.
-    weights : ndarray of float64, shape (n_archetypes, n_genes)
-        ``w``, precision of a gene in the spots of an archetype.
+    filters : ndarray of float64, shape (n_archetypes, n_genes, n_cell_types)
+        ``P_a S'``, precision of the genes in spots of an archetype times signatures.
     archetype : ndarray of int64, shape (n_spots,)
     scale : ndarray of float64, shape (n_spots,)
         ``c``, precision of a spot.
@@ -116,21 +117,20 @@ def sufficient_statistics(
     """
     n_spots, n_types = counts.n_spots, len(signatures)
     transposed = np.ascontiguousarray(signatures.T)
-    gram = np.empty((len(weights), n_types, n_types))
+    gram = np.empty((len(filters), n_types, n_types))
     projection = np.empty((n_spots, n_types))
     factor = np.divide(scale, divisor, out=np.zeros(n_spots), where=divisor > 0)
 
     def grams(start: int, stop: int) -> None:
-        _kernels.weighted_grams(transposed, weights, start, stop, gram)
+        _kernels.filtered_grams(transposed, filters, start, stop, gram)
 
     def project(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        _kernels.weighted_projections(
+        _kernels.filtered_projections(
             values.indptr,
             values.indices,
             values.data,
             counts.gene_of_column,
-            transposed,
-            weights,
+            filters,
             archetype[spots],
             factor[spots],
             start,
@@ -141,6 +141,6 @@ def sufficient_statistics(
     def report(n_done: int) -> None:
         on_progress(Progress("Reducing counts", n_done, n_spots))
 
-    threads.over_blocks(grams, len(weights), block=1, on_block=lambda _: report(0))
+    threads.over_blocks(grams, len(filters), block=1, on_block=lambda _: report(0))
     counts.over_rows(project, threads, report)
     return Statistics(gram, archetype, scale, projection)

@@ -18,7 +18,17 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 
-__all__ = ["START", "Candidate", "Choice", "choose_smoothing", "contiguous_patches", "prior_smoothness"]
+__all__ = [
+    "PLAUSIBLE_SHARE",
+    "START",
+    "Candidate",
+    "Choice",
+    "PlatformEvidence",
+    "choose_smoothing",
+    "contiguous_patches",
+    "judge_platform",
+    "prior_smoothness",
+]
 
 Array = NDArray[np.float64]
 
@@ -27,6 +37,9 @@ START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
 #: What is learned stays within these bounds.
 _BOUNDS = {"strength": (0.1, 1e4), "alpha": (0.01, 3.0), "sharpness": (0.1, 32.0)}
 _MOST_STEPS = 15
+
+#: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
+PLAUSIBLE_SHARE = (0.7, 1.4)
 
 #: At this mean precision the first fit has this `lambda_c`; deeper spots are smoothed less.
 _PRECISION, _SMOOTHNESS, _LARGEST = 100.0, 0.3, 10.0
@@ -76,6 +89,43 @@ def prior_smoothness(mean_precision: float) -> float:
     if mean_precision <= 0:
         return 0.0
     return min(round(_SMOOTHNESS * (_PRECISION / mean_precision) ** 2, 12), _LARGEST)
+
+
+@dataclass(frozen=True)
+class PlatformEvidence:
+    """Whether factors for the difference between technologies earn their place.
+
+    Attributes
+    ----------
+    used : bool
+    gain, error : float
+        How much better genes that were held out are predicted, with factors for the others only, per spot in
+        nats, and the standard error.
+    explained : float
+        Mean share of the counts that is explained with factors.
+    """
+
+    used: bool
+    gain: float
+    error: float
+    explained: float
+
+
+def judge_platform(plain: HeldOutGenes, adapted: HeldOutGenes, smoothing: Smoothing) -> PlatformEvidence:
+    """Compare fits without and with platform factors by genes that were not fitted and have no factor.
+
+    Parameters
+    ----------
+    plain, adapted : HeldOutGenes
+        The same folds; both predict with plain signatures.
+    smoothing : Smoothing
+        Used for both.
+    """
+    gain = plain.losses(smoothing) - adapted.losses(smoothing)
+    explained = adapted.mean_explained()
+    mean, error = float(gain.mean()), _standard_error(gain)
+    low, high = PLAUSIBLE_SHARE
+    return PlatformEvidence(mean > error and low <= explained <= high, mean, error, explained)
 
 
 def choose_smoothing(
