@@ -5,25 +5,23 @@ Each check returns complete sentences: what was expected, what was found and whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 
 from napari_spotmix.keys import CELL_TYPE, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.rows import value_blocks
 
 __all__ = ["check", "choices", "coordinates", "labels", "matrix"]
 
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
-#: Values looked at in one go: some hundredths of a second.
-_BLOCK = 1 << 21
 #: More labels than this, with fewer cells each than that on average, are no cell types.
 _MANY_TYPES, _CELLS_PER_TYPE = 100, 3
 
@@ -104,19 +102,14 @@ def _count_problems(adata: AnnData, layer: str | None, what: str, on_progress: P
     values = matrix(adata, layer)
     if values is None or 0 in adata.shape:
         return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
-    return _value_problems(_values(values), where, adata, on_progress)
+    return _value_problems(values, where, adata, on_progress)
 
 
-def _values(matrix: Any) -> NDArray[Any]:
-    return np.asarray(cast(Any, matrix).data if issparse(matrix) else matrix).ravel()
-
-
-def _value_problems(
-    values: NDArray[Any], where: str, adata: AnnData, on_progress: ProgressCallback
-) -> list[str]:
-    if values.dtype.kind not in "iufb":
-        return [f"{where} holds values of type {values.dtype}, not numbers. Raw counts are needed."]
-    found = _tally(values, on_progress)
+def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: ProgressCallback) -> list[str]:
+    n_blocks, dtype, blocks = value_blocks(matrix)
+    if dtype.kind not in "iufb":
+        return [f"{where} holds values of type {dtype}, not numbers. Raw counts are needed."]
+    found = _tally(blocks, n_blocks, on_progress)
     needed = f"Raw counts are needed.{'' if found.is_counts else _advice(adata)}"
     if found.n_not_finite:
         return [f"{where} holds {found.n_not_finite} values that are NaN or infinite. {needed}"]
@@ -152,12 +145,11 @@ class _Tally:
         return not broken and self.n_fractions <= 0.5 * self.n_positive
 
 
-def _tally(values: NDArray[Any], on_progress: ProgressCallback) -> _Tally:
+def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressCallback) -> _Tally:
     """Look at all values once, in blocks, so that no copy of the matrix is made and a cancel is heard."""
     found = _Tally()
-    for start in range(0, len(values), _BLOCK):
-        on_progress(Progress("Checking the input", start, len(values)))
-        block = values[start : start + _BLOCK]
+    for step, block in enumerate(blocks):
+        on_progress(Progress("Checking the input", step, n_blocks))
         finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
         positive = finite[finite > 0]
         found.n_not_finite += len(block) - len(finite)
@@ -171,8 +163,8 @@ def _tally(values: NDArray[Any], on_progress: ProgressCallback) -> _Tally:
 def _advice(adata: AnnData) -> str:
     """Name where whole numbers are kept, if they are."""
     for name in adata.layers:
-        values = _values(adata.layers[name])
-        if values.size and values.dtype.kind in "iuf" and bool((values == np.round(values)).all()):
+        n_blocks, dtype, blocks = value_blocks(adata.layers[name])
+        if n_blocks and dtype.kind in "iuf" and all((block == np.round(block)).all() for block in blocks):
             return f" The layer {name!r} holds whole numbers: choose it as `layer`."
     if adata.raw is not None:
         return " Its `raw` may hold them: set `X` to `raw.X`."

@@ -27,11 +27,12 @@ from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
 from napari_spotmix.core.variation import CellVariation, cell_variation
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import reading_notes
+from napari_spotmix.io import is_on_disk, reading_notes
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.result import Result
+from napari_spotmix.rows import csr, row_blocks
 
 __all__ = ["deconvolve"]
 
@@ -93,7 +94,7 @@ def deconvolve(
     True
     """
     params = _merged(params, parameters)
-    spatial, reference = _in_memory(spatial), _in_memory(reference)
+    reference = _in_memory(reference)
     problems = check(
         spatial,
         reference,
@@ -122,9 +123,10 @@ def deconvolve(
     return _result(spatial, problem, fitted, settings | _given(params))
 
 
-def _in_memory(adata: AnnData) -> AnnData:
-    """Load what is still on disk: every count is needed."""
-    return adata.to_memory() if isinstance(adata, AnnData) and adata.isbacked else adata
+def _in_memory(reference: AnnData) -> AnnData:
+    """Load what is still on disk of the cells, which are few beside the spots."""
+    is_whole = not isinstance(reference, AnnData) or not (reference.isbacked or is_on_disk(reference.X))
+    return reference if is_whole else reference.to_memory()
 
 
 def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
@@ -165,11 +167,11 @@ def _prepare(
     reference_layer = layer if layer in reference.layers else None
     cells = _cells(
         match_genes(list(spatial.var_names), list(reference.var_names)),
-        _counts(reference, reference_layer),
+        csr(matrix(reference, reference_layer)),
         types,
         params,
     )
-    counts = Counts(_counts(spatial, layer), cells.genes.spatial)
+    counts = Counts(row_blocks(matrix(spatial, layer)), cells.genes.spatial)
     totals = total_counts(counts, threads, on_progress)
     on_progress(Progress("Comparing cells of the reference", 0, 1))
     chosen = informative_genes(cells.signatures, params.n_genes)
@@ -189,7 +191,7 @@ def _prepare(
         *_content_notes(content, params),
     )
     return _Problem(
-        replace(counts.of_spots(np.flatnonzero(kept)), gene_of_column=genes.spatial),
+        replace(counts.only(np.flatnonzero(kept)), gene_of_column=genes.spatial),
         totals,
         kept,
         reasons,
@@ -200,12 +202,6 @@ def _prepare(
         list(types.categories),
         notes,
     )
-
-
-def _counts(adata: AnnData, layer: str | None) -> csr_array:
-    values = matrix(adata, layer)
-    # SciPy has no sparse matrices of half-precision numbers.
-    return csr_array(values.astype(np.float32) if values.dtype == np.float16 else values)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import restored_names, with_safe_names
+from napari_spotmix.io import copied, restored_names, with_safe_names
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Result:
         _check_prefix(key_added)
         keys = added_keys(key_added)
         colors = cell_type_colors(self.cell_types)
-        adata = self.spatial.copy()
+        adata = copied(self.spatial)
         adata.obsm[keys["proportions"]] = self.proportions
         adata.obsm[keys["cell_proportions"]] = self.cell_proportions
         adata.obsm[keys["rna_proportions"]] = self.rna_proportions

@@ -1,25 +1,99 @@
-"""Counts of spots with the gene of each column: what the core reads in place of a matrix."""
+"""Counts of spots with the gene of each column: what the core reads in place of a matrix.
+
+The matrix need not be in memory. Whoever wants all of it goes through its blocks of rows in order, so that
+no more than two of them are held at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
-__all__ = ["Counts", "Kernel"]
+__all__ = ["Counts", "Kernel", "RowBlocks", "block_bounds"]
 
 #: What is called for a few rows: `values`, whose first row is spot ``spots.start``, and start and stop in it.
 Kernel = Callable[[csr_array, slice, int, int], None]
 
 #: Rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
 _ROWS = 4096
+#: Bytes per block: a tenth of a second of reading, compressed or not.
+_BYTES = 32 << 20
+
+
+class RowBlocks(Protocol):
+    """A matrix that is read in blocks of rows."""
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """First row of each block, in order, and at the end the number of rows."""
+        ...
+
+    def read(self, start: int, stop: int) -> csr_array:
+        """Return some rows of one block, in memory; called by one thread at a time."""
+        ...
+
+
+def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[np.int64]:
+    """Cut rows into blocks of at most 32 MiB, or of one row where that is larger.
+
+    Parameters
+    ----------
+    indptr : ndarray of int, shape (n_rows + 1,)
+        Entries before each row, and of all rows.
+    bytes_per_entry : int
+
+    Examples
+    --------
+    >>> block_bounds(np.array([0, 3, 4, 5, 9]), bytes_per_entry=2**23)
+    array([0, 2, 3, 4])
+    """
+    most, n_rows = max(_BYTES // bytes_per_entry, 1), len(indptr) - 1
+    bounds = [0]
+    while bounds[-1] < n_rows:
+        start = bounds[-1]
+        stop = int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1
+        bounds.append(max(stop, start + 1))
+    return np.array(bounds)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    values: csr_array
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        entry = self.values.data.itemsize + self.values.indices.itemsize
+        return block_bounds(self.values.indptr, entry)
+
+    def read(self, start: int, stop: int) -> csr_array:
+        return self.values[start:stop]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Some rows of a matrix; `rows` are in order, each once."""
+
+    matrix: RowBlocks
+    rows: NDArray[np.int64]
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        return np.unique(np.searchsorted(self.rows, self.matrix.bounds))
+
+    def read(self, start: int, stop: int) -> csr_array:
+        rows = self.rows[start:stop]
+        return self.matrix.read(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
 
 
 @dataclass(frozen=True)
@@ -27,11 +101,12 @@ class Counts:
     """Counts of some spots, as they lie in their matrix.
 
     Several columns may hold one gene, and a column no gene that is of use; entries of a row may be unsorted
-    and repeated. Nothing is copied and nothing modified.
+    and repeated. Nothing is modified, and what is in memory is not copied.
 
     Attributes
     ----------
-    rows : csr_array of any number, shape (n_spots, n_columns)
+    rows : csr_array, shape (n_spots, n_columns), or RowBlocks
+        Any kind of number.
     gene_of_column : ndarray of int64, shape (n_columns,)
         Number of each column's gene, or -1 for a column that is not used.
 
@@ -42,16 +117,19 @@ class Counts:
     (2, [1.0, 5.0])
     """
 
-    rows: csr_array
+    rows: csr_array | RowBlocks
     gene_of_column: NDArray[np.int64]
 
     @property
     def n_spots(self) -> int:
-        return int(self.rows.shape[0])
+        return int(self.rows.shape[0] if isinstance(self.rows, csr_array) else self.rows.bounds[-1])
 
     def blocks(self) -> Iterator[tuple[slice, csr_array]]:
-        """Yield all spots in order: which ones, and their rows in memory."""
-        yield slice(0, self.n_spots), self.rows
+        """Yield all spots in order: which ones, and their rows."""
+        if isinstance(self.rows, csr_array):
+            # All at once: no thread has to wait for the end of each block.
+            return iter([(slice(0, self.n_spots), self.rows)])
+        return _read_ahead(self.rows)
 
     def over_rows(
         self, kernel: Kernel, threads: Threads, on_rows: Callable[[int], None] = lambda _: None
@@ -61,14 +139,30 @@ class Counts:
         `on_rows` is called in this thread with the number of rows done; what it raises stops the rest.
         """
         for spots, values in self.blocks():
-            on_block = partial(_after, spots.start, on_rows)
             threads.over_blocks(
-                partial(kernel, values, spots), values.shape[0], block=_ROWS, on_block=on_block
+                partial(kernel, values, spots),
+                values.shape[0],
+                block=_ROWS,
+                on_block=partial(_report, on_rows, spots.start),
             )
 
-    def of_spots(self, spots: NDArray[np.int64]) -> Counts:
-        """Return the counts of some spots, in memory; `spots` are in order, each once."""
-        return self if len(spots) == self.n_spots else Counts(self.rows[spots], self.gene_of_column)
+    def only(self, spots: NDArray[np.int64]) -> Counts:
+        """Return the counts of some spots, in order and each once; nothing is read."""
+        if len(spots) == self.n_spots:
+            return self
+        rows = _InMemory(self.rows) if isinstance(self.rows, csr_array) else self.rows
+        return Counts(_Chosen(rows, spots), self.gene_of_column)
+
+    def of_spots(self, spots: NDArray[np.int64], on_rows: Callable[[int], None] = lambda _: None) -> Counts:
+        """Return the counts of some spots, in order and each once, in memory."""
+        chosen = self.only(spots)
+        if isinstance(chosen.rows, csr_array):
+            return self
+        blocks = []
+        for here, values in chosen.blocks():
+            blocks.append(values)
+            on_rows(here.stop)
+        return Counts(csr_array(vstack(blocks, format="csr")), self.gene_of_column)
 
     def gene_sums(self, n_genes: int, on_rows: Callable[[int], None] = lambda _: None) -> NDArray[np.float64]:
         """Return each gene's total over all spots, float64 (n_genes,)."""
@@ -84,5 +178,17 @@ class Counts:
         return sums
 
 
-def _after(n_before: int, on_rows: Callable[[int], None], n_done: int) -> None:
+def _read_ahead(matrix: RowBlocks) -> Iterator[tuple[slice, csr_array]]:
+    """Yield each block, while a thread reads the next one."""
+    bounds = list(pairwise(matrix.bounds.tolist()))
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(matrix.read, *bounds[0])
+        for here, after in zip(bounds, [*bounds[1:], None], strict=True):
+            values = coming.result()
+            if after is not None:
+                coming = reader.submit(matrix.read, *after)
+            yield slice(*here), values
+
+
+def _report(on_rows: Callable[[int], None], n_before: int, n_done: int) -> None:
     on_rows(n_before + n_done)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
+from napari_spotmix.io._problems import reported
 from napari_spotmix.io.export import (
     OUTPUTS,
     check_writable,
@@ -23,6 +24,7 @@ from napari_spotmix.io.export import (
 )
 from napari_spotmix.io.h5ad import label_columns, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.images import TissueImage, read_image
+from napari_spotmix.io.on_disk import close_files, copied, is_on_disk
 from napari_spotmix.io.recipe import checksums, files_read, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
 from napari_spotmix.io.space_ranger import read_space_ranger
@@ -38,8 +40,11 @@ __all__ = [
     "TissueImage",
     "check_writable",
     "checksums",
+    "close_files",
+    "copied",
     "discard_unfinished",
     "files_read",
+    "is_on_disk",
     "label_columns",
     "make_recipe",
     "output_problems",
@@ -48,6 +53,7 @@ __all__ = [
     "read_reference",
     "read_spatial",
     "reading_notes",
+    "reported",
     "restored_names",
     "sniff",
     "with_safe_names",

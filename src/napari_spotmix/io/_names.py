@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from napari_spotmix.io.on_disk import copied
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -31,7 +33,7 @@ def with_safe_names(adata: AnnData) -> AnnData:
         safe = _safe(name, names | set(table))
         table[safe] = name
     back = {true: safe for safe, true in table.items()}
-    copy = adata.copy()
+    copy = copied(adata)
     _rename(copy, lambda name: back.get(name, name))
     copy.uns[NAMES] = table
     return copy
@@ -41,7 +43,7 @@ def restored_names(adata: AnnData) -> AnnData:
     """Return `adata`, or a copy with the names that `with_safe_names` changed given back."""
     if NAMES not in adata.uns:
         return adata
-    copy = adata.copy()
+    copy = copied(adata)
     restore_names(copy)
     return copy
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import with_safe_names
+from napari_spotmix.io.on_disk import without_matrices, write_matrices
 from napari_spotmix.io.recipe import files_read, read_recipe, write_recipe
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -165,14 +166,19 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     """Write `adata`, not modified, with names made safe for the file; `read_spatial` restores them.
 
     Names that HDF5 cannot hold ("NK/T" as a column) get "_" for "/" in the file, with the true
-    names in ``uns["spotmix_names"]``.
+    names in ``uns["spotmix_names"]``. Matrices that are on disk are copied from file to file.
     """
     import anndata
+    import h5py
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
         safe = with_safe_names(adata)
-        anndata.io.write_h5ad(path, safe, convert_strings_to_categoricals=False, compression="gzip")
+        tables = without_matrices(safe)
+        anndata.io.write_h5ad(path, tables, convert_strings_to_categoricals=False, compression="gzip")
+    if tables is not safe:
+        with h5py.File(path, "a") as file:
+            write_matrices(file, safe)
 
 
 def discard_unfinished() -> None:

@@ -1,0 +1,141 @@
+"""AnnData whose matrices stay in their file: opened, copied and written without being read into memory.
+
+Such a matrix is what anndata itself puts in its place: a ``CSRDataset`` or ``CSCDataset``, or an HDF5
+dataset where it is dense. Everything else of the AnnData is in memory.
+
+References
+----------
+anndata, "On-disk format" (0.8 and later).
+"""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+import h5py
+from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
+from anndata.io import read_elem, sparse_dataset, write_elem
+
+__all__ = [
+    "close_files",
+    "copied",
+    "csr_on_disk",
+    "is_on_disk",
+    "open_h5ad",
+    "without_matrices",
+    "write_matrices",
+]
+
+_TABLES = ("obs", "var", "uns", "obsm", "varm", "obsp", "varp")
+_ARRAYS = ("data", "indices", "indptr")
+_SPARSE = ("csr_matrix", "csc_matrix")
+
+
+def is_on_disk(matrix: Any) -> bool:
+    """Tell whether a matrix of an AnnData is still in its file."""
+    return isinstance(matrix, (h5py.Dataset, CSRDataset, CSCDataset))
+
+
+def open_h5ad(file: h5py.File) -> AnnData:
+    """Return what an open ``.h5ad`` file holds, with `X`, layers and the `X` of `raw` left in it."""
+    parts: dict[str, Any] = {key: read_elem(file[key]) for key in _TABLES if key in file}
+    parts["X"] = _left(file["X"]) if "X" in file else None
+    parts["layers"] = {name: _left(item) for name, item in file.get("layers", {}).items()}
+    if "raw" in file:
+        parts["raw"] = {
+            key: _left(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
+        }
+    return AnnData(**parts)
+
+
+def _left(item: h5py.Group | h5py.Dataset) -> Any:
+    kind = item.attrs.get("encoding-type")
+    if kind in _SPARSE:
+        return sparse_dataset(item)
+    return item if kind == "array" else read_elem(item)
+
+
+def csr_on_disk(group: h5py.Group, shape: tuple[int, int]) -> CSRDataset:
+    """Return the matrix whose three arrays lie in a group without anndata's attributes."""
+    arrays: Any = UserDict({name: group[name] for name in _ARRAYS})
+    arrays.attrs = UserDict({"encoding-type": _SPARSE[0], "encoding-version": "0.1.0", "shape": shape})
+    return sparse_dataset(arrays)
+
+
+def copied(adata: AnnData) -> AnnData:
+    """Return a copy that may be changed; matrices on disk are shared with `adata`, not read."""
+    matrices = _matrices(adata)
+    if not matrices:
+        return adata.to_memory() if adata.isbacked else adata.copy()
+    parts = deepcopy(_in_memory(adata, matrices))
+    parts["X"] = matrices.get("X", parts.get("X"))
+    for name in adata.layers:
+        parts["layers"][name] = matrices.get(f"layers/{name}", parts["layers"].get(name))
+    if adata.raw is not None:
+        parts["raw"] = {"X": adata.raw.X, "var": adata.raw.var.copy(), "varm": dict(adata.raw.varm)}
+    return AnnData(**parts)
+
+
+def without_matrices(adata: AnnData) -> AnnData:
+    """Return `adata`, or one without the matrices that are on disk; nothing is copied."""
+    matrices = _matrices(adata)
+    if not matrices:
+        return adata
+    raw = None if "raw/X" in matrices else adata.raw
+    return AnnData(**_in_memory(adata, matrices), raw=raw)
+
+
+def _matrices(adata: AnnData) -> dict[str, Any]:
+    """Return the matrices that are on disk, by their place in a file."""
+    if adata.is_view:  # whatever a view gives has been read
+        return {}
+    found = {"X": adata.X} | {f"layers/{name}": layer for name, layer in adata.layers.items()}
+    if adata.raw is not None:
+        found["raw/X"] = adata.raw.X
+    return {place: matrix for place, matrix in found.items() if is_on_disk(matrix)}
+
+
+def _in_memory(adata: AnnData, matrices: Iterable[str]) -> dict[str, Any]:
+    """Return the parts of `adata` that are in memory, but for `raw`, as they are given to AnnData."""
+    parts: dict[str, Any] = {"obs": adata.obs, "var": adata.var}
+    parts |= {key: dict(getattr(adata, key)) for key in _TABLES[2:]}
+    parts["layers"] = {name: item for name, item in adata.layers.items() if f"layers/{name}" not in matrices}
+    return parts if "X" in matrices else parts | {"X": adata.X}
+
+
+def write_matrices(file: h5py.File, adata: AnnData) -> None:
+    """Copy the matrices that `without_matrices` left out into an ``.h5ad`` file, chunks as they are."""
+    for place, matrix in _matrices(adata).items():
+        if place == "raw/X":
+            _write_raw_tables(file, adata)
+        if isinstance(matrix, h5py.Dataset):
+            matrix.file.copy(matrix, file, name=place)
+        else:
+            _write_sparse(file.create_group(place), matrix)
+
+
+def _write_raw_tables(file: h5py.File, adata: AnnData) -> None:
+    raw = file.create_group("raw")
+    raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+    write_elem(raw, "var", adata.raw.var)
+    write_elem(raw, "varm", dict(adata.raw.varm))
+
+
+def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset) -> None:
+    for name in _ARRAYS:
+        array = matrix.group[name]
+        array.file.copy(array, group, name=name)
+    kind = _SPARSE[isinstance(matrix, CSCDataset)]
+    group.attrs.update({"encoding-type": kind, "encoding-version": "0.1.0", "shape": matrix.shape})
+
+
+def close_files(adata: AnnData) -> None:
+    """Close the files of the matrices that are on disk; they can be read no more."""
+    for matrix in _matrices(adata).values():
+        array = matrix if isinstance(matrix, h5py.Dataset) else matrix.group["data"]
+        if array:
+            array.file.close()
