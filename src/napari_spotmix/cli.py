@@ -224,45 +224,50 @@ def run_files(
         from napari_spotmix.io import checksums, make_recipe, write_outputs
 
         inputs = {"spatial": spatial, "reference": reference}
-        params, tissue, cells = _gather(inputs, output, settings, values, on_progress)
-        from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
+        with _gathered(inputs, output, settings, values, on_progress) as (params, tissue, cells):
+            from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
 
-        sums = checksums(inputs, on_progress=on_progress)
-        result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **settings)
-        recipe = make_recipe(sums, result.parameters)
-        written = write_outputs(
-            output,
-            adata=result.to_anndata(),
-            proportions=result.proportions,
-            recipe=recipe,
-            on_progress=on_progress,
-        )
+            sums = checksums(inputs, on_progress=on_progress)
+            result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **settings)
+            recipe = make_recipe(sums, result.parameters)
+            written = write_outputs(
+                output,
+                adata=result.to_anndata(),
+                proportions=result.proportions,
+                recipe=recipe,
+                on_progress=on_progress,
+            )
         return _report(result.parameters["summary"], list(result.notes), written, output)
 
     _say(_cancellable(work))
 
 
-def _gather(
+@contextmanager
+def _gathered(
     inputs: Mapping[str, Path],
     output: Path,
     settings: Mapping[str, Any],
     values: Mapping[str, Any],
     on_progress: ProgressCallback,
-) -> tuple[Parameters, AnnData, AnnData]:
-    """Check and read everything before the long run, and tell all problems at once."""
-    from napari_spotmix.io import output_problems, read_reference, read_spatial
+) -> Iterator[tuple[Parameters, AnnData, AnnData]]:
+    """Check and read everything before the long run, tell all problems at once; close files in the end."""
+    from napari_spotmix.io import close_files, is_large, output_problems, read_reference, read_spatial
 
     problems = output_problems(output, inputs)
     params = _attempt(problems, lambda: Parameters(**values))
-    tissue = _attempt(problems, lambda: read_spatial(inputs["spatial"], on_progress=on_progress))
-    key = settings["cell_type_key"]
-    cells = _attempt(
-        problems, lambda: read_reference(inputs["reference"], cell_type_key=key, on_progress=on_progress)
-    )
-    if problems:
-        problems += _problems_inside(tissue, cells, settings)
-        raise InputError(problems)
-    return params, tissue, cells
+    path, key = inputs["spatial"], settings["cell_type_key"]
+    tissue = _attempt(problems, lambda: read_spatial(path, backed=is_large(path), on_progress=on_progress))
+    try:
+        cells = _attempt(
+            problems, lambda: read_reference(inputs["reference"], cell_type_key=key, on_progress=on_progress)
+        )
+        if problems:
+            problems += _problems_inside(tissue, cells, settings)
+            raise InputError(problems)
+        yield params, tissue, cells
+    finally:
+        if tissue is not None:
+            close_files(tissue)
 
 
 def _problems_inside(tissue: AnnData | None, cells: AnnData | None, settings: Mapping[str, Any]) -> list[str]:

@@ -14,12 +14,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from napari_spotmix.errors import InputError
 
-__all__ = ["Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
+__all__ = ["LARGE_FILE", "Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
 
 Weights = Literal["poisson", "none"]
 PlatformEffect = Literal["auto", "on", "off"]
 GraphKind = Literal["auto", "hexagonal", "square", "knn"]
 Share = Literal["cells", "rna"]
+
+#: Bytes of a file above which `spotmix run` leaves the counts of the spots on disk and reads them in blocks.
+LARGE_FILE = 256 * 2**20
 
 #: Whole numbers above it fit into no file.
 _LARGEST = 2**63 - 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -171,7 +172,8 @@ def _prepare(
         types,
         params,
     )
-    counts = Counts(row_blocks(matrix(spatial, layer)), cells.genes.spatial)
+    given = matrix(spatial, layer)
+    counts = Counts(row_blocks(given), cells.genes.spatial)
     totals = total_counts(counts, threads, on_progress)
     on_progress(Progress("Comparing cells of the reference", 0, 1))
     chosen = informative_genes(cells.signatures, params.n_genes)
@@ -186,6 +188,7 @@ def _prepare(
         )
     notes = (
         *reading_notes(spatial),
+        *_disk_notes(given),
         *_gene_notes(genes),
         *_type_notes(types),
         *_content_notes(content, params),
@@ -258,6 +261,15 @@ def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:
     text = np.where(totals > 0, "", "no counts of the shared genes")
     text = np.where(placed, text, "no coordinates")
     return pd.Series(text, index=spatial.obs_names, dtype=object)
+
+
+def _disk_notes(counts: Any) -> list[str]:
+    if not isinstance(counts, CSCDataset):
+        return []
+    return [
+        "The counts were read into memory: on disk they lie column by column (CSC). "
+        "Write them as CSR to have them read in blocks."
+    ]
 
 
 def _gene_notes(genes: GeneMatch) -> list[str]:

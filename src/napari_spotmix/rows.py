@@ -1,4 +1,8 @@
-"""Count matrices as they lie in an AnnData, in memory or on disk, as blocks of rows for the core."""
+"""Count matrices as they lie in an AnnData, in memory or on disk, as blocks of rows for the core.
+
+Within a row, columns come in order and each once, however they are stored: equal counts then give equal
+results, to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from napari_spotmix.core.counts import RowBlocks, block_bounds
+from napari_spotmix.core.counts import InMemory, RowBlocks, block_bounds
 from napari_spotmix.io import reported
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
@@ -29,8 +33,8 @@ def row_blocks(matrix: Any) -> csr_array | RowBlocks:
     Parameters
     ----------
     matrix : sparse matrix, ndarray, CSRDataset, CSCDataset or h5py Dataset, shape (n_rows, n_columns)
-        Any kind of number. CSR in memory is not copied, CSC read and turned as a whole; all else is turned
-        into CSR block by block.
+        Any kind of number. CSR in memory is not copied where its columns are in order, CSC is turned as a
+        whole; all else is turned into CSR block by block.
 
     Examples
     --------
@@ -40,12 +44,13 @@ def row_blocks(matrix: Any) -> csr_array | RowBlocks:
            [0, 3]]))
     """
     if isinstance(matrix, CSRDataset):
-        return _SparseRows(matrix)
+        return _InOrder(_SparseRows(matrix))
     if isinstance(matrix, CSCDataset):
         with _reading(matrix.group["data"]):
             return csr(matrix.to_memory())
     if issparse(matrix):
-        return csr(matrix)
+        rows = csr(matrix)
+        return rows if rows.has_canonical_format else _InOrder(InMemory(rows))
     return _DenseRows(matrix)
 
 
@@ -80,6 +85,24 @@ def csr(matrix: Any) -> csr_array:
     """Return a matrix in memory as CSR; nothing is copied that is so already."""
     # SciPy has no sparse matrices of half-precision numbers.
     return csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """Rows of a matrix with columns in order, and repeated entries summed."""
+
+    matrix: RowBlocks
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        return self.matrix.bounds
+
+    def read(self, start: int, stop: int) -> csr_array:
+        rows = self.matrix.read(start, stop)
+        if not rows.has_canonical_format:
+            rows = rows.astype(np.float64)  # which holds every sum
+            rows.sum_duplicates()
+        return rows
 
 
 @dataclass(frozen=True)

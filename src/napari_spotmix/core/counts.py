@@ -20,7 +20,7 @@ from scipy.sparse import csr_array, vstack
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
-__all__ = ["Counts", "Kernel", "RowBlocks", "block_bounds"]
+__all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds"]
 
 #: What is called for a few rows: `values`, whose first row is spot ``spots.start``, and start and stop in it.
 Kernel = Callable[[csr_array, slice, int, int], None]
@@ -68,7 +68,9 @@ def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[n
 
 
 @dataclass(frozen=True)
-class _InMemory:
+class InMemory:
+    """A matrix in memory, where it is not to be taken as a whole."""
+
     values: csr_array
 
     @property
@@ -150,7 +152,7 @@ class Counts:
         """Return the counts of some spots, in order and each once; nothing is read."""
         if len(spots) == self.n_spots:
             return self
-        rows = _InMemory(self.rows) if isinstance(self.rows, csr_array) else self.rows
+        rows = InMemory(self.rows) if isinstance(self.rows, csr_array) else self.rows
         return Counts(_Chosen(rows, spots), self.gene_of_column)
 
     def of_spots(self, spots: NDArray[np.int64], on_rows: Callable[[int], None] = lambda _: None) -> Counts:

@@ -25,7 +25,7 @@ from napari_spotmix.io.export import (
 from napari_spotmix.io.h5ad import label_columns, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.images import TissueImage, read_image
 from napari_spotmix.io.on_disk import close_files, copied, is_on_disk
-from napari_spotmix.io.recipe import checksums, files_read, make_recipe, read_recipe
+from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
 from napari_spotmix.io.space_ranger import read_space_ranger
 from napari_spotmix.progress import ProgressCallback, silent
@@ -44,6 +44,7 @@ __all__ = [
     "copied",
     "discard_unfinished",
     "files_read",
+    "is_large",
     "is_on_disk",
     "label_columns",
     "make_recipe",
@@ -62,7 +63,9 @@ __all__ = [
 ]
 
 
-def read_spatial(path: str | os.PathLike[str], *, on_progress: ProgressCallback = silent) -> AnnData:
+def read_spatial(
+    path: str | os.PathLike[str], *, backed: bool = False, on_progress: ProgressCallback = silent
+) -> AnnData:
     """Read spots with their counts, coordinates and, where there are any, images.
 
     Parameters
@@ -70,15 +73,20 @@ def read_spatial(path: str | os.PathLike[str], *, on_progress: ProgressCallback 
     path : str or Path
         A Space Ranger output folder, version 1 to 3 (the folder itself, or the one that holds
         ``outs``), or an ``.h5ad`` file in the layout of scanpy.
+    backed : bool, optional
+        Leave the matrices of counts in their file and read them from it when they are needed, so that
+        they may be larger than memory. The file stays open while the AnnData is in use, and is never
+        written to. Where counts cannot stay on disk (Matrix Market folders, features or spots that are left
+        out), they are read, and a note says so.
     on_progress : callable, optional
         Told of each part that is read; raises `Cancelled` to stop.
 
     Returns
     -------
     AnnData
-        ``X`` raw counts; a folder gives CSR float32 (n_spots, n_genes). ``obs`` in_tissue,
-        array_row, array_col. ``var_names`` gene symbols as in the file, duplicates kept, with
-        ``var['gene_ids']``. ``obsm['spatial']`` float64 (n_spots, 2), (x, y) in full-resolution
+        ``X`` raw counts; a folder gives CSR float32 (n_spots, n_genes), or with `backed` a CSRDataset.
+        ``obs`` in_tissue, array_row, array_col. ``var_names`` gene symbols as in the file, duplicates
+        kept, with ``var['gene_ids']``. ``obsm['spatial']`` float64 (n_spots, 2), (x, y) in full-resolution
         pixels. ``uns['spatial'][library]`` images, scalefactors and metadata.
         ``uns['spotmix_notes']`` what was missing or left out (see `reading_notes`).
 
@@ -96,9 +104,9 @@ def read_spatial(path: str | os.PathLike[str], *, on_progress: ProgressCallback 
     path = Path(path)
     found = sniff(path)
     if found.kind == "space_ranger":
-        return read_space_ranger(found.path, on_progress=on_progress)
+        return read_space_ranger(found.path, backed=backed, on_progress=on_progress)
     if found.kind == "h5ad":
-        return read_spatial_h5ad(found.path, on_progress=on_progress)
+        return read_spatial_h5ad(found.path, backed=backed, on_progress=on_progress)
     if found.kind == "image":
         raise ReadError(
             path, "is an image. Choose the Space Ranger folder or the .h5ad file that it belongs to."

@@ -8,6 +8,7 @@ References
 from __future__ import annotations
 
 import gzip
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -15,10 +16,12 @@ from typing import Any, BinaryIO, cast
 import h5py
 import numpy as np
 import pandas as pd
+from anndata.abc import CSRDataset
 from scipy.sparse import coo_matrix, csr_matrix
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import Gatherer, listed, reported
+from napari_spotmix.io.on_disk import csr_on_disk, is_on_disk
 
 __all__ = ["Matrix", "matrix_files", "read_matrix"]
 
@@ -31,14 +34,14 @@ class Matrix:
 
     Attributes
     ----------
-    counts : csr_matrix of float32, shape (n_barcodes, n_features)
+    counts : csr_matrix of float32, or CSRDataset, shape (n_barcodes, n_features)
     barcodes : Index of str, length n_barcodes
     features : DataFrame, index symbols; columns gene_ids, feature_types and, where known, genome
     metadata : dict of str
         ``library_id``, ``chemistry_description``, ``software_version``, as far as the file tells.
     """
 
-    counts: csr_matrix
+    counts: csr_matrix | CSRDataset
     barcodes: pd.Index[str]
     features: pd.DataFrame
     metadata: dict[str, str] = field(default_factory=dict)
@@ -48,11 +51,14 @@ class Matrix:
         keep = (self.features["feature_types"] == GENE_EXPRESSION).to_numpy()
         if keep.all():
             return self
-        return Matrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
+        counts = self.counts.to_memory() if is_on_disk(self.counts) else self.counts
+        return Matrix(counts[:, keep], self.barcodes, self.features[keep], self.metadata)
 
 
-def read_matrix(path: Path, root: Path) -> Matrix:
+def read_matrix(path: Path, root: Path, files: ExitStack | None = None) -> Matrix:
     """Read the matrix at `path`, an HDF5 file or a Matrix Market folder, of the run in `root`.
+
+    With `files`, the counts of an HDF5 file are left in it, and it stays open as long as that stack.
 
     Raises
     ------
@@ -62,8 +68,9 @@ def read_matrix(path: Path, root: Path) -> Matrix:
     name = path.relative_to(root).as_posix()
     if path.is_dir():
         return _read_mtx_folder(path, root)
-    with reported(root, name), h5py.File(path, "r") as file:
-        return _read_h5(file, root, name)
+    with reported(root, name), ExitStack() as now:
+        file = (files or now).enter_context(h5py.File(path, "r"))
+        return _read_h5(file, root, name, in_memory=files is None)
 
 
 def matrix_files(path: Path) -> list[Path]:
@@ -74,7 +81,7 @@ def matrix_files(path: Path) -> list[Path]:
     return [part for part in parts if part is not None]
 
 
-def _read_h5(file: h5py.File, root: Path, name: str) -> Matrix:
+def _read_h5(file: h5py.File, root: Path, name: str, *, in_memory: bool) -> Matrix:
     group = _matrix_group(file, root, name)
     genes = "features" if "features" in group else "genes"
     required = ("barcodes", "data", "indices", "indptr", "shape", genes)
@@ -85,13 +92,19 @@ def _read_h5(file: h5py.File, root: Path, name: str) -> Matrix:
         )
     barcodes = pd.Index(_strings(group["barcodes"]), dtype=object)
     features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
-    arrays = (group["data"][:], group["indices"][:], group["indptr"][:])
-    # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
     _check_shape(group["shape"][:], features, barcodes, root, name)
-    counts = csr_matrix((arrays[0].astype(np.float32), *arrays[1:]), shape=(len(barcodes), len(features)))
+    # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
+    shape = (len(barcodes), len(features))
+    counts = _h5_counts(group, shape) if in_memory else csr_on_disk(group, shape)
+    return Matrix(counts, barcodes, features, _h5_metadata(file))
+
+
+def _h5_counts(group: h5py.Group, shape: tuple[int, int]) -> csr_matrix:
+    data, indices, indptr = (group[name][:] for name in ("data", "indices", "indptr"))
+    counts = csr_matrix((data.astype(np.float32), indices, indptr), shape=shape)
     counts.check_format(full_check=True)
     counts.sum_duplicates()
-    return Matrix(counts, barcodes, features, _h5_metadata(file))
+    return counts
 
 
 def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._names import restore_names
+from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
+from napari_spotmix.io.on_disk import kept_open, open_h5ad
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -22,25 +26,40 @@ if TYPE_CHECKING:
 __all__ = ["label_columns", "read_h5ad", "read_labelled_h5ad", "read_spatial_h5ad"]
 
 
-def read_h5ad(path: Path, stage: str, on_progress: ProgressCallback = silent) -> AnnData:
-    """Read any ``.h5ad`` file, of old versions too, with names restored that were made safe for the file."""
+def read_h5ad(
+    path: Path, stage: str, on_progress: ProgressCallback = silent, files: ExitStack | None = None
+) -> AnnData:
+    """Read any ``.h5ad`` file, of old versions too, with names restored that were made safe for the file.
+
+    With `files`, matrices are left in the file, which stays open as long as that stack.
+    """
     on_progress(Progress(stage, 0, 1))
     with reported(path, path.name), warnings.catch_warnings():
         # Old layouts and duplicate names make anndata warn; neither needs anything done here.
         warnings.simplefilter("ignore")
-        adata = anndata.read_h5ad(path)
+        adata = anndata.read_h5ad(path) if files is None else _read_tables(path, files)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata
 
 
-def read_spatial_h5ad(path: Path, *, on_progress: ProgressCallback = silent) -> AnnData:
-    """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
-    adata = read_h5ad(path, "Reading spots", on_progress)
-    if SPATIAL not in adata.obsm:
-        raise ReadError(path, _no_coordinates(adata))
-    adata.obsm[SPATIAL] = _coordinates(path, adata.obsm[SPATIAL])
+def _read_tables(path: Path, files: ExitStack) -> AnnData:
+    file = files.enter_context(h5py.File(path, "r"))
+    if file.attrs.get("encoding-type") == "anndata":
+        return open_h5ad(file)
+    adata = anndata.read_h5ad(path)
+    add_notes(adata, [f"The counts were read into memory: {path.name} is of an old version of anndata."])
     return adata
+
+
+def read_spatial_h5ad(path: Path, *, backed: bool = False, on_progress: ProgressCallback = silent) -> AnnData:
+    """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
+    with kept_open() as files:
+        adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
+        if SPATIAL not in adata.obsm:
+            raise ReadError(path, _no_coordinates(adata))
+        adata.obsm[SPATIAL] = _coordinates(path, adata.obsm[SPATIAL])
+        return adata
 
 
 def _no_coordinates(adata: AnnData) -> str:

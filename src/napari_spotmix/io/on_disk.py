@@ -11,7 +11,8 @@ anndata, "On-disk format" (0.8 and later).
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "copied",
     "csr_on_disk",
     "is_on_disk",
+    "kept_open",
     "open_h5ad",
     "without_matrices",
     "write_matrices",
@@ -38,6 +40,14 @@ _SPARSE = ("csr_matrix", "csc_matrix")
 def is_on_disk(matrix: Any) -> bool:
     """Tell whether a matrix of an AnnData is still in its file."""
     return isinstance(matrix, (h5py.Dataset, CSRDataset, CSCDataset))
+
+
+@contextmanager
+def kept_open() -> Iterator[ExitStack]:
+    """Give a stack for files that are closed on an error, and otherwise once nothing refers to them."""
+    with ExitStack() as files:
+        yield files
+        files.pop_all()
 
 
 def open_h5ad(file: h5py.File) -> AnnData:

@@ -27,9 +27,10 @@ from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import reported
 from napari_spotmix.io.sniff import Found, sniff
 from napari_spotmix.io.space_ranger import find_layout
+from napari_spotmix.params import LARGE_FILE
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["checksums", "files_read", "make_recipe", "read_recipe", "write_recipe"]
+__all__ = ["checksums", "files_read", "is_large", "make_recipe", "read_recipe", "write_recipe"]
 
 _CHUNK = 1 << 22
 
@@ -44,6 +45,17 @@ def files_read(path: str | Path) -> list[Path]:
     """
     found: Found = sniff(path)
     return find_layout(found.path).files if found.kind == "space_ranger" else [Path(path)]
+
+
+def is_large(path: str | Path) -> bool:
+    """Tell whether the counts at `path` are better left on disk: a file is larger than `params.LARGE_FILE`.
+
+    Raises
+    ------
+    ReadError
+        As `files_read`.
+    """
+    return any(_size(file) > LARGE_FILE for file in files_read(path))
 
 
 def checksums(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from napari_spotmix.io._matrix import Matrix, matrix_files, read_matrix
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io.images import read_pixels
+from napari_spotmix.io.on_disk import is_on_disk, kept_open
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -131,13 +133,15 @@ def _first(root: Path, folder: Path, names: Iterable[str]) -> Path | None:
     return None
 
 
-def read_space_ranger(root: Path, *, on_progress: ProgressCallback = silent) -> AnnData:
+def read_space_ranger(root: Path, *, backed: bool = False, on_progress: ProgressCallback = silent) -> AnnData:
     """Read the run whose ``spatial`` folder lies in `root`.
 
     Parameters
     ----------
     root : Path
         Mostly called ``outs``.
+    backed : bool, optional
+        Leave the counts in their HDF5 file where nothing of it has to be left out.
     on_progress : callable, optional
         Told of each part that is read.
 
@@ -151,13 +155,18 @@ def read_space_ranger(root: Path, *, on_progress: ProgressCallback = silent) -> 
     ReadError
         All problems of the folder: missing or damaged files, barcodes without a position.
     """
-    layout = find_layout(root)
+    with kept_open() as files:
+        return _read_run(find_layout(root), files if backed else None, on_progress)
+
+
+def _read_run(layout: Layout, files: ExitStack | None, on_progress: ProgressCallback) -> AnnData:
+    root = layout.root
     gather = Gatherer(root)
     notes: list[str] = []
     matrix = positions = None
     on_progress(Progress(_STAGE, 0, 4))
     with gather:
-        matrix = _read_genes(layout, notes)
+        matrix = _read_genes(layout, notes, files)
     on_progress(Progress(_STAGE, 1, 4))
     with gather:
         positions = read_positions(layout.positions, root)
@@ -175,6 +184,8 @@ def read_space_ranger(root: Path, *, on_progress: ProgressCallback = silent) -> 
     assert positions is not None
     assert scale_factors is not None
     adata = _assemble(matrix, positions, only_tissue=layout.is_raw)
+    if files is not None and not is_on_disk(adata.X):
+        notes.append(f"The counts were read into memory: {_why_in_memory(layout)}.")
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
     notes += _spots_off_image(adata.obsm[SPATIAL], images, scale_factors)
     add_notes(adata, notes)
@@ -182,8 +193,8 @@ def read_space_ranger(root: Path, *, on_progress: ProgressCallback = silent) -> 
     return adata
 
 
-def _read_genes(layout: Layout, notes: list[str]) -> Matrix:
-    matrix = read_matrix(layout.matrix, layout.root)
+def _read_genes(layout: Layout, notes: list[str], files: ExitStack | None) -> Matrix:
+    matrix = read_matrix(layout.matrix, layout.root, files)
     genes = matrix.genes_only()
     others = len(matrix.features) - len(genes.features)
     if others and not len(genes.features):
@@ -198,6 +209,12 @@ def _read_genes(layout: Layout, notes: list[str]) -> Matrix:
             "by `in_tissue` of the positions."
         )
     return genes
+
+
+def _why_in_memory(layout: Layout) -> str:
+    if layout.matrix.is_dir():
+        return "they lie in text files, which cannot be read in parts"
+    return "not all features and spots of their file are used"
 
 
 def read_positions(path: Path, root: Path) -> pd.DataFrame:
