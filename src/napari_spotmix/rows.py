@@ -18,7 +18,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from napari_spotmix.core.counts import InMemory, RowBlocks, block_bounds
+from napari_spotmix.core.counts import InMemory, RowBlocks, block_bounds, is_in_order
 from napari_spotmix.io import reported
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
@@ -50,7 +50,7 @@ def row_blocks(matrix: Any) -> csr_array | RowBlocks:
             return csr(matrix.to_memory())
     if issparse(matrix):
         rows = csr(matrix)
-        return rows if rows.has_canonical_format else _InOrder(InMemory(rows))
+        return rows if is_in_order(rows) else _InOrder(InMemory(rows))
     return _DenseRows(matrix)
 
 
@@ -99,7 +99,7 @@ class _InOrder:
 
     def read(self, start: int, stop: int) -> csr_array:
         rows = self.matrix.read(start, stop)
-        if not rows.has_canonical_format:
+        if not is_in_order(rows):
             rows = rows.astype(np.float64)  # which holds every sum
             rows.sum_duplicates()
         return rows

@@ -29,6 +29,7 @@ __all__ = [
     "kkt_violation",
     "restrict_to_groups",
     "row_totals",
+    "rows_in_order",
     "solve_own_blocks",
     "sum_grams",
     "sweep",
@@ -41,6 +42,16 @@ def _compiled(function):
         return njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # neither beside the package nor at home: a shared install, no home folder
         return njit(nogil=True, error_model="numpy")(function)
+
+
+@_compiled
+def rows_in_order(indptr, indices, start, stop):
+    """Tell whether the columns of rows `start` to `stop` stand in order, and each once."""
+    for i in range(start, stop):
+        for p in range(indptr[i] + 1, indptr[i + 1]):
+            if indices[p] <= indices[p - 1]:
+                return False
+    return True
 
 
 @_compiled

@@ -20,15 +20,15 @@ from scipy.sparse import csr_array, vstack
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
-__all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds"]
+__all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds", "is_in_order"]
 
 #: What is called for a few rows: `values`, whose first row is spot ``spots.start``, and start and stop in it.
 Kernel = Callable[[csr_array, slice, int, int], None]
 
 #: Rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
 _ROWS = 4096
-#: Bytes per block: a tenth of a second of reading, compressed or not.
-_BYTES = 32 << 20
+#: Bytes per block: less than a tenth of a second of reading, compressed or not.
+_BYTES = 16 << 20
 
 
 class RowBlocks(Protocol):
@@ -44,8 +44,13 @@ class RowBlocks(Protocol):
         ...
 
 
+def is_in_order(rows: csr_array) -> bool:
+    """Tell whether the columns of each row stand in order, and each once."""
+    return bool(_kernels.rows_in_order(rows.indptr, rows.indices, 0, rows.shape[0]))
+
+
 def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[np.int64]:
-    """Cut rows into blocks of at most 32 MiB, or of one row where that is larger.
+    """Cut rows into blocks of at most 16 MiB, or of one row where that is larger.
 
     Parameters
     ----------
@@ -55,7 +60,7 @@ def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[n
 
     Examples
     --------
-    >>> block_bounds(np.array([0, 3, 4, 5, 9]), bytes_per_entry=2**23)
+    >>> block_bounds(np.array([0, 3, 4, 5, 9]), bytes_per_entry=2**22)
     array([0, 2, 3, 4])
     """
     most, n_rows = max(_BYTES // bytes_per_entry, 1), len(indptr) - 1
@@ -79,7 +84,11 @@ class InMemory:
         return block_bounds(self.values.indptr, entry)
 
     def read(self, start: int, stop: int) -> csr_array:
-        return self.values[start:stop]
+        whole = self.values
+        first, last = whole.indptr[start], whole.indptr[stop]
+        # Not by SciPy's slices, which may copy all of the matrix's indices each time.
+        rows = (whole.data[first:last], whole.indices[first:last], whole.indptr[start : stop + 1] - first)
+        return csr_array(rows, shape=(stop - start, whole.shape[1]))
 
 
 @dataclass(frozen=True)
