@@ -28,7 +28,7 @@ from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
 from napari_spotmix.core.variation import CellVariation, cell_variation
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import is_on_disk, reading_notes
+from napari_spotmix.io import reading_notes
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
@@ -95,7 +95,6 @@ def deconvolve(
     True
     """
     params = _merged(params, parameters)
-    reference = _in_memory(reference)
     problems = check(
         spatial,
         reference,
@@ -122,12 +121,6 @@ def deconvolve(
         )
     settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key}
     return _result(spatial, problem, fitted, settings | _given(params))
-
-
-def _in_memory(reference: AnnData) -> AnnData:
-    """Load what is still on disk of the cells, which are few beside the spots."""
-    is_whole = not isinstance(reference, AnnData) or not (reference.isbacked or is_on_disk(reference.X))
-    return reference if is_whole else reference.to_memory()
 
 
 def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import h5py
 import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
@@ -45,10 +46,7 @@ def row_blocks(matrix: Any) -> csr_array | RowBlocks:
     """
     if isinstance(matrix, CSRDataset):
         return _InOrder(_SparseRows(matrix))
-    if isinstance(matrix, CSCDataset):
-        with _reading(matrix.group["data"]):
-            return csr(matrix.to_memory())
-    if issparse(matrix):
+    if isinstance(matrix, CSCDataset) or issparse(matrix):
         rows = csr(matrix)
         return rows if is_in_order(rows) else _InOrder(InMemory(rows))
     return _DenseRows(matrix)
@@ -63,11 +61,16 @@ def value_blocks(matrix: Any) -> tuple[int, np.dtype[Any], Iterator[NDArray[Any]
     >>> n_blocks, dtype, [block.tolist() for block in blocks]
     (1, dtype('int64'), [[2, 1]])
     """
-    is_sparse_on_disk = isinstance(matrix, (CSRDataset, CSCDataset))
-    values = matrix.group["data"] if is_sparse_on_disk else matrix.data if issparse(matrix) else matrix
+    values = _values(matrix)
     step = max(_VALUES // int(np.prod(values.shape[1:])), 1)
     starts = range(0, len(values), step)
     return len(starts), values.dtype, (_read(values, start, start + step).ravel() for start in starts)
+
+
+def _values(matrix: Any) -> Any:
+    if isinstance(matrix, (CSRDataset, CSCDataset)):
+        return matrix.group["data"]
+    return matrix.data if issparse(cast("object", matrix)) else matrix
 
 
 def _read(array: Any, start: int, stop: int) -> NDArray[Any]:
@@ -82,7 +85,12 @@ def _reading(array: Any) -> AbstractContextManager[None]:
 
 
 def csr(matrix: Any) -> csr_array:
-    """Return a matrix in memory as CSR; nothing is copied that is so already."""
+    """Return a matrix of an AnnData as CSR in memory; nothing is copied that is so already."""
+    if isinstance(matrix, (CSRDataset, CSCDataset)):
+        with _reading(matrix.group["data"]):
+            matrix = matrix.to_memory()
+    elif isinstance(matrix, h5py.Dataset):
+        matrix = _read(matrix, 0, len(matrix))
     # SciPy has no sparse matrices of half-precision numbers.
     return csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
 

@@ -14,7 +14,7 @@ from layouts import section, write_folder
 from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_reference, read_spatial
-from napari_spotmix.io import label_columns, write_h5ad
+from napari_spotmix.io import close_files, is_on_disk, label_columns, reading_notes, write_h5ad
 
 
 @pytest.fixture
@@ -176,3 +176,40 @@ def test_writing_leaves_the_object_as_it_was(tmp_path, spots):
     assert list(spots.obsm["spotmix"]) == ["NK/T"]
     assert "spotmix_names" not in spots.uns
     assert not isinstance(spots.obs["region"].dtype, pd.CategoricalDtype)
+
+
+def test_everything_but_the_matrices_is_in_memory_where_counts_stay_on_disk(tmp_path, spots):
+    path = tmp_path / "spots.h5ad"
+    spots.obsm["shares"] = pd.DataFrame({"B/T": np.arange(spots.n_obs)}, index=spots.obs_names)
+    spots.layers["more"] = spots.X.copy()
+    write_h5ad(spots, path)
+    before = path.read_bytes()
+    on_disk = read_spatial(path, backed=True)
+    assert is_on_disk(on_disk.X)
+    assert is_on_disk(on_disk.layers["more"])
+    close_files(on_disk)
+    assert list(on_disk.obsm["shares"]) == ["B/T"]
+    assert np.array_equal(on_disk.obsm["spatial"], spots.obsm["spatial"])
+    assert np.array_equal(
+        on_disk.uns["spatial"]["section_1"]["images"]["hires"],
+        spots.uns["spatial"]["section_1"]["images"]["hires"],
+    )
+    assert path.read_bytes() == before
+
+
+def test_files_of_old_versions_are_read_into_memory_and_that_is_told(tmp_path, spots):
+    path = tmp_path / "spots.h5ad"
+    write_h5ad(spots, path)
+    with h5py.File(path, "a") as file:
+        del file.attrs["encoding-type"], file.attrs["encoding-version"]
+    old = read_spatial(path, backed=True)
+    assert (old.X != spots.X).nnz == 0
+    assert any("old version" in note for note in reading_notes(old))
+
+
+def test_a_file_without_coordinates_is_closed_again(tmp_path, cells):
+    path = tmp_path / "cells.h5ad"
+    cells.write_h5ad(path)
+    with pytest.raises(ReadError, match="spatial"):
+        read_spatial(path, backed=True)
+    h5py.File(path, "a").close()  # HDF5 refuses to write to a file that is open for reading

@@ -14,7 +14,7 @@ import pytest
 from layouts import HEADER, SCALE_FACTORS, Section, image, section, write_folder, write_h5
 
 from napari_spotmix import Cancelled, ReadError, read_spatial
-from napari_spotmix.io import files_read, reading_notes
+from napari_spotmix.io import close_files, copied, files_read, is_on_disk, reading_notes, write_h5ad
 from napari_spotmix.progress import Progress
 
 
@@ -467,3 +467,47 @@ def test_gzipped_positions_open(outs):
     path.with_name("tissue_positions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
     assert read_spatial(outs).n_obs == 9
+
+
+@pytest.mark.parametrize("matrix", ["h5", "h5-v2"])
+def test_counts_may_stay_in_their_file(tmp_path, tissue, matrix):
+    outs = write_folder(tmp_path / "outs", tissue, matrix=matrix)
+    before = {path: path.read_bytes() for path in outs.rglob("*") if path.is_file()}
+    in_memory, on_disk = read_spatial(outs), read_spatial(outs, backed=True)
+    assert is_on_disk(on_disk.X)
+    assert on_disk.X.shape == in_memory.shape
+    assert (on_disk.X.to_memory() != in_memory.X).nnz == 0
+    assert on_disk.obs.equals(in_memory.obs)
+    assert on_disk.var.equals(in_memory.var)
+    assert reading_notes(on_disk) == ()
+    write_h5ad(copied(on_disk), tmp_path / "written.h5ad")
+    close_files(on_disk)
+    assert (read_spatial(tmp_path / "written.h5ad").X != in_memory.X).nnz == 0
+    assert before == {path: path.read_bytes() for path in outs.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("options", "n_antibodies", "words"),
+    [
+        ({"matrix": "mtx"}, 0, "text files"),
+        ({"raw": True}, 0, "not all features and spots"),
+        ({}, 2, "not all features and spots"),
+    ],
+)
+def test_counts_that_cannot_stay_in_their_file_are_read_and_that_is_told(
+    tmp_path, options, n_antibodies, words
+):
+    outs = write_folder(tmp_path / "outs", section(n_antibodies=n_antibodies), **options)
+    on_disk = read_spatial(outs, backed=True)
+    assert (on_disk.X != read_spatial(outs).X).nnz == 0
+    assert any(note.startswith("The counts were read into memory") for note in reading_notes(on_disk))
+    assert any(words in note for note in reading_notes(on_disk))
+
+
+def test_a_file_of_counts_is_closed_again_where_the_rest_of_the_folder_is_damaged(outs):
+    positions = outs / "spatial" / "tissue_positions.csv"
+    positions.write_text("what is this\n")
+    with pytest.raises(ReadError):
+        read_spatial(outs, backed=True)
+    # HDF5 refuses to write to a file that is open for reading.
+    h5py.File(outs / "filtered_feature_bc_matrix.h5", "a").close()

@@ -104,7 +104,8 @@ class _Chosen:
 
     def read(self, start: int, stop: int) -> csr_array:
         rows = self.rows[start:stop]
-        return self.matrix.read(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        around = self.matrix.read(int(rows[0]), int(rows[-1]) + 1)
+        return csr_array(around[rows - rows[0]])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ user left open of the smoothing is learned once, in the first epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -302,7 +303,7 @@ class _Epochs:
         spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, self.params.random_state)
         everywhere = len(spots) == len(self.totals)
         return HeldOutGenes(
-            self.counts.of_spots(spots),
+            self.counts.of_spots(spots, self._tell_learning_step),
             self.signatures * self.platform,
             self.totals[spots],
             replace(self.archetypes, label=self.archetypes.label[spots]),
@@ -324,16 +325,19 @@ class _Epochs:
         self._n_evaluations += 1
         self._tell_learning_step()
 
-    def _tell_learning_step(self, _: Progress | None = None) -> None:
+    def _tell_learning_step(self, _: object = None) -> None:
         done = min(self._n_evaluations, _EXPECTED_EVALUATIONS)
         self._tell(Progress(self._learning, done, _EXPECTED_EVALUATIONS))
 
     def _platform_factors(self) -> Array:
         assert self.abundances is not None
-        observed = self.counts.gene_sums(self.signatures.shape[1], self._tell_counting)
         scale = self.totals if self.params.normalize else np.ones_like(self.totals)
         expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
-        return platform_factors(observed, expected, self.signatures)
+        return platform_factors(self._gene_sums, expected, self.signatures)
+
+    @cached_property
+    def _gene_sums(self) -> Array:
+        return self.counts.gene_sums(self.signatures.shape[1], self._tell_counting)
 
     def _tell_counting(self, n_done: int) -> None:
         self.on_progress(Progress("Comparing with the reference", n_done, self.counts.n_spots))

@@ -21,7 +21,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import Gatherer, listed, reported
-from napari_spotmix.io.on_disk import csr_on_disk, is_on_disk
+from napari_spotmix.io.on_disk import csr_on_disk
 
 __all__ = ["Matrix", "matrix_files", "read_matrix"]
 
@@ -51,14 +51,14 @@ class Matrix:
         keep = (self.features["feature_types"] == GENE_EXPRESSION).to_numpy()
         if keep.all():
             return self
-        counts = self.counts.to_memory() if is_on_disk(self.counts) else self.counts
-        return Matrix(counts[:, keep], self.barcodes, self.features[keep], self.metadata)
+        return Matrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
 
 
 def read_matrix(path: Path, root: Path, files: ExitStack | None = None) -> Matrix:
     """Read the matrix at `path`, an HDF5 file or a Matrix Market folder, of the run in `root`.
 
-    With `files`, the counts of an HDF5 file are left in it, and it stays open as long as that stack.
+    With `files`, the counts of an HDF5 file are left in it if all its features are genes, and it stays open
+    as long as that stack.
 
     Raises
     ------
@@ -95,6 +95,7 @@ def _read_h5(file: h5py.File, root: Path, name: str, *, in_memory: bool) -> Matr
     _check_shape(group["shape"][:], features, barcodes, root, name)
     # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
     shape = (len(barcodes), len(features))
+    in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
     counts = _h5_counts(group, shape) if in_memory else csr_on_disk(group, shape)
     return Matrix(counts, barcodes, features, _h5_metadata(file))
 

@@ -10,6 +10,7 @@ anndata, "On-disk format" (0.8 and later).
 
 from __future__ import annotations
 
+import warnings
 from collections import UserDict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,7 +60,7 @@ def open_h5ad(file: h5py.File) -> AnnData:
         parts["raw"] = {
             key: _left(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
         }
-    return AnnData(**parts)
+    return _assembled(parts)
 
 
 def _left(item: h5py.Group | h5py.Dataset) -> Any:
@@ -87,7 +88,7 @@ def copied(adata: AnnData) -> AnnData:
         parts["layers"][name] = matrices.get(f"layers/{name}", parts["layers"].get(name))
     if adata.raw is not None:
         parts["raw"] = {"X": adata.raw.X, "var": adata.raw.var.copy(), "varm": dict(adata.raw.varm)}
-    return AnnData(**parts)
+    return _assembled(parts)
 
 
 def without_matrices(adata: AnnData) -> AnnData:
@@ -95,8 +96,14 @@ def without_matrices(adata: AnnData) -> AnnData:
     matrices = _matrices(adata)
     if not matrices:
         return adata
-    raw = None if "raw/X" in matrices else adata.raw
-    return AnnData(**_in_memory(adata, matrices), raw=raw)
+    parts = _in_memory(adata, matrices)
+    return _assembled(parts if "raw/X" in matrices else parts | {"raw": adata.raw})
+
+
+def _assembled(parts: dict[str, Any]) -> AnnData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
+        return AnnData(**parts)
 
 
 def _matrices(adata: AnnData) -> dict[str, Any]:
@@ -145,7 +152,14 @@ def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset) -> None:
 
 def close_files(adata: AnnData) -> None:
     """Close the files of the matrices that are on disk; they can be read no more."""
-    for matrix in _matrices(adata).values():
-        array = matrix if isinstance(matrix, h5py.Dataset) else matrix.group["data"]
-        if array:
-            array.file.close()
+    for file in [_file(matrix) for matrix in _matrices(adata).values()]:
+        if file:
+            file.close()
+
+
+def _file(matrix: Any) -> h5py.File | None:
+    """Return the file of a matrix on disk, or None if it has been closed."""
+    place = matrix if isinstance(matrix, h5py.Dataset) else matrix.group
+    if isinstance(place, UserDict):
+        place = place["data"]
+    return place.file if place else None

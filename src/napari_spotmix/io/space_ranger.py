@@ -194,7 +194,7 @@ def _read_run(layout: Layout, files: ExitStack | None, on_progress: ProgressCall
 
 
 def _read_genes(layout: Layout, notes: list[str], files: ExitStack | None) -> Matrix:
-    matrix = read_matrix(layout.matrix, layout.root, files)
+    matrix = read_matrix(layout.matrix, layout.root, None if layout.is_raw else files)
     genes = matrix.genes_only()
     others = len(matrix.features) - len(genes.features)
     if others and not len(genes.features):

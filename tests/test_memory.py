@@ -1,0 +1,74 @@
+"""How much memory a deconvolution takes beyond what it is given: blocks, never the matrix of counts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from anndata import AnnData
+
+#: Spots, genes, and counts per spot: 420 MB as they lie in the file.
+N_SPOTS, N_GENES, N_PER_SPOT = 8000, 8000, 6500
+MATRIX_MB = N_SPOTS * N_PER_SPOT * 8 / 2**20
+
+#: Run once before it is measured, so that compiled kernels are there.
+MEASURED = """
+import sys
+from anndata import read_h5ad
+from napari_spotmix import deconvolve, read_spatial
+
+def megabytes(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+spatial, reference = read_spatial(sys.argv[1], backed=True), read_h5ad(sys.argv[2])
+settings = {"n_genes": 0, "lambda_c": 1.0, "alpha": 0.3, "attention": False, "n_epochs": 1}
+deconvolve(spatial[:50].to_memory(), reference, **settings)
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # forget the peak so far
+before = megabytes("VmRSS")
+result = deconvolve(spatial, reference, **settings)
+assert result.proportions.notna().all(axis=None)
+print(megabytes("VmHWM") - before)
+"""
+
+
+def write_spots(path: Path) -> None:
+    """Write counts that repeat every hundred spots, without ever holding all of them."""
+    y, x = np.divmod(np.arange(N_SPOTS), 100)
+    spots = AnnData(shape=(N_SPOTS, N_GENES), obsm={"spatial": np.column_stack([x, y]) * 10.0})
+    spots.write_h5ad(path)
+    n_entries, n_repeated = N_SPOTS * N_PER_SPOT, 100 * N_PER_SPOT
+    counts = np.random.default_rng(0).poisson(2.0, n_repeated).astype(np.float32) + 1
+    columns = np.tile(np.arange(N_PER_SPOT, dtype=np.int32), 100)
+    with h5py.File(path, "a") as file:
+        group = file.create_group("X")
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+        group.attrs["shape"] = (N_SPOTS, N_GENES)
+        group["indptr"] = np.arange(N_SPOTS + 1) * N_PER_SPOT
+        data = group.create_dataset("data", (n_entries,), np.float32)
+        indices = group.create_dataset("indices", (n_entries,), np.int32)
+        for start in range(0, n_entries, n_repeated):
+            data[start : start + n_repeated], indices[start : start + n_repeated] = counts, columns
+
+
+def write_cells(path: Path) -> None:
+    cells = AnnData(np.random.default_rng(1).poisson(3.0, (12, N_GENES)).astype(np.float32))
+    cells.obs["cell_type"] = list("abc") * 4
+    cells.write_h5ad(path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
+def test_counts_on_disk_are_never_held_in_memory(tmp_path: Path) -> None:
+    spots, cells = tmp_path / "spots.h5ad", tmp_path / "cells.h5ad"
+    write_spots(spots)
+    write_cells(cells)
+    command = [sys.executable, "-c", MEASURED, str(spots), str(cells)]
+    peak_mb = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    spots.unlink()  # pytest keeps its folders for a while
+    assert MATRIX_MB > 390
+    assert peak_mb < 0.4 * MATRIX_MB
