@@ -16,10 +16,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
-from napari_spotmix import Parameters, cli, read_spatial, simulate
+from napari_spotmix import (
+    Cancelled,
+    InputError,
+    Parameters,
+    cli,
+    deconvolve,
+    pipeline,
+    read_reference,
+    read_spatial,
+    simulate,
+)
+from napari_spotmix.io import recipe
 from napari_spotmix.params import ParameterInfo, describe
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
@@ -58,7 +71,24 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tissue.reference.obs["cell_type"] = labels.replace(labels.iloc[0], "odd/name").astype("category")
     tissue.spatial.write_h5ad(folder / "spots.h5ad")
     tissue.reference.write_h5ad(folder / "cells.h5ad")
+    write_space_ranger(folder / "outs", tissue.spatial)
     return folder
+
+
+def write_space_ranger(outs: Path, spatial: anndata.AnnData) -> None:
+    """Write the matrix and the positions of a Space Ranger run."""
+    (outs / "spatial").mkdir(parents=True)
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "w") as file:
+        for name in ("data", "indices", "indptr"):
+            file[f"matrix/{name}"] = getattr(spatial.X, name).astype(np.int64)
+        file["matrix/shape"] = spatial.shape[::-1]
+        file["matrix/barcodes"] = np.array(spatial.obs_names, "S")
+        for name in ("id", "name"):
+            file[f"matrix/features/{name}"] = np.array(spatial.var_names, "S")
+        file["matrix/features/feature_type"] = np.array(["Gene Expression"] * spatial.n_vars, "S")
+    x, y = spatial.obsm["spatial"].T
+    places = pd.DataFrame({"in_tissue": 1, "row": 0, "column": 0, "y": y, "x": x}, index=spatial.obs_names)
+    places.to_csv(outs / "spatial" / "tissue_positions_list.csv", header=False)
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +264,48 @@ def test_threads_do_not_change_the_result(
     assert spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *arguments).returncode == 0
     name = "proportions.csv"
     assert (tmp_path / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+@pytest.fixture
+def every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "LARGE_FILE", 0)
+
+
+@pytest.mark.usefixtures("every_file_is_large")
+@pytest.mark.parametrize("source", ["spots.h5ad", "outs"])
+def test_large_files_give_the_same_result_and_are_closed_unchanged(
+    sample: Path, tmp_path: Path, source: str
+) -> None:
+    given = sample / source
+    expected = deconvolve(read_spatial(given), read_reference(sample / "cells.h5ad"))
+    before = {path: path.read_bytes() for path in [given, *given.rglob("*")] if path.is_file()}
+    cli.run_files(given, sample / "cells.h5ad", tmp_path / "out", {"cell_type_key": "cell_type"}, {})
+    written = read_spatial(tmp_path / "out" / "spatial.h5ad")
+    np.testing.assert_array_equal(written.obsm["spotmix"], expected.proportions)
+    assert (written.X != read_spatial(given).X).nnz == 0
+    assert before == {path: path.read_bytes() for path in before}
+    assert_closed(given)
+
+
+@pytest.mark.usefixtures("every_file_is_large")
+@pytest.mark.parametrize("error", [Cancelled(), InputError("no"), OSError("no space")])
+def test_large_files_are_closed_whatever_happens(
+    sample: Path, tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "deconvolve", fail)
+    with pytest.raises(type(error)):
+        cli.run_files(
+            sample / "spots.h5ad", sample / "cells.h5ad", tmp_path, {"cell_type_key": "cell_type"}, {}
+        )
+    assert_closed(sample / "spots.h5ad")
+
+
+def assert_closed(path: Path) -> None:
+    """HDF5 refuses to write to a file that is open for reading."""
+    h5py.File(path if path.is_file() else path / "filtered_feature_bc_matrix.h5", "r+").close()
 
 
 # --------------------------------------------------------------------------------------- wrong input
