@@ -253,7 +253,7 @@ class _Epochs:
             self.archetypes,
             self.data_term.variation,
             random_state=self.params.random_state,
-            on_archetype=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
+            on_step=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
         )
         self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
 
@@ -298,12 +298,19 @@ class _Epochs:
         self.near = distance_weights(self.graph.squared_distance, self.smoothing.alpha)
         self.attention = _constant(self.near)
 
+    @cached_property
+    def _patches(self) -> tuple[NDArray[np.int64], Counts]:
+        """Return the spots that are learned from, and their counts, in memory since they are read often."""
+        squared, seed = self.graph.squared_distance, self.params.random_state
+        spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, seed)
+        return spots, self.counts.of_spots(spots, self._tell_learning_step)
+
     def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
         squared = self.graph.squared_distance
-        spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, self.params.random_state)
+        spots, counts = self._patches
         everywhere = len(spots) == len(self.totals)
         return HeldOutGenes(
-            self.counts.of_spots(spots, self._tell_learning_step),
+            counts,
             self.signatures * self.platform,
             self.totals[spots],
             replace(self.archetypes, label=self.archetypes.label[spots]),

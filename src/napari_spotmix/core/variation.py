@@ -184,7 +184,7 @@ def learn_strength(
     variation: CellVariation,
     *,
     random_state: int,
-    on_archetype: Callable[[int], None] = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> VariationEvidence:
     """Estimate ``kappa`` by restricted maximum likelihood on some spots.
 
@@ -198,19 +198,21 @@ def learn_strength(
     archetypes : Archetypes
     variation : CellVariation
     random_state : int
-    on_archetype : callable, optional
+    on_step : callable, optional
+        Called while counts are read and before each archetype.
     """
     rng = np.random.default_rng(random_state)
     spots = np.sort(rng.choice(len(totals), min(len(totals), _SPOTS), replace=False))
-    shown, totals, label = counts.of_spots(spots), totals[spots], archetypes.label[spots]
+    shown, totals, label = counts.of_spots(spots, on_step), totals[spots], archetypes.label[spots]
     # What a whole tissue shows more or less of than its reference is no variation between cells.
+    assert isinstance(shown.rows, csr_array)
     factor = _bulk_factors(shown, totals, abundances[spots], signatures)
     signatures, variation = signatures * factor, variation.scaled(factor)
     weights = precision_weights(signatures, archetypes, 0.0)
     gain = np.zeros((len(_STRENGTHS), len(spots)))
     with threadpool_limits(1, "blas"):
         for a in np.unique(label):
-            on_archetype(int(a))
+            on_step(int(a))
             here = np.flatnonzero(label == a)
             composition = archetypes.composition[a]
             project, length = _contrasts(signatures, weights[a], composition, variation)
