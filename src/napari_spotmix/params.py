@@ -22,7 +22,7 @@ GraphKind = Literal["auto", "hexagonal", "square", "knn"]
 Share = Literal["cells", "rna"]
 
 #: Bytes of a file above which `spotmix run` leaves the counts of the spots on disk and reads them in blocks.
-LARGE_FILE = 256 * 2**20
+LARGE_FILE = 512 * 2**20
 
 #: Whole numbers above it fit into no file.
 _LARGEST = 2**63 - 1

@@ -6,8 +6,9 @@ no more than two of them are held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -25,7 +26,7 @@ __all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds", "is_in_o
 #: What is called for a few rows: `values`, whose first row is spot ``spots.start``, and start and stop in it.
 Kernel = Callable[[csr_array, slice, int, int], None]
 
-#: Rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
+#: Most rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
 _ROWS = 4096
 #: Bytes per block: less than a tenth of a second of reading, compressed or not.
 _BYTES = 16 << 20
@@ -136,12 +137,13 @@ class Counts:
     def n_spots(self) -> int:
         return int(self.rows.shape[0] if isinstance(self.rows, csr_array) else self.rows.bounds[-1])
 
-    def blocks(self) -> Iterator[tuple[slice, csr_array]]:
+    def blocks(self) -> Generator[tuple[slice, csr_array]]:
         """Yield all spots in order: which ones, and their rows."""
         if isinstance(self.rows, csr_array):
             # All at once: no thread has to wait for the end of each block.
-            return iter([(slice(0, self.n_spots), self.rows)])
-        return _read_ahead(self.rows)
+            yield slice(0, self.n_spots), self.rows
+        else:
+            yield from _read_ahead(self.rows)
 
     def over_rows(
         self, kernel: Kernel, threads: Threads, on_rows: Callable[[int], None] = lambda _: None
@@ -150,13 +152,14 @@ class Counts:
 
         `on_rows` is called in this thread with the number of rows done; what it raises stops the rest.
         """
-        for spots, values in self.blocks():
-            threads.over_blocks(
-                partial(kernel, values, spots),
-                values.shape[0],
-                block=_ROWS,
-                on_block=partial(_report, on_rows, spots.start),
-            )
+        with closing(self.blocks()) as blocks:
+            for spots, values in blocks:
+                threads.over_blocks(
+                    partial(kernel, values, spots),
+                    values.shape[0],
+                    block=_rows_per_call(values.shape[0], threads.n_threads),
+                    on_block=partial(_report, on_rows, spots.start),
+                )
 
     def only(self, spots: NDArray[np.int64]) -> Counts:
         """Return the counts of some spots, in order and each once; nothing is read."""
@@ -170,11 +173,12 @@ class Counts:
         chosen = self.only(spots)
         if isinstance(chosen.rows, csr_array):
             return self
-        blocks = []
-        for here, values in chosen.blocks():
-            blocks.append(values)
-            on_rows(here.stop)
-        return Counts(csr_array(vstack(blocks, format="csr")), self.gene_of_column)
+        found = []
+        with closing(chosen.blocks()) as blocks:
+            for here, values in blocks:
+                found.append(values)
+                on_rows(here.stop)
+        return Counts(csr_array(vstack(found, format="csr")), self.gene_of_column)
 
     def gene_sums(self, n_genes: int, on_rows: Callable[[int], None] = lambda _: None) -> NDArray[np.float64]:
         """Return each gene's total over all spots, float64 (n_genes,)."""
@@ -190,7 +194,7 @@ class Counts:
         return sums
 
 
-def _read_ahead(matrix: RowBlocks) -> Iterator[tuple[slice, csr_array]]:
+def _read_ahead(matrix: RowBlocks) -> Generator[tuple[slice, csr_array]]:
     """Yield each block, while a thread reads the next one."""
     bounds = list(pairwise(matrix.bounds.tolist()))
     with ThreadPoolExecutor(1) as reader:
@@ -200,6 +204,11 @@ def _read_ahead(matrix: RowBlocks) -> Iterator[tuple[slice, csr_array]]:
             if after is not None:
                 coming = reader.submit(matrix.read, *after)
             yield slice(*here), values
+
+
+def _rows_per_call(n_rows: int, n_threads: int) -> int:
+    """Return how many rows to take at a time, so that every thread has some of a small block."""
+    return min(_ROWS, n_rows // (2 * n_threads) + 1)
 
 
 def _report(on_rows: Callable[[int], None], n_before: int, n_done: int) -> None:
