@@ -232,6 +232,17 @@ def test_damaged_counts_are_told_once_by_file_and_place(
     assert "`/X/" in problem
 
 
+def test_a_file_that_has_been_closed_is_told(
+    spatial: AnnData, tissue: SimulatedTissue, on_disk: Callable[[AnnData], AnnData]
+) -> None:
+    for values in (spatial.X, spatial.X.toarray()):
+        spatial.X = values
+        spots = on_disk(spatial)
+        close_files(spots)
+        with pytest.raises(InputError, match=r"The spatial data \(`X`\) is in a file that has been closed"):
+            deconvolve(spots, tissue.reference, **QUICK)
+
+
 def test_chunks_that_cannot_be_unpacked_are_told(
     spatial: AnnData, tissue: SimulatedTissue, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from napari_spotmix.io import is_closed
 from napari_spotmix.keys import CELL_TYPE, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.rows import value_blocks
@@ -102,6 +103,8 @@ def _count_problems(adata: AnnData, layer: str | None, what: str, on_progress: P
     values = matrix(adata, layer)
     if values is None or 0 in adata.shape:
         return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
+    if is_closed(values):
+        return [f"{where} is in a file that has been closed. Read it again, and keep the file open."]
     return _value_problems(values, where, adata, on_progress)
 
 

@@ -24,7 +24,7 @@ from napari_spotmix.io.export import (
 )
 from napari_spotmix.io.h5ad import label_columns, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.images import TissueImage, read_image
-from napari_spotmix.io.on_disk import close_files, copied, is_on_disk
+from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
 from napari_spotmix.io.space_ranger import read_space_ranger
@@ -44,6 +44,7 @@ __all__ = [
     "copied",
     "discard_unfinished",
     "files_read",
+    "is_closed",
     "is_large",
     "is_on_disk",
     "label_columns",

@@ -26,6 +26,7 @@ __all__ = [
     "close_files",
     "copied",
     "csr_on_disk",
+    "is_closed",
     "is_on_disk",
     "kept_open",
     "open_h5ad",
@@ -49,6 +50,11 @@ def kept_open() -> Iterator[ExitStack]:
     with ExitStack() as files:
         yield files
         files.pop_all()
+
+
+def is_closed(matrix: Any) -> bool:
+    """Tell whether a matrix of an AnnData was in a file that has been closed since."""
+    return is_on_disk(matrix) and _file(matrix) is None
 
 
 def open_h5ad(file: h5py.File) -> AnnData:
