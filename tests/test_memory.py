@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
-#: Spots, genes, and counts per spot: 420 MB as they lie in the file.
+#: Spots, genes, and counts per spot: 416 MB as they lie in the file.
 N_SPOTS, N_GENES, N_PER_SPOT = 8000, 8000, 6500
 MATRIX_MB = N_SPOTS * N_PER_SPOT * 8 / 2**20
 

@@ -1,7 +1,7 @@
 """Counts of spots with the gene of each column: what the core reads in place of a matrix.
 
 The matrix need not be in memory. Whoever wants all of it goes through its blocks of rows in order, so that
-no more than two of them are held at a time.
+no more than three of them are held at a time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[n
     bounds = [0]
     while bounds[-1] < n_rows:
         start = bounds[-1]
-        stop = int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1
+        stop = int(np.searchsorted(indptr, int(indptr[start]) + most, side="right")) - 1
         bounds.append(max(stop, start + 1))
     return np.array(bounds)
 

@@ -40,8 +40,8 @@ _SPARSE = ("csr_matrix", "csc_matrix")
 
 
 def is_on_disk(matrix: Any) -> bool:
-    """Tell whether a matrix of an AnnData is still in its file."""
-    return isinstance(matrix, (h5py.Dataset, CSRDataset, CSCDataset))
+    """Tell whether a matrix of an AnnData is still in its HDF5 file."""
+    return isinstance(getattr(matrix, "group", matrix), (h5py.Dataset, h5py.Group, UserDict))
 
 
 @contextmanager
