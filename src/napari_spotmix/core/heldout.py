@@ -63,7 +63,7 @@ class _Fold:
     unit: float
     held_out: NDArray[np.int64]
     total_signature: Array
-    embedding: Array | None = None
+    embedding: Array
     abundances: Array | None = None
     adjoint: Array | None = None
 
@@ -83,8 +83,6 @@ class HeldOutGenes:
         Edges between these spots.
     data_term : DataTerm
     lambda_r : float
-    gentle : Smoothing
-        The smoothing under which the attention's embedding is taken.
     n_folds : int
     n_gradient_folds : int
         The gradient is taken on this many of the folds.
@@ -107,7 +105,6 @@ class HeldOutGenes:
         *,
         data_term: DataTerm,
         lambda_r: float,
-        gentle: Smoothing,
         n_folds: int,
         n_gradient_folds: int,
         random_state: int,
@@ -127,7 +124,6 @@ class HeldOutGenes:
         rng = np.random.default_rng(random_state)
         fold_of_gene = rng.permutation(signatures.shape[1]) % n_folds
         self.folds = [self._fold(fold_of_gene == fold) for fold in range(n_folds)]
-        self._gentle = gentle
 
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
         statistics = sufficient_statistics(
@@ -146,7 +142,7 @@ class HeldOutGenes:
         genes = self._counts.gene_of_column
         held_out = np.where((genes >= 0) & is_held_out[genes], genes, -1)
         total = self._predicting[is_held_out].sum(axis=0)
-        return _Fold(statistics.divided_by(unit), unit, held_out, total)
+        return _Fold(statistics.divided_by(unit), unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
 
     def _fit(self, fold: _Fold, W: csr_array, strength: float) -> Array:
         fold.abundances = solve(
@@ -164,6 +160,11 @@ class HeldOutGenes:
     def losses(self, smoothing: Smoothing) -> Array:
         """Return minus the score of each fold and spot, float64 (n_folds, n_spots)."""
         return np.stack([self._loss(fold, smoothing)[0] for fold in self.folds])
+
+    def loss(self, smoothing: Smoothing) -> float:
+        """Return the mean loss per spot of the folds that the gradient is taken on."""
+        folds = self.folds[: self._n_gradient_folds]
+        return float(np.mean([self._loss(fold, smoothing)[0].mean() for fold in folds]))
 
     def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, Array]:
         """Return the mean loss per spot of some folds, and its derivatives in the order of `Smoothing`."""
@@ -202,16 +203,14 @@ class HeldOutGenes:
         near = distance_weights(self._squared_distance, smoothing.alpha)
         if smoothing.sharpness == 0:
             return near
-        embedding = self._embedding(fold)
-        sharpness = np.full((1, embedding.shape[1]), smoothing.sharpness)
-        return product(near, attention_weights(near, embedding, sharpness, self._threads))
+        sharpness = np.full((1, fold.embedding.shape[1]), smoothing.sharpness)
+        return product(near, attention_weights(near, fold.embedding, sharpness, self._threads))
 
-    def _embedding(self, fold: _Fold) -> Array:
-        """Return what attention compares, from a gentle fit to the fold's genes; made when asked for."""
-        if fold.embedding is None:
-            near = distance_weights(self._squared_distance, self._gentle.alpha)
-            fold.embedding = embed(self._fit(fold, near, self._gentle.strength), near)
-        return fold.embedding
+    def look(self, smoothing: Smoothing) -> None:
+        """Take what attention compares from fits under `smoothing`, by distance alone."""
+        near = distance_weights(self._squared_distance, smoothing.alpha)
+        for fold in self.folds:
+            fold.embedding = embed(self._fit(fold, near, smoothing.strength), near)
 
     def mean_explained(self) -> float:
         """Return the mean sum of the abundances last fitted."""
@@ -234,7 +233,7 @@ class HeldOutGenes:
         by_strength = -0.5 / fold.unit * (W.data @ by_weight)
         slope_of_weight = -0.5 * lambda_c * W.data * by_weight
         by_alpha = -(slope_of_weight @ self._squared_distance.data)
-        apart = self._edge_sums(W, self._embedding(fold), self._embedding(fold))
+        apart = self._edge_sums(W, fold.embedding, fold.embedding)
         by_sharpness = -0.5 * (slope_of_weight @ apart)
         return np.array([by_strength, by_alpha, by_sharpness])
 

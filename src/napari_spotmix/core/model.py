@@ -197,8 +197,7 @@ class _Epochs:
         sharpness = params.attention_sharpness if params.attention else 0.0
         self.smoothing = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
         self.choice: Choice | None = None
-        self.near = distance_weights(graph.squared_distance, self.smoothing.alpha)
-        self.attention = _constant(self.near)
+        self._smooth(self.smoothing)
         self.archetypes = one_archetype(totals, len(signatures))
         self.platform = np.ones(signatures.shape[1])
         self.proportions: Array | None = None
@@ -234,9 +233,7 @@ class _Epochs:
         if self.n_done == 1 and self._is_open():
             self._learn()
         if self._has_attention():
-            sharpness = np.full((1, len(self.signatures)), self.smoothing.sharpness)
-            embedding = embed(self.abundances, self.near)
-            self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
+            self._attend()
 
     def _is_variation_open(self) -> bool:
         params = self.params
@@ -277,8 +274,29 @@ class _Epochs:
         return None in (params.lambda_c, params.alpha, sharpness) and self.graph.n_edges > 0
 
     def _has_attention(self) -> bool:
-        """Tell whether edges get attention; where smoothing is off, it is only there to be seen."""
-        return self.params.attention and (self.choice is None or self.choice.chosen.name != "laplacian")
+        """Tell whether edges get attention; where smoothing is off, it is only there to be seen.
+
+        What was learned is applied as it was learned: to a fit that was smoothed by distance alone, which the
+        first epoch makes.
+        """
+        if self.choice is None:
+            return self.params.attention
+        is_due = self.n_done > 1 or self.params.n_epochs == 1
+        return self.params.attention and self.choice.chosen.name != "laplacian" and is_due
+
+    def _attend(self) -> None:
+        assert self.abundances is not None
+        embedding = embed(self.abundances, self.weights)
+        if self._strength > 0:
+            self._smooth(self.smoothing)
+        sharpness = np.full((1, embedding.shape[1]), self.smoothing.sharpness)
+        self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
+
+    def _smooth(self, smoothing: Smoothing) -> None:
+        """Use `smoothing` by distance alone from now on."""
+        self._strength = smoothing.strength
+        self.near = distance_weights(self.graph.squared_distance, smoothing.alpha)
+        self.attention = _constant(self.near)
 
     def _learn(self) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
@@ -291,12 +309,12 @@ class _Epochs:
             with_attention=params.attention,
             on_step=self._tell_learning,
         )
-        chosen = self.choice.chosen
         # Where smoothing is off, neighbours are shown as smoothing would have begun to see them.
-        if chosen.name != "none":
-            self.smoothing = chosen.smoothing
-        self.near = distance_weights(self.graph.squared_distance, self.smoothing.alpha)
-        self.attention = _constant(self.near)
+        if self.choice.chosen.name == "none":
+            self._smooth(replace(self.smoothing, strength=0.0))
+        else:
+            self.smoothing = self.choice.chosen.smoothing
+            self._smooth(self.choice.before_attention)
 
     @cached_property
     def _patches(self) -> tuple[NDArray[np.int64], Counts]:
@@ -317,7 +335,6 @@ class _Epochs:
             squared if everywhere else csr_array(squared[spots][:, spots]),
             data_term=self._adapted_data_term(),
             lambda_r=self.params.lambda_r,
-            gentle=START,
             n_folds=_FOLDS,
             n_gradient_folds=_GRADIENT_FOLDS,
             tolerance=_LEARNING_TOLERANCE,
@@ -373,7 +390,7 @@ class _Epochs:
         if self.params.lambda_c is not None:
             return self.params.lambda_c
         if self.choice is not None:
-            return self.choice.chosen.smoothing.strength / self.unit
+            return self._strength / self.unit
         return prior_smoothness(self.unit) if self.params.weights == "poisson" else 0.0
 
     def _statistics(self) -> Statistics:

@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 #: Where learning begins.
 START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
 #: What is learned stays within these bounds.
-_BOUNDS = {"strength": (0.1, 1e4), "alpha": (0.01, 3.0), "sharpness": (0.1, 32.0)}
+_BOUNDS = {"strength": (0.1, 1e4), "alpha": (0.01, 3.0), "sharpness": (0.1, 1000.0)}
 _MOST_STEPS = 15
 
 #: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
@@ -74,6 +74,12 @@ class Choice:
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     reason: str
+
+    @property
+    def before_attention(self) -> Smoothing:
+        """The smoothing by distance alone under which attention first compares spots."""
+        plain = [one.smoothing for one in self.candidates if one.name == "laplacian"]
+        return plain[0] if plain else replace(self.chosen.smoothing, sharpness=0.0)
 
 
 def prior_smoothness(mean_precision: float) -> float:
@@ -153,9 +159,14 @@ def choose_smoothing(
     start = replace(START, **{name: value for name, value in given.items() if value is not None})
     tried: list[tuple[str, Smoothing, Array]] = []
     for name, base, free in _candidates(start, given, with_attention):
-        smoothing = _fitted(genes, base, free, partial(on_step, name))
+        tick = partial(on_step, name)
+        if name == "attention":
+            # Attention compares what smoothing by distance alone has found, and begins from there.
+            base = replace(base, strength=start.strength, alpha=start.alpha)
+            genes.look(replace(base, sharpness=0.0))
+            base = _best_start(genes, base, free, tick)
+        smoothing = _fitted(genes, base, free, tick)
         tried.append((name, smoothing, genes.losses(smoothing)))
-        # The richer candidate begins where the simpler one ended.
         start = replace(start, strength=smoothing.strength or start.strength, alpha=smoothing.alpha)
     candidates = tuple(_judged(*one, reference=tried[0][2]) for one in tried)
     chosen = _simplest_near_best([losses for _, _, losses in tried])
@@ -174,6 +185,18 @@ def _candidates(
     if with_attention and given["sharpness"] != 0.0:
         found.append(("attention", start, free + (["sharpness"] if given["sharpness"] is None else [])))
     return found
+
+
+def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
+    """Return the best of a few ways to begin: a search from one may stick where edges are all weak."""
+    strengths = [base.strength * factor for factor in (1, 5, 25)] if "strength" in free else [base.strength]
+    sharpnesses = [8.0, 64.0] if "sharpness" in free else [base.sharpness]
+    starts = [replace(base, strength=s, sharpness=b) for s in strengths for b in sharpnesses]
+    losses = []
+    for start in starts:
+        tick()
+        losses.append(genes.loss(start))
+    return starts[int(np.argmin(losses))]
 
 
 def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
