@@ -48,6 +48,7 @@ def measure(folder: Path, score: Score) -> dict[str, object]:
     result = deconvolve(spatial, read_reference(folder / "reference.h5ad"), cell_type_key="cell_type")
     seconds = time.perf_counter() - start
     scores = score(result.proportions, spatial.obsm["truth"]) | shares(result, spatial, score)
+    scores |= coverage(result, spatial.obsm["truth"])
     return {"dataset": folder.name, "method": OURS, "wall_s": seconds} | scores
 
 
@@ -61,6 +62,30 @@ def shares(result: Result, spatial: AnnData, score: Score) -> dict[str, float]:
         for of, estimate in estimates.items()
         if key in spatial.obsm
     }
+
+
+def coverage(result: Result, truth: pd.DataFrame) -> dict[str, float]:
+    """Count how often the 90% interval, cut to 0 to 1, holds the truth: of all types, of those present."""
+    estimated = result.proportions.notna().all(axis=1)
+    p, error = result.proportions[estimated].to_numpy(), result.standard_errors[estimated].to_numpy()
+    true = truth.reindex(columns=result.cell_types, fill_value=0.0)[estimated].to_numpy()
+    away = 1.6449 * error + 1e-9
+    held = ((p - away).clip(0, 1) - 1e-9 <= true) & (true <= (p + away).clip(0, 1) + 1e-9)
+    return {
+        "90% holds": held.mean(),
+        "of present": held[true > 0].mean(),
+        "rms error": np.sqrt((error**2).mean()),
+    }
+
+
+def show_coverage(ours: pd.DataFrame) -> None:
+    """Print how sure the proportions are said to be, beside how far off they are."""
+    table = ours.set_index("dataset")[["90% holds", "of present", "rms error", "rmse"]]
+    table.loc["mean"] = table.mean()
+    print(
+        "\nShare of the 90% intervals that hold the truth, root mean square standard error and true error:\n"
+    )
+    print(table.to_string(float_format="{:.3f}".format))
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,6 +154,7 @@ def main() -> None:
     both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)
     show(with_ratios(both[COLUMNS]))
     show_shares(ours)
+    show_coverage(ours)
 
 
 if __name__ == "__main__":

@@ -513,6 +513,71 @@ def test_proportions_of_cells_and_of_rna_each_meet_their_own_truth(section: Simu
         assert min(errors, key=errors.__getitem__) == key
 
 
+def coverage(estimate: pd.DataFrame, errors: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
+    """Tell which intervals of 90% hold the truth, cut to what a share can be."""
+    away = 1.6449 * errors.to_numpy()
+    low, high = (estimate.to_numpy() - away).clip(0, 1), (estimate.to_numpy() + away).clip(0, 1)
+    values = truth[estimate.columns].to_numpy()
+    return (low <= values + 1e-9) & (values <= high + 1e-9)
+
+
+def test_intervals_of_ninety_percent_hold_the_truth_about_as_often(section: SimulatedTissue) -> None:
+    result = deconvolve(section.spatial, section.reference, share="rna")
+    truth = section.spatial.obsm["truth_rna"]
+    held = coverage(result.rna_proportions, result.standard_errors, truth)
+    assert 0.88 < held.mean() < 0.97
+    assert 0.86 < held[(truth > 0)[result.rna_proportions.columns].to_numpy()].mean() < 0.97
+
+
+def test_intervals_hold_where_cells_bring_unequal_rna(section: SimulatedTissue) -> None:
+    result = deconvolve(section.spatial, section.reference)
+    assert coverage(result.proportions, result.standard_errors, section.spatial.obsm["truth"]).mean() > 0.88
+
+
+@pytest.mark.parametrize("options", [{"weights": "none"}, {"normalize": False}])
+def test_errors_mean_the_same_for_every_data_term(section: SimulatedTissue, options: dict[str, Any]) -> None:
+    result = deconvolve(section.spatial, section.reference, share="rna", lambda_c=0.0, **options)
+    held = coverage(result.rna_proportions, result.standard_errors, section.spatial.obsm["truth_rna"])
+    assert 0.85 < held.mean() <= 0.99
+
+
+def test_a_type_that_the_reference_lacks_is_told_with_its_place_and_genes(section: SimulatedTissue) -> None:
+    truth = section.spatial.obsm["truth"]
+    missing = truth.mean().idxmax()
+    partial = section.reference[section.reference.obs["cell_type"] != missing].copy()
+    result = deconvolve(section.spatial, partial)
+    told = [note for note in result.notes if "may lack a cell type" in note]
+    assert len(told) == 1
+    assert str(missing).replace(" ", "-") in told[0]
+    assert np.corrcoef(result.misfit, truth[missing])[0, 1] > 0.4
+
+
+@pytest.mark.parametrize("platform_effect", [0.0, 0.3])
+def test_a_complete_reference_lacks_nothing(platform_effect: float) -> None:
+    tissue = simulate(
+        n_spots=900,
+        n_genes=600,
+        n_cell_types=8,
+        platform_effect=platform_effect,
+        image=False,
+        random_state=5,
+    )
+    result = deconvolve(tissue.spatial, tissue.reference)
+    assert not [note for note in result.notes if "lack" in note or "apart" in note]
+    assert result.parameters["learned"]["confusable_types"] == []
+
+
+def test_twins_in_the_reference_are_told(spatial: AnnData, reference: AnnData) -> None:
+    labels = reference.obs["cell_type"].astype(str).to_numpy(copy=True)
+    members = np.flatnonzero(labels == labels[0])
+    labels[members[::2]] = "Twin"
+    reference.obs["cell_type"] = labels
+    told = [note for note in deconvolve(spatial, reference).notes if "apart" in note]
+    assert len(told) == 1
+    assert "Twin" in told[0]
+    assert labels[members[1]] in told[0]
+
+
 def test_totals_that_cannot_be_rna_content_are_told(spatial: AnnData, reference: AnnData) -> None:
     first, second = reference.obs["cell_type"].unique()[:2]
     for cell_type, factor in ((first, 15), (second, 200)):
@@ -581,6 +646,10 @@ STAGES = [
     "Weighing genes (epoch 1 of 1)",
     "Reducing counts (epoch 1 of 1)",
     "Solving (epoch 1 of 1)",
+    "Comparing genes",
+    "Comparing patches",
+    "Measuring noise",
+    "Measuring errors",
 ]
 
 

@@ -118,7 +118,7 @@ def test_the_input_stays_as_it_was(whole: Result) -> None:
 
 def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> None:
     keys = added_keys()
-    for key in ("proportions", "cell_proportions", "rna_proportions", "abundances"):
+    for key in ("proportions", "cell_proportions", "rna_proportions", "abundances", "standard_errors"):
         table = getattr(whole, key)
         read = opened.obsm[keys[key]]
         assert isinstance(read, pd.DataFrame)
@@ -126,6 +126,8 @@ def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> No
         assert list(read.index) == list(opened.obs_names) == list(whole.abundances.index)
         np.testing.assert_array_equal(read, table)
     np.testing.assert_array_equal(opened.obs[keys["unexplained"]], whole.unexplained)
+    np.testing.assert_array_equal(opened.obs[keys["misfit"]], whole.misfit)
+    pd.testing.assert_frame_equal(opened.uns[keys["residual_genes"]], whole.residual_genes)
     np.testing.assert_array_equal(opened.obs[keys["counts"]], whole.counts)
     assert opened.obs[keys["reason"]].astype(str).tolist() == whole.reasons.tolist()
     assert (csr_array(opened.obsp[keys["graph"]]) != whole.weights).nnz == 0
@@ -158,6 +160,8 @@ def assert_same_tree(found: Any, wanted: Any) -> None:
         assert set(found) == set(wanted)
         for key in wanted:
             assert_same_tree(found[key], wanted[key])
+    elif isinstance(wanted, pd.DataFrame):
+        pd.testing.assert_frame_equal(found, wanted)
     elif isinstance(wanted, np.ndarray):
         assert found.dtype == wanted.dtype
         np.testing.assert_array_equal(found, wanted)
@@ -223,6 +227,7 @@ def test_another_prefix_leaves_room_for_a_second_result(whole: Result) -> None:
         "second_unexplained",
         "second_counts",
         "second_reason",
+        "second_misfit",
     }
 
 

@@ -22,6 +22,9 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
     cell_proportions  ``obsm``  the same, of cells: what ``proportions`` are by default
     rna_proportions   ``obsm``  the same, of RNA
     abundances        ``obsm``  DataFrame (n_spots, n_cell_types), >= 0 or NaN
+    standard_errors   ``obsm``  DataFrame of float32, of ``proportions``, at most 1
+    misfit            ``obs``   float, share that a type missing in the reference would have
+    residual_genes    ``uns``   DataFrame (n_genes, 5), genes that the fit does not explain
     dominant          ``obs``   categorical, the type with the largest proportion
     colors            ``uns``   list of hex colours, one per category of ``dominant``
     unexplained       ``obs``   float, share of the counts that the fit leaves over
@@ -42,6 +45,9 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
         "cell_proportions": f"{key_added}_cell_proportions",
         "rna_proportions": f"{key_added}_rna_proportions",
         "abundances": f"{key_added}_abundances",
+        "standard_errors": f"{key_added}_standard_errors",
+        "misfit": f"{key_added}_misfit",
+        "residual_genes": f"{key_added}_residual_genes",
         "dominant": f"{key_added}_dominant",
         "colors": f"{key_added}_dominant_colors",
         "unexplained": f"{key_added}_unexplained",

@@ -20,12 +20,15 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.checks import check, choices, coordinates, labels, matrix
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.assessment import Assessment, assess
 from napari_spotmix.core.content import Content, rna_content
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
+from napari_spotmix.core.residuals import GeneResiduals
 from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
+from napari_spotmix.core.uncertainty import Cells
 from napari_spotmix.core.variation import CellVariation, cell_variation
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import reading_notes
@@ -41,6 +44,8 @@ __all__ = ["deconvolve"]
 _FEW_CELLS = 10
 #: Fewer shared genes than this get a note.
 _FEW_GENES = 50
+#: At most so many pairs of types are named.
+_LISTED = 5
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4
 
@@ -119,8 +124,20 @@ def deconvolve(
             threads=threads,
             on_progress=on_progress,
         )
+        assessment = assess(
+            fitted,
+            problem.counts,
+            problem.signatures,
+            problem.totals[problem.kept],
+            coordinates(spatial)[problem.kept],
+            problem.some_cells,
+            problem.content,
+            params,
+            threads=threads,
+            on_progress=on_progress,
+        )
     settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key}
-    return _result(spatial, problem, fitted, settings | _given(params))
+    return _result(spatial, problem, fitted, assessment, settings | _given(params))
 
 
 def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
@@ -142,6 +159,7 @@ class _Problem:
     genes: GeneMatch
     signatures: NDArray[np.float64]
     variation: CellVariation | None
+    some_cells: Cells
     content: Content
     cell_types: list[str]
     notes: tuple[str, ...]
@@ -194,6 +212,7 @@ def _prepare(
         genes,
         signatures,
         variation,
+        Cells.some(csr_array(cells.counts[:, chosen]), cells.totals, cells.label),
         content,
         list(types.categories),
         notes,
@@ -316,14 +335,15 @@ def _result(
     spatial: AnnData,
     problem: _Problem,
     fitted: Fit,
+    assessment: Assessment,
     given: dict[str, Any],
 ) -> Result:
-    abundances = np.full((spatial.n_obs, len(problem.cell_types)), np.nan)
-    abundances[problem.kept] = fitted.abundances
+    abundances = _of_all_spots(fitted.abundances, problem.kept)
     unmatched = problem.kept & (abundances.sum(axis=1) == 0)
     abundances[unmatched] = np.nan
     reasons = problem.reasons.mask(unmatched, "counts fit no cell type")
     cell_types = pd.Index(problem.cell_types)
+    errors = _of_all_spots(assessment.errors, problem.kept)
     return Result(
         abundances=pd.DataFrame(abundances, index=spatial.obs_names, columns=cell_types),
         counts=pd.Series(problem.totals, index=spatial.obs_names),
@@ -331,15 +351,82 @@ def _result(
         signatures=pd.DataFrame(problem.signatures, index=cell_types, columns=problem.genes.names),
         weights=_over_all_spots(fitted.weights, problem.kept),
         attention=_over_all_spots(fitted.attention, problem.kept),
+        standard_errors=pd.DataFrame(errors, index=spatial.obs_names, columns=cell_types),
+        misfit=pd.Series(_of_all_spots(_misfit(assessment), problem.kept), index=spatial.obs_names),
+        residual_genes=_residual_genes(assessment.genes, problem.genes.names),
         spatial=spatial,
         parameters={
             "given": given,
-            "learned": _learned(fitted, problem),
+            "learned": _learned(fitted, problem) | _doubts(assessment, problem.cell_types),
             "versions": _versions(),
             "summary": _summary(fitted, problem),
         },
-        notes=(*problem.notes, *_spot_notes(reasons), *_fit_notes(fitted)),
+        notes=(
+            *problem.notes,
+            *_spot_notes(reasons),
+            *_fit_notes(fitted),
+            *_pair_notes(assessment, problem.cell_types),
+            *_misfit_notes(assessment, coordinates(spatial)[problem.kept], problem.genes.names),
+        ),
     )
+
+
+def _of_all_spots(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return rows of kept spots as rows of all spots, NaN for the others."""
+    everywhere = np.full((len(kept), *values.shape[1:]), np.nan, values.dtype)
+    everywhere[kept] = values
+    return everywhere
+
+
+def _misfit(assessment: Assessment) -> NDArray[np.float64]:
+    return assessment.misfit.share[assessment.misfit.patch]
+
+
+def _residual_genes(genes: GeneResiduals, names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "observed": genes.observed,
+            "expected": genes.expected,
+            "log2_ratio": np.log2(genes.factor),
+            "z": genes.surprise,
+            "scatter": np.sqrt(genes.pattern),
+        },
+        index=pd.Index(names, name="gene"),
+    )
+    return table.iloc[np.argsort(-table["z"].abs().to_numpy(), kind="stable")]
+
+
+def _doubts(assessment: Assessment, cell_types: list[str]) -> dict[str, Any]:
+    return {
+        "cell_share": assessment.cell_share,
+        "confusable_types": [f"{cell_types[a]} | {cell_types[b]}" for a, b in assessment.pairs],
+        "n_foreign_patches": int(assessment.misfit.is_foreign.sum()),
+    }
+
+
+def _pair_notes(assessment: Assessment, cell_types: list[str]) -> list[str]:
+    if not assessment.pairs:
+        return []
+    named = [f"{cell_types[a]} and {cell_types[b]}" for a, b in assessment.pairs[:_LISTED]]
+    more = len(assessment.pairs) - len(named)
+    return [
+        "A spot of usual depth cannot tell these cell types apart, only their sum is sure: "
+        f"{'; '.join(named)}{f'; and {more} more pairs' if more else ''}."
+    ]
+
+
+def _misfit_notes(assessment: Assessment, xy: NDArray[np.float64], genes: list[str]) -> list[str]:
+    misfit = assessment.misfit
+    if not misfit.is_foreign.any():
+        return []
+    worst = np.argmax(np.where(misfit.is_foreign, misfit.share, -1.0))
+    x, y = xy[misfit.patch == worst].mean(axis=0)
+    n_spots = int(misfit.is_foreign[misfit.patch].sum())
+    named = ", ".join(genes[g] for g in misfit.genes)
+    return [
+        f"The reference may lack a cell type: {n_spots} spots, most of all around ({x:.0f}, {y:.0f}), "
+        f"look like no mixture of its types{f'; more than explained there: {named}' if named else ''}."
+    ]
 
 
 def _over_all_spots(edges: csr_array, kept: NDArray[np.bool_]) -> csr_array:

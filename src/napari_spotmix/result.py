@@ -43,6 +43,15 @@ class Result:
         Symmetric edge weights ``W = exp(-alpha d^2) Attn``.
     attention : csr_array of float64, shape (n_spots, n_spots)
         ``Attn`` alone, 0 to 1, on the same edges.
+    standard_errors : DataFrame of float32, shape (n_spots, n_cell_types)
+        Of `proportions`, at most 1; also where a type was not found. The true share lies within 1.64 of
+        them, cut to 0 to 1, about nine times in ten. Without rows in a result read from an older file.
+    misfit : Series of float64, shape (n_spots,)
+        Share of the counts around a spot that a type missing in the reference would have.
+    residual_genes : DataFrame, shape (n_genes, 5)
+        Genes in the order of how unusual their totals are: ``observed`` and ``expected`` counts (on up to
+        10,000 spots), ``log2_ratio``, ``z`` (positive: more than expected), and ``scatter``, by which the
+        spots' counts differ from the fit beyond sampling, as a share of it.
     parameters : dict
         ``given`` (every parameter), ``learned`` (what was chosen or estimated), ``versions``, ``summary``.
     notes : tuple of str
@@ -58,6 +67,9 @@ class Result:
     weights: csr_array
     attention: csr_array
     spatial: AnnData
+    standard_errors: pd.DataFrame = field(default_factory=pd.DataFrame)
+    misfit: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
+    residual_genes: pd.DataFrame = field(default_factory=pd.DataFrame)
     parameters: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -139,6 +151,10 @@ class Result:
         adata.obsm[keys["cell_proportions"]] = self.cell_proportions
         adata.obsm[keys["rna_proportions"]] = self.rna_proportions
         adata.obsm[keys["abundances"]] = self.abundances
+        if len(self.standard_errors):
+            adata.obsm[keys["standard_errors"]] = self.standard_errors
+            adata.obs[keys["misfit"]] = self.misfit
+            adata.uns[keys["residual_genes"]] = self.residual_genes
         adata.obs[keys["dominant"]] = self.dominant
         adata.obs[keys["unexplained"]] = self.unexplained
         adata.obs[keys["counts"]] = self.counts
@@ -186,6 +202,9 @@ class Result:
             weights=csr_array(adata.obsp[keys["graph"]]),
             attention=csr_array(adata.obsp[keys["attention"]]),
             spatial=adata,
+            standard_errors=pd.DataFrame(adata.obsm.get(keys["standard_errors"])),
+            misfit=pd.Series(adata.obs.get(keys["misfit"]), dtype=float),
+            residual_genes=pd.DataFrame(adata.uns.get(keys["residual_genes"])),
             parameters=parameters,
             notes=tuple(str(note) for note in notes),
         )

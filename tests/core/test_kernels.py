@@ -59,6 +59,52 @@ def test_sums_of_genes_grow_by_the_given_rows(kernels: ModuleType) -> None:
     np.testing.assert_array_equal(sums, [5 + by_column[gene == g].sum() for g in range(3)])
 
 
+def test_sums_of_groups_grow_by_the_given_rows(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(12)
+    Y, gene = csr_array(rng.poisson(0.7, size=(12, 4))), np.array([1, -1, 0, 1])
+    group, sums = rng.integers(2, size=12), np.full((2, 2), 5.0)
+    kernels.add_to_groups(Y.indptr, Y.indices, Y.data, gene, group, 3, 8, sums)
+    dense = Y.toarray()
+    by_gene = np.stack([dense[:, 2], dense[:, 0] + dense[:, 3]], axis=1)
+    rows = np.arange(3, 8)
+    np.testing.assert_array_equal(sums, [5 + by_gene[rows[group[rows] == a]].sum(axis=0) for a in range(2)])
+
+
+def test_moments_of_genes_sum_columns_of_a_gene_first(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(13)
+    Y, gene = csr_array(rng.poisson(0.9, size=(12, 4))), np.array([1, -1, 0, 1])
+    ST, X, scale = rng.random((2, 3)), rng.random((12, 3)), rng.random(12)
+    moments, count, genes = np.full((3, 2), 5.0), np.zeros(2), np.empty(2, np.int64)
+    kernels.add_gene_moments(Y.indptr, Y.indices, Y.data, gene, ST, X, scale, 3, 8, count, genes, moments)
+    dense = Y.toarray()
+    y = np.stack([dense[:, 2], dense[:, 0] + dense[:, 3]], axis=1)[3:8]
+    mean = (scale[:, None] * (X @ ST.T))[3:8]
+    expected = 5 + np.stack([y.sum(axis=0), (y**2).sum(axis=0), (y * mean).sum(axis=0)])
+    np.testing.assert_allclose(moments, expected)
+    assert (count == 0).all()
+
+
+def test_errors_of_proportions(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(14)
+    statistics = random_statistics(rng, 5, 3, 2)
+    curvature, basis = np.linalg.eigh(statistics.gram)
+    own = np.stack([np.diag(values) for values in curvature])  # noise of the data alone
+    trace = np.stack([curvature.sum(axis=1), curvature.sum(axis=1), np.zeros(2)], axis=1)
+    X, tie, content = rng.random((5, 3)), rng.random(5), rng.uniform(0.5, 2, 3)
+    label, scale, zero, errors = statistics.archetype, statistics.scale, np.zeros(5), np.full((5, 3), -1.0)
+    noise = (1e-3 * scale, zero)
+    kernels.proportion_errors(
+        basis, curvature, own, 0 * own, trace, label, scale, tie, *noise, content, zero[:3], X, 1, 4, errors
+    )
+    for i in range(1, 4):
+        z = X[i] / content
+        by_x = (np.eye(3) - z[:, None] / z.sum()) / z.sum() / content
+        H = scale[i] * statistics.gram[label[i]] + tie[i] * np.eye(3)
+        expected = np.sqrt(np.diag(by_x @ (1e-3 * np.linalg.inv(H)) @ by_x.T))
+        np.testing.assert_allclose(errors[i], np.minimum(expected, 1))
+    assert (errors[[0, 4]] == -1).all()
+
+
 def test_filtered_projections(kernels: ModuleType) -> None:
     rng = np.random.default_rng(2)
     Y, filters = rows(rng), rng.random((2, 6, 3))

@@ -16,7 +16,9 @@ from numba import njit
 
 __all__ = [
     "add_group_step",
+    "add_gene_moments",
     "add_to_genes",
+    "add_to_groups",
     "apply_hessian",
     "assign_to_centers",
     "color_greedily",
@@ -27,6 +29,7 @@ __all__ = [
     "group_neighbors",
     "held_out_score",
     "kkt_violation",
+    "proportion_errors",
     "restrict_to_groups",
     "row_totals",
     "rows_in_order",
@@ -518,3 +521,107 @@ def edge_differences(indptr, indices, A, X, start, stop, out):
             for k in range(X.shape[1]):
                 total += (A[i, k] - A[j, k]) * (X[i, k] - X[j, k])
             out[p] = total
+
+
+@_compiled
+def _gather_genes(indptr, indices, data, gene_of_column, i, count, genes):
+    """Sum row `i` by gene into `count`, list its genes in `genes` and return how many there are."""
+    size = 0
+    for p in range(indptr[i], indptr[i + 1]):
+        g = gene_of_column[indices[p]]
+        if g >= 0 and data[p] != 0:
+            if count[g] == 0.0:
+                genes[size] = g
+                size += 1
+            count[g] += data[p]
+    return size
+
+
+@_compiled
+def add_gene_moments(indptr, indices, data, gene_of_column, ST, X, scale, start, stop, count, genes, moments):
+    """Add ``sum Y``, ``sum Y^2`` and ``sum Y mu`` of rows `start` to `stop` to each gene's `moments`.
+
+    ``mu_i = scale_i x_i S``; `count` is zero before and after.
+    """
+    for i in range(start, stop):
+        for q in range(_gather_genes(indptr, indices, data, gene_of_column, i, count, genes)):
+            g = genes[q]
+            y, mean = count[g], 0.0
+            count[g] = 0.0
+            for k in range(X.shape[1]):
+                mean += X[i, k] * ST[g, k]
+            moments[0, g] += y
+            moments[1, g] += y * y
+            moments[2, g] += y * scale[i] * mean
+
+
+@_compiled
+def add_to_groups(indptr, indices, data, gene_of_column, group, start, stop, sums):
+    """Add rows `start` to `stop` by gene to the `sums` of their groups."""
+    for i in range(start, stop):
+        for p in range(indptr[i], indptr[i + 1]):
+            g = gene_of_column[indices[p]]
+            if g >= 0:
+                sums[group[i], g] += data[p]
+
+
+@_compiled
+def proportion_errors(
+    basis,
+    curvature,
+    linear,
+    square,
+    trace,
+    archetype,
+    scale,
+    tie,
+    once,
+    twice,
+    content,
+    content_variance,
+    X,
+    start,
+    stop,
+    errors,
+):
+    """Standard errors of the proportions of rows `start` to `stop`, at most 1.
+
+    With every type free, a spot's Hessian is ``P = scale M + tie`` and its right-hand side has the covariance
+    ``J = once linear + twice square``; what the neighbours say brings ``tie`` times the ratio of the traces
+    of noise and data. All are given in the eigenvectors `basis` of their archetype's ``M``. Proportions are
+    ``z / sum z``, ``z = x / content``: with `g` the gradient of one of them and ``P a = g``, the variance is
+    ``a' J a``, and what the contents bring.
+    """
+    n_types = X.shape[1]
+    a, level, inverse = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    noise = np.empty((n_types, n_types))
+    for i in range(start, stop):
+        c = archetype[i]
+        total = 0.0
+        for k in range(n_types):
+            total += X[i, k] / content[k]
+        if total <= 0.0:
+            errors[i] = np.nan
+            continue
+        tied = tie[i] * (once[i] * trace[c, 1] + twice[i] * trace[c, 2]) / (scale[i] * trace[c, 0])
+        common = 0.0
+        for q in range(n_types):
+            inverse[q] = 1.0 / (max(scale[i] * curvature[c, q] + tie[i], 1e-300) * total)
+            level[q] = 0.0
+            for k in range(n_types):
+                level[q] += basis[c, k, q] / content[k]
+            for r in range(q):
+                noise[q, r] = 2.0 * (once[i] * linear[c, q, r] + twice[i] * square[c, q, r])
+            noise[q, q] = once[i] * linear[c, q, q] + twice[i] * square[c, q, q] + tied
+            share = X[i, q] / content[q] / total
+            common += share * share * content_variance[q]
+        for k in range(n_types):
+            share = X[i, k] / content[k] / total
+            variance = share * share * ((1.0 - 2.0 * share) * content_variance[k] + common)
+            for q in range(n_types):
+                a[q] = (basis[c, k, q] / content[k] - share * level[q]) * inverse[q]
+                row = 0.0
+                for r in range(q + 1):
+                    row += noise[q, r] * a[r]
+                variance += a[q] * row
+            errors[i, k] = min(np.sqrt(max(variance, 0.0)), 1.0)

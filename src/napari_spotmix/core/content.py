@@ -36,12 +36,15 @@ class Content:
         Content relative to a typical type.
     trust : ndarray of float64, shape (n_cell_types,)
         What is left of the logarithm of the reference's ratio: 0 not believed, 1 fully.
+    variance : ndarray of float64, shape (n_cell_types,)
+        Of the logarithm of `ratio`.
     fold : float
         Largest over smallest mean total of the reference's types.
     """
 
     ratio: Array
     trust: Array
+    variance: Array
     fold: float
 
 
@@ -81,7 +84,8 @@ def rna_content(totals: Array, label: NDArray[np.integer], signatures: Array) ->
     log = np.log(mean)
     error = _HANDLING**2 + (square / mean**2 - 1.0).clip(0) / number + _gene_error(signatures)
     trust, common = _shrinkage(log, error)
-    return Content(np.exp(trust * (log - common)), trust, float(mean.max() / mean.min()))
+    ratio, variance = np.exp(trust * (log - common)), _BIOLOGY**2 * (1.0 - trust)
+    return Content(ratio, trust, variance, float(mean.max() / mean.min()))
 
 
 def _gene_error(signatures: Array) -> Array:

@@ -8,7 +8,7 @@ top (:mod:`napari_spotmix.core.variation`). One ``V`` per archetype; the statist
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class DataTerm:
     overdispersion: float = 0.0
     variation: CellVariation | None = None
     strength: float = 0.0
+
+    def scaled(self, platform: Array) -> DataTerm:
+        """Return the data term with the variation of cells seen through a factor per gene."""
+        return self if self.variation is None else replace(self, variation=self.variation.scaled(platform))
 
     def filters(
         self,

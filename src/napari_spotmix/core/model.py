@@ -333,7 +333,7 @@ class _Epochs:
             self.totals[spots],
             replace(self.archetypes, label=self.archetypes.label[spots]),
             squared if everywhere else csr_array(squared[spots][:, spots]),
-            data_term=self._adapted_data_term(),
+            data_term=self.data_term.scaled(self.platform),
             lambda_r=self.params.lambda_r,
             n_folds=_FOLDS,
             n_gradient_folds=_GRADIENT_FOLDS,
@@ -397,7 +397,7 @@ class _Epochs:
         divisor = self.totals if self.params.normalize else np.ones_like(self.totals)
         if self.params.weights == "poisson":
             adapted = self.signatures * self.platform
-            filters = self._adapted_data_term().filters(
+            filters = self.data_term.scaled(self.platform).filters(
                 adapted,
                 self.archetypes,
                 self.threads,
@@ -416,15 +416,6 @@ class _Epochs:
             scale=scale,
             threads=self.threads,
             on_progress=self.on_progress,
-        )
-
-    def _adapted_data_term(self) -> DataTerm:
-        """Return the data term with the variation of cells seen through the platform's factors."""
-        variation = self.data_term.variation
-        return (
-            self.data_term
-            if variation is None
-            else replace(self.data_term, variation=variation.scaled(self.platform))
         )
 
     def on_progress(self, progress: Progress) -> None:

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
-__all__ = ["Archetypes", "find_archetypes", "one_archetype", "platform_factors", "precision_weights"]
+__all__ = [
+    "Archetypes",
+    "find_archetypes",
+    "group_means",
+    "one_archetype",
+    "platform_factors",
+    "precision_weights",
+]
 
 Array = NDArray[np.float64]
 
@@ -79,8 +86,8 @@ def find_archetypes(
     centers = _k_means(points[sample], n_archetypes, rng, threads)
     label, _ = _nearest(points, centers, threads)
     used, label = np.unique(label, return_inverse=True)
-    composition = _group_means(proportions, label, len(used))
-    return Archetypes(composition, _group_means(totals[:, None], label, len(used))[:, 0], label)
+    composition = group_means(proportions, label, len(used))
+    return Archetypes(composition, group_means(totals[:, None], label, len(used))[:, 0], label)
 
 
 def _k_means(points: Array, n_centers: int, rng: np.random.Generator, threads: Threads) -> Array:
@@ -88,7 +95,7 @@ def _k_means(points: Array, n_centers: int, rng: np.random.Generator, threads: T
     for _ in range(_ROUNDS):
         label, _ = _nearest(points, centers, threads)
         occupied = np.bincount(label, minlength=len(centers)) > 0
-        centers = np.where(occupied[:, None], _group_means(points, label, len(centers)), centers)
+        centers = np.where(occupied[:, None], group_means(points, label, len(centers)), centers)
     return centers
 
 
@@ -114,7 +121,8 @@ def _nearest(points: Array, centers: Array, threads: Threads) -> tuple[NDArray[n
     return label, distance
 
 
-def _group_means(values: Array, label: NDArray[np.int64], n_groups: int) -> Array:
+def group_means(values: Array, label: NDArray[np.int64], n_groups: int) -> Array:
+    """Return the mean of each group's rows, float64 (n_groups, n_columns); zeros for an empty group."""
     sums = np.stack([np.bincount(label, column, n_groups) for column in values.T], axis=1)
     return sums / np.maximum(np.bincount(label, minlength=n_groups), 1)[:, None]
 
