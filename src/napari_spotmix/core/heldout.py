@@ -207,10 +207,10 @@ class HeldOutGenes:
         return product(near, attention_weights(near, fold.embedding, sharpness, self._threads))
 
     def look(self, smoothing: Smoothing) -> None:
-        """Take what attention compares from fits under `smoothing`, by distance alone."""
-        near = distance_weights(self._squared_distance, smoothing.alpha)
+        """From now on let attention compare what fits under `smoothing` find."""
         for fold in self.folds:
-            fold.embedding = embed(self._fit(fold, near, smoothing.strength), near)
+            W = self._edges(fold, smoothing)
+            fold.embedding = embed(self._fit(fold, W, smoothing.strength), W)
 
     def mean_explained(self) -> float:
         """Return the mean sum of the abundances last fitted."""

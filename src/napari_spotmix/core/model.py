@@ -195,13 +195,14 @@ class _Epochs:
         self.platform_evidence: PlatformEvidence | None = None
         self._tell = on_progress
         sharpness = params.attention_sharpness if params.attention else 0.0
-        self.smoothing = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
+        self.unlearned = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
         self.choice: Choice | None = None
-        self._smooth(self.smoothing)
+        self.abundances: Array | None = None
+        self.weights: csr_array
+        self._use(replace(self.unlearned, sharpness=0.0))
         self.archetypes = one_archetype(totals, len(signatures))
         self.platform = np.ones(signatures.shape[1])
         self.proportions: Array | None = None
-        self.abundances: Array | None = None
         self.n_done = 0
         self._learning, self._n_evaluations = "", 0
 
@@ -232,8 +233,13 @@ class _Epochs:
                 self.platform = self._platform_factors()
         if self.n_done == 1 and self._is_open():
             self._learn()
-        if self._has_attention():
-            self._attend()
+        if self.choice is None:
+            self._use(self.unlearned)
+        elif self.choice.chosen.name == "none":
+            # Neighbours are shown as smoothing would have begun to see them.
+            self._use(replace(self.unlearned, strength=0.0))
+        else:
+            self._follow_path()
 
     def _is_variation_open(self) -> bool:
         params = self.params
@@ -273,30 +279,23 @@ class _Epochs:
         sharpness = params.attention_sharpness if params.attention else 0.0
         return None in (params.lambda_c, params.alpha, sharpness) and self.graph.n_edges > 0
 
-    def _has_attention(self) -> bool:
-        """Tell whether edges get attention; where smoothing is off, it is only there to be seen.
+    def _follow_path(self) -> None:
+        """Go on to the next smoothing of what was learned, each attention on what the one before it found."""
+        assert self.choice is not None
+        path = self.choice.chosen.path
+        step = self.n_done - 1 + max(len(path) - self.params.n_epochs, 0)
+        if step < len(path):
+            self._use(path[step])
 
-        What was learned is applied as it was learned: to a fit that was smoothed by distance alone, which the
-        first epoch makes.
-        """
-        if self.choice is None:
-            return self.params.attention
-        is_due = self.n_done > 1 or self.params.n_epochs == 1
-        return self.params.attention and self.choice.chosen.name != "laplacian" and is_due
-
-    def _attend(self) -> None:
-        assert self.abundances is not None
-        embedding = embed(self.abundances, self.weights)
-        if self._strength > 0:
-            self._smooth(self.smoothing)
-        sharpness = np.full((1, embedding.shape[1]), self.smoothing.sharpness)
-        self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
-
-    def _smooth(self, smoothing: Smoothing) -> None:
-        """Use `smoothing` by distance alone from now on."""
-        self._strength = smoothing.strength
+    def _use(self, smoothing: Smoothing) -> None:
+        """Tie neighbours by `smoothing`, and by the likeness of what was found so far."""
+        embedding = None if self.abundances is None else embed(self.abundances, self.weights)
+        self.smoothing = smoothing
         self.near = distance_weights(self.graph.squared_distance, smoothing.alpha)
         self.attention = _constant(self.near)
+        if embedding is not None and smoothing.sharpness > 0:
+            sharpness = np.full((1, embedding.shape[1]), smoothing.sharpness)
+            self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
 
     def _learn(self) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
@@ -309,12 +308,6 @@ class _Epochs:
             with_attention=params.attention,
             on_step=self._tell_learning,
         )
-        # Where smoothing is off, neighbours are shown as smoothing would have begun to see them.
-        if self.choice.chosen.name == "none":
-            self._smooth(replace(self.smoothing, strength=0.0))
-        else:
-            self.smoothing = self.choice.chosen.smoothing
-            self._smooth(self.choice.before_attention)
 
     @cached_property
     def _patches(self) -> tuple[NDArray[np.int64], Counts]:
@@ -390,7 +383,7 @@ class _Epochs:
         if self.params.lambda_c is not None:
             return self.params.lambda_c
         if self.choice is not None:
-            return self._strength / self.unit
+            return self.smoothing.strength / self.unit
         return prior_smoothness(self.unit) if self.params.weights == "poisson" else 0.0
 
     def _statistics(self) -> Statistics:

@@ -52,8 +52,9 @@ class Candidate:
     Attributes
     ----------
     name : str
-        "none", "laplacian" or "attention".
-    smoothing : Smoothing
+        "none", "laplacian", "attention" or "attention, second look".
+    path : tuple of Smoothing
+        What is to be used one after the other: attention compares what the smoothing before it has found.
     loss : float
         Minus the log-likelihood of held-out genes per spot, in nats; smaller is better.
     gain, error : float
@@ -61,10 +62,15 @@ class Candidate:
     """
 
     name: str
-    smoothing: Smoothing
+    path: tuple[Smoothing, ...]
     loss: float
     gain: float
     error: float
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """The last of the path."""
+        return self.path[-1]
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,6 @@ class Choice:
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     reason: str
-
-    @property
-    def before_attention(self) -> Smoothing:
-        """The smoothing by distance alone under which attention first compares spots."""
-        plain = [one.smoothing for one in self.candidates if one.name == "laplacian"]
-        return plain[0] if plain else replace(self.chosen.smoothing, sharpness=0.0)
 
 
 def prior_smoothness(mean_precision: float) -> float:
@@ -155,36 +155,63 @@ def choose_smoothing(
     on_step : callable, optional
         Called with the candidate's name before each evaluation.
     """
-    given = {"strength": strength, "alpha": alpha, "sharpness": sharpness}
-    start = replace(START, **{name: value for name, value in given.items() if value is not None})
-    tried: list[tuple[str, Smoothing, Array]] = []
-    for name, base, free in _candidates(start, given, with_attention):
-        tick = partial(on_step, name)
-        if name == "attention":
-            # Attention compares what smoothing by distance alone has found, and begins from there.
-            base = replace(base, strength=start.strength, alpha=start.alpha)
-            genes.look(replace(base, sharpness=0.0))
-            base = _best_start(genes, base, free, tick)
-        smoothing = _fitted(genes, base, free, tick)
-        tried.append((name, smoothing, genes.losses(smoothing)))
-        start = replace(start, strength=smoothing.strength or start.strength, alpha=smoothing.alpha)
-    candidates = tuple(_judged(*one, reference=tried[0][2]) for one in tried)
-    chosen = _simplest_near_best([losses for _, _, losses in tried])
-    return Choice(candidates[chosen], candidates, _reason(candidates, chosen))
+    search = _Search(genes, {"strength": strength, "alpha": alpha, "sharpness": sharpness}, on_step)
+    if strength is None:
+        search.without_smoothing()
+    if not with_attention or sharpness in (None, 0.0):
+        search.by_distance()
+    if with_attention and sharpness != 0.0:
+        search.by_likeness("attention")
+        if search.simplest == len(search.tried) - 1:
+            search.by_likeness("attention, second look")
+    candidates = tuple(_judged(*one, reference=search.tried[0][2]) for one in search.tried)
+    return Choice(candidates[search.simplest], candidates, _reason(candidates, search.simplest))
 
 
-def _candidates(
-    start: Smoothing, given: dict[str, float | None], with_attention: bool
-) -> list[tuple[str, Smoothing, list[str]]]:
-    free = [name for name in ("strength", "alpha") if given[name] is None]
-    found: list[tuple[str, Smoothing, list[str]]] = []
-    if given["strength"] is None:
-        found.append(("none", replace(start, strength=0.0, sharpness=0.0), []))
-    if given["sharpness"] in (None, 0.0) or not with_attention:
-        found.append(("laplacian", replace(start, sharpness=0.0), free))
-    if with_attention and given["sharpness"] != 0.0:
-        found.append(("attention", start, free + (["sharpness"] if given["sharpness"] is None else [])))
-    return found
+class _Search:
+    """Candidates one after the other, each beginning where the simpler one ended."""
+
+    def __init__(
+        self, genes: HeldOutGenes, given: dict[str, float | None], on_step: Callable[[str], None]
+    ) -> None:
+        self._genes, self._given, self._on_step = genes, given, on_step
+        known = {name: value for name, value in given.items() if value is not None}
+        self._last = replace(START, **known | {"sharpness": 0.0})
+        self._path: tuple[Smoothing, ...] = ()
+        self.tried: list[tuple[str, tuple[Smoothing, ...], Array]] = []
+
+    @property
+    def simplest(self) -> int:
+        """Number of the simplest candidate within one standard error of the best."""
+        return _simplest_near_best([losses for _, _, losses in self.tried])
+
+    def without_smoothing(self) -> None:
+        nothing = replace(self._last, strength=0.0)
+        self.tried.append(("none", (nothing,), self._genes.losses(nothing)))
+
+    def by_distance(self) -> None:
+        self._add("laplacian", self._last, self._open("strength", "alpha"))
+
+    def by_likeness(self, name: str) -> None:
+        """Let attention compare what the last candidate found."""
+        before = self._path[-1] if self._path else self._last
+        self._path = self._path or (before,)
+        self._genes.look(before)
+        open_ = self._open("strength", "alpha", "sharpness")
+        tick = partial(self._on_step, name)
+        given = self._given["sharpness"]
+        start = replace(before, sharpness=before.sharpness if given is None else given)
+        if before.sharpness == 0:
+            start = _best_start(self._genes, start, open_, tick)
+        self._add(name, start, open_)
+
+    def _open(self, *names: str) -> list[str]:
+        return [name for name in names if self._given[name] is None]
+
+    def _add(self, name: str, start: Smoothing, free: list[str]) -> None:
+        self._last = _fitted(self._genes, start, free, partial(self._on_step, name))
+        self._path = (*self._path, self._last)
+        self.tried.append((name, self._path, self._genes.losses(self._last)))
 
 
 def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
@@ -228,9 +255,9 @@ def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callabl
     return at(np.asarray(found.x))
 
 
-def _judged(name: str, smoothing: Smoothing, losses: Array, *, reference: Array) -> Candidate:
+def _judged(name: str, path: tuple[Smoothing, ...], losses: Array, *, reference: Array) -> Candidate:
     gain = reference - losses
-    return Candidate(name, smoothing, float(losses.mean()), float(gain.mean()), _standard_error(gain))
+    return Candidate(name, path, float(losses.mean()), float(gain.mean()), _standard_error(gain))
 
 
 def _standard_error(values: Array) -> float:
@@ -264,9 +291,9 @@ def _reason(candidates: tuple[Candidate, ...], chosen: int) -> str:
         return (
             "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
         )
-    if best.name == "attention":
+    if best.smoothing.sharpness > 0:
         return "Neighbours are weighted by distance and likeness: this predicted held-out genes best."
-    if any(candidate.name == "attention" for candidate in candidates):
+    if any(candidate.smoothing.sharpness > 0 for candidate in candidates):
         return (
             "Neighbours are weighted by distance alone: attention did not clearly help to predict "
             "held-out genes."
