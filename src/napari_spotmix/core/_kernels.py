@@ -15,7 +15,6 @@ import numpy as np
 from numba import njit
 
 __all__ = [
-    "add_group_step",
     "add_gene_moments",
     "add_to_genes",
     "add_to_groups",
@@ -26,16 +25,23 @@ __all__ = [
     "edge_differences",
     "filtered_grams",
     "filtered_projections",
+    "follow_groups",
+    "group_groups",
     "group_neighbors",
+    "group_spots",
     "held_out_score",
     "kkt_violation",
+    "link_groups",
+    "plane_sums",
     "proportion_errors",
-    "restrict_to_groups",
+    "quadratic_value",
+    "reach_of_groups",
     "row_totals",
     "rows_in_order",
     "solve_own_blocks",
-    "sum_grams",
+    "step_in_plane",
     "sweep",
+    "sweep_groups",
 ]
 
 
@@ -162,13 +168,16 @@ def edge_attention(indptr, indices, Z, sharpness, start, stop, attention):
 
 
 @_compiled
-def _gradient_at(M, scale, shift, target, x, k):
-    """Gradient of half the spot's objective in type `k`: ``(scale M + shift I) x - target``."""
-    total = shift * x[k] - target[k]
-    for m in range(x.size):
+def _gradient(M, scale, shift, target, x, gradient):
+    """Gradient of half the spot's objective: ``(scale M + shift I) x - target``, row by row of M."""
+    n_types = x.size
+    for k in range(n_types):
+        gradient[k] = shift * x[k] - target[k]
+    for m in range(n_types):
         if x[m] != 0.0:
-            total += scale * M[k, m] * x[m]
-    return total
+            value = scale * x[m]
+            for k in range(n_types):
+                gradient[k] += value * M[m, k]
 
 
 @_compiled
@@ -199,15 +208,13 @@ def _curvature(own, shift, typical):
 
 
 @_compiled
-def _spot_violation(M, scale, shift, typical, target, x):
+def _spot_violation(M, scale, shift, typical, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
     worst = 0.0
     for k in range(x.size):
         curvature = _curvature(scale * M[k, k], shift, typical[k])
-        if curvature <= 0.0:
-            continue
-        gap = abs(min(x[k], _gradient_at(M, scale, shift, target, x, k) / curvature))
-        worst = max(worst, gap)
+        if curvature > 0.0:
+            worst = max(worst, abs(min(x[k], gradient[k] / curvature)))
     return worst
 
 
@@ -279,7 +286,7 @@ def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 
 @_compiled
-def _solve_spot(M, scale, shift, typical, target, tolerance, x, support, L, solution, barred):
+def _solve_spot(M, scale, shift, typical, target, tolerance, x, gradient, support, L, solution, barred):
     """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
     Every step lowers the objective and ends at the minimiser on a support, so it ends after finitely
@@ -294,11 +301,12 @@ def _solve_spot(M, scale, shift, typical, target, tolerance, x, support, L, solu
             size += 1
     size = _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
     for _ in range(3 * n_types):
+        _gradient(M, scale, shift, target, x, gradient)
         entering, steepest = -1, tolerance
         for k in range(n_types):
             curvature = _curvature(scale * M[k, k], shift, typical[k])
             if x[k] == 0.0 and curvature > 0.0 and not barred[k]:
-                descent = -_gradient_at(M, scale, shift, target, x, k) / curvature
+                descent = -gradient[k] / curvature
                 if descent > steepest:
                     entering, steepest = k, descent
         if entering < 0:
@@ -313,7 +321,7 @@ def _solve_spot(M, scale, shift, typical, target, tolerance, x, support, L, solu
 def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, typical, tolerance, X):
     """Minimise over each of `spots` in turn, the others fixed; return the worst violation met."""
     n_types = X.shape[1]
-    target = np.empty(n_types)
+    target, gradient = np.empty(n_types), np.empty(n_types)
     support = np.empty(n_types, np.int64)
     L = np.empty((n_types, n_types))
     solution = np.empty(n_types)
@@ -322,11 +330,25 @@ def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lamb
     for i in spots:
         degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
         shift = lambda_r + lambda_c * degree
-        gram = M[archetype[i]]
-        gap = _spot_violation(gram, scale[i], shift, typical, target, X[i])
+        gram, x = M[archetype[i]], X[i]
+        _gradient(gram, scale[i], shift, target, x, gradient)
+        gap = _spot_violation(gram, scale[i], shift, typical, x, gradient)
         worst = max(worst, gap)
         if gap > tolerance:
-            _solve_spot(gram, scale[i], shift, typical, target, tolerance, X[i], support, L, solution, barred)
+            _solve_spot(
+                gram,
+                scale[i],
+                shift,
+                typical,
+                target,
+                tolerance,
+                x,
+                gradient,
+                support,
+                L,
+                solution,
+                barred,
+            )
     return worst
 
 
@@ -416,41 +438,277 @@ def _largest(indptr, weight, i):
 
 
 @_compiled
-def sum_grams(start, stop, member_start, members, M, archetype, scale, lambda_r, out):
-    """Sum the spots' matrices ``c M + lambda_r I`` over each of the groups `start` to `stop`."""
-    for a in range(start, stop):
-        out[a] = 0.0
-        for p in range(member_start[a], member_start[a + 1]):
-            i = members[p]
-            gram = M[archetype[i]]
-            for k in range(gram.shape[0]):
-                for m in range(gram.shape[0]):
-                    out[a, k, m] += scale[i] * gram[k, m]
-                out[a, k, k] += lambda_r
+def link_groups(start_of, members, group, indptr, indices, group_indptr, group_indices):
+    """List the other groups that each group's members are linked to; return the number of links.
+
+    Groups come in the order in which the members meet them, each once.
+    """
+    n_groups = start_of.size - 1
+    met = np.full(n_groups, -1, np.int64)
+    n_links = 0
+    group_indptr[0] = 0
+    for a in range(n_groups):
+        for r in range(start_of[a], start_of[a + 1]):
+            i = members[r]
+            for p in range(indptr[i], indptr[i + 1]):
+                c = group[indices[p]]
+                if c != a and met[c] != a:
+                    met[c] = a
+                    group_indices[n_links] = c
+                    n_links += 1
+        group_indptr[a + 1] = n_links
+    return n_links
 
 
 @_compiled
-def restrict_to_groups(start, stop, member_start, members, X, HX, b, room, residual):
-    """For the groups `start` to `stop`: how far all members can fall, and their summed ``b - HX``."""
+def reach_of_groups(start, stop, start_of, members, share, X, reach):
+    """For the groups `start` to `stop`: `share` times the mean over the members that have a type."""
+    for a in range(start, stop):
+        for k in range(X.shape[1]):
+            total, count = 0.0, 0
+            for r in range(start_of[a], start_of[a + 1]):
+                x = X[members[r], k]
+                if x > 0.0:
+                    total += x
+                    count += 1
+            reach[a, k] = share * total / count if count > 0 else 0.0
+
+
+@_compiled
+def _part(x, reach):
+    """How far a member with abundance `x` moves when its group moves by 1: less where it would pass zero."""
+    if x <= 0.0:
+        return 0.0
+    return min(x / reach, 1.0)
+
+
+@_compiled
+def _parts(X, i, reach, part):
+    for k in range(part.size):
+        part[k] = _part(X[i, k], reach[k])
+
+
+@_compiled
+def _link(group_indptr, group_indices, a, c):
+    q = group_indptr[a]
+    while group_indices[q] != c:
+        q += 1
+    return q
+
+
+@_compiled
+def _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target):
+    """Add the group's ``H reach``, so that the problem is one in reach plus step."""
+    for k in range(reach.shape[1]):
+        for m in range(reach.shape[1]):
+            target[a, k] += blocks[a, k, m] * reach[a, m]
+    for q in range(group_indptr[a], group_indptr[a + 1]):
+        for k in range(reach.shape[1]):
+            target[a, k] -= ties[q, k] * reach[group_indices[q], k]
+
+
+@_compiled
+def group_spots(
+    start,
+    stop,
+    start_of,
+    members,
+    group,
+    group_indptr,
+    group_indices,
+    reach,
+    indptr,
+    indices,
+    weight,
+    M,
+    archetype,
+    scale,
+    lambda_r,
+    lambda_c,
+    b,
+    X,
+    blocks,
+    ties,
+    target,
+):
+    """Write the problem of moving groups of spots, for the groups `start` to `stop`.
+
+    With ``p_ik = min(x_ik / reach_ak, 1)``, how far member i follows its group a: ``blocks = P' H P`` within
+    a group, ``-ties`` between groups, and ``target = P' (b - H X) + (P' H P) reach``.
+    """
     n_types = X.shape[1]
+    own, other, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    free = np.empty(n_types, np.int64)
     for a in range(start, stop):
-        room[a] = np.inf
-        residual[a] = 0.0
-        for p in range(member_start[a], member_start[a + 1]):
-            i = members[p]
+        blocks[a] = 0.0
+        target[a] = 0.0
+        for q in range(group_indptr[a], group_indptr[a + 1]):
+            ties[q] = 0.0
+        for r in range(start_of[a], start_of[a + 1]):
+            i = members[r]
+            _parts(X, i, reach[a], own)
+            degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, residual)
+            shift, gram = lambda_r + lambda_c * degree, M[archetype[i]]
+            n_free = 0
             for k in range(n_types):
-                room[a, k] = min(room[a, k], X[i, k])
-                residual[a, k] += b[i, k] - HX[i, k]
+                residual[k] -= shift * X[i, k]
+                if own[k] > 0.0:
+                    free[n_free] = k
+                    n_free += 1
+            for f in range(n_free):
+                m = free[f]
+                value = scale[i] * X[i, m]
+                for k in range(n_types):
+                    residual[k] -= value * gram[m, k]
+                value = scale[i] * own[m]
+                for k in range(n_types):
+                    blocks[a, m, k] += value * gram[m, k] * own[k]
+                blocks[a, m, m] += shift * own[m] * own[m]
+            for k in range(n_types):
+                target[a, k] += own[k] * residual[k]
+            for p in range(indptr[i], indptr[i + 1]):
+                j = indices[p]
+                c, value = group[j], lambda_c * weight[p]
+                _parts(X, j, reach[c], other)
+                if c == a:
+                    for k in range(n_types):
+                        blocks[a, k, k] -= value * own[k] * other[k]
+                else:
+                    q = _link(group_indptr, group_indices, a, c)
+                    for k in range(n_types):
+                        ties[q, k] += value * own[k] * other[k]
+        _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target)
 
 
 @_compiled
-def add_group_step(start, stop, group, step, X):
-    """Add each group's step to its members, rows `start` to `stop`; rounding below zero is cut off."""
+def group_groups(
+    start,
+    stop,
+    start_of,
+    members,
+    group,
+    group_indptr,
+    group_indices,
+    reach,
+    indptr,
+    indices,
+    finer_ties,
+    finer_blocks,
+    b,
+    X,
+    blocks,
+    ties,
+    target,
+):
+    """Write the problem of moving groups of groups, as `group_spots` does for groups of spots."""
+    n_types = X.shape[1]
+    own, other, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    for a in range(start, stop):
+        blocks[a] = 0.0
+        target[a] = 0.0
+        for q in range(group_indptr[a], group_indptr[a + 1]):
+            ties[q] = 0.0
+        for r in range(start_of[a], start_of[a + 1]):
+            i = members[r]
+            _parts(X, i, reach[a], own)
+            for k in range(n_types):
+                residual[k] = b[i, k]
+            for m in range(n_types):
+                if own[m] > 0.0:
+                    for k in range(n_types):
+                        residual[k] -= X[i, m] * finer_blocks[i, m, k]
+                        blocks[a, m, k] += own[m] * finer_blocks[i, m, k] * own[k]
+            for p in range(indptr[i], indptr[i + 1]):
+                j = indices[p]
+                c = group[j]
+                _parts(X, j, reach[c], other)
+                for k in range(n_types):
+                    residual[k] += finer_ties[p, k] * X[j, k]
+                if c == a:
+                    for k in range(n_types):
+                        blocks[a, k, k] -= finer_ties[p, k] * own[k] * other[k]
+                else:
+                    q = _link(group_indptr, group_indices, a, c)
+                    for k in range(n_types):
+                        ties[q, k] += finer_ties[p, k] * own[k] * other[k]
+            for k in range(n_types):
+                target[a, k] += own[k] * residual[k]
+        _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target)
+
+
+@_compiled
+def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, Y):
+    """Minimise over each of `groups` in turn, the others fixed."""
+    n_types = Y.shape[1]
+    own, gradient, typical = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    support = np.empty(n_types, np.int64)
+    L = np.empty((n_types, n_types))
+    solution = np.empty(n_types)
+    barred = np.empty(n_types, np.bool_)
+    for a in groups:
+        for k in range(n_types):
+            own[k] = target[a, k]
+            typical[k] = blocks[a, k, k]
+        for p in range(indptr[a], indptr[a + 1]):
+            j = indices[p]
+            for k in range(n_types):
+                own[k] += ties[p, k] * Y[j, k]
+        block, y = blocks[a], Y[a]
+        _gradient(block, 1.0, 0.0, own, y, gradient)
+        if _spot_violation(block, 1.0, 0.0, typical, y, gradient) > tolerance:
+            _solve_spot(block, 1.0, 0.0, typical, own, tolerance, y, gradient, support, L, solution, barred)
+
+
+@_compiled
+def follow_groups(start, stop, group, reach, Y, X):
+    """Move the members `start` to `stop` by their groups' steps ``Y - reach``, each by its part of it."""
     for i in range(start, stop):
         a = group[i]
         for k in range(X.shape[1]):
-            if step[a, k] != 0.0:
-                X[i, k] = max(X[i, k] + step[a, k], 0.0)
+            if X[i, k] > 0.0:
+                X[i, k] = max(X[i, k] + _part(X[i, k], reach[a, k]) * (Y[a, k] - reach[a, k]), 0.0)
+
+
+@_compiled
+def plane_sums(start, stop, X, HX, last, H_last, before, H_before, b, sums):
+    """Sums over rows `start` to `stop` that say where the best point of a plane lies.
+
+    The plane is that through `X`, `last` and `before`, its directions ``n = X - last`` and
+    ``s = last - before``: ``<n,Hn>, <n,Hs>, <s,Hs>, <n,r>, <s,r>`` with ``r = b - HX``, and the objective.
+    """
+    nn, ns, ss, nr, sr, value = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(start, stop):
+        for k in range(X.shape[1]):
+            r = b[i, k] - HX[i, k]
+            n, s = X[i, k] - last[i, k], last[i, k] - before[i, k]
+            Hs = H_last[i, k] - H_before[i, k]
+            nn += n * (HX[i, k] - H_last[i, k])
+            ns += n * Hs
+            ss += s * Hs
+            nr += n * r
+            sr += s * r
+            value -= 0.5 * X[i, k] * (r + b[i, k])
+    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = nn, ns, ss, nr, sr, value
+
+
+@_compiled
+def quadratic_value(start, stop, X, HX, b):
+    """``1/2 <X, H X> - <b, X>`` over rows `start` to `stop`."""
+    value = 0.0
+    for i in range(start, stop):
+        for k in range(X.shape[1]):
+            # Summed as in `plane_sums`, so that equal points have equal values.
+            value -= 0.5 * X[i, k] * (b[i, k] - HX[i, k] + b[i, k])
+    return value
+
+
+@_compiled
+def step_in_plane(start, stop, X, last, before, along_new, along_old):
+    """Overwrite `before` with the point of the plane at the given weights, cut off at zero."""
+    for i in range(start, stop):
+        for k in range(X.shape[1]):
+            step = along_new * (X[i, k] - last[i, k]) + along_old * (last[i, k] - before[i, k])
+            before[i, k] = max(X[i, k] + step, 0.0)
 
 
 @_compiled

@@ -175,15 +175,17 @@ def _symmetric(pairs: Pairs, places: NDArray[np.float64]) -> csr_array:
     return csr_array((squared[order], column[order], indptr), shape=(len(places), len(places)))
 
 
-def color_classes(W: csr_array) -> list[NDArray[np.int64]]:
-    """Split the spots into classes without an edge inside, by greedy colouring in the given order.
+def color_classes(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Split the nodes of a graph, given in CSR form, into classes without an edge inside.
+
+    The colouring is greedy, in the given order.
 
     Examples
     --------
     >>> path = csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))
-    >>> [spots.tolist() for spots in color_classes(path)]
+    >>> [spots.tolist() for spots in color_classes(path.indptr, path.indices)]
     [[0, 2], [1]]
     """
-    color = np.zeros(W.shape[0], np.int64)
-    n_colors = _kernels.color_greedily(W.indptr, W.indices, color)
+    color = np.zeros(len(indptr) - 1, np.int64)
+    n_colors = _kernels.color_greedily(indptr, indices, color)
     return [np.flatnonzero(color == c) for c in range(n_colors)]

@@ -1,14 +1,16 @@
 """The quadratic problem on the spots, and on ever larger groups of them.
 
 Sweeps even out differences between neighbours at once and those across the tissue slowly. A difference
-across the tissue is one between groups: so each cycle also moves whole groups, where every member can
-move, by solving the same kind of problem with groups for spots (a Galerkin coarse problem; the method is
-monotone multigrid, Kornhuber 1994). A move of groups never leaves ``X >= 0`` and never raises the objective.
+across the tissue is one between groups: so each cycle also moves whole groups, every member as far as it
+can, by solving the same kind of problem with groups for spots (a Galerkin coarse problem; monotone
+multigrid after Kornhuber 1994, with what is at its bound truncated smoothly). A move of groups never leaves
+``X >= 0`` and, but for rounding, never raises the objective.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +27,18 @@ Array = NDArray[np.float64]
 
 _BLOCK = 2048
 #: An edge counts as strong, when groups are made, from this part of the spot's strongest on.
-_STRENGTH = 0.6
+_STRENGTH = 0.7
+#: A group may fall by this share of its mean in one move.
+_SHARE = 0.5
 #: No coarser level below this many spots, or where grouping would hardly lower their number.
 _SMALLEST, _LEAST_GAIN = 32, 0.8
-#: Cycles on each coarser level per cycle above it, and pairs of sweeps on the coarsest.
-_CYCLES, _COARSEST_SWEEPS = 2, 10
-#: Linear term that keeps a variable at its bound.
-_BARRED = -1e100
+#: Cycles on groups of groups per cycle above them, for a first guess, and pairs of sweeps on the largest.
+_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 2, 2, 10
+#: Groups are solved to this part of the spots' tolerance: ties between groups are stiff, so a move that is
+#: small for a group may leave much for its spots.
+_PRECISION = 1e-3
+#: A first guess is worth its cost where ties are at least this part of the data's curvature.
+_WORTH_A_GUESS = 0.3
 
 
 class Level:
@@ -61,41 +68,62 @@ class Level:
         self._statistics, self._W = statistics, W
         self._lambda_r, self._lambda_c = lambda_r, lambda_c
         self._threads, self._on_block = threads, on_block
-        self._edges = (W.indptr, W.indices, W.data)
+        self._links = (W.indptr, W.indices)
+        self._edges = (*self._links, W.data)
         self._data = (statistics.gram, statistics.archetype, statistics.scale)
         self._typical = statistics.typical_curvature()
-        self._colors = color_classes(W) if lambda_c > 0 else [np.arange(W.shape[0])]
-        self._coarser: _Coarser | None = None
+        self._colors = color_classes(*self._links) if lambda_c > 0 else [np.arange(W.shape[0])]
+        self._groups: _Groups | None = None
 
     @property
     def is_separable(self) -> bool:
         """Whether spots do not depend on each other, so that one sweep solves the problem."""
         return len(self._colors) < 2
 
-    def add_coarser_levels(self) -> None:
-        """Prepare the problem on groups of spots, on groups of groups, and so on."""
+    def group_spots(self) -> None:
+        """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
         n_spots = self._W.shape[0]
-        if self.is_separable or n_spots <= _SMALLEST:
-            return
-        group = np.empty(n_spots, np.int64)
-        n_groups = _kernels.group_neighbors(*self._edges, _STRENGTH, group)
-        if n_groups < _LEAST_GAIN * n_spots:
-            self._coarser = _Coarser(self, group, n_groups)
+        if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
+            self._groups = _grouped(self, self._W.data, self._statistics.n_cell_types)
+
+    def guess(self, b: Array) -> Array:
+        """Return where to begin: zero, or where ties are strong the minimiser for groups that move as one."""
+        ties = self._lambda_c * self._W.data.sum() / max(self._W.shape[0], 1)
+        if ties >= _WORTH_A_GUESS * self._typical.mean():
+            self.group_spots()
+        if self._groups is None:
+            return np.zeros_like(b)
+        return self._groups.begin(b)[self._groups._group]
 
     def improve(self, b: Array, X: Array, tolerance: float) -> int:
         """Run one cycle on `X` in place; return the number of sweeps over this level's spots."""
         self._sweep(b, X, tolerance, backward=False)
         if self.is_separable:
             return 1
-        if self._coarser is not None:
-            self._coarser.correct(b, X, tolerance)
+        if self._groups is not None:
+            self._groups.correct(b, X, _PRECISION * tolerance)
         self._sweep(b, X, tolerance, backward=True)
         return 2
 
-    def approximate(self, b: Array, X: Array, tolerance: float) -> None:
-        """Bring `X` near the minimiser: by cycles, or by sweeps on the last level."""
-        for _ in range(_CYCLES if self._coarser is not None else _COARSEST_SWEEPS):
-            self.improve(b, X, tolerance)
+    def gather(self, groups: _Groups, b: Array, X: Array, reach: Array) -> None:
+        """Write the problem of moving `groups` of spots."""
+
+        def block(start: int, stop: int) -> None:
+            _kernels.group_spots(
+                start,
+                stop,
+                *groups.layout,
+                reach,
+                *self._edges,
+                *self._data,
+                self._lambda_r,
+                self._lambda_c,
+                b,
+                X,
+                *groups.problem,
+            )
+
+        self._over_rows(block, groups._n)
 
     def _sweep(self, b: Array, X: Array, tolerance: float, *, backward: bool) -> None:
         order = -1 if backward else 1
@@ -118,9 +146,9 @@ class Level:
 
         self._over_rows(block, len(spots))
 
-    def hessian_times(self, X: Array) -> Array:
-        """Return ``H X``."""
-        HX = np.empty_like(X)
+    def hessian_times(self, X: Array, out: Array | None = None) -> Array:
+        """Return ``H X``, in `out` where given."""
+        HX = np.empty_like(X) if out is None else out
 
         def block(start: int, stop: int) -> None:
             _kernels.apply_hessian(
@@ -129,6 +157,34 @@ class Level:
 
         self._over_rows(block, len(X))
         return HX
+
+    def plane_sums(
+        self, X: Array, HX: Array, last: Array, H_last: Array, before: Array, H_before: Array, b: Array
+    ) -> Array:
+        """Return the sums of `_kernels.plane_sums`, the same for any number of threads."""
+
+        def block(start: int, stop: int) -> Array:
+            sums = np.empty(6)
+            _kernels.plane_sums(start, stop, X, HX, last, H_last, before, H_before, b, sums)
+            return sums
+
+        return np.sum(self._over_rows(block, len(X)), axis=0)
+
+    def step_in_plane(self, X: Array, last: Array, before: Array, along_new: float, along_old: float) -> None:
+        """Overwrite `before` with ``X + along_new (X - last) + along_old (last - before)``, at least 0."""
+
+        def block(start: int, stop: int) -> None:
+            _kernels.step_in_plane(start, stop, X, last, before, along_new, along_old)
+
+        self._over_rows(block, len(X))
+
+    def value(self, b: Array, X: Array, HX: Array) -> float:
+        """Return ``1/2 <X, H X> - <b, X>``."""
+
+        def block(start: int, stop: int) -> float:
+            return float(_kernels.quadratic_value(start, stop, X, HX, b))
+
+        return float(np.sum(self._over_rows(block, len(X))))
 
     def solve_own_blocks(self, X: Array, R: Array) -> Array:
         """Return ``Z`` that solves each spot's own block of ``H Z = R`` on its entries with ``X > 0``."""
@@ -166,82 +222,137 @@ class Level:
 
         return max(self._over_rows(block, len(X)), default=0.0)
 
-    def _over_rows(self, block: Callable[[int, int], float | None], n_rows: int) -> list[float]:
+    def _over_rows(self, block: Callable[[int, int], Any], n_rows: int) -> list[Any]:
         return self._threads.over_blocks(block, n_rows, block=_BLOCK, on_block=self._on_block)
 
 
-class _Coarser:
-    """The problem of moving groups, below the level whose spots they group."""
+class _Groups:
+    """The problem of moving groups, below the problem whose variables they gather.
 
-    def __init__(self, finer: Level, group: NDArray[np.int64], n_groups: int) -> None:
-        self._finer, self._group, self._n_groups = finer, group, n_groups
-        # Rows of group a: members[member_start[a]:member_start[a + 1]].
+    When a group moves by ``e`` in a type, a member moves by ``p e`` with ``p = min(x / reach, 1)``, where
+    `reach` is a share of the mean abundance in the group: most members move alike, those with less than
+    `reach` in proportion, and those without the type stay. So a group may fall by all of its reach, and in
+    ``y = reach + e`` its problem is one over ``y >= 0`` again.
+    """
+
+    def __init__(self, finer: Level | _Groups, group: NDArray[np.int64], n_groups: int, n_types: int) -> None:
+        self._finer, self._group, self._n = finer, group, n_groups
+        self._threads, self._on_block = finer._threads, finer._on_block
+        # Members of group a: members[start_of[a]:start_of[a + 1]].
         self._members = np.argsort(group, kind="stable")
-        self._member_start = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
-        self._level = Level(
-            self._grouped_statistics(),
-            _grouped_edges(finer._W, group, n_groups),
-            0.0,
-            finer._lambda_c,
-            finer._threads,
-            finer._on_block,
-        )
-        self._level.add_coarser_levels()
+        self._start_of = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
+        self._links = _links_between(self._start_of, self._members, group, *finer._links, n_groups)
+        self._blocks = np.empty((n_groups, n_types, n_types), np.float32)
+        self._ties = np.empty((len(self._links[1]), n_types), np.float32)
+        self._target = np.empty((n_groups, n_types))
+        self._colors = color_classes(*self._links)
+        self._coarser: _Groups | None = None
+        self._is_last = n_groups <= _SMALLEST
 
-    def _grouped_statistics(self) -> Statistics:
-        n_types = self._finer._statistics.gram.shape[1]
-        gram = np.empty((self._n_groups, n_types, n_types))
-
-        def block(start: int, stop: int) -> None:
-            _kernels.sum_grams(
-                start,
-                stop,
-                self._member_start,
-                self._members,
-                *self._finer._data,
-                self._finer._lambda_r,
-                gram,
-            )
-
-        self._finer._over_rows(block, self._n_groups)
-        ones = np.ones(self._n_groups)
-        return Statistics(gram, np.arange(self._n_groups), ones, np.empty((0, n_types)))
+    def begin(self, b: Array) -> Array:
+        """Return a first guess, found from the largest groups down to these, every member moving alike."""
+        flat = np.ones_like(b)
+        reach = np.ones_like(self._target)
+        self._finer.gather(self, b, flat, reach)
+        coarser = self._next()
+        Y = np.ones_like(reach) if coarser is None else coarser.begin(self._target)[coarser._group]
+        for _ in range(_FIRST_CYCLES):
+            self._cycle(Y, 0.0)
+        return Y
 
     def correct(self, b: Array, X: Array, tolerance: float) -> None:
-        """Move whole groups towards the minimiser, in place.
+        """Move whole groups towards the minimiser, in place."""
+        reach = np.empty_like(self._target)
 
-        With ``u`` the room that a group has above zero and ``y = u + step``, the step's problem is one over
-        ``y >= 0`` again; groups without room in a type stay as they are in it.
-        """
-        finer = self._finer
-        HX = finer.hessian_times(X)
-        room = np.empty((self._n_groups, X.shape[1]))
-        residual = np.empty_like(room)
+        def find(start: int, stop: int) -> None:
+            _kernels.reach_of_groups(start, stop, self._start_of, self._members, _SHARE, X, reach)
 
-        def restrict(start: int, stop: int) -> None:
-            _kernels.restrict_to_groups(
-                start, stop, self._member_start, self._members, X, HX, b, room, residual
+        def follow(start: int, stop: int) -> None:
+            _kernels.follow_groups(start, stop, self._group, reach, Y, X)
+
+        self._over_rows(find, self._n)
+        self._finer.gather(self, b, X, reach)
+        Y = reach.copy()
+        self._approximate(Y, tolerance)
+        self._over_rows(follow, len(X))
+
+    def gather(self, groups: _Groups, b: Array, X: Array, reach: Array) -> None:
+        """Write the problem of moving `groups` of these groups."""
+
+        def block(start: int, stop: int) -> None:
+            _kernels.group_groups(
+                start,
+                stop,
+                *groups.layout,
+                reach,
+                *self._links,
+                self._ties,
+                self._blocks,
+                b,
+                X,
+                *groups.problem,
             )
 
-        finer._over_rows(restrict, self._n_groups)
-        target = residual + self._level.hessian_times(room)
-        target[room <= 0.0] = _BARRED
-        step = room.copy()
-        self._level.approximate(target, step, tolerance)
-        step -= room
+        self._over_rows(block, groups._n)
 
-        def prolong(start: int, stop: int) -> None:
-            _kernels.add_group_step(start, stop, self._group, step, X)
+    @property
+    def layout(self) -> tuple[NDArray[np.integer], ...]:
+        """Which members the groups have, and which groups are linked."""
+        return (self._start_of, self._members, self._group, *self._links)
 
-        finer._over_rows(prolong, len(X))
+    @property
+    def problem(self) -> tuple[NDArray[np.floating], ...]:
+        """Where the problem of moving them is written to."""
+        return (self._blocks, self._ties, self._target)
+
+    def _next(self) -> _Groups | None:
+        if self._coarser is None and not self._is_last:
+            self._coarser = _grouped(self, np.asarray(self._ties.sum(axis=1)), self._target.shape[1])
+            self._is_last = self._coarser is None
+        return self._coarser
+
+    def _approximate(self, Y: Array, tolerance: float) -> None:
+        for _ in range(_COARSEST_SWEEPS if self._next() is None else _CYCLES):
+            self._cycle(Y, tolerance)
+
+    def _cycle(self, Y: Array, tolerance: float) -> None:
+        self._sweep(Y, tolerance, backward=False)
+        if self._coarser is not None:
+            self._coarser.correct(self._target, Y, tolerance)
+        self._sweep(Y, tolerance, backward=True)
+
+    def _sweep(self, Y: Array, tolerance: float, *, backward: bool) -> None:
+        for groups in self._colors[:: -1 if backward else 1]:
+            self._sweep_color(groups, Y, tolerance)
+
+    def _sweep_color(self, groups: NDArray[np.int64], Y: Array, tolerance: float) -> None:
+        def block(start: int, stop: int) -> None:
+            _kernels.sweep_groups(
+                groups[start:stop], *self._links, self._ties, self._blocks, self._target, tolerance, Y
+            )
+
+        self._over_rows(block, len(groups))
+
+    def _over_rows(self, block: Callable[[int, int], None], n_rows: int) -> None:
+        self._threads.over_blocks(block, n_rows, block=_BLOCK, on_block=self._on_block)
 
 
-def _grouped_edges(W: csr_array, group: NDArray[np.int64], n_groups: int) -> csr_array:
-    """Sum the weights between groups; edges within a group vanish from the Laplacian."""
-    row = np.repeat(group, np.diff(W.indptr))
-    column = group[W.indices]
-    between = row != column
-    edges = (W.data[between], (row[between], column[between]))
-    summed = csr_array(edges, shape=(n_groups, n_groups))
-    summed.sum_duplicates()
-    return summed
+def _grouped(finer: Level | _Groups, weight: NDArray[np.floating], n_types: int) -> _Groups | None:
+    """Return groups along the strongest edges, or None where they would hardly be fewer."""
+    n_members = len(finer._links[0]) - 1
+    group = np.empty(n_members, np.int64)
+    n_groups = _kernels.group_neighbors(*finer._links, weight, _STRENGTH, group)
+    return _Groups(finer, group, n_groups, n_types) if n_groups < _LEAST_GAIN * n_members else None
+
+
+def _links_between(
+    start_of: NDArray[np.int64],
+    members: NDArray[np.int64],
+    group: NDArray[np.int64],
+    indptr: NDArray[np.integer],
+    indices: NDArray[np.integer],
+    n_groups: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    group_indptr, found = np.empty(n_groups + 1, np.int64), np.empty(len(indices), np.int64)
+    n_links = _kernels.link_groups(start_of, members, group, indptr, indices, group_indptr, found)
+    return group_indptr, found[:n_links].copy()

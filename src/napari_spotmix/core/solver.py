@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 #: Cycles of plain sweeps before groups are made: most sections need no more.
 _PLAIN_CYCLES = 2
+#: Spots are left alone whose violation is below this part of the tolerance.
+_BEYOND = 0.05
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,20 @@ def solve(
 
     b = statistics.projection
     level = Level(statistics, W, lambda_r, lambda_c, threads, report)
-    X = np.zeros_like(b) if start is None else np.array(start, dtype=np.float64)
+    X = level.guess(b) if start is None else np.array(start, dtype=np.float64)
     memory = _Memory(X, level.hessian_times(X))
+    HX = np.empty_like(X)
     while n_sweeps < max_sweeps:
-        # Each spot is solved a little beyond the aim, so that its neighbours' moves fit in the rest.
-        n_sweeps += level.improve(b, X, 0.1 * tolerance * _unit(X))
-        HX = level.hessian_times(X)
+        # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
+        n_sweeps += level.improve(b, X, _BEYOND * tolerance * _unit(X))
+        level.hessian_times(X, HX)
         history.append(level.violation(b, X, HX) / _unit(X))
         report()
         if history[-1] <= tolerance:
             break
         if len(history) == _PLAIN_CYCLES:
-            level.add_coarser_levels()
-        X = memory.combine(level, b, X, HX)
+            level.group_spots()
+        memory.combine(level, b, X, HX)
     converged = bool(history) and history[-1] <= tolerance
     if not converged:
         warnings.warn(
@@ -130,52 +133,29 @@ def _unit(X: Array) -> float:
 
 
 class _Memory:
-    """Where the cycles came from: the last iterate, and the last step, each with its product with ``H``.
+    """Where the last two cycles ended, each point with its product with ``H``.
 
     The best combination of the new step and the last one makes cycles converge as conjugate gradients do
     (locally optimal preconditioned conjugate gradients, Knyazev 2001, with the cycle as preconditioner).
     """
 
     def __init__(self, X: Array, HX: Array) -> None:
-        self._iterate = (X.copy(), HX)
-        self._step: tuple[Array, Array] | None = None
+        self._last = (X.copy(), HX)
+        self._before = (X.copy(), HX.copy())
 
-    def combine(self, level: Level, b: Array, X: Array, HX: Array) -> Array:
-        """Return the better of `X` and the best point of its plane with the last two iterates."""
-        new = (X - self._iterate[0], HX - self._iterate[1])
-        steps = [new] if self._step is None else [new, self._step]
-        weights = _best_weights(steps, b - HX)
-        candidate: Array = np.maximum(X + _weighted(steps, weights, 0), 0.0)
-        H_candidate = level.hessian_times(candidate)
-        if _value(candidate, H_candidate, b) > _value(X, HX, b):
-            candidate, H_candidate, weights = X, HX, np.zeros_like(weights)
-        weights[0] += 1.0
-        self._step = (_weighted(steps, weights, 0), _weighted(steps, weights, 1))
-        self._iterate = (candidate.copy(), H_candidate)
-        return candidate
-
-
-def _best_weights(steps: list[tuple[Array, Array]], residual: Array) -> Array:
-    """Return the weights of the sum of steps that lowers the objective most, bounds left aside."""
-    curvature = np.array([[_inner(step, H_other) for _, H_other in steps] for step, _ in steps])
-    descent = np.array([_inner(step, residual) for step, _ in steps])
-    return np.asarray(np.linalg.lstsq(curvature, descent, rcond=1e-10)[0])
-
-
-def _weighted(steps: list[tuple[Array, Array]], weights: Array, which: int) -> Array:
-    total: Array = weights[0] * steps[0][which]
-    for weight, step in zip(weights[1:], steps[1:], strict=True):
-        total += weight * step[which]
-    return total
-
-
-def _value(X: Array, HX: Array, b: Array) -> float:
-    return 0.5 * _inner(X, HX) - _inner(X, b)
-
-
-def _inner(A: Array, B: Array) -> float:
-    # Not through BLAS, whose sums may depend on its number of threads.
-    return float(np.einsum("nk,nk->", A, B))
+    def combine(self, level: Level, b: Array, X: Array, HX: Array) -> None:
+        """Move `X` to the best point of its plane with the last two points, if that is better."""
+        sums = level.plane_sums(X, HX, *self._last, *self._before, b)
+        nn, ns, ss, nr, sr, value = sums.tolist()
+        weights = np.linalg.lstsq(np.array([[nn, ns], [ns, ss]]), np.array([nr, sr]), rcond=1e-10)[0]
+        candidate, H_candidate = self._before
+        level.step_in_plane(X, self._last[0], candidate, *weights.tolist())
+        level.hessian_times(candidate, H_candidate)
+        if level.value(b, candidate, H_candidate) > value:
+            candidate[:], H_candidate[:] = X, HX
+        else:
+            X[:] = candidate
+        self._last, self._before = self._before, self._last
 
 
 def _expected_cycles(history: list[float], tolerance: float) -> int:
