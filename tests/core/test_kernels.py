@@ -173,6 +173,69 @@ def test_the_solver_converges(kernels: ModuleType) -> None:
     assert violation(X, statistics, W, 0.01, 0.5) <= 1e-7 * X.max()
 
 
+def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(kernels: ModuleType) -> None:
+    """Blocks, ties and target against dense algebra; a step of groups is one of all their members."""
+    rng = np.random.default_rng(9)
+    n, K, lambda_r, lambda_c = 12, 3, 0.1, 0.7
+    statistics, W = random_statistics(rng, n, K, 2), random_graph(rng, n, 0.4)
+    X = rng.random((n, K)) * (rng.random((n, K)) < 0.7)
+    group, members, start_of = np.repeat(np.arange(4), 3), np.arange(n), np.arange(0, n + 1, 3)
+    indptr, indices = np.empty(5, np.int64), np.empty(W.nnz, np.int64)
+    n_links = kernels.link_groups(start_of, members, group, W.indptr, W.indices, indptr, indices)
+    reach = np.empty((4, K))
+    kernels.reach_of_groups(0, 4, start_of, members, 0.5, X, reach)
+    blocks, ties, target = np.empty((4, K, K)), np.empty((n_links, K)), np.empty((4, K))
+    data = (statistics.gram, statistics.archetype, statistics.scale, lambda_r, lambda_c)
+    layout = (start_of, members, group, indptr, indices[:n_links], reach)
+    problem = (statistics.projection, X, blocks, ties, target)
+    kernels.group_spots(0, 4, *layout, W.indptr, W.indices, W.data, *data, *problem)
+
+    laplacian = np.diag(W.sum(axis=1)) - W.toarray()
+    H = np.einsum("ij,km->ikjm", lambda_c * laplacian + lambda_r * np.eye(n), np.eye(K))
+    H[range(n), :, range(n)] += statistics.scale[:, None, None] * statistics.gram[statistics.archetype]
+    reached = np.where(reach > 0, reach, 1.0)[group]
+    parts = np.einsum("ia,ik,km->ikam", np.eye(4)[group], np.minimum(X / reached, 1.0), np.eye(K))
+    H_groups = np.einsum("ikam,ikjl,jlbn->ambn", parts, H, parts, optimize=True)
+    np.testing.assert_allclose(blocks, H_groups[range(4), :, range(4)], atol=1e-12)
+    for a in range(4):
+        for q in range(indptr[a], indptr[a + 1]):
+            np.testing.assert_allclose(np.diag(-ties[q]), H_groups[a, :, indices[q]], atol=1e-12)
+    residual = statistics.projection - np.einsum("ikjl,jl->ik", H, X)
+    expected = np.einsum("ikam,ik->am", parts, residual) + np.einsum("ambn,bn->am", H_groups, reach)
+    np.testing.assert_allclose(target, expected, atol=1e-12)
+
+    Y, moved = rng.random((4, K)) * 2 * reach, X.copy()
+    kernels.follow_groups(0, n, group, reach, Y, moved)
+    np.testing.assert_allclose(moved, X + np.einsum("ikam,am->ik", parts, Y - reach), atol=1e-12)
+    assert moved.min() >= 0
+
+
+def test_groups_of_groups_are_as_groups_of_spots(kernels: ModuleType) -> None:
+    """Spots of which each is a group, grouped once more, give the problem of grouping the spots."""
+    rng = np.random.default_rng(10)
+    n, K = 9, 3
+    statistics, W = random_statistics(rng, n, K, 1), random_graph(rng, n, 0.4)
+    X, b = rng.random((n, K)), statistics.projection
+    data = (statistics.gram, statistics.archetype, statistics.scale, 0.1, 0.7)
+    alone, ones = np.arange(n), X.copy()  # a reach of all of X: every part is 1
+    single = [np.empty((n, K, K)), np.empty((W.nnz, K)), np.empty((n, K))]
+    edges = (W.indptr, W.indices)
+    kernels.group_spots(
+        0, n, np.arange(n + 1), alone, alone, *edges, ones, *edges, W.data, *data, b, X, *single
+    )
+    group, start_of = np.repeat(np.arange(3), 3), np.arange(0, n + 1, 3)
+    indptr, indices = np.empty(4, np.int64), np.empty(W.nnz, np.int64)
+    n_links = kernels.link_groups(start_of, alone, group, *edges, indptr, indices)
+    reach = np.empty((3, K))
+    kernels.reach_of_groups(0, 3, start_of, alone, 0.5, X, reach)
+    layout = (start_of, alone, group, indptr, indices[:n_links], reach)
+    twice, once = ([np.empty((3, K, K)), np.empty((n_links, K)), np.empty((3, K))] for _ in range(2))
+    kernels.group_groups(0, 3, *layout, *edges, single[1], single[0], single[2], X, *twice)
+    kernels.group_spots(0, 3, *layout, *edges, W.data, *data, b, X, *once)
+    for one, other in zip(twice, once, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
 def small_fit(**parameters: Any) -> Fit:
     rng = np.random.default_rng(8)
     S = rng.dirichlet(np.ones(20), size=3)

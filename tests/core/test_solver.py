@@ -361,6 +361,39 @@ def test_sweeps_stay_in_the_tens_however_strong_the_smoothing(
     assert left <= 1.001 * tolerance * solution.abundances.max()
 
 
+def patchy_tissue(side: int) -> tuple[Statistics, csr_array]:
+    """Spots in patches of like composition; weights fall by orders of magnitude at the patches' borders."""
+    rng = np.random.default_rng(31)
+    places = square_grid(side, side)
+    patch = (places // (side / 5) @ np.array([1.0, 5.0])).astype(int)
+    S = rng.dirichlet(np.full(40, 0.3), size=8)
+    shares = rng.dirichlet(np.full(8, 0.3), size=patch.max() + 1)[patch]
+    y = rng.poisson(30 * shares @ S) / 30
+    gram = (S / S.mean(axis=0)) @ S.T
+    projection = y @ (S / S.mean(axis=0)).T
+    statistics = Statistics(gram[None], np.zeros(len(y), np.int64), np.ones(len(y)), projection)
+    edges = build_graph(places).squared_distance
+    row = np.repeat(np.arange(len(y)), np.diff(edges.indptr))
+    apart = ((shares[row] - shares[edges.indices]) ** 2).sum(axis=1)
+    weights = np.exp(-0.5 * edges.data - 16 * apart)
+    unit = statistics.mean_precision()
+    return statistics.divided_by(unit), csr_array((weights, edges.indices, edges.indptr), shape=edges.shape)
+
+
+@pytest.mark.parametrize("lambda_c", [1e-4, 1e-2, 1.0, 10.0, 100.0, 1e3])
+def test_fewer_than_sixty_sweeps_for_any_smoothing_also_across_sharp_borders(lambda_c: float) -> None:
+    statistics, W = patchy_tissue(60)
+    assert W.data.max() > 1e4 * W.data.min()
+    solution = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, max_sweeps=60, tolerance=1e-4)
+    assert (
+        violation(solution.abundances, statistics, W, 1e-6, lambda_c) <= 1.001e-4 * solution.abundances.max()
+    )
+    nearby = run(
+        statistics, W, lambda_r=1e-6, lambda_c=1.2 * lambda_c, start=solution.abundances, tolerance=1e-4
+    )
+    assert nearby.n_sweeps <= max(solution.n_sweeps, 10)
+
+
 def pooled_minimiser(statistics: Statistics, part: slice, lambda_r: float) -> np.ndarray:
     """The abundances that all spots of a part would share."""
     grams = statistics.scale[part, None, None] * statistics.gram[statistics.archetype[part]]

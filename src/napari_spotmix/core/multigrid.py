@@ -24,21 +24,23 @@ from napari_spotmix.core.statistics import Statistics
 __all__ = ["Level"]
 
 Array = NDArray[np.float64]
+#: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
+Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 
 _BLOCK = 2048
 #: An edge counts as strong, when groups are made, from this part of the spot's strongest on.
-_STRENGTH = 0.7
+_STRENGTH = 0.5
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
 #: No coarser level below this many spots, or where grouping would hardly lower their number.
 _SMALLEST, _LEAST_GAIN = 32, 0.8
 #: Cycles on groups of groups per cycle above them, for a first guess, and pairs of sweeps on the largest.
-_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 2, 2, 10
+_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 2, 4, 10
 #: Groups are solved to this part of the spots' tolerance: ties between groups are stiff, so a move that is
 #: small for a group may leave much for its spots.
 _PRECISION = 1e-3
-#: A first guess is worth its cost where ties are at least this part of the data's curvature.
-_WORTH_A_GUESS = 0.3
+#: Groups are worth their cost from the start where ties are at least this part of the data's curvature.
+_STIFF = 0.3
 
 
 class Level:
@@ -68,7 +70,7 @@ class Level:
         self._statistics, self._W = statistics, W
         self._lambda_r, self._lambda_c = lambda_r, lambda_c
         self._threads, self._on_block = threads, on_block
-        self._links = (W.indptr, W.indices)
+        self._links: Links = (W.indptr, W.indices)
         self._edges = (*self._links, W.data)
         self._data = (statistics.gram, statistics.archetype, statistics.scale)
         self._typical = statistics.typical_curvature()
@@ -86,14 +88,16 @@ class Level:
         if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
             self._groups = _grouped(self, self._W.data, self._statistics.n_cell_types)
 
+    def is_stiff(self) -> bool:
+        """Tell whether ties are so strong that groups are needed from the start."""
+        ties = self._lambda_c * float(self._W.data.sum()) / max(self._W.shape[0], 1)
+        return ties >= _STIFF * float(self._typical.mean())
+
     def guess(self, b: Array) -> Array:
-        """Return where to begin: zero, or where ties are strong the minimiser for groups that move as one."""
-        ties = self._lambda_c * self._W.data.sum() / max(self._W.shape[0], 1)
-        if ties >= _WORTH_A_GUESS * self._typical.mean():
-            self.group_spots()
+        """Return where to begin: zero, or the minimiser for groups that move as one, where there are any."""
         if self._groups is None:
             return np.zeros_like(b)
-        return self._groups.begin(b)[self._groups._group]
+        return np.asarray(self._groups.begin(b)[self._groups._group])
 
     def improve(self, b: Array, X: Array, tolerance: float) -> int:
         """Run one cycle on `X` in place; return the number of sweeps over this level's spots."""
@@ -168,7 +172,7 @@ class Level:
             _kernels.plane_sums(start, stop, X, HX, last, H_last, before, H_before, b, sums)
             return sums
 
-        return np.sum(self._over_rows(block, len(X)), axis=0)
+        return np.asarray(np.sum(self._over_rows(block, len(X)), axis=0))
 
     def step_in_plane(self, X: Array, last: Array, before: Array, along_new: float, along_old: float) -> None:
         """Overwrite `before` with ``X + along_new (X - last) + along_old (last - before)``, at least 0."""
@@ -237,11 +241,12 @@ class _Groups:
 
     def __init__(self, finer: Level | _Groups, group: NDArray[np.int64], n_groups: int, n_types: int) -> None:
         self._finer, self._group, self._n = finer, group, n_groups
-        self._threads, self._on_block = finer._threads, finer._on_block
+        self._threads: Threads = finer._threads
+        self._on_block: Callable[[int], None] = finer._on_block
         # Members of group a: members[start_of[a]:start_of[a + 1]].
         self._members = np.argsort(group, kind="stable")
         self._start_of = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
-        self._links = _links_between(self._start_of, self._members, group, *finer._links, n_groups)
+        self._links: Links = _links_between(self._start_of, self._members, group, finer._links, n_groups)
         self._blocks = np.empty((n_groups, n_types, n_types), np.float32)
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
@@ -349,10 +354,9 @@ def _links_between(
     start_of: NDArray[np.int64],
     members: NDArray[np.int64],
     group: NDArray[np.int64],
-    indptr: NDArray[np.integer],
-    indices: NDArray[np.integer],
+    links: Links,
     n_groups: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    group_indptr, found = np.empty(n_groups + 1, np.int64), np.empty(len(indices), np.int64)
-    n_links = _kernels.link_groups(start_of, members, group, indptr, indices, group_indptr, found)
+) -> Links:
+    group_indptr, found = np.empty(n_groups + 1, np.int64), np.empty(len(links[1]), np.int64)
+    n_links = _kernels.link_groups(start_of, members, group, *links, group_indptr, found)
     return group_indptr, found[:n_links].copy()

@@ -26,7 +26,7 @@ __all__ = ["Solution", "solve"]
 
 Array = NDArray[np.float64]
 
-#: Cycles of plain sweeps before groups are made: most sections need no more.
+#: Cycles of plain sweeps before groups are made where ties are weak: most sections need no more.
 _PLAIN_CYCLES = 2
 #: Spots are left alone whose violation is below this part of the tolerance.
 _BEYOND = 0.05
@@ -102,6 +102,8 @@ def solve(
 
     b = statistics.projection
     level = Level(statistics, W, lambda_r, lambda_c, threads, report)
+    if level.is_stiff():
+        level.group_spots()
     X = level.guess(b) if start is None else np.array(start, dtype=np.float64)
     memory = _Memory(X, level.hessian_times(X))
     HX = np.empty_like(X)
