@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
 __all__ = ["Threads"]
@@ -70,26 +72,50 @@ class Threads:
             return list(_one_after_another(kernel, bounds, on_block))
         return self._all_at_once(self._pool, kernel, bounds, on_block)
 
-    @staticmethod
     def _all_at_once(
+        self,
         pool: ThreadPoolExecutor,
         kernel: Callable[[int, int], Any],
         bounds: list[tuple[int, int]],
         on_block: Callable[[int], None],
     ) -> list[Any]:
-        rows = {pool.submit(kernel, *bound): bound[1] - bound[0] for bound in bounds}
-        futures: list[Future[Any]] = list(rows)
-        pending, n_done = set(futures), 0
+        """Let each thread take one block after the other; a future for every block would cost more."""
+        returned: list[Any] = [None] * len(bounds)
+        todo, done = iter(range(len(bounds))), SimpleQueue[int]()
+        stopped = Event()
+
+        def take_blocks() -> None:
+            try:
+                # Threads share the iterator: taking from it is atomic.
+                for index in todo:
+                    if stopped.is_set():
+                        return
+                    returned[index] = kernel(*bounds[index])
+                    done.put(bounds[index][1] - bounds[index][0])
+            finally:
+                done.put(0)
+
+        workers = [pool.submit(take_blocks) for _ in range(min(self.n_threads, len(bounds)))]
         try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                n_done += sum(rows[future] for future in done)
-                on_block(n_done)
+            self._tell(done, len(workers), on_block)
         finally:
-            for future in pending:
-                future.cancel()
-            wait(futures)
-        return [future.result() for future in futures]
+            stopped.set()
+            wait(workers)
+        for worker in workers:
+            worker.result()
+        return returned
+
+    @staticmethod
+    def _tell(done: SimpleQueue[int], n_workers: int, on_block: Callable[[int], None]) -> None:
+        """Call `on_block` after each block until all workers have ended, each with a 0."""
+        n_done = 0
+        while n_workers:
+            n_rows = done.get()
+            n_done += n_rows
+            if n_rows:
+                on_block(n_done)
+            else:
+                n_workers -= 1
 
 
 def _one_after_another(

@@ -97,7 +97,7 @@ class Level:
         """Return where to begin: zero, or the minimiser for groups that move as one, where there are any."""
         if self._groups is None:
             return np.zeros_like(b)
-        return np.asarray(self._groups.begin(b)[self._groups._group])
+        return np.asarray(self._groups.begin(self, b)[self._groups._group])
 
     def improve(self, b: Array, X: Array, tolerance: float) -> int:
         """Run one cycle on `X` in place; return the number of sweeps over this level's spots."""
@@ -105,7 +105,7 @@ class Level:
         if self.is_separable:
             return 1
         if self._groups is not None:
-            self._groups.correct(b, X, _PRECISION * tolerance)
+            self._groups.correct(self, b, X, _PRECISION * tolerance)
         self._sweep(b, X, tolerance, backward=True)
         return 2
 
@@ -240,7 +240,7 @@ class _Groups:
     """
 
     def __init__(self, finer: Level | _Groups, group: NDArray[np.int64], n_groups: int, n_types: int) -> None:
-        self._finer, self._group, self._n = finer, group, n_groups
+        self._group, self._n = group, n_groups
         self._threads: Threads = finer._threads
         self._on_block: Callable[[int], None] = finer._on_block
         # Members of group a: members[start_of[a]:start_of[a + 1]].
@@ -254,18 +254,18 @@ class _Groups:
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
 
-    def begin(self, b: Array) -> Array:
+    def begin(self, finer: Level | _Groups, b: Array) -> Array:
         """Return a first guess, found from the largest groups down to these, every member moving alike."""
         flat = np.ones_like(b)
         reach = np.ones_like(self._target)
-        self._finer.gather(self, b, flat, reach)
+        finer.gather(self, b, flat, reach)
         coarser = self._next()
-        Y = np.ones_like(reach) if coarser is None else coarser.begin(self._target)[coarser._group]
+        Y = np.ones_like(reach) if coarser is None else coarser.begin(self, self._target)[coarser._group]
         for _ in range(_FIRST_CYCLES):
             self._cycle(Y, 0.0)
         return Y
 
-    def correct(self, b: Array, X: Array, tolerance: float) -> None:
+    def correct(self, finer: Level | _Groups, b: Array, X: Array, tolerance: float) -> None:
         """Move whole groups towards the minimiser, in place."""
         reach = np.empty_like(self._target)
 
@@ -276,7 +276,7 @@ class _Groups:
             _kernels.follow_groups(start, stop, self._group, reach, Y, X)
 
         self._over_rows(find, self._n)
-        self._finer.gather(self, b, X, reach)
+        finer.gather(self, b, X, reach)
         Y = reach.copy()
         self._approximate(Y, tolerance)
         self._over_rows(follow, len(X))
@@ -323,7 +323,7 @@ class _Groups:
     def _cycle(self, Y: Array, tolerance: float) -> None:
         self._sweep(Y, tolerance, backward=False)
         if self._coarser is not None:
-            self._coarser.correct(self._target, Y, tolerance)
+            self._coarser.correct(self, self._target, Y, tolerance)
         self._sweep(Y, tolerance, backward=True)
 
     def _sweep(self, Y: Array, tolerance: float, *, backward: bool) -> None:
