@@ -26,6 +26,7 @@ from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.residuals import GeneResiduals
+from napari_spotmix.core.resolve import Problem
 from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
 from napari_spotmix.core.uncertainty import Cells
@@ -35,7 +36,7 @@ from napari_spotmix.io import reading_notes
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
-from napari_spotmix.result import Result
+from napari_spotmix.result import Result, over_all_spots
 from napari_spotmix.rows import csr, row_blocks
 
 __all__ = ["deconvolve"]
@@ -338,14 +339,11 @@ def _result(
     assessment: Assessment,
     given: dict[str, Any],
 ) -> Result:
-    abundances = _of_all_spots(fitted.abundances, problem.kept)
-    unmatched = problem.kept & (abundances.sum(axis=1) == 0)
-    abundances[unmatched] = np.nan
-    reasons = problem.reasons.mask(unmatched, "counts fit no cell type")
     cell_types = pd.Index(problem.cell_types)
+    abundances, reasons = over_all_spots(fitted.abundances, problem.kept, problem.reasons, cell_types)
     errors = _of_all_spots(assessment.errors, problem.kept)
     return Result(
-        abundances=pd.DataFrame(abundances, index=spatial.obs_names, columns=cell_types),
+        abundances=abundances,
         counts=pd.Series(problem.totals, index=spatial.obs_names),
         reasons=reasons,
         signatures=pd.DataFrame(problem.signatures, index=cell_types, columns=problem.genes.names),
@@ -367,6 +365,9 @@ def _result(
             *_fit_notes(fitted),
             *_pair_notes(assessment, problem.cell_types),
             *_misfit_notes(assessment, coordinates(spatial)[problem.kept], problem.genes.names),
+        ),
+        problem=Problem(
+            fitted.statistics, fitted.weights, given["lambda_r"], fitted.lambda_c, fitted.abundances
         ),
     )
 

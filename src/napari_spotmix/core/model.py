@@ -45,6 +45,8 @@ Array = NDArray[np.float64]
 _LEARNING_SPOTS, _PATCH = 4000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 1e-3
+#: What is fitted before the last epoch only serves to tell which spots and genes are alike.
+_EARLY_TOLERANCE = 1e-3
 #: For the progress bar only.
 _EXPECTED_EVALUATIONS = 30
 
@@ -372,12 +374,16 @@ class _Epochs:
             lambda_r=self.params.lambda_r,
             lambda_c=self.lambda_c,
             start=self.abundances,
-            tolerance=self.params.tolerance,
+            tolerance=self._tolerance(),
             max_sweeps=self.params.max_sweeps,
             threads=self.threads,
             on_progress=self.on_progress,
         )
         self.abundances = self.solution.abundances
+
+    def _tolerance(self) -> float:
+        is_last = self.n_done >= self.params.n_epochs
+        return self.params.tolerance if is_last else max(self.params.tolerance, _EARLY_TOLERANCE)
 
     def _smoothness(self) -> float:
         if self.params.lambda_c is not None:
