@@ -250,7 +250,9 @@ class _Groups:
         self._blocks = np.empty((n_groups, n_types, n_types), np.float32)
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
-        self._colors = color_classes(*self._links)
+        colors = color_classes(*self._links)
+        # Few groups are swept one after the other: sharing them out would take longer than the work.
+        self._colors = [np.concatenate(colors)] if n_groups <= _BLOCK else colors
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
 
@@ -328,7 +330,7 @@ class _Groups:
 
     def _sweep(self, Y: Array, tolerance: float, *, backward: bool) -> None:
         for groups in self._colors[:: -1 if backward else 1]:
-            self._sweep_color(groups, Y, tolerance)
+            self._sweep_color(groups[::-1] if backward else groups, Y, tolerance)
 
     def _sweep_color(self, groups: NDArray[np.int64], Y: Array, tolerance: float) -> None:
         def block(start: int, stop: int) -> None:
