@@ -45,8 +45,8 @@ Array = NDArray[np.float64]
 _LEARNING_SPOTS, _PATCH = 4000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 1e-3
-#: What is fitted before the last epoch only serves to tell which spots and genes are alike.
-_EARLY_TOLERANCE = 1e-3
+#: Epochs in between only serve to tell which spots are alike: this many times the tolerance does.
+_LOOSER = 10.0
 #: For the progress bar only.
 _EXPECTED_EVALUATIONS = 30
 
@@ -382,8 +382,9 @@ class _Epochs:
         self.abundances = self.solution.abundances
 
     def _tolerance(self) -> float:
-        is_last = self.n_done >= self.params.n_epochs
-        return self.params.tolerance if is_last else max(self.params.tolerance, _EARLY_TOLERANCE)
+        """Be precise in the first fit, from which all is learned, and in the last."""
+        is_between = 0 < self.n_done < self.params.n_epochs
+        return self.params.tolerance * (_LOOSER if is_between else 1.0)
 
     def _smoothness(self) -> float:
         if self.params.lambda_c is not None:
