@@ -86,3 +86,11 @@ def test_all_that_is_wrong_is_told_at_once(result: Result) -> None:
     assert len(caught.value.problems) == 2
     with pytest.raises(InputError, match="at least one"):
         result.resolve(without=result.cell_types)
+
+
+def test_what_was_solved_again_can_be_kept_with_the_spots(result: Result) -> None:
+    again = result.resolve(lambda_c=2.0, without=[result.cell_types[0]])
+    back = Result.from_anndata(again.to_anndata())
+    np.testing.assert_array_equal(back.abundances, again.abundances)
+    assert back.parameters["learned"]["resolved"]["without"] == [result.cell_types[0]]
+    assert again.standard_errors.empty
