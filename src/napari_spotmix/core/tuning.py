@@ -37,6 +37,8 @@ START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
 #: What is learned stays within these bounds.
 _BOUNDS = {"strength": (0.1, 1e4), "alpha": (0.01, 3.0), "sharpness": (0.1, 1000.0)}
 _MOST_STEPS = 15
+#: Factor by which strengths are lowered in search of the mildest that is as good.
+_STEP_DOWN = 2.0
 
 #: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
 PLAUSIBLE_SHARE = (0.7, 1.4)
@@ -209,9 +211,13 @@ class _Search:
         return [name for name in names if self._given[name] is None]
 
     def _add(self, name: str, start: Smoothing, free: list[str]) -> None:
-        self._last = _fitted(self._genes, start, free, partial(self._on_step, name))
+        tick = partial(self._on_step, name)
+        best = _fitted(self._genes, start, free, tick)
+        self._last, losses = best, self._genes.losses(best)
+        if "strength" in free:
+            self._last, losses = _mildest(self._genes, best, losses, tick)
         self._path = (*self._path, self._last)
-        self.tried.append((name, self._path, self._genes.losses(self._last)))
+        self.tried.append((name, self._path, losses))
 
 
 def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
@@ -224,6 +230,22 @@ def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Cal
         tick()
         losses.append(genes.loss(start))
     return starts[int(np.argmin(losses))]
+
+
+def _mildest(
+    genes: HeldOutGenes, best: Smoothing, losses: Array, tick: Callable[[], None]
+) -> tuple[Smoothing, Array]:
+    """Return the weakest smoothing within one standard error of the best, and its losses."""
+    mildest, its_losses = best, losses
+    while mildest.strength / _STEP_DOWN >= _BOUNDS["strength"][0]:
+        tick()
+        milder = replace(mildest, strength=mildest.strength / _STEP_DOWN)
+        found = genes.losses(milder)
+        worse_by = found - losses
+        if worse_by.mean() > _standard_error(worse_by):
+            break
+        mildest, its_losses = milder, found
+    return mildest, its_losses
 
 
 def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
