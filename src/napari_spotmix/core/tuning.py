@@ -41,7 +41,8 @@ _MOST_STEPS = 15
 _STEP_DOWN = 2.0
 
 #: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
-PLAUSIBLE_SHARE = (0.7, 1.4)
+#: One that nobody asked for must leave more of the counts to the cell types.
+PLAUSIBLE_SHARE, _CAUTIOUS_SHARE = (0.7, 1.4), (1 / 1.15, 1.15)
 
 #: At this mean precision the first fit has this `lambda_c`; deeper spots are smoothed less.
 _PRECISION, _SMOOTHNESS, _LARGEST = 100.0, 0.3, 10.0
@@ -132,7 +133,7 @@ def judge_platform(plain: HeldOutGenes, adapted: HeldOutGenes, smoothing: Smooth
     gain = plain.losses(smoothing) - adapted.losses(smoothing)
     explained = adapted.mean_explained()
     mean, error = float(gain.mean()), _standard_error(gain)
-    low, high = PLAUSIBLE_SHARE
+    low, high = _CAUTIOUS_SHARE
     return PlatformEvidence(mean > error and low <= explained <= high, mean, error, explained)
 
 
