@@ -148,10 +148,11 @@ class Parameters:
         minimum=0,
         advanced=False,
     )
-    lambda_r: float = _parameter(
-        1e-6,
+    lambda_r: float | None = _parameter(
+        None,
         "Ridge",
-        "Strength with which all abundances are drawn to zero (lambda_r).",
+        "Strength with which all abundances are drawn to zero (lambda_r). "
+        "Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
     )

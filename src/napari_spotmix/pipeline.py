@@ -367,7 +367,7 @@ def _result(
             *_misfit_notes(assessment, coordinates(spatial)[problem.kept], problem.genes.names),
         ),
         problem=Problem(
-            fitted.statistics, fitted.weights, given["lambda_r"], fitted.lambda_c, fitted.abundances
+            fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances
         ),
     )
 
@@ -449,6 +449,7 @@ def _given(params: Parameters) -> dict[str, Any]:
 def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
     return {
         "lambda_c": fitted.lambda_c,
+        "lambda_r": fitted.lambda_r,
         "alpha": fitted.smoothing.alpha,
         "attention_sharpness": fitted.smoothing.sharpness,
         "evidence": _evidence(fitted),

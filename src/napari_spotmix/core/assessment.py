@@ -88,7 +88,7 @@ def assess(
         genes if (fitted.platform == 1).all() else gene_residuals(counts, given, X, per_share, on_progress)
     )
     noise = measure_noise(plain, signatures, filters, archetypes.composition, cells, on_progress)
-    tie = params.lambda_r + fitted.lambda_c * np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
+    tie = fitted.lambda_r + fitted.lambda_c * np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
     of_cells = params.share == "cells"
     errors = standard_errors(
         replace(statistics, gram=gram),

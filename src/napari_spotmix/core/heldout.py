@@ -9,7 +9,7 @@ log-likelihood of the counts of that fold's genes given their total in the spot:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How neighbours are tied together.
+    """How neighbours are tied together, and abundances to zero.
 
     Attributes
     ----------
@@ -48,11 +48,15 @@ class Smoothing:
         Decay of weights with squared distance in pitches.
     sharpness : float
         Of the attention; 0 is the plain Laplacian.
+    ridge : float
+        Pull of all abundances to zero in units of counts: what ``lambda_r`` has beyond its least value, times
+        the mean precision.
     """
 
     strength: float
     alpha: float
     sharpness: float
+    ridge: float = 0.0
 
 
 @dataclass
@@ -83,6 +87,7 @@ class HeldOutGenes:
         Edges between these spots.
     data_term : DataTerm
     lambda_r : float
+        Least ridge.
     n_folds : int
     n_gradient_folds : int
         The gradient is taken on this many of the folds.
@@ -144,12 +149,12 @@ class HeldOutGenes:
         total = self._predicting[is_held_out].sum(axis=0)
         return _Fold(statistics.divided_by(unit), unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
 
-    def _fit(self, fold: _Fold, W: csr_array, strength: float) -> Array:
+    def _fit(self, fold: _Fold, W: csr_array, smoothing: Smoothing) -> Array:
         fold.abundances = solve(
             fold.statistics,
             W,
-            lambda_r=self._lambda_r,
-            lambda_c=strength / fold.unit,
+            lambda_r=self._lambda_r + smoothing.ridge / fold.unit,
+            lambda_c=smoothing.strength / fold.unit,
             start=fold.abundances,
             tolerance=self._tolerance,
             threads=self._threads,
@@ -161,14 +166,14 @@ class HeldOutGenes:
         """Return minus the score of each fold and spot, float64 (n_folds, n_spots)."""
         return np.stack([self._loss(fold, smoothing)[0] for fold in self.folds])
 
-    def loss(self, smoothing: Smoothing) -> float:
-        """Return the mean loss per spot of the folds that the gradient is taken on."""
+    def few_losses(self, smoothing: Smoothing) -> Array:
+        """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
         folds = self.folds[: self._n_gradient_folds]
-        return float(np.mean([self._loss(fold, smoothing)[0].mean() for fold in folds]))
+        return np.stack([self._loss(fold, smoothing)[0] for fold in folds])
 
     def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, Array]:
         """Return the mean loss per spot of some folds, and its derivatives in the order of `Smoothing`."""
-        loss, gradient = 0.0, np.zeros(3)
+        loss, gradient = 0.0, np.zeros(len(fields(Smoothing)))
         folds = self.folds[: self._n_gradient_folds]
         for fold in folds:
             losses, slope, W = self._loss(fold, smoothing)
@@ -178,7 +183,7 @@ class HeldOutGenes:
 
     def _loss(self, fold: _Fold, smoothing: Smoothing) -> tuple[Array, Array, csr_array]:
         W = self._edges(fold, smoothing)
-        X = self._fit(fold, W, smoothing.strength)
+        X = self._fit(fold, W, smoothing)
         score, slope = np.empty(len(X)), np.empty_like(X)
 
         def judge(values: csr_array, spots: slice, start: int, stop: int) -> None:
@@ -210,7 +215,7 @@ class HeldOutGenes:
         """From now on let attention compare what fits under `smoothing` find."""
         for fold in self.folds:
             W = self._edges(fold, smoothing)
-            fold.embedding = embed(self._fit(fold, W, smoothing.strength), W)
+            fold.embedding = embed(self._fit(fold, W, smoothing), W)
 
     def mean_explained(self) -> float:
         """Return the mean sum of the abundances last fitted."""
@@ -225,7 +230,8 @@ class HeldOutGenes:
         X = fold.abundances
         assert X is not None
         lambda_c = smoothing.strength / fold.unit
-        level = Level(fold.statistics, W, self._lambda_r, lambda_c, self._threads, lambda _: None)
+        lambda_r = self._lambda_r + smoothing.ridge / fold.unit
+        level = Level(fold.statistics, W, lambda_r, lambda_c, self._threads, lambda _: None)
         adjoint = solve_on_free(level, X, slope, start=fold.adjoint, precision=10 * self._tolerance)
         fold.adjoint = adjoint
         by_weight = self._edge_sums(W, adjoint, X)
@@ -235,7 +241,8 @@ class HeldOutGenes:
         by_alpha = -(slope_of_weight @ self._squared_distance.data)
         apart = self._edge_sums(W, fold.embedding, fold.embedding)
         by_sharpness = -0.5 * (slope_of_weight @ apart)
-        return np.array([by_strength, by_alpha, by_sharpness])
+        by_ridge = -float(np.einsum("nk,nk->", adjoint, X)) / fold.unit
+        return np.array([by_strength, by_alpha, by_sharpness, by_ridge])
 
     def _edge_sums(self, W: csr_array, A: Array, B: Array) -> Array:
         """Return ``(a_i - a_j) . (b_i - b_j)`` for every entry of `W`."""

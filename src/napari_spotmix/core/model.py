@@ -42,11 +42,13 @@ __all__ = ["Fit", "fit"]
 Array = NDArray[np.float64]
 
 #: Learning sees at most this many spots, in patches of this size.
-_LEARNING_SPOTS, _PATCH = 4000, 200
+_LEARNING_SPOTS, _PATCH = 2000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
-_FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 1e-3
+_FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Epochs in between only serve to tell which spots are alike: this many times the tolerance does.
 _LOOSER = 10.0
+#: Least ridge where none is given: it keeps the minimiser unique.
+_LEAST_RIDGE = 1e-6
 #: For the progress bar only.
 _EXPECTED_EVALUATIONS = 30
 
@@ -66,8 +68,8 @@ class Fit:
         takes to solve again.
     solution : Solution
         Of the last epoch.
-    lambda_c : float
-        The smoothness that was used.
+    lambda_r, lambda_c : float
+        The penalties that were used.
     precision_unit : float
         What the data term was divided by.
     platform : ndarray of float64, shape (n_genes,)
@@ -90,6 +92,7 @@ class Fit:
     graph: SpatialGraph
     statistics: Statistics
     solution: Solution
+    lambda_r: float
     lambda_c: float
     precision_unit: float
     platform: Array
@@ -237,9 +240,9 @@ class _Epochs:
             self._learn()
         if self.choice is None:
             self._use(self.unlearned)
-        elif self.choice.chosen.name == "none":
+        elif self.choice.chosen.smoothing.strength == 0:
             # Neighbours are shown as smoothing would have begun to see them.
-            self._use(replace(self.unlearned, strength=0.0))
+            self._use(replace(self.unlearned, strength=0.0, ridge=self.choice.chosen.smoothing.ridge))
         else:
             self._follow_path()
 
@@ -307,6 +310,7 @@ class _Epochs:
             strength=None if lambda_c is None else lambda_c * self.unit,
             alpha=params.alpha,
             sharpness=params.attention_sharpness,
+            ridge=None if params.lambda_r is None else 0.0,
             with_attention=params.attention,
             on_step=self._tell_learning,
         )
@@ -329,7 +333,7 @@ class _Epochs:
             replace(self.archetypes, label=self.archetypes.label[spots]),
             squared if everywhere else csr_array(squared[spots][:, spots]),
             data_term=self.data_term.scaled(self.platform),
-            lambda_r=self.params.lambda_r,
+            lambda_r=self._least_ridge(),
             n_folds=_FOLDS,
             n_gradient_folds=_GRADIENT_FOLDS,
             tolerance=_LEARNING_TOLERANCE,
@@ -367,11 +371,12 @@ class _Epochs:
         self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
         self.statistics = statistics.divided_by(self.unit or 1.0)
         self.lambda_c = self._smoothness()
+        self.lambda_r = self._least_ridge() + self.smoothing.ridge / (self.unit or 1.0)
         self.weights = product(self.near, self.attention)
         self.solution = solve(
             self.statistics,
             self.weights,
-            lambda_r=self.params.lambda_r,
+            lambda_r=self.lambda_r,
             lambda_c=self.lambda_c,
             start=self.abundances,
             tolerance=self._tolerance(),
@@ -385,6 +390,9 @@ class _Epochs:
         """Be precise in the first fit, from which all is learned, and in the last."""
         is_between = 0 < self.n_done < self.params.n_epochs
         return self.params.tolerance * (_LOOSER if is_between else 1.0)
+
+    def _least_ridge(self) -> float:
+        return _LEAST_RIDGE if self.params.lambda_r is None else self.params.lambda_r
 
     def _smoothness(self) -> float:
         if self.params.lambda_c is not None:
@@ -432,6 +440,7 @@ class _Epochs:
             self.graph,
             self.statistics,
             self.solution,
+            self.lambda_r,
             self.lambda_c,
             self.unit,
             self.platform,

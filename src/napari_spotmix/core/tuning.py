@@ -8,7 +8,7 @@ with the exact gradient; chosen is the simplest candidate within one standard er
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -34,9 +34,11 @@ Array = NDArray[np.float64]
 
 #: Where learning begins.
 START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
-#: What is learned stays within these bounds.
-_BOUNDS = {"strength": (0.1, 1e4), "alpha": (0.01, 3.0), "sharpness": (0.1, 1000.0)}
-_MOST_STEPS = 15
+#: What is learned stays within these bounds; stronger ties than these change nothing that matters.
+_BOUNDS = {"strength": (0.1, 1e3), "alpha": (0.01, 3.0), "sharpness": (0.1, 1e3), "ridge": (1e-3, 1e2)}
+#: Where the search for a ridge begins.
+_RIDGE = 1.0
+_MOST_STEPS = 10
 #: Factor by which strengths are lowered in search of the mildest that is as good.
 _STEP_DOWN = 2.0
 
@@ -55,7 +57,7 @@ class Candidate:
     Attributes
     ----------
     name : str
-        "none", "laplacian", "attention" or "attention, second look".
+        "none", "ridge", "laplacian", "attention" or "attention, second look".
     path : tuple of Smoothing
         What is to be used one after the other: attention compares what the smoothing before it has found.
     loss : float
@@ -143,6 +145,7 @@ def choose_smoothing(
     strength: float | None,
     alpha: float | None,
     sharpness: float | None,
+    ridge: float | None,
     with_attention: bool,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Choice:
@@ -151,14 +154,15 @@ def choose_smoothing(
     Parameters
     ----------
     genes : HeldOutGenes
-    strength, alpha, sharpness : float or None
+    strength, alpha, sharpness, ridge : float or None
         A value is kept as it is; a given strength rules out "none".
     with_attention : bool
         Whether "attention" is a candidate.
     on_step : callable, optional
         Called with the candidate's name before each evaluation.
     """
-    search = _Search(genes, {"strength": strength, "alpha": alpha, "sharpness": sharpness}, on_step)
+    given = {"strength": strength, "alpha": alpha, "sharpness": sharpness, "ridge": ridge}
+    search = _Search(genes, given, on_step)
     if strength is None:
         search.without_smoothing()
     if not with_attention or sharpness in (None, 0.0):
@@ -191,6 +195,14 @@ class _Search:
     def without_smoothing(self) -> None:
         nothing = replace(self._last, strength=0.0)
         self.tried.append(("none", (nothing,), self._genes.losses(nothing)))
+        if self._given["ridge"] is None:
+            tick = partial(self._on_step, "ridge")
+            drawn = _fitted(self._genes, replace(nothing, ridge=_RIDGE), ["ridge"], tick)
+            drawn = _mildest(self._genes, drawn, "ridge", tick)
+            self.tried.append(("ridge", (drawn,), self._genes.losses(drawn)))
+            # A ridge that earns its place on its own stays in what follows.
+            if self.simplest:
+                self._last = replace(self._last, ridge=drawn.ridge)
 
     def by_distance(self) -> None:
         self._add("laplacian", self._last, self._open("strength", "alpha"))
@@ -213,12 +225,11 @@ class _Search:
 
     def _add(self, name: str, start: Smoothing, free: list[str]) -> None:
         tick = partial(self._on_step, name)
-        best = _fitted(self._genes, start, free, tick)
-        self._last, losses = best, self._genes.losses(best)
+        self._last = _fitted(self._genes, start, free, tick)
         if "strength" in free:
-            self._last, losses = _mildest(self._genes, best, losses, tick)
+            self._last = _mildest(self._genes, self._last, "strength", tick)
         self._path = (*self._path, self._last)
-        self.tried.append((name, self._path, losses))
+        self.tried.append((name, self._path, self._genes.losses(self._last)))
 
 
 def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
@@ -229,31 +240,28 @@ def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Cal
     losses = []
     for start in starts:
         tick()
-        losses.append(genes.loss(start))
+        losses.append(genes.few_losses(start).mean())
     return starts[int(np.argmin(losses))]
 
 
-def _mildest(
-    genes: HeldOutGenes, best: Smoothing, losses: Array, tick: Callable[[], None]
-) -> tuple[Smoothing, Array]:
-    """Return the weakest smoothing within one standard error of the best, and its losses."""
-    mildest, its_losses = best, losses
-    while mildest.strength / _STEP_DOWN >= _BOUNDS["strength"][0]:
+def _mildest(genes: HeldOutGenes, best: Smoothing, name: str, tick: Callable[[], None]) -> Smoothing:
+    """Return the smoothing with the parameter `name` as low as one standard error from the best allows."""
+    mildest, losses = best, genes.losses(best)
+    while (value := getattr(mildest, name) / _STEP_DOWN) >= _BOUNDS[name][0]:
         tick()
-        milder = replace(mildest, strength=mildest.strength / _STEP_DOWN)
-        found = genes.losses(milder)
-        worse_by = found - losses
+        milder = replace(mildest, **{name: value})
+        worse_by = genes.losses(milder) - losses
         if worse_by.mean() > _standard_error(worse_by):
             break
-        mildest, its_losses = milder, found
-    return mildest, its_losses
+        mildest = milder
+    return mildest
 
 
 def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
     """Return `base` with the parameters named in `free` at a minimum of the loss."""
     if not free:
         return base
-    order = ("strength", "alpha", "sharpness")
+    order = [field.name for field in fields(Smoothing)]
     wanted = [order.index(name) for name in free]
 
     def at(logs: Array) -> Smoothing:
@@ -310,7 +318,7 @@ def _reason(candidates: tuple[Candidate, ...], chosen: int) -> str:
     best = candidates[chosen]
     if len(candidates) == 1:
         return "What was left open of the smoothing was learned: it predicted held-out genes best."
-    if best.name == "none":
+    if best.smoothing.strength == 0:
         return (
             "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
         )

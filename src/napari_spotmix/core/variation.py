@@ -43,8 +43,8 @@ _PRIOR_CELLS = 50
 _FLOOR = 0.01
 #: Types with less than this share of an archetype add no directions to it.
 _SMALLEST_SHARE = 0.01
-#: Spots that the strength is learned from, and the strengths that are tried. What goes beyond that of four cells
-#: is mostly misfit between reference and tissue, which lies in the same directions.
+#: Spots that the strength is learned from, and the strengths that are tried. What goes beyond that of four
+#: cells is mostly misfit between reference and tissue, which lies in the same directions.
 _SPOTS, _STRENGTHS = 1000, np.geomspace(1e-3, 0.25, 31)
 
 
