@@ -14,7 +14,7 @@ from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.graph import build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.model import Fit, fit
-from napari_spotmix.core.tuning import START, choose_smoothing, contiguous_patches
+from napari_spotmix.core.tuning import choose_smoothing, contiguous_patches
 from napari_spotmix.core.weights import find_archetypes
 from napari_spotmix.params import Parameters
 
@@ -50,7 +50,6 @@ def held_out(counts: csr_array, coordinates: np.ndarray, truth: np.ndarray, tole
         build_graph(coordinates).squared_distance,
         data_term=DataTerm(),
         lambda_r=1e-6,
-        gentle=START,
         n_folds=4,
         n_gradient_folds=4,
         random_state=0,
@@ -81,18 +80,42 @@ def error(result: Fit, truth: np.ndarray) -> float:
     return float(np.sqrt(((proportions - truth) ** 2).mean()))
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 6.0])
-def test_gradient_equals_finite_differences(sharpness: float) -> None:
+PLAIN = Smoothing(strength=40.0, alpha=0.4, sharpness=0.0, ridge=3.0)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        PLAIN,
+        replace(PLAIN, sharpness=6.0),
+        replace(PLAIN, sharpness=20.0, spread=2.0, metric=(0.5, 1.0, 2.0, 3.0)),
+    ],
+    ids=["by distance", "one head", "two heads and a metric"],
+)
+def test_gradient_equals_finite_differences(at: Smoothing) -> None:
     genes = held_out(*tissue(60.0, is_smooth=True), tolerance=1e-11)
-    at = Smoothing(strength=40.0, alpha=0.4, sharpness=sharpness)
+    genes.look(PLAIN)
     _, gradient = genes.loss_and_gradient(at)
-    names = ("strength", "alpha", "sharpness")[: 3 if sharpness else 2]
-    for slope, name in zip(gradient, names, strict=False):
+    names = ["strength", "alpha", "ridge"] + ["sharpness"] * (at.sharpness > 0) + ["spread"] * (at.spread > 1)
+    for name in names:
         value = getattr(at, name)
-        step = 1e-4 * value
-        above = genes.losses(replace(at, **{name: value + step})).mean()
-        below = genes.losses(replace(at, **{name: value - step})).mean()
-        assert slope == pytest.approx((above - below) / (2 * step), rel=1e-3)
+        slope = difference(genes, at, name, value, 1e-4 * value)
+        assert gradient[name][0] == pytest.approx(slope, rel=1e-3)
+    for k, value in enumerate(at.metric):
+        step = np.zeros(N_TYPES)
+        step[k] = 1e-4 * value
+        slope = difference(genes, at, "metric", np.array(at.metric), step)
+        assert gradient["metric"][k] == pytest.approx(slope, rel=1e-3)
+
+
+def difference(genes: HeldOutGenes, at: Smoothing, name: str, value: np.ndarray, step: np.ndarray) -> float:
+    """Return the central difference of the mean loss by one parameter, or by one of its entries."""
+
+    def loss(moved: np.ndarray) -> float:
+        plain = tuple(moved.tolist()) if np.ndim(moved) else float(moved)
+        return float(genes.losses(replace(at, **{name: plain})).mean())
+
+    return (loss(value + step) - loss(value - step)) / (2 * float(np.max(step)))
 
 
 def test_loss_is_the_multinomial_log_likelihood_of_held_out_genes() -> None:
@@ -126,7 +149,7 @@ def test_smoothing_is_switched_off_where_neighbours_do_not_help() -> None:
     learned, truth = fitted(400.0, is_smooth=False)
     plain, _ = fitted(400.0, is_smooth=False, lambda_c=0.0)
     assert learned.choice is not None
-    assert learned.choice.chosen.name == "none"
+    assert learned.choice.chosen.smoothing.strength == 0
     assert "switched off" in learned.choice.reason
     assert learned.lambda_c == 0
     assert error(learned, truth) <= 1.01 * error(plain, truth)
@@ -143,8 +166,8 @@ def test_what_is_learned_comes_near_the_best_of_a_grid() -> None:
 
 def test_given_parameters_are_kept() -> None:
     genes = held_out(*tissue(15.0, is_smooth=True), tolerance=1e-3)
-    choice = choose_smoothing(genes, strength=30.0, alpha=None, sharpness=2.0, with_attention=True)
-    assert {candidate.name for candidate in choice.candidates} == {"attention"}
+    choice = choose_smoothing(genes, strength=30.0, alpha=None, sharpness=2.0, ridge=0.0, with_attention=True)
+    assert {candidate.name.split(",")[0] for candidate in choice.candidates} == {"attention"}
     assert choice.chosen.smoothing.strength == 30.0
     assert choice.chosen.smoothing.sharpness == 2.0
     alone, _ = fitted(15.0, is_smooth=True, lambda_c=0.7, alpha=0.2, attention_sharpness=3.0)
@@ -161,7 +184,7 @@ def test_a_given_lambda_c_is_what_the_solver_gets_while_the_rest_is_learned() ->
 def test_without_attention_it_is_no_candidate() -> None:
     result, _ = fitted(15.0, is_smooth=True, attention=False)
     assert result.choice is not None
-    assert [candidate.name for candidate in result.choice.candidates] == ["none", "laplacian"]
+    assert [candidate.name for candidate in result.choice.candidates] == ["none", "ridge", "laplacian"]
     assert (result.attention.data == 1).all()
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "assign_to_centers",
     "color_greedily",
     "edge_attention",
+    "edge_attention_slopes",
     "edge_differences",
     "filtered_grams",
     "filtered_projections",
@@ -165,6 +166,24 @@ def edge_attention(indptr, indices, Z, sharpness, start, stop, attention):
                     exponent += sharpness[h, k] * difference * difference
                 total += np.exp(-0.5 * exponent)
             attention[p] = total / n_heads
+
+
+@_compiled
+def edge_attention_slopes(indptr, indices, Z, sharpness, slope, slopes):
+    """Add to ``slopes_hk`` the sum over edges of ``slope_ij d attention_ij / d sharpness_hk``."""
+    n_heads, n_features = sharpness.shape
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            for h in range(n_heads):
+                exponent = 0.0
+                for k in range(n_features):
+                    difference = Z[i, k] - Z[j, k]
+                    exponent += sharpness[h, k] * difference * difference
+                factor = -0.5 * slope[p] * np.exp(-0.5 * exponent) / n_heads
+                for k in range(n_features):
+                    difference = Z[i, k] - Z[j, k]
+                    slopes[h, k] += factor * difference * difference
 
 
 @_compiled

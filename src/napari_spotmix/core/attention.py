@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
-__all__ = ["attention_weights", "distance_weights", "embed", "product"]
+__all__ = ["attention_slopes", "attention_weights", "distance_weights", "embed", "product"]
 
 Array = NDArray[np.float64]
 
@@ -75,6 +75,26 @@ def attention_weights(edges: csr_array, embedding: Array, sharpness: Array, thre
 
     threads.over_blocks(block, edges.shape[0], block=_BLOCK)
     return _with_data(edges, attention)
+
+
+def attention_slopes(edges: csr_array, embedding: Array, sharpness: Array, slope: Array) -> Array:
+    """Return the derivative of a score by the sharpness of each head and feature.
+
+    Parameters
+    ----------
+    edges, embedding, sharpness
+        As for `attention_weights`.
+    slope : ndarray of float64, shape (n_edges,)
+        Derivative of the score by the attention of each edge, in the order of ``edges.data``.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_heads, n_features)
+    """
+    slopes = np.zeros_like(sharpness)
+    # In one thread, since sums must have one order; it is quick.
+    _kernels.edge_attention_slopes(edges.indptr, edges.indices, embedding, sharpness, slope, slopes)
+    return slopes
 
 
 def product(near: csr_array, alike: csr_array) -> csr_array:

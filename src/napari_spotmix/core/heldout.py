@@ -10,6 +10,7 @@ log-likelihood of the counts of that fold's genes given their total in the spot:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,13 @@ from scipy.sparse import csr_array
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.adjoint import solve_on_free
-from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
+from napari_spotmix.core.attention import (
+    attention_slopes,
+    attention_weights,
+    distance_weights,
+    embed,
+    product,
+)
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.multigrid import Level
@@ -51,12 +58,24 @@ class Smoothing:
     ridge : float
         Pull of all abundances to zero in units of counts: what ``lambda_r`` has beyond its least value, times
         the mean precision.
+    spread : float
+        Of two heads one is this many times as sharp and the other as many times less; with 1 there is one.
+    metric : tuple of float, length n_cell_types
+        What a difference in each cell type counts for; empty where all count the same.
     """
 
     strength: float
     alpha: float
     sharpness: float
     ridge: float = 0.0
+    spread: float = 1.0
+    metric: tuple[float, ...] = ()
+
+    def heads(self, n_cell_types: int) -> Array:
+        """Return the sharpness of each head for each type, float64 (n_heads, n_cell_types)."""
+        factors = np.array([1.0] if self.spread == 1 else [1 / self.spread, self.spread])
+        metric = np.array(self.metric) if self.metric else np.ones(n_cell_types)
+        return self.sharpness * factors[:, None] * metric
 
 
 @dataclass
@@ -171,14 +190,15 @@ class HeldOutGenes:
         folds = self.folds[: self._n_gradient_folds]
         return np.stack([self._loss(fold, smoothing)[0] for fold in folds])
 
-    def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, Array]:
-        """Return the mean loss per spot of some folds, and its derivatives in the order of `Smoothing`."""
-        loss, gradient = 0.0, np.zeros(len(fields(Smoothing)))
+    def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, dict[str, Array]]:
+        """Return the mean loss per spot of some folds, and its derivatives by each parameter."""
+        loss, gradient = 0.0, dict.fromkeys((field.name for field in fields(Smoothing)), np.zeros(1))
         folds = self.folds[: self._n_gradient_folds]
         for fold in folds:
             losses, slope, W = self._loss(fold, smoothing)
             loss += float(losses.mean()) / len(folds)
-            gradient += self._gradient(fold, smoothing, W, slope / losses.size) / len(folds)
+            for name, part in self._gradient(fold, smoothing, W, slope / losses.size).items():
+                gradient[name] = gradient[name] + part / len(folds)
         return loss, gradient
 
     def _loss(self, fold: _Fold, smoothing: Smoothing) -> tuple[Array, Array, csr_array]:
@@ -208,8 +228,16 @@ class HeldOutGenes:
         near = distance_weights(self._squared_distance, smoothing.alpha)
         if smoothing.sharpness == 0:
             return near
-        sharpness = np.full((1, fold.embedding.shape[1]), smoothing.sharpness)
-        return product(near, attention_weights(near, fold.embedding, sharpness, self._threads))
+        heads = smoothing.heads(fold.embedding.shape[1])
+        return product(near, attention_weights(near, fold.embedding, heads, self._threads))
+
+    @property
+    def n_spots(self) -> int:
+        return self._counts.n_spots
+
+    @property
+    def n_cell_types(self) -> int:
+        return len(self._signatures)
 
     def look(self, smoothing: Smoothing) -> None:
         """From now on let attention compare what fits under `smoothing` find."""
@@ -225,7 +253,7 @@ class HeldOutGenes:
             )
         )
 
-    def _gradient(self, fold: _Fold, smoothing: Smoothing, W: csr_array, slope: Array) -> Array:
+    def _gradient(self, fold: _Fold, smoothing: Smoothing, W: csr_array, slope: Array) -> dict[str, Array]:
         """Return ``-<Lambda, (dH/dp) X>`` for each parameter p, by way of the edges' weights."""
         X = fold.abundances
         assert X is not None
@@ -234,15 +262,26 @@ class HeldOutGenes:
         level = Level(fold.statistics, W, lambda_r, lambda_c, self._threads, lambda _: None)
         adjoint = solve_on_free(level, X, slope, start=fold.adjoint, precision=10 * self._tolerance)
         fold.adjoint = adjoint
-        by_weight = self._edge_sums(W, adjoint, X)
         # Each edge stands twice in W, and in Tr(X' L X) once: hence the halves.
-        by_strength = -0.5 / fold.unit * (W.data @ by_weight)
-        slope_of_weight = -0.5 * lambda_c * W.data * by_weight
-        by_alpha = -(slope_of_weight @ self._squared_distance.data)
-        apart = self._edge_sums(W, fold.embedding, fold.embedding)
-        by_sharpness = -0.5 * (slope_of_weight @ apart)
-        by_ridge = -float(np.einsum("nk,nk->", adjoint, X)) / fold.unit
-        return np.array([by_strength, by_alpha, by_sharpness, by_ridge])
+        by_weight = -0.5 * lambda_c * self._edge_sums(W, adjoint, X)
+        by_strength = W.data @ by_weight / max(lambda_c, 1e-300) / fold.unit
+        by_alpha = -(by_weight * W.data) @ self._squared_distance.data
+        by_ridge = -np.einsum("nk,nk->", adjoint, X) / fold.unit
+        gradient = {"strength": by_strength, "alpha": by_alpha, "ridge": by_ridge}
+        if smoothing.sharpness > 0:
+            gradient |= self._by_heads(fold, smoothing, W, by_weight)
+        return {name: np.atleast_1d(value) for name, value in gradient.items()}
+
+    def _by_heads(self, fold: _Fold, smoothing: Smoothing, W: csr_array, by_weight: Array) -> dict[str, Any]:
+        near = np.exp(-smoothing.alpha * self._squared_distance.data)
+        heads = smoothing.heads(fold.embedding.shape[1])
+        by_log = heads * attention_slopes(W, fold.embedding, heads, by_weight * near)
+        gradient: dict[str, Any] = {"sharpness": by_log.sum() / smoothing.sharpness}
+        if len(heads) > 1:
+            gradient["spread"] = (by_log[1] - by_log[0]).sum() / smoothing.spread
+        if smoothing.metric:
+            gradient["metric"] = by_log.sum(axis=0) / np.array(smoothing.metric)
+        return gradient
 
     def _edge_sums(self, W: csr_array, A: Array, B: Array) -> Array:
         """Return ``(a_i - a_j) . (b_i - b_j)`` for every entry of `W`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -299,8 +300,8 @@ class _Epochs:
         self.near = distance_weights(self.graph.squared_distance, smoothing.alpha)
         self.attention = _constant(self.near)
         if embedding is not None and smoothing.sharpness > 0:
-            sharpness = np.full((1, embedding.shape[1]), smoothing.sharpness)
-            self.attention = attention_weights(self.near, embedding, sharpness, self.threads)
+            heads = smoothing.heads(embedding.shape[1])
+            self.attention = attention_weights(self.near, embedding, heads, self.threads)
 
     def _learn(self) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
@@ -452,7 +453,7 @@ class _Epochs:
         )
 
 
-def _given(**values: float | None) -> dict[str, float]:
+def _given(**values: float | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

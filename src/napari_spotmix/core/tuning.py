@@ -8,8 +8,9 @@ with the exact gradient; chosen is the simplest candidate within one standard er
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,16 @@ Array = NDArray[np.float64]
 #: Where learning begins.
 START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
 #: What is learned stays within these bounds; stronger ties than these change nothing that matters.
-_BOUNDS = {"strength": (0.1, 1e3), "alpha": (0.01, 3.0), "sharpness": (0.1, 1e3), "ridge": (1e-3, 1e2)}
-#: Where the search for a ridge begins.
-_RIDGE = 1.0
+_BOUNDS = {
+    "strength": (0.1, 1e3),
+    "alpha": (0.01, 3.0),
+    "sharpness": (0.1, 1e3),
+    "ridge": (1e-3, 1e2),
+    "spread": (1.01, 10.0),
+    "metric": (0.05, 20.0),
+}
+#: Where the searches for a ridge and for two heads begin.
+_RIDGE, _SPREAD = 1.0, 2.0
 _MOST_STEPS = 10
 #: Factor by which strengths are lowered in search of the mildest that is as good.
 _STEP_DOWN = 2.0
@@ -57,7 +65,7 @@ class Candidate:
     Attributes
     ----------
     name : str
-        "none", "ridge", "laplacian", "attention" or "attention, second look".
+        "none", "ridge", "laplacian", "attention", "attention, second look" or "attention, two heads".
     path : tuple of Smoothing
         What is to be used one after the other: attention compares what the smoothing before it has found.
     loss : float
@@ -169,8 +177,10 @@ def choose_smoothing(
         search.by_distance()
     if with_attention and sharpness != 0.0:
         search.by_likeness("attention")
-        if search.simplest == len(search.tried) - 1:
+        if search.is_last_best:
             search.by_likeness("attention, second look")
+        if search.tried[search.simplest][1][-1].sharpness > 0 and sharpness is None:
+            search.by_heads("attention, two heads")
     candidates = tuple(_judged(*one, reference=search.tried[0][2]) for one in search.tried)
     return Choice(candidates[search.simplest], candidates, _reason(candidates, search.simplest))
 
@@ -182,7 +192,7 @@ class _Search:
         self, genes: HeldOutGenes, given: dict[str, float | None], on_step: Callable[[str], None]
     ) -> None:
         self._genes, self._given, self._on_step = genes, given, on_step
-        known = {name: value for name, value in given.items() if value is not None}
+        known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self._last = replace(START, **known | {"sharpness": 0.0})
         self._path: tuple[Smoothing, ...] = ()
         self.tried: list[tuple[str, tuple[Smoothing, ...], Array]] = []
@@ -191,6 +201,10 @@ class _Search:
     def simplest(self) -> int:
         """Number of the simplest candidate within one standard error of the best."""
         return _simplest_near_best([losses for _, _, losses in self.tried])
+
+    @property
+    def is_last_best(self) -> bool:
+        return self.simplest == len(self.tried) - 1
 
     def without_smoothing(self) -> None:
         nothing = replace(self._last, strength=0.0)
@@ -219,6 +233,16 @@ class _Search:
         if before.sharpness == 0:
             start = _best_start(self._genes, start, open_, tick)
         self._add(name, start, open_)
+
+    def by_heads(self, name: str) -> None:
+        """Let two heads and a metric of cell types take the place of the best attention so far."""
+        path = self.tried[self.simplest][1]
+        if path is not self._path:
+            self._genes.look(path[-2])
+        metric = (1.0,) * self._genes.n_cell_types
+        start = replace(path[-1], spread=_SPREAD, metric=metric)
+        self._path = path[:-1]
+        self._add(name, start, [*self._open("strength"), "sharpness", "spread", "metric"])
 
     def _open(self, *names: str) -> list[str]:
         return [name for name in names if self._given[name] is None]
@@ -261,29 +285,46 @@ def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callabl
     """Return `base` with the parameters named in `free` at a minimum of the loss."""
     if not free:
         return base
-    order = [field.name for field in fields(Smoothing)]
-    wanted = [order.index(name) for name in free]
+    start = {name: np.log(np.atleast_1d(getattr(base, name))) for name in free}
+    ends = np.cumsum([len(values) for values in start.values()])
+    low, high = np.concatenate(
+        [np.tile(np.log(_BOUNDS[name]), (len(values), 1)) for name, values in start.items()]
+    ).T
 
     def at(logs: Array) -> Smoothing:
-        return replace(base, **dict(zip(free, np.exp(logs).tolist(), strict=True)))
+        values = dict(zip(free, np.split(np.exp(logs), ends[:-1]), strict=True))
+        plain: dict[str, Any] = {name: _plain(name, value) for name, value in values.items()}
+        return replace(base, **plain)
 
     # On logarithms, so that steps are by factors and parameters stay positive.
     def loss(logs: Array) -> tuple[float, Array]:
         tick()
-        value, gradient = genes.loss_and_gradient(at(logs))
-        return value, gradient[wanted] * np.exp(logs)
+        smoothing = at(logs)
+        value, gradient = genes.loss_and_gradient(smoothing)
+        slope = np.concatenate([gradient[name] * np.atleast_1d(getattr(smoothing, name)) for name in free])
+        penalty, its_slope = _prior(smoothing, free)
+        return value + penalty / genes.n_spots, slope + its_slope / genes.n_spots
 
-    bounds = [tuple(np.log(_BOUNDS[name])) for name in free]
-    start = np.clip([np.log(getattr(base, name)) for name in free], *np.transpose(bounds))
     found = minimize(
         loss,
-        start,
+        np.clip(np.concatenate(list(start.values())), low, high),
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
+        bounds=list(zip(low, high, strict=True)),
         options={"maxiter": _MOST_STEPS, "ftol": 1e-6},
     )
     return at(np.asarray(found.x))
+
+
+def _plain(name: str, value: Array) -> float | tuple[float, ...]:
+    return tuple(value.tolist()) if name == "metric" else float(value[0])
+
+
+def _prior(smoothing: Smoothing, free: list[str]) -> tuple[float, Array]:
+    """Return minus the log of a standard normal prior on the metric's logarithms, and its derivative."""
+    logs = [np.log(np.atleast_1d(getattr(smoothing, name))) * (name == "metric") for name in free]
+    both = np.concatenate(logs)
+    return float(both @ both) / 2, both
 
 
 def _judged(name: str, path: tuple[Smoothing, ...], losses: Array, *, reference: Array) -> Candidate:
