@@ -604,11 +604,11 @@ def test_neighbours_help_shallow_bins_and_attention_helps_more() -> None:
     truth = bins.spatial.obsm["truth_rna"]
     alone, plain, attentive = (
         deconvolve(bins.spatial, bins.reference, **options)
-        for options in ({"lambda_c": 0.0}, {"lambda_c": 0.03, "attention": False}, {"lambda_c": 0.03})
+        for options in ({"lambda_c": 0.0}, {"attention": False}, {})
     )
     assert attentive.parameters["learned"]["layout"] == "square"
-    assert rmse(attentive, truth) < 0.9 * rmse(alone, truth)
-    assert rmse(attentive, truth) < rmse(plain, truth)
+    assert rmse(plain, truth) < 0.95 * rmse(alone, truth)
+    assert rmse(attentive, truth) < 0.9 * rmse(plain, truth)
 
 
 def test_proportions_do_not_depend_on_depth(spatial: AnnData, reference: AnnData) -> None:
@@ -641,6 +641,7 @@ STAGES = [
     "Learning the platform effect",
     "Comparing with the reference (epoch 1 of 1)",
     "Learning the smoothing (folds of genes)",
+    "Learning the smoothing (ridge)",
     "Learning the smoothing (laplacian)",
     "Learning the smoothing (attention)",
     "Weighing genes (epoch 1 of 1)",

@@ -40,13 +40,15 @@ _BOUNDS = {
     "strength": (0.1, 1e3),
     "alpha": (0.01, 3.0),
     "sharpness": (0.1, 1e3),
-    "ridge": (1e-3, 1e2),
+    "ridge": (1e-2, 10.0),
     "spread": (1.01, 10.0),
     "metric": (0.05, 20.0),
 }
 #: Where the searches for a ridge and for two heads begin.
 _RIDGE, _SPREAD = 1.0, 2.0
-_MOST_STEPS = 10
+_MOST_STEPS = 8
+#: A search ends when a step gains less than this, in nats per spot.
+_SMALLEST_GAIN = 3e-4
 #: Factor by which strengths are lowered in search of the mildest that is as good.
 _STEP_DOWN = 2.0
 
@@ -210,13 +212,10 @@ class _Search:
         nothing = replace(self._last, strength=0.0)
         self.tried.append(("none", (nothing,), self._genes.losses(nothing)))
         if self._given["ridge"] is None:
-            tick = partial(self._on_step, "ridge")
-            drawn = _fitted(self._genes, replace(nothing, ridge=_RIDGE), ["ridge"], tick)
-            drawn = _mildest(self._genes, drawn, "ridge", tick)
-            self.tried.append(("ridge", (drawn,), self._genes.losses(drawn)))
+            self._add("ridge", replace(nothing, ridge=_RIDGE), ["ridge"], mildest="ridge")
             # A ridge that earns its place on its own stays in what follows.
-            if self.simplest:
-                self._last = replace(self._last, ridge=drawn.ridge)
+            ridge = self._last.ridge if self.is_last_best else 0.0
+            self._last, self._path = replace(self._last, strength=START.strength, ridge=ridge), ()
 
     def by_distance(self) -> None:
         self._add("laplacian", self._last, self._open("strength", "alpha"))
@@ -247,13 +246,16 @@ class _Search:
     def _open(self, *names: str) -> list[str]:
         return [name for name in names if self._given[name] is None]
 
-    def _add(self, name: str, start: Smoothing, free: list[str]) -> None:
-        tick = partial(self._on_step, name)
+    def _add(self, name: str, start: Smoothing, free: list[str], mildest: str = "strength") -> None:
+        """Fit the parameters named in `free`; what beats all before is made as mild as it may be."""
+        before, tick = self._path, partial(self._on_step, name)
         self._last = _fitted(self._genes, start, free, tick)
-        if "strength" in free:
-            self._last = _mildest(self._genes, self._last, "strength", tick)
-        self._path = (*self._path, self._last)
+        self._path = (*before, self._last)
         self.tried.append((name, self._path, self._genes.losses(self._last)))
+        if mildest in free and self.is_last_best:
+            self._last, losses = _mildest(self._genes, self._last, self.tried[-1][2], mildest, tick)
+            self._path = (*before, self._last)
+            self.tried[-1] = (name, self._path, losses)
 
 
 def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
@@ -268,17 +270,20 @@ def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Cal
     return starts[int(np.argmin(losses))]
 
 
-def _mildest(genes: HeldOutGenes, best: Smoothing, name: str, tick: Callable[[], None]) -> Smoothing:
+def _mildest(
+    genes: HeldOutGenes, best: Smoothing, losses: Array, name: str, tick: Callable[[], None]
+) -> tuple[Smoothing, Array]:
     """Return the smoothing with the parameter `name` as low as one standard error from the best allows."""
-    mildest, losses = best, genes.losses(best)
+    mildest, its_losses = best, losses
     while (value := getattr(mildest, name) / _STEP_DOWN) >= _BOUNDS[name][0]:
         tick()
         milder = replace(mildest, **{name: value})
-        worse_by = genes.losses(milder) - losses
+        found = genes.losses(milder)
+        worse_by = found - losses
         if worse_by.mean() > _standard_error(worse_by):
             break
-        mildest = milder
-    return mildest
+        mildest, its_losses = milder, found
+    return mildest, its_losses
 
 
 def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
@@ -305,15 +310,29 @@ def _fitted(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callabl
         penalty, its_slope = _prior(smoothing, free)
         return value + penalty / genes.n_spots, slope + its_slope / genes.n_spots
 
+    begin = np.clip(np.concatenate(list(start.values())), low, high)
+    return at(_descend(loss, begin, low, high))
+
+
+def _descend(loss: Callable[[Array], tuple[float, Array]], start: Array, low: Array, high: Array) -> Array:
+    """Return a minimum between bounds, by steps that begin with about one unit of `start`."""
+    first, slope = loss(start)
+    scale = 1.0 / max(float(np.linalg.norm(slope)), _SMALLEST_GAIN)
+
+    # Against the loss at the start: the search ends by its differences, which are small beside the loss.
+    def scaled(x: Array) -> tuple[float, Array]:
+        value, gradient = (first, slope) if np.array_equal(x, start) else loss(x)
+        return (value - first) * scale, gradient * scale
+
     found = minimize(
-        loss,
-        np.clip(np.concatenate(list(start.values())), low, high),
+        scaled,
+        start,
         jac=True,
         method="L-BFGS-B",
         bounds=list(zip(low, high, strict=True)),
-        options={"maxiter": _MOST_STEPS, "ftol": 1e-6},
+        options={"maxiter": _MOST_STEPS, "ftol": min(_SMALLEST_GAIN * scale, 0.1)},
     )
-    return at(np.asarray(found.x))
+    return np.asarray(found.x)
 
 
 def _plain(name: str, value: Array) -> float | tuple[float, ...]:
