@@ -221,6 +221,7 @@ class _Epochs:
 
     def _look_again(self) -> None:
         assert self.abundances is not None
+        genes: HeldOutGenes | None = None
         self.on_progress(Progress("Comparing spots", 0, 1))
         self.proportions = _between(self.proportions, _proportions(self.abundances))
         if self.params.weights == "poisson":
@@ -234,11 +235,11 @@ class _Epochs:
             if self.n_done == 1 and self._is_variation_open():
                 self._learn_variation()
             if self.n_done == 1 and self.params.platform_effect == "auto" and self.params.normalize:
-                self._learn_platform()
+                genes = self._learn_platform()
             if self.has_platform:
                 self.platform = self._platform_factors()
         if self.n_done == 1 and self._is_open():
-            self._learn()
+            self._learn(genes)
         if self.choice is None:
             self._use(self.unlearned)
         elif self.choice.chosen.smoothing.strength == 0:
@@ -266,7 +267,8 @@ class _Epochs:
         )
         self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
 
-    def _learn_platform(self) -> None:
+    def _learn_platform(self) -> HeldOutGenes | None:
+        """Decide about the platform effect; return the folds of genes if they serve on, without it."""
         self._learning = "Learning the platform effect"
         plain = self._held_out_genes(predicting=self.signatures)
         self.platform = self._platform_factors()
@@ -276,6 +278,7 @@ class _Epochs:
         self.platform_evidence = judge_platform(plain, adapted, smoothing)
         self.has_platform = self.platform_evidence.used
         self.platform = np.ones_like(self.platform)
+        return None if self.has_platform else plain
 
     def _is_open(self) -> bool:
         """Tell whether something about the smoothing is left to learn, by the likelihood of shares."""
@@ -303,11 +306,11 @@ class _Epochs:
             heads = smoothing.heads(embedding.shape[1])
             self.attention = attention_weights(self.near, embedding, heads, self.threads)
 
-    def _learn(self) -> None:
+    def _learn(self, genes: HeldOutGenes | None) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
         params, lambda_c = self.params, self.params.lambda_c
         self.choice = choose_smoothing(
-            self._held_out_genes(),
+            genes or self._held_out_genes(),
             strength=None if lambda_c is None else lambda_c * self.unit,
             alpha=params.alpha,
             sharpness=params.attention_sharpness,
