@@ -40,7 +40,17 @@ def result(tissue: SimulatedTissue) -> Result:
     signatures = pd.DataFrame(index=names)
     parameters = {"given": {"normalize": True}, "summary": "5 cell types in 90 spots"}
     notes = ("1 spot without counts was left out.", "Type 'T <i>' has 3 cells.")
-    return Result(abundances, counts, reasons, signatures, weights, attention, spatial, parameters, notes)
+    return Result(
+        abundances,
+        counts,
+        reasons,
+        signatures,
+        weights,
+        attention,
+        spatial,
+        parameters=parameters,
+        notes=notes,
+    )
 
 
 def nearest_neighbors(xy: np.ndarray, shares: np.ndarray) -> tuple[csr_array, csr_array]:
