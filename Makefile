@@ -43,4 +43,5 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python benchmarks/accuracy.py --picture docs/pictures/edges.png
 	if $(DISPLAYED); then $(BIN)/python docs/make_pictures.py; else $(XVFB) $(BIN)/python docs/make_pictures.py; fi

@@ -1,25 +1,26 @@
 """Accuracy on tissue with known truth, beside other methods: one command, one table.
 
     python benchmarks/accuracy.py [SET ...] [--data ../shared/data/bench] [--score ../shared/tools/score.py]
+                                  [--ablation] [--seeds] [--grid] [--bins] [--picture FILE]
 
 DATA holds one folder per set (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
-``obs["cell_type"]``) and ``peers.csv``, what other methods scored; SCORE defines the metrics. Everything runs
-with the default parameters. See README.md beside this file.
+``obs["cell_type"]``) and ``peers.csv``, what other methods scored; SCORE defines the metrics. The table uses
+the default parameters; options print something else in its place. See README.md beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
-from napari_spotmix import Result, deconvolve, read_reference, read_spatial
+from bins import draw_edges, show_bins
+from contributions import show_grid, show_seeds, show_steps
+from known import KnownSet, geometric_mean, load_score, print_table
+from napari_spotmix import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OURS = "spotmix"
@@ -27,40 +28,26 @@ OURS = "spotmix"
 UNDERTRAINED = ("cell2location", "stereoscope")
 COLUMNS = ["dataset", "method", "rmse", "pearson_spot", "aupr", "wall_s"]
 
-Score = Callable[[pd.DataFrame, pd.DataFrame], dict[str, float]]
 
-
-def load_score(path: Path) -> Score:
-    """Load the function `score` from a file that belongs to no package."""
-    spec = importlib.util.spec_from_file_location("score", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    score: Score = module.score
-    return score
-
-
-def measure(folder: Path, score: Score) -> dict[str, object]:
+def measure(one: KnownSet) -> dict[str, object]:
     """Read, deconvolve with defaults and score one set."""
     start = time.perf_counter()
-    spatial = read_spatial(folder / "spatial.h5ad")
-    result = deconvolve(spatial, read_reference(folder / "reference.h5ad"), cell_type_key="cell_type")
+    result = one.deconvolve()
     seconds = time.perf_counter() - start
-    scores = score(result.proportions, spatial.obsm["truth"]) | shares(result, spatial, score)
-    scores |= coverage(result, spatial.obsm["truth"])
-    return {"dataset": folder.name, "method": OURS, "wall_s": seconds} | scores
+    scores = one.score(result.proportions, one.truth) | shares(result, one)
+    scores |= coverage(result, one.truth)
+    return {"dataset": one.name, "method": OURS, "wall_s": seconds} | scores
 
 
-def shares(result: Result, spatial: AnnData, score: Score) -> dict[str, float]:
+def shares(result: Result, one: KnownSet) -> dict[str, float]:
     """Score proportions of cells and of RNA against both truths; a set may know only that of cells."""
     estimates = {"cells": result.cell_proportions, "rna": result.rna_proportions}
     truths = {"cells": "truth", "rna": "truth_rna"}
     return {
-        f"{of} / {true}": score(estimate, spatial.obsm[key])["rmse"]
+        f"{of} / {true}": one.score(estimate, one.spatial.obsm[key])["rmse"]
         for true, key in truths.items()
         for of, estimate in estimates.items()
-        if key in spatial.obsm
+        if key in one.spatial.obsm
     }
 
 
@@ -82,10 +69,8 @@ def show_coverage(ours: pd.DataFrame) -> None:
     """Print how sure the proportions are said to be, beside how far off they are."""
     table = ours.set_index("dataset")[["90% holds", "of present", "rms error", "rmse"]]
     table.loc["mean"] = table.mean()
-    print(
-        "\nShare of the 90% intervals that hold the truth, root mean square standard error and true error:\n"
-    )
-    print(table.to_string(float_format="{:.3f}".format))
+    title = "Share of the 90% intervals that hold the truth, root mean square standard error and true error:"
+    print_table(title, table, digits=3)
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,10 +84,9 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 def means(table: pd.DataFrame) -> pd.DataFrame:
     """Return each method's geometric means over the sets it was measured on, and its seconds in all."""
-    geometric = lambda values: float(np.exp(np.log(values).mean()))  # noqa: E731
     rows = table.groupby("method", as_index=False).agg(
-        rmse=("rmse", geometric),
-        ratio=("ratio", geometric),
+        rmse=("rmse", geometric_mean),
+        ratio=("ratio", geometric_mean),
         pearson_spot=("pearson_spot", "mean"),
         aupr=("aupr", "mean"),
         wall_s=("wall_s", "sum"),
@@ -114,9 +98,23 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 def show_shares(ours: pd.DataFrame) -> None:
     """Print the RMSE of proportions of cells and of RNA against the truth of each."""
     table = ours.set_index("dataset").filter(like=" / ")
-    table.loc["mean"] = np.exp(np.log(table).mean())
-    print("\nRMSE of proportions of / against the truth of; the mean is geometric:\n")
-    print(table.to_string(float_format="{:.4f}".format, na_rep=""))
+    table.loc["mean"] = table.apply(geometric_mean)
+    print_table("RMSE of proportions of / against the truth of; the mean is geometric:", table)
+
+
+def show_summary(table: pd.DataFrame) -> None:
+    """Print our RMSE and AUPR over those of the best of all other methods, set by set."""
+    is_ours = table.method == OURS
+    ours, others = table[is_ours].set_index("dataset"), table[~is_ours].groupby("dataset")
+    best = others[["rmse", "aupr"]].agg({"rmse": "min", "aupr": "max"}).reindex(ours.index)
+    ratios = (ours[["rmse", "aupr"]] / best).add_suffix(" / best")
+    worst = ratios["rmse / best"].idxmax()
+    summary = {
+        "rmse / best": [geometric_mean(ratios["rmse / best"]), ratios.loc[worst, "rmse / best"]],
+        "aupr / best": [ratios["aupr / best"].mean(), ratios["aupr / best"].min()],
+    }
+    end = pd.DataFrame(summary, index=["mean (geometric, plain)", "worst"])
+    print_table("Over the best of all other methods, set by set:", pd.concat([ratios, end]))
 
 
 def show(table: pd.DataFrame) -> None:
@@ -137,24 +135,50 @@ def show(table: pd.DataFrame) -> None:
     )
 
 
+def show_all(sets: list[KnownSet], peers: pd.DataFrame) -> None:
+    """Measure every set with the defaults and print how it compares."""
+    ours = pd.DataFrame([measure(one) for one in sets])
+    both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)[COLUMNS]
+    show(with_ratios(both))
+    show_summary(both)
+    show_shares(ours)
+    show_coverage(ours)
+
+
 def main() -> None:
-    """Measure the sets that were asked for and print the table."""
+    """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sets", nargs="*", metavar="SET", help="names of sets; all by default")
     parser.add_argument("--data", type=Path, default=SHARED / "data" / "bench")
     parser.add_argument("--score", type=Path, default=SHARED / "tools" / "score.py")
+    parser.add_argument("--ablation", action="store_true", help="what each step contributes")
+    parser.add_argument("--seeds", action="store_true", help="how much chance decides")
+    parser.add_argument("--grid", action="store_true", help="what is learned beside the best of a grid")
+    parser.add_argument("--bins", action="store_true", help="simulated bins smaller than a cell")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the learned edges of such bins")
     options = parser.parse_args()
+    if options.picture:
+        draw_edges(options.picture)
+    if options.bins:
+        show_bins()
+    tables = {"ablation": show_steps, "seeds": show_seeds, "grid": show_grid}
+    asked = [table for name, table in tables.items() if getattr(options, name)]
+    if asked or not (options.bins or options.picture):
+        sets = chosen_sets(options, parser)
+        for table in asked:
+            table(sets)
+        if not asked:
+            show_all(sets, pd.read_csv(options.data / "peers.csv"))
+
+
+def chosen_sets(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[KnownSet]:
+    """Return the sets that were asked for, or say which there are."""
     folders = sorted(path.parent for path in options.data.glob("*/spatial.h5ad"))
     chosen = [folder for folder in folders if not options.sets or folder.name in options.sets]
     if not chosen:
         parser.error(f"no such sets in {options.data}: it has {', '.join(f.name for f in folders) or 'none'}")
     score = load_score(options.score)
-    ours = pd.DataFrame([measure(folder, score) for folder in chosen])
-    peers = pd.read_csv(options.data / "peers.csv")
-    both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)
-    show(with_ratios(both[COLUMNS]))
-    show_shares(ours)
-    show_coverage(ours)
+    return [KnownSet(folder, score) for folder in chosen]
 
 
 if __name__ == "__main__":

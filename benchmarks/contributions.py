@@ -1,0 +1,82 @@
+"""What each step adds to the accuracy, how much chance decides, and how near learning comes to the best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from known import KnownSet, geometric_mean, print_table
+
+#: From plain least squares to the defaults: each step switches one more part on.
+_POISSON: dict[str, Any] = {"cell_variation": 0.0, "platform_effect": "off", "lambda_c": 0.0, "share": "rna"}
+STEPS: dict[str, dict[str, Any]] = {
+    "least squares": {"weights": "none", "lambda_c": 0.0, "share": "rna"},
+    "noise of counting": _POISSON,
+    "+ variation of cells": {"platform_effect": "off", "lambda_c": 0.0, "share": "rna"},
+    "+ platform effect": {"lambda_c": 0.0, "share": "rna"},
+    "+ shares of cells": {"lambda_c": 0.0},
+    "+ smoothing": {"attention": False},
+    "+ attention": {},
+}
+SEEDS = (0, 1, 2)
+#: Of the grid that the truth chooses from.
+STRENGTHS, DECAYS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), (0.1, 0.3, 1.0)
+
+
+def show_steps(sets: list[KnownSet]) -> None:
+    """Print the RMSE after each step, and what the step changes on the geometric mean."""
+    table = pd.DataFrame({one.name: {step: one.error(**STEPS[step]) for step in STEPS} for one in sets}).T
+    mean = table.apply(geometric_mean)
+    table.loc["geometric mean"] = mean
+    table.loc["over the step before"] = mean / mean.shift()
+    print_table("RMSE with one part after the other; the last are the defaults:", table)
+
+
+def show_seeds(sets: list[KnownSet]) -> None:
+    """Print the RMSE of some seeds, and how far they lie apart."""
+    table = pd.DataFrame({one.name: {seed: one.error(random_state=seed) for seed in SEEDS} for one in sets}).T
+    table.loc["geometric mean"] = table.apply(geometric_mean)
+    table["largest / smallest"] = table[list(SEEDS)].max(axis=1) / table[list(SEEDS)].min(axis=1)
+    print_table("RMSE by seed:", table)
+
+
+def show_grid(sets: list[KnownSet]) -> None:
+    """Print what is learned beside no smoothing and the best of a grid that the truth chose."""
+    table = pd.DataFrame({one.name: _beside_grid(one) for one in sets}).T
+    ratios = ["learned / best", "learned / none", "defaults / none"]
+    table[ratios] = table[ratios].astype(float)
+    table.loc["geometric mean"] = table[ratios].apply(geometric_mean)
+    title = "RMSE with smoothing by distance (no attention), learned, and chosen from a grid by the truth:"
+    print_table(title, table)
+
+
+def _beside_grid(one: KnownSet) -> dict[str, float]:
+    learned = one.deconvolve(attention=False)
+    found = one.score(learned.proportions, one.truth)["rmse"]
+    settled = _data_term_of(learned.parameters["learned"])
+    none = one.error(**settled, lambda_c=0.0)
+    errors = {
+        (strength, alpha): one.error(**settled, lambda_c=strength, alpha=alpha, attention=False)
+        for strength in STRENGTHS
+        for alpha in DECAYS
+    } | {(0.0, float("nan")): none}
+    best = min(errors, key=lambda point: errors[point])
+    return {
+        "none": none,
+        "learned": found,
+        "best of grid": errors[best],
+        "its lambda_c": best[0],
+        "its alpha": best[1],
+        "learned / best": found / errors[best],
+        "learned / none": found / none,
+        "defaults / none": one.error() / none,
+    }
+
+
+def _data_term_of(learned: dict[str, Any]) -> dict[str, Any]:
+    """Return what was learned of the data term, to be given: only the smoothing is to differ."""
+    return {
+        "cell_variation": learned["cell_variation"],
+        "platform_effect": "on" if learned["platform_effect"] else "off",
+    }
