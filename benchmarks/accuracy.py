@@ -1,7 +1,7 @@
 """Accuracy on tissue with known truth, beside other methods: one command, one table.
 
     python benchmarks/accuracy.py [SET ...] [--data ../shared/data/bench] [--score ../shared/tools/score.py]
-                                  [--ablation] [--seeds] [--grid] [--bins] [--picture FILE]
+                                  [--ablation] [--seeds] [--grid] [--bins] [--page FILE] [--picture FILE]
 
 DATA holds one folder per set (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
 ``obs["cell_type"]``) and ``peers.csv``, what other methods scored; SCORE defines the metrics. The table uses
@@ -17,15 +17,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bins import draw_edges, show_bins
-from contributions import show_grid, show_seeds, show_steps
-from known import KnownSet, geometric_mean, load_score, print_table
+from bins import bins, draw_edges
+from contributions import grid, seeds, steps
+from known import KnownSet, geometric_mean, load_score
 from napari_spotmix import Result
+from tables import Table, fill
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OURS = "spotmix"
 #: Did not finish training when the peers were measured: shown, but not counted as the best peer.
 UNDERTRAINED = ("cell2location", "stereoscope")
+#: On the page, by how their names begin.
+SHOWN = (OURS, "RCTD", "FlashDeconv", "CARD", "tangram-sc", "NNLS")
 COLUMNS = ["dataset", "method", "rmse", "pearson_spot", "aupr", "wall_s"]
 
 
@@ -65,12 +68,12 @@ def coverage(result: Result, truth: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def show_coverage(ours: pd.DataFrame) -> None:
-    """Print how sure the proportions are said to be, beside how far off they are."""
+def coverage_table(ours: pd.DataFrame) -> Table:
+    """Return how sure the proportions are said to be, beside how far off they are."""
     table = ours.set_index("dataset")[["90% holds", "of present", "rms error", "rmse"]]
     table.loc["mean"] = table.mean()
     title = "Share of the 90% intervals that hold the truth, root mean square standard error and true error:"
-    print_table(title, table, digits=3)
+    return Table("coverage", title, table, digits=3)
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,26 +98,26 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(dataset="mean over " + rows.pop("n_sets").astype(str))
 
 
-def show_shares(ours: pd.DataFrame) -> None:
-    """Print the RMSE of proportions of cells and of RNA against the truth of each."""
+def shares_table(ours: pd.DataFrame) -> Table:
+    """Return the RMSE of proportions of cells and of RNA against the truth of each."""
     table = ours.set_index("dataset").filter(like=" / ")
     table.loc["mean"] = table.apply(geometric_mean)
-    print_table("RMSE of proportions of / against the truth of; the mean is geometric:", table)
+    return Table("shares", "RMSE of proportions of / against the truth of; the mean is geometric:", table)
 
 
-def show_summary(table: pd.DataFrame) -> None:
-    """Print our RMSE and AUPR over those of the best of all other methods, set by set."""
+def summary(table: pd.DataFrame) -> Table:
+    """Return our RMSE and AUPR over those of the best of all other methods, set by set."""
     is_ours = table.method == OURS
     ours, others = table[is_ours].set_index("dataset"), table[~is_ours].groupby("dataset")
     best = others[["rmse", "aupr"]].agg({"rmse": "min", "aupr": "max"}).reindex(ours.index)
     ratios = (ours[["rmse", "aupr"]] / best).add_suffix(" / best")
     worst = ratios["rmse / best"].idxmax()
-    summary = {
+    ends = {
         "rmse / best": [geometric_mean(ratios["rmse / best"]), ratios.loc[worst, "rmse / best"]],
         "aupr / best": [ratios["aupr / best"].mean(), ratios["aupr / best"].min()],
     }
-    end = pd.DataFrame(summary, index=["mean (geometric, plain)", "worst"])
-    print_table("Over the best of all other methods, set by set:", pd.concat([ratios, end]))
+    end = pd.DataFrame(ends, index=["mean (geometric, plain)", "worst"])
+    return Table("summary", "Over the best of all other methods, set by set:", pd.concat([ratios, end]))
 
 
 def show(table: pd.DataFrame) -> None:
@@ -135,14 +138,39 @@ def show(table: pd.DataFrame) -> None:
     )
 
 
-def show_all(sets: list[KnownSet], peers: pd.DataFrame) -> None:
-    """Measure every set with the defaults and print how it compares."""
+def by_method(table: pd.DataFrame, metric: str, best: str) -> Table:
+    """Return one metric, a set a row and a method a column."""
+    wide = table.pivot_table(index="dataset", columns="method", values=metric)
+    return Table(metric, f"{metric}:", wide.reindex(columns=list(SHOWN)), best=best)
+
+
+def beside_each(table: pd.DataFrame) -> Table:
+    """Return how we compare with each other method, on the sets that it was measured on."""
+    ours, rows = table[table.method == OURS].set_index("dataset"), {}
+    for method in SHOWN[1:]:
+        theirs = table[table.method == method].set_index("dataset")
+        same = ours.reindex(theirs.index)
+        rows[method] = {
+            "sets": len(theirs),
+            "our RMSE / theirs": geometric_mean(same.rmse / theirs.rmse),
+            "our Pearson": same.pearson_spot.mean(),
+            "theirs": theirs.pearson_spot.mean(),
+            "our AUPR": same.aupr.mean(),
+            "theirs ": theirs.aupr.mean(),
+        }
+    return Table("means", "Beside each other method:", pd.DataFrame(rows).T.astype({"sets": int}), digits=3)
+
+
+def beside_peers(sets: list[KnownSet], peers: pd.DataFrame) -> list[Table]:
+    """Measure every set with the defaults, print how it compares, and return the tables."""
     ours = pd.DataFrame([measure(one) for one in sets])
     both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)[COLUMNS]
     show(with_ratios(both))
-    show_summary(both)
-    show_shares(ours)
-    show_coverage(ours)
+    metrics = {"rmse": "nanmin", "pearson_spot": "nanmax", "aupr": "nanmax"}
+    begins = both.method.str.extract(f"^({'|'.join(SHOWN)})", expand=False)
+    shown = both.assign(method=begins).dropna(subset="method")
+    wide = [by_method(shown, metric, best) for metric, best in metrics.items()]
+    return [*wide, beside_each(shown), summary(both), shares_table(ours), coverage_table(ours)]
 
 
 def main() -> None:
@@ -155,20 +183,30 @@ def main() -> None:
     parser.add_argument("--seeds", action="store_true", help="how much chance decides")
     parser.add_argument("--grid", action="store_true", help="what is learned beside the best of a grid")
     parser.add_argument("--bins", action="store_true", help="simulated bins smaller than a cell")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables in their places on a page")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the learned edges of such bins")
     options = parser.parse_args()
     if options.picture:
         draw_edges(options.picture)
-    if options.bins:
-        show_bins()
-    tables = {"ablation": show_steps, "seeds": show_seeds, "grid": show_grid}
-    asked = [table for name, table in tables.items() if getattr(options, name)]
-    if asked or not (options.bins or options.picture):
-        sets = chosen_sets(options, parser)
-        for table in asked:
-            table(sets)
-        if not asked:
-            show_all(sets, pd.read_csv(options.data / "peers.csv"))
+    else:
+        tables = measured(options, parser)
+        for table in tables:
+            table.print()
+        if options.page:
+            fill(options.page, tables)
+
+
+def measured(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Table]:
+    """Return the tables that were asked for."""
+    tables = [bins()] if options.bins else []
+    of_sets = {"ablation": steps, "seeds": seeds, "grid": grid}
+    asked = [table for name, table in of_sets.items() if getattr(options, name)]
+    if options.bins and not asked:
+        return tables
+    sets = chosen_sets(options, parser)
+    if asked:
+        return [*tables, *(table(sets) for table in asked)]
+    return beside_peers(sets, pd.read_csv(options.data / "peers.csv"))
 
 
 def chosen_sets(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[KnownSet]:

@@ -13,10 +13,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
-from known import print_table
 from napari_spotmix import Result, deconvolve, simulate
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.simulation import SimulatedTissue
+from tables import Table
 
 COUNTS, SEEDS = (20, 40), (0, 1)
 WAYS: dict[str, dict[str, Any]] = {
@@ -41,12 +41,12 @@ def tissue(counts: float, seed: int = 0, n_spots: int = 6000) -> SimulatedTissue
     )
 
 
-def show_bins() -> None:
-    """Print the RMSE of each way to smooth, by depth and seed."""
+def bins() -> Table:
+    """Return the RMSE of each way to smooth, by depth and seed."""
     rows = {(counts, seed): _errors(tissue(counts, seed)) for counts in COUNTS for seed in SEEDS}
     table = pd.DataFrame(rows).T.rename_axis(["counts", "seed"])
     table["attention / laplacian"] = table["attention"] / table["laplacian"]
-    print_table("RMSE on simulated bins of 4 um, cells of 12 um:", table)
+    return Table("bins", "RMSE on simulated bins of 4 um, cells of 12 um:", table)
 
 
 def _errors(simulated: SimulatedTissue) -> dict[str, float]:

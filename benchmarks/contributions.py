@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from known import KnownSet, geometric_mean, print_table
+from known import KnownSet, geometric_mean
+from tables import Table
 
 #: From plain least squares to the defaults: each step switches one more part on.
 _POISSON: dict[str, Any] = {"cell_variation": 0.0, "platform_effect": "off", "lambda_c": 0.0, "share": "rna"}
@@ -24,31 +25,31 @@ SEEDS = (0, 1, 2)
 STRENGTHS, DECAYS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), (0.1, 0.3, 1.0)
 
 
-def show_steps(sets: list[KnownSet]) -> None:
-    """Print the RMSE after each step, and what the step changes on the geometric mean."""
+def steps(sets: list[KnownSet]) -> Table:
+    """Return the RMSE after each step, and what the step changes on the geometric mean."""
     table = pd.DataFrame({one.name: {step: one.error(**STEPS[step]) for step in STEPS} for one in sets}).T
     mean = table.apply(geometric_mean)
     table.loc["geometric mean"] = mean
     table.loc["over the step before"] = mean / mean.shift()
-    print_table("RMSE with one part after the other; the last are the defaults:", table)
+    return Table("ablation", "RMSE with one part after the other; the last are the defaults:", table)
 
 
-def show_seeds(sets: list[KnownSet]) -> None:
-    """Print the RMSE of some seeds, and how far they lie apart."""
+def seeds(sets: list[KnownSet]) -> Table:
+    """Return the RMSE of some seeds, and how far they lie apart."""
     table = pd.DataFrame({one.name: {seed: one.error(random_state=seed) for seed in SEEDS} for one in sets}).T
     table.loc["geometric mean"] = table.apply(geometric_mean)
     table["largest / smallest"] = table[list(SEEDS)].max(axis=1) / table[list(SEEDS)].min(axis=1)
-    print_table("RMSE by seed:", table)
+    return Table("seeds", "RMSE by seed:", table)
 
 
-def show_grid(sets: list[KnownSet]) -> None:
-    """Print what is learned beside no smoothing and the best of a grid that the truth chose."""
+def grid(sets: list[KnownSet]) -> Table:
+    """Return what is learned beside no smoothing and the best of a grid that the truth chose."""
     table = pd.DataFrame({one.name: _beside_grid(one) for one in sets}).T
     ratios = ["learned / best", "learned / none", "defaults / none"]
     table[ratios] = table[ratios].astype(float)
     table.loc["geometric mean"] = table[ratios].apply(geometric_mean)
     title = "RMSE with smoothing by distance (no attention), learned, and chosen from a grid by the truth:"
-    print_table(title, table)
+    return Table("grid", title, table)
 
 
 def _beside_grid(one: KnownSet) -> dict[str, float]:

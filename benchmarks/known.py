@@ -71,9 +71,3 @@ class KnownSet:
 def geometric_mean(values: Iterable[float]) -> float:
     """Return the geometric mean, of what is there."""
     return float(np.exp(np.nanmean(np.log(np.asarray(list(values), dtype=float)))))
-
-
-def print_table(title: str, table: pd.DataFrame, *, digits: int = 4) -> None:
-    """Print a table of numbers under a title."""
-    print(f"\n{title}\n")
-    print(table.to_string(float_format=f"{{:.{digits}f}}".format, na_rep=""), flush=True)
