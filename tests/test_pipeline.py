@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anndata
 import numpy as np
@@ -503,6 +503,19 @@ def test_a_known_truth_is_recovered(section: SimulatedTissue) -> None:
     assert right > 0.9
     for name in truth:
         assert np.corrcoef(result.proportions[name], truth[name])[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("layout", ["hexagonal", "square"])
+def test_spots_that_vary_by_counting_alone_lose_nothing(layout: Literal["hexagonal", "square"]) -> None:
+    """The cells of this reference vary, those of the tissue do not; only the signatures have errors."""
+    made = simulate(300, 300, 6, layout=layout, random_state=1, image=False)
+    learned, without = (
+        deconvolve(made.spatial, made.reference, cell_type_key="cell_type", **options)
+        for options in ({}, {"cell_variation": 0.0})
+    )
+    assert learned.parameters["learned"]["cell_variation"] < 0.01
+    truth = made.spatial.obsm["truth"]
+    assert rmse(learned, truth) < 1.02 * rmse(without, truth)
 
 
 def test_proportions_of_cells_and_of_rna_each_meet_their_own_truth(section: SimulatedTissue) -> None:

@@ -41,12 +41,20 @@ def muscle_share(result: Result) -> np.ndarray:
 def test_intact_muscle_is_myofibre(muscle: Result) -> None:
     share = muscle_share(muscle)
     intact = share >= np.quantile(share, 0.7)
-    assert muscle.proportions["Myofibre"][intact].mean() >= 0.75
+    assert muscle.proportions["Myofibre"][intact].mean() >= 0.8
 
 
 @needs(MUSCLE)
 def test_the_reference_explains_the_muscle_section(muscle: Result) -> None:
-    assert 0.8 <= muscle.abundances.sum(axis=1).mean() <= 1.2
+    assert 0.87 <= muscle.abundances.sum(axis=1).mean() <= 1.15
+
+
+@needs(MUSCLE)
+def test_platform_factors_that_would_stand_in_for_muscle_are_refused(muscle: Result) -> None:
+    evidence = muscle.parameters["learned"]["data_term"]["platform_effect"]
+    assert evidence["explained"] < 1 / 1.15
+    assert not evidence["used"]
+    assert not muscle.parameters["learned"]["platform_effect"]
 
 
 @needs(MUSCLE)
@@ -93,13 +101,13 @@ def load_score() -> Callable[[pd.DataFrame, pd.DataFrame], dict[str, float]]:
 @pytest.mark.parametrize(
     ("name", "largest"),
     [
-        ("starmap_v1", 0.106),
-        ("seqfish_embryo", 0.085),
-        ("merfish_mpoa_bins", 0.104),
-        ("peer_sdeper_starmap", 0.099),
-        ("mix_9cell_dropseqref", 0.168),
-        ("synth_pancreas_islets", 0.080),
-        ("synth_nospatial_celllines", 0.080),
+        ("starmap_v1", 0.101),
+        ("seqfish_embryo", 0.077),
+        ("merfish_mpoa_bins", 0.092),
+        ("peer_sdeper_starmap", 0.090),
+        ("mix_9cell_dropseqref", 0.148),
+        ("synth_pancreas_islets", 0.062),
+        ("synth_nospatial_celllines", 0.068),
     ],
 )
 def test_the_error_against_a_known_truth_stays_small(name: str, largest: float) -> None:
