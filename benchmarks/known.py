@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from napari_spotmix import Result, deconvolve, read_reference, read_spatial
+from napari_spotmix import Parameters, Result, deconvolve, read_reference, read_spatial
 
 #: Takes proportions and truth, returns metrics by name.
 Score = Callable[[pd.DataFrame, pd.DataFrame], dict[str, float]]
@@ -62,7 +62,8 @@ class KnownSet:
 
     def error(self, **options: Any) -> float:
         """Return the RMSE of the proportions with the defaults but for `options`."""
-        asked = repr(sorted(options.items()))
+        # Not again where an option has its default.
+        asked = repr(replace(Parameters(), **options))
         if asked not in self._errors:
             self._errors[asked] = self.score(self.deconvolve(**options).proportions, self.truth)["rmse"]
         return self._errors[asked]
