@@ -191,7 +191,7 @@ class Section:
         archetypes = find_archetypes(self.truth, totals, 32, random_state=0, threads=Threads(1))
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
         given = counts, totals, self.truth, self.signatures, archetypes, self.variation
-        return learn_strength(*given, random_state=0, **options)
+        return learn_strength(*given, random_state=0, threads=Threads(1), **options)
 
     def fit(self, **options: Any) -> Fit:
         params = Parameters(lambda_c=0.0, platform_effect="off", **options)

@@ -245,6 +245,11 @@ class HeldOutGenes:
             W = self._edges(fold, smoothing)
             fold.embedding = embed(self._fit(fold, W, smoothing), W)
 
+    def forget(self) -> None:
+        """Drop where the last fits ended, so that what follows does not depend on them."""
+        for fold in self.folds:
+            fold.abundances = fold.adjoint = None
+
     def mean_explained(self) -> float:
         """Return the mean sum of the abundances last fitted."""
         return float(

@@ -263,6 +263,7 @@ class _Epochs:
             self.archetypes,
             self.data_term.variation,
             random_state=self.params.random_state,
+            threads=self.threads,
             on_step=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
         )
         self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
@@ -278,6 +279,7 @@ class _Epochs:
         self.platform_evidence = judge_platform(plain, adapted, smoothing)
         self.has_platform = self.platform_evidence.used
         self.platform = np.ones_like(self.platform)
+        plain.forget()
         return None if self.has_platform else plain
 
     def _is_open(self) -> bool:

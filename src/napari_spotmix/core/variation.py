@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
+from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.weights import Archetypes, precision_weights
 
@@ -185,6 +186,7 @@ def learn_strength(
     variation: CellVariation,
     *,
     random_state: int,
+    threads: Threads,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> VariationEvidence:
     """Estimate ``kappa`` by restricted maximum likelihood on some spots.
@@ -199,28 +201,40 @@ def learn_strength(
     archetypes : Archetypes
     variation : CellVariation
     random_state : int
+    threads : Threads
     on_step : callable, optional
-        Called while counts are read and before each archetype.
+        Called while counts are read and between archetypes.
     """
     rng = np.random.default_rng(random_state)
     spots = np.sort(rng.choice(len(totals), min(len(totals), _SPOTS), replace=False))
     shown, totals, label = counts.of_spots(spots, on_step), totals[spots], archetypes.label[spots]
     # What a whole tissue shows more or less of than its reference is no variation between cells.
-    assert isinstance(shown.rows, csr_array)
     factor = _bulk_factors(shown, totals, abundances[spots], signatures)
     signatures, variation = signatures * factor, variation.scaled(factor)
     weights = precision_weights(signatures, archetypes, 0.0)
     gain = np.zeros((len(_STRENGTHS), len(spots)))
-    with threadpool_limits(1, "blas"):
-        for a in np.unique(label):
-            on_step(int(a))
+
+    def one(start: int, stop: int) -> None:
+        for a in range(start, stop):
             here = np.flatnonzero(label == a)
-            composition = archetypes.composition[a]
-            project, length = _contrasts(signatures, weights[a], composition, variation)
-            by_column = project[shown.gene_of_column] * (shown.gene_of_column >= 0)[:, None]
-            squares = (shown.rows[here] @ by_column) ** 2 / totals[here, None]
-            gain[:, here] = [_gains(squares, kappa * totals[here, None] * length) for kappa in _STRENGTHS]
+            if len(here):
+                contrasts = _contrasts(signatures, weights[a], archetypes.composition[a], variation)
+                gain[:, here] = _gains_of(shown, here, totals[here], *contrasts)
+
+    with threadpool_limits(1, "blas"):
+        threads.over_blocks(one, len(weights), block=1, on_block=on_step)
     return _best(gain)
+
+
+def _gains_of(
+    counts: Counts, spots: NDArray[np.int64], totals: Array, project: Array, length: Array
+) -> list[Array]:
+    """Return the gains of some spots at each strength, from their contrasts."""
+    rows = counts.rows
+    assert isinstance(rows, csr_array)
+    by_column = project[counts.gene_of_column] * (counts.gene_of_column >= 0)[:, None]
+    squares = (rows[spots] @ by_column) ** 2 / totals[:, None]
+    return [_gains(squares, kappa * totals[:, None] * length) for kappa in _STRENGTHS]
 
 
 def _bulk_factors(counts: Counts, totals: Array, abundances: Array, signatures: Array) -> Array:
