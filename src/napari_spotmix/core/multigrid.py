@@ -27,7 +27,8 @@ Array = NDArray[np.float64]
 #: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 
-_BLOCK = 2048
+#: Rows that a thread takes at a time. Small enough that two threads share a colour of a section of 5,000 spots.
+_BLOCK = 512
 #: An edge counts as strong, when groups are made, from this part of the spot's strongest on.
 _STRENGTH = 0.1
 #: And only from this part of what holds either spot on: spots that the data hold follow their own sweeps.
@@ -260,7 +261,8 @@ class _Groups:
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
         colors = color_classes(*self._links)
-        # Few groups are swept one after the other: sharing them out would take longer than the work.
+        # Few groups are swept one after the other: sharing them out would take longer than the work. Linked
+        # groups then stand side by side, so they must not be more than one thread takes at a time.
         self._colors = [np.concatenate(colors)] if n_groups <= _BLOCK else colors
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
