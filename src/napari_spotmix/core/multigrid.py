@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 #: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 
-#: Rows that a thread takes at a time. Small enough that two threads share a colour of a section of 5,000 spots.
+#: Rows that a thread takes at a time: so few that two threads share a colour of a section of 5,000 spots.
 _BLOCK = 512
 #: An edge counts as strong, when groups are made, from this part of the spot's strongest on.
 _STRENGTH = 0.1
@@ -337,7 +337,7 @@ class _Groups:
     def _held(self, ties: Array) -> Array:
         """Return how firmly the groups are held by all but each other, in units of `ties`."""
         tied = np.add.reduceat(np.append(ties, 0.0), self._links[0][:-1]) * (np.diff(self._links[0]) > 0)
-        return np.maximum(np.einsum("akk->a", self._blocks) - tied, 0.0)
+        return np.asarray(np.maximum(np.einsum("akk->a", self._blocks) - tied, 0.0))
 
     def _approximate(self, Y: Array, tolerance: float) -> None:
         for _ in range(_COARSEST_SWEEPS if self._next() is None else _CYCLES):
