@@ -240,7 +240,7 @@ def test_implausible_platform_factors_are_refused_with_a_note() -> None:
     expected[:, 0] /= 8
     observed = np.random.default_rng(5).poisson(expected).astype(float)
     found = run(observed, S, hexagonal_grid(10, 10), platform_effect="on")
-    plain = run(observed, S, hexagonal_grid(10, 10))
+    plain = run(observed, S, hexagonal_grid(10, 10), platform_effect="off")
     assert len(found.notes) == 1
     assert found.notes[0].startswith("The platform effect was left out: with it the cell types explained")
     assert (found.platform == 1).all()
