@@ -286,3 +286,46 @@ def test_kernels_run_where_there_is_no_place_for_their_cache() -> None:
     """
     done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("least", "wanted"), [(0.0, [0, 0, 0, 0]), (0.05, [-1, 0, 0, -1])])
+def test_groups_form_along_strong_edges_and_leave_out_spots_that_the_data_hold(
+    kernels: ModuleType, least: float, wanted: list[int]
+) -> None:
+    path = csr_array(
+        [[0.0, 0.01, 0.0, 0.0], [0.01, 0.0, 5.0, 0.0], [0.0, 5.0, 0.0, 0.01], [0.0, 0.0, 0.01, 0.0]]
+    )
+    group = np.empty(4, np.int64)
+    n_groups = kernels.group_neighbors(path.indptr, path.indices, path.data, np.full(4, least), 0.1, group)
+    assert n_groups == 1
+    assert group.tolist() == wanted
+
+
+def test_a_loosely_tied_spot_does_not_draw_a_pair_apart(kernels: ModuleType) -> None:
+    """Spot 0 comes first and its only edge goes to 1, but 1 and 2 hold each other far more."""
+    tied = csr_array([[0.0, 1.0, 0.0], [1.0, 0.0, 50.0], [0.0, 50.0, 0.0]])
+    group = np.empty(3, np.int64)
+    kernels.group_neighbors(tied.indptr, tied.indices, tied.data, np.full(3, 2.0), 0.1, group)
+    assert group[1] == group[2] >= 0
+    assert group[0] == -1
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_rounds_over_types_lower_the_objective_and_keep_the_gradient(
+    kernels: ModuleType, shift: float
+) -> None:
+    rng = np.random.default_rng(41)
+    S = rng.gamma(1.0, size=(4, 9))
+    M, target, x = S @ S.T, rng.normal(size=4), rng.gamma(1.0, size=4)
+    H = 2.0 * M + shift * np.eye(4)
+    gradient = H @ x - target
+
+    def value() -> float:
+        return float(0.5 * x @ H @ x - target @ x)
+
+    for _ in range(5):
+        before = value()
+        kernels._descend(M, 2.0, shift, x, gradient)
+        assert value() <= before
+        assert (x >= 0).all()
+        np.testing.assert_allclose(gradient, H @ x - target, atol=1e-10)

@@ -45,6 +45,9 @@ __all__ = [
     "sweep_groups",
 ]
 
+#: One type after the other is quick where each round leaves at most this part of the violation.
+_QUICK = 0.5
+
 
 def _compiled(function):
     """Compile when first called, and keep the outcome on disk, wherever numba finds a place for it."""
@@ -238,6 +241,23 @@ def _spot_violation(M, scale, shift, typical, x, gradient):
 
 
 @_compiled
+def _descend(M, scale, shift, x, gradient):
+    """Minimise over one type after the other, in place, with the `gradient` kept up to date."""
+    n_types = x.size
+    for k in range(n_types):
+        curvature = scale * M[k, k] + shift
+        if curvature <= 0.0:
+            continue
+        step = max(-gradient[k] / curvature, -x[k])
+        if step != 0.0:
+            x[k] += step
+            gradient[k] += shift * step
+            along = scale * step
+            for m in range(n_types):
+                gradient[m] += along * M[k, m]
+
+
+@_compiled
 def _solve_on(support, size, M, scale, shift, target, L, solution):
     """Solve ``(scale M + shift I) z = target`` on `support` by Cholesky.
 
@@ -305,6 +325,25 @@ def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 
 @_compiled
+def _improve_spot(
+    M, scale, shift, typical, target, gap, tolerance, x, gradient, support, L, solution, barred
+):
+    """Minimise the spot's objective over ``x >= 0``, from its `gradient` and violation `gap`.
+
+    One type after the other as long as this is quick, as it is where neighbours hold the spot; else exactly.
+    """
+    while gap > tolerance:
+        before = gap
+        _descend(M, scale, shift, x, gradient)
+        gap = _spot_violation(M, scale, shift, typical, x, gradient)
+        if gap > tolerance and gap > _QUICK * before:
+            _solve_spot(
+                M, scale, shift, typical, target, tolerance, x, gradient, support, L, solution, barred
+            )
+            return
+
+
+@_compiled
 def _solve_spot(M, scale, shift, typical, target, tolerance, x, gradient, support, L, solution, barred):
     """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
@@ -354,12 +393,13 @@ def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lamb
         gap = _spot_violation(gram, scale[i], shift, typical, x, gradient)
         worst = max(worst, gap)
         if gap > tolerance:
-            _solve_spot(
+            _improve_spot(
                 gram,
                 scale[i],
                 shift,
                 typical,
                 target,
+                gap,
                 tolerance,
                 x,
                 gradient,
@@ -412,26 +452,33 @@ def kkt_violation(start, stop, indptr, weight, M, archetype, scale, lambda_r, la
 
 
 @_compiled
-def group_neighbors(indptr, indices, weight, strength, group):
+def group_neighbors(indptr, indices, weight, least, strength, group):
     """Gather each spot and its strong neighbours into groups; return the number of groups.
 
-    An edge is strong if its weight is at least `strength` times the spot's largest. First whole
-    neighbourhoods that are still free become groups, then the rest joins its strongest neighbour's.
+    An edge is strong if its weight is at least `strength` times the largest at either end. First whole
+    neighbourhoods that are still free become groups, then the rest joins its strongest neighbour's. Edges
+    below the `least` of either end do not count, and a spot without any that does is in no group: -1.
     """
     n_spots = indptr.size - 1
     n_groups = 0
+    largest = np.zeros(n_spots)
     for i in range(n_spots):
         group[i] = -1
-    for i in range(n_spots):
-        bound = strength * _largest(indptr, weight, i)
-        is_free = group[i] < 0 and bound > 0.0
         for p in range(indptr[i], indptr[i + 1]):
-            if weight[p] >= bound and group[indices[p]] >= 0:
-                is_free = False
-        if is_free:
+            if weight[p] >= max(least[i], least[indices[p]]):
+                largest[i] = max(largest[i], weight[p])
+    for i in range(n_spots):
+        is_free = group[i] < 0
+        n_strong = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            if _is_strong(weight[p], least, largest, strength, i, j):
+                n_strong += 1
+                is_free = is_free and group[j] < 0
+        if is_free and n_strong > 0:
             group[i] = n_groups
             for p in range(indptr[i], indptr[i + 1]):
-                if weight[p] >= bound:
+                if _is_strong(weight[p], least, largest, strength, i, indices[p]):
                     group[indices[p]] = n_groups
             n_groups += 1
     whole = group.copy()
@@ -439,21 +486,16 @@ def group_neighbors(indptr, indices, weight, strength, group):
         strongest = 0.0
         if whole[i] < 0:
             for p in range(indptr[i], indptr[i + 1]):
-                if whole[indices[p]] >= 0 and weight[p] > strongest:
-                    group[i], strongest = whole[indices[p]], weight[p]
-    for i in range(n_spots):
-        if group[i] < 0:
-            group[i] = n_groups
-            n_groups += 1
+                j = indices[p]
+                counts = weight[p] >= max(least[i], least[j])
+                if counts and whole[j] >= 0 and weight[p] > strongest:
+                    group[i], strongest = whole[j], weight[p]
     return n_groups
 
 
 @_compiled
-def _largest(indptr, weight, i):
-    largest = 0.0
-    for p in range(indptr[i], indptr[i + 1]):
-        largest = max(largest, weight[p])
-    return largest
+def _is_strong(weight, least, largest, strength, i, j):
+    return weight > 0.0 and weight >= max(least[i], least[j], strength * max(largest[i], largest[j]))
 
 
 @_compiled
@@ -471,7 +513,7 @@ def link_groups(start_of, members, group, indptr, indices, group_indptr, group_i
             i = members[r]
             for p in range(indptr[i], indptr[i + 1]):
                 c = group[indices[p]]
-                if c != a and met[c] != a:
+                if c >= 0 and c != a and met[c] != a:
                     met[c] = a
                     group_indices[n_links] = c
                     n_links += 1
@@ -588,6 +630,8 @@ def group_spots(
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c, value = group[j], lambda_c * weight[p]
+                if c < 0:
+                    continue
                 _parts(X, j, reach[c], other)
                 if c == a:
                     for k in range(n_types):
@@ -640,9 +684,11 @@ def group_groups(
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c = group[j]
-                _parts(X, j, reach[c], other)
                 for k in range(n_types):
                     residual[k] += finer_ties[p, k] * X[j, k]
+                if c < 0:
+                    continue
+                _parts(X, j, reach[c], other)
                 if c == a:
                     for k in range(n_types):
                         blocks[a, k, k] -= finer_ties[p, k] * own[k] * other[k]
@@ -674,8 +720,10 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, Y):
                 own[k] += ties[p, k] * Y[j, k]
         block, y = blocks[a], Y[a]
         _gradient(block, 1.0, 0.0, own, y, gradient)
-        if _spot_violation(block, 1.0, 0.0, typical, y, gradient) > tolerance:
-            _solve_spot(block, 1.0, 0.0, typical, own, tolerance, y, gradient, support, L, solution, barred)
+        gap = _spot_violation(block, 1.0, 0.0, typical, y, gradient)
+        _improve_spot(
+            block, 1.0, 0.0, typical, own, gap, tolerance, y, gradient, support, L, solution, barred
+        )
 
 
 @_compiled
@@ -683,6 +731,8 @@ def follow_groups(start, stop, group, reach, Y, X):
     """Move the members `start` to `stop` by their groups' steps ``Y - reach``, each by its part of it."""
     for i in range(start, stop):
         a = group[i]
+        if a < 0:
+            continue
         for k in range(X.shape[1]):
             if X[i, k] > 0.0:
                 X[i, k] = max(X[i, k] + _part(X[i, k], reach[a, k]) * (Y[a, k] - reach[a, k]), 0.0)

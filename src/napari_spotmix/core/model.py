@@ -372,10 +372,7 @@ class _Epochs:
         self.on_progress(Progress("Comparing with the reference", n_done, self.counts.n_spots))
 
     def _solve(self) -> None:
-        statistics = self._statistics()
-        # With plain least squares the penalties are those of the stated objective, to the letter.
-        self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
-        self.statistics = statistics.divided_by(self.unit or 1.0)
+        self._reduce_counts()
         self.lambda_c = self._smoothness()
         self.lambda_r = self._least_ridge() + self.smoothing.ridge / (self.unit or 1.0)
         self.weights = product(self.near, self.attention)
@@ -391,6 +388,12 @@ class _Epochs:
             on_progress=self.on_progress,
         )
         self.abundances = self.solution.abundances
+
+    def _reduce_counts(self) -> None:
+        statistics = self._statistics()
+        # With plain least squares the penalties are those of the stated objective, to the letter.
+        self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
+        self.statistics = statistics.divided_by(self.unit or 1.0)
 
     def _tolerance(self) -> float:
         """Be precise in the first fit, from which all is learned, and in the last."""

@@ -27,15 +27,18 @@ Array = NDArray[np.float64]
 #: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 
-_BLOCK = 2048
+#: Rows that a thread takes at a time: so few that two threads share a colour of a section of 5,000 spots.
+_BLOCK = 512
 #: An edge counts as strong, when groups are made, from this part of the spot's strongest on.
-_STRENGTH = 0.5
+_STRENGTH = 0.1
+#: And only from this part of what holds either spot on: spots that the data hold follow their own sweeps.
+_LEAST = 0.05
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
 #: No coarser level below this many spots, or where grouping would hardly lower their number.
 _SMALLEST, _LEAST_GAIN = 32, 0.8
 #: Cycles on groups of groups per cycle above them, for a first guess, and pairs of sweeps on the largest.
-_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 2, 4, 10
+_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 1, 4, 10
 #: Groups are solved to this part of the spots' tolerance: ties between groups are stiff, so a move that is
 #: small for a group may leave much for its spots.
 _PRECISION = 1e-3
@@ -86,18 +89,24 @@ class Level:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
         n_spots = self._W.shape[0]
         if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
-            self._groups = _grouped(self, self._W.data, self._statistics.n_cell_types)
+            self._groups = _grouped(self, self._W.data, self._held(), self._statistics.n_cell_types)
 
     def is_stiff(self) -> bool:
         """Tell whether ties are so strong that groups are needed from the start."""
         ties = self._lambda_c * float(self._W.data.sum()) / max(self._W.shape[0], 1)
         return ties >= _STIFF * float(self._typical.mean())
 
+    def _held(self) -> Array:
+        """Return how firmly the data hold each spot, in units of edge weights."""
+        trace = np.einsum("akk->a", self._statistics.gram) / self._statistics.n_cell_types
+        own = self._statistics.scale * trace[self._statistics.archetype]
+        return np.asarray((own + self._lambda_r) / self._lambda_c)
+
     def guess(self, b: Array) -> Array:
         """Return where to begin: zero, or the minimiser for groups that move as one, where there are any."""
         if self._groups is None:
             return np.zeros_like(b)
-        return np.asarray(self._groups.begin(self, b)[self._groups._group])
+        return self._groups.spread(self._groups.begin(self, b))
 
     def improve(self, b: Array, X: Array, tolerance: float) -> int:
         """Run one cycle on `X` in place; return the number of sweeps over this level's spots."""
@@ -244,14 +253,16 @@ class _Groups:
         self._threads: Threads = finer._threads
         self._on_block: Callable[[int], None] = finer._on_block
         # Members of group a: members[start_of[a]:start_of[a + 1]].
-        self._members = np.argsort(group, kind="stable")
-        self._start_of = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
+        n_alone = int((group < 0).sum())
+        self._members = np.argsort(group, kind="stable")[n_alone:]
+        self._start_of = np.concatenate([[0], np.cumsum(np.bincount(group[group >= 0], minlength=n_groups))])
         self._links: Links = _links_between(self._start_of, self._members, group, finer._links, n_groups)
         self._blocks = np.empty((n_groups, n_types, n_types), np.float32)
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
         colors = color_classes(*self._links)
-        # Few groups are swept one after the other: sharing them out would take longer than the work.
+        # Few groups are swept one after the other: sharing them out would take longer than the work. Linked
+        # groups then stand side by side, so they must not be more than one thread takes at a time.
         self._colors = [np.concatenate(colors)] if n_groups <= _BLOCK else colors
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
@@ -262,10 +273,14 @@ class _Groups:
         reach = np.ones_like(self._target)
         finer.gather(self, b, flat, reach)
         coarser = self._next()
-        Y = np.ones_like(reach) if coarser is None else coarser.begin(self, self._target)[coarser._group]
+        Y = np.ones_like(reach) if coarser is None else coarser.spread(coarser.begin(self, self._target))
         for _ in range(_FIRST_CYCLES):
             self._cycle(Y, 0.0)
         return Y
+
+    def spread(self, Y: Array) -> Array:
+        """Return what each group has for each of its members; 0 for those in no group."""
+        return np.where(self._group[:, None] >= 0, Y[self._group], 0.0)
 
     def correct(self, finer: Level | _Groups, b: Array, X: Array, tolerance: float) -> None:
         """Move whole groups towards the minimiser, in place."""
@@ -314,9 +329,15 @@ class _Groups:
 
     def _next(self) -> _Groups | None:
         if self._coarser is None and not self._is_last:
-            self._coarser = _grouped(self, np.asarray(self._ties.sum(axis=1)), self._target.shape[1])
+            ties = np.asarray(self._ties.sum(axis=1))
+            self._coarser = _grouped(self, ties, self._held(ties), self._target.shape[1])
             self._is_last = self._coarser is None
         return self._coarser
+
+    def _held(self, ties: Array) -> Array:
+        """Return how firmly the groups are held by all but each other, in units of `ties`."""
+        tied = np.add.reduceat(np.append(ties, 0.0), self._links[0][:-1]) * (np.diff(self._links[0]) > 0)
+        return np.asarray(np.maximum(np.einsum("akk->a", self._blocks) - tied, 0.0))
 
     def _approximate(self, Y: Array, tolerance: float) -> None:
         for _ in range(_COARSEST_SWEEPS if self._next() is None else _CYCLES):
@@ -344,12 +365,15 @@ class _Groups:
         self._threads.over_blocks(block, n_rows, block=_BLOCK, on_block=self._on_block)
 
 
-def _grouped(finer: Level | _Groups, weight: NDArray[np.floating], n_types: int) -> _Groups | None:
+def _grouped(
+    finer: Level | _Groups, weight: NDArray[np.floating], held: NDArray[np.floating], n_types: int
+) -> _Groups | None:
     """Return groups along the strongest edges, or None where they would hardly be fewer."""
     n_members = len(finer._links[0]) - 1
     group = np.empty(n_members, np.int64)
-    n_groups = _kernels.group_neighbors(*finer._links, weight, _STRENGTH, group)
-    return _Groups(finer, group, n_groups, n_types) if n_groups < _LEAST_GAIN * n_members else None
+    n_groups = _kernels.group_neighbors(*finer._links, weight, _LEAST * held, _STRENGTH, group)
+    is_worth_it = 0 < n_groups < _LEAST_GAIN * n_members
+    return _Groups(finer, group, n_groups, n_types) if is_worth_it else None
 
 
 def _links_between(
