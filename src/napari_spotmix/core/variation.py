@@ -37,13 +37,13 @@ __all__ = ["CellVariation", "VariationEvidence", "cell_variation", "learn_streng
 Array = NDArray[np.float64]
 
 #: At most this many cells of a type are looked at, for at most this many directions.
-_MOST_CELLS, _MOST_DIRECTIONS = 200, 16
+_MOST_CELLS, _MOST_DIRECTIONS = 200, 12
 #: The variation of a type is drawn towards that of all types as if by this many cells.
 _PRIOR_CELLS = 50
 #: Relative expression below which a gene of a type is not told from silent.
 _FLOOR = 0.01
 #: Types with less than this share of an archetype add no directions to it.
-_SMALLEST_SHARE = 0.01
+_SMALLEST_SHARE = 0.02
 #: Spots that the strength is learned from, and the strengths that are tried. What goes beyond that of four
 #: cells is mostly misfit between reference and tissue, which lies in the same directions.
 _SPOTS, _STRENGTHS = 1000, np.geomspace(1e-3, 0.25, 31)
