@@ -26,6 +26,9 @@ __all__ = [
     "radius_pairs",
 ]
 
+#: Pitch and layout of a larger tissue are told by this many of its spots.
+_PATCH = 50_000
+
 Pairs = NDArray[np.int64]
 
 #: Neighbours up to this distance in pitches: a hexagonal lattice has its six at 1 and the next at 1.73,
@@ -123,6 +126,7 @@ def build_graph(
     layout: str = "auto",
     n_neighbors: int = 6,
     sample: NDArray[np.integer] | None = None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> SpatialGraph:
     """Link neighbouring spots, both ways, never across samples.
 
@@ -136,6 +140,8 @@ def build_graph(
         For "knn".
     sample : ndarray of int, shape (n_spots,), optional
         Spots of different samples are not linked.
+    on_step : callable, optional
+        Called between steps of the work; what it raises stops it.
 
     Examples
     --------
@@ -145,18 +151,31 @@ def build_graph(
     ('square', 2.0, 11)
     """
     groups = _groups(sample, len(coordinates))
-    pitch = float(np.median([detect_pitch(coordinates[group]) for group in groups])) if groups else 1.0
+    patches = [_patch(coordinates[group]) for group in groups]
+    pitch = float(np.median([detect_pitch(patch) for patch in patches])) if patches else 1.0
+    on_step(0)
     if layout == "auto":
-        largest = max(groups, key=len, default=np.arange(0))
-        layout = detect_layout(coordinates[largest], pitch)
+        layout = detect_layout(max(patches, key=len, default=coordinates), pitch)
     link: Callable[[NDArray[np.float64]], Pairs]
     if layout == "knn":
         link = lambda places: knn_pairs(places, n_neighbors)  # noqa: E731
     else:
         link = lambda places: radius_pairs(places, _REACH[layout] * pitch)  # noqa: E731
-    linked = [group[link(coordinates[group])] for group in groups if len(group) > 1]
+    linked: list[Pairs] = []
+    for group in groups:
+        on_step(len(linked))
+        linked.append(group[link(coordinates[group])] if len(group) > 1 else np.empty((0, 2), np.int64))
+    on_step(len(linked))
     pairs = np.concatenate([*linked, np.empty((0, 2), np.int64)])
     return SpatialGraph(_symmetric(pairs, coordinates / pitch), layout, pitch)
+
+
+def _patch(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the places around the middle of a large tissue: enough to tell its pitch and layout by."""
+    if len(coordinates) <= _PATCH:
+        return coordinates
+    from_middle = ((coordinates - np.median(coordinates, axis=0)) ** 2).sum(axis=1)
+    return coordinates[np.sort(np.argpartition(from_middle, _PATCH)[:_PATCH])]
 
 
 def _groups(sample: NDArray[np.integer] | None, n_spots: int) -> list[NDArray[np.int64]]:
@@ -169,10 +188,10 @@ def _symmetric(pairs: Pairs, places: NDArray[np.float64]) -> csr_array:
     step = places[pairs[:, 0]] - places[pairs[:, 1]]
     squared = np.concatenate([(step**2).sum(axis=1)] * 2)
     row, column = np.concatenate([pairs, pairs[:, ::-1]]).T
-    order = np.lexsort((column, row))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(places)))])
-    # Built by hand, since conversion from coordinates would drop nothing but may sum duplicates.
-    return csr_array((squared[order], column[order], indptr), shape=(len(places), len(places)))
+    # A pair stands once in each direction, and a distance of 0 is kept: nothing is summed, nothing dropped.
+    edges = csr_array((squared, (row, column)), shape=(len(places), len(places)))
+    edges.sort_indices()
+    return edges
 
 
 def color_classes(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> list[NDArray[np.int64]]:

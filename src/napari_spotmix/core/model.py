@@ -141,8 +141,14 @@ def fit(
     -------
     Fit
     """
-    on_progress(Progress("Linking neighbours", 0, 1))
-    graph = build_graph(coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample)
+
+    def linking(_: int = 0) -> None:
+        on_progress(Progress("Linking neighbours", 0, 1))
+
+    linking()
+    graph = build_graph(
+        coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample, on_step=linking
+    )
     data_term = DataTerm(params.overdispersion, variation, params.cell_variation or 0.0)
     epochs = _Epochs(counts, signatures, totals, data_term, graph, params, threads, on_progress)
     for _ in range(1 + params.n_epochs):
@@ -222,7 +228,7 @@ class _Epochs:
     def _look_again(self) -> None:
         assert self.abundances is not None
         genes: HeldOutGenes | None = None
-        self.on_progress(Progress("Comparing spots", 0, 1))
+        self._tell_comparing()
         self.proportions = _between(self.proportions, _proportions(self.abundances))
         if self.params.weights == "poisson":
             self.archetypes = find_archetypes(
@@ -231,6 +237,7 @@ class _Epochs:
                 self.params.n_archetypes,
                 random_state=self.params.random_state,
                 threads=self.threads,
+                on_block=self._tell_comparing,
             )
             if self.n_done == 1 and self._is_variation_open():
                 self._learn_variation()
@@ -247,6 +254,9 @@ class _Epochs:
             self._use(replace(self.unlearned, strength=0.0, ridge=self.choice.chosen.smoothing.ridge))
         else:
             self._follow_path()
+
+    def _tell_comparing(self, _: int = 0) -> None:
+        self.on_progress(Progress("Comparing spots", 0, 1))
 
     def _is_variation_open(self) -> bool:
         params = self.params
@@ -301,6 +311,8 @@ class _Epochs:
     def _use(self, smoothing: Smoothing) -> None:
         """Tie neighbours by `smoothing`, and by the likeness of what was found so far."""
         embedding = None if self.abundances is None else embed(self.abundances, self.weights)
+        if embedding is not None:
+            self._tell_comparing()
         self.smoothing = smoothing
         self.near = distance_weights(self.graph.squared_distance, smoothing.alpha)
         self.attention = _constant(self.near)

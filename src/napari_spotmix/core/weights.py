@@ -9,6 +9,7 @@ weights, one vector per *archetype*, so that only a few Gram matrices are needed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,13 @@ def one_archetype(totals: Array, n_cell_types: int) -> Archetypes:
 
 
 def find_archetypes(
-    proportions: Array, totals: Array, n_archetypes: int, *, random_state: int, threads: Threads
+    proportions: Array,
+    totals: Array,
+    n_archetypes: int,
+    *,
+    random_state: int,
+    threads: Threads,
+    on_block: Callable[[int], None] = lambda _: None,
 ) -> Archetypes:
     """Group spots by k-means on square roots of proportions (Hellinger distance).
 
@@ -75,6 +82,8 @@ def find_archetypes(
         At most this many groups; empty ones are left out.
     random_state : int
     threads : Threads
+    on_block : callable, optional
+        Called between blocks of spots; what it raises stops the work.
 
     Notes
     -----
@@ -84,7 +93,7 @@ def find_archetypes(
     points = np.sqrt(proportions)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
     centers = _k_means(points[sample], n_archetypes, rng, threads)
-    label, _ = _nearest(points, centers, threads)
+    label, _ = _nearest(points, centers, threads, on_block)
     used, label = np.unique(label, return_inverse=True)
     composition = group_means(proportions, label, len(used))
     return Archetypes(composition, group_means(totals[:, None], label, len(used))[:, 0], label)
@@ -110,14 +119,16 @@ def _spread_centers(points: Array, n_centers: int, rng: np.random.Generator, thr
     return centers
 
 
-def _nearest(points: Array, centers: Array, threads: Threads) -> tuple[NDArray[np.int64], Array]:
+def _nearest(
+    points: Array, centers: Array, threads: Threads, on_block: Callable[[int], None] = lambda _: None
+) -> tuple[NDArray[np.int64], Array]:
     label = np.zeros(len(points), np.int64)
     distance = np.zeros(len(points))
 
     def block(start: int, stop: int) -> None:
         _kernels.assign_to_centers(points, centers, start, stop, label, distance)
 
-    threads.over_blocks(block, len(points), block=_BLOCK)
+    threads.over_blocks(block, len(points), block=_BLOCK, on_block=on_block)
     return label, distance
 
 
