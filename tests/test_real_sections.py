@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ import pandas as pd
 import pytest
 
 from napari_spotmix import Result, deconvolve, read_reference, read_spatial
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.objective import violation
+from napari_spotmix.core.resolve import Problem
+from napari_spotmix.core.solver import solve
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEMO, BENCH = SHARED / "data" / "demo", SHARED / "data" / "bench"
@@ -86,6 +91,38 @@ def test_a_reference_with_few_cells_runs_and_says_so() -> None:
     assert len(rare) > 0
     assert all(f"{name} ({n})" in note for name, n in rare.items())
     assert result.parameters["learned"]["layout"] == "square"
+
+
+@pytest.fixture(scope="module")
+def embryo_bins() -> Problem:
+    """26,318 bins smaller than a cell, in 661 pieces, with the attention that was learned on them."""
+    folder = BENCH / "hd_seqfish_embryo"
+    spatial, reference = read_spatial(folder / "spatial.h5ad"), read_reference(folder / "reference.h5ad")
+    problem = deconvolve(spatial, reference, cell_type_key="cell_type").problem
+    assert problem is not None
+    return problem
+
+
+@needs(BENCH)
+@pytest.mark.parametrize("lambda_c", [1e-4, 1e-2, 1.0, 10.0, 100.0, 1e3])
+def test_fewer_than_sixty_sweeps_over_real_bins_for_any_smoothing(
+    embryo_bins: Problem, lambda_c: float
+) -> None:
+    with Threads.of(0) as threads:
+        cold = solve(
+            embryo_bins.statistics,
+            embryo_bins.weights,
+            lambda_r=embryo_bins.lambda_r,
+            lambda_c=lambda_c,
+            tolerance=1e-4,
+            threads=threads,
+        )
+        near = replace(embryo_bins, lambda_c=1.1 * lambda_c, abundances=cold.abundances)
+        _, warm = near.solved(tolerance=1e-4, max_sweeps=1000, threads=threads)
+    assert cold.n_sweeps < 60
+    assert warm.n_sweeps < 60
+    left = violation(cold.abundances, embryo_bins.statistics, embryo_bins.weights, near.lambda_r, lambda_c)
+    assert left <= 1.001e-4 * cold.abundances.max()
 
 
 def load_score() -> Callable[[pd.DataFrame, pd.DataFrame], dict[str, float]]:

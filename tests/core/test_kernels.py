@@ -310,6 +310,16 @@ def test_a_loosely_tied_spot_does_not_draw_a_pair_apart(kernels: ModuleType) -> 
     assert group[0] == -1
 
 
+def test_whatever_is_tied_firmly_is_in_a_group_also_by_way_of_others(kernels: ModuleType) -> None:
+    """A tail of ever weaker edges hangs on a pair: each of its spots joins by way of the one before."""
+    ties = np.diag([100.0, 5.0, 0.3, 0.02, 0.001], k=1)
+    chain = csr_array(ties + ties.T)
+    group = np.empty(6, np.int64)
+    n_groups = kernels.group_neighbors(chain.indptr, chain.indices, chain.data, np.zeros(6), 0.1, group)
+    assert n_groups == 1
+    assert group.tolist() == [0] * 6
+
+
 @pytest.mark.parametrize("shift", [0.0, 30.0])
 def test_rounds_over_types_lower_the_objective_and_keep_the_gradient(
     kernels: ModuleType, shift: float

@@ -174,7 +174,9 @@ def test_violation_ends_below_the_tolerance_and_is_reported(tolerance: float, la
     assert measured <= tolerance * (1 + 1e-6) + 1e-15
     assert solution.abundances.min() >= 0
     assert solution.history[-1] == solution.violation
-    assert solution.n_sweeps == len(solution.history) * (2 if lambda_c else 1)
+    # A cycle has two sweeps, and then single spots are settled by less than one more.
+    per_cycle = solution.n_sweeps / len(solution.history)
+    assert 2 <= per_cycle <= 3 if lambda_c else per_cycle == 1
 
 
 @pytest.mark.parametrize("lambda_c", [0.2, 20.0, 2000.0])

@@ -31,8 +31,9 @@ __all__ = [
     "group_neighbors",
     "group_spots",
     "held_out_score",
-    "kkt_violation",
+    "kkt_violations",
     "link_groups",
+    "mark_around",
     "plane_sums",
     "proportion_errors",
     "quadratic_value",
@@ -376,22 +377,25 @@ def _solve_spot(M, scale, shift, typical, target, tolerance, x, gradient, suppor
 
 
 @_compiled
-def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, typical, tolerance, X):
-    """Minimise over each of `spots` in turn, the others fixed; return the worst violation met."""
+def sweep(
+    spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, typical, tolerance, enough, X
+):
+    """Minimise over each of `spots` in turn, the others fixed.
+
+    What is left of a spot's violation is at most `tolerance`, or the part `enough` of it.
+    """
     n_types = X.shape[1]
     target, gradient = np.empty(n_types), np.empty(n_types)
     support = np.empty(n_types, np.int64)
     L = np.empty((n_types, n_types))
     solution = np.empty(n_types)
     barred = np.empty(n_types, np.bool_)
-    worst = 0.0
     for i in spots:
         degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
         shift = lambda_r + lambda_c * degree
         gram, x = M[archetype[i]], X[i]
         _gradient(gram, scale[i], shift, target, x, gradient)
         gap = _spot_violation(gram, scale[i], shift, typical, x, gradient)
-        worst = max(worst, gap)
         if gap > tolerance:
             _improve_spot(
                 gram,
@@ -400,7 +404,7 @@ def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lamb
                 typical,
                 target,
                 gap,
-                tolerance,
+                max(tolerance, enough * gap),
                 x,
                 gradient,
                 support,
@@ -408,14 +412,13 @@ def sweep(spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lamb
                 solution,
                 barred,
             )
-    return worst
 
 
 @_compiled
-def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, lambda_r, lambda_c, X, HX):
-    """``HX = (c M + lambda_r) X + lambda_c (D - W) X`` for rows `start` to `stop`."""
+def apply_hessian(spots, indptr, indices, weight, M, archetype, scale, lambda_r, lambda_c, X, HX):
+    """``HX = (c M + lambda_r) X + lambda_c (D - W) X`` for the rows of `spots`."""
     n_types = X.shape[1]
-    for i in range(start, stop):
+    for i in spots:
         degree = 0.0
         for p in range(indptr[i], indptr[i + 1]):
             degree += weight[p]
@@ -436,19 +439,29 @@ def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, lam
 
 
 @_compiled
-def kkt_violation(start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, typical, b, X, HX):
-    """Return the largest ``|min(x_k, g_k / h_k)|`` over rows `start` to `stop`, with ``g = HX - b``."""
-    worst = 0.0
-    for i in range(start, stop):
+def kkt_violations(
+    spots, indptr, weight, M, archetype, scale, lambda_r, lambda_c, typical, b, X, HX, violations
+):
+    """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = HX - b``."""
+    for i in spots:
         degree = 0.0
         for p in range(indptr[i], indptr[i + 1]):
             degree += weight[p]
-        gram = M[archetype[i]]
+        gram, worst = M[archetype[i]], 0.0
         for k in range(X.shape[1]):
             curvature = _curvature(scale[i] * gram[k, k], lambda_r + lambda_c * degree, typical[k])
             if curvature > 0.0:
                 worst = max(worst, abs(min(X[i, k], (HX[i, k] - b[i, k]) / curvature)))
-    return worst
+        violations[i] = worst
+
+
+@_compiled
+def mark_around(spots, indptr, indices, marked):
+    """Mark `spots` and their neighbours."""
+    for i in spots:
+        marked[i] = True
+        for p in range(indptr[i], indptr[i + 1]):
+            marked[indices[p]] = True
 
 
 @_compiled
@@ -456,8 +469,9 @@ def group_neighbors(indptr, indices, weight, least, strength, group):
     """Gather each spot and its strong neighbours into groups; return the number of groups.
 
     An edge is strong if its weight is at least `strength` times the largest at either end. First whole
-    neighbourhoods that are still free become groups, then the rest joins its strongest neighbour's. Edges
-    below the `least` of either end do not count, and a spot without any that does is in no group: -1.
+    neighbourhoods that are still free become groups, then the rest joins its strongest neighbour's, also by
+    way of others that joined. Edges below the `least` of either end do not count, and a spot without any
+    that does is in no group: -1.
     """
     n_spots = indptr.size - 1
     n_groups = 0
@@ -481,15 +495,19 @@ def group_neighbors(indptr, indices, weight, least, strength, group):
                 if _is_strong(weight[p], least, largest, strength, i, indices[p]):
                     group[indices[p]] = n_groups
             n_groups += 1
-    whole = group.copy()
-    for i in range(n_spots):
-        strongest = 0.0
-        if whole[i] < 0:
-            for p in range(indptr[i], indptr[i + 1]):
-                j = indices[p]
-                counts = weight[p] >= max(least[i], least[j])
-                if counts and whole[j] >= 0 and weight[p] > strongest:
-                    group[i], strongest = whole[j], weight[p]
+    joined = 1
+    while joined > 0:
+        joined = 0
+        before = group.copy()
+        for i in range(n_spots):
+            strongest = 0.0
+            if before[i] < 0:
+                for p in range(indptr[i], indptr[i + 1]):
+                    j = indices[p]
+                    counts = weight[p] >= max(least[i], least[j])
+                    if counts and before[j] >= 0 and weight[p] > strongest:
+                        group[i], strongest = before[j], weight[p]
+            joined += before[i] < 0 and group[i] >= 0
     return n_groups
 
 
@@ -702,8 +720,8 @@ def group_groups(
 
 
 @_compiled
-def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, Y):
-    """Minimise over each of `groups` in turn, the others fixed."""
+def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enough, Y):
+    """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
     n_types = Y.shape[1]
     own, gradient, typical = np.empty(n_types), np.empty(n_types), np.empty(n_types)
     support = np.empty(n_types, np.int64)
@@ -722,7 +740,19 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, Y):
         _gradient(block, 1.0, 0.0, own, y, gradient)
         gap = _spot_violation(block, 1.0, 0.0, typical, y, gradient)
         _improve_spot(
-            block, 1.0, 0.0, typical, own, gap, tolerance, y, gradient, support, L, solution, barred
+            block,
+            1.0,
+            0.0,
+            typical,
+            own,
+            gap,
+            max(tolerance, enough * gap),
+            y,
+            gradient,
+            support,
+            L,
+            solution,
+            barred,
         )
 
 

@@ -26,6 +26,7 @@ __all__ = ["Level"]
 Array = NDArray[np.float64]
 #: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
+Spots = NDArray[np.int64]
 
 #: Rows that a thread takes at a time: so few that two threads share a colour of a section of 5,000 spots.
 _BLOCK = 512
@@ -33,17 +34,23 @@ _BLOCK = 512
 _STRENGTH = 0.1
 #: And only from this part of what holds either spot on: spots that the data hold follow their own sweeps.
 _LEAST = 0.05
+#: A sweep leaves this part of a spot's violation: its neighbours will move too, if they are tied to it.
+_ENOUGH = 0.1
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
+#: Single spots are settled as long as those visited are at most this part of all.
+_FEW = 0.2
 #: No coarser level below this many spots, or where grouping would hardly lower their number.
 _SMALLEST, _LEAST_GAIN = 32, 0.8
-#: Cycles on groups of groups per cycle above them, for a first guess, and pairs of sweeps on the largest.
-_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 1, 4, 10
+#: Cycles on groups of groups per cycle above them, where ties are stronger than usual by far, for a first
+#: guess, and pairs of sweeps on the largest.
+_CYCLES, _MORE_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 1, 2, 4, 10
 #: Groups are solved to this part of the spots' tolerance: ties between groups are stiff, so a move that is
 #: small for a group may leave much for its spots.
 _PRECISION = 1e-3
-#: Groups are worth their cost from the start where ties are at least this part of the data's curvature.
-_STIFF = 0.3
+#: Groups are worth their cost from the start where ties are at least this part of the data's curvature, and
+#: more cycles on groups of groups from this multiple of it on.
+_STIFF, _VERY_STIFF = 0.3, 100.0
 
 
 class Level:
@@ -78,7 +85,13 @@ class Level:
         self._data = (statistics.gram, statistics.archetype, statistics.scale)
         self._typical = statistics.typical_curvature()
         self._colors = color_classes(*self._links) if lambda_c > 0 else [np.arange(W.shape[0])]
+        self._all = np.arange(W.shape[0])
+        self._color = np.empty(W.shape[0], np.int16)
+        for color, spots in enumerate(self._colors):
+            self._color[spots] = color
+        self._enough = _ENOUGH * min(self._stiffness(), 1.0)
         self._groups: _Groups | None = None
+        self.n_cycles = _CYCLES
 
     @property
     def is_separable(self) -> bool:
@@ -89,12 +102,17 @@ class Level:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
         n_spots = self._W.shape[0]
         if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
+            self.n_cycles = _MORE_CYCLES if self._stiffness() >= _VERY_STIFF else _CYCLES
             self._groups = _grouped(self, self._W.data, self._held(), self._statistics.n_cell_types)
 
     def is_stiff(self) -> bool:
         """Tell whether ties are so strong that groups are needed from the start."""
+        return self._stiffness() >= _STIFF
+
+    def _stiffness(self) -> float:
+        """Return how strong the ties of a spot are on average, in units of the data's curvature."""
         ties = self._lambda_c * float(self._W.data.sum()) / max(self._W.shape[0], 1)
-        return ties >= _STIFF * float(self._typical.mean())
+        return ties / max(float(self._typical.mean()), np.finfo(float).tiny)
 
     def _held(self) -> Array:
         """Return how firmly the data hold each spot, in units of edge weights."""
@@ -117,6 +135,34 @@ class Level:
             self._groups.correct(self, b, X, _PRECISION * tolerance)
         self._sweep(b, X, tolerance, backward=True)
         return 2
+
+    def settle(self, b: Array, X: Array, HX: Array, violations: Array, most: float, aim: float) -> float:
+        """Sweep over those spots alone that are off by more than `most`, and over those that this puts off.
+
+        Where few spots are left, one cycle after the other over all of them would be wasted on the rest. What
+        is left of it after a good try needs whole cycles.
+
+        Returns
+        -------
+        float
+            Number of spots visited, as a part of all.
+        """
+        n_visited, n_spots = 0, len(X)
+        backward = False
+        while True:
+            off = np.flatnonzero(violations > most)
+            if len(off) == 0 or n_visited + len(off) > _FEW * n_spots:
+                return n_visited / max(n_spots, 1)
+            colors = self._color[off]
+            for color in range(len(self._colors))[:: -1 if backward else 1]:
+                self._sweep_color(off[colors == color], b, X, aim)
+            marked = np.zeros(n_spots, np.bool_)
+            _kernels.mark_around(off, *self._links, marked)
+            around = np.flatnonzero(marked)
+            self.hessian_times(X, HX, around)
+            self.find_violations(b, X, HX, violations, around)
+            n_visited += len(off)
+            backward = not backward
 
     def gather(self, groups: _Groups, b: Array, X: Array, reach: Array) -> None:
         """Write the problem of moving `groups` of spots."""
@@ -154,21 +200,23 @@ class Level:
                 self._lambda_c,
                 self._typical,
                 tolerance,
+                self._enough,
                 X,
             )
 
         self._over_rows(block, len(spots))
 
-    def hessian_times(self, X: Array, out: Array | None = None) -> Array:
-        """Return ``H X``, in `out` where given."""
+    def hessian_times(self, X: Array, out: Array | None = None, spots: Spots | None = None) -> Array:
+        """Return ``H X``, in `out` where given, and there only the rows of `spots` where those are given."""
         HX = np.empty_like(X) if out is None else out
+        rows = self._all if spots is None else spots
 
         def block(start: int, stop: int) -> None:
             _kernels.apply_hessian(
-                start, stop, *self._edges, *self._data, self._lambda_r, self._lambda_c, X, HX
+                rows[start:stop], *self._edges, *self._data, self._lambda_r, self._lambda_c, X, HX
             )
 
-        self._over_rows(block, len(X))
+        self._over_rows(block, len(rows))
         return HX
 
     def plane_sums(
@@ -212,28 +260,29 @@ class Level:
         self._over_rows(block, len(X))
         return Z
 
-    def violation(self, b: Array, X: Array, HX: Array) -> float:
-        """Return the worst violation of the optimality conditions, in units of `X`."""
+    def find_violations(
+        self, b: Array, X: Array, HX: Array, violations: Array, spots: Spots | None = None
+    ) -> None:
+        """Write each spot's worst violation of the optimality conditions, in units of `X`."""
         indptr, _, weight = self._edges
+        rows = self._all if spots is None else spots
 
-        def block(start: int, stop: int) -> float:
-            return float(
-                _kernels.kkt_violation(
-                    start,
-                    stop,
-                    indptr,
-                    weight,
-                    *self._data,
-                    self._lambda_r,
-                    self._lambda_c,
-                    self._typical,
-                    b,
-                    X,
-                    HX,
-                )
+        def block(start: int, stop: int) -> None:
+            _kernels.kkt_violations(
+                rows[start:stop],
+                indptr,
+                weight,
+                *self._data,
+                self._lambda_r,
+                self._lambda_c,
+                self._typical,
+                b,
+                X,
+                HX,
+                violations,
             )
 
-        return max(self._over_rows(block, len(X)), default=0.0)
+        self._over_rows(block, len(rows))
 
     def _over_rows(self, block: Callable[[int, int], Any], n_rows: int) -> list[Any]:
         return self._threads.over_blocks(block, n_rows, block=_BLOCK, on_block=self._on_block)
@@ -252,6 +301,7 @@ class _Groups:
         self._group, self._n = group, n_groups
         self._threads: Threads = finer._threads
         self._on_block: Callable[[int], None] = finer._on_block
+        self.n_cycles: int = finer.n_cycles
         # Members of group a: members[start_of[a]:start_of[a + 1]].
         n_alone = int((group < 0).sum())
         self._members = np.argsort(group, kind="stable")[n_alone:]
@@ -340,7 +390,7 @@ class _Groups:
         return np.asarray(np.maximum(np.einsum("akk->a", self._blocks) - tied, 0.0))
 
     def _approximate(self, Y: Array, tolerance: float) -> None:
-        for _ in range(_COARSEST_SWEEPS if self._next() is None else _CYCLES):
+        for _ in range(_COARSEST_SWEEPS if self._next() is None else self.n_cycles):
             self._cycle(Y, tolerance)
 
     def _cycle(self, Y: Array, tolerance: float) -> None:
@@ -356,7 +406,14 @@ class _Groups:
     def _sweep_color(self, groups: NDArray[np.int64], Y: Array, tolerance: float) -> None:
         def block(start: int, stop: int) -> None:
             _kernels.sweep_groups(
-                groups[start:stop], *self._links, self._ties, self._blocks, self._target, tolerance, Y
+                groups[start:stop],
+                *self._links,
+                self._ties,
+                self._blocks,
+                self._target,
+                tolerance,
+                _ENOUGH,
+                Y,
             )
 
         self._over_rows(block, len(groups))

@@ -28,8 +28,9 @@ Array = NDArray[np.float64]
 
 #: Cycles of plain sweeps before groups are made where ties are weak: most sections need no more.
 _PLAIN_CYCLES = 2
-#: Spots are left alone whose violation is below this part of the tolerance.
-_BEYOND = 0.05
+#: Spots are left alone whose violation is below this part of the tolerance, and single ones are settled to
+#: less than all of it, since the largest abundance may fall meanwhile.
+_BEYOND, _SETTLED = 0.05, 0.9
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Solution:
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
         ``X >= 0``.
     n_sweeps : int
+        Over all spots; a sweep over a part of them counts as that part.
     violation : float
         Largest violation of the optimality conditions left, relative to the largest abundance.
     history : tuple of float
-        The violation left after each cycle of two sweeps (one, where spots do not depend on each other).
+        The violation left after each cycle.
     converged : bool
     """
 
@@ -94,7 +96,7 @@ def solve(
         If `max_sweeps` sweeps were not enough.
     """
     history: list[float] = []
-    n_sweeps = 0
+    n_sweeps = 0.0
 
     def report(_: int = 0) -> None:
         expected = _expected_cycles(history, tolerance)
@@ -105,28 +107,36 @@ def solve(
     if level.is_stiff():
         level.group_spots()
     X = level.guess(b) if start is None else np.array(start, dtype=np.float64)
-    memory = _Memory(X, level.hessian_times(X))
     HX = np.empty_like(X)
+    memory: _Memory | None = None
+    violations = np.zeros(len(X))
     while n_sweeps < max_sweeps:
         # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
-        n_sweeps += level.improve(b, X, _BEYOND * tolerance * _unit(X))
+        aim = tolerance * _unit(X)
+        n_sweeps += level.improve(b, X, _BEYOND * aim)
         level.hessian_times(X, HX)
-        history.append(level.violation(b, X, HX) / _unit(X))
+        level.find_violations(b, X, HX, violations)
+        n_sweeps += level.settle(b, X, HX, violations, _SETTLED * aim, _BEYOND * aim)
+        history.append(float(violations.max(initial=0.0)) / _unit(X))
         report()
         if history[-1] <= tolerance:
             break
         if len(history) == _PLAIN_CYCLES:
             level.group_spots()
-        memory.combine(level, b, X, HX)
+        if memory is None:
+            memory = _Memory(X, HX.copy())
+        else:
+            memory.combine(level, b, X, HX)
+    n_whole = int(np.ceil(n_sweeps))
     converged = bool(history) and history[-1] <= tolerance
     if not converged:
         warnings.warn(
-            f"After {n_sweeps} sweeps the optimality conditions are violated by {history[-1]:.1e}, "
+            f"After {n_whole} sweeps the optimality conditions are violated by {history[-1]:.1e}, "
             f"more than the tolerance {tolerance:.1e}. Raise `max_sweeps`, or lower `lambda_c`.",
             ConvergenceWarning,
             stacklevel=2,
         )
-    return Solution(X, n_sweeps, history[-1], tuple(history), converged)
+    return Solution(X, n_whole, history[-1], tuple(history), converged)
 
 
 def _unit(X: Array) -> float:
