@@ -148,7 +148,7 @@ def test_any_number_of_threads_gives_the_same_bytes() -> None:
     found = []
     for n_threads in (1, 2):
         rng = np.random.default_rng(9)
-        with threadpool_limits(n_threads, "blas"):
+        with threadpool_limits(n_threads, "blas"), Threads.of(n_threads):
             variation = estimated(VariedCells.of(rng, n_genes=300), 250, DEPTH, rng)
             evidence = Section.of(8).learned()
         found.append((variation.single.tobytes(), [F.tobytes() for F in variation.directions], evidence))

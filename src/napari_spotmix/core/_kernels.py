@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 #: One type after the other is quick where each round leaves at most this part of the violation.
-_QUICK = 0.5
+_QUICK = 0.7
 
 
 def _compiled(function):

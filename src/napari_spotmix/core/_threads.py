@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Lock
 from typing import Any
+
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["Threads"]
 
@@ -43,10 +45,15 @@ class Threads:
     @classmethod
     @contextmanager
     def of(cls, n_threads: int) -> Iterator[Threads]:
-        """Make a pool for the length of a ``with`` block."""
+        """Make a pool for the length of a ``with`` block, in which BLAS keeps to one thread.
+
+        Sums in BLAS would depend on the number of its threads, and those wait by spinning, on the cores that
+        the kernels need.
+        """
         threads = cls(n_threads)
         try:
-            yield threads
+            with _BLAS.alone():
+                yield threads
         finally:
             threads.close()
 
@@ -116,6 +123,32 @@ class Threads:
                 on_block(n_done)
             else:
                 n_workers -= 1
+
+
+class _Blas:
+    """The threads of BLAS, which the whole process shares: one as long as anybody asks for that."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_users = Lock(), 0
+        self._release: Callable[[], object]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._lock:
+            if self._n_users == 0:
+                limited = ThreadpoolController().limit(limits=1, user_api="blas")
+                self._release = limited.restore_original_limits
+            self._n_users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_users -= 1
+                if self._n_users == 0:
+                    self._release()
+
+
+_BLAS = _Blas()
 
 
 def _one_after_another(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.variation import CellVariation
@@ -85,10 +84,7 @@ class DataTerm:
                     signatures, weights[a], archetypes.composition[a], archetypes.depth[a]
                 )
 
-        with threadpool_limits(
-            1, "blas"
-        ):  # one archetype a thread, and sums that do not depend on their number
-            threads.over_blocks(one, len(weights), block=1, on_block=on_archetype)
+        threads.over_blocks(one, len(weights), block=1, on_block=on_archetype)
         return found
 
     def _filter(self, S: Array, w: Array, composition: Array, depth: float) -> Array:

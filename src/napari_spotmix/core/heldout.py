@@ -9,8 +9,9 @@ log-likelihood of the counts of that fold's genes given their total in the spot:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,12 @@ from napari_spotmix.core.multigrid import Level
 from napari_spotmix.core.solver import solve
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics
 from napari_spotmix.core.weights import Archetypes
-from napari_spotmix.progress import ProgressCallback, silent
+from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["HeldOutGenes", "Smoothing"]
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 #: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
 _BACKGROUND = 0.01
@@ -140,6 +142,8 @@ class HeldOutGenes:
         self._counts, self._signatures, self._totals = counts, signatures, totals
         self._archetypes, self._squared_distance = archetypes, squared_distance
         self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
+        # Folds are shared out among threads; within one there is too little to share.
+        self._alone = Threads(1)
         self._n_gradient_folds, self._tolerance = n_gradient_folds, tolerance
         predicting = signatures if predicting is None else predicting
         background = predicting.mean(axis=0)
@@ -176,30 +180,46 @@ class HeldOutGenes:
             lambda_c=smoothing.strength / fold.unit,
             start=fold.abundances,
             tolerance=self._tolerance,
-            threads=self._threads,
-            on_progress=self._on_progress,
+            threads=self._alone,
         ).abundances
         return fold.abundances
 
     def losses(self, smoothing: Smoothing) -> Array:
         """Return minus the score of each fold and spot, float64 (n_folds, n_spots)."""
-        return np.stack([self._loss(fold, smoothing)[0] for fold in self.folds])
+        return np.stack(self._over_folds(lambda fold: self._loss(fold, smoothing)[0], self.folds))
 
     def few_losses(self, smoothing: Smoothing) -> Array:
         """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
         folds = self.folds[: self._n_gradient_folds]
-        return np.stack([self._loss(fold, smoothing)[0] for fold in folds])
+        return np.stack(self._over_folds(lambda fold: self._loss(fold, smoothing)[0], folds))
 
     def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, dict[str, Array]]:
         """Return the mean loss per spot of some folds, and its derivatives by each parameter."""
-        loss, gradient = 0.0, dict.fromkeys((field.name for field in fields(Smoothing)), np.zeros(1))
-        folds = self.folds[: self._n_gradient_folds]
-        for fold in folds:
+
+        def judge(fold: _Fold) -> tuple[float, dict[str, Array]]:
             losses, slope, W = self._loss(fold, smoothing)
-            loss += float(losses.mean()) / len(folds)
-            for name, part in self._gradient(fold, smoothing, W, slope / losses.size).items():
-                gradient[name] = gradient[name] + part / len(folds)
+            return float(losses.mean()), self._gradient(fold, smoothing, W, slope / losses.size)
+
+        judged = self._over_folds(judge, self.folds[: self._n_gradient_folds])
+        loss, gradient = 0.0, dict.fromkeys((field.name for field in fields(Smoothing)), np.zeros(1))
+        for its_loss, its_gradient in judged:
+            loss += its_loss / len(judged)
+            for name, part in its_gradient.items():
+                gradient[name] = gradient[name] + part / len(judged)
         return loss, gradient
+
+    def _over_folds(self, judge: Callable[[_Fold], T], folds: list[_Fold]) -> list[T]:
+        def block(start: int, stop: int) -> list[T]:
+            return [judge(fold) for fold in folds[start:stop]]
+
+        def tell(n_done: int) -> None:
+            self._on_progress(Progress("Learning", n_done, len(folds)))
+
+        return [
+            found
+            for part in self._threads.over_blocks(block, len(folds), block=1, on_block=tell)
+            for found in part
+        ]
 
     def _loss(self, fold: _Fold, smoothing: Smoothing) -> tuple[Array, Array, csr_array]:
         W = self._edges(fold, smoothing)
@@ -221,7 +241,7 @@ class HeldOutGenes:
                 slope[spots],
             )
 
-        self._counts.over_rows(judge, self._threads)
+        self._counts.over_rows(judge, self._alone)
         return -score, slope, W
 
     def _edges(self, fold: _Fold, smoothing: Smoothing) -> csr_array:
@@ -229,7 +249,7 @@ class HeldOutGenes:
         if smoothing.sharpness == 0:
             return near
         heads = smoothing.heads(fold.embedding.shape[1])
-        return product(near, attention_weights(near, fold.embedding, heads, self._threads))
+        return product(near, attention_weights(near, fold.embedding, heads, self._alone))
 
     @property
     def n_spots(self) -> int:
@@ -241,9 +261,12 @@ class HeldOutGenes:
 
     def look(self, smoothing: Smoothing) -> None:
         """From now on let attention compare what fits under `smoothing` find."""
-        for fold in self.folds:
+
+        def look(fold: _Fold) -> None:
             W = self._edges(fold, smoothing)
             fold.embedding = embed(self._fit(fold, W, smoothing), W)
+
+        self._over_folds(look, self.folds)
 
     def forget(self) -> None:
         """Drop where the last fits ended, so that what follows does not depend on them."""
@@ -264,7 +287,7 @@ class HeldOutGenes:
         assert X is not None
         lambda_c = smoothing.strength / fold.unit
         lambda_r = self._lambda_r + smoothing.ridge / fold.unit
-        level = Level(fold.statistics, W, lambda_r, lambda_c, self._threads, lambda _: None)
+        level = Level(fold.statistics, W, lambda_r, lambda_c, self._alone, lambda _: None)
         adjoint = solve_on_free(level, X, slope, start=fold.adjoint, precision=10 * self._tolerance)
         fold.adjoint = adjoint
         # Each edge stands twice in W, and in Tr(X' L X) once: hence the halves.
@@ -295,5 +318,5 @@ class HeldOutGenes:
         def block(start: int, stop: int) -> None:
             _kernels.edge_differences(W.indptr, W.indices, A, B, start, stop, sums)
 
-        self._threads.over_blocks(block, W.shape[0], block=_BLOCK)
+        self._alone.over_blocks(block, W.shape[0], block=_BLOCK)
         return sums

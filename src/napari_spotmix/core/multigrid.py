@@ -35,7 +35,7 @@ _STRENGTH = 0.1
 #: And only from this part of what holds either spot on: spots that the data hold follow their own sweeps.
 _LEAST = 0.05
 #: A sweep leaves this part of a spot's violation: its neighbours will move too, if they are tied to it.
-_ENOUGH = 0.1
+_ENOUGH = 0.3
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
 #: Single spots are settled as long as those visited are at most this part of all.

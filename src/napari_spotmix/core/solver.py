@@ -112,8 +112,8 @@ def solve(
     violations = np.zeros(len(X))
     while n_sweeps < max_sweeps:
         # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
+        n_sweeps += level.improve(b, X, _BEYOND * tolerance * _unit(X))
         aim = tolerance * _unit(X)
-        n_sweeps += level.improve(b, X, _BEYOND * aim)
         level.hessian_times(X, HX)
         level.find_violations(b, X, HX, violations)
         n_sweeps += level.settle(b, X, HX, violations, _SETTLED * aim, _BEYOND * aim)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
@@ -125,13 +124,11 @@ def measure_noise(
     share = _cell_share(residuals, profiles)
     linear = np.empty((len(filters), len(signatures), len(signatures)))
     square = np.empty_like(linear)
-    # Sums must not depend on the number of BLAS's threads.
-    with threadpool_limits(1, "blas"):
-        for a, (F, part) in enumerate(zip(filters, composition, strict=True)):
-            on_progress(Progress("Measuring noise", a, len(filters)))
-            mean = part @ signatures
-            linear[a] = _through(F, mean)
-            square[a] = _through(F, mean**2 * residuals.excess) + share * profiles.covariance(part, F)
+    for a, (F, part) in enumerate(zip(filters, composition, strict=True)):
+        on_progress(Progress("Measuring noise", a, len(filters)))
+        mean = part @ signatures
+        linear[a] = _through(F, mean)
+        square[a] = _through(F, mean**2 * residuals.excess) + share * profiles.covariance(part, F)
     variance = cells.lost[:, None] * (profiles.variance.clip(0) + profiles.sampling)
     return Noise(linear, square, share, variance)
 
@@ -245,8 +242,7 @@ def standard_errors(
     The error is that of the estimate without the bound at zero. A type that is not found gets one too: the
     share that could have been overlooked. Costs ``n K^3 / 2`` operations, counts not needed.
     """
-    with threadpool_limits(1, "blas"):
-        curvature, basis = np.linalg.eigh(statistics.gram)
+    curvature, basis = np.linalg.eigh(statistics.gram)
     linear, square = (_turned(part, basis) for part in (noise.linear, noise.square))
     trace = np.stack([np.einsum("aqq->a", part) for part in (statistics.gram, linear, square)], axis=1)
     errors = np.empty(abundances.shape, np.float32)

@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
@@ -125,13 +124,12 @@ def cell_variation(
     scale = np.sqrt(np.maximum(signatures, _FLOOR * signatures.mean(axis=0)))
     scale = np.where(scale > 0, scale, 1.0)
     n_cells = np.bincount(label[(label >= 0) & (totals > 0)], minlength=len(signatures)).astype(np.float64)
-    with threadpool_limits(1, "blas"):  # sums must not depend on the number of threads
-        own = []
-        for k, unit in enumerate(scale):
-            cells = np.flatnonzero((label == k) & (totals > 0))
-            cells = np.sort(rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False))
-            own.append(_variation_of_type(counts[cells], totals[cells], unit))
-        parts = _drawn_together(own, n_cells)
+    own = []
+    for k, unit in enumerate(scale):
+        cells = np.flatnonzero((label == k) & (totals > 0))
+        cells = np.sort(rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False))
+        own.append(_variation_of_type(counts[cells], totals[cells], unit))
+    parts = _drawn_together(own, n_cells)
     directions = tuple(F * unit[:, None] for (F, _), unit in zip(parts, scale, strict=True))
     return CellVariation(directions, np.stack([v for _, v in parts]) * scale**2, n_cells)
 
@@ -221,8 +219,7 @@ def learn_strength(
                 contrasts = _contrasts(signatures, weights[a], archetypes.composition[a], variation)
                 gain[:, here] = _gains_of(shown, here, totals[here], *contrasts)
 
-    with threadpool_limits(1, "blas"):
-        threads.over_blocks(one, len(weights), block=1, on_block=on_step)
+    threads.over_blocks(one, len(weights), block=1, on_block=on_step)
     return _best(gain)
 
 
