@@ -189,9 +189,9 @@ def _prepare(
     totals = total_counts(counts, threads, on_progress)
     on_progress(Progress("Comparing cells of the reference", 0, 1))
     chosen = informative_genes(cells.signatures, params.n_genes)
-    variation = cells.variation(chosen, params)
-    genes, signatures = cells.genes.select(chosen), np.ascontiguousarray(cells.signatures[:, chosen])
     content = rna_content(cells.totals, cells.label, cells.signatures)
+    cells = cells.of_genes(chosen)
+    variation = cells.variation(params)
     reasons = _reasons(spatial, totals)
     kept = (reasons == "").to_numpy()
     if not kept.any():
@@ -201,19 +201,19 @@ def _prepare(
     notes = (
         *reading_notes(spatial),
         *_disk_notes(given),
-        *_gene_notes(genes),
+        *_gene_notes(cells.genes),
         *_type_notes(types),
         *_content_notes(content, params),
     )
     return _Problem(
-        replace(counts.only(np.flatnonzero(kept)), gene_of_column=genes.spatial),
+        replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
         totals,
         kept,
         reasons,
-        genes,
-        signatures,
+        cells.genes,
+        cells.signatures,
         variation,
-        Cells.some(csr_array(cells.counts[:, chosen]), cells.totals, cells.label),
+        Cells.some(cells.counts, cells.totals, cells.label),
         content,
         list(types.categories),
         notes,
@@ -230,13 +230,23 @@ class _Cells:
     totals: NDArray[np.float64]
     signatures: NDArray[np.float64]
 
-    def variation(self, chosen: NDArray[np.int64], params: Parameters) -> CellVariation | None:
-        """Return how cells of each type vary in the chosen genes, where that is asked for."""
+    def of_genes(self, chosen: NDArray[np.int64]) -> _Cells:
+        """Return the cells over the genes numbered in `chosen`; totals stay those over all genes."""
+        if len(chosen) == self.signatures.shape[1]:
+            return self
+        signatures = np.ascontiguousarray(self.signatures[:, chosen])
+        return replace(
+            self,
+            genes=self.genes.select(chosen),
+            counts=csr_array(self.counts[:, chosen]),
+            signatures=signatures,
+        )
+
+    def variation(self, params: Parameters) -> CellVariation | None:
+        """Return how cells of each type vary, where that is asked for."""
         if params.cell_variation == 0 or params.weights != "poisson":
             return None
-        return cell_variation(
-            self.counts[:, chosen], self.label, self.totals, self.signatures[:, chosen], params.random_state
-        )
+        return cell_variation(self.counts, self.label, self.totals, self.signatures, params.random_state)
 
 
 def _cells(genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], params: Parameters) -> _Cells:
@@ -252,8 +262,8 @@ def _cells(genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], par
             f"No cell of {', '.join(repr(name) for name in silent_types)} has counts of the shared genes. "
             "Leave the type out of the reference, or use a reference with more genes."
         )
-    shown = np.flatnonzero(signatures.any(axis=0))
-    return _Cells(genes.select(shown), shared[:, shown], label, totals, signatures[:, shown])
+    cells = _Cells(genes, shared, label, totals, signatures)
+    return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
 
 
 def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
@@ -264,9 +274,11 @@ def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
 
 def _column_map(gene_of_column: NDArray[np.int64], n_genes: int) -> csr_array:
     """Return the 0/1 matrix that sums columns of the same gene, shape (n_columns, n_genes)."""
-    columns = np.flatnonzero(gene_of_column >= 0)
-    ones = np.ones(len(columns))
-    return csr_array((ones, (columns, gene_of_column[columns])), shape=(len(gene_of_column), n_genes))
+    columns = np.flatnonzero(gene_of_column >= 0).astype(np.int32)
+    # In single precision, so that counts keep the precision and the size that they have.
+    ones = np.ones(len(columns), np.float32)
+    genes = gene_of_column[columns].astype(np.int32)
+    return csr_array((ones, (columns, genes)), shape=(len(gene_of_column), n_genes))
 
 
 def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:

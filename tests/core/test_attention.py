@@ -96,17 +96,17 @@ def test_embedding_is_the_root_of_proportions_half_of_them_from_around() -> None
     dense = W.toarray()
     assert dense.sum(axis=1).min() > 0
     around = dense @ p / dense.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(embed(X, W) ** 2, (p + around) / 2, rtol=1e-12)
+    np.testing.assert_allclose(embed(X, W, Threads(1)) ** 2, (p + around) / 2, rtol=1e-12)
 
 
 def test_embedding_does_not_depend_on_a_spots_depth() -> None:
     rng = np.random.default_rng(4)
     X, W = rng.gamma(1.0, size=(20, 4)), random_graph(rng, 20)
     deeper = X * rng.gamma(2.0, size=(20, 1))
-    np.testing.assert_allclose(embed(deeper, W), embed(X, W), rtol=1e-12)
+    np.testing.assert_allclose(embed(deeper, W, Threads(1)), embed(X, W, Threads(1)), rtol=1e-12)
 
 
 def test_embedding_of_a_lonely_spot_is_its_own_and_of_an_empty_one_zero() -> None:
     W = csr_array((2, 2), dtype=np.float64)
-    z = embed(np.array([[1.0, 3.0], [0.0, 0.0]]), W)
+    z = embed(np.array([[1.0, 3.0], [0.0, 0.0]]), W, Threads(1))
     np.testing.assert_allclose(z, [[0.5, np.sqrt(0.75)], [0, 0]])

@@ -24,6 +24,8 @@ __all__ = [
     "edge_attention",
     "edge_attention_slopes",
     "edge_differences",
+    "embed_rows",
+    "factor_own_blocks",
     "filtered_grams",
     "filtered_projections",
     "follow_groups",
@@ -156,6 +158,27 @@ def color_greedily(indptr, indices, color):
 
 
 @_compiled
+def embed_rows(indptr, indices, weight, X, one_over_total, start, stop, Z):
+    """``sqrt((p_i + mean_j p_j) / 2)`` of rows `start` to `stop`, the mean over neighbours by `weight`."""
+    n_types = X.shape[1]
+    around = np.empty(n_types)
+    for i in range(start, stop):
+        degree = 0.0
+        for k in range(n_types):
+            around[k] = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            degree += weight[p]
+            share = weight[p] * one_over_total[j]
+            for k in range(n_types):
+                around[k] += share * X[j, k]
+        for k in range(n_types):
+            own = X[i, k] * one_over_total[i]
+            mean = around[k] / degree if degree > 0.0 else own
+            Z[i, k] = np.sqrt((own + mean) / 2)
+
+
+@_compiled
 def edge_attention(indptr, indices, Z, sharpness, start, stop, attention):
     """Mean over heads h of ``exp(-1/2 sum_k sharpness_hk (z_ik - z_jk)^2)`` for the edges of some rows."""
     n_heads = sharpness.shape[0]
@@ -259,8 +282,8 @@ def _descend(M, scale, shift, x, gradient):
 
 
 @_compiled
-def _solve_on(support, size, M, scale, shift, target, L, solution):
-    """Solve ``(scale M + shift I) z = target`` on `support` by Cholesky.
+def _factor_on(support, size, M, scale, shift, L):
+    """Write the Cholesky factor of ``scale M + shift I`` on `support`.
 
     Return -1, or the position in `support` whose pivot vanishes (a type that the others imply).
     """
@@ -279,6 +302,12 @@ def _solve_on(support, size, M, scale, shift, target, L, solution):
                 return r
             else:
                 L[r, r] = np.sqrt(total)
+    return -1
+
+
+@_compiled
+def _substitute(support, size, L, target, solution):
+    """Solve ``L L' z = target`` on `support`."""
     for r in range(size):
         total = target[support[r]]
         for q in range(r):
@@ -289,7 +318,6 @@ def _solve_on(support, size, M, scale, shift, target, L, solution):
         for q in range(r + 1, size):
             total -= L[q, r] * solution[q]
         solution[r] = total / L[r, r]
-    return -1
 
 
 @_compiled
@@ -303,11 +331,12 @@ def _drop(support, size, r):
 def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution):
     """Move `x` to the minimiser on its support, dropping types that reach zero; return the support's size."""
     while size > 0:
-        singular = _solve_on(support, size, M, scale, shift, target, L, solution)
+        singular = _factor_on(support, size, M, scale, shift, L)
         if singular >= 0:
             x[support[singular]] = 0.0
             size = _drop(support, size, singular)
             continue
+        _substitute(support, size, L, target, solution)
         step, blocking = 1.0, -1
         for r in range(size):
             if solution[r] <= 0.0:
@@ -576,11 +605,33 @@ def _link(group_indptr, group_indices, a, c):
 
 
 @_compiled
+def _diagonal(k):
+    """Where a packed lower triangle, row after row, holds its entry (k, k)."""
+    return k * (k + 3) // 2
+
+
+@_compiled
+def _unpack(triangle, block):
+    """Write the symmetric matrix of a packed lower triangle."""
+    q = 0
+    for k in range(block.shape[0]):
+        for m in range(k + 1):
+            block[k, m] = triangle[q]
+            block[m, k] = triangle[q]
+            q += 1
+
+
+@_compiled
 def _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target):
     """Add the group's ``H reach``, so that the problem is one in reach plus step."""
+    q = 0
     for k in range(reach.shape[1]):
-        for m in range(reach.shape[1]):
-            target[a, k] += blocks[a, k, m] * reach[a, m]
+        for m in range(k):
+            target[a, k] += blocks[a, q] * reach[a, m]
+            target[a, m] += blocks[a, q] * reach[a, k]
+            q += 1
+        target[a, k] += blocks[a, q] * reach[a, k]
+        q += 1
     for q in range(group_indptr[a], group_indptr[a + 1]):
         for k in range(reach.shape[1]):
             target[a, k] -= ties[q, k] * reach[group_indices[q], k]
@@ -613,7 +664,7 @@ def group_spots(
     """Write the problem of moving groups of spots, for the groups `start` to `stop`.
 
     With ``p_ik = min(x_ik / reach_ak, 1)``, how far member i follows its group a: ``blocks = P' H P`` within
-    a group, ``-ties`` between groups, and ``target = P' (b - H X) + (P' H P) reach``.
+    a group (its lower triangle), ``-ties`` between groups, and ``target = P' (b - H X) + (P' H P) reach``.
     """
     n_types = X.shape[1]
     own, other, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
@@ -639,10 +690,10 @@ def group_spots(
                 value = scale[i] * X[i, m]
                 for k in range(n_types):
                     residual[k] -= value * gram[m, k]
-                value = scale[i] * own[m]
-                for k in range(n_types):
-                    blocks[a, m, k] += value * gram[m, k] * own[k]
-                blocks[a, m, m] += shift * own[m] * own[m]
+                value, row = scale[i] * own[m], _diagonal(m) - m
+                for k in range(m + 1):
+                    blocks[a, row + k] += value * gram[m, k] * own[k]
+                blocks[a, row + m] += shift * own[m] * own[m]
             for k in range(n_types):
                 target[a, k] += own[k] * residual[k]
             for p in range(indptr[i], indptr[i + 1]):
@@ -653,7 +704,7 @@ def group_spots(
                 _parts(X, j, reach[c], other)
                 if c == a:
                     for k in range(n_types):
-                        blocks[a, k, k] -= value * own[k] * other[k]
+                        blocks[a, _diagonal(k)] -= value * own[k] * other[k]
                 else:
                     q = _link(group_indptr, group_indices, a, c)
                     for k in range(n_types):
@@ -684,6 +735,7 @@ def group_groups(
     """Write the problem of moving groups of groups, as `group_spots` does for groups of spots."""
     n_types = X.shape[1]
     own, other, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    finer = np.empty((n_types, n_types))
     for a in range(start, stop):
         blocks[a] = 0.0
         target[a] = 0.0
@@ -694,11 +746,14 @@ def group_groups(
             _parts(X, i, reach[a], own)
             for k in range(n_types):
                 residual[k] = b[i, k]
+            _unpack(finer_blocks[i], finer)
             for m in range(n_types):
                 if own[m] > 0.0:
+                    row = _diagonal(m) - m
                     for k in range(n_types):
-                        residual[k] -= X[i, m] * finer_blocks[i, m, k]
-                        blocks[a, m, k] += own[m] * finer_blocks[i, m, k] * own[k]
+                        residual[k] -= X[i, m] * finer[m, k]
+                    for k in range(m + 1):
+                        blocks[a, row + k] += own[m] * finer[m, k] * own[k]
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c = group[j]
@@ -709,7 +764,7 @@ def group_groups(
                 _parts(X, j, reach[c], other)
                 if c == a:
                     for k in range(n_types):
-                        blocks[a, k, k] -= finer_ties[p, k] * own[k] * other[k]
+                        blocks[a, _diagonal(k)] -= finer_ties[p, k] * own[k] * other[k]
                 else:
                     q = _link(group_indptr, group_indices, a, c)
                     for k in range(n_types):
@@ -724,6 +779,7 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enoug
     """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
     n_types = Y.shape[1]
     own, gradient, typical = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    block = np.empty((n_types, n_types))
     support = np.empty(n_types, np.int64)
     L = np.empty((n_types, n_types))
     solution = np.empty(n_types)
@@ -731,12 +787,13 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enoug
     for a in groups:
         for k in range(n_types):
             own[k] = target[a, k]
-            typical[k] = blocks[a, k, k]
+            typical[k] = blocks[a, _diagonal(k)]
         for p in range(indptr[a], indptr[a + 1]):
             j = indices[p]
             for k in range(n_types):
                 own[k] += ties[p, k] * Y[j, k]
-        block, y = blocks[a], Y[a]
+        _unpack(blocks[a], block)
+        y = Y[a]
         _gradient(block, 1.0, 0.0, own, y, gradient)
         gap = _spot_violation(block, 1.0, 0.0, typical, y, gradient)
         _improve_spot(
@@ -811,29 +868,36 @@ def step_in_plane(start, stop, X, last, before, along_new, along_old):
 
 
 @_compiled
-def solve_own_blocks(start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, X, R, Z):
-    """Solve each spot's own block of ``H Z = R`` on the types it has (``X > 0``); 0 elsewhere."""
-    n_types = X.shape[1]
-    support = np.empty(n_types, np.int64)
-    L = np.empty((n_types, n_types))
-    solution = np.empty(n_types)
+def factor_own_blocks(
+    start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, X, support, size, L
+):
+    """Write the Cholesky factor of each spot's own block of ``H`` on the types it has (``X > 0``)."""
     for i in range(start, stop):
         shift = lambda_r
         for p in range(indptr[i], indptr[i + 1]):
             shift += lambda_c * weight[p]
-        size = 0
-        for k in range(n_types):
-            Z[i, k] = 0.0
+        size[i] = 0
+        for k in range(X.shape[1]):
             if X[i, k] > 0.0:
-                support[size] = k
-                size += 1
+                support[i, size[i]] = k
+                size[i] += 1
         singular = 0
-        while singular >= 0 and size > 0:
-            singular = _solve_on(support, size, M[archetype[i]], scale[i], shift, R[i], L, solution)
+        while singular >= 0:
+            singular = _factor_on(support[i], size[i], M[archetype[i]], scale[i], shift, L[i])
             if singular >= 0:
-                size = _drop(support, size, singular)
-        for r in range(size):
-            Z[i, support[r]] = solution[r]
+                size[i] = _drop(support[i], size[i], singular)
+
+
+@_compiled
+def solve_own_blocks(start, stop, support, size, L, R, Z):
+    """Solve each spot's own block of ``H Z = R`` from its factor; 0 on types that are not in it."""
+    solution = np.empty(R.shape[1])
+    for i in range(start, stop):
+        _substitute(support[i], size[i], L[i], R[i], solution)
+        for k in range(R.shape[1]):
+            Z[i, k] = 0.0
+        for r in range(size[i]):
+            Z[i, support[i, r]] = solution[r]
 
 
 @_compiled

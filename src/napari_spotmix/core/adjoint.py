@@ -40,10 +40,11 @@ def solve_on_free(
     """
     free = X > 0
     target = np.where(free, C, 0.0)
-    aim = precision**2 * _inner(target, level.solve_own_blocks(X, target))
+    blocks = level.own_blocks(X)
+    aim = precision**2 * _inner(target, level.solve_own_blocks(blocks, target))
     solution = np.zeros_like(C) if start is None else np.where(free, start, 0.0)
     residual = target - np.where(free, level.hessian_times(solution), 0.0)
-    direction = level.solve_own_blocks(X, residual)
+    direction = level.solve_own_blocks(blocks, residual)
     size = _inner(residual, direction)
     for _ in range(_MOST_STEPS):
         if size <= aim:
@@ -52,7 +53,7 @@ def solve_on_free(
         step = size / _inner(direction, image)
         solution += step * direction
         residual -= step * image
-        conditioned = level.solve_own_blocks(X, residual)
+        conditioned = level.solve_own_blocks(blocks, residual)
         last, size = size, _inner(residual, conditioned)
         direction = conditioned + (size / last) * direction
     return solution

@@ -8,6 +8,8 @@ a single spot does not cut its edges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -18,6 +20,7 @@ from napari_spotmix.core._threads import Threads
 __all__ = ["attention_slopes", "attention_weights", "distance_weights", "embed", "product"]
 
 Array = NDArray[np.float64]
+OnBlock = Callable[[int], None]
 
 _BLOCK = 16384
 
@@ -34,7 +37,7 @@ def distance_weights(squared_distance: csr_array, alpha: float) -> csr_array:
     return _with_data(squared_distance, np.exp(-alpha * squared_distance.data))
 
 
-def embed(abundances: Array, W: csr_array) -> Array:
+def embed(abundances: Array, W: csr_array, threads: Threads, on_block: OnBlock = lambda _: None) -> Array:
     """Return ``z``: square roots of proportions, each averaged with its neighbourhood's mean.
 
     Parameters
@@ -42,20 +45,33 @@ def embed(abundances: Array, W: csr_array) -> Array:
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
     W : csr_array, shape (n_spots, n_spots)
         Weights of the mean over neighbours.
+    threads : Threads
+    on_block : callable, optional
+        Called between blocks of spots; what it raises stops the work.
 
     Returns
     -------
     ndarray of float64, shape (n_spots, n_cell_types)
         Rows of norm at most 1; zero for a spot without abundances and neighbours.
     """
-    total = abundances.sum(axis=1, keepdims=True)
-    proportions = np.divide(abundances, total, out=np.zeros_like(abundances), where=total > 0)
-    degree = np.asarray(W.sum(axis=1))[:, None]
-    around = np.divide(W @ proportions, degree, out=proportions.copy(), where=degree > 0)
-    return np.asarray(np.sqrt((proportions + around) / 2))
+    total = abundances.sum(axis=1)
+    one_over_total = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    embedding = np.empty_like(abundances)
+
+    def block(start: int, stop: int) -> None:
+        _kernels.embed_rows(W.indptr, W.indices, W.data, abundances, one_over_total, start, stop, embedding)
+
+    threads.over_blocks(block, len(abundances), block=_BLOCK, on_block=on_block)
+    return embedding
 
 
-def attention_weights(edges: csr_array, embedding: Array, sharpness: Array, threads: Threads) -> csr_array:
+def attention_weights(
+    edges: csr_array,
+    embedding: Array,
+    sharpness: Array,
+    threads: Threads,
+    on_block: OnBlock = lambda _: None,
+) -> csr_array:
     """Return ``Attn`` on the given edges.
 
     Parameters
@@ -67,13 +83,15 @@ def attention_weights(edges: csr_array, embedding: Array, sharpness: Array, thre
     sharpness : ndarray of float64, shape (n_heads, n_features)
         ``beta >= 0``; 0 gives attention 1 everywhere, the plain Laplacian.
     threads : Threads
+    on_block : callable, optional
+        Called between blocks of spots; what it raises stops the work.
     """
     attention = np.empty(edges.nnz)
 
     def block(start: int, stop: int) -> None:
         _kernels.edge_attention(edges.indptr, edges.indices, embedding, sharpness, start, stop, attention)
 
-    threads.over_blocks(block, edges.shape[0], block=_BLOCK)
+    threads.over_blocks(block, edges.shape[0], block=_BLOCK, on_block=on_block)
     return _with_data(edges, attention)
 
 

@@ -264,7 +264,7 @@ class HeldOutGenes:
 
         def look(fold: _Fold) -> None:
             W = self._edges(fold, smoothing)
-            fold.embedding = embed(self._fit(fold, W, smoothing), W)
+            fold.embedding = embed(self._fit(fold, W, smoothing), W, self._alone)
 
         self._over_folds(look, self.folds)
 

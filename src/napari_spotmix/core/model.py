@@ -156,6 +156,7 @@ def fit(
     result = epochs.result()
     refusal = _refusal(result, totals, params) if epochs.has_platform else None
     if refusal:
+        del epochs, result
         plain = fit(
             counts,
             signatures,
@@ -211,10 +212,12 @@ class _Epochs:
         self.choice: Choice | None = None
         self.abundances: Array | None = None
         self.weights: csr_array
+        self.statistics: Statistics
+        self.unit: float
         self._use(replace(self.unlearned, sharpness=0.0))
         self.archetypes = one_archetype(totals, len(signatures))
         self.platform = np.ones(signatures.shape[1])
-        self.proportions: Array | None = None
+        self.proportions: NDArray[np.float32] | None = None
         self.n_done = 0
         self._learning, self._n_evaluations = "", 0
 
@@ -229,10 +232,12 @@ class _Epochs:
         assert self.abundances is not None
         genes: HeldOutGenes | None = None
         self._tell_comparing()
-        self.proportions = _between(self.proportions, _proportions(self.abundances))
+        proportions = _between(self.proportions, _proportions(self.abundances))
+        # Kept for the next epoch in single precision, since they only choose archetypes.
+        self.proportions = proportions.astype(np.float32)
         if self.params.weights == "poisson":
             self.archetypes = find_archetypes(
-                self.proportions,
+                proportions,
                 self.totals,
                 self.params.n_archetypes,
                 random_state=self.params.random_state,
@@ -310,15 +315,14 @@ class _Epochs:
 
     def _use(self, smoothing: Smoothing) -> None:
         """Tie neighbours by `smoothing`, and by the likeness of what was found so far."""
-        embedding = None if self.abundances is None else embed(self.abundances, self.weights)
-        if embedding is not None:
-            self._tell_comparing()
-        self.smoothing = smoothing
-        self.near = distance_weights(self.graph.squared_distance, smoothing.alpha)
-        self.attention = _constant(self.near)
-        if embedding is not None and smoothing.sharpness > 0:
+        near = distance_weights(self.graph.squared_distance, smoothing.alpha)
+        self.smoothing, self.attention = smoothing, _constant(near)
+        if self.abundances is not None and smoothing.sharpness > 0:
+            tell = self._tell_comparing
+            embedding = embed(self.abundances, self.weights, self.threads, tell)
             heads = smoothing.heads(embedding.shape[1])
-            self.attention = attention_weights(self.near, embedding, heads, self.threads)
+            self.attention = attention_weights(near, embedding, heads, self.threads, tell)
+        self.weights = product(near, self.attention)
 
     def _learn(self, genes: HeldOutGenes | None) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
@@ -387,13 +391,13 @@ class _Epochs:
         self._reduce_counts()
         self.lambda_c = self._smoothness()
         self.lambda_r = self._least_ridge() + self.smoothing.ridge / (self.unit or 1.0)
-        self.weights = product(self.near, self.attention)
         self.solution = solve(
             self.statistics,
             self.weights,
             lambda_r=self.lambda_r,
             lambda_c=self.lambda_c,
             start=self.abundances,
+            overwrite_start=True,
             tolerance=self._tolerance(),
             max_sweeps=self.params.max_sweeps,
             threads=self.threads,
@@ -402,6 +406,8 @@ class _Epochs:
         self.abundances = self.solution.abundances
 
     def _reduce_counts(self) -> None:
+        if self.n_done:
+            del self.statistics  # large, and of no more use
         statistics = self._statistics()
         # With plain least squares the penalties are those of the stated objective, to the letter.
         self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
@@ -488,6 +494,6 @@ def _proportions(abundances: Array) -> Array:
     return np.asarray(np.divide(abundances, total, out=flat, where=total > 0))
 
 
-def _between(before: Array | None, now: Array) -> Array:
+def _between(before: NDArray[np.float32] | None, now: Array) -> Array:
     """Return the mean of two epochs: reweighting by the last one alone can swing back and forth."""
     return now if before is None else (before + now) / 2

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 #: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 Spots = NDArray[np.int64]
+#: The types in each spot's block, their number, and its Cholesky factor.
+OwnBlocks = tuple[NDArray[np.int64], NDArray[np.int64], Array]
 
 #: Rows that a thread takes at a time: so few that two threads share a colour of a section of 5,000 spots.
 _BLOCK = 512
@@ -48,9 +50,9 @@ _CYCLES, _MORE_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 1, 2, 4, 10
 #: Groups are solved to this part of the spots' tolerance: ties between groups are stiff, so a move that is
 #: small for a group may leave much for its spots.
 _PRECISION = 1e-3
-#: Groups are worth their cost from the start where ties are at least this part of the data's curvature, and
-#: more cycles on groups of groups from this multiple of it on.
-_STIFF, _VERY_STIFF = 0.3, 100.0
+#: Groups are worth their cost from the start where ties are at least this part of the data's curvature; so
+#: is combining cycles from the second, and more cycles on groups of groups from the third on.
+_STIFF, _VERY_STIFF, _STIFFEST = 0.3, 10.0, 100.0
 
 
 class Level:
@@ -102,12 +104,16 @@ class Level:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
         n_spots = self._W.shape[0]
         if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
-            self.n_cycles = _MORE_CYCLES if self._stiffness() >= _VERY_STIFF else _CYCLES
+            self.n_cycles = _MORE_CYCLES if self._stiffness() >= _STIFFEST else _CYCLES
             self._groups = _grouped(self, self._W.data, self._held(), self._statistics.n_cell_types)
 
     def is_stiff(self) -> bool:
         """Tell whether ties are so strong that groups are needed from the start."""
         return self._stiffness() >= _STIFF
+
+    def is_very_stiff(self) -> bool:
+        """Tell whether ties are so strong that cycles need to be combined."""
+        return self._stiffness() >= _VERY_STIFF
 
     def _stiffness(self) -> float:
         """Return how strong the ties of a spot are on average, in units of the data's curvature."""
@@ -247,17 +253,39 @@ class Level:
 
         return float(np.sum(self._over_rows(block, len(X))))
 
-    def solve_own_blocks(self, X: Array, R: Array) -> Array:
-        """Return ``Z`` that solves each spot's own block of ``H Z = R`` on its entries with ``X > 0``."""
-        Z = np.empty_like(R)
+    def own_blocks(self, X: Array) -> OwnBlocks:
+        """Factor each spot's own block of ``H`` on its entries with ``X > 0``."""
+        n_spots, n_types = X.shape
+        support, size = np.zeros(X.shape, np.int64), np.zeros(n_spots, np.int64)
+        factor = np.zeros((n_spots, n_types, n_types))
         indptr, _, weight = self._edges
 
         def block(start: int, stop: int) -> None:
-            _kernels.solve_own_blocks(
-                start, stop, indptr, weight, *self._data, self._lambda_r, self._lambda_c, X, R, Z
+            _kernels.factor_own_blocks(
+                start,
+                stop,
+                indptr,
+                weight,
+                *self._data,
+                self._lambda_r,
+                self._lambda_c,
+                X,
+                support,
+                size,
+                factor,
             )
 
-        self._over_rows(block, len(X))
+        self._over_rows(block, n_spots)
+        return support, size, factor
+
+    def solve_own_blocks(self, blocks: OwnBlocks, R: Array) -> Array:
+        """Return ``Z`` that solves each of the `blocks` of ``H Z = R``; 0 on entries that are in none."""
+        Z = np.empty_like(R)
+
+        def block(start: int, stop: int) -> None:
+            _kernels.solve_own_blocks(start, stop, *blocks, R, Z)
+
+        self._over_rows(block, len(R))
         return Z
 
     def find_violations(
@@ -307,7 +335,7 @@ class _Groups:
         self._members = np.argsort(group, kind="stable")[n_alone:]
         self._start_of = np.concatenate([[0], np.cumsum(np.bincount(group[group >= 0], minlength=n_groups))])
         self._links: Links = _links_between(self._start_of, self._members, group, finer._links, n_groups)
-        self._blocks = np.empty((n_groups, n_types, n_types), np.float32)
+        self._blocks = np.empty((n_groups, n_types * (n_types + 1) // 2), np.float32)
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
         colors = color_classes(*self._links)
@@ -387,7 +415,9 @@ class _Groups:
     def _held(self, ties: Array) -> Array:
         """Return how firmly the groups are held by all but each other, in units of `ties`."""
         tied = np.add.reduceat(np.append(ties, 0.0), self._links[0][:-1]) * (np.diff(self._links[0]) > 0)
-        return np.asarray(np.maximum(np.einsum("akk->a", self._blocks) - tied, 0.0))
+        k = np.arange(self._target.shape[1])
+        trace = self._blocks[:, k * (k + 3) // 2].sum(axis=1)
+        return np.asarray(np.maximum(trace - tied, 0.0))
 
     def _approximate(self, Y: Array, tolerance: float) -> None:
         for _ in range(_COARSEST_SWEEPS if self._next() is None else self.n_cycles):

@@ -28,6 +28,9 @@ Array = NDArray[np.float64]
 
 #: Cycles of plain sweeps before groups are made where ties are weak: most sections need no more.
 _PLAIN_CYCLES = 2
+#: Cycles before the last ones are remembered, which takes the memory of four times the abundances: most
+#: sections need no more, unless ties are strong.
+_CYCLES_WITHOUT_MEMORY = 4
 #: Spots are left alone whose violation is below this part of the tolerance, and single ones are settled to
 #: less than all of it, since the largest abundance may fall meanwhile.
 _BEYOND, _SETTLED = 0.05, 0.9
@@ -64,6 +67,7 @@ def solve(
     lambda_r: float,
     lambda_c: float,
     start: NDArray[np.float64] | None = None,
+    overwrite_start: bool = False,
     tolerance: float = 1e-4,
     max_sweeps: int = 1000,
     threads: Threads,
@@ -79,7 +83,9 @@ def solve(
     lambda_r, lambda_c : float
         Penalties, in the units of the statistics.
     start : ndarray of float64, shape (n_spots, n_cell_types), optional
-        Where to begin, e.g. the minimiser for a nearby penalty; not modified.
+        Where to begin, e.g. the minimiser for a nearby penalty.
+    overwrite_start : bool, optional
+        Write the minimiser to `start`, which saves its memory; else `start` is not modified.
     tolerance : float, optional
         Bound on the violation, relative to the largest abundance.
     max_sweeps : int, optional
@@ -106,7 +112,11 @@ def solve(
     level = Level(statistics, W, lambda_r, lambda_c, threads, report)
     if level.is_stiff():
         level.group_spots()
-    X = level.guess(b) if start is None else np.array(start, dtype=np.float64)
+    X = (
+        level.guess(b)
+        if start is None
+        else np.array(start, dtype=np.float64, copy=not overwrite_start or None)
+    )
     HX = np.empty_like(X)
     memory: _Memory | None = None
     violations = np.zeros(len(X))
@@ -123,10 +133,10 @@ def solve(
             break
         if len(history) == _PLAIN_CYCLES:
             level.group_spots()
-        if memory is None:
-            memory = _Memory(X, HX.copy())
-        else:
+        if memory is not None:
             memory.combine(level, b, X, HX)
+        elif level.is_very_stiff() or len(history) >= _CYCLES_WITHOUT_MEMORY:
+            memory = _Memory(X, HX.copy())
     n_whole = int(np.ceil(n_sweeps))
     converged = bool(history) and history[-1] <= tolerance
     if not converged:
