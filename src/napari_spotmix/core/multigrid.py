@@ -41,7 +41,7 @@ _ENOUGH = 0.3
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
 #: Single spots are settled as long as those visited are at most this part of all.
-_FEW = 0.2
+_FEW = 0.5
 #: No coarser level below this many spots, or where grouping would hardly lower their number.
 _SMALLEST, _LEAST_GAIN = 32, 0.8
 #: Cycles on groups of groups per cycle above them, where ties are stronger than usual by far, for a first

@@ -48,7 +48,7 @@ _BOUNDS = {
 _RIDGE, _SPREAD = 1.0, 2.0
 _MOST_STEPS = 8
 #: A search ends when a step gains less than this, in nats per spot.
-_SMALLEST_GAIN = 3e-4
+_SMALLEST_GAIN = 1e-3
 #: Factor by which strengths are lowered in search of the mildest that is as good.
 _STEP_DOWN = 2.0
 

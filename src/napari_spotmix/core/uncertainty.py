@@ -40,7 +40,7 @@ class Cells:
 
     Attributes
     ----------
-    counts : csr_array of float64, shape (n_cells, n_genes)
+    counts : csr_array, shape (n_cells, n_genes)
     totals : ndarray of float64, shape (n_cells,)
         Counts of each cell over all shared genes, > 0.
     label : ndarray of int64, shape (n_cells,)
@@ -64,7 +64,7 @@ class Cells:
         members = [used[label[used] == k] for k in range(int(label.max()) + 1)]
         chosen = np.sort(np.concatenate([_spread(cells, _CELLS_PER_TYPE) for cells in members]))
         lost = np.bincount(label[used], _shares(totals[used], label[used]) ** 2, len(members)).astype(float)
-        picked = csr_array(counts[chosen].astype(np.float64))
+        picked = csr_array(counts[chosen])
         return cls(picked, totals[chosen].astype(np.float64), label[chosen].astype(np.int64), lost)
 
 
