@@ -137,6 +137,7 @@ def deconvolve(
             threads=threads,
             on_progress=on_progress,
         )
+    on_progress(Progress("Writing up", 0, 1))
     settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key}
     return _result(spatial, problem, fitted, assessment, settings | _given(params))
 
@@ -192,6 +193,7 @@ def _prepare(
     content = rna_content(cells.totals, cells.label, cells.signatures)
     cells = cells.of_genes(chosen)
     variation = cells.variation(params)
+    on_progress(Progress("Comparing cells of the reference", 1, 1))
     reasons = _reasons(spatial, totals)
     kept = (reasons == "").to_numpy()
     if not kept.any():
@@ -386,6 +388,8 @@ def _result(
 
 def _of_all_spots(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
     """Return rows of kept spots as rows of all spots, NaN for the others."""
+    if kept.all():
+        return values
     everywhere = np.full((len(kept), *values.shape[1:]), np.nan, values.dtype)
     everywhere[kept] = values
     return everywhere

@@ -34,6 +34,7 @@ __all__ = [
     "group_spots",
     "held_out_score",
     "kkt_violations",
+    "link_both_ways",
     "link_groups",
     "mark_around",
     "plane_sums",
@@ -137,6 +138,18 @@ def assign_to_centers(Z, centers, start, stop, label, distance):
                 best = total
                 label[i] = a
         distance[i] = best
+
+
+@_compiled
+def link_both_ways(pairs, places, free, indices, squared):
+    """Enter each pair in the rows of both its ends, with its squared distance; `free` is a row's next place."""
+    for q in range(pairs.shape[0]):
+        i, j = pairs[q, 0], pairs[q, 1]
+        apart = (places[i, 0] - places[j, 0]) ** 2 + (places[i, 1] - places[j, 1]) ** 2
+        indices[free[i]], squared[free[i]] = j, apart
+        indices[free[j]], squared[free[j]] = i, apart
+        free[i] += 1
+        free[j] += 1
 
 
 @_compiled

@@ -16,7 +16,7 @@ from napari_spotmix.core.residuals import GeneResiduals, Misfit, find_misfit, ge
 from napari_spotmix.core.uncertainty import Cells, confusable_pairs, measure_noise, standard_errors
 from napari_spotmix.core.weights import Archetypes, group_means
 from napari_spotmix.params import Parameters
-from napari_spotmix.progress import ProgressCallback, silent
+from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["Assessment", "assess"]
 
@@ -80,7 +80,9 @@ def assess(
     per_share: Array = totals if params.normalize else np.ones(len(totals))
     genes = gene_residuals(counts, signatures, X, per_share, on_progress)
     misfit = find_misfit(counts, signatures, X, per_share, coordinates, on_progress)
+    on_progress(Progress("Measuring noise", 0, 1))
     archetypes = _archetypes(X, totals, statistics.archetype, len(statistics.gram))
+    on_progress(Progress("Measuring noise", 0, 1))
     filters = _filters(signatures, archetypes, params, threads)
     gram = np.einsum("kg,agm->akm", signatures, filters) / fitted.precision_unit
     # Factors learned from the tissue itself hide the scatter that they stand for.

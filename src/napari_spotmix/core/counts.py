@@ -68,7 +68,9 @@ def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[n
     bounds = [0]
     while bounds[-1] < n_rows:
         start = bounds[-1]
-        stop = int(np.searchsorted(indptr, int(indptr[start]) + most, side="right")) - 1
+        end = min(int(indptr[start]) + most, int(indptr[-1]))
+        # In the type of `indptr`: else all of it would be converted for each block.
+        stop = int(np.searchsorted(indptr, indptr.dtype.type(end), side="right")) - 1
         bounds.append(max(stop, start + 1))
     return np.array(bounds)
 

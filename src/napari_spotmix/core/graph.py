@@ -167,7 +167,7 @@ def build_graph(
         linked.append(group[link(coordinates[group])] if len(group) > 1 else np.empty((0, 2), np.int64))
     on_step(len(linked))
     pairs = np.concatenate([*linked, np.empty((0, 2), np.int64)])
-    return SpatialGraph(_symmetric(pairs, coordinates / pitch), layout, pitch)
+    return SpatialGraph(_symmetric(pairs, coordinates / pitch, on_step), layout, pitch)
 
 
 def _patch(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,12 +184,18 @@ def _groups(sample: NDArray[np.integer] | None, n_spots: int) -> list[NDArray[np
     return [np.flatnonzero(sample == value) for value in np.unique(sample)]
 
 
-def _symmetric(pairs: Pairs, places: NDArray[np.float64]) -> csr_array:
-    step = places[pairs[:, 0]] - places[pairs[:, 1]]
-    squared = np.concatenate([(step**2).sum(axis=1)] * 2)
-    row, column = np.concatenate([pairs, pairs[:, ::-1]]).T
+def _symmetric(pairs: Pairs, places: NDArray[np.float64], on_step: Callable[[int], None]) -> csr_array:
+    n_places = len(places)
+    indptr = np.zeros(n_places + 1, np.int64)
+    np.cumsum(np.bincount(pairs.ravel(), minlength=n_places), out=indptr[1:])
+    # Small numbers where they do: the solver reads them in every sweep.
+    kind = np.int32 if max(indptr[-1], n_places) <= np.iinfo(np.int32).max else np.int64
+    indices, squared = np.empty(indptr[-1], kind), np.empty(indptr[-1])
+    on_step(0)
+    _kernels.link_both_ways(pairs, places, indptr[:-1].copy(), indices, squared)
+    on_step(0)
     # A pair stands once in each direction, and a distance of 0 is kept: nothing is summed, nothing dropped.
-    edges = csr_array((squared, (row, column)), shape=(len(places), len(places)))
+    edges = csr_array((squared, indices, indptr.astype(kind)), shape=(n_places, n_places))
     edges.sort_indices()
     return edges
 

@@ -232,7 +232,10 @@ class _Epochs:
         assert self.abundances is not None
         genes: HeldOutGenes | None = None
         self._tell_comparing()
-        proportions = _between(self.proportions, _proportions(self.abundances))
+        proportions = _proportions(self.abundances)
+        self._tell_comparing()
+        proportions = _between(self.proportions, proportions)
+        self._tell_comparing()
         # Kept for the next epoch in single precision, since they only choose archetypes.
         self.proportions = proportions.astype(np.float32)
         if self.params.weights == "poisson":

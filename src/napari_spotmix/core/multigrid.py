@@ -459,6 +459,7 @@ def _grouped(
     n_members = len(finer._links[0]) - 1
     group = np.empty(n_members, np.int64)
     n_groups = _kernels.group_neighbors(*finer._links, weight, _LEAST * held, _STRENGTH, group)
+    finer._on_block(0)
     is_worth_it = 0 < n_groups < _LEAST_GAIN * n_members
     return _Groups(finer, group, n_groups, n_types) if is_worth_it else None
 

@@ -214,6 +214,7 @@ def find_misfit(
     patch = _patches(coordinates, float((scale * abundances.sum(axis=1)).sum()))
     n_patches, n_genes = int(patch.max()) + 1, signatures.shape[1]
     observed = _pooled_counts(counts, patch, n_patches, n_genes, on_progress)
+    on_progress(Progress("Comparing patches", counts.n_spots, counts.n_spots))
     loads = np.stack([np.bincount(patch, scale * x, n_patches) for x in abundances.T], axis=1)
     fitted = np.einsum("pk,kg->pg", loads, signatures)
     fitted *= (observed.sum(axis=0) + 0.5) / (fitted.sum(axis=0) + 0.5)

@@ -109,7 +109,9 @@ def solve(
         on_progress(Progress("Solving", len(history), expected, history[-1] if history else None))
 
     b = statistics.projection
+    report()
     level = Level(statistics, W, lambda_r, lambda_c, threads, report)
+    report()
     if level.is_stiff():
         level.group_spots()
     X = (

@@ -91,10 +91,12 @@ def find_archetypes(
     """
     rng = np.random.default_rng(random_state)
     points = np.sqrt(proportions)
+    on_block(0)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
     centers = _k_means(points[sample], n_archetypes, rng, threads)
     label, _ = _nearest(points, centers, threads, on_block)
     used, label = np.unique(label, return_inverse=True)
+    on_block(len(points))
     composition = group_means(proportions, label, len(used))
     return Archetypes(composition, group_means(totals[:, None], label, len(used))[:, 0], label)
 
