@@ -664,6 +664,7 @@ STAGES = [
     "Comparing patches",
     "Measuring noise",
     "Measuring errors",
+    "Writing up",
 ]
 
 

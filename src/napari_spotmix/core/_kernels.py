@@ -142,7 +142,7 @@ def assign_to_centers(Z, centers, start, stop, label, distance):
 
 @_compiled
 def link_both_ways(pairs, places, free, indices, squared):
-    """Enter each pair in the rows of both its ends, with its squared distance; `free` is a row's next place."""
+    """Enter each pair in the rows of both its ends with its squared distance; `free` is a row's next."""
     for q in range(pairs.shape[0]):
         i, j = pairs[q, 0], pairs[q, 1]
         apart = (places[i, 0] - places[j, 0]) ** 2 + (places[i, 1] - places[j, 1]) ** 2

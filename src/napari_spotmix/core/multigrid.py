@@ -91,7 +91,10 @@ class Level:
         self._color = np.empty(W.shape[0], np.int16)
         for color, spots in enumerate(self._colors):
             self._color[spots] = color
-        self._enough = _ENOUGH * min(self._stiffness(), 1.0)
+        # How firmly a spot is held on average by its neighbours, and by the data.
+        self._ties = lambda_c * float(W.data.sum()) / max(W.shape[0], 1)
+        self._hold = float(self._typical.mean())
+        self._enough = _ENOUGH * (self._ties / self._hold if self._ties < self._hold else 1.0)
         self._groups: _Groups | None = None
         self.n_cycles = _CYCLES
 
@@ -104,21 +107,16 @@ class Level:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
         n_spots = self._W.shape[0]
         if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
-            self.n_cycles = _MORE_CYCLES if self._stiffness() >= _STIFFEST else _CYCLES
+            self.n_cycles = _MORE_CYCLES if self._ties >= _STIFFEST * self._hold else _CYCLES
             self._groups = _grouped(self, self._W.data, self._held(), self._statistics.n_cell_types)
 
     def is_stiff(self) -> bool:
         """Tell whether ties are so strong that groups are needed from the start."""
-        return self._stiffness() >= _STIFF
+        return self._ties >= _STIFF * self._hold
 
     def is_very_stiff(self) -> bool:
         """Tell whether ties are so strong that cycles need to be combined."""
-        return self._stiffness() >= _VERY_STIFF
-
-    def _stiffness(self) -> float:
-        """Return how strong the ties of a spot are on average, in units of the data's curvature."""
-        ties = self._lambda_c * float(self._W.data.sum()) / max(self._W.shape[0], 1)
-        return ties / max(float(self._typical.mean()), np.finfo(float).tiny)
+        return self._ties >= _VERY_STIFF * self._hold
 
     def _held(self) -> Array:
         """Return how firmly the data hold each spot, in units of edge weights."""

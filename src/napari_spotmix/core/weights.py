@@ -93,7 +93,7 @@ def find_archetypes(
     points = np.sqrt(proportions)
     on_block(0)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
-    centers = _k_means(points[sample], n_archetypes, rng, threads)
+    centers = _k_means(points[sample], n_archetypes, rng, threads, on_block)
     label, _ = _nearest(points, centers, threads, on_block)
     used, label = np.unique(label, return_inverse=True)
     on_block(len(points))
@@ -101,10 +101,16 @@ def find_archetypes(
     return Archetypes(composition, group_means(totals[:, None], label, len(used))[:, 0], label)
 
 
-def _k_means(points: Array, n_centers: int, rng: np.random.Generator, threads: Threads) -> Array:
+def _k_means(
+    points: Array,
+    n_centers: int,
+    rng: np.random.Generator,
+    threads: Threads,
+    on_block: Callable[[int], None],
+) -> Array:
     centers = _spread_centers(points, n_centers, rng, threads)
     for _ in range(_ROUNDS):
-        label, _ = _nearest(points, centers, threads)
+        label, _ = _nearest(points, centers, threads, on_block)
         occupied = np.bincount(label, minlength=len(centers)) > 0
         centers = np.where(occupied[:, None], group_means(points, label, len(centers)), centers)
     return centers
