@@ -204,7 +204,7 @@ class Parameters:
         maximum=100,
     )
     tolerance: float = _parameter(
-        1e-3,
+        3e-4,
         "Tolerance",
         "Stop when the optimality conditions are violated by less than this, relative to the largest "
         "abundance.",

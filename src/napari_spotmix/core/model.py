@@ -47,7 +47,7 @@ _LEARNING_SPOTS, _PATCH = 2000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Epochs in between only serve to tell which spots are alike: this many times the tolerance does.
-_LOOSER = 10.0
+_LOOSER = 30.0
 #: Least ridge where none is given: it keeps the minimiser unique.
 _LEAST_RIDGE = 1e-6
 #: For the progress bar only.

@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 _PLAIN_CYCLES = 2
 #: Cycles before the last ones are remembered, which takes the memory of four times the abundances: most
 #: sections need no more, unless ties are strong.
-_CYCLES_WITHOUT_MEMORY = 4
+_CYCLES_WITHOUT_MEMORY = 6
 #: Spots are left alone whose violation is below this part of the tolerance, and single ones are settled to
 #: less than all of it, since the largest abundance may fall meanwhile.
 _BEYOND, _SETTLED = 0.05, 0.9
