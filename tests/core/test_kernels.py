@@ -132,7 +132,7 @@ def test_assign_to_centers(kernels: ModuleType) -> None:
     rng = np.random.default_rng(4)
     Z, centers = rng.random((15, 3)), rng.random((4, 3))
     label, distance = np.zeros(15, np.int64), np.zeros(15)
-    kernels.assign_to_centers(Z, centers, 0, 15, label, distance)
+    kernels.assign_to_centers(Z, np.ascontiguousarray(centers.T), 0, 15, label, distance)
     squared = ((Z[:, None] - centers[None]) ** 2).sum(axis=2)
     np.testing.assert_array_equal(label, squared.argmin(axis=1))
     np.testing.assert_allclose(distance, squared.min(axis=1), rtol=1e-12)
@@ -140,7 +140,7 @@ def test_assign_to_centers(kernels: ModuleType) -> None:
 
 def test_ties_go_to_the_first_center(kernels: ModuleType) -> None:
     label, distance = np.full(1, -1), np.zeros(1)
-    kernels.assign_to_centers(np.zeros((1, 1)), np.array([[1.0], [-1.0]]), 0, 1, label, distance)
+    kernels.assign_to_centers(np.zeros((1, 1)), np.array([[1.0, -1.0]]), 0, 1, label, distance)
     assert label.tolist() == [0]
 
 

@@ -126,18 +126,20 @@ def filtered_grams(ST, filters, start, stop, M):
 
 @_compiled
 def assign_to_centers(Z, centers, start, stop, label, distance):
-    """Write the nearest center of rows `start` to `stop`, and the squared distance to it."""
+    """Write the nearest center of rows `start` to `stop`, and the squared distance to it.
+
+    `centers` has a column for each: sums over all of them go side by side.
+    """
+    n_centers = centers.shape[1]
+    squared = np.empty(n_centers)
     for i in range(start, stop):
-        best = np.inf
-        for a in range(centers.shape[0]):
-            total = 0.0
-            for k in range(Z.shape[1]):
-                difference = Z[i, k] - centers[a, k]
-                total += difference * difference
-            if total < best:
-                best = total
-                label[i] = a
-        distance[i] = best
+        squared[:] = 0.0
+        for k in range(Z.shape[1]):
+            z = Z[i, k]
+            for a in range(n_centers):
+                squared[a] += (z - centers[k, a]) ** 2
+        label[i] = np.argmin(squared)
+        distance[i] = squared[label[i]]
 
 
 @_compiled

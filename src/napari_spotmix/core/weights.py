@@ -132,9 +132,10 @@ def _nearest(
 ) -> tuple[NDArray[np.int64], Array]:
     label = np.zeros(len(points), np.int64)
     distance = np.zeros(len(points))
+    columns = np.ascontiguousarray(centers.T)
 
     def block(start: int, stop: int) -> None:
-        _kernels.assign_to_centers(points, centers, start, stop, label, distance)
+        _kernels.assign_to_centers(points, columns, start, stop, label, distance)
 
     threads.over_blocks(block, len(points), block=_BLOCK, on_block=on_block)
     return label, distance
