@@ -269,25 +269,30 @@ def _curvature(own, shift, typical):
 
 
 @_compiled
-def _spot_violation(M, scale, shift, typical, x, gradient):
+def _find_steps(diagonal, scale, shift, typical, steps, units):
+    """Write by what a gradient is multiplied, for each type: to be minimised, and to be measured."""
+    for k in range(diagonal.size):
+        own = scale * diagonal[k]
+        curvature = _curvature(own, shift, typical[k])
+        steps[k] = 1.0 / (own + shift) if own + shift > 0.0 else 0.0
+        units[k] = 1.0 / curvature if curvature > 0.0 else 0.0
+
+
+@_compiled
+def _spot_violation(units, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
     worst = 0.0
     for k in range(x.size):
-        curvature = _curvature(scale * M[k, k], shift, typical[k])
-        if curvature > 0.0:
-            worst = max(worst, abs(min(x[k], gradient[k] / curvature)))
+        worst = max(worst, abs(min(x[k], gradient[k] * units[k])))
     return worst
 
 
 @_compiled
-def _descend(M, scale, shift, x, gradient):
+def _descend(M, scale, shift, steps, x, gradient):
     """Minimise over one type after the other, in place, with the `gradient` kept up to date."""
     n_types = x.size
     for k in range(n_types):
-        curvature = scale * M[k, k] + shift
-        if curvature <= 0.0:
-            continue
-        step = max(-gradient[k] / curvature, -x[k])
+        step = max(-gradient[k] * steps[k], -x[k])
         if step != 0.0:
             x[k] += step
             gradient[k] += shift * step
@@ -371,7 +376,7 @@ def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 @_compiled
 def _improve_spot(
-    M, scale, shift, typical, target, gap, tolerance, x, gradient, support, L, solution, barred
+    M, scale, shift, steps, units, target, gap, tolerance, x, gradient, support, L, solution, barred
 ):
     """Minimise the spot's objective over ``x >= 0``, from its `gradient` and violation `gap`.
 
@@ -379,17 +384,15 @@ def _improve_spot(
     """
     while gap > tolerance:
         before = gap
-        _descend(M, scale, shift, x, gradient)
-        gap = _spot_violation(M, scale, shift, typical, x, gradient)
+        _descend(M, scale, shift, steps, x, gradient)
+        gap = _spot_violation(units, x, gradient)
         if gap > tolerance and gap > _QUICK * before:
-            _solve_spot(
-                M, scale, shift, typical, target, tolerance, x, gradient, support, L, solution, barred
-            )
+            _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred)
             return
 
 
 @_compiled
-def _solve_spot(M, scale, shift, typical, target, tolerance, x, gradient, support, L, solution, barred):
+def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred):
     """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
     Every step lowers the objective and ends at the minimiser on a support, so it ends after finitely
@@ -407,9 +410,8 @@ def _solve_spot(M, scale, shift, typical, target, tolerance, x, gradient, suppor
         _gradient(M, scale, shift, target, x, gradient)
         entering, steepest = -1, tolerance
         for k in range(n_types):
-            curvature = _curvature(scale * M[k, k], shift, typical[k])
-            if x[k] == 0.0 and curvature > 0.0 and not barred[k]:
-                descent = -gradient[k] / curvature
+            if x[k] == 0.0 and not barred[k]:
+                descent = -gradient[k] * units[k]
                 if descent > steepest:
                     entering, steepest = k, descent
         if entering < 0:
@@ -422,39 +424,45 @@ def _solve_spot(M, scale, shift, typical, target, tolerance, x, gradient, suppor
 
 @_compiled
 def sweep(
-    spots, indptr, indices, weight, M, archetype, scale, b, lambda_r, lambda_c, typical, tolerance, enough, X
+    spots,
+    indptr,
+    indices,
+    weight,
+    M,
+    archetype,
+    scale,
+    diagonal,
+    b,
+    lambda_r,
+    lambda_c,
+    typical,
+    tolerance,
+    enough,
+    X,
 ):
     """Minimise over each of `spots` in turn, the others fixed.
 
-    What is left of a spot's violation is at most `tolerance`, or the part `enough` of it.
+    What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. `diagonal` is that
+    of each matrix of `M`, side by side.
     """
     n_types = X.shape[1]
     target, gradient = np.empty(n_types), np.empty(n_types)
+    steps, units = np.empty(n_types), np.empty(n_types)
     support = np.empty(n_types, np.int64)
     L = np.empty((n_types, n_types))
     solution = np.empty(n_types)
     barred = np.empty(n_types, np.bool_)
     for i in spots:
         degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
-        shift = lambda_r + lambda_c * degree
+        shift, c = lambda_r + lambda_c * degree, scale[i]
         gram, x = M[archetype[i]], X[i]
-        _gradient(gram, scale[i], shift, target, x, gradient)
-        gap = _spot_violation(gram, scale[i], shift, typical, x, gradient)
+        _gradient(gram, c, shift, target, x, gradient)
+        _find_steps(diagonal[archetype[i]], c, shift, typical, steps, units)
+        gap = _spot_violation(units, x, gradient)
         if gap > tolerance:
+            aim = max(tolerance, enough * gap)
             _improve_spot(
-                gram,
-                scale[i],
-                shift,
-                typical,
-                target,
-                gap,
-                max(tolerance, enough * gap),
-                x,
-                gradient,
-                support,
-                L,
-                solution,
-                barred,
+                gram, c, shift, steps, units, target, gap, aim, x, gradient, support, L, solution, barred
             )
 
 
@@ -793,7 +801,8 @@ def group_groups(
 def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enough, Y):
     """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
     n_types = Y.shape[1]
-    own, gradient, typical = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    own, gradient, diagonal = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    steps, units = np.empty(n_types), np.empty(n_types)
     block = np.empty((n_types, n_types))
     support = np.empty(n_types, np.int64)
     L = np.empty((n_types, n_types))
@@ -802,7 +811,7 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enoug
     for a in groups:
         for k in range(n_types):
             own[k] = target[a, k]
-            typical[k] = blocks[a, _diagonal(k)]
+            diagonal[k] = blocks[a, _diagonal(k)]
         for p in range(indptr[a], indptr[a + 1]):
             j = indices[p]
             for k in range(n_types):
@@ -810,22 +819,10 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enoug
         _unpack(blocks[a], block)
         y = Y[a]
         _gradient(block, 1.0, 0.0, own, y, gradient)
-        gap = _spot_violation(block, 1.0, 0.0, typical, y, gradient)
-        _improve_spot(
-            block,
-            1.0,
-            0.0,
-            typical,
-            own,
-            gap,
-            max(tolerance, enough * gap),
-            y,
-            gradient,
-            support,
-            L,
-            solution,
-            barred,
-        )
+        _find_steps(diagonal, 1.0, 0.0, diagonal, steps, units)
+        gap = _spot_violation(units, y, gradient)
+        aim = max(tolerance, enough * gap)
+        _improve_spot(block, 1.0, 0.0, steps, units, own, gap, aim, y, gradient, support, L, solution, barred)
 
 
 @_compiled

@@ -85,6 +85,7 @@ class Level:
         self._links: Links = (W.indptr, W.indices)
         self._edges = (*self._links, W.data)
         self._data = (statistics.gram, statistics.archetype, statistics.scale)
+        self._diagonal = np.ascontiguousarray(np.einsum("akk->ak", statistics.gram))
         self._typical = statistics.typical_curvature()
         self._colors = color_classes(*self._links) if lambda_c > 0 else [np.arange(W.shape[0])]
         self._all = np.arange(W.shape[0])
@@ -199,6 +200,7 @@ class Level:
                 spots[start:stop],
                 *self._edges,
                 *self._data,
+                self._diagonal,
                 b,
                 self._lambda_r,
                 self._lambda_c,
