@@ -12,10 +12,12 @@ from pathlib import Path
 import napari
 import numpy as np
 from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_spotmix.colors import PALETTE as TYPE_COLORS
 from napari_spotmix.ui.demo import open_dock, spot_at_a_border
+from napari_spotmix.ui.dock import DeconvolutionWidget
 from napari_spotmix.ui.session import DOMINANT
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -41,7 +43,20 @@ def main() -> None:
     take(viewer, "demo")
     look_closer(viewer, dock.session.result.coordinates[spot])
     take(viewer, "4-inspect")
+    adjust(dock)
+    viewer.reset_view(layers=[dock.scene.layer_of(CELL_TYPE)])
+    take(viewer, "5-adjust")
     viewer.close()
+
+
+def adjust(dock: DeconvolutionWidget) -> None:
+    """Smooth by hand, and leave a cell type out."""
+    dock.session.pick(None)
+    dock.session.show(CELL_TYPE)
+    dock.sections["Adjust"].set_open(True)
+    dock.adjust.slider.setValue(dock.adjust.slider.value() + 80)
+    dock.adjust.types.item(1).setCheckState(Qt.CheckState.Unchecked)
+    wait_until(lambda: not dock.adjust.is_running)
 
 
 def look_closer(viewer: napari.Viewer, xy: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The dock widget: load, run, explore, inspect, from top to bottom."""
+"""The dock widget: load, run, explore, adjust, inspect, from top to bottom."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
+from napari_spotmix.ui.adjust import AdjustPanel
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.inspect import InspectPanel
 from napari_spotmix.ui.legend import Legend, legend_of
@@ -65,11 +66,18 @@ class DeconvolutionWidget(QWidget):
         self.load = LoadPanel(viewer, self.session)
         self.run = RunPanel(self.session)
         self.explore = ExplorePanel(self.session)
+        self.adjust = AdjustPanel(self.session)
         self.inspect = InspectPanel(self.session)
         self.sections = {
             "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
             "Run": Section("Run", self.run, tip="Estimate the cell types of each spot"),
             "Explore": Section("Explore", self.explore, tip="Choose what is shown over the tissue"),
+            "Adjust": Section(
+                "Adjust",
+                self.adjust,
+                tip="Try another smoothness, or leave cell types out: solved again at once",
+                open=False,
+            ),
             "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
         self.legend = Legend()
@@ -100,15 +108,15 @@ class DeconvolutionWidget(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
-        self.load.close_runners()
-        self.run.close_runners()
+        for panel in (self.load, self.run, self.adjust):
+            panel.close_runners()
         for signal in self._signals():
             signal.disconnect(self._summarize)
         self.session.result_changed.disconnect(self._fold_what_is_done)
         self.session.shown_changed.disconnect(self._show_legend)
         self.session.result_changed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        for part in (self.scene, self.load, self.run, self.explore, self.inspect):
+        for part in (self.scene, self.load, self.run, self.explore, self.adjust, self.inspect):
             part.let_go()
         with suppress(RuntimeError):  # the window may have taken it along
             self.legend.setParent(None)
@@ -154,12 +162,13 @@ class DeconvolutionWidget(QWidget):
             session.tissue_changed,
             session.reference_changed,
             session.result_changed,
+            session.result_replayed,
             session.shown_changed,
             session.spot_changed,
         )
 
     def _summarize(self) -> None:
-        panels = (self.load, self.run, self.explore, self.inspect)
+        panels = (self.load, self.run, self.explore, self.adjust, self.inspect)
         for section, panel in zip(self.sections.values(), panels, strict=True):
             section.set_summary(panel.summary)
 

@@ -199,6 +199,7 @@ class ExplorePanel(QWidget):
         self.list.selectionModel().currentChanged.connect(self._choose)
         self.list.clicked.connect(self._choose)
         session.result_changed.connect(self._show)
+        session.result_replayed.connect(self._fill)
         session.shown_changed.connect(self._mark)
         self._show()
 
@@ -211,6 +212,7 @@ class ExplorePanel(QWidget):
     def let_go(self) -> None:
         """Let go of the session."""
         self._session.result_changed.disconnect(self._show)
+        self._session.result_replayed.disconnect(self._fill)
         self._session.shown_changed.disconnect(self._mark)
 
     def _show(self) -> None:

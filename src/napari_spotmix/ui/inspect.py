@@ -159,6 +159,7 @@ class InspectPanel(QWidget):
         add_all(self, self.text, self.bars, self.key, self.gradient, self.clear.native)
         self.clear.changed.connect(lambda: session.pick(None))
         session.result_changed.connect(self._show)
+        session.result_replayed.connect(self._show)
         session.spot_changed.connect(self._show)
         self._show()
 
@@ -173,6 +174,7 @@ class InspectPanel(QWidget):
     def let_go(self) -> None:
         """Let go of the session."""
         self._session.result_changed.disconnect(self._show)
+        self._session.result_replayed.disconnect(self._show)
         self._session.spot_changed.disconnect(self._show)
 
     def _show(self) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "other_image_layer",
     "placed_spots",
     "proportion_layer",
+    "recolor",
     "selection_layer",
     "spot_diameter",
     "spots_layer",
@@ -257,6 +258,18 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
     layer.data = values
     for name in _UPDATED:  # in this order: colours are looked up in the features
         if name in settings:
+            setattr(layer, name, settings[name])
+
+
+def recolor(layer: Layer, data: FullLayerData) -> None:
+    """Give a layer of a cell type the numbers of another result for the same spots."""
+    settings = data[1]
+    layer.features = settings["features"]
+    layer.face_color = settings["face_color"]
+    if "face_contrast_limits" in settings:
+        layer.face_contrast_limits = settings["face_contrast_limits"]
+    if not np.array_equal(layer.border_width, settings["border_width"]):  # other spots are estimated
+        for name in ("border_color", "border_width", "symbol"):
             setattr(layer, name, settings[name])
 
 

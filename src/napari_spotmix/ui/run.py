@@ -92,6 +92,7 @@ class RunPanel(QWidget):
         session.tissue_changed.connect(self._runner.cancel)
         for signal in self._signals():
             signal.connect(self._show)
+        session.result_replayed.connect(self._show_notes)
         self._show()
 
     @property
@@ -153,6 +154,7 @@ class RunPanel(QWidget):
         self._session.tissue_changed.disconnect(self._runner.cancel)
         for signal in self._signals():
             signal.disconnect(self._show)
+        self._session.result_replayed.disconnect(self._show_notes)
 
     # What a job tells
 
@@ -213,11 +215,14 @@ class RunPanel(QWidget):
     def _show(self) -> None:
         if not self.is_running:
             self.state.setText(self._session.what_is_missing() or "Ready to run.")
+        self._show_notes()
+        self._enable()
+
+    def _show_notes(self) -> None:
         notes = self._session.result.notes if self._session.result else ()
         self.notes.setVisible(bool(notes))
         self.notes.set_title(count(len(notes), "note"))
         self.notes_text.setText(bullet_list(notes))
-        self._enable()
 
     def _enable(self) -> None:
         self.busy_changed.emit(self.is_running)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from napari.types import FullLayerData
     from napari.utils.events import Event
 
+    from napari_spotmix.result import Result
+
 __all__ = ["Scene"]
 
 #: A press that moves further than this before its release, in screen pixels, is a drag.
@@ -43,6 +45,7 @@ class Scene:
         session.image_changed.connect(self._show_image)
         session.result_changed.connect(self._drop_result)
         session.shown_changed.connect(self._show_type)
+        session.result_replayed.connect(self._show_spot)
         session.spot_changed.connect(self._show_spot)
         session.opacity_changed.connect(self._set_opacity)
         viewer.mouse_drag_callbacks.append(self._on_press)
@@ -54,12 +57,17 @@ class Scene:
         """Take over what an earlier dock of this viewer has made."""
         for layer in self._viewer.layers:
             kept = layer.metadata.get(layers.METADATA, {})
-            if self._session.result is not None and kept.get("result") is self._session.result:
+            if self._is_of_session(kept.get("result")):
                 self._of_types[kept["shown"]] = layer
             elif layer.name in (_NEIGHBORHOOD, _SELECTION) and kept:
                 self._of_spot.append(layer)
         if self._session.tissue is not None and not self._is_open(self._session.tissue.adata):
             self._show_tissue()
+
+    def _is_of_session(self, result: Result | None) -> bool:
+        """Whether a result is the session's, or came of the same run."""
+        own = self._session.result
+        return own is not None and result is not None and result.spatial is own.spatial
 
     def let_go(self) -> None:
         """Let go of the viewer and the session; the layers stay."""
@@ -68,6 +76,7 @@ class Scene:
         session.image_changed.disconnect(self._show_image)
         session.result_changed.disconnect(self._drop_result)
         session.shown_changed.disconnect(self._show_type)
+        session.result_replayed.disconnect(self._show_spot)
         session.spot_changed.disconnect(self._show_spot)
         session.opacity_changed.disconnect(self._set_opacity)
         if self._on_press in self._viewer.mouse_drag_callbacks:
@@ -123,6 +132,8 @@ class Scene:
             return
         if shown not in self._of_types:
             self._of_types[shown] = self._make_type(shown)
+        elif self._of_types[shown].metadata[layers.METADATA]["result"] is not result:
+            self._recolor(shown)
         for key, layer in self._of_types.items():
             layer.visible = key == shown
         self._viewer.layers.selection.active = self._of_types[shown]
@@ -138,6 +149,12 @@ class Scene:
         layer.opacity = self._session.opacity
         layer.face_colorbar.visible = shown is not DOMINANT
         return layer
+
+    def _recolor(self, shown: Shown) -> None:
+        """Show another result in a layer that is there: others follow when they are looked at."""
+        layer = self._of_types[shown]
+        layers.recolor(layer, self._type_data(shown))
+        layer.metadata[layers.METADATA] = {"result": self._session.result, "shown": shown}
 
     def _type_data(self, shown: Shown) -> FullLayerData:
         if shown is DOMINANT:

@@ -58,6 +58,7 @@ class Session:
     image_changed = Signal()
     reference_changed = Signal()
     result_changed = Signal()
+    result_replayed = Signal()
     shown_changed = Signal()
     spot_changed = Signal()
     opacity_changed = Signal()
@@ -68,6 +69,7 @@ class Session:
         self.reference: Reference | None = None
         self.cell_type_key: str | None = None
         self.result: Result | None = None
+        self.learned: Result | None = None
         self.shown: Shown | None = None
         self.spot: int | None = None
         self.opacity = 1.0
@@ -98,7 +100,7 @@ class Session:
 
     def set_result(self, result: Result | None) -> None:
         """Take what a run gave, and show the overview of it."""
-        self.result = result
+        self.result = self.learned = result
         self.spot = None
         self.shown = None
         self._finder = None
@@ -106,6 +108,15 @@ class Session:
         self.spot_changed.emit()
         if result is not None:
             self.show(DOMINANT)
+
+    def replay(self, result: Result) -> None:
+        """Take what came of solving the run's result again; what is shown and picked stays."""
+        self.result = result
+        if isinstance(self.shown, str) and self.shown not in result.cell_types:
+            self.shown = DOMINANT
+        self.result_replayed.emit()
+        if self.shown is not None:
+            self.show(self.shown)
 
     def show(self, shown: Shown) -> None:
         """Show a cell type or `DOMINANT`; asked again, it is shown again."""

@@ -80,15 +80,14 @@ class Runner(QObject):
     failed = Signal(object)
     cancelled = Signal()
 
-    poll_ms = 30
     patience_s = 0.3
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, *, poll_ms: int = 30) -> None:
         super().__init__(parent)
         self._job: _Job | None = None
         self._told: Progress | None = None
         self._timer = QTimer(self)
-        self._timer.setInterval(self.poll_ms)
+        self._timer.setInterval(poll_ms)
         self._timer.timeout.connect(self._look)
         application = QCoreApplication.instance()
         if application is not None:
