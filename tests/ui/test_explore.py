@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from qtpy.QtGui import QColor
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.result import Result
+from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.explore import SORT_BY_NAME, rows_of
 from napari_spotmix.ui.legend import legend_of
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.session import COUNTS, DOMINANT, UNEXPLAINED
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -39,9 +41,9 @@ def click_row(qtbot: Any, dock: Any, row: int) -> None:
     qtbot.mouseClick(types.viewport(), Qt.MouseButton.LeftButton, pos=middle)
 
 
-def test_rows_are_sorted_by_mean_below_the_overview(result: Result) -> None:
-    overview, *rows = rows_of(result)
-    assert overview.key is DOMINANT
+def test_rows_are_sorted_by_mean_between_the_overview_and_further_maps(result: Result) -> None:
+    overview, *rows, unexplained, counts = rows_of(result)
+    assert (overview.key, unexplained.key, counts.key) == (DOMINANT, UNEXPLAINED, COUNTS)
     assert [row.mean for row in rows] == sorted((row.mean for row in rows), reverse=True)
     assert rows[0].length == 1
     assert rows[-1].length == pytest.approx(rows[-1].mean / rows[0].mean)
@@ -85,6 +87,37 @@ def test_a_deleted_layer_comes_back_at_a_click(qtbot: Any, explored: Any) -> Non
     assert visible_types(viewer, dock) == [name]
 
 
+@pytest.mark.parametrize(
+    ("key", "feature", "title"),
+    [
+        (UNEXPLAINED, "unexplained", "Unexplained: share"),
+        (COUNTS, "counts", "Counts per spot"),
+    ],
+)
+def test_further_maps_show_what_they_name(
+    qtbot: Any, make_dock: Any, result: Result, key: Any, feature: str, title: str
+) -> None:
+    viewer, dock = make_dock()
+    explained = np.linspace(0.5, 1.0, len(result.abundances))
+    result = replace(result, abundances=result.abundances.mul(explained, axis=0))
+    show_result(dock, result, "Gut")
+    click_row(qtbot, dock, row_of(dock, key))
+    assert visible_types(viewer, dock) == [key.value]
+    layer = dock.scene.layer_of(key)
+    known = (result.reasons == "").to_numpy()
+    expected = {"unexplained": result.unexplained, "counts": result.counts}[feature].to_numpy()
+    np.testing.assert_allclose(np.asarray(layer.features[feature])[known], expected[known])
+    low, high = layer.face_contrast_limits
+    assert low == 0
+    assert high == pytest.approx(np.quantile(expected[known], 0.98))
+    brightness = layer.face_color[known, :3].sum(axis=1)
+    below = expected[known] <= high
+    assert np.corrcoef(brightness[below], expected[known][below])[0, 1] > 0.9
+    assert layer.face_colorbar.visible
+    assert viewer.canvas.overlays.text.text == title
+    assert dock.explore.summary == key.value
+
+
 def test_filter_and_order(explored: Any) -> None:
     _, dock = explored
     explore = dock.explore
@@ -92,7 +125,7 @@ def test_filter_and_order(explored: Any) -> None:
     assert [row.key for row in explore.list.rows.rows] == [DOMINANT, HOSTILE]
     explore.filter.value = ""
     explore.sort.value = SORT_BY_NAME
-    names = [row.name for row in explore.list.rows.rows[1:]]
+    names = [row.name for row in explore.list.rows.rows[1:-2]]
     assert names == sorted(names, key=str.casefold)
     assert dock.session.shown is DOMINANT, "filtering and sorting show nothing else"
 

@@ -22,7 +22,7 @@ from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.session import COUNTS, DOMINANT, UNEXPLAINED
 from napari_spotmix.ui.text import percent, plain
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ __all__ = ["ExplorePanel", "Row", "rows_of"]
 _ROW_ROLE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 11
 _BAR, _NUMBER = 70, 44
+_MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
+_TIPS: dict[Shown, str] = {
+    DOMINANT: "Each spot in the colour of its largest cell type",
+    UNEXPLAINED: "Share of each spot's counts that no mixture of the reference's cell types explains",
+    COUNTS: "Number of counts of each spot, of the genes shared with the reference",
+}
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
 
 
@@ -53,7 +59,7 @@ class Row:
 
 
 def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> list[Row]:
-    """Return the overview and the cell types whose name contains a text, in order."""
+    """Return the overview, cell types in order, and further maps: those whose name contains a text."""
     means = result.proportions.mean()
     colors = cell_type_colors(result.cell_types)
     ranked = (
@@ -64,7 +70,8 @@ def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> l
     lengths = (means / means.max()).fillna(0.0)
     rows = [Row(name, name, (colors[name],), float(means[name]), float(lengths[name])) for name in ranked]
     overview = Row(DOMINANT, DOMINANT.value, tuple(colors[name] for name in ranked[:4]))
-    return [overview, *(row for row in rows if containing.casefold() in row.name.casefold())]
+    maps = [Row(key, key.value, _MAP_COLORS) for key in (UNEXPLAINED, COUNTS)]
+    return [overview, *(row for row in [*rows, *maps] if containing.casefold() in row.name.casefold())]
 
 
 class _Rows(QAbstractListModel):
@@ -91,7 +98,7 @@ class _Rows(QAbstractListModel):
 
 def _tooltip(row: Row) -> str:
     if row.mean is None:
-        return "Each spot in the colour of its largest cell type"
+        return _TIPS[row.key]
     return f"{row.name}: {percent(row.mean)} of the tissue on average"
 
 
@@ -207,7 +214,9 @@ class ExplorePanel(QWidget):
     def summary(self) -> str:
         """One line on what is shown."""
         shown = self._session.shown
-        return "" if shown is None else (DOMINANT.value if shown is DOMINANT else shown)
+        if shown is None:
+            return ""
+        return shown if isinstance(shown, str) else shown.value
 
     def let_go(self) -> None:
         """Let go of the session."""

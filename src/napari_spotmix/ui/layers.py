@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTENTION_COLORMAP",
+    "MAP_COLORMAP",
     "METADATA",
     "dominant_layer",
     "image_layer",
+    "map_layer",
     "neighborhood_layer",
     "neighbors_of",
     "other_image_layer",
@@ -65,6 +67,11 @@ def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.1) -> Co
 _ALONE = "viridis"
 #: The same over an image: the tissue is seen where a cell type is absent.
 _OVER_TISSUE = _over_tissue(_ALONE)
+#: Another one for what is no proportion, so that the two are not taken for each other.
+MAP_COLORMAP = "magma"
+_MAP_OVER_TISSUE = _over_tissue(MAP_COLORMAP)
+#: The colours of a map end where so many of the spots lie below.
+_USUAL = 0.98
 _CLEAR = "#00000000"
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
 _MOST_OUTLINED = 3000
@@ -185,6 +192,19 @@ def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
         "face_color": "proportion",
         "face_colormap": _OVER_TISSUE if _has_image(result.spatial) else _ALONE,
         "face_contrast_limits": (0.0, 1.0),
+    }
+    return _positions(result.spatial), settings, "points"
+
+
+def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
+    """Return the spots coloured by one of their features, from 0 to what few spots exceed."""
+    features = _features(result)
+    known = features.loc[features["dominant"].notna(), feature]
+    top = float(known.quantile(_USUAL)) if len(known) else 1.0
+    settings = _result_points(result, name, features) | {
+        "face_color": feature,
+        "face_colormap": _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP_COLORMAP,
+        "face_contrast_limits": (0.0, top if top > 0 else 1.0),
     }
     return _positions(result.spatial), settings, "points"
 

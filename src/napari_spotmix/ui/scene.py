@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
-from napari_spotmix.ui.session import DOMINANT, Session, Shown
+from napari_spotmix.ui.session import COUNTS, DOMINANT, UNEXPLAINED, Session, Shown
 from napari_spotmix.ui.text import plain, shortened
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ _DRAG_PX = 4.0
 #: A longer title would run into the colour bar.
 _LONGEST_TITLE = 27
 _NEIGHBORHOOD, _SELECTION = "Neighbourhood", "Selected spot"
+#: The feature that a map shows, and what stands above it.
+_MAPS = {
+    UNEXPLAINED: ("unexplained", "Unexplained: share"),
+    COUNTS: ("counts", "Counts per spot"),
+}
 
 
 class Scene:
@@ -137,7 +142,7 @@ class Scene:
         for key, layer in self._of_types.items():
             layer.visible = key == shown
         self._viewer.layers.selection.active = self._of_types[shown]
-        self._title(shown.value if shown is DOMINANT else f"{shortened(shown, _LONGEST_TITLE)}: proportion")
+        self._title(_title_of(shown))
 
     def _set_opacity(self) -> None:
         for layer in self._of_types.values():
@@ -159,6 +164,8 @@ class Scene:
     def _type_data(self, shown: Shown) -> FullLayerData:
         if shown is DOMINANT:
             return layers.dominant_layer(self._session.result, DOMINANT.value)
+        if not isinstance(shown, str):
+            return layers.map_layer(self._session.result, shown.value, _MAPS[shown][0])
         values, settings, kind = layers.proportion_layer(self._session.result, shown)
         # napari shows the names of layers in labels that guess at HTML.
         return values, settings | {"name": plain(shown)}, kind
@@ -231,3 +238,9 @@ class Scene:
         for group in (self._of_tissue, self._of_spot):
             if layer in group:
                 group.remove(layer)
+
+
+def _title_of(shown: Shown) -> str:
+    if isinstance(shown, str):
+        return f"{shortened(shown, _LONGEST_TITLE)}: proportion"
+    return _MAPS[shown][1] if shown in _MAPS else shown.value

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from napari_spotmix.io import TissueImage
     from napari_spotmix.result import Result
 
-__all__ = ["DOMINANT", "Reference", "Session", "Shown", "Tissue", "session_of"]
+__all__ = ["COUNTS", "DOMINANT", "UNEXPLAINED", "Reference", "Session", "Shown", "Tissue", "session_of"]
 
 
 class _Special(Enum):
     DOMINANT = "Dominant type"
+    UNEXPLAINED = "Unexplained share"
+    COUNTS = "Counts"
 
 
 #: Shown in place of one cell type: each spot in the colour of its largest one.
 DOMINANT: Final = _Special.DOMINANT
+#: What the cell types do not explain of a spot's counts, and how many counts it has.
+UNEXPLAINED: Final = _Special.UNEXPLAINED
+COUNTS: Final = _Special.COUNTS
 Shown = str | _Special
 
 
