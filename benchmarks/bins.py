@@ -14,7 +14,6 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
 from napari_spotmix import Result, deconvolve, simulate
-from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.simulation import SimulatedTissue
 from tables import Table
 
@@ -74,7 +73,7 @@ def draw_edges(file: Path, counts: float = 40) -> None:
     corner = _liveliest(places, spatial.obsm["truth"].to_numpy().argmax(axis=1))
     figure = Figure(figsize=(13.5, 4.3), layout="constrained")
     true, found, edges = figure.subplots(1, 3)
-    colors = cell_type_colors(result.cell_types)
+    colors = result.colors
     _draw_types(true, places, spatial.obsm["truth"], colors)
     _draw_types(found, places, result.proportions, colors)
     lines = _draw_edges(edges, places, result)

@@ -51,6 +51,15 @@ def test_a_type_left_out_is_held_at_zero(result: Result) -> None:
     ]
 
 
+def test_the_other_types_keep_their_colours(result: Result) -> None:
+    gone = result.cell_types[0]
+    left = result.resolve(without=[gone])
+    assert left.colors == {name: color for name, color in result.colors.items() if name != gone}
+    assert left.resolve(lambda_c=1.0).colors == left.colors
+    again = Result.from_anndata(left.to_anndata())
+    assert again.colors == left.colors
+
+
 def test_the_first_result_stays_as_it_was(result: Result) -> None:
     before = result.abundances.copy()
     result.resolve(lambda_c=3.0, without=[result.cell_types[0]])

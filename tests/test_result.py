@@ -143,6 +143,26 @@ def test_the_dominant_type_is_categorical_with_a_colour_each(whole: Result, open
     assert dominant.isna().to_numpy().nonzero()[0].tolist() == [5]
 
 
+@pytest.mark.parametrize(
+    ("stored", "is_taken"),
+    [("#123ABC", True), ("red; <b>", False), ("#12345", False), ("", False)],
+)
+def test_colours_are_those_of_the_file_where_they_are_colours(
+    whole: Result, stored: str, is_taken: bool
+) -> None:
+    adata = whole.to_anndata()
+    usual = cell_type_colors(whole.cell_types)
+    edited = list(usual.values())
+    edited[1] = stored
+    adata.uns["spotmix_dominant_colors"] = edited
+    expected = usual | {whole.cell_types[1]: stored} if is_taken else usual
+    assert Result.from_anndata(adata).colors == expected
+    adata.uns["spotmix_dominant_colors"] = edited[:1]
+    assert Result.from_anndata(adata).colors == usual
+    del adata.uns["spotmix_dominant_colors"]
+    assert Result.from_anndata(adata).colors == usual
+
+
 def test_colours_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:
     all_colors = dict(
         zip(opened.obs["spotmix_dominant"].cat.categories, opened.uns["spotmix_dominant_colors"], strict=True)

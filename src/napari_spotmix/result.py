@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +30,8 @@ __all__ = ["Result"]
 
 #: Reason of a spot whose counts were fitted and gave nothing.
 UNMATCHED = "counts fit no cell type"
+
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ class Result:
         The spots that were given, unchanged.
     problem : Problem or None
         What `resolve` needs; None where the result was read from a file, which does not hold it.
+    chosen_colors : dict of str
+        Colour of cell types, "#rrggbb", where it is not that of their place in the palette.
     """
 
     abundances: pd.DataFrame
@@ -85,11 +90,18 @@ class Result:
     parameters: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
+    chosen_colors: dict[str, str] = field(default_factory=dict)
 
     @property
     def cell_types(self) -> list[str]:
         """Names of the cell types, in the order of the columns."""
         return list(self.abundances.columns)
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """Colour of each cell type, "#rrggbb": the same in layers, lists, legends and files."""
+        usual = cell_type_colors(self.cell_types)
+        return {name: self.chosen_colors.get(name, color) for name, color in usual.items()}
 
     @property
     def coordinates(self) -> np.ndarray:
@@ -244,6 +256,8 @@ class Result:
             | {"learned": learned, "summary": _resolved_summary(problem, left_out)},
             notes=(*self.notes, _resolved_note(problem, without)),
             problem=problem,
+            # A type keeps its colour when another is left out.
+            chosen_colors=self.colors,
         )
 
     def to_anndata(self, key_added: str = ADDED) -> AnnData:
@@ -268,7 +282,6 @@ class Result:
         """
         _check_prefix(key_added)
         keys = added_keys(key_added)
-        colors = cell_type_colors(self.cell_types)
         adata = copied(self.spatial)
         adata.obsm[keys["proportions"]] = self.proportions
         adata.obsm[keys["cell_proportions"]] = self.cell_proportions
@@ -284,7 +297,7 @@ class Result:
         adata.obs[keys["reason"]] = self.reasons.astype("category")
         adata.obsp[keys["graph"]] = csr_matrix(self.weights)
         adata.obsp[keys["attention"]] = csr_matrix(self.attention)
-        adata.uns[keys["colors"]] = [colors[name] for name in self.cell_types]
+        adata.uns[keys["colors"]] = list(self.colors.values())
         adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
         return with_safe_names(adata)
 
@@ -330,7 +343,15 @@ class Result:
             residual_genes=pd.DataFrame(adata.uns.get(keys["residual_genes"])),
             parameters=parameters,
             notes=tuple(str(note) for note in notes),
+            chosen_colors=_colors_in_file(abundances.columns, adata.uns.get(keys["colors"])),
         )
+
+
+def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:
+    """Return the colours that a file gives its cell types; none where they are not one each."""
+    found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
+    is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
+    return dict(zip(cell_types, found, strict=True)) if is_usable else {}
 
 
 def _shares(abundances: pd.DataFrame) -> pd.DataFrame:

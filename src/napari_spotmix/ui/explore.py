@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.section import add_all, plain_label
@@ -61,7 +60,7 @@ class Row:
 def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> list[Row]:
     """Return the overview, cell types in order, and further maps: those whose name contains a text."""
     means = result.proportions.mean()
-    colors = cell_type_colors(result.cell_types)
+    colors = result.colors
     ranked = (
         sorted(result.cell_types, key=str.casefold)
         if by_name

@@ -11,7 +11,6 @@ from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP, neighbors_of
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.section import add_all, plain_label
@@ -45,7 +44,7 @@ def composition_of(result: Result, spot: int) -> list[Bar]:
     """Return the cell types in a spot or around it, the largest first; neighbours count by their weight W."""
     own = result.proportions.to_numpy()[spot]
     around = _neighborhood_mean(result, spot)
-    colors = cell_type_colors(result.cell_types)
+    colors = result.colors
     largest = np.fmax(np.nan_to_num(own), np.nan_to_num(around))
     order = np.argsort(-np.nan_to_num(own) - 1e-3 * largest, kind="stable")
     shown = [at for at in order if largest[at] >= _LEAST_SHARE][:_MOST_BARS]

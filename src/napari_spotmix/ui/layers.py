@@ -15,7 +15,6 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.spatial import KDTree
 
-from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.ui.text import plain
 
@@ -213,7 +212,7 @@ def dominant_layer(result: Result, name: str) -> FullLayerData:
     """Return the spots in the colour of their largest cell type."""
     features = _features(result)
     # As RGBA: napari takes long to read the names of so many colours. Code -1 is the last: not known.
-    colors = transform_color([*cell_type_colors(result.cell_types).values(), _CLEAR])
+    colors = transform_color([*result.colors.values(), _CLEAR])
     settings = _result_points(result, name, features) | {"face_color": colors[features["dominant"].cat.codes]}
     return _positions(result.spatial), settings, "points"
 

@@ -9,7 +9,6 @@ from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QWidget
 
-from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.text import count
 
@@ -24,7 +23,7 @@ _ROW, _PAD, _SWATCH, _WIDEST = 18, 8, 11, 190
 
 def legend_of(result: Result) -> list[tuple[str, str]]:
     """Return (name, colour) of each type that is the largest anywhere, the most frequent first."""
-    colors = cell_type_colors(result.cell_types)
+    colors = result.colors
     frequent = result.dominant.value_counts()
     return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
 
