@@ -32,6 +32,7 @@ __all__ = [
     "group_groups",
     "group_neighbors",
     "group_spots",
+    "grow_patches",
     "held_out_score",
     "kkt_violations",
     "link_both_ways",
@@ -49,8 +50,8 @@ __all__ = [
     "sweep_groups",
 ]
 
-#: One type after the other is quick where each round leaves at most this part of the violation.
-_QUICK = 0.7
+#: An exact solution costs about as much as this many rounds over the types.
+_ROUNDS = 10
 
 
 def _compiled(function):
@@ -59,6 +60,50 @@ def _compiled(function):
         return njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # neither beside the package nor at home: a shared install, no home folder
         return njit(nogil=True, error_model="numpy")(function)
+
+
+def _inlined(function):
+    """Compile as part of each kernel that calls it: a call for every spot would cost as much as the work."""
+    return njit(nogil=True, error_model="numpy", forceinline=True)(function)
+
+
+@_inlined
+def _add_rows(A, rows, factors, start, stop, times, out):
+    """Add ``times factors_p A[rows_p]`` to `out`, for p from `start` to `stop`.
+
+    Four at a time, since `out` goes through memory once for each time.
+    """
+    p = start
+    while p + 4 <= stop:
+        a, b, c, d = rows[p], rows[p + 1], rows[p + 2], rows[p + 3]
+        of_a, of_b, of_c, of_d = factors[p], factors[p + 1], factors[p + 2], factors[p + 3]
+        of_a, of_b, of_c, of_d = times * of_a, times * of_b, times * of_c, times * of_d
+        for k in range(out.size):
+            out[k] += of_a * A[a, k] + of_b * A[b, k] + of_c * A[c, k] + of_d * A[d, k]
+        p += 4
+    while p < stop:
+        a, of_a = rows[p], times * factors[p]
+        for k in range(out.size):
+            out[k] += of_a * A[a, k]
+        p += 1
+
+
+@_inlined
+def _add_product(M, times, x, out):
+    """Add ``times x M`` to `out`, without the rows of `M` for which `x` is zero, four at a time."""
+    m = 0
+    while m + 4 <= x.size:
+        a, b, c, d = times * x[m], times * x[m + 1], times * x[m + 2], times * x[m + 3]
+        if a != 0.0 or b != 0.0 or c != 0.0 or d != 0.0:
+            for k in range(out.size):
+                out[k] += a * M[m, k] + b * M[m + 1, k] + c * M[m + 2, k] + d * M[m + 3, k]
+        m += 4
+    while m < x.size:
+        a = times * x[m]
+        if a != 0.0:
+            for k in range(out.size):
+                out[k] += a * M[m, k]
+        m += 1
 
 
 @_compiled
@@ -173,6 +218,28 @@ def color_greedily(indptr, indices, color):
 
 
 @_compiled
+def grow_patches(indptr, indices, size, patch):
+    """Gather nodes, all in patch -1, into patches of at most `size` neighbours; return how many there are."""
+    n_patches = 0
+    found = np.empty(size, np.int64)
+    for first in range(patch.size):
+        if patch[first] >= 0:
+            continue
+        patch[first], found[0] = n_patches, first
+        n_found, n_left = 1, 0
+        while n_left < n_found < size:
+            i = found[n_left]
+            n_left += 1
+            for p in range(indptr[i], indptr[i + 1]):
+                j = indices[p]
+                if patch[j] < 0 and n_found < size:
+                    patch[j], found[n_found] = n_patches, j
+                    n_found += 1
+        n_patches += 1
+    return n_patches
+
+
+@_compiled
 def embed_rows(indptr, indices, weight, X, one_over_total, start, stop, Z):
     """``sqrt((p_i + mean_j p_j) / 2)`` of rows `start` to `stop`, the mean over neighbours by `weight`."""
     n_types = X.shape[1]
@@ -228,37 +295,32 @@ def edge_attention_slopes(indptr, indices, Z, sharpness, slope, slopes):
                     slopes[h, k] += factor * difference * difference
 
 
-@_compiled
+@_inlined
 def _gradient(M, scale, shift, target, x, gradient):
-    """Gradient of half the spot's objective: ``(scale M + shift I) x - target``, row by row of M."""
-    n_types = x.size
-    for k in range(n_types):
+    """Gradient of half the spot's objective: ``(scale M + shift I) x - target``."""
+    for k in range(x.size):
         gradient[k] = shift * x[k] - target[k]
-    for m in range(n_types):
-        if x[m] != 0.0:
-            value = scale * x[m]
-            for k in range(n_types):
-                gradient[k] += value * M[m, k]
+    _add_product(M, scale, x, gradient)
 
 
-@_compiled
-def _spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
-    """``b_i + lambda_c sum_j W_ij x_j`` into `target`; return the degree ``D_ii``."""
-    n_types = b.shape[1]
-    for k in range(n_types):
-        target[k] = b[i, k]
+@_inlined
+def _degree(indptr, weight, i):
     degree = 0.0
-    if lambda_c > 0.0:
-        for p in range(indptr[i], indptr[i + 1]):
-            w = weight[p]
-            degree += w
-            j = indices[p]
-            for k in range(n_types):
-                target[k] += lambda_c * w * X[j, k]
+    for p in range(indptr[i], indptr[i + 1]):
+        degree += weight[p]
     return degree
 
 
-@_compiled
+@_inlined
+def _spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
+    """``b_i + lambda_c sum_j W_ij x_j`` into `target`."""
+    for k in range(target.size):
+        target[k] = b[i, k]
+    if lambda_c > 0.0:
+        _add_rows(X, indices, weight, indptr[i], indptr[i + 1], lambda_c, target)
+
+
+@_inlined
 def _curvature(own, shift, typical):
     """What a gradient is divided by to measure it in units of abundance.
 
@@ -268,7 +330,7 @@ def _curvature(own, shift, typical):
     return min(own + shift, max(own, typical))
 
 
-@_compiled
+@_inlined
 def _find_steps(diagonal, scale, shift, typical, steps, units):
     """Write by what a gradient is multiplied, for each type: to be minimised, and to be measured."""
     for k in range(diagonal.size):
@@ -278,7 +340,7 @@ def _find_steps(diagonal, scale, shift, typical, steps, units):
         units[k] = 1.0 / curvature if curvature > 0.0 else 0.0
 
 
-@_compiled
+@_inlined
 def _spot_violation(units, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
     worst = 0.0
@@ -287,18 +349,51 @@ def _spot_violation(units, x, gradient):
     return worst
 
 
-@_compiled
+@_inlined
+def _move(x, gradient, steps, k):
+    """How far type `k` moves to its minimum, or to zero."""
+    return max(-gradient * steps[k], -x[k])
+
+
+@_inlined
 def _descend(M, scale, shift, steps, x, gradient):
-    """Minimise over one type after the other, in place, with the `gradient` kept up to date."""
-    n_types = x.size
-    for k in range(n_types):
-        step = max(-gradient[k] * steps[k], -x[k])
-        if step != 0.0:
-            x[k] += step
-            gradient[k] += shift * step
-            along = scale * step
-            for m in range(n_types):
-                gradient[m] += along * M[k, m]
+    """Minimise over one type after the other, in place, with the `gradient` kept up to date.
+
+    Four moves are found before the gradient learns of them, each with what those before it change.
+    """
+    k = 0
+    while k + 4 <= x.size:
+        to_a = _move(x, gradient[k], steps, k)
+        a = scale * to_a
+        to_b = _move(x, gradient[k + 1] + a * M[k, k + 1], steps, k + 1)
+        b = scale * to_b
+        to_c = _move(x, gradient[k + 2] + a * M[k, k + 2] + b * M[k + 1, k + 2], steps, k + 2)
+        c = scale * to_c
+        ahead = gradient[k + 3] + a * M[k, k + 3] + b * M[k + 1, k + 3] + c * M[k + 2, k + 3]
+        to_d = _move(x, ahead, steps, k + 3)
+        d = scale * to_d
+        if to_a != 0.0 or to_b != 0.0 or to_c != 0.0 or to_d != 0.0:
+            for m in range(x.size):
+                gradient[m] += a * M[k, m] + b * M[k + 1, m] + c * M[k + 2, m] + d * M[k + 3, m]
+            _move_type(x, gradient, shift, k, to_a)
+            _move_type(x, gradient, shift, k + 1, to_b)
+            _move_type(x, gradient, shift, k + 2, to_c)
+            _move_type(x, gradient, shift, k + 3, to_d)
+        k += 4
+    while k < x.size:
+        to_a = _move(x, gradient[k], steps, k)
+        if to_a != 0.0:
+            a = scale * to_a
+            for m in range(x.size):
+                gradient[m] += a * M[k, m]
+            _move_type(x, gradient, shift, k, to_a)
+        k += 1
+
+
+@_inlined
+def _move_type(x, gradient, shift, k, by):
+    x[k] += by
+    gradient[k] += shift * by
 
 
 @_compiled
@@ -380,13 +475,13 @@ def _improve_spot(
 ):
     """Minimise the spot's objective over ``x >= 0``, from its `gradient` and violation `gap`.
 
-    One type after the other as long as this is quick, as it is where neighbours hold the spot; else exactly.
+    One type after the other as long as this is quicker, as it is where neighbours hold the spot; else exactly.
     """
     while gap > tolerance:
         before = gap
         _descend(M, scale, shift, steps, x, gradient)
         gap = _spot_violation(units, x, gradient)
-        if gap > tolerance and gap > _QUICK * before:
+        if gap * (gap / before) ** _ROUNDS > tolerance:
             _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred)
             return
 
@@ -453,8 +548,8 @@ def sweep(
     solution = np.empty(n_types)
     barred = np.empty(n_types, np.bool_)
     for i in spots:
-        degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
-        shift, c = lambda_r + lambda_c * degree, scale[i]
+        _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
+        shift, c = lambda_r + lambda_c * _degree(indptr, weight, i), scale[i]
         gram, x = M[archetype[i]], X[i]
         _gradient(gram, c, shift, target, x, gradient)
         _find_steps(diagonal[archetype[i]], c, shift, typical, steps, units)
@@ -467,44 +562,43 @@ def sweep(
 
 
 @_compiled
-def apply_hessian(spots, indptr, indices, weight, M, archetype, scale, lambda_r, lambda_c, X, HX):
-    """``HX = (c M + lambda_r) X + lambda_c (D - W) X`` for the rows of `spots`."""
-    n_types = X.shape[1]
-    for i in spots:
-        degree = 0.0
-        for p in range(indptr[i], indptr[i + 1]):
-            degree += weight[p]
-        shift = lambda_r + lambda_c * degree
-        for k in range(n_types):
-            HX[i, k] = shift * X[i, k]
-        gram = M[archetype[i]]
-        for m in range(n_types):
-            if X[i, m] != 0.0:
-                value = scale[i] * X[i, m]
-                for k in range(n_types):
-                    HX[i, k] += value * gram[m, k]
+def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, lambda_r, lambda_c, X, HX):
+    """``HX = (c M + lambda_r) X + lambda_c (D - W) X`` for rows `start` to `stop`."""
+    for i in range(start, stop):
+        shift, image = lambda_r + lambda_c * _degree(indptr, weight, i), HX[i]
+        for k in range(image.size):
+            image[k] = shift * X[i, k]
+        _add_product(M[archetype[i]], scale[i], X[i], image)
         if lambda_c > 0.0:
-            for p in range(indptr[i], indptr[i + 1]):
-                value = lambda_c * weight[p]
-                for k in range(n_types):
-                    HX[i, k] -= value * X[indices[p], k]
+            _add_rows(X, indices, weight, indptr[i], indptr[i + 1], -lambda_c, image)
 
 
 @_compiled
 def kkt_violations(
-    spots, indptr, weight, M, archetype, scale, lambda_r, lambda_c, typical, b, X, HX, violations
+    spots,
+    indptr,
+    indices,
+    weight,
+    M,
+    archetype,
+    scale,
+    diagonal,
+    b,
+    lambda_r,
+    lambda_c,
+    typical,
+    X,
+    violations,
 ):
-    """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = HX - b``."""
+    """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = H X - b``."""
+    target, gradient = np.empty(X.shape[1]), np.empty(X.shape[1])
+    steps, units = np.empty(X.shape[1]), np.empty(X.shape[1])
     for i in spots:
-        degree = 0.0
-        for p in range(indptr[i], indptr[i + 1]):
-            degree += weight[p]
-        gram, worst = M[archetype[i]], 0.0
-        for k in range(X.shape[1]):
-            curvature = _curvature(scale[i] * gram[k, k], lambda_r + lambda_c * degree, typical[k])
-            if curvature > 0.0:
-                worst = max(worst, abs(min(X[i, k], (HX[i, k] - b[i, k]) / curvature)))
-        violations[i] = worst
+        _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
+        shift = lambda_r + lambda_c * _degree(indptr, weight, i)
+        _gradient(M[archetype[i]], scale[i], shift, target, X[i], gradient)
+        _find_steps(diagonal[archetype[i]], scale[i], shift, typical, steps, units)
+        violations[i] = _spot_violation(units, X[i], gradient)
 
 
 @_compiled
@@ -594,32 +688,26 @@ def link_groups(start_of, members, group, indptr, indices, group_indptr, group_i
 @_compiled
 def reach_of_groups(start, stop, start_of, members, share, X, reach):
     """For the groups `start` to `stop`: `share` times the mean over the members that have a type."""
+    count = np.empty(X.shape[1])
     for a in range(start, stop):
-        for k in range(X.shape[1]):
-            total, count = 0.0, 0
-            for r in range(start_of[a], start_of[a + 1]):
-                x = X[members[r], k]
-                if x > 0.0:
-                    total += x
-                    count += 1
-            reach[a, k] = share * total / count if count > 0 else 0.0
+        count[:] = 0.0
+        reach[a] = 0.0
+        for r in range(start_of[a], start_of[a + 1]):
+            i = members[r]
+            for k in range(count.size):
+                reach[a, k] += X[i, k]
+                count[k] += X[i, k] > 0.0
+        for k in range(count.size):
+            reach[a, k] = share * reach[a, k] / max(count[k], 1.0)
 
 
-@_compiled
-def _part(x, reach):
+@_inlined
+def _part(x, per_reach):
     """How far a member with abundance `x` moves when its group moves by 1: less where it would pass zero."""
-    if x <= 0.0:
-        return 0.0
-    return min(x / reach, 1.0)
+    return min(x * per_reach, 1.0)
 
 
-@_compiled
-def _parts(X, i, reach, part):
-    for k in range(part.size):
-        part[k] = _part(X[i, k], reach[k])
-
-
-@_compiled
+@_inlined
 def _link(group_indptr, group_indices, a, c):
     q = group_indptr[a]
     while group_indices[q] != c:
@@ -627,37 +715,61 @@ def _link(group_indptr, group_indices, a, c):
     return q
 
 
-@_compiled
+@_inlined
 def _diagonal(k):
     """Where a packed lower triangle, row after row, holds its entry (k, k)."""
     return k * (k + 3) // 2
 
 
-@_compiled
-def _unpack(triangle, block):
+@_inlined
+def _unpack(triangles, a, block):
     """Write the symmetric matrix of a packed lower triangle."""
     q = 0
     for k in range(block.shape[0]):
         for m in range(k + 1):
-            block[k, m] = triangle[q]
-            block[m, k] = triangle[q]
-            q += 1
-
-
-@_compiled
-def _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target):
-    """Add the group's ``H reach``, so that the problem is one in reach plus step."""
-    q = 0
-    for k in range(reach.shape[1]):
+            block[k, m] = triangles[a, q + m]
         for m in range(k):
-            target[a, k] += blocks[a, q] * reach[a, m]
-            target[a, m] += blocks[a, q] * reach[a, k]
-            q += 1
-        target[a, k] += blocks[a, q] * reach[a, k]
-        q += 1
+            block[m, k] = block[k, m]
+        q += k + 1
+
+
+@_inlined
+def _pack(block, a, triangles):
+    """Write the lower triangle of a matrix, of which nothing else is read."""
+    q = 0
+    for k in range(block.shape[0]):
+        for m in range(k + 1):
+            triangles[a, q + m] = block[k, m]
+        q += k + 1
+
+
+@_inlined
+def _add_follower(M, scale, own, block):
+    """Add ``scale P M P`` to the lower triangle of `block`, P being how far a member follows, type by type."""
+    for m in range(own.size):
+        if own[m] > 0.0:
+            value = scale * own[m]
+            for k in range(m + 1):
+                block[m, k] += value * M[m, k] * own[k]
+
+
+@_inlined
+def _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target):
+    """Take what binds the group's members to each other from its block, write it, and add ``H reach``.
+
+    So the problem is one in reach plus step.
+    """
+    for k in range(inner.size):
+        block[k, k] -= inner[k]
+    _pack(block, a, blocks)
+    for k in range(inner.size):
+        for m in range(k):
+            block[m, k] = block[k, m]
+    _add_product(block, 1.0, reach[a], target[a])
     for q in range(group_indptr[a], group_indptr[a + 1]):
-        for k in range(reach.shape[1]):
-            target[a, k] -= ties[q, k] * reach[group_indices[q], k]
+        c = group_indices[q]
+        for k in range(inner.size):
+            target[a, k] -= ties[q, k] * reach[c, k]
 
 
 @_compiled
@@ -670,6 +782,7 @@ def group_spots(
     group_indptr,
     group_indices,
     reach,
+    per_reach,
     indptr,
     indices,
     weight,
@@ -690,49 +803,37 @@ def group_spots(
     a group (its lower triangle), ``-ties`` between groups, and ``target = P' (b - H X) + (P' H P) reach``.
     """
     n_types = X.shape[1]
-    own, other, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
-    free = np.empty(n_types, np.int64)
+    own, residual, inner = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    block = np.empty((n_types, n_types))
     for a in range(start, stop):
-        blocks[a] = 0.0
+        block[:] = 0.0
+        inner[:] = 0.0
         target[a] = 0.0
         for q in range(group_indptr[a], group_indptr[a + 1]):
             ties[q] = 0.0
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
-            _parts(X, i, reach[a], own)
-            degree = _spot_target(indptr, indices, weight, X, b, lambda_c, i, residual)
-            shift, gram = lambda_r + lambda_c * degree, M[archetype[i]]
-            n_free = 0
+            shift = lambda_r + lambda_c * _degree(indptr, weight, i)
+            _spot_target(indptr, indices, weight, X, b, lambda_c, i, residual)
+            _add_product(M[archetype[i]], -scale[i], X[i], residual)
             for k in range(n_types):
-                residual[k] -= shift * X[i, k]
-                if own[k] > 0.0:
-                    free[n_free] = k
-                    n_free += 1
-            for f in range(n_free):
-                m = free[f]
-                value = scale[i] * X[i, m]
-                for k in range(n_types):
-                    residual[k] -= value * gram[m, k]
-                value, row = scale[i] * own[m], _diagonal(m) - m
-                for k in range(m + 1):
-                    blocks[a, row + k] += value * gram[m, k] * own[k]
-                blocks[a, row + m] += shift * own[m] * own[m]
+                own[k] = _part(X[i, k], per_reach[a, k])
             for k in range(n_types):
-                target[a, k] += own[k] * residual[k]
+                target[a, k] += own[k] * (residual[k] - shift * X[i, k])
+            for k in range(n_types):
+                inner[k] -= shift * own[k] * own[k]
+            _add_follower(M[archetype[i]], scale[i], own, block)
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c, value = group[j], lambda_c * weight[p]
-                if c < 0:
-                    continue
-                _parts(X, j, reach[c], other)
                 if c == a:
                     for k in range(n_types):
-                        blocks[a, _diagonal(k)] -= value * own[k] * other[k]
-                else:
+                        inner[k] += value * own[k] * _part(X[j, k], per_reach[a, k])
+                elif c >= 0:
                     q = _link(group_indptr, group_indices, a, c)
                     for k in range(n_types):
-                        ties[q, k] += value * own[k] * other[k]
-        _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target)
+                        ties[q, k] += value * own[k] * _part(X[j, k], per_reach[c, k])
+        _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target)
 
 
 @_compiled
@@ -745,6 +846,7 @@ def group_groups(
     group_indptr,
     group_indices,
     reach,
+    per_reach,
     indptr,
     indices,
     finer_ties,
@@ -757,44 +859,52 @@ def group_groups(
 ):
     """Write the problem of moving groups of groups, as `group_spots` does for groups of spots."""
     n_types = X.shape[1]
-    own, other, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
-    finer = np.empty((n_types, n_types))
+    own, residual, inner = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    block, finer = np.empty((n_types, n_types)), np.empty((n_types, n_types))
     for a in range(start, stop):
-        blocks[a] = 0.0
+        block[:] = 0.0
+        inner[:] = 0.0
         target[a] = 0.0
         for q in range(group_indptr[a], group_indptr[a + 1]):
             ties[q] = 0.0
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
-            _parts(X, i, reach[a], own)
             for k in range(n_types):
                 residual[k] = b[i, k]
-            _unpack(finer_blocks[i], finer)
-            for m in range(n_types):
-                if own[m] > 0.0:
-                    row = _diagonal(m) - m
-                    for k in range(n_types):
-                        residual[k] -= X[i, m] * finer[m, k]
-                    for k in range(m + 1):
-                        blocks[a, row + k] += own[m] * finer[m, k] * own[k]
+            _add_ties(indptr, indices, finer_ties, X, i, residual)
+            _unpack(finer_blocks, i, finer)
+            _add_product(finer, -1.0, X[i], residual)
+            for k in range(n_types):
+                own[k] = _part(X[i, k], per_reach[a, k])
+            for k in range(n_types):
+                target[a, k] += own[k] * residual[k]
+            _add_follower(finer, 1.0, own, block)
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c = group[j]
-                for k in range(n_types):
-                    residual[k] += finer_ties[p, k] * X[j, k]
-                if c < 0:
-                    continue
-                _parts(X, j, reach[c], other)
                 if c == a:
                     for k in range(n_types):
-                        blocks[a, _diagonal(k)] -= finer_ties[p, k] * own[k] * other[k]
-                else:
+                        inner[k] += finer_ties[p, k] * own[k] * _part(X[j, k], per_reach[a, k])
+                elif c >= 0:
                     q = _link(group_indptr, group_indices, a, c)
                     for k in range(n_types):
-                        ties[q, k] += finer_ties[p, k] * own[k] * other[k]
-            for k in range(n_types):
-                target[a, k] += own[k] * residual[k]
-        _add_reach(a, group_indptr, group_indices, reach, blocks, ties, target)
+                        ties[q, k] += finer_ties[p, k] * own[k] * _part(X[j, k], per_reach[c, k])
+        _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target)
+
+
+@_inlined
+def _add_ties(indptr, indices, ties, Y, a, out):
+    """Add ``sum_c ties_ac y_c`` to `out`, type by type."""
+    p, stop = indptr[a], indptr[a + 1]
+    while p + 2 <= stop:
+        c, d = indices[p], indices[p + 1]
+        for k in range(out.size):
+            out[k] += ties[p, k] * Y[c, k] + ties[p + 1, k] * Y[d, k]
+        p += 2
+    if p < stop:
+        c = indices[p]
+        for k in range(out.size):
+            out[k] += ties[p, k] * Y[c, k]
 
 
 @_compiled
@@ -812,11 +922,8 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enoug
         for k in range(n_types):
             own[k] = target[a, k]
             diagonal[k] = blocks[a, _diagonal(k)]
-        for p in range(indptr[a], indptr[a + 1]):
-            j = indices[p]
-            for k in range(n_types):
-                own[k] += ties[p, k] * Y[j, k]
-        _unpack(blocks[a], block)
+        _add_ties(indptr, indices, ties, Y, a, own)
+        _unpack(blocks, a, block)
         y = Y[a]
         _gradient(block, 1.0, 0.0, own, y, gradient)
         _find_steps(diagonal, 1.0, 0.0, diagonal, steps, units)
@@ -826,15 +933,14 @@ def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enoug
 
 
 @_compiled
-def follow_groups(start, stop, group, reach, Y, X):
+def follow_groups(start, stop, group, reach, per_reach, Y, X):
     """Move the members `start` to `stop` by their groups' steps ``Y - reach``, each by its part of it."""
     for i in range(start, stop):
         a = group[i]
-        if a < 0:
-            continue
-        for k in range(X.shape[1]):
-            if X[i, k] > 0.0:
-                X[i, k] = max(X[i, k] + _part(X[i, k], reach[a, k]) * (Y[a, k] - reach[a, k]), 0.0)
+        if a >= 0:
+            for k in range(X.shape[1]):
+                step = _part(X[i, k], per_reach[a, k]) * (Y[a, k] - reach[a, k])
+                X[i, k] = max(X[i, k] + step, 0.0)
 
 
 @_compiled

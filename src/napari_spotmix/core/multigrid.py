@@ -18,14 +18,12 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.graph import color_classes
 from napari_spotmix.core.statistics import Statistics
+from napari_spotmix.core.turns import Links, Turns, links_between, members_of
 
 __all__ = ["Level"]
 
 Array = NDArray[np.float64]
-#: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
-Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 Spots = NDArray[np.int64]
 #: The types in each spot's block, their number, and its Cholesky factor.
 OwnBlocks = tuple[NDArray[np.int64], NDArray[np.int64], Array]
@@ -87,11 +85,8 @@ class Level:
         self._data = (statistics.gram, statistics.archetype, statistics.scale)
         self._diagonal = np.ascontiguousarray(np.einsum("akk->ak", statistics.gram))
         self._typical = statistics.typical_curvature()
-        self._colors = color_classes(*self._links) if lambda_c > 0 else [np.arange(W.shape[0])]
         self._all = np.arange(W.shape[0])
-        self._color = np.empty(W.shape[0], np.int16)
-        for color, spots in enumerate(self._colors):
-            self._color[spots] = color
+        self._turns = None if self.is_separable else Turns(self._links)
         # How firmly a spot is held on average by its neighbours, and by the data.
         self._ties = lambda_c * float(W.data.sum()) / max(W.shape[0], 1)
         self._hold = float(self._typical.mean())
@@ -102,7 +97,7 @@ class Level:
     @property
     def is_separable(self) -> bool:
         """Whether spots do not depend on each other, so that one sweep solves the problem."""
-        return len(self._colors) < 2
+        return self._lambda_c == 0 or self._W.nnz == 0
 
     def group_spots(self) -> None:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
@@ -141,7 +136,7 @@ class Level:
         self._sweep(b, X, tolerance, backward=True)
         return 2
 
-    def settle(self, b: Array, X: Array, HX: Array, violations: Array, most: float, aim: float) -> float:
+    def settle(self, b: Array, X: Array, violations: Array, most: float, aim: float) -> float:
         """Sweep over those spots alone that are off by more than `most`, and over those that this puts off.
 
         Where few spots are left, one cycle after the other over all of them would be wasted on the rest. What
@@ -158,18 +153,14 @@ class Level:
             off = np.flatnonzero(violations > most)
             if len(off) == 0 or n_visited + len(off) > _FEW * n_spots:
                 return n_visited / max(n_spots, 1)
-            colors = self._color[off]
-            for color in range(len(self._colors))[:: -1 if backward else 1]:
-                self._sweep_color(off[colors == color], b, X, aim)
+            self._sweep(b, X, aim, backward=backward, spots=off)
             marked = np.zeros(n_spots, np.bool_)
             _kernels.mark_around(off, *self._links, marked)
-            around = np.flatnonzero(marked)
-            self.hessian_times(X, HX, around)
-            self.find_violations(b, X, HX, violations, around)
+            self.find_violations(b, X, violations, np.flatnonzero(marked))
             n_visited += len(off)
             backward = not backward
 
-    def gather(self, groups: _Groups, b: Array, X: Array, reach: Array) -> None:
+    def gather(self, groups: _Groups, b: Array, X: Array, reach: Array, per_reach: Array) -> None:
         """Write the problem of moving `groups` of spots."""
 
         def block(start: int, stop: int) -> None:
@@ -178,6 +169,7 @@ class Level:
                 stop,
                 *groups.layout,
                 reach,
+                per_reach,
                 *self._edges,
                 *self._data,
                 self._lambda_r,
@@ -189,40 +181,30 @@ class Level:
 
         self._over_rows(block, groups._n)
 
-    def _sweep(self, b: Array, X: Array, tolerance: float, *, backward: bool) -> None:
-        order = -1 if backward else 1
-        for spots in self._colors[::order]:
-            self._sweep_color(spots, b, X, tolerance)
+    def _sweep(
+        self, b: Array, X: Array, tolerance: float, *, backward: bool, spots: Spots | None = None
+    ) -> None:
+        def visit(some: Spots) -> None:
+            _kernels.sweep(some, *self._problem(b), tolerance, self._enough, X)
 
-    def _sweep_color(self, spots: NDArray[np.int64], b: Array, X: Array, tolerance: float) -> None:
-        def block(start: int, stop: int) -> None:
-            _kernels.sweep(
-                spots[start:stop],
-                *self._edges,
-                *self._data,
-                self._diagonal,
-                b,
-                self._lambda_r,
-                self._lambda_c,
-                self._typical,
-                tolerance,
-                self._enough,
-                X,
+        if self._turns is None:
+            rows = self._all if spots is None else spots
+            self._over_rows(lambda start, stop: visit(rows[start:stop]), len(rows))
+        else:
+            self._turns.visit(
+                visit, self._threads, nodes=spots, backward=backward, on_block=self._on_block
             )
 
-        self._over_rows(block, len(spots))
-
-    def hessian_times(self, X: Array, out: Array | None = None, spots: Spots | None = None) -> Array:
-        """Return ``H X``, in `out` where given, and there only the rows of `spots` where those are given."""
+    def hessian_times(self, X: Array, out: Array | None = None) -> Array:
+        """Return ``H X``, in `out` where given."""
         HX = np.empty_like(X) if out is None else out
-        rows = self._all if spots is None else spots
 
         def block(start: int, stop: int) -> None:
             _kernels.apply_hessian(
-                rows[start:stop], *self._edges, *self._data, self._lambda_r, self._lambda_c, X, HX
+                start, stop, *self._edges, *self._data, self._lambda_r, self._lambda_c, X, HX
             )
 
-        self._over_rows(block, len(rows))
+        self._over_rows(block, len(X))
         return HX
 
     def plane_sums(
@@ -288,29 +270,26 @@ class Level:
         self._over_rows(block, len(R))
         return Z
 
-    def find_violations(
-        self, b: Array, X: Array, HX: Array, violations: Array, spots: Spots | None = None
-    ) -> None:
+    def find_violations(self, b: Array, X: Array, violations: Array, spots: Spots | None = None) -> None:
         """Write each spot's worst violation of the optimality conditions, in units of `X`."""
-        indptr, _, weight = self._edges
         rows = self._all if spots is None else spots
 
         def block(start: int, stop: int) -> None:
-            _kernels.kkt_violations(
-                rows[start:stop],
-                indptr,
-                weight,
-                *self._data,
-                self._lambda_r,
-                self._lambda_c,
-                self._typical,
-                b,
-                X,
-                HX,
-                violations,
-            )
+            _kernels.kkt_violations(rows[start:stop], *self._problem(b), X, violations)
 
         self._over_rows(block, len(rows))
+
+    def _problem(self, b: Array) -> tuple[Any, ...]:
+        """Return what the violations of spots depend on."""
+        return (
+            *self._edges,
+            *self._data,
+            self._diagonal,
+            b,
+            self._lambda_r,
+            self._lambda_c,
+            self._typical,
+        )
 
     def _over_rows(self, block: Callable[[int, int], Any], n_rows: int) -> list[Any]:
         return self._threads.over_blocks(block, n_rows, block=_BLOCK, on_block=self._on_block)
@@ -331,17 +310,12 @@ class _Groups:
         self._on_block: Callable[[int], None] = finer._on_block
         self.n_cycles: int = finer.n_cycles
         # Members of group a: members[start_of[a]:start_of[a + 1]].
-        n_alone = int((group < 0).sum())
-        self._members = np.argsort(group, kind="stable")[n_alone:]
-        self._start_of = np.concatenate([[0], np.cumsum(np.bincount(group[group >= 0], minlength=n_groups))])
-        self._links: Links = _links_between(self._start_of, self._members, group, finer._links, n_groups)
+        self._start_of, self._members = members_of(group, n_groups)
+        self._links: Links = links_between(self._start_of, self._members, group, finer._links, n_groups)
         self._blocks = np.empty((n_groups, n_types * (n_types + 1) // 2), np.float32)
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
-        colors = color_classes(*self._links)
-        # Few groups are swept one after the other: sharing them out would take longer than the work. Linked
-        # groups then stand side by side, so they must not be more than one thread takes at a time.
-        self._colors = [np.concatenate(colors)] if n_groups <= _BLOCK else colors
+        self._turns = Turns(self._links)
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
 
@@ -349,7 +323,7 @@ class _Groups:
         """Return a first guess, found from the largest groups down to these, every member moving alike."""
         flat = np.ones_like(b)
         reach = np.ones_like(self._target)
-        finer.gather(self, b, flat, reach)
+        finer.gather(self, b, flat, reach, reach)
         coarser = self._next()
         Y = np.ones_like(reach) if coarser is None else coarser.spread(coarser.begin(self, self._target))
         for _ in range(_FIRST_CYCLES):
@@ -368,15 +342,16 @@ class _Groups:
             _kernels.reach_of_groups(start, stop, self._start_of, self._members, _SHARE, X, reach)
 
         def follow(start: int, stop: int) -> None:
-            _kernels.follow_groups(start, stop, self._group, reach, Y, X)
+            _kernels.follow_groups(start, stop, self._group, reach, per_reach, Y, X)
 
         self._over_rows(find, self._n)
-        finer.gather(self, b, X, reach)
+        per_reach = np.divide(1.0, reach, out=np.zeros_like(reach), where=reach > 0)
+        finer.gather(self, b, X, reach, per_reach)
         Y = reach.copy()
         self._approximate(Y, tolerance)
         self._over_rows(follow, len(X))
 
-    def gather(self, groups: _Groups, b: Array, X: Array, reach: Array) -> None:
+    def gather(self, groups: _Groups, b: Array, X: Array, reach: Array, per_reach: Array) -> None:
         """Write the problem of moving `groups` of these groups."""
 
         def block(start: int, stop: int) -> None:
@@ -385,6 +360,7 @@ class _Groups:
                 stop,
                 *groups.layout,
                 reach,
+                per_reach,
                 *self._links,
                 self._ties,
                 self._blocks,
@@ -430,13 +406,9 @@ class _Groups:
         self._sweep(Y, tolerance, backward=True)
 
     def _sweep(self, Y: Array, tolerance: float, *, backward: bool) -> None:
-        for groups in self._colors[:: -1 if backward else 1]:
-            self._sweep_color(groups[::-1] if backward else groups, Y, tolerance)
-
-    def _sweep_color(self, groups: NDArray[np.int64], Y: Array, tolerance: float) -> None:
-        def block(start: int, stop: int) -> None:
+        def visit(groups: NDArray[np.int64]) -> None:
             _kernels.sweep_groups(
-                groups[start:stop],
+                groups,
                 *self._links,
                 self._ties,
                 self._blocks,
@@ -446,7 +418,7 @@ class _Groups:
                 Y,
             )
 
-        self._over_rows(block, len(groups))
+        self._turns.visit(visit, self._threads, backward=backward, on_block=self._on_block)
 
     def _over_rows(self, block: Callable[[int, int], None], n_rows: int) -> None:
         self._threads.over_blocks(block, n_rows, block=_BLOCK, on_block=self._on_block)
@@ -463,14 +435,3 @@ def _grouped(
     is_worth_it = 0 < n_groups < _LEAST_GAIN * n_members
     return _Groups(finer, group, n_groups, n_types) if is_worth_it else None
 
-
-def _links_between(
-    start_of: NDArray[np.int64],
-    members: NDArray[np.int64],
-    group: NDArray[np.int64],
-    links: Links,
-    n_groups: int,
-) -> Links:
-    group_indptr, found = np.empty(n_groups + 1, np.int64), np.empty(len(links[1]), np.int64)
-    n_links = _kernels.link_groups(start_of, members, group, *links, group_indptr, found)
-    return group_indptr, found[:n_links].copy()

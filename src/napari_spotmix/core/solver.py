@@ -119,16 +119,14 @@ def solve(
         if start is None
         else np.array(start, dtype=np.float64, copy=not overwrite_start or None)
     )
-    HX = np.empty_like(X)
     memory: _Memory | None = None
     violations = np.zeros(len(X))
     while n_sweeps < max_sweeps:
         # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
         n_sweeps += level.improve(b, X, _BEYOND * tolerance * _unit(X))
         aim = tolerance * _unit(X)
-        level.hessian_times(X, HX)
-        level.find_violations(b, X, HX, violations)
-        n_sweeps += level.settle(b, X, HX, violations, _SETTLED * aim, _BEYOND * aim)
+        level.find_violations(b, X, violations)
+        n_sweeps += level.settle(b, X, violations, _SETTLED * aim, _BEYOND * aim)
         history.append(float(violations.max(initial=0.0)) / _unit(X))
         report()
         if history[-1] <= tolerance:
@@ -136,9 +134,9 @@ def solve(
         if len(history) == _PLAIN_CYCLES:
             level.group_spots()
         if memory is not None:
-            memory.combine(level, b, X, HX)
+            memory.combine(level, b, X)
         elif level.is_very_stiff() or len(history) >= _CYCLES_WITHOUT_MEMORY:
-            memory = _Memory(X, HX.copy())
+            memory = _Memory(level, X)
     n_whole = int(np.ceil(n_sweeps))
     converged = bool(history) and history[-1] <= tolerance
     if not converged:
@@ -163,12 +161,13 @@ class _Memory:
     (locally optimal preconditioned conjugate gradients, Knyazev 2001, with the cycle as preconditioner).
     """
 
-    def __init__(self, X: Array, HX: Array) -> None:
-        self._last = (X.copy(), HX)
-        self._before = (X.copy(), HX.copy())
+    def __init__(self, level: Level, X: Array) -> None:
+        self._last = (X.copy(), level.hessian_times(X))
+        self._before = (X.copy(), self._last[1].copy())
 
-    def combine(self, level: Level, b: Array, X: Array, HX: Array) -> None:
+    def combine(self, level: Level, b: Array, X: Array) -> None:
         """Move `X` to the best point of its plane with the last two points, if that is better."""
+        HX = level.hessian_times(X)
         sums = level.plane_sums(X, HX, *self._last, *self._before, b)
         nn, ns, ss, nr, sr, value = sums.tolist()
         weights = np.linalg.lstsq(np.array([[nn, ns], [ns, ss]]), np.array([nr, sr]), rcond=1e-10)[0]

@@ -1,0 +1,125 @@
+"""In which order the nodes of a graph are visited, so that many threads find what one would.
+
+A node's visit reads its neighbours, so two that are linked must not be visited at once. Nodes are gathered
+into patches of neighbours, and patches that share no edge have the same colour: those of one colour may be
+done at once, each from its first node to its last. Single nodes could be coloured as well, but then every
+colour would read all of the tissue, and most of the time would go to waiting for memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.graph import color_classes
+
+__all__ = ["Links", "Turns", "links_between", "members_of"]
+
+#: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
+Links = tuple[NDArray[np.integer], NDArray[np.integer]]
+Nodes = NDArray[np.int64]
+
+#: A patch has at most this many nodes, and so has what a thread takes at a time but for one patch.
+_LARGEST = 512
+#: A graph of more than one patch has about this many, so that there is work for all threads.
+_PATCHES = 64
+
+
+class Turns:
+    """The patches of a graph and their colours.
+
+    Parameters
+    ----------
+    links : Links
+
+    Examples
+    --------
+    >>> path = Turns((np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1])))
+    >>> with Threads.of(1) as threads:
+    ...     path.visit(lambda nodes: print(nodes), threads)
+    [0 1 2]
+    """
+
+    def __init__(self, links: Links) -> None:
+        n_nodes = len(links[0]) - 1
+        size = n_nodes if n_nodes <= _LARGEST else min(max(n_nodes // _PATCHES, 32), _LARGEST)
+        patch = np.full(n_nodes, -1, np.int64)
+        n_patches = _kernels.grow_patches(*links, size, patch)
+        classes = color_classes(*links_between(*members_of(patch, n_patches), patch, links, n_patches))
+        # Patches are numbered in the order of their turns, those of one colour one after the other.
+        turn_of_patch = np.empty(n_patches, np.int64)
+        turn_of_patch[np.concatenate([*classes, np.empty(0, np.int64)])] = np.arange(n_patches)
+        self._turn = turn_of_patch[patch]
+        self._first_turns = np.cumsum([0, *map(len, classes)])[:-1]
+        self._all = list(self._tasks(np.arange(n_nodes)))
+
+    def visit(
+        self,
+        kernel: Callable[[Nodes], object],
+        threads: Threads,
+        *,
+        nodes: Nodes | None = None,
+        backward: bool = False,
+        on_block: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Call the kernel on all nodes, or on some, in order of their turns or the other way round.
+
+        Parameters
+        ----------
+        kernel : callable
+            Given some nodes, visits them one after the other.
+        threads : Threads
+        nodes : ndarray of int64, optional
+            In ascending order.
+        backward : bool, optional
+        on_block : callable, optional
+            Called between parts of the work; what it raises stops it.
+        """
+        tasks = self._all if nodes is None else list(self._tasks(nodes))
+        for order, cuts in tasks[:: -1 if backward else 1]:
+
+            def some(start: int, stop: int, order: Nodes = order, cuts: Nodes = cuts) -> None:
+                mine = order[cuts[start] : cuts[stop]]
+                kernel(mine[::-1].copy() if backward else mine)
+
+            threads.over_blocks(some, len(cuts) - 1, block=1, on_block=on_block)
+
+    def _tasks(self, nodes: Nodes) -> Iterator[tuple[Nodes, Nodes]]:
+        """Yield, for each colour, its nodes and where to cut them into parts that share no edge."""
+        turn = self._turn[nodes]
+        by_turn = np.argsort(turn, kind="stable")
+        nodes, turn = nodes[by_turn], turn[by_turn]
+        least = min(max(len(nodes) // _PATCHES, 32), _LARGEST)
+        bounds = [*np.searchsorted(turn, self._first_turns), len(nodes)]
+        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+            if first < last:
+                starts = np.flatnonzero(np.diff(turn[first:last], prepend=-1))
+                cuts = starts[np.diff(starts // least, prepend=-1) > 0]
+                yield nodes[first:last], np.append(cuts, last - first)
+
+
+def members_of(group: NDArray[np.int64], n_groups: int) -> tuple[Nodes, Nodes]:
+    """Return where each group's members start, and the members; nodes in group -1 are in none.
+
+    Examples
+    --------
+    >>> start_of, members = members_of(np.array([1, 0, -1, 1]), 2)
+    >>> [members[a:b].tolist() for a, b in zip(start_of[:-1], start_of[1:])]
+    [[1], [0, 3]]
+    """
+    n_alone = int((group < 0).sum())
+    members = np.argsort(group, kind="stable")[n_alone:]
+    return np.concatenate([[0], np.cumsum(np.bincount(group[members], minlength=n_groups))]), members
+
+
+def links_between(
+    start_of: Nodes, members: Nodes, group: NDArray[np.int64], links: Links, n_groups: int
+) -> Links:
+    """Return which groups are linked, given their members and the links between those."""
+    group_indptr, found = np.empty(n_groups + 1, np.int64), np.empty(len(links[1]), np.int64)
+    n_links = _kernels.link_groups(start_of, members, group, *links, group_indptr, found)
+    return group_indptr, found[:n_links].copy()
