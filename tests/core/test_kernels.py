@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from oracles import random_graph, random_statistics, square_grid
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
@@ -92,10 +93,9 @@ def test_errors_of_proportions(kernels: ModuleType) -> None:
     trace = np.stack([curvature.sum(axis=1), curvature.sum(axis=1), np.zeros(2)], axis=1)
     X, tie, content = rng.random((5, 3)), rng.random(5), rng.uniform(0.5, 2, 3)
     label, scale, zero, errors = statistics.archetype, statistics.scale, np.zeros(5), np.full((5, 3), -1.0)
-    noise = (1e-3 * scale, zero)
-    kernels.proportion_errors(
-        basis, curvature, own, 0 * own, trace, label, scale, tie, *noise, content, zero[:3], X, 1, 4, errors
-    )
+    noise, tilted = (1e-3 * scale, zero), (basis / content[:, None]).transpose(0, 2, 1).copy()
+    turned = (tilted, tilted.sum(axis=2), curvature, own, 0 * own, trace)
+    kernels.proportion_errors(*turned, label, scale, tie, *noise, content, zero[:3], X, 1, 4, errors)
     for i in range(1, 4):
         z = X[i] / content
         by_x = (np.eye(3) - z[:, None] / z.sum()) / z.sum() / content
@@ -155,6 +155,40 @@ def test_color_greedily(kernels: ModuleType) -> None:
     assert n_colors == color.max() + 1
 
 
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_patches_hold_neighbours_and_every_node_once(kernels: ModuleType, size: int) -> None:
+    edges, patch = random_graph(np.random.default_rng(15), 30, 0.08), np.full(30, -1)
+    n_patches = kernels.grow_patches(edges.indptr, edges.indices, size, patch)
+    assert sorted(set(patch.tolist())) == list(range(n_patches))
+    for a in range(n_patches):
+        members = np.flatnonzero(patch == a)
+        assert len(members) <= size
+        inside = csr_array(edges[members][:, members])
+        assert connected_components(inside)[0] == 1
+    if size == 100:
+        assert n_patches == connected_components(edges)[0]
+
+
+def test_sums_by_group(kernels: ModuleType) -> None:
+    rng = np.random.default_rng(16)
+    values, label, sums = rng.random((9, 3)), rng.integers(4, size=9), np.zeros((4, 3))
+    kernels.sum_by_group(values, label, sums)
+    np.testing.assert_allclose(sums, np.eye(4)[label].T @ values)
+
+
+@pytest.mark.parametrize("n_rows", [0, 3, 4, 9])
+def test_rows_are_added_four_at_a_time_and_the_rest_alone(kernels: ModuleType, n_rows: int) -> None:
+    rng = np.random.default_rng(17)
+    A, rows, factors, out = rng.random((7, 5)), rng.integers(7, size=12), rng.random(12), np.ones(5)
+    kernels._add_rows(A, rows, factors, 2, 2 + n_rows, -0.5, out)
+    mine = slice(2, 2 + n_rows)
+    np.testing.assert_allclose(out, 1 - 0.5 * factors[mine] @ A[rows[mine]])
+    x, out = np.where(np.arange(n_rows) % 3 == 1, 0.0, rng.random(n_rows)), np.ones(5)
+    B = rng.random((n_rows, 5))
+    kernels._add_product(B, 3.0, x, out)
+    np.testing.assert_allclose(out, 1 + 3 * x @ B)
+
+
 def test_edge_attention(kernels: ModuleType) -> None:
     rng = np.random.default_rng(6)
     edges, Z, beta = random_graph(rng, 10, 0.5), rng.random((10, 3)), rng.gamma(2.0, size=(2, 3))
@@ -173,10 +207,13 @@ def test_the_solver_converges(kernels: ModuleType) -> None:
     assert violation(X, statistics, W, 0.01, 0.5) <= 1e-7 * X.max()
 
 
-def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(kernels: ModuleType) -> None:
+@pytest.mark.parametrize("K", [3, 6])
+def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(
+    kernels: ModuleType, K: int
+) -> None:
     """Blocks, ties and target against dense algebra; a step of groups is one of all their members."""
     rng = np.random.default_rng(9)
-    n, K, lambda_r, lambda_c = 12, 3, 0.1, 0.7
+    n, lambda_r, lambda_c = 12, 0.1, 0.7
     statistics, W = random_statistics(rng, n, K, 2), random_graph(rng, n, 0.4)
     X = rng.random((n, K)) * (rng.random((n, K)) < 0.7)
     group, members, start_of = np.repeat(np.arange(4), 3), np.arange(n), np.arange(0, n + 1, 3)
@@ -184,9 +221,12 @@ def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(ker
     n_links = kernels.link_groups(start_of, members, group, W.indptr, W.indices, indptr, indices)
     reach = np.empty((4, K))
     kernels.reach_of_groups(0, 4, start_of, members, 0.5, X, reach)
+    by_group = X.reshape(4, 3, K)
+    np.testing.assert_allclose(reach, 0.5 * by_group.sum(axis=1) / np.maximum((by_group > 0).sum(axis=1), 1))
+    per_reach = np.divide(1.0, reach, out=np.zeros_like(reach), where=reach > 0)
     blocks, ties, target = np.empty((4, K * (K + 1) // 2)), np.empty((n_links, K)), np.empty((4, K))
     data = (statistics.gram, statistics.archetype, statistics.scale, lambda_r, lambda_c)
-    layout = (start_of, members, group, indptr, indices[:n_links], reach)
+    layout = (start_of, members, group, indptr, indices[:n_links], reach, per_reach)
     problem = (statistics.projection, X, blocks, ties, target)
     kernels.group_spots(0, 4, *layout, W.indptr, W.indices, W.data, *data, *problem)
 
@@ -206,7 +246,7 @@ def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(ker
     np.testing.assert_allclose(target, expected, atol=1e-12)
 
     Y, moved = rng.random((4, K)) * 2 * reach, X.copy()
-    kernels.follow_groups(0, n, group, reach, Y, moved)
+    kernels.follow_groups(0, n, group, reach, per_reach, Y, moved)
     np.testing.assert_allclose(moved, X + np.einsum("ikam,am->ik", parts, Y - reach), atol=1e-12)
     assert moved.min() >= 0
 
@@ -218,18 +258,18 @@ def test_groups_of_groups_are_as_groups_of_spots(kernels: ModuleType) -> None:
     statistics, W = random_statistics(rng, n, K, 1), random_graph(rng, n, 0.4)
     X, b = rng.random((n, K)), statistics.projection
     data = (statistics.gram, statistics.archetype, statistics.scale, 0.1, 0.7)
-    alone, ones = np.arange(n), X.copy()  # a reach of all of X: every part is 1
+    alone, all_of = np.arange(n), (X.copy(), 1 / X)  # a reach of all of X: every part is 1
     single = [np.empty((n, 6)), np.empty((W.nnz, K)), np.empty((n, K))]
     edges = (W.indptr, W.indices)
     kernels.group_spots(
-        0, n, np.arange(n + 1), alone, alone, *edges, ones, *edges, W.data, *data, b, X, *single
+        0, n, np.arange(n + 1), alone, alone, *edges, *all_of, *edges, W.data, *data, b, X, *single
     )
     group, start_of = np.repeat(np.arange(3), 3), np.arange(0, n + 1, 3)
     indptr, indices = np.empty(4, np.int64), np.empty(W.nnz, np.int64)
     n_links = kernels.link_groups(start_of, alone, group, *edges, indptr, indices)
     reach = np.empty((3, K))
     kernels.reach_of_groups(0, 3, start_of, alone, 0.5, X, reach)
-    layout = (start_of, alone, group, indptr, indices[:n_links], reach)
+    layout = (start_of, alone, group, indptr, indices[:n_links], reach, 1 / reach)
     twice, once = ([np.empty((3, 6)), np.empty((n_links, K)), np.empty((3, K))] for _ in range(2))
     kernels.group_groups(0, 3, *layout, *edges, single[1], single[0], single[2], X, *twice)
     kernels.group_spots(0, 3, *layout, *edges, W.data, *data, b, X, *once)
@@ -270,7 +310,8 @@ def test_kernels_may_be_kept_on_disk_and_release_the_interpreter() -> None:
         assert kernel.targetoptions["nogil"]
         assert "parallel" not in kernel.targetoptions
         assert "fastmath" not in kernel.targetoptions
-        assert type(kernel._cache).__name__ == "FunctionCache"
+        is_called_from_python = kernel.py_func.__name__ in _kernels.__all__
+        assert (type(kernel._cache).__name__ == "FunctionCache") or not is_called_from_python
 
 
 def test_kernels_run_where_there_is_no_place_for_their_cache() -> None:
@@ -321,22 +362,27 @@ def test_whatever_is_tied_firmly_is_in_a_group_also_by_way_of_others(kernels: Mo
     assert group.tolist() == [0] * 6
 
 
+@pytest.mark.parametrize("n_types", [1, 4, 11])
 @pytest.mark.parametrize("shift", [0.0, 30.0])
 def test_rounds_over_types_lower_the_objective_and_keep_the_gradient(
-    kernels: ModuleType, shift: float
+    kernels: ModuleType, shift: float, n_types: int
 ) -> None:
     rng = np.random.default_rng(41)
-    S = rng.gamma(1.0, size=(4, 9))
-    M, target, x = S @ S.T, rng.normal(size=4), rng.gamma(1.0, size=4)
-    H = 2.0 * M + shift * np.eye(4)
+    S = rng.gamma(1.0, size=(n_types, 29))
+    M, target, x = S @ S.T, rng.normal(size=n_types), rng.gamma(1.0, size=n_types)
+    H = 2.0 * M + shift * np.eye(n_types)
     gradient = H @ x - target
 
     def value() -> float:
         return float(0.5 * x @ H @ x - target @ x)
 
+    one_by_one = x.copy()
     for _ in range(5):
         before = value()
         kernels._descend(M, 2.0, shift, 1.0 / np.diag(H), x, gradient)
+        for k in range(n_types):
+            one_by_one[k] = max(one_by_one[k] - (H[k] @ one_by_one - target[k]) / H[k, k], 0.0)
+        np.testing.assert_allclose(x, one_by_one, atol=1e-10)
         assert value() <= before
         assert (x >= 0).all()
         np.testing.assert_allclose(gradient, H @ x - target, atol=1e-10)

@@ -46,6 +46,7 @@ __all__ = [
     "rows_in_order",
     "solve_own_blocks",
     "step_in_plane",
+    "sum_by_group",
     "sweep",
     "sweep_groups",
 ]
@@ -139,17 +140,19 @@ def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
 @_compiled
 def filtered_projections(indptr, indices, data, gene_of_column, filters, archetype, scale, start, stop, b):
     """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`; one pass over the non-zeros."""
-    n_types = filters.shape[2]
+    longest = 0
     for i in range(start, stop):
-        for k in range(n_types):
-            b[i, k] = 0.0
-        mine = filters[archetype[i]]
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    genes, values = np.empty(longest, np.int64), np.empty(longest)
+    for i in range(start, stop):
+        size = 0
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
             if g >= 0:
-                value = data[p] * scale[i]
-                for k in range(n_types):
-                    b[i, k] += value * mine[g, k]
+                genes[size], values[size] = g, data[p]
+                size += 1
+        b[i] = 0.0
+        _add_rows(filters[archetype[i]], genes, values, 0, size, scale[i], b[i])
 
 
 @_compiled
@@ -185,6 +188,15 @@ def assign_to_centers(Z, centers, start, stop, label, distance):
                 squared[a] += (z - centers[k, a]) ** 2
         label[i] = np.argmin(squared)
         distance[i] = squared[label[i]]
+
+
+@_compiled
+def sum_by_group(values, label, sums):
+    """Add each row of `values` to the `sums` of its group."""
+    for i in range(label.size):
+        a = label[i]
+        for k in range(values.shape[1]):
+            sums[a, k] += values[i, k]
 
 
 @_compiled
@@ -475,7 +487,7 @@ def _improve_spot(
 ):
     """Minimise the spot's objective over ``x >= 0``, from its `gradient` and violation `gap`.
 
-    One type after the other as long as this is quicker, as it is where neighbours hold the spot; else exactly.
+    One type after the other where this is quicker, as when neighbours hold the spot; else exactly.
     """
     while gap > tolerance:
         before = gap
@@ -745,7 +757,7 @@ def _pack(block, a, triangles):
 
 @_inlined
 def _add_follower(M, scale, own, block):
-    """Add ``scale P M P`` to the lower triangle of `block`, P being how far a member follows, type by type."""
+    """Add ``scale P M P`` to the lower triangle of `block`; P says how far a member follows."""
     for m in range(own.size):
         if own[m] > 0.0:
             value = scale * own[m]
@@ -757,14 +769,12 @@ def _add_follower(M, scale, own, block):
 def _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target):
     """Take what binds the group's members to each other from its block, write it, and add ``H reach``.
 
-    So the problem is one in reach plus step.
+    So the problem is one in reach plus step: what is added must be what is written, in single precision.
     """
     for k in range(inner.size):
         block[k, k] -= inner[k]
     _pack(block, a, blocks)
-    for k in range(inner.size):
-        for m in range(k):
-            block[m, k] = block[k, m]
+    _unpack(blocks, a, block)
     _add_product(block, 1.0, reach[a], target[a])
     for q in range(group_indptr[a], group_indptr[a + 1]):
         c = group_indices[q]
@@ -1106,7 +1116,8 @@ def add_to_groups(indptr, indices, data, gene_of_column, group, start, stop, sum
 
 @_compiled
 def proportion_errors(
-    basis,
+    tilted,
+    level,
     curvature,
     linear,
     square,
@@ -1127,13 +1138,16 @@ def proportion_errors(
 
     With every type free, a spot's Hessian is ``P = scale M + tie`` and its right-hand side has the covariance
     ``J = once linear + twice square``; what the neighbours say brings ``tie`` times the ratio of the traces
-    of noise and data. All are given in the eigenvectors `basis` of their archetype's ``M``. Proportions are
+    of noise and data. All are given in the eigenvectors of their archetype's ``M``. Proportions are
     ``z / sum z``, ``z = x / content``: with `g` the gradient of one of them and ``P a = g``, the variance is
-    ``a' J a``, and what the contents bring.
+    ``a' J a``, and what the contents bring. `tilted` holds the eigenvectors as rows, divided by the contents,
+    and `level` the sums of its rows.
     """
     n_types = X.shape[1]
-    a, level, inverse = np.empty(n_types), np.empty(n_types), np.empty(n_types)
-    noise = np.empty((n_types, n_types))
+    inverse, share = np.empty(n_types), np.empty(n_types)
+    # Column k of `a` is what belongs to type k, so that sums over them go side by side.
+    a, noisy, variance = np.empty((n_types, n_types)), np.empty(n_types), np.empty(n_types)
+    noise = np.empty(n_types)
     for i in range(start, stop):
         c = archetype[i]
         total = 0.0
@@ -1144,23 +1158,23 @@ def proportion_errors(
             continue
         tied = tie[i] * (once[i] * trace[c, 1] + twice[i] * trace[c, 2]) / (scale[i] * trace[c, 0])
         common = 0.0
+        for k in range(n_types):
+            share[k] = X[i, k] / content[k] / total
+            common += share[k] * share[k] * content_variance[k]
         for q in range(n_types):
             inverse[q] = 1.0 / (max(scale[i] * curvature[c, q] + tie[i], 1e-300) * total)
-            level[q] = 0.0
-            for k in range(n_types):
-                level[q] += basis[c, k, q] / content[k]
-            for r in range(q):
-                noise[q, r] = 2.0 * (once[i] * linear[c, q, r] + twice[i] * square[c, q, r])
-            noise[q, q] = once[i] * linear[c, q, q] + twice[i] * square[c, q, q] + tied
-            share = X[i, q] / content[q] / total
-            common += share * share * content_variance[q]
         for k in range(n_types):
-            share = X[i, k] / content[k] / total
-            variance = share * share * ((1.0 - 2.0 * share) * content_variance[k] + common)
-            for q in range(n_types):
-                a[q] = (basis[c, k, q] / content[k] - share * level[q]) * inverse[q]
-                row = 0.0
-                for r in range(q + 1):
-                    row += noise[q, r] * a[r]
-                variance += a[q] * row
-            errors[i, k] = min(np.sqrt(max(variance, 0.0)), 1.0)
+            variance[k] = share[k] * share[k] * ((1.0 - 2.0 * share[k]) * content_variance[k] + common)
+        for q in range(n_types):
+            for k in range(n_types):
+                a[q, k] = (tilted[c, q, k] - share[k] * level[c, q]) * inverse[q]
+        for q in range(n_types):
+            for r in range(q):
+                noise[r] = 2.0 * (once[i] * linear[c, q, r] + twice[i] * square[c, q, r])
+            noise[q] = once[i] * linear[c, q, q] + twice[i] * square[c, q, q] + tied
+            noisy[:] = 0.0
+            _add_product(a, 1.0, noise[: q + 1], noisy)
+            for k in range(n_types):
+                variance[k] += a[q, k] * noisy[k]
+        for k in range(n_types):
+            errors[i, k] = min(np.sqrt(max(variance[k], 0.0)), 1.0)

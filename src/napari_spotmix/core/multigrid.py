@@ -35,7 +35,7 @@ _STRENGTH = 0.1
 #: And only from this part of what holds either spot on: spots that the data hold follow their own sweeps.
 _LEAST = 0.05
 #: A sweep leaves this part of a spot's violation: its neighbours will move too, if they are tied to it.
-_ENOUGH = 0.3
+_ENOUGH = 0.5
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
 #: Single spots are settled as long as those visited are at most this part of all.
@@ -191,9 +191,7 @@ class Level:
             rows = self._all if spots is None else spots
             self._over_rows(lambda start, stop: visit(rows[start:stop]), len(rows))
         else:
-            self._turns.visit(
-                visit, self._threads, nodes=spots, backward=backward, on_block=self._on_block
-            )
+            self._turns.visit(visit, self._threads, nodes=spots, backward=backward, on_block=self._on_block)
 
     def hessian_times(self, X: Array, out: Array | None = None) -> Array:
         """Return ``H X``, in `out` where given."""
@@ -434,4 +432,3 @@ def _grouped(
     finer._on_block(0)
     is_worth_it = 0 < n_groups < _LEAST_GAIN * n_members
     return _Groups(finer, group, n_groups, n_types) if is_worth_it else None
-

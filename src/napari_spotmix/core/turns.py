@@ -9,6 +9,7 @@ colour would read all of the tissue, and most of the time would go to waiting fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ class Turns:
         nodes, turn = nodes[by_turn], turn[by_turn]
         least = min(max(len(nodes) // _PATCHES, 32), _LARGEST)
         bounds = [*np.searchsorted(turn, self._first_turns), len(nodes)]
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in pairwise(bounds):
             if first < last:
                 starts = np.flatnonzero(np.diff(turn[first:last], prepend=-1))
                 cuts = starts[np.diff(starts // least, prepend=-1) > 0]

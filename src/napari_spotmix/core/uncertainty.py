@@ -247,10 +247,13 @@ def standard_errors(
     trace = np.stack([np.einsum("aqq->a", part) for part in (statistics.gram, linear, square)], axis=1)
     errors = np.empty(abundances.shape, np.float32)
     once, twice = factor**2 * totals, (factor * totals) ** 2
+    tilted = np.ascontiguousarray((basis / content[:, None]).transpose(0, 2, 1))
+    level = tilted.sum(axis=2)
 
     def block(start: int, stop: int) -> None:
         _kernels.proportion_errors(
-            basis,
+            tilted,
+            level,
             curvature,
             linear,
             square,

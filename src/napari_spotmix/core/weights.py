@@ -143,7 +143,8 @@ def _nearest(
 
 def group_means(values: Array, label: NDArray[np.int64], n_groups: int) -> Array:
     """Return the mean of each group's rows, float64 (n_groups, n_columns); zeros for an empty group."""
-    sums = np.stack([np.bincount(label, column, n_groups) for column in values.T], axis=1)
+    sums = np.zeros((n_groups, values.shape[1]))
+    _kernels.sum_by_group(values, label, sums)
     return sums / np.maximum(np.bincount(label, minlength=n_groups), 1)[:, None]
 
 
