@@ -2,21 +2,25 @@
 
     python benchmarks/roofline.py [N] [--cache FOLDER] [--page FILE]
 
-N is a number of bins of the simulated tissue of speed.py (by default 1,000,000). Bytes and operations that
-a stage cannot do without are counted from the sizes of the problem and from the sweeps that were really made;
-the machine's bandwidth and speed are measured in the same run, with as many threads as the fit uses.
+N is a number of bins of the simulated tissue of speed.py (by default 1,000,000). Rows that each kernel visits
+are counted while the fit runs; each costs bytes and operations that it cannot do without. The machine's
+bandwidth and speed are measured in the same run, with as many threads as the fit uses.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import subprocess
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from napari_spotmix import Result, deconvolve
-from napari_spotmix.core import heldout, model, multigrid
+from napari_spotmix.core import _kernels
 from napari_spotmix.progress import Progress
 from speed import simulated
 from tables import Table, fill
@@ -53,69 +57,85 @@ HEADINGS = {
 _LOG, _ROOT = 20, 10
 
 
+def _between(start: int, stop: int) -> float:
+    return stop - start
+
+
+def _members(start: int, stop: int, start_of: Any) -> float:
+    return float(start_of[stop] - start_of[start])
+
+
+#: How many rows a call visits, by where its arguments say so: a list of rows, or the first and the last.
+ROWS: dict[str, Callable[..., float]] = {
+    "filtered_projections": lambda *given: _between(*given[-3:-1]),
+    "sweep": lambda rows, *_: len(rows),
+    "kkt_violations": lambda rows, *_: len(rows),
+    "apply_hessian": lambda start, stop, *_: _between(start, stop),
+    "group_spots": lambda start, stop, start_of, *_: _members(start, stop, start_of),
+    "group_groups": lambda start, stop, start_of, *_: _members(start, stop, start_of),
+    "sweep_groups": lambda rows, *_: len(rows),
+    "factor_own_blocks": lambda start, stop, *_: _between(start, stop),
+    "solve_own_blocks": lambda start, stop, *_: _between(start, stop),
+    "held_out_score": lambda *given: float(given[0][given[7]] - given[0][given[6]]),
+    "assign_to_centers": lambda *given: given[1].shape[1] * _between(*given[2:4]),
+    "embed_rows": lambda *given: _between(*given[5:7]),
+    "edge_attention": lambda *given: _between(*given[4:6]),
+    "add_gene_moments": lambda *given: _between(*given[7:9]),
+    "proportion_errors": lambda *given: _between(*given[-3:-1]),
+}
+
+
 @dataclass
 class Work:
-    """Sweeps over spots that a fit has made, counted while it runs, and the time of each stage."""
+    """What each stage of a fit took, and the rows that each kernel visited in it."""
 
-    solves: list[tuple[float, int]] = field(default_factory=list)
-    learning_rows: float = 0.0
-    learning_products: int = 0
-    losses: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
+    visits: defaultdict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    stage: str = "start"
+
+    def rows(self, stage: str, kernel: str) -> float:
+        """Return the rows that a kernel visited in a stage."""
+        return float(sum(self.visits[stage, kernel]))
 
 
 @contextmanager
 def counted(work: Work) -> Iterator[None]:
-    """Let the solver's calls be counted: in the fit itself, and in learning."""
-    solve, products, loss = model.solve, multigrid.Level.hessian_times, heldout.HeldOutGenes._loss
-    is_learning = False
-    largest = model._LEARNING_SPOTS
+    """Let the rows that kernels visit be counted; lists, since several threads add to them."""
 
-    def in_fit(statistics: Any, *given: Any, **options: Any) -> Any:
-        found = solve(statistics, *given, **options)
-        work.solves.append((found.n_sweeps, len(found.history)))
-        return found
+    def counting(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            work.visits[heading(work.stage), name].append(ROWS[name](*given))
+            return kernel(*given)
 
-    def in_learning(statistics: Any, *given: Any, **options: Any) -> Any:
-        found = solve(statistics, *given, **options)
-        work.learning_rows += found.n_sweeps * statistics.n_spots
-        return found
+        return call
 
-    def product(level: Any, X: Any, *given: Any) -> Any:
-        if is_learning and len(X) <= largest:
-            work.learning_products += len(X)
-        return products(level, X, *given)
-
-    def judged(genes: Any, *given: Any) -> Any:
-        nonlocal is_learning
-        is_learning = True
-        work.losses += 1
-        return loss(genes, *given)
-
-    model.solve, heldout.solve = in_fit, in_learning
-    multigrid.Level.hessian_times, heldout.HeldOutGenes._loss = product, judged
+    kernels = {name: getattr(_kernels, name) for name in ROWS}
+    for name, kernel in kernels.items():
+        setattr(_kernels, name, counting(name, kernel))
     try:
         yield
     finally:
-        model.solve = heldout.solve = solve
-        multigrid.Level.hessian_times, heldout.HeldOutGenes._loss = products, loss
+        for name, kernel in kernels.items():
+            setattr(_kernels, name, kernel)
 
 
 def run(spatial: anndata.AnnData, reference: anndata.AnnData) -> tuple[Result, Work]:
     """Fit once with the defaults; time goes to the stage that was announced last."""
-    work, last = Work(), ["start", time.perf_counter()]
+    work, last = Work(), time.perf_counter()
 
     def tell(progress: Progress) -> None:
+        nonlocal last
         now = time.perf_counter()
-        work.seconds[heading(last[0])] += now - last[1]
-        last[:] = [progress.stage, now]
+        work.seconds[heading(work.stage)] += now - last
+        last, work.stage = now, progress.stage
 
     with counted(work):
         result = deconvolve(spatial, reference, cell_type_key="cell_type", on_progress=tell)
-    work.seconds[heading(last[0])] += time.perf_counter() - last[1]
+    work.seconds[heading(work.stage)] += time.perf_counter() - last
     return result, work
 
 
+@cache
 def heading(stage: str) -> str:
     """Return the heading in the table for a stage of the progress bar."""
     by_length = sorted(
@@ -125,55 +145,83 @@ def heading(stage: str) -> str:
     return next(name for begin, name in by_length if stage.startswith(begin))
 
 
-def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[float, float]]:
-    """Return the bytes and the operations that each stage cannot do without.
+def costs(result: Result) -> dict[str, tuple[float, float]]:
+    """Return the bytes and the operations that a row costs each kernel at the least.
 
     An entry of sparse counts has 8 bytes, an edge 12, an abundance 8. A multiplication and an addition are
     two operations, a division or a root counts as ten and a logarithm or exponential as twenty.
     """
     n, K = result.abundances.shape
-    nnz, edges = result.spatial.X.nnz, result.weights.nnz
-    present = float((result.abundances.to_numpy() > 0).sum() / n)
-    n_archetypes = len(result.problem.statistics.gram)
-    n_fits, table = len(work.solves), n * K * 8
-    around, own = 2 * K * edges / n, 2 * K * present
-    # A sweep finds each spot's gradient and violation, and improves it by one round over its types.
-    violation = (5 + _ROOT) * K
-    sweep = around + 2 * (own + violation)
-    exact = present**3 / 3 + 2 * present**2
-    sweeps, cycles = (sum(values) for values in zip(*work.solves, strict=True))
-    patch_nnz = nnz * min(model._LEARNING_SPOTS / n, 1.0)
+    z, e = result.spatial.X.nnz / n, result.weights.nnz / n
+    p = float((result.abundances.to_numpy() > 0).sum() / n)
+    around, own = 2 * K * e, 2 * K * p
+    # The gradient, what it is divided by, and the violation; a visit that moves types goes over them once.
+    look = around + own + (5 + _ROOT) * K
+    look_of_group = around + 2 * K**2 + (5 + _ROOT) * K
+    table, edges = 8 * K, 12 * e
+    # How far a member and its neighbours follow, what ties them, and the members' blocks.
+    assembly = around + own + (2 + 4 * e) * K + 3 * p * (p + 1) / 2
+    triangle = 4 * K * (K + 1) / 2
     return {
-        "checking and averaging the input": (3 * nnz * 8 + 3 * n_cells_nnz * 8, 3 * nnz + 4 * n_cells_nnz),
-        "linking neighbours": (16 * n + 12 * edges, 8 * n * np.log2(n)),
-        "reducing counts": (n_fits * (8 * nnz + table), n_fits * 2 * K * nnz),
-        "solving": (
-            sweeps * (3 * table + 12 * edges) + cycles * (2 * table + 12 * edges),
-            n * (sweeps * sweep + cycles * (around + own + violation) + n_fits * exact),
-        ),
-        "learning": (
-            0.0,
-            work.learning_rows * sweep
-            + work.learning_products * (around + own + 2 * present**2)
-            + work.losses * patch_nnz / model._FOLDS * (4 * K + _LOG),
-        ),
-        "comparing spots": (
-            (n_fits - 1) * (6 * table + 32 * edges),
-            (n_fits - 1) * (n * (3 * K * n_archetypes + 2 * _ROOT * K) + edges * (5 * K + _LOG)),
-        ),
-        "measuring how sure": (2 * nnz * 8 + 2 * table, n * (K**3 + 2 * K**2) + nnz),
-        "writing up": (3 * table, 3 * n * K),
+        "filtered_projections": (8 * z + table, 2 * K * z),
+        "sweep": (3 * table + edges, look + own + (5 + _ROOT) * K),
+        "kkt_violations": (2 * table + edges, look),
+        "apply_hessian": (2 * table + edges, around + own),
+        "group_spots": (2 * table + edges, assembly),
+        "group_groups": (table + triangle, assembly),
+        "sweep_groups": (2 * table + triangle + 4 * e * K, look_of_group + 2 * K**2),
+        "factor_own_blocks": (0.0, p**3 / 3),
+        "solve_own_blocks": (2 * table, 2 * p**2),
+        "held_out_score": (0.0, 4 * K + _LOG),
+        "assign_to_centers": (0.0, 3 * K),
+        "embed_rows": (2 * table + edges, around + _ROOT * K),
+        "edge_attention": (table + edges + 8 * e, e * (5 * K + _LOG)),
+        "add_gene_moments": (8 * z + table, 2 * K * z),
+        "proportion_errors": (1.5 * table, K**3 + 2 * K**2),
     }
+
+
+def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[float, float]]:
+    """Return the bytes and the operations that each stage cannot do without."""
+    n, K = result.abundances.shape
+    nnz, table = result.spatial.X.nnz, n * K * 8
+    by_row = costs(result)
+    # What is not done by kernels: reading, tables made anew, searching for neighbours.
+    moved = Counter(
+        {
+            "checking and averaging the input": 3 * nnz * 8 + 3 * n_cells_nnz * 8,
+            "linking neighbours": 16 * n + 12 * result.weights.nnz,
+            "comparing spots": 3 * 3 * table,
+            "measuring how sure": nnz * 8,
+            "writing up": 3 * table,
+        }
+    )
+    done = Counter(
+        {
+            "checking and averaging the input": 3 * nnz + 4 * n_cells_nnz,
+            "linking neighbours": 8 * n * np.log2(n),
+            "comparing spots": 3 * n * 2 * _ROOT * K,
+            "measuring how sure": nnz,
+            "writing up": 3 * n * K,
+        }
+    )
+    for stage in HEADINGS:
+        for kernel, (bytes_of, operations) in by_row.items():
+            rows = work.rows(stage, kernel)
+            # What is learned from fits in the cache.
+            moved[stage] += 0 if stage == "learning" else rows * bytes_of
+            done[stage] += rows * operations
+    return {stage: (float(moved[stage]), float(done[stage])) for stage in HEADINGS}
 
 
 @numba.njit(nogil=True)
 def short_rows(M: Any, v: Any, n_rounds: int, out: Any) -> None:
-    """Add multiples of rows of 20 numbers: what the kernels do most of the time."""
+    """Add multiples of rows of 20 numbers, four at a time: what the kernels do most of the time."""
     for r in range(n_rounds):
-        for m in range(M.shape[0]):
-            value = v[m] + r
+        for m in range(0, M.shape[0], 4):
+            a, b, c, d = v[m] + r, v[m + 1] + r, v[m + 2] + r, v[m + 3] + r
             for k in range(M.shape[1]):
-                out[k] += value * M[m, k]
+                out[k] += a * M[m, k] + b * M[m + 1, k] + c * M[m + 2, k] + d * M[m + 3, k]
 
 
 def in_threads(job: Callable[[], Any], n_threads: int) -> float:
@@ -204,7 +252,7 @@ def machine(n_threads: int) -> dict[str, float]:
 
     bandwidth: list[float] = []
     in_threads(triad, n_threads)
-    short_rows(np.ones((2, 20)), np.ones(2), 1, np.zeros(20))
+    short_rows(np.ones((4, 20)), np.ones(4), 1, np.zeros(20))
     square = np.ones((side, side))
     with threadpool_limits(1, "blas"):
         product = in_threads(lambda: square @ square, n_threads)
@@ -245,9 +293,10 @@ def main() -> None:
     n_threads = len(os.sched_getaffinity(0))
     speed = machine(n_threads)
     table = table_of(needed(result, work, reference.X.nnz), work.seconds, speed)
-    title = f"{options.n_bins:,} bins, {n_threads} threads"
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    made = f"{options.n_bins:,} bins, {n_threads} threads, {date.today()}, commit {commit.stdout.strip()}"
     shown = [
-        Table("roofline", title, table, digits=2),
+        Table("roofline", made, table, digits=2),
         Table(
             "machine",
             "The machine",
@@ -262,6 +311,9 @@ def main() -> None:
         one.print()
     if options.page:
         fill(options.page, shown)
+        note = re.compile(r"(<!-- made -->).*?(<!-- end -->)", re.DOTALL)
+        text = options.page.read_text(encoding="utf-8")
+        options.page.write_text(note.sub(rf"\g<1>\nMeasured on: {made}.\n\g<2>", text), encoding="utf-8")
 
 
 if __name__ == "__main__":

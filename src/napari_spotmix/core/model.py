@@ -224,6 +224,7 @@ class _Epochs:
     def advance(self) -> None:
         """Estimate anew what depends on the proportions, then solve."""
         if self.n_done:
+            del self.statistics  # large, and of no more use
             self._look_again()
         self._solve()
         self.n_done += 1
@@ -409,8 +410,6 @@ class _Epochs:
         self.abundances = self.solution.abundances
 
     def _reduce_counts(self) -> None:
-        if self.n_done:
-            del self.statistics  # large, and of no more use
         statistics = self._statistics()
         # With plain least squares the penalties are those of the stated objective, to the letter.
         self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
