@@ -140,6 +140,11 @@ class Result:
         return pd.Series(pd.Categorical.from_codes(codes, dtype=categories), index=self.proportions.index)
 
     @cached_property
+    def mean_proportions(self) -> pd.Series:
+        """Mean proportion of each type over the spots that were estimated."""
+        return self.proportions.mean()
+
+    @cached_property
     def unexplained(self) -> pd.Series:
         """1 minus the row sum of normalised abundances, at least 0; NaN where it has no meaning."""
         share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)

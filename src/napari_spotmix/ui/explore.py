@@ -59,7 +59,7 @@ class Row:
 
 def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> list[Row]:
     """Return the overview, cell types in order, and further maps: those whose name contains a text."""
-    means = result.proportions.mean()
+    means = result.mean_proportions
     colors = result.colors
     ranked = (
         sorted(result.cell_types, key=str.casefold)

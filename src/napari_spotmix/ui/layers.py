@@ -16,6 +16,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from scipy.spatial import KDTree
 
 from napari_spotmix.keys import SPATIAL
+from napari_spotmix.ui.bins import BinGrid, bin_grid, bins_layer
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ __all__ = [
     "MAP_COLORMAP",
     "METADATA",
     "dominant_layer",
+    "grid_of",
     "image_layer",
     "map_layer",
     "neighborhood_layer",
     "neighbors_of",
     "other_image_layer",
     "placed_spots",
+    "prepare",
     "proportion_layer",
     "recolor",
     "selection_layer",
@@ -72,6 +75,8 @@ _MAP_OVER_TISSUE = _over_tissue(MAP_COLORMAP)
 #: The colours of a map end where so many of the spots lie below.
 _USUAL = 0.98
 _CLEAR = "#00000000"
+#: Bins without a result: where they are, and no more.
+_VEIL = "#80808040"
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
 _MOST_OUTLINED = 3000
 #: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
@@ -102,7 +107,13 @@ def placed_spots(adata: AnnData) -> np.ndarray:
 
 
 def spot_diameter(adata: AnnData) -> float:
-    """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance."""
+    """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance.
+
+    That of bins which are too many for points is their side.
+    """
+    grid = grid_of(adata)
+    if grid is not None:
+        return grid.side
     given = _scalefactors(adata).get("spot_diameter_fullres")
     if given is not None and np.isfinite(given) and given > 0:
         return float(given)
@@ -166,9 +177,24 @@ def _image(pixels: np.ndarray, factor: float, name: str) -> FullLayerData:
     return pixels, settings, "image"
 
 
+def grid_of(adata: AnnData) -> BinGrid | None:
+    """Return the grid of bins that are too many for points, or None."""
+    return bin_grid(adata, placed_spots(adata))
+
+
+def prepare(result: Result) -> None:
+    """Find out, in whatever thread this is, what takes long to find out of a large result."""
+    grid_of(result.spatial)
+    for name in ("dominant", "mean_proportions", "unexplained"):  # kept once they are found
+        getattr(result, name)
+
+
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     """Return the spots as thin outlines at their true size, with the first that is known of each."""
-    spots = placed_spots(adata)
+    spots, grid = placed_spots(adata), grid_of(adata)
+    if grid is not None:
+        veil = np.broadcast_to(transform_color(_VEIL)[0], (len(spots), 4))
+        return bins_layer(grid, name, veil)
     features = adata.obs.iloc[spots, :_MOST_COLUMNS].reset_index(drop=True)
     features.insert(0, "spot", adata.obs_names[spots].astype(str).map(plain), allow_duplicates=True)
     settings = _points(adata, name) | {
@@ -183,37 +209,53 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
 def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
     """Return the spots coloured by the proportion of one cell type, on a fixed scale from 0 to 1.
 
-    Spots that were not estimated are hollow and grey; their feature `not estimated` says why.
+    Spots that were not estimated are hollow and grey; their feature `not estimated` says why. Bins that were
+    not are left out of their image.
     """
-    features = _features(result)
-    features.insert(1, "proportion", _of_placed(result, result.proportions[cell_type].to_numpy()))
-    settings = _result_points(result, cell_type, features) | {
-        "face_color": "proportion",
-        "face_colormap": _OVER_TISSUE if _has_image(result.spatial) else _ALONE,
-        "face_contrast_limits": (0.0, 1.0),
-    }
-    return _positions(result.spatial), settings, "points"
+    values = _of_placed(result, result.proportions[cell_type].to_numpy())
+    colormap = _OVER_TISSUE if _has_image(result.spatial) else _ALONE
+    return _valued_layer(result, cell_type, "proportion", values, colormap, 1.0)
 
 
 def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
     """Return the spots coloured by one of their features, from 0 to what few spots exceed."""
+    values = _of_placed(result, getattr(result, feature).to_numpy(float))
+    known = values[~np.isnan(values) & _is_estimated(result)]
+    top = float(np.quantile(known, _USUAL)) if len(known) else 1.0
+    colormap = _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP_COLORMAP
+    return _valued_layer(result, name, feature, values, colormap, top if top > 0 else 1.0)
+
+
+def _valued_layer(
+    result: Result, name: str, feature: str, values: np.ndarray, colormap: Colormap | str, top: float
+) -> FullLayerData:
+    """Return spots, or bins, coloured by a value each from 0 to `top`."""
+    grid = grid_of(result.spatial)
+    if grid is not None:
+        values = np.where(_is_estimated(result), values, np.nan)
+        return bins_layer(
+            grid, name, values, {"colormap": colormap, "contrast_limits": (0.0, top), "gamma": 1.0}
+        )
     features = _features(result)
-    known = features.loc[features["dominant"].notna(), feature]
-    top = float(known.quantile(_USUAL)) if len(known) else 1.0
+    if feature not in features:
+        features.insert(1, feature, values)
     settings = _result_points(result, name, features) | {
         "face_color": feature,
-        "face_colormap": _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP_COLORMAP,
-        "face_contrast_limits": (0.0, top if top > 0 else 1.0),
+        "face_colormap": colormap,
+        "face_contrast_limits": (0.0, top),
     }
     return _positions(result.spatial), settings, "points"
 
 
 def dominant_layer(result: Result, name: str) -> FullLayerData:
     """Return the spots in the colour of their largest cell type."""
-    features = _features(result)
     # As RGBA: napari takes long to read the names of so many colours. Code -1 is the last: not known.
     colors = transform_color([*result.colors.values(), _CLEAR])
-    settings = _result_points(result, name, features) | {"face_color": colors[features["dominant"].cat.codes]}
+    codes = _of_placed(result, result.dominant.cat.codes.to_numpy())
+    grid = grid_of(result.spatial)
+    if grid is not None:
+        return bins_layer(grid, name, colors[codes])
+    settings = _result_points(result, name, _features(result)) | {"face_color": colors[codes]}
     return _positions(result.spatial), settings, "points"
 
 
@@ -282,7 +324,12 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
 
 def recolor(layer: Layer, data: FullLayerData) -> None:
     """Give a layer of a cell type the numbers of another result for the same spots."""
-    settings = data[1]
+    values, settings, kind = data
+    if kind == "image":
+        layer.data = values
+        if "contrast_limits" in settings:
+            layer.contrast_limits = settings["contrast_limits"]
+        return
     layer.features = settings["features"]
     layer.face_color = settings["face_color"]
     if "face_contrast_limits" in settings:
@@ -320,6 +367,10 @@ def _features(result: Result) -> pd.DataFrame:
             "not estimated": reasons.where(reasons != "", None).to_numpy(),
         }
     )
+
+
+def _is_estimated(result: Result) -> np.ndarray:
+    return _of_placed(result, result.dominant.notna().to_numpy())
 
 
 def _of_placed(result: Result, values: np.ndarray) -> np.ndarray:
@@ -366,7 +417,8 @@ def _outline(adata: AnnData) -> str:
 
 def _symbol(adata: AnnData) -> str:
     """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
-    return "square" if "bin_size_um" in _scalefactors(adata) else "disc"
+    is_bin = "bin_size_um" in _scalefactors(adata) or grid_of(adata) is not None
+    return "square" if is_bin else "disc"
 
 
 def _library(adata: AnnData) -> Mapping[str, Any]:

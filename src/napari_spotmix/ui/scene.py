@@ -152,7 +152,9 @@ class Scene:
         layer = self._insert(self._type_data(shown), self._top_of_types())
         layer.metadata[layers.METADATA] = {"result": self._session.result, "shown": shown}
         layer.opacity = self._session.opacity
-        layer.face_colorbar.visible = shown is not DOMINANT
+        if shown is not DOMINANT:
+            bar = layer.colorbar if isinstance(layer, Image) else layer.face_colorbar
+            bar.visible = True
         return layer
 
     def _recolor(self, shown: Shown) -> None:

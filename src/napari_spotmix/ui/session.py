@@ -12,7 +12,7 @@ import numpy as np
 from psygnal import Signal
 from scipy.spatial import KDTree
 
-from napari_spotmix.ui.layers import placed_spots, spot_diameter
+from napari_spotmix.ui.layers import grid_of, placed_spots, spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -78,7 +78,7 @@ class Session:
         self.shown: Shown | None = None
         self.spot: int | None = None
         self.opacity = 1.0
-        self._finder: _SpotFinder | None = None
+        self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
         """Take other spots; what was fitted to the old ones goes."""
@@ -141,11 +141,16 @@ class Session:
 
     def pick_at(self, y: float, x: float) -> None:
         """Look into the spot under a point of the tissue (full-resolution pixels), or into none."""
-        if self.result is None:
-            return
+        if self.result is not None:
+            self.pick(self.finder.at(x, y))
+
+    @property
+    def finder(self) -> SpotFinder:
+        """Tells the spot under a point; there must be a result."""
+        assert self.result is not None
         if self._finder is None:
-            self._finder = _SpotFinder(self.result.spatial)
-        self.pick(self._finder.at(x, y))
+            self._finder = SpotFinder(self.result.spatial)
+        return self._finder
 
     def what_is_missing(self) -> str | None:
         """Say what has to be chosen before a run, or None if all is there."""
@@ -160,16 +165,23 @@ class Session:
         return None
 
 
-class _SpotFinder:
+class SpotFinder:
     """The spot under a point."""
 
     def __init__(self, spatial: AnnData) -> None:
         self._placed = placed_spots(spatial)
+        self._grid = grid_of(spatial)
+        if self._grid is not None:
+            return
         xy = np.asarray(spatial.obsm["spatial"], dtype=float)[self._placed, :2]
         self._tree = KDTree(xy) if len(xy) else None
         self._radius = spot_diameter(spatial) / 2
 
     def at(self, x: float, y: float) -> int | None:
+        """Return the spot at (x, y) in full-resolution pixels, or None."""
+        if self._grid is not None:
+            found = self._grid.at(y, x)
+            return None if found is None else int(self._placed[found])
         if self._tree is None:
             return None
         distance, nearest = self._tree.query((x, y))

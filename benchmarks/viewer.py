@@ -1,0 +1,164 @@
+"""How long a user waits in the viewer, beside napari alone drawing as many points.
+
+    python benchmarks/viewer.py [N ...] [--cache FOLDER]
+
+N are numbers of spots (by default 5,000, 100,000 and 1,000,000): Visium-like spots up to 20,000, square bins
+beyond. Each runs in a process of its own, in a real window: on the display there is, else start it with
+``xvfb-run``. The result shown is the simulated truth, so that nothing has to be fitted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tables import Table
+
+#: What a user waits for, and at most how many milliseconds that may take with 5,000 spots and with a million.
+AIMS = {
+    "adding the result": (500, 3000),
+    "first look at a type": (50, 300),
+    "back to a type": (50, 300),
+    "picking a spot": (20, 20),
+    "panning": (None, None),
+}
+
+
+def truth_as_result(n_spots: int) -> Any:
+    """Return a result that holds the simulated truth, of spots that are linked to their neighbours."""
+    from napari_spotmix import simulate
+    from napari_spotmix.core.graph import build_graph
+    from napari_spotmix.result import Result
+    from scipy.sparse import csr_array
+
+    is_binned = n_spots > 20_000
+    tissue = simulate(
+        n_spots=n_spots,
+        n_genes=60,
+        n_cell_types=20,
+        layout="square" if is_binned else "hexagonal",
+        counts_per_spot=50,
+        image=not is_binned,
+    )
+    spatial = tissue.spatial
+    graph = build_graph(np.asarray(spatial.obsm["spatial"], dtype=float))
+    edges = graph.squared_distance
+    weights = csr_array((np.exp(-0.3 * edges.data), edges.indices, edges.indptr), shape=edges.shape)
+    return Result(
+        abundances=spatial.obsm["truth"],
+        counts=pd.Series(np.asarray(spatial.X.sum(axis=1)).ravel(), index=spatial.obs_names),
+        reasons=pd.Series("", index=spatial.obs_names),
+        signatures=pd.DataFrame(index=spatial.obsm["truth"].columns),
+        weights=weights,
+        attention=weights,
+        spatial=spatial,
+        parameters={"given": {"normalize": True, "share": "rna"}, "summary": "the truth"},
+    )
+
+
+def measure(n_spots: int) -> dict[str, float]:
+    """Open a window, do what a user does, and return the milliseconds that each step takes."""
+    import napari
+    from napari_spotmix.ui.demo import open_dock
+    from napari_spotmix.ui.layers import prepare
+    from napari_spotmix.ui.session import Tissue
+    from qtpy.QtWidgets import QApplication
+
+    result = truth_as_result(n_spots)
+    viewer, dock = open_dock("Benchmark")
+    viewer.window.resize(1600, 1000)
+    dock.session.set_tissue(Tissue(result.spatial, "tissue"))
+    _settle(QApplication.instance())
+
+    def timed(step: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        step()
+        _settle(QApplication.instance())
+        return 1000 * (time.perf_counter() - start)
+
+    prepare(result)  # as the thread of a run does
+    before = _megabytes()
+    waits = {"adding the result": timed(lambda: dock.session.set_result(result))}
+    types = result.cell_types
+    dock.session.show(types[0])
+    _settle(QApplication.instance())
+    waits["first look at a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
+    waits["back to a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
+    places = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
+    dock.session.pick_at(*places[0][::-1])
+    start = time.perf_counter()
+    for x, y in places:
+        found = dock.session.finder.at(x, y)
+        assert found is not None
+    waits["picking a spot"] = 1000 * (time.perf_counter() - start) / len(places)
+    waits["panning"] = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1, -1, 1)]))
+    waits["memory, MB"] = _megabytes() - before
+    dock.session.set_result(None)
+    viewer.layers.clear()
+    _settle(QApplication.instance())
+    waits |= alone(viewer, result, timed)
+    viewer.close()
+    return waits
+
+
+def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
+    """Return what napari takes for as many points, coloured by a feature."""
+    values = result.abundances.iloc[:, :2].rename(columns=lambda name: f"_{name}").to_numpy()
+    features = pd.DataFrame({"first": values[:, 0], "second": values[:, 1]})
+    made: list[Any] = []
+    size = float(np.ptp(result.coordinates, axis=0).max()) / len(result.coordinates) ** 0.5
+    options = {"features": features, "face_color": "first", "size": size, "border_width": 0}
+    add = timed(lambda: made.append(viewer.add_points(result.coordinates[:, ::-1], **options)))
+    switch = timed(lambda: setattr(made[0], "face_color", "second"))
+    viewer.reset_view()
+    pan = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1)]))
+    return {"points alone: adding": add, "points alone: switching": switch, "points alone: panning": pan}
+
+
+def _pan(viewer: Any, sign: int) -> None:
+    z, y, x = viewer.scene.camera.center
+    viewer.scene.camera.center = (z, y, x + sign * 50 / viewer.scene.camera.zoom)
+
+
+def _settle(application: Any) -> None:
+    """Let the window do all that it has to do, drawing included."""
+    for _ in range(10):
+        application.processEvents()
+
+
+def _megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Measure every size in a process of its own and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sizes", nargs="*", type=int, metavar="N", default=[5000, 100_000, 1_000_000])
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.sizes[0])))
+        return
+    columns = {}
+    for n_spots in options.sizes:
+        command = [sys.executable, str(Path(__file__)), str(n_spots), "--one"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        columns[f"{n_spots:,}"] = json.loads(done.stdout.splitlines()[-1])
+    table = pd.DataFrame(columns)
+    table["aim at 5,000"] = [AIMS.get(name, (np.nan, np.nan))[0] for name in table.index]
+    table["at 1,000,000"] = [AIMS.get(name, (np.nan, np.nan))[1] for name in table.index]
+    Table("viewer", "Milliseconds that a user waits", table.astype(float), digits=1).print()
+
+
+if __name__ == "__main__":
+    main()
