@@ -92,7 +92,9 @@ def measure(n_spots: int) -> dict[str, float]:
     types = result.cell_types
     dock.session.show(types[0])
     _settle(QApplication.instance())
-    waits["first look at a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
+    waits["first look at a type"] = float(
+        np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]])
+    )
     waits["back to a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
     places = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
     dock.session.pick_at(*places[0][::-1])

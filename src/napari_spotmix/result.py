@@ -140,6 +140,15 @@ class Result:
         return pd.Series(pd.Categorical.from_codes(codes, dtype=categories), index=self.proportions.index)
 
     @cached_property
+    def dominant_error(self) -> pd.Series:
+        """Standard error of the proportion of each spot's largest type; NaN where there is none."""
+        if not len(self.standard_errors):
+            return pd.Series(np.nan, index=self.abundances.index)
+        codes = self.dominant.cat.codes.to_numpy()
+        errors = self.standard_errors.to_numpy(float)[np.arange(len(codes)), codes]
+        return pd.Series(np.where(codes < 0, np.nan, errors), index=self.abundances.index)
+
+    @cached_property
     def mean_proportions(self) -> pd.Series:
         """Mean proportion of each type over the spots that were estimated."""
         return self.proportions.mean()

@@ -6,7 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from napari.utils.colormaps.standardize_color import transform_color
+from napari.utils.events import Event
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 
@@ -15,7 +18,7 @@ from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.explore import SORT_BY_NAME, rows_of
 from napari_spotmix.ui.legend import legend_of
-from napari_spotmix.ui.session import COUNTS, DOMINANT, UNEXPLAINED
+from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, PIES, UNEXPLAINED
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -42,8 +45,8 @@ def click_row(qtbot: Any, dock: Any, row: int) -> None:
 
 
 def test_rows_are_sorted_by_mean_between_the_overview_and_further_maps(result: Result) -> None:
-    overview, *rows, unexplained, counts = rows_of(result)
-    assert (overview.key, unexplained.key, counts.key) == (DOMINANT, UNEXPLAINED, COUNTS)
+    overview, *rows, pies, unexplained, counts = rows_of(result)
+    assert [row.key for row in (overview, pies, unexplained, counts)] == [DOMINANT, PIES, UNEXPLAINED, COUNTS]
     assert [row.mean for row in rows] == sorted((row.mean for row in rows), reverse=True)
     assert rows[0].length == 1
     assert rows[-1].length == pytest.approx(rows[-1].mean / rows[0].mean)
@@ -125,7 +128,7 @@ def test_filter_and_order(explored: Any) -> None:
     assert [row.key for row in explore.list.rows.rows] == [DOMINANT, HOSTILE]
     explore.filter.value = ""
     explore.sort.value = SORT_BY_NAME
-    names = [row.name for row in explore.list.rows.rows[1:-2]]
+    names = [row.name for row in explore.list.rows.rows[1:-3]]
     assert names == sorted(names, key=str.casefold)
     assert dock.session.shown is DOMINANT, "filtering and sorting show nothing else"
 
@@ -184,3 +187,109 @@ def test_reopened_dock_takes_over_the_layers(explored: Any) -> None:
     assert list(viewer.layers) == layers
     assert np.sum([layer.name == name for layer in viewer.layers]) == 1
     again.close_session()
+
+
+def with_errors(result: Result) -> Result:
+    """The same with standard errors that grow along the table."""
+    grown = np.linspace(0.01, 0.3, result.abundances.size).reshape(result.abundances.shape)
+    errors = pd.DataFrame(grown, index=result.abundances.index, columns=result.cell_types)
+    return replace(result, standard_errors=errors.astype(np.float32))
+
+
+def test_standard_errors_are_a_map_and_whiskers_where_a_result_has_them(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    _, dock = make_dock()
+    show_result(dock, result, "Gut")
+    assert ERRORS not in [row.key for row in dock.explore.list.rows.rows]
+    result = with_errors(result)
+    dock.session.set_result(result)
+    click_row(qtbot, dock, row_of(dock, ERRORS))
+    layer = dock.scene.layer_of(ERRORS)
+    largest = result.proportions.to_numpy()[7].argmax()
+    assert layer.features["dominant_error"][7] == pytest.approx(result.standard_errors.iloc[7, largest])
+    dock.session.pick(7)
+    for bar in dock.inspect.bars.bars:
+        away = 1.645 * result.standard_errors.loc[result.abundances.index[7], bar.name]
+        assert bar.low == pytest.approx(max(bar.spot - away, 0))
+        assert bar.high == pytest.approx(min(bar.spot + away, 1))
+    assert "90% interval" in dock.inspect.bars.accessibleDescription()
+    dock.session.replay(replace(result, standard_errors=pd.DataFrame()))
+    assert dock.session.shown is DOMINANT
+    assert np.isnan(dock.inspect.bars.bars[0].low)
+
+
+def test_types_chosen_together_are_blended_in_their_colours(qtbot: Any, explored: Any) -> None:
+    viewer, dock = explored
+    result, types = dock.session.result, dock.explore.list
+    first, second = types.rows.rows[1].key, types.rows.rows[3].key
+    click_row(qtbot, dock, 1)
+    middle = types.visualRect(types.rows.index(3)).center()
+    control = Qt.KeyboardModifier.ControlModifier
+    qtbot.mouseClick(types.viewport(), Qt.MouseButton.LeftButton, control, pos=middle)
+    assert dock.session.shown == (first, second)
+    assert visible_types(viewer, dock) == [plain(f"{first} + {second}")]
+    layer = dock.scene.layer_of((first, second))
+    shares = result.proportions[[first, second]].to_numpy()
+    colors = transform_color([result.colors[first], result.colors[second]])[:, :3]
+    known = ~np.isnan(shares).any(axis=1) & (shares.sum(axis=1) > 0.06)
+    expected = shares[known] @ colors / shares[known].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(layer.face_color[known, :3], expected, atol=1e-5)
+    np.testing.assert_allclose(layer.face_color[known, 3], shares[known].sum(axis=1), atol=1e-5)
+    assert dock.legend.entries == [(name, result.colors[name]) for name in (first, second)]
+    assert {index.row() for index in types.selectedIndexes()} == {1, 3}
+    click_row(qtbot, dock, 2)
+    assert visible_types(viewer, dock) == [plain(types.rows.rows[2].key)]
+    assert len(types.selectedIndexes()) == 1
+
+
+def test_below_the_threshold_spots_fade(qtbot: Any, explored: Any) -> None:
+    _, dock = explored
+    result = dock.session.result
+    click_row(qtbot, dock, 1)
+    name = dock.explore.list.rows.rows[1].key
+    layer, share = dock.scene.layer_of(name), result.proportions[name].to_numpy()
+    before = layer.face_color.copy()
+    dock.explore.threshold.value = 0.3
+    known = ~np.isnan(share)
+    is_faded = layer.face_color[:, 3] < 0.1
+    np.testing.assert_array_equal(is_faded[known], share[known] < 0.3)
+    np.testing.assert_allclose(layer.face_color[known & ~is_faded], before[known & ~is_faded], atol=0.01)
+    click_row(qtbot, dock, 0)
+    largest = np.nanmax(result.proportions.to_numpy()[known], axis=1)
+    overview = dock.scene.layer_of(DOMINANT).face_color[known, 3]
+    np.testing.assert_array_equal(overview < 0.1, largest < 0.3)
+    dock.explore.threshold.value = 0.0
+    click_row(qtbot, dock, 1)
+    np.testing.assert_allclose(layer.face_color, before, atol=1e-6)
+
+
+def test_the_box_at_the_mouse_tells_the_largest_three_types(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    qtbot.waitUntil(lambda: dock.hover.parent() is not None)
+    x, y = result.coordinates[12]
+    move_mouse(viewer, y, x)
+    assert not dock.hover.isHidden()
+    assert dock.hover.title == result.abundances.index[12]
+    largest = result.proportions.iloc[12].sort_values(ascending=False)[:3]
+    assert [name for name, _, _ in dock.hover.entries] == list(largest[largest > 0].index)
+    assert [share for _, _, share in dock.hover.entries] == pytest.approx(list(largest[largest > 0]))
+    x, y = result.coordinates[4]
+    move_mouse(viewer, y, x)
+    assert dock.hover.title == f"{result.abundances.index[4]}: no counts"
+    assert dock.hover.entries == []
+    move_mouse(viewer, -1e6, -1e6)
+    assert dock.hover.isHidden()
+    dock.close_session()
+    assert dock.scene._on_move not in viewer.mouse_move_callbacks
+
+
+def move_mouse(viewer: Any, y: float, x: float) -> None:
+    """Move the mouse to a point of the tissue."""
+    event = Event("mouse_move")
+    event.position, event.is_dragging = (y, x), False
+    for callback in list(viewer.mouse_move_callbacks):
+        callback(viewer, event)

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSlider, QStyle, QWidget
 
+from napari_spotmix.ui.layers import prepare
 from napari_spotmix.ui.notify import problem_text, telling
 from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.text import count, plain
@@ -40,8 +41,7 @@ def resolve_task(result: Result, lambda_c: float, without: Sequence[str]) -> Tas
 
     def task(on_progress: ProgressCallback) -> Result:
         found = result.resolve(lambda_c=lambda_c, without=without, on_progress=on_progress)
-        # Computed on first use and kept: here, the window need not wait for them.
-        _ = (found.proportions, found.dominant, found.unexplained)
+        prepare(found)
         return found
 
     return task

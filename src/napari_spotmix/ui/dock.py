@@ -14,13 +14,14 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 
 from napari_spotmix.ui.adjust import AdjustPanel
 from napari_spotmix.ui.explore import ExplorePanel
+from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
 from napari_spotmix.ui.legend import Legend, legend_of
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.run import RunPanel
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
-from napari_spotmix.ui.session import DOMINANT, Session, session_of
+from napari_spotmix.ui.session import DOMINANT, PIES, Session, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -81,6 +82,7 @@ class DeconvolutionWidget(QWidget):
             "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
         self.legend = Legend()
+        self.hover = HoverBox(self.session)
         self.is_closed = False
         # Looked at once the window has closed: napari may still ask, and stay open.
         self._closing = QTimer(self, singleShot=True, interval=0)
@@ -116,10 +118,11 @@ class DeconvolutionWidget(QWidget):
         self.session.shown_changed.disconnect(self._show_legend)
         self.session.result_changed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        for part in (self.scene, self.load, self.run, self.explore, self.adjust, self.inspect):
+        for part in (self.scene, self.load, self.run, self.explore, self.adjust, self.inspect, self.hover):
             part.let_go()
-        with suppress(RuntimeError):  # the window may have taken it along
+        with suppress(RuntimeError):  # the window may have taken them along
             self.legend.setParent(None)
+            self.hover.setParent(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Look into no spot when Escape is pressed."""
@@ -177,9 +180,13 @@ class DeconvolutionWidget(QWidget):
         self.sections["Data"].set_open(not is_done)
 
     def _show_legend(self) -> None:
-        result = self.session.result
-        is_needed = result is not None and self.session.shown is DOMINANT
-        self.legend.show_entries(legend_of(result) if result is not None and is_needed else [])
+        result, shown = self.session.result, self.session.shown
+        entries: list[tuple[str, str]] = []
+        if result is not None and isinstance(shown, tuple):
+            entries = [(name, result.colors[name]) for name in shown]
+        elif result is not None and shown in (DOMINANT, PIES):
+            entries = legend_of(result)
+        self.legend.show_entries(entries)
 
     def _scroll_to_spot(self) -> None:
         """Bring what a click has asked for into view, once it has its size."""
@@ -198,6 +205,7 @@ class DeconvolutionWidget(QWidget):
         window.installEventFilter(self._watch)
         if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
             self.legend.put_on(window.centralWidget())
+            self.hover.setParent(window.centralWidget())
             self._show_legend()
 
     def _stop_if_closed(self) -> None:

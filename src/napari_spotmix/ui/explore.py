@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
+from napari_spotmix.ui.pies import has_pies
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import COUNTS, DOMINANT, UNEXPLAINED
+from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, MOST_BLENDED, PIES, UNEXPLAINED, name_of
 from napari_spotmix.ui.text import percent, plain
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _BAR, _NUMBER = 70, 44
 _MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
 _TIPS: dict[Shown, str] = {
     DOMINANT: "Each spot in the colour of its largest cell type",
+    PIES: "Each spot as a pie of its proportions; come near to see them",
+    ERRORS: "Standard error of the proportion of each spot's largest cell type",
     UNEXPLAINED: "Share of each spot's counts that no mixture of the reference's cell types explains",
     COUNTS: "Number of counts of each spot, of the genes shared with the reference",
 }
@@ -68,9 +71,14 @@ def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> l
     )
     lengths = (means / means.max()).fillna(0.0)
     rows = [Row(name, name, (colors[name],), float(means[name]), float(lengths[name])) for name in ranked]
-    overview = Row(DOMINANT, DOMINANT.value, tuple(colors[name] for name in ranked[:4]))
-    maps = [Row(key, key.value, _MAP_COLORS) for key in (UNEXPLAINED, COUNTS)]
+    overview = Row(DOMINANT, name_of(DOMINANT), tuple(colors[name] for name in ranked[:4]))
+    maps = [Row(key, name_of(key), _MAP_COLORS) for key in _maps_of(result)]
+    maps = [Row(PIES, name_of(PIES), overview.colors), *maps] if has_pies(result) else maps
     return [overview, *(row for row in [*rows, *maps] if containing.casefold() in row.name.casefold())]
+
+
+def _maps_of(result: Result) -> list[Shown]:
+    return [UNEXPLAINED, COUNTS, *([ERRORS] if len(result.standard_errors) else [])]
 
 
 class _Rows(QAbstractListModel):
@@ -152,19 +160,35 @@ class TypeList(QListView):
         self.setModel(self.rows)
         self.setItemDelegate(_Painter(self))
         self.setUniformItemSizes(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def select(self, key: Shown | None) -> None:
-        """Mark a row as the current one without showing it again."""
-        at = next((at for at, row in enumerate(self.rows.rows) if row.key == key), None)
-        blocked = self.selectionModel().blockSignals(True)
-        index = self.rows.index(at) if at is not None else QModelIndex()
-        self.setCurrentIndex(index)
-        self.selectionModel().blockSignals(blocked)
-        if at is not None:
-            self.scrollTo(index)
+        """Mark the rows of what is shown without showing it again."""
+        keys = key if isinstance(key, tuple) else (key,)
+        indices = [self.rows.index(at) for at, row in enumerate(self.rows.rows) if row.key in keys]
+        chosen = self.selectionModel()
+        blocked = chosen.blockSignals(True)
+        chosen.clearSelection()
+        if not (self.currentIndex() in indices and len(indices) > 1):
+            chosen.setCurrentIndex(indices[0] if indices else QModelIndex(), chosen.SelectionFlag.NoUpdate)
+        for index in indices:
+            chosen.select(index, chosen.SelectionFlag.Select)
+        chosen.blockSignals(blocked)
+        if indices:
+            self.scrollTo(self.currentIndex())
         self.viewport().update()
+
+    @property
+    def chosen(self) -> Shown | None:
+        """What the marked rows ask for: several cell types are blended, else the current row counts."""
+        current = self.currentIndex()
+        marked = [self.rows.rows[index.row()].key for index in self.selectedIndexes()]
+        types = [key for key in marked if isinstance(key, str)]
+        if len(types) > 1 and len(types) == len(marked):
+            in_order = [row.key for row in self.rows.rows if row.key in types]
+            return tuple(str(key) for key in in_order[:MOST_BLENDED])
+        return self.rows.rows[current.row()].key if current.isValid() else None
 
     def fit(self) -> None:
         """Take the height of the rows, up to eleven of them."""
@@ -192,17 +216,28 @@ class ExplorePanel(QWidget):
             step=0.05,
             tooltip="How much of the tissue shows through the spots",
         )
-        self._foot = Container(widgets=[self.opacity])
+        self.threshold = FloatSlider(
+            label="Present above",
+            value=0.0,
+            min=0.0,
+            max=0.5,
+            step=0.01,
+            tooltip="Spots with a smaller proportion of what is shown are faded",
+        )
+        self._foot = Container(widgets=[self.opacity, self.threshold])
         self._foot.margins = (0, 0, 0, 0)
         self.list = TypeList()
-        self.list.setToolTip("Click, or use the arrow keys, to show a cell type")
+        self.list.setToolTip(
+            "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to six"
+        )
         self.hint = plain_label("Cell types are listed here after a run.")
         self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
         add_all(self, self.hint, self._head.native, self.list, self.legend, self._foot.native)
         self.filter.changed.connect(self._fill)
         self.sort.changed.connect(self._fill)
         self.opacity.changed.connect(session.set_opacity)
-        self.list.selectionModel().currentChanged.connect(self._choose)
+        self.threshold.changed.connect(session.set_threshold)
+        self.list.selectionModel().selectionChanged.connect(self._choose)
         self.list.clicked.connect(self._choose)
         session.result_changed.connect(self._show)
         session.result_replayed.connect(self._fill)
@@ -213,9 +248,7 @@ class ExplorePanel(QWidget):
     def summary(self) -> str:
         """One line on what is shown."""
         shown = self._session.shown
-        if shown is None:
-            return ""
-        return shown if isinstance(shown, str) else shown.value
+        return "" if shown is None else name_of(shown)
 
     def let_go(self) -> None:
         """Let go of the session."""
@@ -246,6 +279,7 @@ class ExplorePanel(QWidget):
         self.list.select(shown)
 
     @telling
-    def _choose(self, index: QModelIndex, _: QModelIndex | None = None) -> None:
-        if index.isValid():
-            self._session.show(self.list.rows.rows[index.row()].key)
+    def _choose(self, *_: object) -> None:
+        chosen = self.list.chosen
+        if chosen is not None:
+            self._session.show(chosen)

@@ -28,16 +28,25 @@ __all__ = ["Bar", "InspectPanel", "composition_of", "describe_spot"]
 _LEAST_SHARE = 0.005
 _MOST_BARS = 8
 _INDENT = 4
+_KEY = "Strong: this spot. Pale: its neighbours, weighted."
+_KEY_OF_WHISKERS = " Whiskers: 90% interval."
+#: Nine tenths of a normal distribution lie within so many standard deviations.
+_Z90 = 1.645
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Proportion of one cell type in a spot, and its mean over the spot's neighbours (NaN without any)."""
+    """Proportion of one cell type in a spot, and its mean over the spot's neighbours (NaN without any).
+
+    The true share lies between `low` and `high` about nine times in ten; NaN where this is not known.
+    """
 
     name: str
     color: str
     spot: float
     neighborhood: float
+    low: float = np.nan
+    high: float = np.nan
 
 
 def composition_of(result: Result, spot: int) -> list[Bar]:
@@ -48,8 +57,20 @@ def composition_of(result: Result, spot: int) -> list[Bar]:
     largest = np.fmax(np.nan_to_num(own), np.nan_to_num(around))
     order = np.argsort(-np.nan_to_num(own) - 1e-3 * largest, kind="stable")
     shown = [at for at in order if largest[at] >= _LEAST_SHARE][:_MOST_BARS]
-    names = result.cell_types
-    return [Bar(names[at], colors[names[at]], float(own[at]), float(around[at])) for at in shown]
+    names, (low, high) = result.cell_types, _interval(result, spot)
+    return [
+        Bar(names[at], colors[names[at]], *map(float, (own[at], around[at], low[at], high[at])))
+        for at in shown
+    ]
+
+
+def _interval(result: Result, spot: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return between what the proportions of a spot lie in nine cases of ten."""
+    own = result.proportions.to_numpy()[spot]
+    if not len(result.standard_errors):
+        return np.full_like(own, np.nan), np.full_like(own, np.nan)
+    away = _Z90 * result.standard_errors.to_numpy(float)[spot]
+    return np.clip(own - away, 0.0, 1.0), np.clip(own + away, 0.0, 1.0)
 
 
 def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
@@ -74,6 +95,20 @@ def describe_spot(result: Result, spot: int) -> str:
     return "\n".join(lines)
 
 
+def _in_words(bar: Bar) -> str:
+    text = f"{bar.name}: {percent(bar.spot)}"
+    if bar.low == bar.low:
+        text += f" (90% interval {percent(bar.low)} to {percent(bar.high)})"
+    return f"{text}, around it {percent(bar.neighborhood)}"
+
+
+def _draw_whisker(painter: QPainter, y: int, first: int, last: int) -> None:
+    """Draw from where to where a bar may reach."""
+    painter.drawLine(first, y, last, y)
+    for end in (first, last):
+        painter.drawLine(end, y - 3, end, y + 3)
+
+
 class _Bars(QWidget):
     """Horizontal bars, painted: a solid one for the spot, a pale one below it for the neighbourhood."""
 
@@ -86,7 +121,7 @@ class _Bars(QWidget):
 
     def show_bars(self, bars: Sequence[Bar]) -> None:
         self.bars = bars
-        lines = [f"{bar.name}: {percent(bar.spot)}, around it {percent(bar.neighborhood)}" for bar in bars]
+        lines = [_in_words(bar) for bar in bars]
         self.setAccessibleDescription("; ".join(lines))
         self.setToolTip(plain("\n".join(lines)))
         self.setFixedHeight(self.sizeHint().height())
@@ -111,6 +146,10 @@ class _Bars(QWidget):
             painter.fillRect(QRect(left, area.top() + top, width, self._bar), QColor(128, 128, 128, 50))
             if share == share:
                 fill(painter, QRect(left, area.top() + top, round(width * share), self._bar), color)
+        if bar.low == bar.low:
+            middle = area.top() + 3 + self._bar // 2
+            ends = [left + round(width * share) for share in (bar.low, bar.high)]
+            _draw_whisker(painter, middle, *ends)
         draw_number(painter, QRect(left + width, area.top(), self._number, area.height()), percent(bar.spot))
 
     def _left(self) -> int:
@@ -152,7 +191,7 @@ class InspectPanel(QWidget):
         self._session = session
         self.clear = PushButton(text="Clear", tooltip="Look into no spot (Escape)")
         self.text = plain_label()
-        self.key = plain_label("Strong: this spot. Pale: its neighbours, weighted.")
+        self.key = plain_label(_KEY)
         self.bars = _Bars()
         self.gradient = _Gradient()
         add_all(self, self.text, self.bars, self.key, self.gradient, self.clear.native)
@@ -182,6 +221,7 @@ class InspectPanel(QWidget):
         for widget in (self.bars, self.key, self.gradient, self.clear.native):
             widget.setVisible(is_picked)
         if result is not None and spot is not None:
+            self.key.setText(_KEY + (_KEY_OF_WHISKERS if len(result.standard_errors) else ""))
             self.text.setText(describe_spot(result, spot))
             self.bars.show_bars(composition_of(result, spot))
         elif result is not None:

@@ -6,7 +6,8 @@ the world is the full-resolution pixel, so spots are left alone and images are s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "ATTENTION_COLORMAP",
     "MAP_COLORMAP",
     "METADATA",
+    "blend_layer",
     "dominant_layer",
     "grid_of",
     "image_layer",
@@ -75,6 +77,10 @@ _MAP_OVER_TISSUE = _over_tissue(MAP_COLORMAP)
 #: The colours of a map end where so many of the spots lie below.
 _USUAL = 0.98
 _CLEAR = "#00000000"
+#: What is below the threshold keeps so much of its colour, to be found again.
+_FADED = 0.06
+#: So fine that a threshold falls where it is set, in steps of the slider.
+_N_COLORS = 1001
 #: Bins without a result: where they are, and no more.
 _VEIL = "#80808040"
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
@@ -183,10 +189,9 @@ def grid_of(adata: AnnData) -> BinGrid | None:
 
 
 def prepare(result: Result) -> None:
-    """Find out, in whatever thread this is, what takes long to find out of a large result."""
+    """Find out what takes long to find out of a large result, and is kept: here, no window waits for it."""
     grid_of(result.spatial)
-    for name in ("dominant", "mean_proportions", "unexplained"):  # kept once they are found
-        getattr(result, name)
+    _ = (result.dominant, result.mean_proportions, result.unexplained)
 
 
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
@@ -206,15 +211,41 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     return _positions(adata), settings, "points"
 
 
-def proportion_layer(result: Result, cell_type: str) -> FullLayerData:
+def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> FullLayerData:
     """Return the spots coloured by the proportion of one cell type, on a fixed scale from 0 to 1.
 
     Spots that were not estimated are hollow and grey; their feature `not estimated` says why. Bins that were
-    not are left out of their image.
+    not are left out of their image. Below the `threshold`, colours are faded.
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
     colormap = _OVER_TISSUE if _has_image(result.spatial) else _ALONE
-    return _valued_layer(result, cell_type, "proportion", values, colormap, 1.0)
+    if threshold > 0:
+        colormap = _faded_below(threshold, _has_image(result.spatial))
+    return _valued_layer(result, plain(cell_type), "proportion", values, colormap, 1.0)
+
+
+@cache
+def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
+    """Return the colours of proportions, with next to none below a threshold."""
+    usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(_ALONE)
+    at = np.linspace(0, 1, _N_COLORS)
+    colors = usual.map(at)
+    colors[at < threshold, 3] = _FADED
+    name = f"{usual.name} from {threshold:g}"
+    return Colormap(colors, name=name, display_name=name)
+
+
+def blend_layer(
+    result: Result, name: str, cell_types: Sequence[str], threshold: float = 0.0
+) -> FullLayerData:
+    """Return the spots in the blended colours of some cell types, the fainter the less there is of them."""
+    shares = _of_placed(result, result.proportions[list(cell_types)].to_numpy())
+    own = transform_color([result.colors[one] for one in cell_types])[:, :3]
+    total = np.nan_to_num(shares.sum(axis=1, keepdims=True))
+    mixed = np.divide(np.nan_to_num(shares) @ own, total, out=np.zeros((len(shares), 3)), where=total > 0)
+    strength = np.where(total >= threshold, np.clip(total, _FADED, 1.0), _FADED)
+    colors = np.hstack([mixed, np.where(np.isnan(shares[:, :1]), 0.0, strength)])
+    return _colored_layer(result, name, colors)
 
 
 def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
@@ -247,15 +278,23 @@ def _valued_layer(
     return _positions(result.spatial), settings, "points"
 
 
-def dominant_layer(result: Result, name: str) -> FullLayerData:
-    """Return the spots in the colour of their largest cell type."""
+def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLayerData:
+    """Return the spots in the colour of their largest cell type, faded where that is below a threshold."""
     # As RGBA: napari takes long to read the names of so many colours. Code -1 is the last: not known.
     colors = transform_color([*result.colors.values(), _CLEAR])
-    codes = _of_placed(result, result.dominant.cat.codes.to_numpy())
+    rgba = colors[_of_placed(result, result.dominant.cat.codes.to_numpy())]
+    if threshold > 0:
+        largest = _of_placed(result, result.proportions.to_numpy().max(axis=1))
+        rgba[largest < threshold, 3] = _FADED
+    return _colored_layer(result, name, rgba)
+
+
+def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData:
+    """Return spots, or bins, in a colour each."""
     grid = grid_of(result.spatial)
     if grid is not None:
-        return bins_layer(grid, name, colors[codes])
-    settings = _result_points(result, name, _features(result)) | {"face_color": colors[codes]}
+        return bins_layer(grid, name, rgba)
+    settings = _result_points(result, name, _features(result)) | {"face_color": rgba}
     return _positions(result.spatial), settings, "points"
 
 
@@ -327,13 +366,15 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
     values, settings, kind = data
     if kind == "image":
         layer.data = values
-        if "contrast_limits" in settings:
-            layer.contrast_limits = settings["contrast_limits"]
+        for name in ("contrast_limits", "colormap"):
+            if name in settings:
+                setattr(layer, name, settings[name])
         return
     layer.features = settings["features"]
     layer.face_color = settings["face_color"]
     if "face_contrast_limits" in settings:
         layer.face_contrast_limits = settings["face_contrast_limits"]
+        layer.face_colormap = settings["face_colormap"]
     if not np.array_equal(layer.border_width, settings["border_width"]):  # other spots are estimated
         for name in ("border_color", "border_width", "symbol"):
             setattr(layer, name, settings[name])

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
 from napari_spotmix.progress import Progress, ProgressCallback
-from napari_spotmix.ui.layers import METADATA
+from napari_spotmix.ui.layers import METADATA, grid_of
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
@@ -213,7 +213,8 @@ class LoadPanel(QWidget):
 
     def _read_spatial(self, path: Path) -> None:
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
-            adata = io.read_spatial(path, on_progress=on_progress)
+            adata = io.read_spatial(path, backed=io.is_large(path), on_progress=on_progress)
+            grid_of(adata)  # takes a while for a million bins, and is kept
             tissue = Tissue(adata, display_name(path), path)
             return lambda: self._session.set_tissue(tissue)
 

@@ -15,6 +15,7 @@ from napari_spotmix.io import export
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.form import ParameterForm
+from napari_spotmix.ui.layers import prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Section, add_all, plain_label
 from napari_spotmix.ui.text import bullet_list, count
@@ -39,8 +40,7 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
         from napari_spotmix.pipeline import deconvolve
 
         result = deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
-        # Computed on first use and kept: here, the window need not wait for them.
-        _ = (result.proportions, result.dominant, result.unexplained)
+        prepare(result)
         return result
 
     return task

@@ -9,7 +9,8 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
-from napari_spotmix.ui.session import COUNTS, DOMINANT, UNEXPLAINED, Session, Shown
+from napari_spotmix.ui.pies import pies_layer
+from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, PIES, UNEXPLAINED, Session, Shown, name_of
 from napari_spotmix.ui.text import plain, shortened
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _NEIGHBORHOOD, _SELECTION = "Neighbourhood", "Selected spot"
 _MAPS = {
     UNEXPLAINED: ("unexplained", "Unexplained: share"),
     COUNTS: ("counts", "Counts per spot"),
+    ERRORS: ("dominant_error", "Standard error of the largest type"),
 }
 
 
@@ -53,7 +55,9 @@ class Scene:
         session.result_replayed.connect(self._show_spot)
         session.spot_changed.connect(self._show_spot)
         session.opacity_changed.connect(self._set_opacity)
+        session.threshold_changed.connect(self._set_threshold)
         viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.mouse_move_callbacks.append(self._on_move)
         viewer.bind_key("Escape", self._on_escape, overwrite=True)
         viewer.layers.events.removed.connect(self._on_removed)
         self._adopt()
@@ -84,6 +88,9 @@ class Scene:
         session.result_replayed.disconnect(self._show_spot)
         session.spot_changed.disconnect(self._show_spot)
         session.opacity_changed.disconnect(self._set_opacity)
+        session.threshold_changed.disconnect(self._set_threshold)
+        if self._on_move in self._viewer.mouse_move_callbacks:
+            self._viewer.mouse_move_callbacks.remove(self._on_move)
         if self._on_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
         self._viewer.bind_key("Escape", None)
@@ -114,8 +121,15 @@ class Scene:
             self._of_tissue.append(self._insert(data, at))
 
     def _is_open(self, adata: Any) -> bool:
-        kept = (layer.metadata.get(layers.METADATA) for layer in self._viewer.layers)
-        return any(isinstance(item, dict) and item.get("spatial") is adata for item in kept)
+        return self._spots_of(adata) is not None
+
+    def _spots_of(self, adata: Any) -> Layer | None:
+        """Return the layer of all spots of the data, as they were loaded."""
+        for layer in self._viewer.layers:
+            kept = layer.metadata.get(layers.METADATA)
+            if isinstance(kept, dict) and kept.get("spatial") is adata:
+                return layer
+        return None
 
     # The result
 
@@ -130,17 +144,24 @@ class Scene:
         self._remove(list(self._of_types.values()))
         self._of_types.clear()
         self._title("")
+        spots = None if self._session.tissue is None else self._spots_of(self._session.tissue.adata)
+        if spots is not None:
+            # Under those of a result nobody sees them, and they take as long to draw.
+            spots.visible = self._session.result is None
 
     def _show_type(self) -> None:
         shown, result = self._session.shown, self._session.result
         if shown is None or result is None:
             return
+        if shown is PIES and PIES in self._of_types and self._is_outdated(self._of_types[PIES]):
+            self._remove([self._of_types[PIES]])  # other slices are other triangles
         if shown not in self._of_types:
             self._of_types[shown] = self._make_type(shown)
-        elif self._of_types[shown].metadata[layers.METADATA]["result"] is not result:
+        elif self._is_outdated(self._of_types[shown]):
             self._recolor(shown)
         for key, layer in self._of_types.items():
-            layer.visible = key == shown
+            if layer.visible != (key == shown):  # napari arranges its canvas anew at every change
+                layer.visible = key == shown
         self._viewer.layers.selection.active = self._of_types[shown]
         self._title(_title_of(shown))
 
@@ -150,9 +171,9 @@ class Scene:
 
     def _make_type(self, shown: Shown) -> Layer:
         layer = self._insert(self._type_data(shown), self._top_of_types())
-        layer.metadata[layers.METADATA] = {"result": self._session.result, "shown": shown}
+        self._label(layer, shown)
         layer.opacity = self._session.opacity
-        if shown is not DOMINANT:
+        if isinstance(shown, str) or shown in _MAPS:
             bar = layer.colorbar if isinstance(layer, Image) else layer.face_colorbar
             bar.visible = True
         return layer
@@ -161,16 +182,40 @@ class Scene:
         """Show another result in a layer that is there: others follow when they are looked at."""
         layer = self._of_types[shown]
         layers.recolor(layer, self._type_data(shown))
-        layer.metadata[layers.METADATA] = {"result": self._session.result, "shown": shown}
+        self._label(layer, shown)
+
+    def _label(self, layer: Layer, shown: Shown) -> None:
+        """Write down what a layer shows, and of what."""
+        session = self._session
+        layer.metadata[layers.METADATA] = {
+            "result": session.result,
+            "shown": shown,
+            "threshold": session.threshold,
+        }
+
+    def _is_outdated(self, layer: Layer) -> bool:
+        kept, session = layer.metadata[layers.METADATA], self._session
+        has_threshold = kept["shown"] is DOMINANT or isinstance(kept["shown"], str | tuple)
+        is_other = has_threshold and kept["threshold"] != session.threshold
+        return kept["result"] is not session.result or is_other
+
+    def _set_threshold(self) -> None:
+        if self._session.shown is not None:
+            self._show_type()
 
     def _type_data(self, shown: Shown) -> FullLayerData:
-        if shown is DOMINANT:
-            return layers.dominant_layer(self._session.result, DOMINANT.value)
-        if not isinstance(shown, str):
-            return layers.map_layer(self._session.result, shown.value, _MAPS[shown][0])
-        values, settings, kind = layers.proportion_layer(self._session.result, shown)
+        result, threshold = self._session.result, self._session.threshold
         # napari shows the names of layers in labels that guess at HTML.
-        return values, settings | {"name": plain(shown)}, kind
+        name = plain(name_of(shown))
+        if shown is DOMINANT:
+            return layers.dominant_layer(result, name, threshold)
+        if shown is PIES:
+            return pies_layer(result, name)
+        if isinstance(shown, tuple):
+            return layers.blend_layer(result, name, shown, threshold)
+        if isinstance(shown, str):
+            return layers.proportion_layer(result, shown, threshold)
+        return layers.map_layer(result, name, _MAPS[shown][0])
 
     def _top_of_types(self) -> int:
         """Return where the next layer of a type goes: below what marks the picked spot."""
@@ -213,6 +258,14 @@ class Scene:
             y, x = event.position[-2:]
             self._session.pick_at(y, x)
 
+    def _on_move(self, viewer: ViewerModel, event: Event) -> None:
+        """Point at the spot under the mouse; while something is dragged, at none."""
+        if event.is_dragging or viewer.dims.ndisplay != 2:
+            self._session.hover(None)
+        else:
+            y, x = event.position[-2:]
+            self._session.hover_at(y, x)
+
     def _on_escape(self, _: ViewerModel) -> None:
         self._session.pick(None)
 
@@ -245,4 +298,6 @@ class Scene:
 def _title_of(shown: Shown) -> str:
     if isinstance(shown, str):
         return f"{shortened(shown, _LONGEST_TITLE)}: proportion"
-    return _MAPS[shown][1] if shown in _MAPS else shown.value
+    if isinstance(shown, tuple):
+        return f"Blend of {len(shown)} types"  # the legend names them
+    return _MAPS[shown][1] if shown in _MAPS else name_of(shown)

@@ -20,13 +20,28 @@ if TYPE_CHECKING:
     from napari_spotmix.io import TissueImage
     from napari_spotmix.result import Result
 
-__all__ = ["COUNTS", "DOMINANT", "UNEXPLAINED", "Reference", "Session", "Shown", "Tissue", "session_of"]
+__all__ = [
+    "COUNTS",
+    "DOMINANT",
+    "ERRORS",
+    "MOST_BLENDED",
+    "PIES",
+    "UNEXPLAINED",
+    "Reference",
+    "Session",
+    "Shown",
+    "Tissue",
+    "name_of",
+    "session_of",
+]
 
 
 class _Special(Enum):
     DOMINANT = "Dominant type"
     UNEXPLAINED = "Unexplained share"
     COUNTS = "Counts"
+    ERRORS = "Standard error"
+    PIES = "Pies"
 
 
 #: Shown in place of one cell type: each spot in the colour of its largest one.
@@ -34,7 +49,27 @@ DOMINANT: Final = _Special.DOMINANT
 #: What the cell types do not explain of a spot's counts, and how many counts it has.
 UNEXPLAINED: Final = _Special.UNEXPLAINED
 COUNTS: Final = _Special.COUNTS
-Shown = str | _Special
+#: How sure the proportion of each spot's largest type is.
+ERRORS: Final = _Special.ERRORS
+#: Each spot as a pie of its proportions.
+PIES: Final = _Special.PIES
+#: A cell type, several of them blended, or a map of its own.
+Shown = str | tuple[str, ...] | _Special
+#: So many types can be told apart in a blend.
+MOST_BLENDED: Final = 6
+
+
+def name_of(shown: Shown) -> str:
+    """Return what stands on the screen for what is shown.
+
+    Examples
+    --------
+    >>> name_of(DOMINANT), name_of("T cell"), name_of(("T cell", "B cell"))
+    ('Dominant type', 'T cell', 'T cell + B cell')
+    """
+    if isinstance(shown, str):
+        return shown
+    return " + ".join(shown) if isinstance(shown, tuple) else str(shown.value)
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,8 @@ class Session:
     shown_changed = Signal()
     spot_changed = Signal()
     opacity_changed = Signal()
+    threshold_changed = Signal()
+    hover_changed = Signal()
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
@@ -78,6 +115,8 @@ class Session:
         self.shown: Shown | None = None
         self.spot: int | None = None
         self.opacity = 1.0
+        self.threshold = 0.0
+        self.hovered: int | None = None
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -107,6 +146,7 @@ class Session:
         """Take what a run gave, and show the overview of it."""
         self.result = self.learned = result
         self.spot = None
+        self.hovered = None
         self.shown = None
         self._finder = None
         self.result_changed.emit()
@@ -117,7 +157,9 @@ class Session:
     def replay(self, result: Result) -> None:
         """Take what came of solving the run's result again; what is shown and picked stays."""
         self.result = result
-        if isinstance(self.shown, str) and self.shown not in result.cell_types:
+        wanted = (self.shown,) if isinstance(self.shown, str) else self.shown
+        is_gone = isinstance(wanted, tuple) and not set(wanted) <= set(result.cell_types)
+        if is_gone or (self.shown is ERRORS and not len(result.standard_errors)):
             self.shown = DOMINANT
         self.result_replayed.emit()
         if self.shown is not None:
@@ -132,6 +174,22 @@ class Session:
         """Let the tissue show through the spots."""
         self.opacity = opacity
         self.opacity_changed.emit()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Fade the spots in which what is shown has a smaller proportion than this."""
+        self.threshold = threshold
+        self.threshold_changed.emit()
+
+    def hover_at(self, y: float, x: float) -> None:
+        """Point at the spot under a point of the tissue, or at none."""
+        if self.result is not None:
+            self.hover(self.finder.at(x, y))
+
+    def hover(self, spot: int | None) -> None:
+        """Point at a spot, or at none; told each time, since the mouse moves within a spot too."""
+        if spot is not None or self.hovered is not None:
+            self.hovered = spot
+            self.hover_changed.emit()
 
     def pick(self, spot: int | None) -> None:
         """Look into a spot, or into none."""

@@ -152,6 +152,8 @@ class Runner(QObject):
     def _end(self, job: _Job) -> None:
         self._timer.stop()
         self._job = None
+        # What it found may be large, and is the listener's from here on.
+        self._threads.remove(job)
         if job.cancelled_at is not None or isinstance(job.error, Cancelled):
             self.cancelled.emit()
         elif job.error is not None:

@@ -1,0 +1,100 @@
+"""What lies under the mouse: a small box beside it with the largest cell types of the spot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QPoint, QRect, QSize, Qt
+from qtpy.QtGui import QCursor, QPainter, QPaintEvent, QPalette
+from qtpy.QtWidgets import QWidget
+
+from napari_spotmix.ui.paint import draw_name, draw_number, fill
+from napari_spotmix.ui.text import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.session import Session
+
+__all__ = ["HoverBox", "largest_types"]
+
+_MOST_TYPES = 3
+_ROW, _PAD, _SWATCH, _NUMBER, _WIDEST = 18, 6, 11, 44, 230
+#: From the point of the arrow to the box.
+_AWAY = 16
+
+
+def largest_types(result: Result, spot: int) -> list[tuple[str, str, float]]:
+    """Return (name, colour, proportion) of the three largest types of a spot; none where not estimated."""
+    own = result.proportions.to_numpy()[spot]
+    if np.isnan(own).any():
+        return []
+    order = np.argsort(-own, kind="stable")[:_MOST_TYPES]
+    names, colors = result.cell_types, result.colors
+    return [(names[at], colors[names[at]], float(own[at])) for at in order if own[at] > 0]
+
+
+class HoverBox(QWidget):
+    """Follows the mouse over the canvas; clicks pass through it."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.title = ""
+        self.entries: Sequence[tuple[str, str, float]] = ()
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+        session.hover_changed.connect(self._show)
+        session.result_changed.connect(self._show)
+        session.result_replayed.connect(self._show)
+
+    def let_go(self) -> None:
+        """Let go of the session."""
+        self._session.hover_changed.disconnect(self._show)
+        self._session.result_changed.disconnect(self._show)
+        self._session.result_replayed.disconnect(self._show)
+
+    def sizeHint(self) -> QSize:
+        width = self.fontMetrics().horizontalAdvance
+        rows = [width(name) + _SWATCH + _PAD + _NUMBER for name, _, _ in self.entries]
+        widest = max([width(self.title), *rows])
+        return QSize(min(widest, _WIDEST) + 2 * _PAD, _ROW * (1 + len(self.entries)) + _PAD)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        ground.setAlphaF(0.92)
+        painter.fillRect(self.rect(), ground)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        inner = self.rect().adjusted(_PAD, _PAD // 2, -_PAD, 0)
+        draw_name(painter, QRect(inner.left(), inner.top(), inner.width(), _ROW), self.title)
+        for at, (name, color, share) in enumerate(self.entries, start=1):
+            row = QRect(inner.left(), inner.top() + at * _ROW, inner.width(), _ROW)
+            fill(painter, QRect(row.left(), row.top() + 3, _SWATCH, _SWATCH), color)
+            draw_name(painter, row.adjusted(_SWATCH + _PAD, 0, -_NUMBER, 0), name)
+            draw_number(painter, row, percent(share))
+
+    def _show(self) -> None:
+        result, spot, canvas = self._session.result, self._session.hovered, self.parent()
+        if result is None or spot is None or not isinstance(canvas, QWidget):
+            self.hide()
+            return
+        self.entries = largest_types(result, spot)
+        reason = result.reasons.iloc[spot]
+        self.title = f"{result.abundances.index[spot]}" + (f": {reason}" if reason else "")
+        self._place(canvas)
+        self.show()
+        self.raise_()
+        self.update()
+
+    def _place(self, canvas: QWidget) -> None:
+        """Stand below and to the right of the mouse, or on its other side near an edge."""
+        mouse, size = canvas.mapFromGlobal(QCursor.pos()), self.sizeHint()
+        x, y = mouse.x() + _AWAY, mouse.y() + _AWAY
+        if x + size.width() > canvas.width():
+            x = mouse.x() - _AWAY - size.width()
+        if y + size.height() > canvas.height():
+            y = mouse.y() - _AWAY - size.height()
+        self.setGeometry(QRect(QPoint(x, y), size))
