@@ -36,10 +36,11 @@ AIMS = {
 
 def truth_as_result(n_spots: int) -> Any:
     """Return a result that holds the simulated truth, of spots that are linked to their neighbours."""
+    from scipy.sparse import csr_array
+
     from napari_spotmix import simulate
     from napari_spotmix.core.graph import build_graph
     from napari_spotmix.result import Result
-    from scipy.sparse import csr_array
 
     is_binned = n_spots > 20_000
     tissue = simulate(
@@ -68,11 +69,11 @@ def truth_as_result(n_spots: int) -> Any:
 
 def measure(n_spots: int) -> dict[str, float]:
     """Open a window, do what a user does, and return the milliseconds that each step takes."""
-    import napari
+    from qtpy.QtWidgets import QApplication
+
     from napari_spotmix.ui.demo import open_dock
     from napari_spotmix.ui.layers import prepare
     from napari_spotmix.ui.session import Tissue
-    from qtpy.QtWidgets import QApplication
 
     result = truth_as_result(n_spots)
     viewer, dock = open_dock("Benchmark")

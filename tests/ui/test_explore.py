@@ -12,13 +12,14 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.events import Event
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QColorDialog
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.explore import SORT_BY_NAME, rows_of
 from napari_spotmix.ui.legend import legend_of
-from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, PIES, UNEXPLAINED
+from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -45,8 +46,9 @@ def click_row(qtbot: Any, dock: Any, row: int) -> None:
 
 
 def test_rows_are_sorted_by_mean_between_the_overview_and_further_maps(result: Result) -> None:
-    overview, *rows, pies, unexplained, counts = rows_of(result)
-    assert [row.key for row in (overview, pies, unexplained, counts)] == [DOMINANT, PIES, UNEXPLAINED, COUNTS]
+    overview, *rows, pies, unexplained, counts, graph = rows_of(result)
+    maps = [row.key for row in (overview, pies, unexplained, counts, graph)]
+    assert maps == [DOMINANT, PIES, UNEXPLAINED, COUNTS, GRAPH]
     assert [row.mean for row in rows] == sorted((row.mean for row in rows), reverse=True)
     assert rows[0].length == 1
     assert rows[-1].length == pytest.approx(rows[-1].mean / rows[0].mean)
@@ -128,7 +130,7 @@ def test_filter_and_order(explored: Any) -> None:
     assert [row.key for row in explore.list.rows.rows] == [DOMINANT, HOSTILE]
     explore.filter.value = ""
     explore.sort.value = SORT_BY_NAME
-    names = [row.name for row in explore.list.rows.rows[1:-3]]
+    names = [row.key for row in explore.list.rows.rows if isinstance(row.key, str)]
     assert names == sorted(names, key=str.casefold)
     assert dock.session.shown is DOMINANT, "filtering and sorting show nothing else"
 
@@ -293,3 +295,66 @@ def move_mouse(viewer: Any, y: float, x: float) -> None:
     event.position, event.is_dragging = (y, x), False
     for callback in list(viewer.mouse_move_callbacks):
         callback(viewer, event)
+
+
+def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) -> None:
+    _, dock = explored
+    result = dock.session.result
+    click_row(qtbot, dock, row_of(dock, GRAPH))
+    layer = dock.scene.layer_of(GRAPH)
+    assert len(layer.data) == result.attention.nnz // 2
+    places = {tuple(np.round(yx, 3)): spot for spot, yx in enumerate(result.coordinates[:, ::-1])}
+    for (start, step), attention in list(zip(layer.data, layer.features["attention"], strict=True))[::20]:
+        first, second = places[tuple(np.round(start, 3))], places[tuple(np.round(start + step, 3))]
+        assert attention == pytest.approx(result.attention[first, second])
+    low, high = layer.features["attention"].argmin(), layer.features["attention"].argmax()
+    assert layer.edge_color[low, :3].sum() < layer.edge_color[high, :3].sum()
+    assert [name for name, _ in dock.legend.entries] == ["Attention 1", "0.75", "0.5", "0.25", "0"]
+
+
+def test_another_colour_of_a_type_is_seen_everywhere_and_kept(
+    qtbot: Any, explored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, dock = explored
+    name = dock.session.result.cell_types[1]
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#12ab34"))
+    types = dock.explore.list
+    middle = types.visualRect(types.rows.index(row_of(dock, name))).center()
+    click_row(qtbot, dock, row_of(dock, name))
+    qtbot.mouseDClick(types.viewport(), Qt.MouseButton.LeftButton, pos=middle)
+    assert dock.session.result.colors[name] == "#12ab34"
+    assert next(row for row in types.rows.rows if row.key == name).colors == ("#12ab34",)
+    dock.session.show(DOMINANT)
+    mine = (dock.session.result.dominant == name).to_numpy()
+    expected = transform_color("#12ab34")[0]
+    np.testing.assert_allclose(dock.scene.layer_of(DOMINANT).face_color[mine] - expected, 0, atol=1e-6)
+    assert dict(dock.legend.entries)[name] == "#12ab34"
+    kept = dock.session.result.to_anndata()
+    assert Result.from_anndata(kept).colors[name] == "#12ab34"
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor())
+    qtbot.mouseDClick(types.viewport(), Qt.MouseButton.LeftButton, pos=middle)
+    assert dock.session.result.colors[name] == "#12ab34", "a dialog that is closed changes nothing"
+
+
+def test_arrow_keys_walk_from_spot_to_spot_and_t_hides_the_tissue(explored: Any) -> None:
+    viewer, dock = explored
+    result = dock.session.result
+    center = int(np.linalg.norm(result.coordinates - result.coordinates.mean(axis=0), axis=1).argmin())
+    dock.session.pick(center)
+    keys = {str(key): action for key, action in viewer.keymap.items()}
+    for key, sign in (("Right", 1), ("Left", -1)):
+        before = result.coordinates[dock.session.spot]
+        keys[key](viewer)
+        after = result.coordinates[dock.session.spot]
+        assert sign * (after - before)[0] > 2 * abs((after - before)[1])
+    assert dock.session.spot == center
+    for _ in range(30):
+        keys["Up"](viewer)
+    edge = dock.session.spot
+    keys["Up"](viewer)
+    assert dock.session.spot == edge, "there the tissue ends"
+    image = viewer.layers["Gut image"]
+    keys["T"](viewer)
+    assert not image.visible
+    keys["T"](viewer)
+    assert image.visible

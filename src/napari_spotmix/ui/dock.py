@@ -16,12 +16,12 @@ from napari_spotmix.ui.adjust import AdjustPanel
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
-from napari_spotmix.ui.legend import Legend, legend_of
+from napari_spotmix.ui.legend import Legend, legend_of, legend_of_attention
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.run import RunPanel
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
-from napari_spotmix.ui.session import DOMINANT, PIES, Session, session_of
+from napari_spotmix.ui.session import DOMINANT, GRAPH, PIES, Session, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -98,6 +98,7 @@ class DeconvolutionWidget(QWidget):
         self.session.result_changed.connect(self._fold_what_is_done)
         self.session.shown_changed.connect(self._show_legend)
         self.session.result_changed.connect(self._show_legend)
+        self.session.result_replayed.connect(self._show_legend)
         self.session.spot_changed.connect(self._scroll_to_spot)
         self._summarize()
 
@@ -117,6 +118,7 @@ class DeconvolutionWidget(QWidget):
         self.session.result_changed.disconnect(self._fold_what_is_done)
         self.session.shown_changed.disconnect(self._show_legend)
         self.session.result_changed.disconnect(self._show_legend)
+        self.session.result_replayed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
         for part in (self.scene, self.load, self.run, self.explore, self.adjust, self.inspect, self.hover):
             part.let_go()
@@ -186,6 +188,8 @@ class DeconvolutionWidget(QWidget):
             entries = [(name, result.colors[name]) for name in shown]
         elif result is not None and shown in (DOMINANT, PIES):
             entries = legend_of(result)
+        elif result is not None and shown is GRAPH:
+            entries = legend_of_attention()
         self.legend.show_entries(entries)
 
     def _scroll_to_spot(self) -> None:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QColorDialog,
     QListView,
     QStyle,
     QStyledItemDelegate,
@@ -22,7 +23,16 @@ from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.pies import has_pies
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, MOST_BLENDED, PIES, UNEXPLAINED, name_of
+from napari_spotmix.ui.session import (
+    COUNTS,
+    DOMINANT,
+    ERRORS,
+    GRAPH,
+    MOST_BLENDED,
+    PIES,
+    UNEXPLAINED,
+    name_of,
+)
 from napari_spotmix.ui.text import percent, plain
 
 if TYPE_CHECKING:
@@ -33,6 +43,8 @@ __all__ = ["ExplorePanel", "Row", "rows_of"]
 
 _ROW_ROLE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 11
+#: More edges than these, counted both ways, would be a carpet that takes seconds to draw.
+_MOST_EDGES = 400_000
 _BAR, _NUMBER = 70, 44
 _MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
 _TIPS: dict[Shown, str] = {
@@ -40,6 +52,7 @@ _TIPS: dict[Shown, str] = {
     PIES: "Each spot as a pie of its proportions; come near to see them",
     ERRORS: "Standard error of the proportion of each spot's largest cell type",
     UNEXPLAINED: "Share of each spot's counts that no mixture of the reference's cell types explains",
+    GRAPH: "Attention between neighbours: where it is low, dark edges, lies a border",
     COUNTS: "Number of counts of each spot, of the genes shared with the reference",
 }
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
@@ -78,7 +91,12 @@ def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> l
 
 
 def _maps_of(result: Result) -> list[Shown]:
-    return [UNEXPLAINED, COUNTS, *([ERRORS] if len(result.standard_errors) else [])]
+    maps = [UNEXPLAINED, COUNTS]
+    if len(result.standard_errors):
+        maps.append(ERRORS)
+    if 0 < result.attention.nnz <= _MOST_EDGES:
+        maps.append(GRAPH)
+    return maps
 
 
 class _Rows(QAbstractListModel):
@@ -228,7 +246,8 @@ class ExplorePanel(QWidget):
         self._foot.margins = (0, 0, 0, 0)
         self.list = TypeList()
         self.list.setToolTip(
-            "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to six"
+            "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to six. "
+            "Double-click: its colour"
         )
         self.hint = plain_label("Cell types are listed here after a run.")
         self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
@@ -239,10 +258,20 @@ class ExplorePanel(QWidget):
         self.threshold.changed.connect(session.set_threshold)
         self.list.selectionModel().selectionChanged.connect(self._choose)
         self.list.clicked.connect(self._choose)
+        self.list.doubleClicked.connect(self._choose_color)
         session.result_changed.connect(self._show)
         session.result_replayed.connect(self._fill)
         session.shown_changed.connect(self._mark)
         self._show()
+
+    @telling
+    def _choose_color(self, index: QModelIndex) -> None:
+        """Let the user choose the colour of a cell type."""
+        row: Row = self.list.rows.rows[index.row()]
+        if isinstance(row.key, str):
+            color = QColorDialog.getColor(QColor(row.colors[0]), self, f"Colour of {plain(row.name)}")
+            if color.isValid():
+                self._session.set_color(row.key, color.name())
 
     @property
     def summary(self) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
+from scipy.sparse import triu
 from scipy.spatial import KDTree
 
 from napari_spotmix.keys import SPATIAL
@@ -36,6 +37,7 @@ __all__ = [
     "METADATA",
     "blend_layer",
     "dominant_layer",
+    "graph_layer",
     "grid_of",
     "image_layer",
     "map_layer",
@@ -350,6 +352,24 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
             "edge_contrast_limits": (0.0, 1.0),
         }
     return vectors.reshape(-1, 2, 2), settings, "vectors"
+
+
+def graph_layer(result: Result, name: str) -> FullLayerData:
+    """Return every edge between neighbours once, coloured by attention from 0 to 1: borders are dark."""
+    edges = triu(result.attention).tocoo()
+    first, second = edges.coords
+    start, end = to_yx(result.coordinates[first]), to_yx(result.coordinates[second])
+    settings = {
+        "name": name,
+        "edge_width": spot_diameter(result.spatial) * 0.2,
+        "vector_style": "line",
+        "opacity": 1.0,
+        "features": pd.DataFrame({"attention": edges.data}),
+        "edge_color": "attention",
+        "edge_colormap": ATTENTION_COLORMAP,
+        "edge_contrast_limits": (0.0, 1.0),
+    }
+    return np.stack([start, end - start], axis=1), settings, "vectors"
 
 
 def update_layer(layer: Layer, data: FullLayerData) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QWidget
 
+from napari_spotmix.ui.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["Legend", "legend_of"]
+__all__ = ["Legend", "legend_of", "legend_of_attention"]
 
 _MOST = 16
 _ROW, _PAD, _SWATCH, _WIDEST = 18, 8, 11, 190
@@ -26,6 +28,16 @@ def legend_of(result: Result) -> list[tuple[str, str]]:
     colors = result.colors
     frequent = result.dominant.value_counts()
     return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
+
+
+def legend_of_attention() -> list[tuple[str, str]]:
+    """Return the colours of edges by their attention, the strongest first."""
+    from napari.utils.colormaps import ensure_colormap
+
+    at = np.linspace(1, 0, 5)
+    colors = np.rint(255 * ensure_colormap(ATTENTION_COLORMAP).map(at)[:, :3]).astype(int)
+    names = ["Attention 1", *(f"{value:g}" for value in at[1:])]
+    return [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in zip(names, colors, strict=True)]
 
 
 class Legend(QWidget):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,17 @@ from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
 from napari_spotmix.ui.pies import pies_layer
-from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, PIES, UNEXPLAINED, Session, Shown, name_of
+from napari_spotmix.ui.session import (
+    COUNTS,
+    DOMINANT,
+    ERRORS,
+    GRAPH,
+    PIES,
+    UNEXPLAINED,
+    Session,
+    Shown,
+    name_of,
+)
 from napari_spotmix.ui.text import plain, shortened
 
 if TYPE_CHECKING:
@@ -58,7 +68,8 @@ class Scene:
         session.threshold_changed.connect(self._set_threshold)
         viewer.mouse_drag_callbacks.append(self._on_press)
         viewer.mouse_move_callbacks.append(self._on_move)
-        viewer.bind_key("Escape", self._on_escape, overwrite=True)
+        for key, action in self._keys().items():
+            viewer.bind_key(key, action, overwrite=True)
         viewer.layers.events.removed.connect(self._on_removed)
         self._adopt()
 
@@ -93,7 +104,8 @@ class Scene:
             self._viewer.mouse_move_callbacks.remove(self._on_move)
         if self._on_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
-        self._viewer.bind_key("Escape", None)
+        for key in self._keys():
+            self._viewer.bind_key(key, None)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def layer_of(self, shown: Shown) -> Layer | None:
@@ -153,8 +165,8 @@ class Scene:
         shown, result = self._session.shown, self._session.result
         if shown is None or result is None:
             return
-        if shown is PIES and PIES in self._of_types and self._is_outdated(self._of_types[PIES]):
-            self._remove([self._of_types[PIES]])  # other slices are other triangles
+        if shown in (PIES, GRAPH) and shown in self._of_types and self._is_outdated(self._of_types[shown]):
+            self._remove([self._of_types[shown]])  # other slices are other triangles
         if shown not in self._of_types:
             self._of_types[shown] = self._make_type(shown)
         elif self._is_outdated(self._of_types[shown]):
@@ -211,6 +223,8 @@ class Scene:
             return layers.dominant_layer(result, name, threshold)
         if shown is PIES:
             return pies_layer(result, name)
+        if shown is GRAPH:
+            return layers.graph_layer(result, name)
         if isinstance(shown, tuple):
             return layers.blend_layer(result, name, shown, threshold)
         if isinstance(shown, str):
@@ -266,8 +280,28 @@ class Scene:
             y, x = event.position[-2:]
             self._session.hover_at(y, x)
 
-    def _on_escape(self, _: ViewerModel) -> None:
-        self._session.pick(None)
+    def _keys(self) -> dict[str, Callable[[ViewerModel], None]]:
+        """Return what keys do while the canvas has the focus."""
+        session = self._session
+        return {
+            "Escape": lambda _: session.pick(None),
+            "Up": lambda _: session.walk(-1, 0),
+            "Down": lambda _: session.walk(1, 0),
+            "Left": lambda _: session.walk(0, -1),
+            "Right": lambda _: session.walk(0, 1),
+            "T": lambda _: self._toggle_tissue(),
+        }
+
+    def _toggle_tissue(self) -> None:
+        """Hide the tissue's images, or show them."""
+        images = [layer for layer in self._viewer.layers if self._is_of_tissue(layer)]
+        is_hidden = not any(layer.visible for layer in images)
+        for layer in images:
+            layer.visible = is_hidden
+
+    def _is_of_tissue(self, layer: Layer) -> bool:
+        """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
+        return isinstance(layer, Image) and layers.METADATA not in layer.metadata
 
     def _is_navigating(self) -> bool:
         """Whether a click is free, and not one that draws or selects in the active layer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ import numpy as np
 from psygnal import Signal
 from scipy.spatial import KDTree
 
-from napari_spotmix.ui.layers import grid_of, placed_spots, spot_diameter
+from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,6 +24,7 @@ __all__ = [
     "COUNTS",
     "DOMINANT",
     "ERRORS",
+    "GRAPH",
     "MOST_BLENDED",
     "PIES",
     "UNEXPLAINED",
@@ -42,6 +43,7 @@ class _Special(Enum):
     COUNTS = "Counts"
     ERRORS = "Standard error"
     PIES = "Pies"
+    GRAPH = "Attention graph"
 
 
 #: Shown in place of one cell type: each spot in the colour of its largest one.
@@ -53,10 +55,14 @@ COUNTS: Final = _Special.COUNTS
 ERRORS: Final = _Special.ERRORS
 #: Each spot as a pie of its proportions.
 PIES: Final = _Special.PIES
+#: Every edge between neighbours in the colour of its attention.
+GRAPH: Final = _Special.GRAPH
 #: A cell type, several of them blended, or a map of its own.
 Shown = str | tuple[str, ...] | _Special
 #: So many types can be told apart in a blend.
 MOST_BLENDED: Final = 6
+#: A neighbour lies in a direction if the cosine of the angle to it is at least this: 45 degrees or so.
+_AHEAD = 0.7
 
 
 def name_of(shown: Shown) -> str:
@@ -170,6 +176,14 @@ class Session:
         self.shown = shown
         self.shown_changed.emit()
 
+    def set_color(self, cell_type: str, color: str) -> None:
+        """Give a cell type another colour everywhere, "#rrggbb"; it is kept with the result."""
+        assert self.result is not None
+        assert self.learned is not None
+        chosen = {cell_type: color}
+        self.learned = replace(self.learned, chosen_colors=self.learned.chosen_colors | chosen)
+        self.replay(replace(self.result, chosen_colors=self.result.chosen_colors | chosen))
+
     def set_opacity(self, opacity: float) -> None:
         """Let the tissue show through the spots."""
         self.opacity = opacity
@@ -196,6 +210,17 @@ class Session:
         if spot != self.spot:
             self.spot = spot
             self.spot_changed.emit()
+
+    def walk(self, down: float, right: float) -> None:
+        """Look into the neighbour that lies in a direction from the picked spot, if one does."""
+        if self.result is None or self.spot is None:
+            return
+        neighbors = neighbors_of(self.result, self.spot)[0]
+        step = self.result.coordinates[neighbors] - self.result.coordinates[self.spot]
+        length = np.linalg.norm(step, axis=1)
+        ahead = step @ [right, down] / np.where(length > 0, length, 1.0)
+        if len(ahead) and ahead.max() >= _AHEAD:
+            self.pick(int(neighbors[ahead.argmax()]))
 
     def pick_at(self, y: float, x: float) -> None:
         """Look into the spot under a point of the tissue (full-resolution pixels), or into none."""
