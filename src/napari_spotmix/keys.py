@@ -32,6 +32,7 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
     reason            ``obs``   categorical, why a spot was not estimated ("" where it was)
     graph             ``obsp``  sparse (n_spots, n_spots), edge weights W
     attention         ``obsp``  sparse (n_spots, n_spots), attention in them, 0 to 1
+    regions           ``uns``   GeoJSON text, outlines that were drawn, if any
     parameters        ``uns``   every parameter given and learned, versions, seed, notes
     ================  ========  ==========================================================
 
@@ -55,5 +56,6 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
         "reason": f"{key_added}_reason",
         "graph": f"{key_added}_connectivities",
         "attention": f"{key_added}_attention",
+        "regions": f"{key_added}_regions",
         "parameters": key_added,
     }

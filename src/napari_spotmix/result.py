@@ -22,6 +22,7 @@ from napari_spotmix.io import copied, restored_names, with_safe_names
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
+from napari_spotmix.regions import Region, from_geojson, to_geojson
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -75,6 +76,8 @@ class Result:
         What `resolve` needs; None where the result was read from a file, which does not hold it.
     chosen_colors : dict of str
         Colour of cell types, "#rrggbb", where it is not that of their place in the palette.
+    regions : tuple of Region
+        Outlines that somebody has drawn on the tissue.
     """
 
     abundances: pd.DataFrame
@@ -91,6 +94,7 @@ class Result:
     notes: tuple[str, ...] = ()
     problem: Problem | None = None
     chosen_colors: dict[str, str] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
 
     @property
     def cell_types(self) -> list[str]:
@@ -312,6 +316,8 @@ class Result:
         adata.obsp[keys["graph"]] = csr_matrix(self.weights)
         adata.obsp[keys["attention"]] = csr_matrix(self.attention)
         adata.uns[keys["colors"]] = list(self.colors.values())
+        if self.regions:
+            adata.uns[keys["regions"]] = to_geojson(self.regions)
         adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
         return with_safe_names(adata)
 
@@ -358,6 +364,7 @@ class Result:
             parameters=parameters,
             notes=tuple(str(note) for note in notes),
             chosen_colors=_colors_in_file(abundances.columns, adata.uns.get(keys["colors"])),
+            regions=from_geojson(str(adata.uns[keys["regions"]])) if keys["regions"] in adata.uns else (),
         )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "output_problems",
     "write_h5ad",
     "write_outputs",
+    "write_text",
 ]
 
 #: What a finished run consists of.
@@ -179,6 +180,23 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     if tables is not safe:
         with h5py.File(path, "a") as file:
             write_matrices(file, safe)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside and move it into place.
+
+    Raises
+    ------
+    InputError
+        If that is not possible.
+    """
+    try:
+        with _aside(path.parent) as stage:
+            (stage / path.name).write_text(text, encoding="utf-8", newline="")
+            (stage / path.name).replace(path)
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise InputError(f"Writing {path} failed ({words}). Nothing was kept.") from error
 
 
 def discard_unfinished() -> None:

@@ -18,6 +18,7 @@ from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
 from napari_spotmix.ui.legend import Legend, legend_of, legend_of_attention
 from napari_spotmix.ui.load import LoadPanel
+from napari_spotmix.ui.regions import RegionsPanel
 from napari_spotmix.ui.run import RunPanel
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
@@ -68,6 +69,7 @@ class DeconvolutionWidget(QWidget):
         self.run = RunPanel(self.session)
         self.explore = ExplorePanel(self.session)
         self.adjust = AdjustPanel(self.session)
+        self.regions = RegionsPanel(viewer, self.session)
         self.inspect = InspectPanel(self.session)
         self.sections = {
             "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
@@ -78,6 +80,9 @@ class DeconvolutionWidget(QWidget):
                 self.adjust,
                 tip="Try another smoothness, or leave cell types out: solved again at once",
                 open=False,
+            ),
+            "Regions": Section(
+                "Regions", self.regions, tip="Draw regions on the tissue and compare them", open=False
             ),
             "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
@@ -111,7 +116,7 @@ class DeconvolutionWidget(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
-        for panel in (self.load, self.run, self.adjust):
+        for panel in (self.load, self.run, self.adjust, self.regions):
             panel.close_runners()
         for signal in self._signals():
             signal.disconnect(self._summarize)
@@ -120,7 +125,7 @@ class DeconvolutionWidget(QWidget):
         self.session.result_changed.disconnect(self._show_legend)
         self.session.result_replayed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        for part in (self.scene, self.load, self.run, self.explore, self.adjust, self.inspect, self.hover):
+        for part in (self.scene, *self._panels, self.hover):
             part.let_go()
         with suppress(RuntimeError):  # the window may have taken them along
             self.legend.setParent(None)
@@ -170,11 +175,15 @@ class DeconvolutionWidget(QWidget):
             session.result_replayed,
             session.shown_changed,
             session.spot_changed,
+            session.regions_changed,
         )
 
+    @property
+    def _panels(self) -> tuple[Any, ...]:
+        return self.load, self.run, self.explore, self.adjust, self.regions, self.inspect
+
     def _summarize(self) -> None:
-        panels = (self.load, self.run, self.explore, self.adjust, self.inspect)
-        for section, panel in zip(self.sections.values(), panels, strict=True):
+        for section, panel in zip(self.sections.values(), self._panels, strict=True):
             section.set_summary(panel.summary)
 
     def _fold_what_is_done(self) -> None:

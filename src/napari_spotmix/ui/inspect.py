@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_spotmix.result import Result
     from napari_spotmix.ui.session import Session
 
-__all__ = ["Bar", "InspectPanel", "composition_of", "describe_spot"]
+__all__ = ["Bar", "Bars", "InspectPanel", "composition_of", "describe_spot"]
 
 #: Types below this share, in the spot and around it, are left out of the bars.
 _LEAST_SHARE = 0.005
@@ -38,7 +38,8 @@ _Z90 = 1.645
 class Bar:
     """Proportion of one cell type in a spot, and its mean over the spot's neighbours (NaN without any).
 
-    The true share lies between `low` and `high` about nine times in ten; NaN where this is not known.
+    The true share lies between `low` and `high` about nine times in ten; NaN where this is not known. The
+    `note` is shown in place of the proportion.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Bar:
     neighborhood: float
     low: float = np.nan
     high: float = np.nan
+    note: str = ""
 
 
 def composition_of(result: Result, spot: int) -> list[Bar]:
@@ -109,7 +111,7 @@ def _draw_whisker(painter: QPainter, y: int, first: int, last: int) -> None:
         painter.drawLine(end, y - 3, end, y + 3)
 
 
-class _Bars(QWidget):
+class Bars(QWidget):
     """Horizontal bars, painted: a solid one for the spot, a pale one below it for the neighbourhood."""
 
     _row, _bar, _number = 24, 8, 44
@@ -150,7 +152,11 @@ class _Bars(QWidget):
             middle = area.top() + 3 + self._bar // 2
             ends = [left + round(width * share) for share in (bar.low, bar.high)]
             _draw_whisker(painter, middle, *ends)
-        draw_number(painter, QRect(left + width, area.top(), self._number, area.height()), percent(bar.spot))
+        draw_number(
+            painter,
+            QRect(left + width, area.top(), self._number, area.height()),
+            bar.note or percent(bar.spot),
+        )
 
     def _left(self) -> int:
         """Return where the bars begin: after the names, as long as these leave them half the width."""
@@ -192,7 +198,7 @@ class InspectPanel(QWidget):
         self.clear = PushButton(text="Clear", tooltip="Look into no spot (Escape)")
         self.text = plain_label()
         self.key = plain_label(_KEY)
-        self.bars = _Bars()
+        self.bars = Bars()
         self.gradient = _Gradient()
         add_all(self, self.text, self.bars, self.key, self.gradient, self.clear.native)
         self.clear.changed.connect(lambda: session.pick(None))

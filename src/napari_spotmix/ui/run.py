@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ class RunPanel(QWidget):
         """Write the result into `folder`."""
         session = self._session
         assert session.result is not None
-        result = session.result
+        result = replace(session.result, regions=session.regions)
         sources = {"spatial": session.tissue, "reference": session.reference}
         inputs = {role: source.path for role, source in sources.items() if source and source.path}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_spotmix.io import TissueImage
+    from napari_spotmix.regions import Region
     from napari_spotmix.result import Result
 
 __all__ = [
@@ -110,6 +111,7 @@ class Session:
     opacity_changed = Signal()
     threshold_changed = Signal()
     hover_changed = Signal()
+    regions_changed = Signal()
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
@@ -123,6 +125,7 @@ class Session:
         self.opacity = 1.0
         self.threshold = 0.0
         self.hovered: int | None = None
+        self.regions: tuple[Region, ...] = ()
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -155,6 +158,7 @@ class Session:
         self.hovered = None
         self.shown = None
         self._finder = None
+        self.regions = () if result is None else result.regions
         self.result_changed.emit()
         self.spot_changed.emit()
         if result is not None:
@@ -183,6 +187,11 @@ class Session:
         chosen = {cell_type: color}
         self.learned = replace(self.learned, chosen_colors=self.learned.chosen_colors | chosen)
         self.replay(replace(self.result, chosen_colors=self.result.chosen_colors | chosen))
+
+    def set_regions(self, regions: tuple[Region, ...]) -> None:
+        """Take what has been drawn on the tissue."""
+        self.regions = regions
+        self.regions_changed.emit()
 
     def set_opacity(self, opacity: float) -> None:
         """Let the tissue show through the spots."""
