@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from napari_spotmix.errors import InputError
 
-__all__ = ["LARGE_FILE", "Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
+__all__ = ["LARGE_FILE", "N_NICHES", "Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
 
 Weights = Literal["poisson", "none"]
 PlatformEffect = Literal["auto", "on", "off"]
@@ -51,6 +51,10 @@ def _parameter(
             "advanced": advanced,
         },
     )
+
+#: Niches of a tissue. A number that the data choose is no better: compositions change gradually, and criteria
+#: for clusters then prefer two, or as many as they are offered. Six tell apart what one colour each still shows.
+N_NICHES = 6
 
 
 @dataclass(frozen=True)
