@@ -91,6 +91,7 @@ def colocalisation(proportions: Array, W: csr_array, on_block: OnBlock = lambda 
            [-1.,  1.]])
     """
     known = np.flatnonzero(~np.isnan(proportions).any(axis=1))
+    on_block(0)
     linked = _between(W, known)
     on_block(0)
     n_types, total = proportions.shape[1], float(linked.sum())
@@ -109,6 +110,7 @@ def _between(W: csr_array, spots: NDArray[np.int64]) -> csr_array:
 
 def _standardised(values: Array, on_block: OnBlock) -> Array:
     """Return columns of mean 0 and mean square 1; NaN for one that does not vary."""
+    on_block(0)
     Z = values - values.mean(axis=0)
     on_block(0)
     deviation = np.sqrt(np.mean(Z**2, axis=0))
@@ -147,7 +149,9 @@ def _moments(W: csr_array, Z: Array, on_block: OnBlock) -> tuple[Array, Array]:
         r += _products(Z[rows], Z[rows]) / n
         q += _products(Z[rows] ** 2, Z[rows] ** 2) / n
         on_block(rows.stop)
-    total, twice, degree = float(W.sum()), float((W.data**2).sum()), W.sum(axis=1)
+    total, twice = float(W.sum()), float((W.data**2).sum())
+    on_block(len(Z))
+    degree = W.sum(axis=1)
     thrice = float((degree**2).sum()) - twice
     of_two = (n * (1.0 + r**2) - 2.0 * q) / (n - 1.0)
     of_three = 2.0 * (4.0 * q - n * (1.0 + r**2)) / ((n - 1.0) * (n - 2.0))
