@@ -78,17 +78,19 @@ def test_the_likelihood_is_that_of_what_no_level_can_change() -> None:
     """Restricted likelihood, against the density of the data projected beside the levels."""
     rng = np.random.default_rng(0)
     A = rng.standard_normal((12, 12))
-    V = A @ A.T + np.eye(12)
-    X = np.repeat(np.eye(2), 6, axis=0)
-    z, contrast = rng.standard_normal(12), np.repeat([1 / 6, -1 / 6], 6)
+    shared, own, X = A @ A.T, rng.gamma(4.0, size=12), np.repeat(np.eye(2), 6, axis=0)
+    z, weights = rng.standard_normal((12, 1)), np.repeat([1 / 6, -1 / 6], 6)
+    family = regions._family(shared, own, X, (0.1, 0.6, 1.0))
+    found = -(np.log(family.spectra).sum(axis=1) + family.misfits(z)[:, 0]) / 2
     beside = np.linalg.svd(X.T)[2][2:]
-    model, plain = (regions._model(W, X, contrast) for W in (V, np.eye(12)))
-    found = [m.constant - z @ m.projection @ z / 2 for m in (model, plain)]
+    covariances = [(1 - nugget) * shared + nugget * np.diag(own) for nugget in (0.1, 0.6, 1.0)]
     density = [
-        multivariate_normal(np.zeros(10), beside @ W @ beside.T).logpdf(beside @ z) for W in (V, np.eye(12))
+        multivariate_normal(np.zeros(10), beside @ V @ beside.T).logpdf(beside @ z[:, 0]) for V in covariances
     ]
-    assert found[0] - found[1] == pytest.approx(density[0] - density[1], rel=1e-10)
-    assert model.contrast_variance == pytest.approx(contrast @ V @ contrast)
+    np.testing.assert_allclose(np.diff(found), np.diff(density), rtol=1e-9)
+    np.testing.assert_allclose(
+        family.contrast_variances(weights), [weights @ V @ weights for V in covariances]
+    )
 
 
 def test_patches_hold_every_spot_once_and_are_of_about_one_size() -> None:

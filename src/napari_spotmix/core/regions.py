@@ -38,6 +38,8 @@ _PLACES = 4
 _NEIGHBORING = 4
 #: Reaches from half a pitch to the extent of the regions; shares of the variance that are the spots' own.
 _REACHES, _NUGGETS = 9, (0.02, 0.2, 0.5, 0.8)
+#: Of each reach a rough and a smooth one, and one without any.
+_N_FAMILIES = 2 * _REACHES + 1
 _LEVEL = 0.95
 _ROUNDING = 1e-12
 #: Least variance: a type may be the same in all spots.
@@ -358,36 +360,48 @@ def _gathered(
 
 
 @dataclass(frozen=True)
-class _Model:
-    """A covariance of the patches, up to a factor, and what it says of a contrast between regions.
+class _Family:
+    """Covariances ``(1 - nugget) shared + nugget diag(own)`` of the patches, for some nuggets.
 
-    With ``P = V^-1 - V^-1 X (X' V^-1 X)^-1 X' V^-1`` for the levels X, ``z' P z`` is the square of what a
-    field z has left beside its levels, and ``constant`` the rest of its restricted log likelihood.
+    The rows of `beside` (n_freedom, n_patches) are combinations of patches that no level changes, and that
+    are independent under each of the covariances, with variances `spectra` (n_nuggets, n_freedom).
     """
 
-    covariance: Array
-    projection: Array
-    constant: float
-    contrast_variance: float
+    shared: Array
+    own: Array
+    nuggets: Array
+    beside: Array
+    spectra: Array
+
+    def covariance(self, nugget: float) -> Array:
+        return (1.0 - nugget) * self.shared + nugget * np.diag(self.own)
+
+    def contrast_variances(self, weights: Array) -> list[float]:
+        """Return the variance of a sum of patches by `weights` for each nugget."""
+        return [float(weights @ self.covariance(nugget) @ weights) for nugget in self.nuggets]
+
+    def misfits(self, fields: Array) -> Array:
+        """Return ``z' P z`` of fields z (columns) for each nugget: their square with the levels taken out."""
+        return np.asarray((1.0 / self.spectra) @ (self.beside @ fields) ** 2)
 
 
-def _model(covariance: Array, levels: Array, contrast: Array) -> _Model:
-    precision = np.linalg.inv(covariance)
-    weighted = precision @ levels
-    information = levels.T @ weighted
-    projection = precision - weighted @ np.linalg.solve(information, weighted.T)
-    logarithms = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1]
-    return _Model(covariance, projection, -float(logarithms) / 2, float(contrast @ covariance @ contrast))
+def _family(shared: Array, own: Array, levels: Array, nuggets: tuple[float, ...]) -> _Family:
+    scale = 1.0 / np.sqrt(own)
+    complete = np.linalg.qr(scale[:, None] * levels, mode="complete")[0]
+    beside = complete[:, levels.shape[1] :].T * scale
+    variances, axes = np.linalg.eigh(beside @ shared @ beside.T)
+    nugget = np.array(nuggets)
+    spectra = (1.0 - nugget[:, None]) * np.maximum(variances, 0.0) + nugget[:, None]
+    return _Family(shared, own, nugget, axes.T @ beside, spectra)
 
 
-def _covariances(patches: _Patches) -> Iterator[Array]:
+def _families(patches: _Patches) -> Iterator[_Family]:
     """Yield the covariances that are compared: of patches that are alike within a reach, and of none."""
-    own = np.diag(1.0 / patches.size / np.mean(1.0 / patches.size))
+    own = 1.0 / patches.size / np.mean(1.0 / patches.size)
     for reach in _reaches(patches):
         for shared in _mean_correlations(patches, reach):
-            for nugget in _NUGGETS:
-                yield (1.0 - nugget) * shared + nugget * own
-    yield own
+            yield _family(shared, own, patches.levels, _NUGGETS)
+    yield _family(np.diag(own), own, patches.levels, (1.0,))
 
 
 def _reaches(patches: _Patches) -> Array:
@@ -439,38 +453,43 @@ class _Judge:
         self._weights = patches.contrast(sides)
         self.contrast = self._weights @ patches.values
         self._freedom = len(patches.values) - patches.n_regions
-        self._models: list[_Model] = []
-        n_models = 2 * _REACHES * len(_NUGGETS) + 1
-        for covariance in _covariances(patches):
-            on_progress(Progress("Comparing neighbours", len(self._models), n_models))
-            self._models.append(_model(covariance, patches.levels, self._weights))
+        self._families: list[_Family] = []
+        for family in _families(patches):
+            on_progress(Progress("Comparing neighbours", len(self._families), _N_FAMILIES))
+            self._families.append(family)
+        self._variances = np.concatenate([f.contrast_variances(self._weights) for f in self._families])
+        self._logarithms = np.concatenate([-0.5 * np.log(f.spectra).sum(axis=1) for f in self._families])
         self.error, likeliest = self._errors(patches.values, lambda _: None)
         noise = np.random.default_rng(random_state).standard_normal((len(patches.values), n_surrogates))
         used = np.unique(likeliest).tolist()
 
         def telling(n_done: int) -> Callable[[int], None]:
-            n_all = len(used) * n_models
-            return lambda m: on_progress(Progress("Drawing surrogates", n_done * n_models + m, n_all))
+            n_all = len(used) * _N_FAMILIES
+            return lambda k: on_progress(Progress("Drawing surrogates", n_done * _N_FAMILIES + k, n_all))
 
         # What chance does to a contrast over its error is the same for all types of one model.
-        drawn = {m: self._scatter(self._models[m], noise, telling(n)) for n, m in enumerate(used)}
+        drawn = {m: self._scatter(self._covariance(m), noise, telling(n)) for n, m in enumerate(used)}
         self.surrogates = np.array([drawn[m] for m in likeliest.tolist()])
 
-    def _scatter(self, model: _Model, noise: Array, on_model: Callable[[int], None]) -> Array:
-        fields = np.linalg.cholesky(model.covariance) @ noise
-        error, _ = self._errors(fields, on_model)
+    def _covariance(self, model: int) -> Array:
+        models = [(family, nugget) for family in self._families for nugget in family.nuggets]
+        family, nugget = models[model]
+        return family.covariance(nugget)
+
+    def _scatter(self, covariance: Array, noise: Array, on_family: Callable[[int], None]) -> Array:
+        fields = np.linalg.cholesky(covariance) @ noise
+        error, _ = self._errors(fields, on_family)
         return np.asarray(np.abs(self._weights @ fields) / error)
 
-    def _errors(self, fields: Array, on_model: Callable[[int], None]) -> tuple[Array, NDArray[np.int64]]:
+    def _errors(self, fields: Array, on_family: Callable[[int], None]) -> tuple[Array, NDArray[np.int64]]:
         """Return for each column the error of its contrast, and which model is the likeliest."""
-        scale = np.empty((len(self._models), fields.shape[1]))
-        for m, model in enumerate(self._models):
-            on_model(m)
-            left = np.einsum("ij,ij->j", fields, model.projection @ fields)
-            scale[m] = np.maximum(left / self._freedom, _TINY)
-        constant = np.array([model.constant for model in self._models])
-        logarithm = constant[:, None] - self._freedom / 2 * np.log(scale)
+        misfits = []
+        for k, family in enumerate(self._families):
+            on_family(k)
+            misfits.append(family.misfits(fields))
+        scale = np.maximum(np.concatenate(misfits) / self._freedom, _TINY)
+        # Each model with the factor that suits it best.
+        logarithm = self._logarithms[:, None] - self._freedom / 2 * np.log(scale)
         likelihood = np.exp(logarithm - logarithm.max(axis=0))
-        variance = scale * np.array([model.contrast_variance for model in self._models])[:, None]
-        mean = (likelihood * variance).sum(axis=0) / likelihood.sum(axis=0)
-        return np.sqrt(mean), logarithm.argmax(axis=0)
+        variance = (likelihood * scale * self._variances[:, None]).sum(axis=0) / likelihood.sum(axis=0)
+        return np.sqrt(variance), logarithm.argmax(axis=0)
