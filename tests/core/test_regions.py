@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, ttest_ind
+from threadpoolctl import threadpool_limits
 
 from napari_spotmix.core import regions
 from napari_spotmix.core.regions import compare_regions, holm, region_composition
@@ -199,3 +200,11 @@ def test_it_is_the_same_for_a_seed() -> None:
     )
     np.testing.assert_array_equal(first, again)
     assert first != other
+
+
+def test_it_does_not_depend_on_the_threads_of_blas() -> None:
+    p, found = fields(2.0, 3), []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.append(region_composition(p, EVERYWHERE, PLACES, n_surrogates=99))
+    np.testing.assert_array_equal(found[0].upper, found[1].upper)
