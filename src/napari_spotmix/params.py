@@ -14,7 +14,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from napari_spotmix.errors import InputError
 
-__all__ = ["LARGE_FILE", "Parameters", "Weights", "GraphKind", "Share", "describe", "ParameterInfo"]
+__all__ = [
+    "GraphKind",
+    "LARGE_FILE",
+    "N_NICHES",
+    "ParameterInfo",
+    "Parameters",
+    "Share",
+    "Weights",
+    "describe",
+]
 
 Weights = Literal["poisson", "none"]
 PlatformEffect = Literal["auto", "on", "off"]
@@ -51,6 +60,11 @@ def _parameter(
             "advanced": advanced,
         },
     )
+
+
+#: Niches of a tissue. Compositions change gradually, and criteria that choose a number of clusters then take
+#: two, or as many as they are offered; six is as many as a map shows in colours that are told apart at once.
+N_NICHES = 6
 
 
 @dataclass(frozen=True)

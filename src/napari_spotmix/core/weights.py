@@ -20,6 +20,7 @@ from napari_spotmix.core._threads import Threads
 
 __all__ = [
     "Archetypes",
+    "cluster_points",
     "find_archetypes",
     "group_means",
     "one_archetype",
@@ -84,21 +85,60 @@ def find_archetypes(
     threads : Threads
     on_block : callable, optional
         Called between blocks of spots; what it raises stops the work.
+    """
+    label, _ = cluster_points(
+        np.sqrt(proportions), n_archetypes, random_state=random_state, threads=threads, on_block=on_block
+    )
+    n_found = int(label.max()) + 1
+    composition = group_means(proportions, label, n_found)
+    return Archetypes(composition, group_means(totals[:, None], label, n_found)[:, 0], label)
+
+
+def cluster_points(
+    points: Array,
+    n_groups: int,
+    *,
+    random_state: int,
+    threads: Threads,
+    on_block: Callable[[int], None] = lambda _: None,
+) -> tuple[NDArray[np.int64], Array]:
+    """Group points by k-means.
+
+    Parameters
+    ----------
+    points : ndarray of float64, shape (n_points, n_features)
+    n_groups : int
+        At most this many groups; empty ones are left out.
+    random_state : int
+    threads : Threads
+    on_block : callable, optional
+        Called between blocks of points; what it raises stops the work.
+
+    Returns
+    -------
+    label : ndarray of int64, shape (n_points,)
+    squared_distance : ndarray of float64, shape (n_points,)
+        To the center of the point's group.
 
     Notes
     -----
-    Centers are found on a sample of at most 20,000 spots, so the cost grows like n A K once.
+    Centers are found on a sample of at most 20,000 points, so a large tissue costs one more round.
+
+    Examples
+    --------
+    >>> points = np.array([[0.0], [0.1], [5.0], [5.1]])
+    >>> label, _ = cluster_points(points, 2, random_state=0, threads=Threads(1))
+    >>> bool(label[0] == label[1] != label[2] == label[3])
+    True
     """
     rng = np.random.default_rng(random_state)
-    points = np.sqrt(proportions)
     on_block(0)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
-    centers = _k_means(points[sample], n_archetypes, rng, threads, on_block)
-    label, _ = _nearest(points, centers, threads, on_block)
-    used, label = np.unique(label, return_inverse=True)
+    centers = _k_means(points[sample], n_groups, rng, threads, on_block)
+    label, squared_distance = _nearest(points, centers, threads, on_block)
+    label = np.unique(label, return_inverse=True)[1]
     on_block(len(points))
-    composition = group_means(proportions, label, len(used))
-    return Archetypes(composition, group_means(totals[:, None], label, len(used))[:, 0], label)
+    return label, squared_distance
 
 
 def _k_means(
