@@ -255,7 +255,7 @@ class _Patches:
     @cached_property
     def levels(self) -> Array:
         """One column for each region, 1 in its patches."""
-        return (self.region[:, None] == np.arange(self.n_regions)).astype(float)
+        return np.asarray(self.region[:, None] == np.arange(self.n_regions), dtype=float)
 
     @property
     def enough(self) -> bool:
@@ -275,9 +275,8 @@ def _pooled(
     sample: NDArray[np.integer] | None,
     on_progress: ProgressCallback,
 ) -> _Patches:
-    sample = (
-        np.zeros(len(proportions), np.int64) if sample is None else np.unique(sample, return_inverse=True)[1]
-    )
+    given = np.zeros(len(proportions), np.int64) if sample is None else sample
+    section = np.asarray(np.unique(given, return_inverse=True)[1], np.int64)
 
     def on_step() -> None:
         on_progress(Progress("Pooling spots", len(members), _PATCHES))
@@ -287,14 +286,14 @@ def _pooled(
     n_most = _PATCHES // len(regions)
     size = max(min(-(-len(spots) // n_most) for spots in regions), 1)
     for r, spots in enumerate(regions):
-        for s in np.unique(sample[spots]):
-            part = spots[sample[spots] == s]
+        for s in np.unique(section[spots]):
+            part = spots[section[spots] == s]
             # Rounded up, so that a region that is not sampled has room for all of its spots.
             n_patches = min(-(-n_most * len(part) // len(spots)), len(part))
             patches = list(_patches_of(part, coordinates, n_patches, size, on_step))
             members += patches
             region_of += [r] * len(patches)
-    return _gathered(proportions, coordinates, sample, members, region_of, len(regions))
+    return _gathered(proportions, coordinates, section, members, region_of, len(regions))
 
 
 def _patches_of(

@@ -1,0 +1,168 @@
+"""Drawing, naming, comparing and keeping regions in a real window."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from qtpy.QtWidgets import QFileDialog
+
+from napari_spotmix.core.regions import compare_regions, region_composition
+from napari_spotmix.errors import Cancelled
+from napari_spotmix.io.export import write_h5ad
+from napari_spotmix.regions import Region, inside
+from napari_spotmix.result import Result
+from napari_spotmix.ui.demo import read_result, show_result
+from napari_spotmix.ui.regions import REST, compare_task, outline_of
+
+pytestmark = pytest.mark.viewer
+
+
+@pytest.fixture
+def drawn(make_dock: Any, result: Result) -> tuple[Any, Any]:
+    """A polygon over the left half of the tissue, drawn by hand as it were."""
+    viewer, dock = make_dock()
+    show_result(dock, result, "Gut")
+    dock.regions.polygon.native.click()
+    viewer.layers["Regions"].add(left_half(result)[:, ::-1], shape_type="polygon")
+    return viewer, dock
+
+
+def left_half(result: Result) -> np.ndarray:
+    low, high = np.nanmin(result.coordinates, axis=0) - 1, np.nanmax(result.coordinates, axis=0) + 1
+    middle = float(np.median(result.coordinates[:, 0])) + 0.5
+    return np.array([[low[0], low[1]], [middle, low[1]], [middle, high[1]], [low[0], high[1]]])
+
+
+def test_before_a_run_there_is_nothing_to_draw_on(make_dock: Any) -> None:
+    _, dock = make_dock()
+    assert dock.regions.compare.native.isHidden()
+    assert "After a run" in dock.regions.state.text()
+
+
+def test_a_shape_becomes_a_named_region(drawn: Any) -> None:
+    viewer, dock = drawn
+    (region,) = dock.session.regions
+    assert region.name == "Region 1"
+    np.testing.assert_allclose(region.outline, left_half(dock.session.result))
+    assert viewer.layers["Regions"].mode == "add_polygon"
+    viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
+    assert [region.name for region in dock.session.regions] == ["Region 1", "Region 2"]
+    dock.regions.names.item(1).setText("injury")
+    assert [region.name for region in dock.session.regions] == ["Region 1", "injury"]
+    assert list(viewer.layers["Regions"].features["name"]) == ["Region 1", "injury"]
+    dock.regions.names.item(1).setText("Region 1")
+    assert dock.regions.names.item(1).text() == "injury", "two regions must not have one name"
+    viewer.layers["Regions"].selected_data = {0}
+    viewer.layers["Regions"].remove_selected()
+    assert [region.name for region in dock.session.regions] == ["injury"]
+    viewer.layers.remove("Regions")
+    assert dock.session.regions == ()
+    assert dock.regions.names.count() == 0
+
+
+@pytest.mark.parametrize("kind", ["ellipse", "rectangle"])
+def test_other_shapes_become_outlines(kind: str) -> None:
+    corners = np.array([[10.0, 20.0], [10.0, 60.0], [30.0, 60.0], [30.0, 20.0]])
+    outline = outline_of(corners, kind)
+    np.testing.assert_allclose(outline.mean(axis=0), [40, 20])
+    x, y = outline.T
+    if kind == "ellipse":
+        np.testing.assert_allclose(((x - 40) / 20) ** 2 + ((y - 20) / 10) ** 2, 1.0)
+    else:
+        np.testing.assert_array_equal(outline, corners[:, ::-1])
+
+
+def test_a_comparison_tells_means_and_differences(qtbot: Any, drawn: Any) -> None:
+    _, dock = drawn
+    panel, result = dock.regions, dock.session.result
+    assert panel.second.value == REST
+    panel.compare.native.click()
+    qtbot.waitUntil(lambda: panel.compared is not None, timeout=20_000)
+    mask = inside(dock.session.regions[0], result.coordinates)
+    values = result.proportions.to_numpy()
+    expected = np.nanmean(values[mask], axis=0) - np.nanmean(values[~mask], axis=0)
+    table = panel.compared.table()
+    np.testing.assert_allclose(
+        table["difference"], expected[[result.cell_types.index(name) for name in table.index]]
+    )
+    assert (table["difference"].abs().diff().dropna() <= 1e-12).all()
+    of_region = region_composition(values, mask, result.coordinates)
+    difference = compare_regions(values, mask, ~mask, result.coordinates)
+    largest = result.cell_types.index(table.index[0])
+    bar = panel.bars.bars[0]
+    assert (bar.spot, bar.low, bar.high) == pytest.approx(
+        (of_region.mean[largest], of_region.lower[largest], of_region.upper[largest])
+    )
+    assert table["p adjusted"].iloc[0] == pytest.approx(difference.adjusted[largest])
+    n_known = int((~np.isnan(values).any(axis=1) & mask).sum())
+    assert f"Region 1: {n_known} spots" in panel.state.text()
+    dock.session.replay(replace(result, notes=()))
+    assert panel.compared is None, "other numbers need another comparison"
+    assert panel.bars.isHidden()
+
+
+def test_a_comparison_can_be_cancelled(result: Result) -> None:
+    def stop(_: Any) -> None:
+        raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        compare_task(result, Region("left", left_half(result)), None)(stop)
+
+
+def test_regions_are_kept_with_the_result_and_restored(
+    make_dock: Any, result: Result, tmp_path: Path
+) -> None:
+    region = Region('T/NK "cells" <b>', left_half(result))
+    write_h5ad(replace(result, regions=(region,)).to_anndata(), tmp_path / "spatial.h5ad")
+    viewer, dock = make_dock()
+    show_result(dock, read_result(tmp_path), "out")
+    (kept,) = dock.session.regions
+    assert kept.name == region.name
+    np.testing.assert_array_equal(kept.outline, region.outline)
+    layer = viewer.layers["Regions"]
+    np.testing.assert_allclose(layer.data[0], region.outline[:, ::-1])
+    assert dock.regions.names.item(0).text() == region.name
+    layer.add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
+    assert len(dock.session.regions) == 2
+    dock.session.set_result(None)
+    assert "Regions" not in viewer.layers
+    assert dock.session.regions == ()
+
+
+def test_the_saved_run_holds_what_was_drawn(qtbot: Any, drawn: Any, tmp_path: Path) -> None:
+    _, dock = drawn
+    dock.session.result.parameters.update(learned={}, versions={})
+    dock.run.save_to(tmp_path / "out")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
+    (kept,) = read_result(tmp_path / "out").regions
+    np.testing.assert_array_equal(kept.outline, dock.session.regions[0].outline)
+
+
+def test_tables_and_outlines_are_written(
+    qtbot: Any, drawn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, dock = drawn
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "out.geojson"), ""))
+    dock.regions.save_outlines.native.click()
+    (feature,) = json.loads((tmp_path / "out.geojson").read_text())["features"]
+    assert feature["properties"]["name"] == "Region 1"
+    dock.regions.compare.native.click()
+    qtbot.waitUntil(lambda: dock.regions.compared is not None, timeout=20_000)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "out.csv"), ""))
+    dock.regions.save_table.native.click()
+    table = pd.read_csv(tmp_path / "out.csv", index_col=0)
+    assert set(table.index) == set(dock.session.result.cell_types)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.geojson"]
+
+
+def test_closing_the_dock_lets_go_of_the_drawing(drawn: Any) -> None:
+    viewer, dock = drawn
+    dock.close_session()
+    viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
+    assert len(dock.session.regions) == 1
