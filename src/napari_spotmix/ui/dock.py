@@ -16,13 +16,14 @@ from napari_spotmix.ui.adjust import AdjustPanel
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
-from napari_spotmix.ui.legend import Legend, legend_of, legend_of_attention
+from napari_spotmix.ui.legend import Legend, legend_of, legend_of_attention, legend_of_niches
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.regions import RegionsPanel
 from napari_spotmix.ui.run import RunPanel
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
-from napari_spotmix.ui.session import DOMINANT, GRAPH, PIES, Session, session_of
+from napari_spotmix.ui.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
+from napari_spotmix.ui.tissue import TissuePanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -70,6 +71,7 @@ class DeconvolutionWidget(QWidget):
         self.explore = ExplorePanel(self.session)
         self.adjust = AdjustPanel(self.session)
         self.regions = RegionsPanel(viewer, self.session)
+        self.tissue = TissuePanel(self.session)
         self.inspect = InspectPanel(self.session)
         self.sections = {
             "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
@@ -83,6 +85,9 @@ class DeconvolutionWidget(QWidget):
             ),
             "Regions": Section(
                 "Regions", self.regions, tip="Draw regions on the tissue and compare them", open=False
+            ),
+            "Tissue": Section(
+                "Tissue", self.tissue, tip="Which cell types lie near each other, and niches", open=False
             ),
             "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
@@ -116,7 +121,7 @@ class DeconvolutionWidget(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
-        for panel in (self.load, self.run, self.adjust, self.regions):
+        for panel in (self.load, self.run, self.adjust, self.regions, self.tissue):
             panel.close_runners()
         for signal in self._signals():
             signal.disconnect(self._summarize)
@@ -176,11 +181,12 @@ class DeconvolutionWidget(QWidget):
             session.shown_changed,
             session.spot_changed,
             session.regions_changed,
+            session.niches_changed,
         )
 
     @property
     def _panels(self) -> tuple[Any, ...]:
-        return self.load, self.run, self.explore, self.adjust, self.regions, self.inspect
+        return self.load, self.run, self.explore, self.adjust, self.regions, self.tissue, self.inspect
 
     def _summarize(self) -> None:
         for section, panel in zip(self.sections.values(), self._panels, strict=True):
@@ -197,6 +203,8 @@ class DeconvolutionWidget(QWidget):
             entries = [(name, result.colors[name]) for name in shown]
         elif result is not None and shown in (DOMINANT, PIES):
             entries = legend_of(result)
+        elif result is not None and shown is NICHES and self.session.niches is not None:
+            entries = legend_of_niches(result, self.session.niches)
         elif result is not None and shown is GRAPH:
             entries = legend_of_attention()
         self.legend.show_entries(entries)

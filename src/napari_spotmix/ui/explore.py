@@ -29,6 +29,7 @@ from napari_spotmix.ui.session import (
     ERRORS,
     GRAPH,
     MOST_BLENDED,
+    NICHES,
     PIES,
     UNEXPLAINED,
     name_of,
@@ -52,6 +53,7 @@ _TIPS: dict[Shown, str] = {
     PIES: "Each spot as a pie of its proportions; come near to see them",
     ERRORS: "Standard error of the proportion of each spot's largest cell type",
     UNEXPLAINED: "Share of each spot's counts that no mixture of the reference's cell types explains",
+    NICHES: "Groups of spots with like neighbourhoods",
     GRAPH: "Attention between neighbours: where it is low, dark edges, lies a border",
     COUNTS: "Number of counts of each spot, of the genes shared with the reference",
 }
@@ -73,7 +75,9 @@ class Row:
     length: float = 0.0
 
 
-def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> list[Row]:
+def rows_of(
+    result: Result, *, by_name: bool = False, containing: str = "", has_niches: bool = False
+) -> list[Row]:
     """Return the overview, cell types in order, and further maps: those whose name contains a text."""
     means = result.mean_proportions
     colors = result.colors
@@ -86,6 +90,8 @@ def rows_of(result: Result, *, by_name: bool = False, containing: str = "") -> l
     rows = [Row(name, name, (colors[name],), float(means[name]), float(lengths[name])) for name in ranked]
     overview = Row(DOMINANT, name_of(DOMINANT), tuple(colors[name] for name in ranked[:4]))
     maps = [Row(key, name_of(key), _MAP_COLORS) for key in _maps_of(result)]
+    if has_niches:
+        maps.append(Row(NICHES, name_of(NICHES), overview.colors))
     maps = [Row(PIES, name_of(PIES), overview.colors), *maps] if has_pies(result) else maps
     return [overview, *(row for row in [*rows, *maps] if containing.casefold() in row.name.casefold())]
 
@@ -261,6 +267,7 @@ class ExplorePanel(QWidget):
         self.list.doubleClicked.connect(self._choose_color)
         session.result_changed.connect(self._show)
         session.result_replayed.connect(self._fill)
+        session.niches_changed.connect(self._fill)
         session.shown_changed.connect(self._mark)
         self._show()
 
@@ -283,6 +290,7 @@ class ExplorePanel(QWidget):
         """Let go of the session."""
         self._session.result_changed.disconnect(self._show)
         self._session.result_replayed.disconnect(self._fill)
+        self._session.niches_changed.disconnect(self._fill)
         self._session.shown_changed.disconnect(self._mark)
 
     def _show(self) -> None:
@@ -297,7 +305,14 @@ class ExplorePanel(QWidget):
         by_name = self.sort.value == SORT_BY_NAME
         blocked = self.list.selectionModel().blockSignals(True)
         self.list.rows.replace(
-            [] if result is None else rows_of(result, by_name=by_name, containing=self.filter.value)
+            []
+            if result is None
+            else rows_of(
+                result,
+                by_name=by_name,
+                containing=self.filter.value,
+                has_niches=self._session.niches is not None,
+            )
         )
         self.list.selectionModel().blockSignals(blocked)
         self.list.fit()

@@ -42,6 +42,7 @@ __all__ = [
     "image_layer",
     "map_layer",
     "neighborhood_layer",
+    "niche_layer",
     "neighbors_of",
     "other_image_layer",
     "placed_spots",
@@ -278,6 +279,12 @@ def _valued_layer(
         "face_contrast_limits": (0.0, top),
     }
     return _positions(result.spatial), settings, "points"
+
+
+def niche_layer(result: Result, name: str, label: np.ndarray, colors: Sequence[str]) -> FullLayerData:
+    """Return the spots in the colour of their niche, a number from 0; -1 for what was not estimated."""
+    rgba = transform_color([*colors, _CLEAR])[_of_placed(result, label)]
+    return _colored_layer(result, name, rgba)
 
 
 def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLayerData:

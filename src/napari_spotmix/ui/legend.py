@@ -10,16 +10,20 @@ from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QWidget
 
+from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
+    from napari_spotmix.core.neighborhoods import Niches
     from napari_spotmix.result import Result
 
-__all__ = ["Legend", "legend_of", "legend_of_attention"]
+__all__ = ["Legend", "legend_of", "legend_of_attention", "legend_of_niches", "niche_colors"]
 
 _MOST = 16
+#: A type names a niche from this share on.
+_LEAST = 0.15
 _ROW, _PAD, _SWATCH, _WIDEST = 18, 8, 11, 190
 
 
@@ -28,6 +32,22 @@ def legend_of(result: Result) -> list[tuple[str, str]]:
     colors = result.colors
     frequent = result.dominant.value_counts()
     return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
+
+
+def niche_colors(niches: Niches) -> list[str]:
+    """Return a colour for each niche: those that come after the cell types' own, not to be taken for them."""
+    n_niches, n_types = niches.composition.shape
+    return list(cell_type_colors([str(number) for number in range(n_types + n_niches)]).values())[n_types:]
+
+
+def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
+    """Return (number and largest types, colour) of each niche."""
+    names = np.array(result.cell_types, dtype=object)
+    entries = []
+    for number, composition in enumerate(niches.composition, start=1):
+        largest = [at for at in np.argsort(-composition, kind="stable")[:2] if composition[at] >= _LEAST]
+        entries.append(f"{number}: {', '.join(names[largest])}")
+    return list(zip(entries, niche_colors(niches), strict=True))
 
 
 def legend_of_attention() -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from napari_spotmix.core.regions import Comparison, Composition, compare_regions
 from napari_spotmix.io.export import write_text
 from napari_spotmix.regions import Region, inside, to_geojson
 from napari_spotmix.ui.inspect import Bar, Bars
-from napari_spotmix.ui.layers import METADATA, to_yx
+from napari_spotmix.ui.layers import METADATA, image_layer, to_yx
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.text import count, percent
@@ -196,16 +196,20 @@ class RegionsPanel(QWidget):
 
     def _add_layer(self, regions: tuple[Region, ...]) -> Shapes:
         """Add the layer that regions are drawn in."""
+        assert self._session.result is not None
+        # To be read on a stained tissue, or on a canvas that is dark.
+        ink = "white" if image_layer(self._session.result.spatial, "") is None else "black"
         layer = Shapes(
             [to_yx(region.outline) for region in regions] or None,
             ndim=2,
             shape_type="polygon",
             name=LAYER,
             features=pd.DataFrame({"name": pd.Series([region.name for region in regions], dtype=object)}),
-            text={"string": "{name}", "size": 12, "color": "white", "anchor": "center"},
-            edge_color="white",
+            text={"string": "{name}", "size": 14, "color": ink, "anchor": "center"},
+            edge_color=ink,
             edge_width=self._line_width(),
-            face_color="#ffffff30",
+            face_color="#00000000",
+            opacity=1.0,
             metadata={METADATA: {"holds": LAYER}},
         )
         self._viewer.add_layer(layer)

@@ -9,12 +9,14 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
+from napari_spotmix.ui.legend import niche_colors
 from napari_spotmix.ui.pies import pies_layer
 from napari_spotmix.ui.session import (
     COUNTS,
     DOMINANT,
     ERRORS,
     GRAPH,
+    NICHES,
     PIES,
     UNEXPLAINED,
     Session,
@@ -203,10 +205,13 @@ class Scene:
             "result": session.result,
             "shown": shown,
             "threshold": session.threshold,
+            "niches": session.niches,
         }
 
     def _is_outdated(self, layer: Layer) -> bool:
         kept, session = layer.metadata[layers.METADATA], self._session
+        if kept["shown"] is NICHES:
+            return kept["niches"] is not session.niches
         has_threshold = kept["shown"] is DOMINANT or isinstance(kept["shown"], str | tuple)
         is_other = has_threshold and kept["threshold"] != session.threshold
         return kept["result"] is not session.result or is_other
@@ -225,6 +230,10 @@ class Scene:
             return pies_layer(result, name)
         if shown is GRAPH:
             return layers.graph_layer(result, name)
+        if shown is NICHES:
+            found = self._session.niches
+            assert found is not None
+            return layers.niche_layer(result, name, found.label, niche_colors(found))
         if isinstance(shown, tuple):
             return layers.blend_layer(result, name, shown, threshold)
         if isinstance(shown, str):

@@ -17,6 +17,7 @@ from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_d
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from napari_spotmix.core.neighborhoods import Niches
     from napari_spotmix.io import TissueImage
     from napari_spotmix.regions import Region
     from napari_spotmix.result import Result
@@ -27,6 +28,7 @@ __all__ = [
     "ERRORS",
     "GRAPH",
     "MOST_BLENDED",
+    "NICHES",
     "PIES",
     "UNEXPLAINED",
     "Reference",
@@ -45,6 +47,7 @@ class _Special(Enum):
     ERRORS = "Standard error"
     PIES = "Pies"
     GRAPH = "Attention graph"
+    NICHES = "Niches"
 
 
 #: Shown in place of one cell type: each spot in the colour of its largest one.
@@ -58,6 +61,8 @@ ERRORS: Final = _Special.ERRORS
 PIES: Final = _Special.PIES
 #: Every edge between neighbours in the colour of its attention.
 GRAPH: Final = _Special.GRAPH
+#: Each spot in the colour of its niche, once niches have been found.
+NICHES: Final = _Special.NICHES
 #: A cell type, several of them blended, or a map of its own.
 Shown = str | tuple[str, ...] | _Special
 #: So many types can be told apart in a blend.
@@ -112,6 +117,7 @@ class Session:
     threshold_changed = Signal()
     hover_changed = Signal()
     regions_changed = Signal()
+    niches_changed = Signal()
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
@@ -126,6 +132,7 @@ class Session:
         self.threshold = 0.0
         self.hovered: int | None = None
         self.regions: tuple[Region, ...] = ()
+        self.niches: Niches | None = None
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -159,6 +166,7 @@ class Session:
         self.shown = None
         self._finder = None
         self.regions = () if result is None else result.regions
+        self.niches = None
         self.result_changed.emit()
         self.spot_changed.emit()
         if result is not None:
@@ -169,7 +177,8 @@ class Session:
         self.result = result
         wanted = (self.shown,) if isinstance(self.shown, str) else self.shown
         is_gone = isinstance(wanted, tuple) and not set(wanted) <= set(result.cell_types)
-        if is_gone or (self.shown is ERRORS and not len(result.standard_errors)):
+        self.niches = None
+        if is_gone or self.shown is NICHES or (self.shown is ERRORS and not len(result.standard_errors)):
             self.shown = DOMINANT
         self.result_replayed.emit()
         if self.shown is not None:
@@ -192,6 +201,12 @@ class Session:
         """Take what has been drawn on the tissue."""
         self.regions = regions
         self.regions_changed.emit()
+
+    def set_niches(self, niches: Niches) -> None:
+        """Take what has been found of the result, and show it."""
+        self.niches = niches
+        self.niches_changed.emit()
+        self.show(NICHES)
 
     def set_opacity(self, opacity: float) -> None:
         """Let the tissue show through the spots."""

@@ -1,0 +1,264 @@
+"""The tissue as a whole: which cell types lie near each other, and niches of like neighbourhoods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from magicgui.widgets import Container, PushButton, SpinBox
+from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+from scipy.sparse import csr_array
+
+from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.neighborhoods import Colocalisation, Niches, colocalisation, niches
+from napari_spotmix.params import N_NICHES
+from napari_spotmix.progress import Progress
+from napari_spotmix.ui.notify import problem_text, show_problem, telling
+from napari_spotmix.ui.paint import draw_name, fill
+from napari_spotmix.ui.section import add_all, plain_label
+from napari_spotmix.ui.session import NICHES
+from napari_spotmix.ui.text import plain
+from napari_spotmix.ui.worker import Runner, Task
+
+if TYPE_CHECKING:
+    from napari_spotmix.progress import ProgressCallback
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.session import Session
+
+__all__ = ["HeatMap", "TissuePanel", "Whole", "diverging", "tissue_task"]
+
+#: Colours of the heat map end at this Moran's I: few pairs of types go beyond.
+_STRONGEST = 0.5
+#: Pairs whose score is smaller than this are no more than chance.
+_BY_CHANCE = 3.0
+_APART, _NEUTRAL, _TOGETHER = "#2166ac", "#f7f7f7", "#b2182b"
+_MOST_NICHES = 20
+_SWATCH, _HEAD = 9, 12
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What was found of a result as a whole."""
+
+    colocalisation: Colocalisation
+    niches: Niches
+
+
+def tissue_task(result: Result, n_niches: int) -> Task:
+    """Return the task that looks at the whole tissue."""
+
+    def task(on_progress: ProgressCallback) -> Whole:
+        values = result.proportions.to_numpy()
+        # Every edge counts alike: attention is made from the proportions, and each type would seem to seek
+        # itself.
+        links = result.weights
+        edges = csr_array((np.ones(links.nnz), links.indices, links.indptr), shape=links.shape)
+        seed = result.parameters.get("given", {}).get("random_state", 0)
+        together = colocalisation(
+            values, edges, on_block=lambda _: on_progress(Progress("Comparing neighbours", 0, 2))
+        )
+        with Threads.of(0) as threads:
+            found = niches(
+                values,
+                edges,
+                n_niches,
+                random_state=int(seed),
+                threads=threads,
+                on_block=lambda _: on_progress(Progress("Finding niches", 1, 2)),
+            )
+        return Whole(together, found)
+
+    return task
+
+
+def diverging(value: float) -> QColor:
+    """Return the colour of a Moran's I: red for types that lie together, blue for those that lie apart.
+
+    Examples
+    --------
+    >>> diverging(0.0).name(), diverging(9.0).name(), diverging(-9.0).name()
+    ('#f7f7f7', '#b2182b', '#2166ac')
+    """
+    if value != value:
+        return QColor("#808080")
+    part = min(abs(value) / _STRONGEST, 1.0)
+    neutral, end = QColor(_NEUTRAL), QColor(_TOGETHER if value > 0 else _APART)
+    mixed = [round(a + part * (b - a)) for a, b in zip(neutral.getRgb()[:3], end.getRgb()[:3], strict=True)]
+    return QColor(*mixed)
+
+
+class HeatMap(QWidget):
+    """Types against types, painted; a click on a cell asks for both types."""
+
+    asked = Signal(str, str)
+    _name, _least, _most = 130, 10, 22
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.colors: dict[str, str] = {}
+        self.values = np.zeros((0, 0))
+        self.scores = np.zeros((0, 0))
+        self.setMouseTracking(True)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_pairs(self, colors: dict[str, str], found: Colocalisation) -> None:
+        """Show Moran's I of each pair of the types, white where chance explains it."""
+        self.names, self.colors = list(colors), colors
+        self.values, self.scores = found.observed, found.z
+        self.setAccessibleDescription("; ".join(self._strongest_in_words()))
+        self.setFixedHeight(self.sizeHint().height())
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(300, self._side() * len(self.names) + _HEAD + 2)
+
+    def resizeEvent(self, event: QEvent) -> None:
+        self.setFixedHeight(self.sizeHint().height())
+
+    def pair_at(self, x: float, y: float) -> tuple[int, int] | None:
+        """Return row and column of the cell under a point, or None."""
+        row, column = int((y - _HEAD) // self._side()), int((x - self._name) // self._side())
+        inside = 0 <= row < len(self.names) and 0 <= column < len(self.names) and x >= self._name
+        return (row, column) if inside else None
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        pair = self.pair_at(event.position().x(), event.position().y())
+        if pair is not None and event.button() == Qt.MouseButton.LeftButton:
+            self.asked.emit(self.names[pair[0]], self.names[pair[1]])
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        pair = self.pair_at(event.position().x(), event.position().y())
+        text = "" if pair is None else plain(self.in_words(*pair))
+        QToolTip.showText(event.globalPosition().toPoint(), text, self)
+
+    def in_words(self, row: int, column: int) -> str:
+        """Say how two types lie to each other."""
+        value, score = self.values[row, column], self.scores[row, column]
+        pair = self.names[row] if row == column else f"{self.names[row]} and {self.names[column]}"
+        if not np.isfinite(score) or abs(score) < _BY_CHANCE:
+            return f"{pair}: no more than chance (I {value:.2f}, z {score:.1f})"
+        return f"{pair}: {'together' if value > 0 else 'apart'} (I {value:.2f}, z {score:.1f})"
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        side = self._side()
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        for row, name in enumerate(self.names):
+            top = _HEAD + row * side
+            # Columns are told by the colours of their types.
+            fill(painter, QRect(self._name + row * side, 0, side - 1, _SWATCH), self.colors[name])
+            fill(painter, QRect(4, top + (side - _SWATCH) // 2, _SWATCH, _SWATCH), self.colors[name])
+            draw_name(painter, QRect(_SWATCH + 10, top, self._name - _SWATCH - 16, side), name)
+            for column in range(len(self.names)):
+                area = QRect(self._name + column * side, top, side - 1, side - 1)
+                color = diverging(self.values[row, column])
+                is_chance = not abs(self.scores[row, column]) >= _BY_CHANCE
+                painter.fillRect(area, QColor(_NEUTRAL) if is_chance else color)
+
+    def _side(self) -> int:
+        n = max(len(self.names), 1)
+        return max(self._least, min(self._most, (self.width() - self._name) // n))
+
+    def _strongest_in_words(self) -> list[str]:
+        upper = np.triu_indices(len(self.names), k=1)
+        order = np.argsort(-np.abs(np.nan_to_num(self.values[upper])), kind="stable")[:5]
+        return [self.in_words(int(upper[0][at]), int(upper[1][at])) for at in order]
+
+
+class TissuePanel(QWidget):
+    """Looks at the whole tissue, and shows what it finds."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.whole: Whole | None = None
+        self.n_niches = SpinBox(
+            label="Niches",
+            value=N_NICHES,
+            min=2,
+            max=_MOST_NICHES,
+            tooltip="Number of groups of spots with like neighbourhoods",
+        )
+        self.find = PushButton(text="Find", tooltip="Find out which types lie near each other, and niches")
+        self._head = Container(widgets=[self.n_niches, self.find], layout="horizontal")
+        self._head.margins = (0, 0, 0, 0)
+        self.state = plain_label()
+        self.map = HeatMap()
+        self.show_niches = PushButton(text="Show niches", tooltip="Each spot in the colour of its niche")
+        add_all(self, self._head.native, self.state, self.map, self.show_niches.native)
+        self._runner = Runner(self)
+        self._runner.progressed.connect(lambda progress: self.state.setText(f"{progress.stage}…"))
+        self._runner.finished.connect(self._take)
+        self._runner.failed.connect(self._fail)
+        self._runner.cancelled.connect(self._show)
+        self.find.changed.connect(self.start)
+        self.map.asked.connect(self._blend)
+        self.show_niches.changed.connect(lambda: session.show(NICHES))
+        session.result_changed.connect(self._forget)
+        session.result_replayed.connect(self._forget)
+        self._show()
+
+    @property
+    def summary(self) -> str:
+        """What was found, in a line."""
+        return "" if self.whole is None else f"{len(self.whole.niches.composition)} niches"
+
+    def close_runners(self) -> None:
+        """Stop what runs."""
+        self._runner.close()
+
+    def let_go(self) -> None:
+        """Let go of the session."""
+        self._session.result_changed.disconnect(self._forget)
+        self._session.result_replayed.disconnect(self._forget)
+
+    @telling
+    def start(self) -> None:
+        """Look at the whole tissue."""
+        result = self._session.result
+        if result is not None:
+            self._runner.start(tissue_task(result, int(self.n_niches.value)))
+            self.find.enabled = False
+
+    @telling
+    def _take(self, whole: Whole) -> None:
+        self.whole = whole
+        self._session.set_niches(whole.niches)
+        self._show()
+
+    @telling
+    def _fail(self, error: BaseException) -> None:
+        self._show()
+        self.state.setText(f"Failed: {problem_text(error)}")
+        show_problem(error)
+
+    def _blend(self, first: str, second: str) -> None:
+        self._session.show(first if first == second else (first, second))
+
+    def _forget(self) -> None:
+        """Drop what was found of other numbers."""
+        self._runner.cancel()
+        self.whole = None
+        self._show()
+
+    def _show(self) -> None:
+        result, whole = self._session.result, self.whole
+        self._head.native.setVisible(result is not None)
+        self.find.enabled = result is not None
+        for widget in (self.map, self.show_niches.native):
+            widget.setVisible(whole is not None)
+        if result is None:
+            self.state.setText("After a run: which cell types lie near each other, and niches.")
+        elif whole is None:
+            self.state.setText("Find which cell types lie near each other, and niches.")
+        else:
+            self.map.show_pairs(result.colors, whole.colocalisation)
+            self.state.setText(
+                "In neighbouring spots, red: together; blue: apart; white: no more than chance. "
+                "Click a cell to see both types."
+            )

@@ -1,0 +1,117 @@
+"""The whole tissue: types that lie together, and niches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.colormaps.standardize_color import transform_color
+from qtpy.QtCore import QPoint, Qt
+from scipy.sparse import csr_array
+
+from napari_spotmix.core.neighborhoods import colocalisation
+from napari_spotmix.errors import Cancelled
+from napari_spotmix.result import Result
+from napari_spotmix.ui.demo import show_result
+from napari_spotmix.ui.explore import rows_of
+from napari_spotmix.ui.session import DOMINANT, NICHES
+from napari_spotmix.ui.tissue import diverging, tissue_task
+
+pytestmark = pytest.mark.viewer
+
+
+@pytest.fixture
+def found(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
+    viewer, dock = make_dock()
+    show_result(dock, result, "Gut")
+    dock.tissue.find.native.click()
+    qtbot.waitUntil(lambda: dock.tissue.whole is not None, timeout=20_000)
+    return viewer, dock
+
+
+def test_before_a_run_the_panel_says_what_it_is_for(make_dock: Any) -> None:
+    _, dock = make_dock()
+    assert "After a run" in dock.tissue.state.text()
+    assert dock.tissue.map.isHidden()
+
+
+def test_niches_are_shown_with_a_legend_of_their_own(found: Any) -> None:
+    _, dock = found
+    assert dock.session.shown is NICHES
+    layer, niches = dock.scene.layer_of(NICHES), dock.session.niches
+    assert layer.visible
+    assert niches.label[4] == -1, "what was not estimated is in no niche"
+    assert layer.face_color[4, 3] == 0
+    colors = [color for _, color in dock.legend.entries]
+    assert not set(colors) & set(dock.session.result.colors.values()), "no niche is taken for a cell type"
+    known = niches.label >= 0
+    np.testing.assert_allclose(
+        layer.face_color[known] - transform_color(colors)[niches.label[known]], 0, atol=1e-6
+    )
+    name, largest = dock.legend.entries[0][0], niches.composition[0].argmax()
+    assert name.startswith("1: ")
+    assert dock.session.result.cell_types[largest] in name
+    assert NICHES in [row.key for row in dock.explore.list.rows.rows]
+    assert NICHES not in [row.key for row in rows_of(dock.session.result)]
+
+
+def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found: Any) -> None:
+    _, dock = found
+    result, heat = dock.session.result, dock.tissue.map
+    ones = csr_array(result.weights)
+    ones.data[:] = 1.0
+    expected = colocalisation(result.proportions.to_numpy(), ones)
+    np.testing.assert_allclose(heat.values, expected.observed)
+    heat.resize(320, heat.height())
+    side = heat._side()
+    for row, column in ((1, 3), (2, 2)):
+        point = QPoint(heat._name + column * side + side // 2, 12 + row * side + side // 2)
+        assert heat.pair_at(point.x(), point.y()) == (row, column)
+        qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=point)
+        names = result.cell_types
+        assert dock.session.shown == (names[row] if row == column else (names[row], names[column]))
+    assert heat.pair_at(2, 20) is None
+    assert (
+        "together" in heat.in_words(2, 2) or "apart" in heat.in_words(2, 2) or "chance" in heat.in_words(2, 2)
+    )
+    assert heat.accessibleDescription()
+
+
+def test_together_is_red_apart_is_blue_and_unknown_grey() -> None:
+    together, apart = diverging(0.4), diverging(-0.4)
+    assert together.red() > together.blue()
+    assert apart.blue() > apart.red()
+    assert diverging(float("nan")).name() == "#808080"
+
+
+def test_another_result_takes_niches_away(found: Any) -> None:
+    _, dock = found
+    dock.session.replay(replace(dock.session.result, notes=()))
+    assert dock.session.niches is None
+    assert dock.session.shown is DOMINANT
+    assert dock.tissue.map.isHidden()
+    assert NICHES not in [row.key for row in dock.explore.list.rows.rows]
+    dock.session.set_result(None)
+    assert dock.tissue.whole is None
+
+
+def test_found_again_with_another_number_the_layer_follows(qtbot: Any, found: Any) -> None:
+    _, dock = found
+    before = dock.scene.layer_of(NICHES)
+    dock.tissue.n_niches.value = 2
+    dock.tissue.find.native.click()
+    qtbot.waitUntil(lambda: len(dock.session.niches.composition) == 2, timeout=20_000)
+    assert dock.scene.layer_of(NICHES) is before
+    assert len(dock.legend.entries) == 2
+    shown = {tuple(color) for color in before.face_color.round(4) if color[3] > 0}
+    assert len(shown) == 2
+
+
+def test_it_can_be_cancelled(result: Result) -> None:
+    def stop(_: Any) -> None:
+        raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        tissue_task(result, 4)(stop)
