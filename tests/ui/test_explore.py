@@ -13,6 +13,7 @@ from napari.utils.events import Event
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog
+from scipy.sparse import csr_array
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.result import Result
@@ -310,6 +311,9 @@ def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) ->
     low, high = layer.features["attention"].argmin(), layer.features["attention"].argmax()
     assert layer.edge_color[low, :3].sum() < layer.edge_color[high, :3].sum()
     assert [name for name, _ in dock.legend.entries] == ["Attention 1", "0.75", "0.5", "0.25", "0"]
+    ones = csr_array((np.ones(result.attention.nnz), result.attention.nonzero()), result.attention.shape)
+    dock.session.replay(replace(result, attention=ones))
+    assert [name for name, _ in dock.legend.entries] == ["Attention 1 everywhere: not in use"]
 
 
 def test_another_colour_of_a_type_is_seen_everywhere_and_kept(

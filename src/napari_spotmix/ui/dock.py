@@ -206,7 +206,7 @@ class DeconvolutionWidget(QWidget):
         elif result is not None and shown is NICHES and self.session.niches is not None:
             entries = legend_of_niches(result, self.session.niches)
         elif result is not None and shown is GRAPH:
-            entries = legend_of_attention()
+            entries = legend_of_attention(result)
         self.legend.show_entries(entries)
 
     def _scroll_to_spot(self) -> None:

@@ -50,13 +50,16 @@ def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     return list(zip(entries, niche_colors(niches), strict=True))
 
 
-def legend_of_attention() -> list[tuple[str, str]]:
+def legend_of_attention(result: Result) -> list[tuple[str, str]]:
     """Return the colours of edges by their attention, the strongest first."""
     from napari.utils.colormaps import ensure_colormap
 
     at = np.linspace(1, 0, 5)
-    colors = np.rint(255 * ensure_colormap(ATTENTION_COLORMAP).map(at)[:, :3]).astype(int)
     names = ["Attention 1", *(f"{value:g}" for value in at[1:])]
+    if (result.attention.data == 1).all():
+        # As where learning saw no use in it.
+        at, names = at[:1], ["Attention 1 everywhere: not in use"]
+    colors = np.rint(255 * ensure_colormap(ATTENTION_COLORMAP).map(at)[:, :3]).astype(int)
     return [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in zip(names, colors, strict=True)]
 
 

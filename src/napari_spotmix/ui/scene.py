@@ -241,8 +241,12 @@ class Scene:
         return layers.map_layer(result, name, _MAPS[shown][0])
 
     def _top_of_types(self) -> int:
-        """Return where the next layer of a type goes: below what marks the picked spot."""
-        marks = [at for at, layer in enumerate(self._viewer.layers) if layer in self._of_spot]
+        """Return where the next layer of a type goes: below what marks the picked spot, and below regions."""
+        marks = [
+            at
+            for at, layer in enumerate(self._viewer.layers)
+            if layer in self._of_spot or "holds" in layer.metadata.get(layers.METADATA, {})
+        ]
         return min(marks, default=len(self._viewer.layers))
 
     # The picked spot
