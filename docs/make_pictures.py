@@ -46,7 +46,45 @@ def main() -> None:
     adjust(dock)
     viewer.reset_view(layers=[dock.scene.layer_of(CELL_TYPE)])
     take(viewer, "5-adjust")
+    dock.adjust.back.native.click()
+    wait_until(lambda: not dock.adjust.is_running)
+    dock.sections["Adjust"].set_open(False)
+    dock.session.show((CELL_TYPE, "Epithelial", "Fibroblast"))
+    take(viewer, "6-blend")
+    regions(viewer, dock)
+    take(viewer, "7-regions")
+    niches(dock)
+    take(viewer, "8-niches")
     viewer.close()
+
+
+def regions(viewer: napari.Viewer, dock: DeconvolutionWidget) -> None:
+    """Draw two regions and compare the first with the rest."""
+    assert dock.session.result is not None
+    dock.session.show(DOMINANT)
+    for name in ("Run", "Explore", "Inspect"):
+        dock.sections[name].set_open(False)
+    dock.sections["Regions"].set_open(True)
+    dock.regions.polygon.native.click()
+    layer = viewer.layers["Regions"]
+    low, high = (np.nanquantile(dock.session.result.coordinates[:, ::-1], q, axis=0) for q in (0.0, 1.0))
+    for top, bottom, left, right in ((0.72, 0.9, 0.25, 0.5), (0.12, 0.32, 0.35, 0.65)):
+        corners = np.array([[top, left], [top, right], [bottom, right], [bottom, left]])
+        layer.add(low + corners * (high - low), shape_type="polygon")
+    layer.mode = "pan_zoom"
+    dock.regions.names.item(0).setText("muscle")
+    dock.regions.names.item(1).setText("glands")
+    dock.regions.second.value = "glands"
+    dock.regions.compare.native.click()
+    wait_until(lambda: dock.regions.compared is not None)
+
+
+def niches(dock: DeconvolutionWidget) -> None:
+    """Find niches, and which types lie together."""
+    dock.sections["Regions"].set_open(False)
+    dock.sections["Tissue"].set_open(True)
+    dock.tissue.find.native.click()
+    wait_until(lambda: dock.tissue.whole is not None)
 
 
 def adjust(dock: DeconvolutionWidget) -> None:
