@@ -379,8 +379,10 @@ class _Page:
 
 
 def _columns(n_panels: int, aspect: float) -> int:
-    """Return the columns of a grid that is about one and a half times as wide as it is high."""
-    return min(n_panels, max(1, round(float(np.sqrt(1.5 * n_panels * aspect)))))
+    """Return the columns of a grid about one and a half times as wide as it is high, with few gaps."""
+    wanted = min(n_panels, max(1, round(float(np.sqrt(1.5 * n_panels * aspect)))))
+    n_rows = -(-n_panels // wanted)
+    return -(-n_panels // n_rows)
 
 
 def _draw_image(axes: Axes, scene: _Scene) -> None:
@@ -478,7 +480,7 @@ def _colormap(name: str, *, over_tissue: bool) -> ListedColormap:
 
 
 def _title(page: _Page, names: Sequence[str]) -> None:
-    most = int(page.width * 72 / (0.6 * _FONT_SIZE))
+    most = int(page.width * 72 / (0.58 * _FONT_SIZE))
     for axes, name in zip(page.panels, names, strict=True):
         title = axes.set_title(_fitted(name, most), fontsize=_FONT_SIZE, color=page.ink, pad=4)
         _literal(title)

@@ -59,7 +59,8 @@ def spot_diameter(adata: AnnData) -> float:
     if len(places) < 2:
         return 1.0
     measured = places[:: -(-len(places) // _MOST_MEASURED)]
-    return float(np.median(KDTree(places).query(measured, k=2)[0][:, 1])) / 2
+    distances, _ = KDTree(places).query(measured, k=2)
+    return float(np.median(np.asarray(distances)[:, 1])) / 2
 
 
 def bin_sides(adata: AnnData) -> NDArray[np.float64] | None:
