@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 from scipy.sparse import csr_array
 
 from napari_spotmix import InputError, Result
@@ -92,7 +93,7 @@ def color_at(figure: Figure, shown: np.ndarray, xy: Any, panel: int = 0) -> np.n
 
 
 def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
 def test_a_spot_has_its_color_at_its_place_and_no_further(result: Result, tmp_path: Path) -> None:
@@ -159,6 +160,7 @@ def test_a_spot_without_an_estimate_is_a_cross_that_is_explained(result: Result,
         assert np.ptp(middle) < 0.02
         assert 0.3 < middle.mean() < 0.8
         assert "× not estimated" in words(figure)
+    assert words(draw(result, TYPES)).count("× not estimated") == 1
     known = draw(result, "dominant", region=(0, 0, 600, 500))
     assert "× not estimated" not in words(known)
 
@@ -281,6 +283,31 @@ def test_the_colour_bar_says_what_it_measures(result: Result) -> None:
         is_proportion = label.startswith("Proportion")
         assert bar.get_ylim()[0] == 0
         assert (bar.get_ylim()[1] == 1) == is_proportion
+
+
+@pytest.mark.parametrize("region", [None, (100, 60, 1900, 140), (100, 0, 300, 4000)])
+def test_nothing_leaves_the_page(region: Any) -> None:
+    """Whatever the shape of the map, and however long the names."""
+    result = a_result(XY, SHARES)
+    names = [f"{name} {'of the lamina propria ' * 4}" for name in TYPES]
+    result = replace(result, abundances=result.abundances.set_axis(names, axis=1))
+    for shown in ("dominant", "counts", "pies", names[0], names):
+        figure = draw(result, shown, region=region)
+        figure.canvas.draw()
+        page = figure.bbox
+        for text in drawn_texts(figure):
+            box = text.get_window_extent()
+            assert page.x0 <= box.x0 < box.x1 <= page.x1, text
+            assert page.y0 <= box.y0 < box.y1 <= page.y1, text
+
+
+def drawn_texts(figure: Figure) -> list[Text]:
+    """Return all texts but those of the axes of maps, which are switched off."""
+    found = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        is_map = axes.get_label() == "map"
+        found += [*axes.texts, axes.title] if is_map else [axes.yaxis.label, *axes.get_yticklabels()]
+    return [text for text in found if text.get_text()]
 
 
 def test_dark_figures_are_light_on_dark(result: Result, tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ _LABELS = {"unexplained": "Share of counts not explained", "counts": "Counts per
 
 # Inches: the longest side of a map by the number of columns; space between and around.
 _SIDES = (5.0, 3.2, 2.4, 2.0)
+_LEAST_CELL = 1.2  # what a narrow map takes, for its title
 _MARGIN, _GAP, _TITLE, _BELOW = 0.15, 0.15, 0.25, 0.4
-_BAR_WIDTH, _BAR_HEIGHT, _BAR_SPACE = 0.13, 2.4, 0.75
+_BAR_WIDTH, _BAR_HEIGHTS, _BAR_SPACE = 0.13, (1.5, 2.4), 0.75
 
 
 def draw(
@@ -122,6 +123,7 @@ def draw(
     else:
         _draw_values(page, result, names, is_type)
     _draw_scale_bar(page, result)
+    _explain_crosses(page, result)
     return page.figure
 
 
@@ -290,7 +292,8 @@ def _around(xy: Floats, diameter: float) -> Region:
 
 
 def _is_within(xy: Floats, region: Region, diameter: float) -> NDArray[np.bool_]:
-    least, most = np.array(region[:2]) - diameter, np.array(region[2:]) + diameter
+    reach = diameter / 2
+    least, most = np.array(region[:2]) - reach, np.array(region[2:]) + reach
     return np.asarray(((xy > least) & (xy < most)).all(axis=1))
 
 
@@ -324,17 +327,19 @@ class _Page:
         n_rows = -(-n_panels // n_columns)
         longest = _SIDES[min(max(n_columns, n_rows), len(_SIDES)) - 1]
         self.width, self.height = longest / max(1.0, scene.aspect), longest * min(1.0, scene.aspect)
+        self.cell = max(self.width, _LEAST_CELL)
         self.title_height = _TITLE if n_panels > 1 else 0.0
         self.extent = (
-            n_columns * self.width + (n_columns - 1) * _GAP,
+            n_columns * self.cell + (n_columns - 1) * _GAP,
             n_rows * (self.height + self.title_height),
         )
         self.figure.set_size_inches(self.extent[0] + 2 * _MARGIN, self.extent[1] + _MARGIN + _BELOW)
         self.panels = [self._panel(*divmod(at, n_columns)) for at in range(n_panels)]
+        self.lowest_left = self.panels[(n_rows - 1) * n_columns]
 
     def _panel(self, row: int, column: int) -> Axes:
         top = row * (self.height + self.title_height) + self.title_height
-        left = column * (self.width + _GAP)
+        left = column * (self.cell + _GAP) + (self.cell - self.width) / 2
         axes = self.add_axes((left, top, self.width, self.height), "map")
         axes.set_axis_off()
         first, upper, last, lower = self.scene.region
@@ -404,18 +409,12 @@ def _draw_image(axes: Axes, scene: _Scene) -> None:
 def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_]) -> None:
     """Draw the spots that are known in their colours, RGBA (n_drawn, 4), and a cross where nothing is."""
     scene = page.scene
-    _add(
-        axes,
-        scene,
-        scene.outline,
-        colors[known],
-        known,
-        page.points(0.0 if scene.is_dense else 0.03 * scene.diameter),
-    )
+    line = 0.0 if scene.is_dense else page.points(0.03 * scene.diameter)
+    _add(axes, scene, scene.outline, colors[known], known, line)
     if not (known.all() or scene.is_dense):
-        crosses = _add(axes, scene, _cross(scene.diameter), np.zeros((1, 4)), ~known, 0.8)
-        crosses.set_edgecolor(_UNKNOWN)
-        _note(page, axes, "× not estimated")
+        width = max(0.8, page.points(0.1 * scene.diameter))
+        crosses = _add(axes, scene, _cross(scene.diameter), np.zeros((1, 4)), ~known, width)
+        crosses.set_edgecolor(_UNKNOWN if scene.image is None else "#202020")
 
 
 def _add(
@@ -455,7 +454,8 @@ def _draw_values(page: _Page, result: Result, names: list[str], is_type: bool) -
     if len(names) > 1:
         _title(page, names)
     label = _LABELS.get(names[0], "") if not is_type else "Proportion"
-    label = f"Proportion of {_fitted(names[0], 36)}" if is_type and len(names) == 1 else label
+    if is_type and len(names) == 1:
+        label = f"Proportion of {_fitted(names[0], _most_letters(max(_BAR_HEIGHTS[0], page.extent[1])) - 14)}"
     exceeds = bool((values[0][estimated] > top).any())
     _draw_bar(page, ScalarMappable(Normalize(0.0, top), colormap), label, exceeds)
 
@@ -480,16 +480,16 @@ def _colormap(name: str, *, over_tissue: bool) -> ListedColormap:
 
 
 def _title(page: _Page, names: Sequence[str]) -> None:
-    most = int(page.width * 72 / (0.58 * _FONT_SIZE))
+    most = _most_letters(page.cell)
     for axes, name in zip(page.panels, names, strict=True):
         title = axes.set_title(_fitted(name, most), fontsize=_FONT_SIZE, color=page.ink, pad=4)
         _literal(title)
 
 
 def _draw_bar(page: _Page, scale: ScalarMappable, label: str, exceeds: bool) -> None:
-    height = min(_BAR_HEIGHT, page.extent[1])
-    page.widen(_GAP + _BAR_WIDTH + _BAR_SPACE)
-    top = (page.extent[1] - height) / 2
+    height = float(np.clip(page.extent[1], *_BAR_HEIGHTS))
+    page.widen(_GAP + _BAR_WIDTH + _BAR_SPACE, height + 2 * _MARGIN)
+    top = max(0.0, page.extent[1] - height) / 2
     axes = page.add_axes((page.extent[0] + _GAP, top, _BAR_WIDTH, height), "colour bar")
     bar = page.figure.colorbar(scale, cax=axes, extend="max" if exceeds else "neither")
     bar.outline.set_edgecolor(page.ink)
@@ -603,12 +603,11 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
     microns = microns_per_pixel(result.spatial)
     left, _, right, _ = page.scene.region
     length = _round_length((right - left) * (microns or 1.0) / 4)
-    axes = page.panels[0] if len(page.panels) == 1 else _lowest_left(page.panels)
-    start = left + (page.scene.diameter if False else 0.0)
+    axes = page.lowest_left
     place = axes.get_xaxis_transform()
     drop = -0.1 / page.height
-    (bar,) = axes.plot(
-        [start, start + length / (microns or 1.0)],
+    axes.plot(
+        [left, left + length / (microns or 1.0)],
         [drop, drop],
         transform=place,
         color=page.ink,
@@ -619,7 +618,7 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
         label="scale bar",
     )
     axes.text(
-        start,
+        left,
         drop - 0.05 / page.height,
         _length_words(length, microns is not None),
         transform=place,
@@ -628,11 +627,6 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
         color=page.ink,
     )
     axes.set_xlim(left, right)
-    bar.set_in_layout(False)
-
-
-def _lowest_left(panels: Sequence[Axes]) -> Axes:
-    return min(panels, key=lambda axes: (round(axes.get_position().y0, 6), axes.get_position().x0))
 
 
 def _round_length(most: float) -> float:
@@ -661,16 +655,24 @@ def _length_words(length: float, is_micron: bool) -> str:
     return f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
 
 
-def _note(page: _Page, axes: Axes, words: str) -> None:
-    drop = -0.15 / page.height
-    place = axes.transAxes
-    axes.text(1, drop, words, transform=place, ha="right", va="top", fontsize=_FONT_SIZE - 1, color=_UNKNOWN)
+def _explain_crosses(page: _Page, result: Result) -> None:
+    """Say below the last map what a cross means, where there is one."""
+    if page.scene.is_dense or result.dominant.notna().to_numpy()[page.scene.spots].all():
+        return
+    axes = page.panels[-1]
+    words, place, drop = "× not estimated", axes.transAxes, -0.15 / page.height
+    axes.text(1, drop, words, transform=place, ha="right", va="top", fontsize=_FONT_SIZE - 1, color=page.ink)
 
 
 def _literal(text: Text) -> None:
     """Have a name shown as it is: "$" begins no formula."""
     text.set_parse_math(False)
     text.set_usetex(False)
+
+
+def _most_letters(length: float) -> int:
+    """Return how many letters take so many inches, as a rule."""
+    return int(72 * length / (0.6 * _FONT_SIZE))
 
 
 def _fitted(name: str, most: int) -> str:
@@ -682,5 +684,5 @@ def _fitted(name: str, most: int) -> str:
     ('effecto… T cell', 'B\\\\x07')
     """
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
-    half = (most - 1) // 2
+    half = max(1, (most - 1) // 2)
     return shown if len(shown) <= most else f"{shown[:half]}…{shown[-half:]}"
