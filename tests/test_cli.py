@@ -110,10 +110,10 @@ def files_in(folder: Path) -> set[str]:
 def test_help_names_the_commands_and_where_to_begin() -> None:
     done = spotmix("--help")
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("run", "demo", "view", "New here?"))
+    assert all(word in done.stdout for word in ("run", "demo", "view", "figure", "New here?"))
 
 
-@pytest.mark.parametrize("name", ["run", "demo", "view"])
+@pytest.mark.parametrize("name", ["run", "demo", "view", "figure"])
 def test_help_of_each_command_has_an_example(name: str) -> None:
     done = spotmix(name, "--help")
     assert done.returncode == 0
@@ -523,6 +523,62 @@ def test_terminal_shows_a_bar(sample: Path, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "━".encode() in shown
     assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") >= 0  # the cursor is shown again
+
+
+# ------------------------------------------------------------------------------------------- figure
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_figure_is_drawn_of_a_finished_run(
+    finished: tuple[Path, str, str], tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / f"odd{suffix}"
+    done = spotmix("figure", finished[0], "--show", "odd/name", "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert str(output) in done.stdout
+    assert files_in(tmp_path) == {output.name}
+
+
+def test_figure_shows_several_types_of_the_file_of_a_run(
+    finished: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    types = pd.read_csv(finished[0] / "proportions.csv", index_col=0).columns
+    shown = [word for name in types[:3] for word in ("--show", name)]
+    options = ("--region", 0, 0, 1e5, 1e5, "--dark", "--no-image", "--output", tmp_path / "a.png")
+    done = spotmix("figure", finished[0] / "spatial.h5ad", *shown, *options)
+    assert done.returncode == 0, done.stderr
+    assert files_in(tmp_path) == {"a.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--show", "dominnat", "--output", "a.png"), "--show: 'dominnat' is no cell type"),
+        (("--show", "dominant", "--output", "a.jpg"), "--output: a figure is named .png, .svg or .pdf"),
+        (("--show", "dominant", "--output", "no/a.png"), "there is no folder"),
+        (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
+        (
+            ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),
+            "--region must be left",
+        ),
+    ],
+)
+def test_figure_that_cannot_be_drawn_is_refused_in_words(
+    finished: tuple[Path, str, str], tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = spotmix("figure", finished[0], *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not files_in(tmp_path)
+
+
+def test_figure_of_what_holds_no_result_is_refused(sample: Path, tmp_path: Path) -> None:
+    for path, said in ((tmp_path, "holds no `spatial.h5ad`"), (sample / "spots.h5ad", "is missing")):
+        done = spotmix("figure", path, "--show", "dominant", "--output", tmp_path / "a.png")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 # ------------------------------------------------------------------------------------ demo and view

@@ -52,7 +52,8 @@ def typed(program: str) -> list[str]:
 
 
 NEEDS_NO_WINDOW = [line for line in typed("spotmix") if shlex.split(line)[1] == "run" or "--help" in line]
-OPENS_A_WINDOW = [line for line in typed("spotmix") if line not in NEEDS_NO_WINDOW]
+FIGURES = [line for line in typed("spotmix") if shlex.split(line)[1] == "figure"]
+OPENS_A_WINDOW = [line for line in typed("spotmix") if line not in [*NEEDS_NO_WINDOW, *FIGURES]]
 
 
 def as_section(adata: AnnData) -> Section:
@@ -111,6 +112,15 @@ def test_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> No
 def test_a_command_that_needs_no_window_succeeds(line: str, workplace: Path) -> None:
     done = spotmix(*shlex.split(line)[1:], cwd=workplace)
     assert done.returncode == 0, done.stderr
+
+
+def test_figures_are_drawn_of_the_run_of_their_page(workplace: Path) -> None:
+    run = next(line for line in commands(ROOT / "docs" / "how-to" / "figures.md") if " run " in line)
+    for line in [run, *FIGURES]:
+        done = spotmix(*shlex.split(line)[1:], cwd=workplace)
+        assert done.returncode == 0, done.stderr
+    assert len(FIGURES) >= 3
+    assert all((workplace / shlex.split(line)[-1]).stat().st_size > 1000 for line in FIGURES)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a display is always there")

@@ -73,6 +73,7 @@ def _app() -> App:
     app.command(_run_command(), name="run")
     app.command(demo)
     app.command(view)
+    app.command(figure)
     return app
 
 
@@ -287,9 +288,20 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
     return None
 
 
+#: Options of `spotmix figure` that a message may name.
+_FIGURE_OPTIONS = ("show", "opacity", "region", "dpi")
+
+
 def _as_options(text: str) -> str:
     """Call the parameters in a message by the names of their options."""
-    for name in ("output", "cell_type_key", "layer", "sample_key", *(info.name for info in describe())):
+    for name in (
+        *_FIGURE_OPTIONS,
+        "output",
+        "cell_type_key",
+        "layer",
+        "sample_key",
+        *(info.name for info in describe()),
+    ):
         text = text.replace(f"`{name}`", option_name(name))
     return text
 
@@ -353,6 +365,72 @@ def view(
     from napari_spotmix.ui.demo import view as open_results
 
     open_results(directory)
+
+
+# ------------------------------------------------------------------------------------ spotmix figure
+
+
+def figure(
+    result: Annotated[Path, Parameter(converter=_path)],
+    *,
+    show: Annotated[list[str], Parameter(negative="")],
+    output: Annotated[Path, Parameter(name=["--output", "-o"], converter=_path)],
+    image: bool = True,
+    opacity: float = 1.0,
+    region: Annotated[tuple[float, float, float, float] | None, Parameter(negative="")] = None,
+    dark: Annotated[bool, Parameter(negative="")] = False,
+    dpi: float = 300,
+) -> None:
+    """Draw a result over its tissue as PNG, SVG or PDF, for a paper or a slide. Opens no window.
+
+    For example:
+
+        spotmix figure results --show Macrophage --output macrophages.pdf
+
+    Parameters
+    ----------
+    result
+        The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
+    show
+        A cell type, or one of dominant, unexplained, counts and pies. Give it up to twelve times for
+        cell types side by side.
+    output
+        File to write, which is replaced if it exists. It is a PNG, SVG or PDF by the ending of its name.
+    image
+        Draw the tissue image below, where there is one.
+    opacity
+        Of the spots, from 0 to 1.
+    region
+        Left, top, right and bottom of what is drawn, in full-resolution pixels; else all spots.
+    dark
+        Light on dark, for slides.
+    dpi
+        Pixels per inch.
+    """
+
+    def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix.figure import draw, save, save_problems
+        from napari_spotmix.io import close_files, is_large
+        from napari_spotmix.result import read_result
+
+        if problems := save_problems(output, dpi):
+            raise InputError(problems)
+        found = read_result(result, backed=_is_file_of(result, is_large), on_progress=on_progress)
+        try:
+            shown = show[0] if len(show) == 1 else show
+            on_progress(Progress("Drawing", 0, 1))
+            drawn = draw(found, shown, image=image, opacity=opacity, region=region, dark=dark)
+            return f"Written:\n  {save(drawn, output, dpi)}"
+        finally:
+            close_files(found.spatial)
+
+    _say(_cancellable(work))
+
+
+def _is_file_of(path: Path, is_large: Callable[[Path], bool]) -> bool:
+    """Tell whether the file of a result is large, which may be missing."""
+    file = path / "spatial.h5ad" if path.is_dir() else path
+    return file.is_file() and is_large(file)
 
 
 def _check_screenshot(path: Path | None) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["PALETTE", "cell_type_colors"]
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["MAP", "PALETTE", "PROPORTION", "USUAL", "cell_type_colors", "opacity_over_tissue"]
+
+#: Colormap of proportions: perceptually uniform; haematoxylin and eosin have none of its greens and yellows.
+PROPORTION = "viridis"
+#: Another one for what is no proportion, so that the two are not taken for each other.
+MAP = "magma"
+#: The colours of such a map end where so many of the spots lie below.
+USUAL = 0.98
 
 #: Thirty colours, ordered so that the first ones differ most for any kind of colour vision and stand out
 #: from stained tissue and from glass: six of Okabe and Ito (2008), then colours far, in CIELAB as seen
@@ -26,3 +36,14 @@ def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
     {'B': '#e69f00', 'T': '#56b4e9'}
     """
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(cell_types)}
+
+
+def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
+    """Return the opacity of a colour by its place in the colormap: the lowest let the tissue show through.
+
+    Examples
+    --------
+    >>> opacity_over_tissue([0.0, 0.125, 0.25, 1.0]).tolist()
+    [0.1, 0.55, 1.0, 1.0]
+    """
+    return np.clip(0.1 + 0.9 * np.asarray(share, dtype=float) / 0.25, 0.1, 1.0)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.resolve import Problem
 from napari_spotmix.core.solver import Solution
-from napari_spotmix.errors import InputError
-from napari_spotmix.io import copied, restored_names, with_safe_names
+from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.io import copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
@@ -27,7 +28,7 @@ from napari_spotmix.regions import Region, from_geojson, to_geojson
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Result"]
+__all__ = ["Result", "read_result"]
 
 #: Reason of a spot whose counts were fitted and gave nothing.
 UNMATCHED = "counts fit no cell type"
@@ -366,6 +367,35 @@ class Result:
             chosen_colors=_colors_in_file(abundances.columns, adata.uns.get(keys["colors"])),
             regions=from_geojson(str(adata.uns[keys["regions"]])) if keys["regions"] in adata.uns else (),
         )
+
+
+def read_result(path: str | Path, *, backed: bool = False, on_progress: ProgressCallback = silent) -> Result:
+    """Read the result in the folder of a finished run, or in its ``spatial.h5ad``.
+
+    Parameters
+    ----------
+    path : path
+    backed : bool, optional
+        As for `read_spatial`: whether to leave the counts in their file.
+    on_progress : callable, optional
+        As for `read_spatial`.
+
+    Raises
+    ------
+    ReadError
+        If ``spatial.h5ad`` is missing, damaged, or holds no result.
+    """
+    path = Path(path)
+    file = path / "spatial.h5ad" if path.is_dir() else path
+    if not file.exists():
+        raise ReadError(path, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written.")
+    adata = read_spatial(file, backed=backed, on_progress=on_progress)
+    try:
+        return Result.from_anndata(adata)
+    except ReadError:
+        raise
+    except InputError as error:
+        raise ReadError(file, error.problems) from error
 
 
 def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:

@@ -19,6 +19,7 @@ from napari_spotmix.io.export import (
     check_writable,
     discard_unfinished,
     output_problems,
+    write_aside,
     write_h5ad,
     write_outputs,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "restored_names",
     "sniff",
     "with_safe_names",
+    "write_aside",
     "write_h5ad",
     "write_outputs",
 ]

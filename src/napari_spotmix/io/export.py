@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ __all__ = [
     "check_writable",
     "discard_unfinished",
     "output_problems",
+    "write_aside",
     "write_h5ad",
     "write_outputs",
     "write_text",
@@ -190,10 +191,38 @@ def write_text(path: Path, text: str) -> None:
     InputError
         If that is not possible.
     """
+    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8", newline=""))
+
+
+def write_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Have one file written beside its place and move it there, so that there is all of it or nothing.
+
+    Parameters
+    ----------
+    path : path
+        The file; it is replaced if it exists. Its folder must exist.
+    write : callable
+        Given the path to write to, which has the same name.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Give the name of a file.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.absolute().parent}. Make it first.")
     try:
-        with _aside(path.parent) as stage:
-            (stage / path.name).write_text(text, encoding="utf-8", newline="")
-            (stage / path.name).replace(path)
+        with _aside(path.absolute().parent) as stage:
+            write(stage / path.name)
+            return (stage / path.name).replace(path)
     except OSError as error:
         words = error.strerror or str(error)
         raise InputError(f"Writing {path} failed ({words}). Nothing was kept.") from error

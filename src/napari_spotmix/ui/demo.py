@@ -10,15 +10,13 @@ import napari
 import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
-from napari_spotmix.errors import ReadError
-from napari_spotmix.io import read_spatial
-from napari_spotmix.result import Result
+from napari_spotmix.result import Result, read_result
 from napari_spotmix.ui.session import Tissue
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.dock import DeconvolutionWidget
 
-__all__ = ["open_dock", "run_demo", "spot_at_a_border", "view"]
+__all__ = ["open_dock", "read_result", "run_demo", "spot_at_a_border", "view"]
 
 _SIZE = (1600, 1000)
 _SETTLE_MS = 1000
@@ -67,23 +65,6 @@ def view(directory: Path) -> None:
     viewer, dock = open_dock(f"Spotmix: {Path(directory).name}")
     show_result(dock, result, Path(directory).name)
     _stay_or_shoot(viewer, None)
-
-
-def read_result(directory: Path) -> Result:
-    """Read the result in the folder of a finished run.
-
-    Raises
-    ------
-    ReadError
-        If ``spatial.h5ad`` is missing, damaged, or holds no result.
-    """
-    directory = Path(directory)
-    path = directory / "spatial.h5ad" if directory.is_dir() else directory
-    if not path.exists():
-        raise ReadError(
-            directory, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written."
-        )
-    return Result.from_anndata(read_spatial(path))
 
 
 def show_result(dock: DeconvolutionWidget, result: Result, name: str) -> None:

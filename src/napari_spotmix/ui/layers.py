@@ -6,7 +6,7 @@ the world is the full-resolution pixel, so spots are left alone and images are s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ import pandas as pd
 from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
-from scipy.spatial import KDTree
 
+from napari_spotmix import scale
+from napari_spotmix.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.keys import SPATIAL
+from napari_spotmix.scale import placed_spots, scalefactors, tissue_image
 from napari_spotmix.ui.bins import BinGrid, bin_grid, bins_layer
 from napari_spotmix.ui.text import plain
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTENTION_COLORMAP",
-    "MAP_COLORMAP",
     "METADATA",
     "blend_layer",
     "dominant_layer",
@@ -63,22 +64,17 @@ ATTENTION_COLORMAP = "plasma"
 _UNKNOWN = "#808080"
 
 
-def _over_tissue(name: str, opaque_from: float = 0.25, least: float = 0.1) -> Colormap:
+def _over_tissue(name: str) -> Colormap:
     """Return a colormap whose lowest colours let the tissue show through."""
-    colors = ensure_colormap(name).map(np.linspace(0, 1, 256))
-    colors[:, 3] = np.clip(np.linspace(least, least + (1 - least) / opaque_from, 256), least, 1)
+    places = np.linspace(0, 1, 256)
+    colors = ensure_colormap(name).map(places)
+    colors[:, 3] = opacity_over_tissue(places)
     return Colormap(colors, name=f"{name} over tissue", display_name=f"{name} over tissue")
 
 
-#: Perceptually uniform; its greens and yellows occur in no haematoxylin-eosin stain.
-_ALONE = "viridis"
-#: The same over an image: the tissue is seen where a cell type is absent.
-_OVER_TISSUE = _over_tissue(_ALONE)
-#: Another one for what is no proportion, so that the two are not taken for each other.
-MAP_COLORMAP = "magma"
-_MAP_OVER_TISSUE = _over_tissue(MAP_COLORMAP)
-#: The colours of a map end where so many of the spots lie below.
-_USUAL = 0.98
+#: Over an image the tissue is seen where a cell type is absent.
+_OVER_TISSUE = _over_tissue(PROPORTION)
+_MAP_OVER_TISSUE = _over_tissue(MAP)
 _CLEAR = "#00000000"
 #: What is below the threshold keeps so much of its colour, to be found again.
 _FADED = 0.06
@@ -90,8 +86,6 @@ _VEIL = "#80808040"
 _MOST_OUTLINED = 3000
 #: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
 _MOST_COLUMNS = 6
-#: So many spots tell the usual distance between spots.
-_MOST_MEASURED = 2000
 _UPDATED = (
     *("features", "size", "face_color", "border_color", "border_width"),
     *("edge_color", "edge_colormap", "edge_contrast_limits"),
@@ -109,12 +103,6 @@ def to_yx(xy: np.ndarray) -> np.ndarray:
     return np.asarray(xy, dtype=float)[..., 1::-1]
 
 
-def placed_spots(adata: AnnData) -> np.ndarray:
-    """Return the indices of the spots that have coordinates, int (n_placed,)."""
-    xy = np.asarray(adata.obsm[SPATIAL], dtype=float)[:, :2]
-    return np.flatnonzero(np.isfinite(xy).all(axis=1))
-
-
 def spot_diameter(adata: AnnData) -> float:
     """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance.
 
@@ -123,15 +111,7 @@ def spot_diameter(adata: AnnData) -> float:
     grid = grid_of(adata)
     if grid is not None:
         return grid.side
-    given = _scalefactors(adata).get("spot_diameter_fullres")
-    if given is not None and np.isfinite(given) and given > 0:
-        return float(given)
-    xy = np.asarray(adata.obsm[SPATIAL], dtype=float)[placed_spots(adata), :2]
-    places = np.unique(xy, axis=0)
-    if len(places) < 2:
-        return 1.0
-    measured = places[:: -(-len(places) // _MOST_MEASURED)]
-    return float(np.median(KDTree(places).query(measured, k=2)[0][:, 1])) / 2
+    return scale.spot_diameter(adata)
 
 
 def tissue_layers(
@@ -146,13 +126,8 @@ def tissue_layers(
 
 def image_layer(adata: AnnData, name: str) -> FullLayerData | None:
     """Return the tissue image, the finest there is, scaled to full-resolution pixels."""
-    library = _library(adata)
-    images = library.get("images") or {}
-    for resolution in ("hires", "lowres"):
-        factor = _scalefactors(adata).get(f"tissue_{resolution}_scalef")
-        if images.get(resolution) is not None and factor:
-            return _image(np.asarray(images[resolution]), float(factor), name)
-    return None
+    found = tissue_image(adata)
+    return None if found is None else _image(*found, name)
 
 
 def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> FullLayerData:
@@ -176,8 +151,7 @@ def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> F
     return data, settings | {"multiscale": is_pyramid}, "image"
 
 
-def _image(pixels: np.ndarray, factor: float, name: str) -> FullLayerData:
-    step = 1.0 / factor
+def _image(pixels: np.ndarray, step: float, name: str) -> FullLayerData:
     # napari puts the middle of a pixel at its index: the first one's lies in the middle of `step` pixels.
     middle = (step - 1.0) / 2
     settings: dict[str, Any] = {"name": name, "scale": (step, step), "translate": (middle, middle)}
@@ -221,7 +195,7 @@ def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> 
     not are left out of their image. Below the `threshold`, colours are faded.
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
-    colormap = _OVER_TISSUE if _has_image(result.spatial) else _ALONE
+    colormap = _OVER_TISSUE if _has_image(result.spatial) else PROPORTION
     if threshold > 0:
         colormap = _faded_below(threshold, _has_image(result.spatial))
     return _valued_layer(result, plain(cell_type), "proportion", values, colormap, 1.0)
@@ -230,7 +204,7 @@ def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> 
 @cache
 def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
     """Return the colours of proportions, with next to none below a threshold."""
-    usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(_ALONE)
+    usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
     at = np.linspace(0, 1, _N_COLORS)
     colors = usual.map(at)
     colors[at < threshold, 3] = _FADED
@@ -255,8 +229,8 @@ def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
     """Return the spots coloured by one of their features, from 0 to what few spots exceed."""
     values = _of_placed(result, getattr(result, feature).to_numpy(float))
     known = values[~np.isnan(values) & _is_estimated(result)]
-    top = float(np.quantile(known, _USUAL)) if len(known) else 1.0
-    colormap = _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP_COLORMAP
+    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
+    colormap = _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP
     return _valued_layer(result, name, feature, values, colormap, top if top > 0 else 1.0)
 
 
@@ -485,18 +459,5 @@ def _outline(adata: AnnData) -> str:
 
 def _symbol(adata: AnnData) -> str:
     """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
-    is_bin = "bin_size_um" in _scalefactors(adata) or grid_of(adata) is not None
+    is_bin = "bin_size_um" in scalefactors(adata) or grid_of(adata) is not None
     return "square" if is_bin else "disc"
-
-
-def _library(adata: AnnData) -> Mapping[str, Any]:
-    """Return the first library of ``uns['spatial']`` that holds anything."""
-    libraries = adata.uns.get(SPATIAL)
-    if not isinstance(libraries, Mapping):
-        return {}
-    found = (library for library in libraries.values() if isinstance(library, Mapping))
-    return next(found, {})
-
-
-def _scalefactors(adata: AnnData) -> Mapping[str, Any]:
-    return _library(adata).get("scalefactors") or {}
