@@ -31,7 +31,15 @@ from numpy.typing import NDArray
 from napari_spotmix.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import write_aside
-from napari_spotmix.scale import bin_sides, microns_per_pixel, placed_spots, spot_diameter, tissue_image
+from napari_spotmix.scale import (
+    bin_sides,
+    length_words,
+    microns_per_pixel,
+    placed_spots,
+    round_length,
+    spot_diameter,
+    tissue_image,
+)
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
@@ -602,7 +610,7 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
     """Draw a bar of a round length below the first map of the last row, where it hides nothing."""
     microns = microns_per_pixel(result.spatial)
     left, _, right, _ = page.scene.region
-    length = _round_length((right - left) * (microns or 1.0) / 4)
+    length = round_length((right - left) * (microns or 1.0) / 4)
     axes = page.lowest_left
     place = axes.get_xaxis_transform()
     drop = -0.1 / page.height
@@ -620,39 +628,13 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
     axes.text(
         left,
         drop - 0.05 / page.height,
-        _length_words(length, microns is not None),
+        length_words(length, microns is not None),
         transform=place,
         va="top",
         fontsize=_FONT_SIZE - 1,
         color=page.ink,
     )
     axes.set_xlim(left, right)
-
-
-def _round_length(most: float) -> float:
-    """Return the longest of 1, 2 or 5 times a power of ten that is no longer.
-
-    Examples
-    --------
-    >>> [_round_length(most) for most in (999.0, 270.0, 0.03)]
-    [500.0, 200.0, 0.02]
-    """
-    power = 10.0 ** np.floor(np.log10(most))
-    step = max(step for step in (1, 2, 5) if step * power <= most * (1 + 1e-9))
-    return float(f"{step * power:.3g}")
-
-
-def _length_words(length: float, is_micron: bool) -> str:
-    """Return a length with its unit.
-
-    Examples
-    --------
-    >>> _length_words(500.0, True), _length_words(2000.0, True), _length_words(500.0, False)
-    ('500 µm', '2 mm', '500 px')
-    """
-    if not is_micron:
-        return f"{length:g} px"
-    return f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
 
 
 def _explain_crosses(page: _Page, result: Result) -> None:

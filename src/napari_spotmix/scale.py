@@ -18,7 +18,16 @@ from napari_spotmix.keys import SPATIAL
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["bin_sides", "microns_per_pixel", "placed_spots", "scalefactors", "spot_diameter", "tissue_image"]
+__all__ = [
+    "bin_sides",
+    "length_words",
+    "microns_per_pixel",
+    "placed_spots",
+    "round_length",
+    "scalefactors",
+    "spot_diameter",
+    "tissue_image",
+]
 
 #: So many spots tell the usual distance between spots.
 _MOST_MEASURED = 2000
@@ -99,6 +108,32 @@ def microns_per_pixel(adata: AnnData) -> float | None:
     if diameter is None:
         return None
     return _visium_scale(adata, diameter) if bin_size is None else bin_size / diameter
+
+
+def round_length(most: float) -> float:
+    """Return the longest of 1, 2 or 5 times a power of ten that is no longer.
+
+    Examples
+    --------
+    >>> [round_length(most) for most in (999.0, 270.0, 0.03)]
+    [500.0, 200.0, 0.02]
+    """
+    power = 10.0 ** np.floor(np.log10(most))
+    step = max(step for step in (1, 2, 5) if step * power <= most * (1 + 1e-9))
+    return float(f"{step * power:.3g}")
+
+
+def length_words(length: float, is_micron: bool) -> str:
+    """Return a length with its unit.
+
+    Examples
+    --------
+    >>> length_words(500.0, True), length_words(2000.0, True), length_words(500.0, False)
+    ('500 µm', '2 mm', '500 px')
+    """
+    if not is_micron:
+        return f"{length:g} px"
+    return f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
 
 
 def _visium_scale(adata: AnnData, diameter: float) -> float | None:

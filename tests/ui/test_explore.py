@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.result import Result
+from napari_spotmix.scale import microns_per_pixel
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.explore import SORT_BY_NAME, rows_of
 from napari_spotmix.ui.legend import legend_of
-from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED
+from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -362,3 +364,48 @@ def test_arrow_keys_walk_from_spot_to_spot_and_t_hides_the_tissue(explored: Any)
     assert not image.visible
     keys["T"](viewer)
     assert image.visible
+
+
+def test_what_is_shown_is_saved_as_a_figure(qtbot: Any, explored: Any, tmp_path: Path) -> None:
+    _, dock = explored
+    names = dock.session.result.cell_types[1:3]
+    for shown in (DOMINANT, names[0], tuple(names), PIES):
+        dock.session.show(shown)
+        path = tmp_path / "figure.png"
+        with qtbot.waitSignal(dock.explore._drawer.finished, timeout=20_000):
+            dock.explore.save_figure(path)
+        assert path.read_bytes()[:4] == b"\x89PNG"
+        assert dock.explore.state.text() == f"Saved {path}."
+        path.unlink()
+    dock.session.show(GRAPH)
+    assert not dock.explore.figure.enabled
+    assert "no figure yet" in dock.explore.figure.tooltip
+    dock.session.show(DOMINANT)
+    with qtbot.waitSignal(dock.explore._drawer.failed, timeout=20_000):
+        dock.explore.save_figure(tmp_path / "figure.gif")
+    assert "figure.gif" in dock.explore.state.text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_scale_bar_counts_micrometres(qtbot: Any, make_dock: Any, result: Result) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    bar = dock.scale_bar
+    qtbot.waitUntil(lambda: bar.parent() is not None)
+    microns = microns_per_pixel(result.spatial)
+    assert microns is not None
+    for zoom in (0.05, 0.31, 2.0):
+        viewer.scene.camera.zoom = zoom
+        assert not bar.isHidden()
+        # A pixel of the screen is 1 / zoom pixels of the image.
+        assert bar.length / zoom * microns == pytest.approx(bar.microns)
+        assert 50 <= bar.length <= 131
+        digit = bar.microns / 10 ** np.floor(np.log10(bar.microns) + 1e-9)
+        assert min(abs(digit - round_number) for round_number in (1, 2, 5)) < 1e-9
+    assert not viewer.canvas.overlays.scale_bar.visible
+    unknown = result.spatial.copy()
+    del unknown.uns["spatial"]
+    unknown.obs = unknown.obs[[]]
+    dock.session.set_tissue(Tissue(unknown, "unknown"))
+    assert bar.isHidden()
+    assert viewer.canvas.overlays.scale_bar.visible

@@ -29,7 +29,6 @@ __all__ = [
     "write_aside",
     "write_h5ad",
     "write_outputs",
-    "write_text",
 ]
 
 #: What a finished run consists of.
@@ -181,17 +180,6 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     if tables is not safe:
         with h5py.File(path, "a") as file:
             write_matrices(file, safe)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside and move it into place.
-
-    Raises
-    ------
-    InputError
-        If that is not possible.
-    """
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8", newline=""))
 
 
 def write_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:

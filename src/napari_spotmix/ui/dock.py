@@ -20,6 +20,7 @@ from napari_spotmix.ui.legend import Legend, legend_of, legend_of_attention, leg
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.regions import RegionsPanel
 from napari_spotmix.ui.run import RunPanel
+from napari_spotmix.ui.scale_bar import ScaleBar
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
 from napari_spotmix.ui.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
@@ -93,6 +94,7 @@ class DeconvolutionWidget(QWidget):
         }
         self.legend = Legend()
         self.hover = HoverBox(self.session)
+        self.scale_bar = ScaleBar(viewer, self.session)
         self.is_closed = False
         # Looked at once the window has closed: napari may still ask, and stay open.
         self._closing = QTimer(self, singleShot=True, interval=0)
@@ -121,7 +123,7 @@ class DeconvolutionWidget(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
-        for panel in (self.load, self.run, self.adjust, self.regions, self.tissue):
+        for panel in (self.load, self.run, self.explore, self.adjust, self.regions, self.tissue):
             panel.close_runners()
         for signal in self._signals():
             signal.disconnect(self._summarize)
@@ -130,11 +132,12 @@ class DeconvolutionWidget(QWidget):
         self.session.result_changed.disconnect(self._show_legend)
         self.session.result_replayed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        for part in (self.scene, *self._panels, self.hover):
+        for part in (self.scene, *self._panels, self.hover, self.scale_bar):
             part.let_go()
         with suppress(RuntimeError):  # the window may have taken them along
             self.legend.setParent(None)
             self.hover.setParent(None)
+            self.scale_bar.setParent(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Look into no spot when Escape is pressed."""
@@ -227,6 +230,7 @@ class DeconvolutionWidget(QWidget):
         if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
             self.legend.put_on(window.centralWidget())
             self.hover.setParent(window.centralWidget())
+            self.scale_bar.put_on(window.centralWidget())
             self._show_legend()
 
     def _stop_if_closed(self) -> None:

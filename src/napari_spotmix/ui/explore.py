@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit
+from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit, PushButton
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
+    QFileDialog,
     QListView,
     QStyle,
     QStyledItemDelegate,
@@ -19,7 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_spotmix.ui.notify import telling
+from napari_spotmix.errors import InputError
+from napari_spotmix.progress import Progress
+from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.pies import has_pies
 from napari_spotmix.ui.section import add_all, plain_label
@@ -35,8 +39,10 @@ from napari_spotmix.ui.session import (
     name_of,
 )
 from napari_spotmix.ui.text import percent, plain
+from napari_spotmix.ui.worker import Runner, Task
 
 if TYPE_CHECKING:
+    from napari_spotmix.progress import ProgressCallback
     from napari_spotmix.result import Result
     from napari_spotmix.ui.session import Session, Shown
 
@@ -103,6 +109,38 @@ def _maps_of(result: Result) -> list[Shown]:
     if 0 < result.attention.nnz <= _MOST_EDGES:
         maps.append(GRAPH)
     return maps
+
+
+#: What figures call the maps that they can draw.
+_IN_FIGURES: dict[Shown, str] = {
+    DOMINANT: "dominant",
+    PIES: "pies",
+    UNEXPLAINED: "unexplained",
+    COUNTS: "counts",
+}
+
+
+def as_in_figures(shown: Shown | None) -> str | list[str] | None:
+    """Return what figures call what is shown, or None: of a blend, each type is drawn beside the others."""
+    if isinstance(shown, tuple):
+        return list(shown)
+    return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
+
+
+def figure_task(result: Result, shown: str | list[str], path: Path, opacity: float) -> Task:
+    """Return the task that draws a figure and writes it."""
+
+    def task(on_progress: ProgressCallback) -> Path:
+        # Imported in the thread: matplotlib takes its time.
+        from napari_spotmix import figure
+
+        if problems := figure.save_problems(path):
+            raise InputError(problems)
+        drawn = figure.draw(result, shown, opacity=opacity)
+        on_progress(Progress("Drawing", 1, 2))
+        return figure.save(drawn, path)
+
+    return task
 
 
 class _Rows(QAbstractListModel):
@@ -248,6 +286,7 @@ class ExplorePanel(QWidget):
             step=0.01,
             tooltip="Spots with a smaller proportion of what is shown are faded",
         )
+        self.figure = PushButton(text="Save figure…")
         self._foot = Container(widgets=[self.opacity, self.threshold])
         self._foot.margins = (0, 0, 0, 0)
         self.list = TypeList()
@@ -257,7 +296,22 @@ class ExplorePanel(QWidget):
         )
         self.hint = plain_label("Cell types are listed here after a run.")
         self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
-        add_all(self, self.hint, self._head.native, self.list, self.legend, self._foot.native)
+        self.state = plain_label()
+        self.state.hide()
+        add_all(
+            self,
+            self.hint,
+            self._head.native,
+            self.list,
+            self.legend,
+            self._foot.native,
+            self.figure.native,
+            self.state,
+        )
+        self._drawer = Runner(self)
+        self._drawer.finished.connect(lambda path: self._say(f"Saved {path}."))
+        self._drawer.failed.connect(self._fail)
+        self.figure.changed.connect(self._choose_where_to_draw)
         self.filter.changed.connect(self._fill)
         self.sort.changed.connect(self._fill)
         self.opacity.changed.connect(session.set_opacity)
@@ -286,6 +340,35 @@ class ExplorePanel(QWidget):
         shown = self._session.shown
         return "" if shown is None else name_of(shown)
 
+    def save_figure(self, path: Path) -> None:
+        """Draw what is shown into a PNG, SVG or PDF file."""
+        result, shown = self._session.result, as_in_figures(self._session.shown)
+        if result is not None and shown is not None:
+            opacity = self._session.opacity
+            self._drawer.start(figure_task(result, shown, path, opacity))
+            self._say("Drawing…")
+
+    def close_runners(self) -> None:
+        """Stop what runs."""
+        self._drawer.close()
+
+    @telling
+    def _choose_where_to_draw(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save a figure", "figure.pdf", "Figures (*.pdf *.svg *.png)"
+        )
+        if path:
+            self.save_figure(Path(path))
+
+    def _say(self, words: str) -> None:
+        self.state.setText(words)
+        self.state.setVisible(bool(words))
+
+    @telling
+    def _fail(self, error: BaseException) -> None:
+        self._say(f"Failed: {problem_text(error)}")
+        show_problem(error)
+
     def let_go(self) -> None:
         """Let go of the session."""
         self._session.result_changed.disconnect(self._show)
@@ -296,8 +379,9 @@ class ExplorePanel(QWidget):
     def _show(self) -> None:
         has_result = self._session.result is not None
         self.hint.setVisible(not has_result)
-        for widget in (self._head.native, self.list, self.legend, self._foot.native):
+        for widget in (self._head.native, self.list, self.legend, self._foot.native, self.figure.native):
             widget.setVisible(has_result)
+        self._say("")
         self._fill()
 
     def _fill(self) -> None:
@@ -321,6 +405,12 @@ class ExplorePanel(QWidget):
     def _mark(self) -> None:
         shown = self._session.shown
         self.list.select(shown)
+        self.figure.enabled = as_in_figures(shown) is not None
+        self.figure.tooltip = (
+            "What is shown, with scale bar and legend, as PDF, SVG or PNG"
+            if self.figure.enabled
+            else "Of this there is no figure yet: choose cell types, pies, or a map of share or counts"
+        )
 
     @telling
     def _choose(self, *_: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from napari_spotmix.core.regions import Comparison, Composition, compare_regions, region_composition
-from napari_spotmix.io.export import write_text
+from napari_spotmix.io.export import write_aside
 from napari_spotmix.regions import Region, inside, to_geojson
 from napari_spotmix.ui.inspect import Bar, Bars
 from napari_spotmix.ui.layers import METADATA, image_layer, to_yx
@@ -352,7 +351,7 @@ class RegionsPanel(QWidget):
     def _write(self, title: str, name: str, kind: str, text: Callable[[], str]) -> None:
         path, _ = QFileDialog.getSaveFileName(self, title, name, kind)
         if path:
-            write_text(Path(path), text())
+            write_aside(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
             self.state.setText(f"Saved {path}.")
 
 

@@ -123,7 +123,6 @@ class Scene:
             return
         data = layers.tissue_layers(tissue.adata, tissue.name, path=tissue.path)
         self._of_tissue = [self._insert(item, at) for at, item in enumerate(data)]
-        self._viewer.canvas.overlays.scale_bar.visible = True
         # A slide is mostly glass: look at the spots.
         self._viewer.reset_view(layers=self._of_tissue[-1:])
 
