@@ -107,6 +107,7 @@ def measure(n_spots: int) -> dict[str, float]:
     waits["panning"] = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1, -1, 1)]))
     waits["memory, MB"] = _megabytes() - before
     dock.session.set_result(None)
+    _settle(QApplication.instance())  # a layer that is shown and removed without being drawn upsets OpenGL
     viewer.layers.clear()
     _settle(QApplication.instance())
     waits |= alone(viewer, result, timed)
