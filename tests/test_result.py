@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix import InputError, Result, deconvolve, simulate
 from napari_spotmix.colors import cell_type_colors
@@ -309,3 +309,37 @@ def test_the_section_is_laid_out_as_space_ranger_readers_expect(opened: AnnData)
 
 def test_storable_drops_what_a_file_cannot_hold() -> None:
     assert storable({"a": None, "b": {"c": None, "d": (1, (2, None))}}) == {"b": {"d": [1, [2, None]]}}
+
+
+def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
+    rng = np.random.default_rng(50)
+    S = rng.dirichlet(np.full(12, 0.3), size=3)
+    genes = [f"g{at}" for at in range(12)]
+    names = [*genes[:11], "g3", "unknown"]  # g3 stands twice, g11 not at all
+    distinct = pd.DataFrame(index=[f"column{at}" for at in range(13)])
+    Y = rng.poisson(40 * rng.random((4, 13)))
+    X = rng.dirichlet(np.ones(3), size=4)
+    X[1, 2] = 0.0
+    spatial = AnnData(csr_matrix(Y.astype(np.float32)), var=distinct)
+    spatial.layers["raw"] = spatial.X.toarray() * 2
+    spatial.X = spatial.X * 0
+    spatial.var_names = names
+    none = csr_array((4, 4))
+    shares = pd.DataFrame(X, index=spatial.obs_names, columns=list("abc"))
+    signatures = pd.DataFrame(S, index=shares.columns, columns=genes)
+    totals, reasons = pd.Series(1.0, index=shares.index), pd.Series("", index=shares.index)
+    given = {"given": {"layer": "raw"}}
+    result = Result(shares, totals, reasons, signatures, none, none, spatial, parameters=given)
+    for spot in range(4):
+        found = result.telling_genes(spot, 4)
+        assert set(found) == {name for name, x in zip("abc", X[spot], strict=True) if x > 0}
+        for k, name in enumerate("abc"):
+            lost = {}
+            for g, gene in enumerate(genes[:11]):
+                y = 2 * Y[spot][[at for at, other in enumerate(names) if other == gene]].sum()
+                expected = X[spot] @ S[:, g]
+                lost[gene] = y * (np.log(expected) - np.log(expected - X[spot, k] * S[k, g]))
+            ranked = sorted((gene for gene in lost if lost[gene] > 0), key=lambda gene: -lost[gene])
+            assert found.get(name, []) == ranked[:4]
+    unknown = replace(result, signatures=pd.DataFrame(index=shares.columns))
+    assert unknown.telling_genes(0) == {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, csr_matrix, issparse
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.core._threads import Threads
@@ -163,6 +163,51 @@ class Result:
         """1 minus the row sum of normalised abundances, at least 0; NaN where it has no meaning."""
         share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)
         return share if self._given("normalize", True) else share * np.nan
+
+    def telling_genes(self, spot: int, n_genes: int = 3) -> dict[str, list[str]]:
+        """Return the genes that speak most for each cell type of a spot.
+
+        Without the type, the others as they are, the spot's counts of a gene would be less likely: by
+        ``-y log(1 - s)``, where `s` is the type's share of what is expected of the gene.
+
+        Parameters
+        ----------
+        spot : int
+            Position in the tables.
+        n_genes : int, optional
+            At most this many for each type.
+
+        Returns
+        -------
+        dict of str to list of str
+            Types in order of their columns, those that the spot has and that some gene speaks for; empty for
+            a result read from a file, which does not hold the signatures.
+
+        Examples
+        --------
+        >>> from napari_spotmix import deconvolve, simulate
+        >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
+        >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
+        >>> genes = result.telling_genes(0)
+        >>> largest = result.dominant.iloc[0]
+        >>> len(genes[largest])
+        3
+        """
+        counts = _counts_of(self.spatial, self._given("layer", None), spot)
+        counts = counts[counts.index.isin(self.signatures.columns)]
+        abundances = self.abundances.to_numpy()[spot]
+        if not len(counts) or np.isnan(abundances).any():
+            return {}
+        contributions = abundances[:, None] * self.signatures[counts.index].to_numpy()
+        expected = contributions.sum(axis=0)
+        share = np.divide(contributions, expected, out=np.zeros_like(contributions), where=expected > 0)
+        lost = -counts.to_numpy() * np.log1p(-np.minimum(share, 1 - 1e-9))
+        order = np.argsort(-lost, axis=1, kind="stable")[:, :n_genes]
+        found = {
+            name: [str(counts.index[g]) for g in best if lost[k, g] > 0]
+            for k, (name, best) in enumerate(zip(self.cell_types, order, strict=True))
+        }
+        return {name: genes for name, genes in found.items() if genes}
 
     def _given(self, name: str, default: Any) -> Any:
         return self.parameters.get("given", {}).get(name, default)
@@ -403,6 +448,20 @@ def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:
     found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
     is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
     return dict(zip(cell_types, found, strict=True)) if is_usable else {}
+
+
+def _counts_of(spatial: AnnData, layer: str | None, spot: int) -> pd.Series:
+    """Return the counts of a spot that are not 0, by gene name, those of one name summed.
+
+    None of a file that holds them column after column: it would have to be read as a whole.
+    """
+    matrix: Any = spatial.X if layer is None else spatial.layers[layer]
+    if getattr(matrix, "format", "") == "csc" and not issparse(matrix):
+        return pd.Series(dtype=float)
+    row: Any = matrix[spot]
+    values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
+    seen = np.flatnonzero(values)
+    return pd.Series(values[seen], index=spatial.var_names[seen].astype(str)).groupby(level=0).sum()
 
 
 def _shares(abundances: pd.DataFrame) -> pd.DataFrame:

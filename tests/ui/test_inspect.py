@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
@@ -182,3 +184,21 @@ def test_border_spot_has_neighbors_on_both_sides(result: Result) -> None:
             if result.attention[[other]].nnz
         ]
     )
+
+
+def test_genes_are_told_where_the_signatures_are_known(qtbot: Any, shown: Any, result: Result) -> None:
+    _, dock = shown
+    dock.session.pick(12)
+    assert dock.inspect.genes.isHidden()
+    genes = result.spatial.var_names
+    rng = np.random.default_rng(5)
+    signatures = pd.DataFrame(
+        rng.dirichlet(np.full(len(genes), 0.1), size=5), index=result.cell_types, columns=genes
+    )
+    known = replace(result, signatures=signatures)
+    dock.session.replay(known)
+    dock.session.pick(13)
+    largest = dock.inspect.bars.bars[0].name
+    assert f"{largest}: {', '.join(known.telling_genes(13)[largest])}" in dock.inspect.genes.text()
+    dock.session.pick(4)
+    assert dock.inspect.genes.isHidden(), "nothing was estimated there"

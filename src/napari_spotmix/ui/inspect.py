@@ -27,6 +27,8 @@ __all__ = ["Bar", "Bars", "InspectPanel", "composition_of", "describe_spot"]
 #: Types below this share, in the spot and around it, are left out of the bars.
 _LEAST_SHARE = 0.005
 _MOST_BARS = 8
+#: Types below this share are not told by single genes.
+_LEAST_TOLD = 0.03
 _INDENT = 4
 _KEY = "Strong: this spot. Pale: its neighbours, weighted."
 _KEY_OF_WHISKERS = " Whiskers: 90% interval."
@@ -82,6 +84,17 @@ def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
     if weights.sum() <= 0:
         return np.full(len(result.cell_types), np.nan)
     return weights @ np.nan_to_num(values) / weights.sum()
+
+
+def genes_in_words(result: Result, spot: int, bars: Sequence[Bar]) -> str:
+    """Say which genes speak most for each of the spot's types; "" where this is not known."""
+    genes = result.telling_genes(spot)
+    lines = [
+        f"{bar.name}: {', '.join(genes[bar.name])}"
+        for bar in bars
+        if bar.name in genes and bar.spot >= _LEAST_TOLD
+    ]
+    return "\n".join(["Genes that speak for each:", *lines]) if lines else ""
 
 
 def describe_spot(result: Result, spot: int) -> str:
@@ -199,8 +212,9 @@ class InspectPanel(QWidget):
         self.text = plain_label()
         self.key = plain_label(_KEY)
         self.bars = Bars()
+        self.genes = plain_label()
         self.gradient = _Gradient()
-        add_all(self, self.text, self.bars, self.key, self.gradient, self.clear.native)
+        add_all(self, self.text, self.bars, self.key, self.gradient, self.genes, self.clear.native)
         self.clear.changed.connect(lambda: session.pick(None))
         session.result_changed.connect(self._show)
         session.result_replayed.connect(self._show)
@@ -224,13 +238,17 @@ class InspectPanel(QWidget):
     def _show(self) -> None:
         result, spot = self._session.result, self._session.spot
         is_picked = result is not None and spot is not None
+        self.genes.setText("")
         for widget in (self.bars, self.key, self.gradient, self.clear.native):
             widget.setVisible(is_picked)
         if result is not None and spot is not None:
             self.key.setText(_KEY + (_KEY_OF_WHISKERS if len(result.standard_errors) else ""))
             self.text.setText(describe_spot(result, spot))
-            self.bars.show_bars(composition_of(result, spot))
+            bars = composition_of(result, spot)
+            self.bars.show_bars(bars)
+            self.genes.setText(genes_in_words(result, spot, bars))
         elif result is not None:
             self.text.setText("Click a spot on the tissue to see what it is made of.")
         else:
             self.text.setText("After a run, click a spot on the tissue to see what it is made of.")
+        self.genes.setVisible(bool(self.genes.text()))
