@@ -33,6 +33,7 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
     graph             ``obsp``  sparse (n_spots, n_spots), edge weights W
     attention         ``obsp``  sparse (n_spots, n_spots), attention in them, 0 to 1
     regions           ``uns``   GeoJSON text, outlines that were drawn, if any
+    view              ``uns``   JSON text, what napari showed of it, if it was saved there
     parameters        ``uns``   every parameter given and learned, versions, seed, notes
     ================  ========  ==========================================================
 
@@ -57,5 +58,6 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
         "graph": f"{key_added}_connectivities",
         "attention": f"{key_added}_attention",
         "regions": f"{key_added}_regions",
+        "view": f"{key_added}_view",
         "parameters": key_added,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,8 @@ class Result:
         Colour of cell types, "#rrggbb", where it is not that of their place in the palette.
     regions : tuple of Region
         Outlines that somebody has drawn on the tissue.
+    view : dict
+        What napari showed of it when it was saved, to be shown again.
     """
 
     abundances: pd.DataFrame
@@ -96,6 +99,7 @@ class Result:
     problem: Problem | None = None
     chosen_colors: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
+    view: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cell_types(self) -> list[str]:
@@ -364,6 +368,8 @@ class Result:
         adata.uns[keys["colors"]] = list(self.colors.values())
         if self.regions:
             adata.uns[keys["regions"]] = to_geojson(self.regions)
+        if self.view:
+            adata.uns[keys["view"]] = json.dumps(self.view)
         adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
         return with_safe_names(adata)
 
@@ -411,6 +417,7 @@ class Result:
             notes=tuple(str(note) for note in notes),
             chosen_colors=_colors_in_file(abundances.columns, adata.uns.get(keys["colors"])),
             regions=from_geojson(str(adata.uns[keys["regions"]])) if keys["regions"] in adata.uns else (),
+            view=_view_in_file(adata.uns.get(keys["view"])),
         )
 
 
@@ -441,6 +448,15 @@ def read_result(path: str | Path, *, backed: bool = False, on_progress: Progress
         raise
     except InputError as error:
         raise ReadError(file, error.problems) from error
+
+
+def _view_in_file(text: Any) -> dict[str, Any]:
+    """Return what a file says was shown; nothing where it does not say it in JSON."""
+    try:
+        view = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        view = {}
+    return view if isinstance(view, dict) else {}
 
 
 def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:

@@ -323,6 +323,8 @@ class ExplorePanel(QWidget):
         session.result_replayed.connect(self._fill)
         session.niches_changed.connect(self._fill)
         session.shown_changed.connect(self._mark)
+        session.threshold_changed.connect(self._follow)
+        session.opacity_changed.connect(self._follow)
         self._show()
 
     @telling
@@ -375,6 +377,8 @@ class ExplorePanel(QWidget):
         self._session.result_replayed.disconnect(self._fill)
         self._session.niches_changed.disconnect(self._fill)
         self._session.shown_changed.disconnect(self._mark)
+        self._session.threshold_changed.disconnect(self._follow)
+        self._session.opacity_changed.disconnect(self._follow)
 
     def _show(self) -> None:
         has_result = self._session.result is not None
@@ -383,6 +387,15 @@ class ExplorePanel(QWidget):
             widget.setVisible(has_result)
         self._say("")
         self._fill()
+
+    def _follow(self) -> None:
+        """Let the sliders stand where the session has them, also where it was a file that said so."""
+        for slider, value in (
+            (self.opacity, self._session.opacity),
+            (self.threshold, self._session.threshold),
+        ):
+            if abs(slider.value - value) > 1e-9:
+                slider.value = min(max(value, slider.min), slider.max)
 
     def _fill(self) -> None:
         result = self._session.result

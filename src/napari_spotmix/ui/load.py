@@ -10,8 +10,9 @@ from magicgui.widgets import ComboBox, FileEdit, PushButton
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
+from napari_spotmix.errors import InputError
 from napari_spotmix.progress import Progress, ProgressCallback
-from napari_spotmix.ui.layers import METADATA, grid_of
+from napari_spotmix.ui.layers import METADATA, grid_of, prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+    from napari_spotmix.result import Result
 
 __all__ = ["LoadPanel", "PathEdit", "simulate_task"]
 
@@ -84,6 +87,18 @@ class PathEdit(FileEdit):
             self._last = path
             if path is not None:
                 self._chosen(path)
+
+
+def result_in(adata: AnnData) -> Result | None:
+    """Return the result that data hold, with what takes long to find out of it, or None."""
+    from napari_spotmix.result import Result
+
+    try:
+        result = Result.from_anndata(adata)
+    except InputError:
+        return None
+    prepare(result)
+    return result
 
 
 class LoadPanel(QWidget):
@@ -215,8 +230,8 @@ class LoadPanel(QWidget):
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
             adata = io.read_spatial(path, backed=io.is_large(path), on_progress=on_progress)
             grid_of(adata)  # takes a while for a million bins, and is kept
-            tissue = Tissue(adata, display_name(path), path)
-            return lambda: self._session.set_tissue(tissue)
+            tissue, result = Tissue(adata, display_name(path), path), result_in(adata)
+            return lambda: self._take_tissue(tissue, result)
 
         self._start(self.spatial, task)
 
@@ -244,10 +259,16 @@ class LoadPanel(QWidget):
 
     def take(self, tissue: Tissue, reference: AnnData | None) -> None:
         """Take spots that are in memory already, and the reference that came with them."""
-        self._session.set_tissue(tissue)
+        self._take_tissue(tissue, result_in(tissue.adata))
         if reference is not None:
             columns = tuple(io.label_columns(reference))
             self._session.set_reference(Reference(reference, "simulated reference", columns))
+
+    def _take_tissue(self, tissue: Tissue, result: Result | None) -> None:
+        """Take spots, and show the result that a finished run has left in their file."""
+        self._session.set_tissue(tissue)
+        if result is not None:
+            self._session.set_result(result)
 
     # What the viewer has open
 

@@ -126,7 +126,7 @@ class RunPanel(QWidget):
         """Write the result into `folder`."""
         session = self._session
         assert session.result is not None
-        result = replace(session.result, regions=session.regions)
+        result = replace(session.result, regions=session.regions, view=session.view)
         sources = {"spatial": session.tissue, "reference": session.reference}
         inputs = {role: source.path for role, source in sources.items() if source and source.path}
 

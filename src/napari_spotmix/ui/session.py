@@ -12,6 +12,7 @@ import numpy as np
 from psygnal import Signal
 from scipy.spatial import KDTree
 
+from napari_spotmix.ui.bins import MOST_POINTS
 from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
 
 if TYPE_CHECKING:
@@ -171,6 +172,38 @@ class Session:
         self.spot_changed.emit()
         if result is not None:
             self.show(DOMINANT)
+            self._restore(result)
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """What is on the screen, to be kept with the result."""
+        shown = self.shown
+        types = shown if isinstance(shown, tuple) else (shown,) if isinstance(shown, str) else ()
+        return {
+            "map": shown.name if isinstance(shown, _Special) else None,
+            "types": list(types),
+            "threshold": self.threshold,
+            "opacity": self.opacity,
+            "spot": self.spot,
+        }
+
+    def _restore(self, result: Result) -> None:
+        """Show what was shown when the result was saved, as far as its file tells it rightly."""
+        view = result.view
+        types = [name for name in _listed(view.get("types")) if name in result.cell_types]
+        maps = [UNEXPLAINED, COUNTS, *([PIES, GRAPH] if len(result.abundances) <= MOST_POINTS else [])]
+        shown = next((one for one in maps if one.name == view.get("map")), None)
+        if types:
+            self.show(types[0] if len(types) == 1 else tuple(types[:MOST_BLENDED]))
+        elif shown is not None:
+            self.show(shown)
+        if _is_share(view.get("threshold")):
+            self.set_threshold(float(view["threshold"]))
+        if _is_share(view.get("opacity")):
+            self.set_opacity(float(view["opacity"]))
+        spot = view.get("spot")
+        if type(spot) is int and 0 <= spot < len(result.abundances):
+            self.pick(spot)
 
     def replay(self, result: Result) -> None:
         """Take what came of solving the run's result again; what is shown and picked stays."""
@@ -270,6 +303,14 @@ class Session:
         if self.cell_type_key is None:
             return "Choose the column with the cell types first."
         return None
+
+
+def _listed(names: Any) -> list[str]:
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 class SpotFinder:

@@ -1,0 +1,75 @@
+"""A result that was saved from napari is shown again as it was, whatever its file says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_spotmix.io.export import write_h5ad
+from napari_spotmix.result import Result
+from napari_spotmix.ui.demo import read_result, show_result
+from napari_spotmix.ui.session import DOMINANT, PIES
+
+pytestmark = pytest.mark.viewer
+
+
+def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Result, tmp_path: Path) -> None:
+    _, dock = make_dock()
+    parameters = result.parameters | {"learned": {}, "versions": {}}
+    show_result(dock, replace(result, parameters=parameters), "Gut")
+    names = tuple(result.cell_types[:2])
+    dock.session.show(names)
+    dock.session.pick(12)
+    dock.explore.threshold.value = 0.2
+    dock.explore.opacity.value = 0.6
+    dock.run.save_to(tmp_path / "out")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
+    _, again = make_dock()
+    show_result(again, read_result(tmp_path / "out"), "Gut")
+    session = again.session
+    assert (session.shown, session.spot, session.threshold, session.opacity) == (names, 12, 0.2, 0.6)
+    assert again.explore.threshold.value == 0.2
+    assert again.explore.opacity.value == 0.6
+    assert again.scene.layer_of(names).opacity == 0.6
+
+
+def test_a_file_with_a_result_is_opened_with_it(
+    qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
+) -> None:
+    shown = replace(result, view={"map": "PIES"})
+    write_h5ad(shown.to_anndata(), tmp_path / "spatial.h5ad")
+    _, dock = make_dock()
+    dock.load.spatial.value = tmp_path / "spatial.h5ad"
+    qtbot.waitUntil(lambda: dock.session.result is not None, timeout=10_000)
+    assert dock.session.shown is PIES
+    np.testing.assert_allclose(dock.session.result.abundances, result.abundances)
+    write_h5ad(result.spatial, tmp_path / "plain.h5ad")
+    dock.load.spatial.value = tmp_path / "plain.h5ad"
+    qtbot.waitUntil(lambda: dock.session.result is None, timeout=10_000)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"types": ["no such type"], "threshold": "much", "opacity": -1, "spot": 10**9},
+        {"types": 3, "map": ["PIES"], "threshold": None, "spot": True},
+        {"map": "NICHES", "opacity": 1e300},
+        {"types": [None, {}], "map": "__class__"},
+    ],
+)
+def test_nonsense_in_a_file_is_passed_over(make_dock: Any, result: Result, view: dict[str, Any]) -> None:
+    _, dock = make_dock()
+    show_result(dock, replace(result, view=view), "Gut")
+    assert dock.session.shown is DOMINANT
+    assert (dock.session.spot, dock.session.threshold, dock.session.opacity) == (None, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", 3])
+def test_a_view_that_is_no_json_object_is_none(result: Result, text: Any) -> None:
+    adata = result.to_anndata()
+    adata.uns["spotmix_view"] = text
+    assert Result.from_anndata(adata).view == {}
