@@ -20,10 +20,11 @@ from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.result import Result
 from napari_spotmix.scale import microns_per_pixel
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.explore import SORT_BY_NAME, rows_of
+from napari_spotmix.ui.explore import SORT_BY_NAME
 from napari_spotmix.ui.legend import legend_of
 from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
 from napari_spotmix.ui.text import plain
+from napari_spotmix.ui.type_list import rows_of
 
 pytestmark = pytest.mark.viewer
 

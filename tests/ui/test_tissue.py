@@ -15,9 +15,9 @@ from napari_spotmix.core.neighborhoods import colocalisation
 from napari_spotmix.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.explore import rows_of
 from napari_spotmix.ui.session import DOMINANT, NICHES
 from napari_spotmix.ui.tissue import diverging, tissue_task
+from napari_spotmix.ui.type_list import rows_of
 
 pytestmark = pytest.mark.viewer
 

@@ -229,7 +229,7 @@ class DeconvolutionWidget(QWidget):
         window.installEventFilter(self._watch)
         if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
             self.legend.put_on(window.centralWidget())
-            self.hover.setParent(window.centralWidget())
+            self.hover.put_on(window.centralWidget())
             self.scale_bar.put_on(window.centralWidget())
             self._show_legend()
 

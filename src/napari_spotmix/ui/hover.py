@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QPoint, QRect, QSize, Qt
-from qtpy.QtGui import QCursor, QPainter, QPaintEvent, QPalette
+from qtpy.QtCore import QPoint, QRect, QSize
+from qtpy.QtGui import QCursor, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_spotmix.ui.overlay import PAD, CanvasBox
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.text import percent
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HoverBox", "largest_types"]
 
 _MOST_TYPES = 3
-_ROW, _PAD, _SWATCH, _NUMBER, _WIDEST = 18, 6, 11, 44, 230
+_ROW, _SWATCH, _NUMBER, _WIDEST = 18, 11, 44, 230
 #: From the point of the arrow to the box.
 _AWAY = 16
 
@@ -36,16 +37,14 @@ def largest_types(result: Result, spot: int) -> list[tuple[str, str, float]]:
     return [(names[at], colors[names[at]], float(own[at])) for at in order if own[at] > 0]
 
 
-class HoverBox(QWidget):
-    """Follows the mouse over the canvas; clicks pass through it."""
+class HoverBox(CanvasBox):
+    """Follows the mouse over the canvas."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
         self.title = ""
         self.entries: Sequence[tuple[str, str, float]] = ()
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.hide()
         session.hover_changed.connect(self._show)
         session.result_changed.connect(self._show)
         session.result_replayed.connect(self._show)
@@ -58,22 +57,18 @@ class HoverBox(QWidget):
 
     def sizeHint(self) -> QSize:
         width = self.fontMetrics().horizontalAdvance
-        rows = [width(name) + _SWATCH + _PAD + _NUMBER for name, _, _ in self.entries]
+        rows = [width(name) + _SWATCH + PAD + _NUMBER for name, _, _ in self.entries]
         widest = max([width(self.title), *rows])
-        return QSize(min(widest, _WIDEST) + 2 * _PAD, _ROW * (1 + len(self.entries)) + _PAD)
+        return QSize(min(widest, _WIDEST) + 2 * PAD, _ROW * (1 + len(self.entries)) + PAD)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        ground = self.palette().color(QPalette.ColorRole.Window)
-        ground.setAlphaF(0.92)
-        painter.fillRect(self.rect(), ground)
-        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-        inner = self.rect().adjusted(_PAD, _PAD // 2, -_PAD, 0)
+        painter = self.paint_ground()
+        inner = self.rect().adjusted(PAD, PAD // 2, -PAD, 0)
         draw_name(painter, QRect(inner.left(), inner.top(), inner.width(), _ROW), self.title)
         for at, (name, color, share) in enumerate(self.entries, start=1):
             row = QRect(inner.left(), inner.top() + at * _ROW, inner.width(), _ROW)
             fill(painter, QRect(row.left(), row.top() + 3, _SWATCH, _SWATCH), color)
-            draw_name(painter, row.adjusted(_SWATCH + _PAD, 0, -_NUMBER, 0), name)
+            draw_name(painter, row.adjusted(_SWATCH + PAD, 0, -_NUMBER, 0), name)
             draw_number(painter, row, percent(share))
 
     def _show(self) -> None:
@@ -84,12 +79,11 @@ class HoverBox(QWidget):
         self.entries = largest_types(result, spot)
         reason = result.reasons.iloc[spot]
         self.title = f"{result.abundances.index[spot]}" + (f": {reason}" if reason else "")
-        self._place(canvas)
+        self.place()
         self.show()
-        self.raise_()
         self.update()
 
-    def _place(self, canvas: QWidget) -> None:
+    def corner(self, canvas: QWidget) -> QPoint:
         """Stand below and to the right of the mouse, or on its other side near an edge."""
         mouse, size = canvas.mapFromGlobal(QCursor.pos()), self.sizeHint()
         x, y = mouse.x() + _AWAY, mouse.y() + _AWAY
@@ -97,4 +91,4 @@ class HoverBox(QWidget):
             x = mouse.x() - _AWAY - size.width()
         if y + size.height() > canvas.height():
             y = mouse.y() - _AWAY - size.height()
-        self.setGeometry(QRect(QPoint(x, y), size))
+        return QPoint(x, y)

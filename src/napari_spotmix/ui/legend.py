@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette
+from qtpy.QtCore import QPoint, QRect, QSize
+from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP
+from napari_spotmix.ui.overlay import PAD, CanvasBox
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.text import count
 
@@ -24,7 +25,7 @@ __all__ = ["Legend", "legend_of", "legend_of_attention", "legend_of_niches", "ni
 _MOST = 16
 #: A type names a niche from this share on.
 _LEAST = 0.15
-_ROW, _PAD, _SWATCH, _WIDEST = 18, 8, 11, 190
+_ROW, _SWATCH, _WIDEST = 18, 11, 190
 
 
 def legend_of(result: Result) -> list[tuple[str, str]]:
@@ -63,53 +64,33 @@ def legend_of_attention(result: Result) -> list[tuple[str, str]]:
     return [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in zip(names, colors, strict=True)]
 
 
-class Legend(QWidget):
-    """A box of swatches and names in the lower left corner of the canvas; clicks pass through it."""
+class Legend(CanvasBox):
+    """Swatches and names in the lower left corner of the canvas."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: Sequence[tuple[str, str]] = ()
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.hide()
-
-    def put_on(self, canvas: QWidget) -> None:
-        """Lie over a widget and follow its size."""
-        self.setParent(canvas)
-        canvas.installEventFilter(self)
 
     def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
         """Show these names and colours, or nothing at all."""
         rest = len(entries) - _MOST
         self.entries = entries if rest <= 0 else [*entries[:_MOST], (count(rest, "more type"), "")]
-        self._place()
+        self.place()
         self.setVisible(bool(entries) and self.parent() is not None)
         self.update()
 
     def sizeHint(self) -> QSize:
         names = [self.fontMetrics().horizontalAdvance(name) for name, _ in self.entries]
-        width = min(max(names, default=0), _WIDEST) + _SWATCH + 3 * _PAD
-        return QSize(width, _ROW * len(self.entries) + _PAD)
+        width = min(max(names, default=0), _WIDEST) + _SWATCH + 3 * PAD
+        return QSize(width, _ROW * len(self.entries) + PAD)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
-            self._place()
-        return False
+    def corner(self, canvas: QWidget) -> QPoint:
+        return QPoint(PAD, canvas.height() - self.sizeHint().height() - PAD)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        ground = self.palette().color(QPalette.ColorRole.Window)
-        ground.setAlphaF(0.92)
-        painter.fillRect(self.rect(), ground)
-        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        painter = self.paint_ground()
         for at, (name, color) in enumerate(self.entries):
-            top = _PAD // 2 + at * _ROW
+            top = PAD // 2 + at * _ROW
             if color:
-                fill(painter, QRect(_PAD, top + 3, _SWATCH, _SWATCH), color)
-            draw_name(painter, QRect(2 * _PAD + _SWATCH, top, _WIDEST, _ROW), name)
-
-    def _place(self) -> None:
-        canvas = self.parent()
-        if isinstance(canvas, QWidget):
-            size = self.sizeHint()
-            self.setGeometry(_PAD, canvas.height() - size.height() - _PAD, size.width(), size.height())
-            self.raise_()
+                fill(painter, QRect(PAD, top + 3, _SWATCH, _SWATCH), color)
+            draw_name(painter, QRect(2 * PAD + _SWATCH, top, _WIDEST, _ROW), name)

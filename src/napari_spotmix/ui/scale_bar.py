@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette
+from qtpy.QtCore import QPoint, QRect, QSize, Qt
+from qtpy.QtGui import QPaintEvent, QPalette
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.scale import length_words, microns_per_pixel, round_length
+from napari_spotmix.ui.overlay import PAD, CanvasBox
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -19,19 +20,17 @@ __all__ = ["ScaleBar"]
 
 #: The bar is about this long, in pixels of the screen.
 _LONGEST = 130
-_PAD, _TEXT, _LINE = 8, 20, 3
+_TEXT, _LINE = 20, 3
 
 
-class ScaleBar(QWidget):
-    """A box in the lower right corner of the canvas; clicks pass through it."""
+class ScaleBar(CanvasBox):
+    """A bar of a round length in the lower right corner of the canvas."""
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         super().__init__()
         self._viewer, self._session = viewer, session
         self._microns: float | None = None
         self.microns = 0.0
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.hide()
         viewer.scene.camera.events.zoom.connect(self._show)
         viewer.dims.events.ndisplay.connect(self._show)
         session.tissue_changed.connect(self._measure)
@@ -53,32 +52,25 @@ class ScaleBar(QWidget):
         self._viewer.dims.events.ndisplay.disconnect(self._show)
         self._session.tissue_changed.disconnect(self._measure)
 
-    def put_on(self, canvas: QWidget) -> None:
-        """Lie over a widget and follow its size."""
-        self.setParent(canvas)
-        canvas.installEventFilter(self)
-        self._show()
-
     def sizeHint(self) -> QSize:
         text = self.fontMetrics().horizontalAdvance(self.text)
-        return QSize(max(round(self.length), text) + 2 * _PAD, _TEXT + _LINE + _PAD + 3)
+        return QSize(max(round(self.length), text) + 2 * PAD, _TEXT + _LINE + PAD + 3)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
-            self._place()
-        return False
+    def corner(self, canvas: QWidget) -> QPoint:
+        size = self.sizeHint()
+        return QPoint(canvas.width() - size.width() - PAD, canvas.height() - size.height() - PAD)
+
+    def put_on(self, canvas: QWidget) -> None:
+        """Lie over a widget and follow its size."""
+        super().put_on(canvas)
+        self._show()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        ground, ink = (
-            self.palette().color(role) for role in (QPalette.ColorRole.Window, QPalette.ColorRole.WindowText)
-        )
-        ground.setAlphaF(0.92)
-        painter.fillRect(self.rect(), ground)
-        painter.setPen(ink)
+        painter = self.paint_ground()
         painter.drawText(QRect(0, 2, self.width(), _TEXT), int(Qt.AlignmentFlag.AlignCenter), self.text)
         left = (self.width() - round(self.length)) // 2
-        painter.fillRect(QRect(left, _TEXT + 3, round(self.length), _LINE), ink)
+        bar = QRect(left, _TEXT + 3, round(self.length), _LINE)
+        painter.fillRect(bar, self.palette().color(QPalette.ColorRole.WindowText))
 
     def _measure(self) -> None:
         """Find out how large a pixel is; where the data do not tell, napari's own bar shows pixels."""
@@ -95,14 +87,6 @@ class ScaleBar(QWidget):
         )
         if self._microns is not None and zoom > 0:
             self.microns = round_length(_LONGEST * self._microns / zoom)
-        self._place()
+        self.place()
         self.setVisible(is_shown)
         self.update()
-
-    def _place(self) -> None:
-        canvas = self.parent()
-        if isinstance(canvas, QWidget):
-            size = self.sizeHint()
-            x, y = canvas.width() - size.width() - _PAD, canvas.height() - size.height() - _PAD
-            self.setGeometry(QRect(x, y, size.width(), size.height()))
-            self.raise_()

@@ -1,0 +1,50 @@
+"""Figures of what is shown, drawn and written in a thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_spotmix.errors import InputError
+from napari_spotmix.progress import Progress
+from napari_spotmix.ui.session import COUNTS, DOMINANT, PIES, UNEXPLAINED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_spotmix.progress import ProgressCallback
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.session import Shown
+    from napari_spotmix.ui.worker import Task
+
+__all__ = ["as_in_figures", "figure_task"]
+
+#: What figures call the maps that they can draw.
+_IN_FIGURES: dict[Shown, str] = {
+    DOMINANT: "dominant",
+    PIES: "pies",
+    UNEXPLAINED: "unexplained",
+    COUNTS: "counts",
+}
+
+
+def as_in_figures(shown: Shown | None) -> str | list[str] | None:
+    """Return what figures call what is shown, or None: of a blend, each type is drawn beside the others."""
+    if isinstance(shown, tuple):
+        return list(shown)
+    return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
+
+
+def figure_task(result: Result, shown: str | list[str], path: Path, opacity: float) -> Task:
+    """Return the task that draws a figure and writes it."""
+
+    def task(on_progress: ProgressCallback) -> Path:
+        # Imported in the thread: matplotlib takes its time.
+        from napari_spotmix import figure
+
+        if problems := figure.save_problems(path):
+            raise InputError(problems)
+        drawn = figure.draw(result, shown, opacity=opacity)
+        on_progress(Progress("Drawing", 1, 2))
+        return figure.save(drawn, path)
+
+    return task
