@@ -19,6 +19,7 @@ from napari_spotmix.regions import Region, inside
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
 from napari_spotmix.ui.regions import REST, compare_task, outline_of
+from napari_spotmix.ui.session import Tissue
 
 pytestmark = pytest.mark.viewer
 
@@ -166,3 +167,33 @@ def test_closing_the_dock_lets_go_of_the_drawing(drawn: Any) -> None:
     dock.close_session()
     viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
     assert len(dock.session.regions) == 1
+
+
+def test_another_run_keeps_what_was_drawn_and_another_tissue_does_not(drawn: Any) -> None:
+    viewer, dock = drawn
+    (region,) = dock.session.regions
+    layer, result = viewer.layers["Regions"], dock.session.result
+    dock.session.set_result(replace(result, notes=()))
+    assert dock.session.regions == (region,)
+    assert viewer.layers["Regions"] is layer
+    assert dock.regions.names.item(0).text() == "Region 1"
+    layer.add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
+    assert [one.name for one in dock.session.regions] == ["Region 1", "Region 2"]
+    kept = Region("of the file", left_half(result))
+    dock.session.set_result(replace(result, regions=(kept,)))
+    assert list(viewer.layers["Regions"].features["name"]) == ["of the file"]
+    assert dock.session.regions == (kept,)
+    dock.session.set_tissue(Tissue(result.spatial.copy(), "other"))
+    assert "Regions" not in viewer.layers
+    assert dock.session.regions == ()
+
+
+def test_a_dock_that_is_opened_again_goes_on_with_the_drawing(drawn: Any) -> None:
+    viewer, dock = drawn
+    viewer.window.remove_dock_widget(dock)
+    assert dock.is_closed
+    _, again = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
+    assert again.session is dock.session
+    viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
+    assert again.regions.names.count() == 2
+    again.close_session()

@@ -278,13 +278,16 @@ class RegionsPanel(QWidget):
     def _begin(self) -> None:
         """Take the regions of another result, and draw them."""
         self._runner.cancel()
-        layer, result = self._layer(), self._session.result
-        if result is None and layer is not None:
-            self._viewer.layers.remove(layer)
-        elif result is not None and layer is not None and self._session.regions == result.regions:
-            layer.events.data.connect(self._on_drawn)
-        elif result is not None and result.regions:
-            self._add_layer(result.regions)
+        layer, wanted = self._layer(), self._session.regions
+        drawn = [] if layer is None else list(layer.features.get("name", []))
+        if layer is not None and drawn != [region.name for region in wanted]:
+            self._viewer.layers.remove(layer)  # with which its regions go
+            self._session.set_regions(wanted)
+            layer = None
+        if layer is not None:
+            layer.events.data.connect(self._on_drawn)  # it may be that of an earlier dock
+        elif wanted:
+            self._add_layer(wanted)
         self._forget()
 
     def _forget(self) -> None:

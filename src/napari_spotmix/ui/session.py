@@ -166,7 +166,8 @@ class Session:
         self.hovered = None
         self.shown = None
         self._finder = None
-        self.regions = () if result is None else result.regions
+        # What was drawn stays for another run of the same tissue.
+        self.regions = () if result is None else result.regions or self.regions
         self.niches = None
         self.result_changed.emit()
         self.spot_changed.emit()
