@@ -52,6 +52,7 @@ def test_niches_are_shown_with_a_legend_of_their_own(found: Any) -> None:
     )
     name, largest = dock.legend.entries[0][0], niches.composition[0].argmax()
     assert name.startswith("1: ")
+    assert all(entry.partition(": ")[2] for entry, _ in dock.legend.entries), "every niche has a name"
     assert dock.session.result.cell_types[largest] in name
     assert NICHES in [row.key for row in dock.explore.list.rows.rows]
     assert NICHES not in [row.key for row in rows_of(dock.session.result)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Legend", "legend_of", "legend_of_attention", "legend_of_niches", "niche_colors"]
 
 _MOST = 16
-#: A type names a niche from this share on.
+#: A niche is named by its largest type, and by its second where that has this share.
 _LEAST = 0.15
 _ROW, _SWATCH, _WIDEST = 18, 11, 190
 
@@ -46,7 +46,8 @@ def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     names = np.array(result.cell_types, dtype=object)
     entries = []
     for number, composition in enumerate(niches.composition, start=1):
-        largest = [at for at in np.argsort(-composition, kind="stable")[:2] if composition[at] >= _LEAST]
+        first, second = np.argsort(-composition, kind="stable")[[0, min(1, len(composition) - 1)]]
+        largest = [first, second] if second != first and composition[second] >= _LEAST else [first]
         entries.append(f"{number}: {', '.join(names[largest])}")
     return list(zip(entries, niche_colors(niches), strict=True))
 

@@ -94,7 +94,7 @@ class HeatMap(QWidget):
     """Types against types, painted; a click on a cell asks for both types."""
 
     asked = Signal(str, str)
-    _name, _least, _most = 130, 10, 22
+    _name, _narrowest, _lowest, _most = 130, 4, 10, 22
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,14 +115,14 @@ class HeatMap(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(300, self._side() * len(self.names) + _HEAD + 2)
+        return QSize(300, self._row() * len(self.names) + _HEAD + 2)
 
     def resizeEvent(self, event: QEvent) -> None:
         self.setFixedHeight(self.sizeHint().height())
 
     def pair_at(self, x: float, y: float) -> tuple[int, int] | None:
         """Return row and column of the cell under a point, or None."""
-        row, column = int((y - _HEAD) // self._side()), int((x - self._name) // self._side())
+        row, column = int((y - _HEAD) // self._row()), int((x - self._name) // self._side())
         inside = 0 <= row < len(self.names) and 0 <= column < len(self.names) and x >= self._name
         return (row, column) if inside else None
 
@@ -146,23 +146,30 @@ class HeatMap(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        side = self._side()
+        side, height = self._side(), self._row()
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        font = self.font()
+        font.setPixelSize(min(self.fontInfo().pixelSize(), height))
+        painter.setFont(font)
         for row, name in enumerate(self.names):
-            top = _HEAD + row * side
+            top = _HEAD + row * height
             # Columns are told by the colours of their types.
             fill(painter, QRect(self._name + row * side, 0, side - 1, _SWATCH), self.colors[name])
-            fill(painter, QRect(4, top + (side - _SWATCH) // 2, _SWATCH, _SWATCH), self.colors[name])
-            draw_name(painter, QRect(_SWATCH + 10, top, self._name - _SWATCH - 16, side), name)
+            fill(painter, QRect(4, top + (height - _SWATCH) // 2, _SWATCH, _SWATCH), self.colors[name])
+            draw_name(painter, QRect(_SWATCH + 10, top, self._name - _SWATCH - 16, height), name)
             for column in range(len(self.names)):
-                area = QRect(self._name + column * side, top, side - 1, side - 1)
+                area = QRect(self._name + column * side, top, side - 1, height - 1)
                 color = diverging(self.values[row, column])
                 is_chance = not abs(self.scores[row, column]) >= _BY_CHANCE
                 painter.fillRect(area, QColor(_NEUTRAL) if is_chance else color)
 
     def _side(self) -> int:
         n = max(len(self.names), 1)
-        return max(self._least, min(self._most, (self.width() - self._name) // n))
+        return max(self._narrowest, min(self._most, (self.width() - self._name) // n))
+
+    def _row(self) -> int:
+        """Return the height of a row: as high as wide, but names must be read."""
+        return max(self._side(), self._lowest)
 
     def _strongest_in_words(self) -> list[str]:
         upper = np.triu_indices(len(self.names), k=1)
