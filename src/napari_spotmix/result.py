@@ -171,8 +171,9 @@ class Result:
     def telling_genes(self, spot: int, n_genes: int = 3) -> dict[str, list[str]]:
         """Return the genes that speak most for each cell type of a spot.
 
-        Without the type, the others as they are, the spot's counts of a gene would be less likely: by
-        ``-y log(1 - s)``, where `s` is the type's share of what is expected of the gene.
+        With the other types in its place, each by its proportion, the spot's counts of a gene would be less
+        likely: by ``y log((1 - x) / (1 - s))``, where `s` is the type's share of what is expected of the gene
+        and `x` of all that is expected. A gene that all types express alike speaks for none.
 
         Parameters
         ----------
@@ -205,7 +206,8 @@ class Result:
         contributions = abundances[:, None] * self.signatures[counts.index].to_numpy()
         expected = contributions.sum(axis=0)
         share = np.divide(contributions, expected, out=np.zeros_like(contributions), where=expected > 0)
-        lost = -counts.to_numpy() * np.log1p(-np.minimum(share, 1 - 1e-9))
+        of_all = np.minimum(abundances / abundances.sum(), 1 - 1e-9)[:, None]
+        lost = counts.to_numpy() * (np.log1p(-of_all) - np.log1p(-np.minimum(share, 1 - 1e-9)))
         order = np.argsort(-lost, axis=1, kind="stable")[:, :n_genes]
         found = {
             name: [str(counts.index[g]) for g in best if lost[k, g] > 0]
