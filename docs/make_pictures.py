@@ -84,7 +84,7 @@ def niches(dock: DeconvolutionWidget) -> None:
     dock.sections["Regions"].set_open(False)
     dock.sections["Tissue"].set_open(True)
     dock.tissue.find.native.click()
-    wait_until(lambda: dock.tissue.whole is not None)
+    wait_until(lambda: dock.tissue.pairs is not None)
 
 
 def adjust(dock: DeconvolutionWidget) -> None:

@@ -155,7 +155,7 @@ def test_a_user_shows_picks_and_recolours_bins(make_dock: Any) -> None:
     dock.session.pick_at(y, x)
     assert dock.session.spot == 20
     outline = viewer.layers["Selected spot"]
-    assert np.all(outline.symbol.astype(str) == "square") or set(map(str, outline.symbol)) == {"square"}
+    assert {str(symbol) for symbol in outline.symbol} == {"square"}
     changed = result_of(result.spatial)
     changed.abundances.iloc[:] = changed.abundances.to_numpy()[:, ::-1]
     dock.session.replay(changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_spotmix.core.regions import compare_regions, region_composition
 from napari_spotmix.errors import Cancelled
 from napari_spotmix.io.export import write_h5ad
+from napari_spotmix.progress import Progress
 from napari_spotmix.regions import Region, inside
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
@@ -197,3 +199,34 @@ def test_a_dock_that_is_opened_again_goes_on_with_the_drawing(drawn: Any) -> Non
     viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
     assert again.regions.names.count() == 2
     again.close_session()
+
+
+def test_a_region_beside_the_tissue_is_told_what_to_do(qtbot: Any, drawn: Any, told: list[str]) -> None:
+    viewer, dock = drawn
+    far = np.array([[-900, -900], [-900, -500], [-500, -500.0]])
+    viewer.layers["Regions"].add(far, shape_type="polygon")
+    dock.regions.first.value = "Region 2"
+    with qtbot.waitSignal(dock.regions.compare.runner.failed, timeout=10_000):
+        dock.regions.compare.native.click()
+    assert told == ["Region 2: no spot with proportions lies in it alone. Draw it over the tissue."]
+    assert told[0] in dock.regions.state.text()
+    assert dock.regions.compare.text == "Compare"
+
+
+def test_a_comparison_on_its_way_is_cancelled_by_the_same_button(
+    qtbot: Any, drawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, dock = drawn
+
+    def endless(*_: Any, on_progress: Any, **__: Any) -> None:
+        while True:
+            on_progress(Progress("Judging", 0, 1))
+            time.sleep(0.01)
+
+    monkeypatch.setattr("napari_spotmix.ui.regions.compare_regions", endless)
+    dock.regions.compare.native.click()
+    qtbot.waitUntil(lambda: dock.regions.state.text() == "Judging…", timeout=20_000)
+    with qtbot.waitSignal(dock.regions.compare.runner.cancelled, timeout=2000):
+        dock.regions.compare.native.click()
+    assert dock.regions.compared is None
+    assert dock.regions.state.text() == "Cancelled."

@@ -13,7 +13,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.events import Event
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog
+from qtpy.QtWidgets import QColorDialog, QFileDialog
 from scipy.sparse import csr_array
 
 from napari_spotmix.colors import cell_type_colors
@@ -367,14 +367,17 @@ def test_arrow_keys_walk_from_spot_to_spot_and_t_hides_the_tissue(explored: Any)
     assert image.visible
 
 
-def test_what_is_shown_is_saved_as_a_figure(qtbot: Any, explored: Any, tmp_path: Path) -> None:
+def test_what_is_shown_is_saved_as_a_figure(
+    qtbot: Any, explored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, dock = explored
     names = dock.session.result.cell_types[1:3]
     for shown in (DOMINANT, names[0], tuple(names), PIES):
         dock.session.show(shown)
         path = tmp_path / "figure.png"
-        with qtbot.waitSignal(dock.explore._drawer.finished, timeout=20_000):
-            dock.explore.save_figure(path)
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
+        with qtbot.waitSignal(dock.explore.figure.runner.finished, timeout=20_000):
+            dock.explore.figure.native.click()
         assert path.read_bytes()[:4] == b"\x89PNG"
         assert dock.explore.state.text() == f"Saved {path}."
         path.unlink()
@@ -382,8 +385,10 @@ def test_what_is_shown_is_saved_as_a_figure(qtbot: Any, explored: Any, tmp_path:
     assert not dock.explore.figure.enabled
     assert "no figure yet" in dock.explore.figure.tooltip
     dock.session.show(DOMINANT)
-    with qtbot.waitSignal(dock.explore._drawer.failed, timeout=20_000):
-        dock.explore.save_figure(tmp_path / "figure.gif")
+    wrong = str(tmp_path / "figure.gif")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (wrong, ""))
+    with qtbot.waitSignal(dock.explore.figure.runner.failed, timeout=20_000):
+        dock.explore.figure.native.click()
     assert "figure.gif" in dock.explore.state.text()
     assert list(tmp_path.iterdir()) == []
 

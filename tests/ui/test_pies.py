@@ -70,7 +70,9 @@ def test_pies_follow_another_result_and_are_picked(make_dock: Any, result: Resul
     assert isinstance(layer, Surface)
     assert layer.visible
     assert not dock.scene.layer_of(DOMINANT).visible
-    assert dict(dock.legend.entries).keys() <= set(result.cell_types)
+    assert dict(dock.legend.entries) == {
+        name: result.colors[name] for name in result.dominant.dropna().unique()
+    }
     x, y = result.coordinates[12]
     dock.session.pick_at(y, x)
     assert dock.session.spot == 12

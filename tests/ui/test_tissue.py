@@ -27,7 +27,7 @@ def found(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
     viewer, dock = make_dock()
     show_result(dock, result, "Gut")
     dock.tissue.find.native.click()
-    qtbot.waitUntil(lambda: dock.tissue.whole is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.tissue.pairs is not None, timeout=20_000)
     return viewer, dock
 
 
@@ -74,9 +74,10 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
         names = result.cell_types
         assert dock.session.shown == (names[row] if row == column else (names[row], names[column]))
     assert heat.pair_at(2, 20) is None
-    assert (
-        "together" in heat.in_words(2, 2) or "apart" in heat.in_words(2, 2) or "chance" in heat.in_words(2, 2)
-    )
+    for row, column in np.ndindex(expected.z.shape):
+        value, score = expected.observed[row, column], expected.z[row, column]
+        said = "no more than chance" if not abs(score) >= 3 else "together" if value > 0 else "apart"
+        assert f": {said} (I {value:.2f}" in heat.in_words(row, column)
     assert heat.accessibleDescription()
 
 
@@ -95,7 +96,7 @@ def test_another_result_takes_niches_away(found: Any) -> None:
     assert dock.tissue.map.isHidden()
     assert NICHES not in [row.key for row in dock.explore.list.rows.rows]
     dock.session.set_result(None)
-    assert dock.tissue.whole is None
+    assert dock.tissue.pairs is None
 
 
 def test_found_again_with_another_number_the_layer_follows(qtbot: Any, found: Any) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit, PushButton
+from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit
 from qtpy.QtCore import QModelIndex
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QFileDialog, QWidget
 
 from napari_spotmix.ui.figures import as_in_figures, figure_task
-from napari_spotmix.ui.notify import problem_text, show_problem, telling
+from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.session import name_of
+from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import plain
 from napari_spotmix.ui.type_list import Row, TypeList, rows_of
-from napari_spotmix.ui.worker import Runner
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.session import Session
+    from napari_spotmix.ui.worker import Task
 
 __all__ = ["ExplorePanel"]
 
@@ -54,7 +55,7 @@ class ExplorePanel(QWidget):
             step=0.01,
             tooltip="Spots with a smaller proportion of what is shown are faded",
         )
-        self.figure = PushButton(text="Save figure…")
+        self.figure = TaskButton(self._drawing, self._say, text="Save figure…", tooltip="")
         self._foot = Container(widgets=[self.opacity, self.threshold])
         self._foot.margins = (0, 0, 0, 0)
         self.list = TypeList()
@@ -76,10 +77,7 @@ class ExplorePanel(QWidget):
             self.figure.native,
             self.state,
         )
-        self._drawer = Runner(self)
-        self._drawer.finished.connect(lambda path: self._say(f"Saved {path}."))
-        self._drawer.failed.connect(self._fail)
-        self.figure.changed.connect(self._choose_where_to_draw)
+        self.figure.runner.finished.connect(lambda path: self._say(f"Saved {path}."))
         self.filter.changed.connect(self._fill)
         self.sort.changed.connect(self._fill)
         self.opacity.changed.connect(session.set_opacity)
@@ -110,34 +108,26 @@ class ExplorePanel(QWidget):
         shown = self._session.shown
         return "" if shown is None else name_of(shown)
 
-    def save_figure(self, path: Path) -> None:
-        """Draw what is shown into a PNG, SVG or PDF file."""
-        result, shown = self._session.result, as_in_figures(self._session.shown)
-        if result is not None and shown is not None:
-            opacity = self._session.opacity
-            self._drawer.start(figure_task(result, shown, path, opacity))
-            self._say("Drawing…")
-
     def close_runners(self) -> None:
         """Stop what runs."""
-        self._drawer.close()
+        self.figure.close_runner()
 
-    @telling
-    def _choose_where_to_draw(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save a figure", "figure.pdf", "Figures (*.pdf *.svg *.png)"
-        )
-        if path:
-            self.save_figure(Path(path))
+    def _drawing(self) -> Task | None:
+        """Ask where to, and return the task that draws."""
+        kinds = "Figures (*.pdf *.svg *.png)"
+        path, _ = QFileDialog.getSaveFileName(self, "Save a figure", "figure.pdf", kinds)
+        return self._drawing_to(Path(path)) if path else None
+
+    def _drawing_to(self, path: Path) -> Task | None:
+        """Return the task that draws what is shown into a PNG, SVG or PDF file."""
+        result, shown = self._session.result, as_in_figures(self._session.shown)
+        if result is None or shown is None:
+            return None
+        return figure_task(result, shown, path, self._session.opacity)
 
     def _say(self, words: str) -> None:
         self.state.setText(words)
         self.state.setVisible(bool(words))
-
-    @telling
-    def _fail(self, error: BaseException) -> None:
-        self._say(f"Failed: {problem_text(error)}")
-        show_problem(error)
 
     def let_go(self) -> None:
         """Let go of the session."""

@@ -43,6 +43,7 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
 
         if problems := figure.save_problems(path):
             raise InputError(problems)
+        on_progress(Progress("Drawing", 0, 2))
         drawn = figure.draw(result, shown, opacity=opacity)
         on_progress(Progress("Drawing", 1, 2))
         return figure.save(drawn, path)

@@ -14,21 +14,23 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from napari_spotmix.core.regions import Comparison, Composition, compare_regions, region_composition
+from napari_spotmix.errors import InputError
 from napari_spotmix.io.export import write_aside
 from napari_spotmix.regions import Region, inside, to_geojson
 from napari_spotmix.ui.inspect import Bar, Bars
 from napari_spotmix.ui.layers import METADATA, image_layer, to_yx
-from napari_spotmix.ui.notify import problem_text, show_problem, telling
+from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.section import add_all, plain_label
+from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import count, percent
-from napari_spotmix.ui.worker import Runner, Task
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_spotmix.progress import Progress, ProgressCallback
+    from napari_spotmix.progress import ProgressCallback
     from napari_spotmix.result import Result
     from napari_spotmix.ui.session import Session
+    from napari_spotmix.ui.worker import Task
 
 __all__ = ["Compared", "RegionsPanel", "compare_task", "outline_of"]
 
@@ -73,15 +75,25 @@ def compare_task(result: Result, first: Region, second: Region | None) -> Task:
         values, places = result.proportions.to_numpy(), result.coordinates
         in_first = inside(first, places)
         in_second = ~in_first if second is None else inside(second, places) & ~in_first
+        name = REST if second is None else second.name
+        _check_filled({first.name: in_first, name: in_second}, ~np.isnan(values).any(axis=1))
         of = [
             region_composition(values, mask, places, on_progress=on_progress)
             for mask in (in_first, in_second)
         ]
         comparison = compare_regions(values, in_first, in_second, places, on_progress=on_progress)
-        name = REST if second is None else second.name
         return Compared(first.name, name, result.cell_types, *of, comparison)
 
     return task
+
+
+def _check_filled(regions: dict[str, np.ndarray], estimated: np.ndarray) -> None:
+    """Raise InputError if there is nothing to compare."""
+    empty = [name for name, mask in regions.items() if not (mask & estimated).any()]
+    if empty:
+        raise InputError(
+            [f"{name}: no spot with proportions lies in it alone. Draw it over the tissue." for name in empty]
+        )
 
 
 def outline_of(shape: np.ndarray, kind: str) -> np.ndarray:
@@ -113,7 +125,12 @@ class RegionsPanel(QWidget):
         self.second = ComboBox(label="Against", tooltip="What it is compared with")
         self._choice = Container(widgets=[self.first, self.second])
         self._choice.margins = (0, 0, 0, 0)
-        self.compare = PushButton(text="Compare")
+        self.compare = TaskButton(
+            self._comparison,
+            lambda words: self.state.setText(words),
+            text="Compare",
+            tooltip="Set the region beside the other; while this runs, stop it",
+        )
         self.state = plain_label()
         self.bars = Bars()
         self.save_table = PushButton(text="Save table…", tooltip="The numbers behind the bars, as CSV")
@@ -129,15 +146,10 @@ class RegionsPanel(QWidget):
             self.bars,
             self._keep.native,
         )
-        self._runner = Runner(self)
-        self._runner.progressed.connect(self._tell)
-        self._runner.finished.connect(self._take)
-        self._runner.failed.connect(self._fail)
-        self._runner.cancelled.connect(self._show)
+        self.compare.runner.finished.connect(self._take)
         self.polygon.changed.connect(lambda: self._draw("add_polygon"))
         self.lasso.changed.connect(lambda: self._draw("add_polygon_lasso"))
         self.names.itemChanged.connect(self._rename)
-        self.compare.changed.connect(self.start)
         self.save_table.changed.connect(self._choose_table)
         self.save_outlines.changed.connect(self._choose_outlines)
         session.result_changed.connect(self._begin)
@@ -154,7 +166,7 @@ class RegionsPanel(QWidget):
 
     def close_runners(self) -> None:
         """Stop what runs."""
-        self._runner.close()
+        self.compare.close_runner()
 
     def let_go(self) -> None:
         """Let go of the session and the viewer; the layer stays."""
@@ -167,17 +179,13 @@ class RegionsPanel(QWidget):
         if layer is not None:
             layer.events.data.disconnect(self._on_drawn)
 
-    @telling
-    def start(self) -> None:
-        """Compare what is chosen."""
+    def _comparison(self) -> Task | None:
+        """Return the task that compares what is chosen."""
         result = self._session.result
         by_name = {region.name: region for region in self._session.regions}
         if result is None or self.first.value not in by_name:
-            return
-        first, second = by_name[self.first.value], by_name.get(self.second.value)
-        self._runner.start(compare_task(result, first, second))
-        self.state.setText("Comparing…")
-        self.compare.enabled = False
+            return None
+        return compare_task(result, by_name[self.first.value], by_name.get(self.second.value))
 
     # Drawing
 
@@ -261,23 +269,14 @@ class RegionsPanel(QWidget):
 
     # What comes of it
 
-    def _tell(self, progress: Progress) -> None:
-        self.state.setText(f"{progress.stage}…")
-
     @telling
     def _take(self, compared: Compared) -> None:
         self.compared = compared
         self._show()
 
-    @telling
-    def _fail(self, error: BaseException) -> None:
-        self._show()
-        self.state.setText(f"Failed: {problem_text(error)}")
-        show_problem(error)
-
     def _begin(self) -> None:
         """Take the regions of another result, and draw them."""
-        self._runner.cancel()
+        self.compare.runner.cancel()
         layer, wanted = self._layer(), self._session.regions
         drawn = [] if layer is None else list(layer.features.get("name", []))
         if layer is not None and drawn != [region.name for region in wanted]:
@@ -304,7 +303,6 @@ class RegionsPanel(QWidget):
         self.first.choices, self.second.choices = names, [REST, *names]
         self._choice.native.setVisible(bool(names))
         self.compare.native.setVisible(bool(names))
-        self.compare.enabled = bool(names) and not self._runner.is_running
         self.save_outlines.native.setVisible(bool(names))
         self._show_compared(has_result, names)
 

@@ -16,17 +16,18 @@ from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.neighborhoods import Colocalisation, Niches, colocalisation, niches
 from napari_spotmix.params import N_NICHES
 from napari_spotmix.progress import Progress
-from napari_spotmix.ui.notify import problem_text, show_problem, telling
+from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.section import add_all, plain_label
 from napari_spotmix.ui.session import NICHES
+from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import plain
-from napari_spotmix.ui.worker import Runner, Task
 
 if TYPE_CHECKING:
     from napari_spotmix.progress import ProgressCallback
     from napari_spotmix.result import Result
     from napari_spotmix.ui.session import Session
+    from napari_spotmix.ui.worker import Task
 
 __all__ = ["HeatMap", "TissuePanel", "Whole", "diverging", "tissue_task"]
 
@@ -183,7 +184,7 @@ class TissuePanel(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.whole: Whole | None = None
+        self.pairs: Colocalisation | None = None
         self.n_niches = SpinBox(
             label="Niches",
             value=N_NICHES,
@@ -191,19 +192,19 @@ class TissuePanel(QWidget):
             max=_MOST_NICHES,
             tooltip="Number of groups of spots with like neighbourhoods",
         )
-        self.find = PushButton(text="Find", tooltip="Find out which types lie near each other, and niches")
+        self.state = plain_label()
+        self.find = TaskButton(
+            self._search,
+            self.state.setText,
+            text="Find",
+            tooltip="Find out which types lie near each other, and niches; while this runs, stop it",
+        )
         self._head = Container(widgets=[self.n_niches, self.find], layout="horizontal")
         self._head.margins = (0, 0, 0, 0)
-        self.state = plain_label()
         self.map = HeatMap()
         self.show_niches = PushButton(text="Show niches", tooltip="Each spot in the colour of its niche")
         add_all(self, self._head.native, self.state, self.map, self.show_niches.native)
-        self._runner = Runner(self)
-        self._runner.progressed.connect(lambda progress: self.state.setText(f"{progress.stage}…"))
-        self._runner.finished.connect(self._take)
-        self._runner.failed.connect(self._fail)
-        self._runner.cancelled.connect(self._show)
-        self.find.changed.connect(self.start)
+        self.find.runner.finished.connect(self._take)
         self.map.asked.connect(self._blend)
         self.show_niches.changed.connect(lambda: session.show(NICHES))
         session.result_changed.connect(self._forget)
@@ -213,58 +214,48 @@ class TissuePanel(QWidget):
     @property
     def summary(self) -> str:
         """What was found, in a line."""
-        return "" if self.whole is None else f"{len(self.whole.niches.composition)} niches"
+        niches = self._session.niches
+        return "" if niches is None else f"{len(niches.composition)} niches"
 
     def close_runners(self) -> None:
         """Stop what runs."""
-        self._runner.close()
+        self.find.close_runner()
 
     def let_go(self) -> None:
         """Let go of the session."""
         self._session.result_changed.disconnect(self._forget)
         self._session.result_replayed.disconnect(self._forget)
 
-    @telling
-    def start(self) -> None:
-        """Look at the whole tissue."""
+    def _search(self) -> Task | None:
         result = self._session.result
-        if result is not None:
-            self._runner.start(tissue_task(result, int(self.n_niches.value)))
-            self.find.enabled = False
+        return None if result is None else tissue_task(result, int(self.n_niches.value))
 
     @telling
     def _take(self, whole: Whole) -> None:
-        self.whole = whole
+        self.pairs = whole.colocalisation
         self._session.set_niches(whole.niches)
         self._show()
-
-    @telling
-    def _fail(self, error: BaseException) -> None:
-        self._show()
-        self.state.setText(f"Failed: {problem_text(error)}")
-        show_problem(error)
 
     def _blend(self, first: str, second: str) -> None:
         self._session.show(first if first == second else (first, second))
 
     def _forget(self) -> None:
         """Drop what was found of other numbers."""
-        self._runner.cancel()
-        self.whole = None
+        self.find.runner.cancel()
+        self.pairs = None
         self._show()
 
     def _show(self) -> None:
-        result, whole = self._session.result, self.whole
+        result, pairs = self._session.result, self.pairs
         self._head.native.setVisible(result is not None)
-        self.find.enabled = result is not None
         for widget in (self.map, self.show_niches.native):
-            widget.setVisible(whole is not None)
+            widget.setVisible(pairs is not None)
         if result is None:
             self.state.setText("After a run: which cell types lie near each other, and niches.")
-        elif whole is None:
+        elif pairs is None:
             self.state.setText("Find which cell types lie near each other, and niches.")
         else:
-            self.map.show_pairs(result.colors, whole.colocalisation)
+            self.map.show_pairs(result.colors, pairs)
             self.state.setText(
                 "In neighbouring spots, red: together; blue: apart; white: no more than chance. "
                 "Click a cell to see both types."
