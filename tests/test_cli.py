@@ -25,14 +25,16 @@ from napari_spotmix import (
     Cancelled,
     InputError,
     Parameters,
-    cli,
     deconvolve,
     pipeline,
     read_reference,
     read_spatial,
     simulate,
 )
+from napari_spotmix.cli import _options, _run
+from napari_spotmix.cli import main as run_main
 from napari_spotmix.io import recipe
+from napari_spotmix.job import Job, run_job
 from napari_spotmix.params import ParameterInfo, describe
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
@@ -124,7 +126,7 @@ def test_help_of_each_command_has_an_example(name: str) -> None:
 def test_help_lists_every_parameter_with_its_default_and_bounds() -> None:
     text = spotmix("run", "--help", columns=400).stdout
     for info in describe():
-        assert f"{cli.option_name(info.name)} " in text
+        assert f"{_options.option_name(info.name)} " in text
         assert info.help in text
         if info.default is not None:
             assert f"[default: {info.default}]" in text
@@ -154,25 +156,25 @@ def test_every_parameter_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(wanted[info.name] == info.default for info in describe())
     arguments: list[str] = []
     for name, value in wanted.items():
-        option = cli.option_name(name)
+        option = _options.option_name(name)
         if isinstance(value, bool):
             arguments.append(option if value else option.replace("--", "--no-", 1))
         else:
             arguments += [option, str(value)]
-    taken: dict[str, object] = {}
-    monkeypatch.setattr(cli, "run_files", lambda *given: taken.update(given=given))
-    cli.main(["run", "a", "b", "-o", "c", "--layer", "counts", "--cell-type-key", "label", *arguments])
-    spatial, reference, output, settings, values = taken["given"]  # type: ignore[misc]
-    assert (spatial, reference, output) == (Path("a"), Path("b"), Path("c"))
-    assert settings == {"cell_type_key": "label", "layer": "counts", "sample_key": None}
-    assert Parameters(**values).as_dict() == wanted
+    taken: list[Job] = []
+    monkeypatch.setattr(_run, "run_and_tell", taken.append)
+    run_main(["run", "a", "b", "-o", "c", "--layer", "counts", "--cell-type-key", "label", *arguments])
+    (job,) = taken
+    assert (job.spatial, job.reference, job.output) == (Path("a"), Path("b"), Path("c"))
+    assert job.settings == {"cell_type_key": "label", "layer": "counts", "sample_key": None}
+    assert Parameters(**job.parameters).as_dict() == wanted
 
 
 def test_parameters_that_are_not_given_keep_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[object] = []
-    monkeypatch.setattr(cli, "run_files", lambda *given: taken.append(given[-1]))
-    cli.main(["run", "a", "b", "-o", "c"])
-    assert Parameters(**taken[0]) == Parameters()  # type: ignore[arg-type]
+    taken: list[Job] = []
+    monkeypatch.setattr(_run, "run_and_tell", taken.append)
+    run_main(["run", "a", "b", "-o", "c"])
+    assert Parameters(**taken[0].parameters) == Parameters()  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------- running
@@ -279,7 +281,7 @@ def test_large_files_give_the_same_result_and_are_closed_unchanged(
     given = sample / source
     expected = deconvolve(read_spatial(given), read_reference(sample / "cells.h5ad"))
     before = {path: path.read_bytes() for path in [given, *given.rglob("*")] if path.is_file()}
-    cli.run_files(given, sample / "cells.h5ad", tmp_path / "out", {"cell_type_key": "cell_type"}, {})
+    run_job(Job(given, sample / "cells.h5ad", tmp_path / "out"))
     written = read_spatial(tmp_path / "out" / "spatial.h5ad")
     np.testing.assert_array_equal(written.obsm["spotmix"], expected.proportions)
     assert (written.X != read_spatial(given).X).nnz == 0
@@ -297,9 +299,7 @@ def test_large_files_are_closed_whatever_happens(
 
     monkeypatch.setattr(pipeline, "deconvolve", fail)
     with pytest.raises(type(error)):
-        cli.run_files(
-            sample / "spots.h5ad", sample / "cells.h5ad", tmp_path, {"cell_type_key": "cell_type"}, {}
-        )
+        run_job(Job(sample / "spots.h5ad", sample / "cells.h5ad", tmp_path))
     assert_closed(sample / "spots.h5ad")
 
 
@@ -365,7 +365,7 @@ def test_an_empty_path_is_not_the_current_folder(sample: Path, tmp_path: Path, e
 
 def test_the_next_command_can_be_copied_though_the_folder_has_a_space(tmp_path: Path) -> None:
     output = tmp_path / "my results"
-    last = cli._report("done", [], [], output).splitlines()[-1]
+    last = _run._report("done", [], [], output).splitlines()[-1]
     assert shlex.split(last.partition(": ")[2]) == ["spotmix", "view", str(output)]
 
 
@@ -474,7 +474,7 @@ def test_work_that_does_not_answer_is_ended_with_its_unfinished_files(tmp_path: 
     code = f"""
 import sys, time
 from pathlib import Path
-from napari_spotmix import cli
+from napari_spotmix.cli import _terminal
 from napari_spotmix.io import export
 
 def work(on_progress):
@@ -483,7 +483,7 @@ def work(on_progress):
         print("stuck", flush=True)
         time.sleep(60)
 
-cli._cancellable(work)
+_terminal.cancellable(work)
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,0 +1,64 @@
+"""The command ``spotmix``: read, deconvolve, write; and look at what was written.
+
+One module for each command. Nothing heavy is imported before it is needed: ``spotmix --help`` loads
+neither napari nor Qt.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from napari_spotmix.cli._figure import figure
+from napari_spotmix.cli._options import as_options
+from napari_spotmix.cli._run import run_command
+from napari_spotmix.cli._terminal import say
+from napari_spotmix.cli._view import demo, view
+from napari_spotmix.errors import InputError
+
+__all__ = ["main"]
+
+WRONG_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code.
+
+    0: done. 2: wrong input, all of it told. 130: cancelled by Ctrl-C (143: ended by another
+    program), with nothing left behind.
+    """
+    app = _app()
+    try:
+        app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError as error:  # cyclopts has printed what is wrong
+        say(f"See {' '.join(['spotmix', *(error.command_chain or ()), '--help'])}", sys.stderr)
+        sys.exit(WRONG_INPUT)
+    except InputError as error:
+        say(f"Error: {as_options(str(error))}", sys.stderr)
+        sys.exit(WRONG_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _app() -> App:
+    app = App(
+        name="spotmix",
+        help="Find out which cell types every spot of a tissue holds, and look at them in napari.\n\n"
+        "New here? `spotmix demo` shows a finished example; `spotmix run --help` tells how to run your own.",
+        help_format="markdown",
+        version=_version,
+    )
+    app.command(run_command(), name="run")
+    app.command(demo)
+    app.command(view)
+    app.command(figure)
+    return app
+
+
+def _version() -> str:
+    from napari_spotmix import __version__
+
+    return __version__

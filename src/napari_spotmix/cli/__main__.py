@@ -1,0 +1,5 @@
+"""``python -m napari_spotmix.cli``."""
+
+from napari_spotmix.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""``spotmix figure``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_spotmix.cli._options import path_given
+from napari_spotmix.cli._terminal import cancellable, say
+from napari_spotmix.errors import InputError
+from napari_spotmix.progress import Progress, ProgressCallback
+
+__all__ = ["figure"]
+
+
+def figure(
+    result: Annotated[Path, Parameter(converter=path_given)],
+    *,
+    show: Annotated[list[str], Parameter(negative="")],
+    output: Annotated[Path, Parameter(name=["--output", "-o"], converter=path_given)],
+    image: bool = True,
+    opacity: float = 1.0,
+    region: Annotated[tuple[float, float, float, float] | None, Parameter(negative="")] = None,
+    dark: Annotated[bool, Parameter(negative="")] = False,
+    dpi: float = 300,
+) -> None:
+    """Draw a result over its tissue as PNG, SVG or PDF, for a paper or a slide. Opens no window.
+
+    For example:
+
+        spotmix figure results --show Macrophage --output macrophages.pdf
+
+    Parameters
+    ----------
+    result
+        The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
+    show
+        A cell type, or one of dominant, unexplained, counts and pies. Give it up to twelve times for
+        cell types side by side.
+    output
+        File to write, which is replaced if it exists. It is a PNG, SVG or PDF by the ending of its name.
+    image
+        Draw the tissue image below, where there is one.
+    opacity
+        Of the spots, from 0 to 1.
+    region
+        Left, top, right and bottom of what is drawn, in full-resolution pixels; else all spots.
+    dark
+        Light on dark, for slides.
+    dpi
+        Pixels per inch.
+    """
+
+    def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix.figure import draw, save, save_problems
+        from napari_spotmix.io import close_files, is_large
+        from napari_spotmix.result import read_result
+
+        if problems := save_problems(output, dpi):
+            raise InputError(problems)
+        found = read_result(result, backed=_is_file_of(result, is_large), on_progress=on_progress)
+        try:
+            shown = show[0] if len(show) == 1 else show
+            on_progress(Progress("Drawing", 0, 1))
+            drawn = draw(found, shown, image=image, opacity=opacity, region=region, dark=dark)
+            return f"Written:\n  {save(drawn, output, dpi)}"
+        finally:
+            close_files(found.spatial)
+
+    say(cancellable(work))
+
+
+def _is_file_of(path: Path, is_large: Callable[[Path], bool]) -> bool:
+    """Tell whether the file of a result is large, which may be missing."""
+    file = path / "spatial.h5ad" if path.is_dir() else path
+    return file.is_file() and is_large(file)

@@ -1,0 +1,109 @@
+"""``spotmix run``."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from napari_spotmix.cli._options import group, option, path_given
+from napari_spotmix.cli._terminal import cancellable, say
+from napari_spotmix.job import Job, run_job
+from napari_spotmix.keys import CELL_TYPE
+from napari_spotmix.params import describe
+from napari_spotmix.progress import ProgressCallback
+
+__all__ = ["run_command"]
+
+RUN_HELP = """Deconvolve a section: find the proportion of each cell type in each spot.
+
+Writes three files into the folder OUTPUT: `spatial.h5ad` (everything, for scanpy and napari),
+`proportions.csv` (spots x cell types, for a spreadsheet) and `recipe.toml` (how it was made).
+
+For example:
+
+    spotmix run sample/outs cells.h5ad --cell-type-key cell_type --output results"""
+
+
+def run_command() -> Callable[..., None]:
+    """Return the command ``run``, with one option per field of `Parameters`."""
+
+    def run(
+        spatial: Path,
+        reference: Path,
+        *,
+        output: Path,
+        cell_type_key: str = CELL_TYPE,
+        layer: str | None = None,
+        sample_key: str | None = None,
+        **values: Any,
+    ) -> None:
+        run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values))
+
+    signature = inspect.signature(run, eval_str=True)
+    fixed = [parameter for name, parameter in signature.parameters.items() if name != "values"]
+    fixed = [item.replace(annotation=Annotated[item.annotation, RUN_PARAMETERS[item.name]]) for item in fixed]
+    options = [option(info) for info in describe()]
+    run.__signature__ = signature.replace(parameters=[*fixed, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {item.name: item.annotation for item in (*fixed, *options)} | {"return": None}
+    run.__doc__ = RUN_HELP
+    return run
+
+
+RUN_PARAMETERS = {
+    "spatial": Parameter(
+        converter=path_given,
+        help="The tissue: a Space Ranger output folder (often called `outs`) or an .h5ad file with "
+        "`obsm['spatial']`. Raw counts.",
+    ),
+    "reference": Parameter(
+        converter=path_given,
+        help="Single cells with known types: an .h5ad file. Raw counts.",
+    ),
+    "output": Parameter(
+        name=["--output", "-o"],
+        converter=path_given,
+        help="Folder for the results. It is made if it does not exist; other files in it are left alone.",
+        group=group("Files", 1),
+    ),
+    "cell_type_key": Parameter(
+        help="Column of the reference's `obs` that holds the cell types.", group=group("Files", 1)
+    ),
+    "layer": Parameter(
+        help="Layer that holds the raw counts, in both files; without it they are taken from `X`.",
+        group=group("Files", 1),
+    ),
+    "sample_key": Parameter(
+        help="Column of the tissue's `obs` that tells its sections apart; spots of different sections are "
+        "never linked.",
+        group=group("Files", 1),
+    ),
+}
+
+
+def run_and_tell(job: Job) -> None:
+    """Run a job and say what came out.
+
+    Raises
+    ------
+    InputError
+        Everything that is wrong with the parameters, the files and the output folder.
+    """
+
+    def work(on_progress: ProgressCallback) -> str:
+        done = run_job(job, on_progress=on_progress)
+        return _report(done.result.parameters["summary"], list(done.result.notes), done.written, job.output)
+
+    say(cancellable(work))
+
+
+def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:
+    lines = [summary]
+    lines += ["", "Notes:", *(f"  - {note}" for note in notes)] if notes else []
+    lines += ["", "Written:", *(f"  {path}" for path in written)]
+    lines += ["", f"Look at it in napari: spotmix view {shlex.quote(str(output))}"]
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""The terminal: progress, Ctrl-C, and text that cannot steer it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from napari_spotmix.cli._options import as_options
+from napari_spotmix.errors import Cancelled, ConvergenceWarning
+from napari_spotmix.progress import Progress, ProgressCallback
+
+__all__ = ["cancellable", "say"]
+
+#: Seconds that a cancelled run gets to tidy up by itself before it is ended.
+PATIENCE = 0.3
+
+
+def cancellable(work: Callable[[ProgressCallback], Any]) -> Any:
+    """Do `work` in a thread and return what it returns; leave the process on SIGINT or SIGTERM.
+
+    Compiled code cannot be interrupted, but this thread can: where the work has not stopped by
+    itself soon after the signal, its unfinished files are removed and the process ends.
+    """
+    received: list[int] = []
+    outcome: dict[str, Any] = {}
+
+    def attempt() -> None:
+        try:
+            outcome["result"] = work(report)
+        except BaseException as error:
+            outcome["error"] = error
+
+    with _signals(received), _plain_warnings(), _progress_display() as show:
+
+        def report(progress: Progress) -> None:
+            if received:
+                raise Cancelled
+            show(progress)
+
+        thread = threading.Thread(target=attempt, name="spotmix-run", daemon=True)
+        thread.start()
+        while thread.is_alive() and not received:
+            thread.join(0.05)
+        thread.join(PATIENCE if received else None)
+    if received and "result" not in outcome:
+        _leave(128 + received[0])
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["result"]
+
+
+def _leave(code: int) -> None:
+    """End the process now, whatever its threads are doing, with nothing left behind."""
+    # Not by an import, which would wait for one that the other thread may be in the middle of.
+    discard = getattr(sys.modules.get("napari_spotmix.io.export"), "discard_unfinished", None)
+    if discard is not None:
+        discard()
+    say("Cancelled. Nothing was written.", sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _signals(received: list[int]) -> Iterator[None]:
+    """Note Ctrl-C and a request to end instead of being interrupted by them."""
+
+    def note(number: int, _: Any) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show our own warnings in one line each, and nothing of other packages' housekeeping."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.showwarning = lambda message, *_, **__: say(
+            f"Warning: {as_options(str(message))}", sys.stderr
+        )
+        yield
+
+
+@contextmanager
+def _progress_display() -> Iterator[ProgressCallback]:
+    """Show progress on stderr: a bar on a terminal, elsewhere one line per stage."""
+    if not sys.stderr.isatty():
+        yield _one_line_per_stage()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<28}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[right]}"),
+    )
+    with Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("Starting", total=None, right="")
+
+        def show(progress: Progress) -> None:
+            right = "" if progress.violation is None else f"violation {progress.violation:.1e}"
+            total = progress.total or None
+            bars.update(task, description=progress.stage, completed=progress.step, total=total, right=right)
+
+        yield show
+
+
+def _one_line_per_stage() -> ProgressCallback:
+    last = ""
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if progress.stage != last:
+            last = progress.stage
+            say(f"{progress.stage} ...", sys.stderr)
+
+    return show
+
+
+def say(text: str, stream: Any = None) -> None:
+    """Print text in which nothing from a file can steer the terminal."""
+    shown = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    print(shown, file=stream or sys.stdout, flush=True)

@@ -1,0 +1,95 @@
+"""``spotmix demo`` and ``spotmix view``, which open a window."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_spotmix.errors import InputError, ReadError
+
+__all__ = ["demo", "view"]
+
+
+def demo(
+    *,
+    screenshot: Annotated[
+        Path | None, Parameter(help="Write a picture of the window to this PNG file, and close it.")
+    ] = None,
+) -> None:
+    """Open napari with a simulated tissue that is already deconvolved.
+
+    Click a spot to see what it holds, and a cell type in the list to see where it is.
+    Needs no files. For example:
+
+        spotmix demo
+
+    Parameters
+    ----------
+    screenshot
+        Where to write the picture.
+    """
+    _check_screenshot(screenshot)
+    _check_viewer()
+    from napari_spotmix.ui.demo import run_demo
+
+    run_demo(screenshot)
+
+
+def view(
+    directory: Annotated[Path, Parameter(help="The folder that was the `--output` of `spotmix run`.")],
+) -> None:
+    """Open the results of `spotmix run` in napari.
+
+    For example:
+
+        spotmix view results
+
+    Parameters
+    ----------
+    directory
+        Folder of a finished run.
+    """
+    if not (directory / "spatial.h5ad").is_file():
+        problem = (
+            "is not the folder of a finished run: it holds no `spatial.h5ad`. Make one with `spotmix run`."
+        )
+        raise ReadError(directory, problem)
+    _check_viewer()
+    from napari_spotmix.ui.demo import view as open_results
+
+    open_results(directory)
+
+
+def _check_screenshot(path: Path | None) -> None:
+    if path is not None and path.is_dir():
+        raise InputError(f"`--screenshot`: {path} is a folder. Give the name of a PNG file.")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InputError(f"`--screenshot`: there is no folder {path.absolute().parent}. Make it first.")
+
+
+def _check_viewer() -> None:
+    """Say what is missing for a window, before napari fails in its own words."""
+    if not any(_is_installed(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
+        raise InputError(
+            "napari needs a Qt library to open a window, and none is installed. "
+            'Install one with `pip install "napari-spotmix[all]"`.'
+        )
+    has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+    if sys.platform.startswith("linux") and not has_display:
+        raise InputError(
+            "There is no display to open a window on (DISPLAY is not set). "
+            "On a server put `xvfb-run -a` before the command, for example "
+            "`xvfb-run -a spotmix demo --screenshot demo.png`."
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # what Python raises for a module that is blocked
+        return False

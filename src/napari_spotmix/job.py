@@ -1,0 +1,133 @@
+"""One section from files to files: what the command line, a recipe and a samplesheet have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.keys import CELL_TYPE
+from napari_spotmix.params import Parameters
+from napari_spotmix.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_spotmix.result import Result
+
+__all__ = ["Finished", "Job", "run_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to read, how to run it, and where to write; nothing of it has been looked at yet.
+
+    Attributes
+    ----------
+    spatial, reference : Path
+        As `read_spatial` and `read_reference` take them.
+    output : Path
+        Folder for the results.
+    cell_type_key, layer, sample_key
+        As `deconvolve` takes them.
+    parameters : mapping
+        Fields of `Parameters` that differ from their defaults.
+    """
+
+    spatial: Path
+    reference: Path
+    output: Path
+    cell_type_key: str = CELL_TYPE
+    layer: str | None = None
+    sample_key: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """What is read, by role."""
+        return {"spatial": self.spatial, "reference": self.reference}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the files are read, as keywords of `deconvolve`."""
+        return {"cell_type_key": self.cell_type_key, "layer": self.layer, "sample_key": self.sample_key}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A result, whose counts may have been closed, and the files that it was written to."""
+
+    result: Result
+    written: list[Path]
+
+
+def run_job(job: Job, *, on_progress: ProgressCallback = silent) -> Finished:
+    """Read both files, deconvolve and write.
+
+    Raises
+    ------
+    InputError
+        Everything that is wrong with the parameters, the files and the output folder.
+    Cancelled
+        If `on_progress` raised it; nothing is left behind.
+    """
+    from napari_spotmix.io import checksums, make_recipe, write_outputs
+
+    with _gathered(job, on_progress) as (params, tissue, cells):
+        from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
+
+        sums = checksums(job.inputs, on_progress=on_progress)
+        result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **job.settings)
+        written = write_outputs(
+            job.output,
+            adata=result.to_anndata(),
+            proportions=result.proportions,
+            recipe=make_recipe(sums, result.parameters),
+            on_progress=on_progress,
+        )
+    return Finished(result, written)
+
+
+@contextmanager
+def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Parameters, AnnData, AnnData]]:
+    """Check and read everything before the long run, tell all problems at once; close files in the end."""
+    from napari_spotmix.io import close_files, is_large, output_problems, read_reference, read_spatial
+
+    problems = output_problems(job.output, job.inputs)
+    params = _attempt(problems, lambda: Parameters(**job.parameters))
+    tissue = _attempt(
+        problems,
+        lambda: read_spatial(job.spatial, backed=is_large(job.spatial), on_progress=on_progress),
+    )
+    try:
+        cells = _attempt(
+            problems,
+            lambda: read_reference(job.reference, cell_type_key=job.cell_type_key, on_progress=on_progress),
+        )
+        if problems:
+            problems += _problems_inside(tissue, cells, job.settings)
+            raise InputError(problems)
+        yield params, tissue, cells
+    finally:
+        if tissue is not None:
+            close_files(tissue)
+
+
+def _problems_inside(tissue: AnnData | None, cells: AnnData | None, settings: Mapping[str, Any]) -> list[str]:
+    """Return what else is wrong with files that could be read; alone, `deconvolve` tells it."""
+    from napari_spotmix.checks import check
+
+    return check(tissue, cells, **settings) if tissue is not None and cells is not None else []
+
+
+def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except ReadError as error:
+        problems += [f"{error.path}: {text}" for text in error.problems]
+    except InputError as error:
+        problems += error.problems
+    return None
