@@ -23,12 +23,13 @@ from napari_spotmix.io.export import (
     write_h5ad,
     write_outputs,
 )
-from napari_spotmix.io.h5ad import label_columns, read_labelled_h5ad, read_spatial_h5ad
+from napari_spotmix.io.formats import FORMATS, Format, format_of
+from napari_spotmix.io.h5ad import label_columns
 from napari_spotmix.io.images import TissueImage, read_image
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
+from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
-from napari_spotmix.io.space_ranger import read_space_ranger
 from napari_spotmix.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 __all__ = [
     "NOTES",
     "OUTPUTS",
+    "FORMATS",
+    "Format",
     "Found",
+    "Reading",
     "TissueImage",
     "check_writable",
     "checksums",
@@ -67,7 +71,11 @@ __all__ = [
 
 
 def read_spatial(
-    path: str | os.PathLike[str], *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    backed: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read spots with their counts, coordinates and, where there are any, images.
 
@@ -76,6 +84,8 @@ def read_spatial(
     path : str or Path
         A Space Ranger output folder, version 1 to 3 (the folder itself, or the one that holds
         ``outs``), or an ``.h5ad`` file in the layout of scanpy.
+    format : str, optional
+        Name of the format, one of those in `FORMATS`; without it the format is found out.
     backed : bool, optional
         Leave the matrices of counts in their file and read them from it when they are needed, so that
         they may be larger than memory. The file stays open while the AnnData is in use, and is never
@@ -105,11 +115,11 @@ def read_spatial(
     napari_spotmix.errors.ReadError: no/such/place: does not exist. Check the spelling of the path.
     """
     path = Path(path)
-    found = sniff(path)
-    if found.kind == "space_ranger":
-        return read_space_ranger(found.path, backed=backed, on_progress=on_progress)
-    if found.kind == "h5ad":
-        return read_spatial_h5ad(found.path, backed=backed, on_progress=on_progress)
+    found = sniff(path, format)
+    how = Reading(format)
+    one = format_of(found.kind)
+    if one is not None and one.read_spatial is not None:
+        return one.read_spatial(found.path, how, backed=backed, on_progress=on_progress)
     if found.kind == "image":
         raise ReadError(
             path, "is an image. Choose the Space Ranger folder or the .h5ad file that it belongs to."
@@ -143,8 +153,9 @@ def read_reference(
     """
     path = Path(path)
     found = sniff(path)
-    if found.kind == "h5ad":
-        return read_labelled_h5ad(found.path, cell_type_key=cell_type_key, on_progress=on_progress)
+    one = format_of(found.kind)
+    if one is not None and one.read_reference is not None:
+        return one.read_reference(found.path, cell_type_key=cell_type_key, on_progress=on_progress)
     if found.kind in ("missing", "unreadable") or str(path).lower().endswith(".h5ad"):
         raise ReadError(path, found.words)
     raise ReadError(

@@ -17,13 +17,25 @@ from napari_spotmix.io._names import restore_names
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
+from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["label_columns", "read_h5ad", "read_labelled_h5ad", "read_spatial_h5ad"]
+__all__ = ["HDF5_MAGIC", "is_h5ad", "label_columns", "read_h5ad", "read_labelled_h5ad", "read_spatial_h5ad"]
+
+#: First bytes of an HDF5 file.
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def is_h5ad(path: Path) -> Path | None:
+    """Return `path` if it is an HDF5 file named ``.h5ad``."""
+    if not path.name.lower().endswith(".h5ad") or path.is_dir():
+        return None
+    with path.open("rb") as file:
+        return path if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC else None
 
 
 def read_h5ad(
@@ -52,7 +64,9 @@ def _read_tables(path: Path, files: ExitStack) -> AnnData:
     return adata
 
 
-def read_spatial_h5ad(path: Path, *, backed: bool = False, on_progress: ProgressCallback = silent) -> AnnData:
+def read_spatial_h5ad(
+    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+) -> AnnData:
     """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
     with kept_open() as files:
         adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)

@@ -14,9 +14,10 @@ import zarr
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import reported
-from napari_spotmix.io.sniff import IMAGE_SUFFIXES
 
-__all__ = ["TissueImage", "read_image", "read_pixels"]
+__all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 #: Images with more pixels than this are read only in tiles (a tiled TIFF), or refused.
 MAX_PIXELS = 1 << 28

@@ -25,8 +25,9 @@ import tomli_w
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import reported
-from napari_spotmix.io.sniff import Found, sniff
-from napari_spotmix.io.space_ranger import find_layout
+from napari_spotmix.io.formats import format_of
+from napari_spotmix.io.reading import DEFAULT, Reading
+from napari_spotmix.io.sniff import sniff
 from napari_spotmix.params import LARGE_FILE
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -35,7 +36,7 @@ __all__ = ["checksums", "files_read", "is_large", "make_recipe", "read_recipe", 
 _CHUNK = 1 << 22
 
 
-def files_read(path: str | Path) -> list[Path]:
+def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
     """Return every file that `read_spatial` or `read_reference` opens for `path`, in a fixed order.
 
     Raises
@@ -43,8 +44,9 @@ def files_read(path: str | Path) -> list[Path]:
     ReadError
         If `path` is a folder from which the files cannot be chosen.
     """
-    found: Found = sniff(path)
-    return find_layout(found.path).files if found.kind == "space_ranger" else [Path(path)]
+    found = sniff(path)
+    one = format_of(found.kind)
+    return [Path(path)] if one is None else one.files(found.path, how)
 
 
 def is_large(path: str | Path) -> bool:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from napari_spotmix.io._problems import listed, reason
+from napari_spotmix.io.formats import FORMATS, format_of
+from napari_spotmix.io.h5ad import HDF5_MAGIC
+from napari_spotmix.io.images import IMAGE_SUFFIXES
+from napari_spotmix.io.space_ranger import has_matrix, is_hd
 
-__all__ = ["Found", "Kind", "sniff"]
+__all__ = ["Found", "sniff"]
 
-Kind = Literal["space_ranger", "h5ad", "image", "unsupported", "missing", "unreadable"]
-
-#: First bytes of an HDF5 file.
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 _TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 _HD = (
     "is Visium HD output, which is not supported yet. "
@@ -30,25 +28,26 @@ class Found:
     Attributes
     ----------
     kind : str
-        ``"space_ranger"`` and ``"h5ad"`` can be opened as spatial data, ``"image"`` as an image;
-        ``"unsupported"``, ``"missing"`` and ``"unreadable"`` cannot.
+        The name of a format (see `formats.FORMATS`), or ``"image"``; ``"unsupported"``, ``"missing"``
+        and ``"unreadable"`` cannot be opened.
     path : Path
         Where the data lie: for a Space Ranger run the folder that holds ``spatial/``.
     words : str
         What it is, to show; for what cannot be opened, why not and what to do.
     """
 
-    kind: Kind
+    kind: str
     path: Path
     words: str
 
     @property
     def is_spatial(self) -> bool:
         """True if `read_spatial` takes it."""
-        return self.kind in ("space_ranger", "h5ad")
+        found = format_of(self.kind)
+        return found is not None and found.read_spatial is not None
 
 
-def sniff(path: str | os.PathLike[str]) -> Found:
+def sniff(path: str | os.PathLike[str], format: str | None = None) -> Found:
     """Find out what `path` is from names and first bytes alone; fast, and raises nothing.
 
     Examples
@@ -60,14 +59,21 @@ def sniff(path: str | os.PathLike[str]) -> Found:
     try:
         if not path.exists():
             return Found("missing", path, "does not exist. Check the spelling of the path.")
-        return _sniff_folder(path) if path.is_dir() else _sniff_file(path)
+        return _of_a_format(path, format) or (_sniff_folder(path) if path.is_dir() else _sniff_file(path))
     except (OSError, ValueError) as error:
         return Found("unreadable", path, reason(error))
 
 
+def _of_a_format(path: Path, name: str | None) -> Found | None:
+    for one in FORMATS:
+        if name in (None, one.name) and (place := one.find(path)) is not None:
+            return Found(one.name, place, one.words)
+    return None
+
+
 def _sniff_file(path: Path) -> Found:
     with path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(len(HDF5_MAGIC))
     name = path.name.lower()
     if name.endswith(".h5ad"):
         return _sniff_h5ad(path, start)
@@ -81,8 +87,6 @@ def _sniff_file(path: Path) -> Found:
 
 
 def _sniff_h5ad(path: Path, start: bytes) -> Found:
-    if start == HDF5_MAGIC:
-        return Found("h5ad", path, "an .h5ad file")
     found = "is empty" if not start else f"begins with {start!r}"
     words = f"is named .h5ad but is not an HDF5 file: it {found}. Copy or download it again."
     return Found("unsupported", path, words)
@@ -97,28 +101,12 @@ def _sniff_folder(path: Path) -> Found:
     for folder in (path, path / "outs"):
         if is_hd(folder):
             return Found("unsupported", path, _HD)
-        if has_matrix(folder) and (folder / "spatial").is_dir():
-            return Found("space_ranger", folder, "a Space Ranger folder")
     return Found("unsupported", path, _why_not(path))
 
 
 def is_zarr(folder: Path) -> bool:
     """True for the root of a Zarr store, format 2 or 3."""
     return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs"))
-
-
-def is_hd(folder: Path) -> bool:
-    """True for a Visium HD run or one of its bin sizes."""
-    parquet = (folder / "spatial").glob("*tissue_positions.parquet")
-    square = folder.name.startswith("square_") and folder.name.endswith("um")
-    bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
-    return square or bins or any(parquet)
-
-
-def has_matrix(folder: Path) -> bool:
-    """True if a count matrix by Space Ranger's names lies in `folder`."""
-    patterns = ("*feature_bc_matrix", "*feature_bc_matrix.h5", "*gene_bc_matrices", "*gene_bc_matrices_h5.h5")
-    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _why_not(path: Path) -> str:

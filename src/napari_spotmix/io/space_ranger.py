@@ -26,13 +26,14 @@ from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io.images import read_pixels
 from napari_spotmix.io.on_disk import is_on_disk, kept_open
+from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Layout", "find_layout", "read_space_ranger"]
+__all__ = ["Layout", "find_layout", "has_matrix", "is_hd", "read_space_ranger", "space_ranger_folder"]
 
 _COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 _RESOLUTIONS = ("hires", "lowres")
@@ -48,6 +49,28 @@ _MATRICES = (
     "raw_gene_bc_matrices/*",
 )
 _STAGE = "Reading spots"
+
+
+def space_ranger_folder(path: Path) -> Path | None:
+    """Return `path`, or the ``outs`` folder in it, if that is the output of a run for standard Visium."""
+    for folder in (path, path / "outs"):
+        if has_matrix(folder) and (folder / "spatial").is_dir() and not is_hd(folder):
+            return folder
+    return None
+
+
+def is_hd(folder: Path) -> bool:
+    """True for a Visium HD run or one of its bin sizes."""
+    parquet = (folder / "spatial").glob("*tissue_positions.parquet")
+    square = folder.name.startswith("square_") and folder.name.endswith("um")
+    bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
+    return square or bins or any(parquet)
+
+
+def has_matrix(folder: Path) -> bool:
+    """True if a count matrix by Space Ranger's names lies in `folder`."""
+    patterns = ("*feature_bc_matrix", "*feature_bc_matrix.h5", "*gene_bc_matrices", "*gene_bc_matrices_h5.h5")
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 @dataclass(frozen=True)
@@ -133,13 +156,17 @@ def _first(root: Path, folder: Path, names: Iterable[str]) -> Path | None:
     return None
 
 
-def read_space_ranger(root: Path, *, backed: bool = False, on_progress: ProgressCallback = silent) -> AnnData:
+def read_space_ranger(
+    root: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+) -> AnnData:
     """Read the run whose ``spatial`` folder lies in `root`.
 
     Parameters
     ----------
     root : Path
         Mostly called ``outs``.
+    how : Reading
+        Nothing of it is used here.
     backed : bool, optional
         Leave the counts in their HDF5 file where nothing of it has to be left out.
     on_progress : callable, optional

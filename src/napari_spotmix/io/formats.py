@@ -1,0 +1,85 @@
+"""The formats that are read, tried in this order; a new one needs its module, and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from napari_spotmix.io.h5ad import is_h5ad, read_labelled_h5ad, read_spatial_h5ad
+from napari_spotmix.io.reading import Reading
+from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["FORMATS", "Format", "format_of"]
+
+
+class SpatialReader(Protocol):
+    """Reads spots; as :func:`napari_spotmix.io.read_spatial`."""
+
+    def __call__(
+        self, path: Path, how: Reading, /, *, backed: bool, on_progress: ProgressCallback
+    ) -> AnnData: ...
+
+
+class ReferenceReader(Protocol):
+    """Reads labelled cells; as :func:`napari_spotmix.io.read_reference`."""
+
+    def __call__(
+        self, path: Path, /, *, cell_type_key: str | None, on_progress: ProgressCallback
+    ) -> AnnData: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file or folder.
+
+    Attributes
+    ----------
+    name : str
+        What `read_spatial` takes as `format`.
+    words : str
+        What it is called where it is shown: "a Space Ranger folder".
+    find : callable
+        From a path that exists to where data of this format lie, the path itself or a folder in it, or None.
+        Looks at names and first bytes alone.
+    files : callable
+        Every file that reading opens, in a fixed order.
+    read_spatial, read_reference : callable, optional
+        None where the format holds no such data.
+    """
+
+    name: str
+    words: str
+    find: Callable[[Path], Path | None]
+    files: Callable[[Path, Reading], list[Path]]
+    read_spatial: SpatialReader | None = None
+    read_reference: ReferenceReader | None = None
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "space_ranger",
+        "a Space Ranger folder",
+        find=space_ranger_folder,
+        files=lambda path, _: find_layout(path).files,
+        read_spatial=read_space_ranger,
+    ),
+    Format(
+        "h5ad",
+        "an .h5ad file",
+        find=is_h5ad,
+        files=lambda path, _: [path],
+        read_spatial=read_spatial_h5ad,
+        read_reference=read_labelled_h5ad,
+    ),
+)
+
+
+def format_of(name: str) -> Format | None:
+    """Return the format of that name, None if there is none."""
+    return next((one for one in FORMATS if one.name == name), None)
