@@ -14,8 +14,8 @@ from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.graph import build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.core.model import Fit, fit
-from napari_spotmix.core.tuning import choose_smoothing, contiguous_patches
-from napari_spotmix.core.weights import find_archetypes
+from napari_spotmix.core.tuning import Candidate, choose_smoothing, contiguous_patches
+from napari_spotmix.core.weights import find_archetypes, precision_weights
 from napari_spotmix.params import Parameters
 
 SIDE, N_GENES, N_TYPES = 24, 80, 4
@@ -170,7 +170,7 @@ def test_given_parameters_are_kept() -> None:
     assert {candidate.name.split(",")[0] for candidate in choice.candidates} == {"attention"}
     assert choice.chosen.smoothing.strength == 30.0
     assert choice.chosen.smoothing.sharpness == 2.0
-    alone, _ = fitted(15.0, is_smooth=True, lambda_c=0.7, alpha=0.2, attention_sharpness=3.0)
+    alone, _ = fitted(15.0, is_smooth=True, lambda_c=0.7, lambda_r=1e-6, alpha=0.2, attention_sharpness=3.0)
     assert alone.choice is None
     assert (alone.lambda_c, alone.smoothing.alpha, alone.smoothing.sharpness) == (0.7, 0.2, 3.0)
 
@@ -179,6 +179,54 @@ def test_a_given_lambda_c_is_what_the_solver_gets_while_the_rest_is_learned() ->
     result, _ = fitted(15.0, is_smooth=True, lambda_c=0.7)
     assert result.choice is not None
     assert result.lambda_c == 0.7
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"lambda_c": 0.0}, ["none", "ridge"]),
+        ({"lambda_c": 0.7, "alpha": 0.2, "attention": False}, ["laplacian", "ridge"]),
+        (
+            {"lambda_c": 0.7, "alpha": 0.2, "attention_sharpness": 3.0},
+            ["attention", "attention, second look", "ridge"],
+        ),
+    ],
+)
+def test_the_ridge_is_learned_whatever_else_is_given(given: dict[str, float], names: list[str]) -> None:
+    result, _ = fitted(15.0, is_smooth=True, **given)
+    assert result.choice is not None
+    tried = [candidate.name for candidate in result.choice.candidates]
+    assert tried == [name for name in names if name in tried]
+    assert tried[-1] == "ridge"
+    assert result.lambda_c == given["lambda_c"]
+    assert "ridge" in result.choice.reason or result.choice.chosen.smoothing.ridge == 0
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1])
+def test_a_ridge_is_found_where_all_spots_hold_all_types(strength: float) -> None:
+    """A pull to zero makes abundances more even, which is right there, and wrong where few types are."""
+
+    def chosen(truth: np.ndarray) -> Candidate:
+        counts = np.random.default_rng(7).poisson(20.0 * truth @ signatures())
+        genes = held_out(csr_array(counts.astype(float)), coordinates, truth, tolerance=1e-3)
+        given = {"strength": strength, "alpha": 0.3, "sharpness": 0.0}
+        return choose_smoothing(genes, **given, ridge=None, with_attention=False).chosen
+
+    _, coordinates, one_type = tissue(1.0, is_smooth=False)
+    assert chosen(np.full_like(one_type, 1 / N_TYPES)).smoothing.ridge > 0.5
+    assert chosen(np.eye(N_TYPES)[one_type.argmax(axis=1)]).smoothing.ridge == 0
+
+
+def test_a_given_lambda_c_means_the_same_in_the_folds_as_in_the_fit() -> None:
+    """The unit from folds of three quarters of the genes each is that of all genes, counting alone."""
+    counts, coordinates, truth = tissue(60.0, is_smooth=True)
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    groups = find_archetypes(truth, totals, 4, random_state=0, threads=Threads(1))
+    precision = np.einsum(
+        "kg,ag,kg->ak", signatures(), precision_weights(signatures(), groups, 0.0), signatures()
+    )
+    whole = (totals * precision.mean(axis=1)[groups.label]).mean()
+    assert held_out(counts, coordinates, truth, tolerance=1e-3).precision_unit == pytest.approx(whole)
 
 
 def test_without_attention_it_is_no_candidate() -> None:

@@ -259,6 +259,11 @@ class HeldOutGenes:
     def n_cell_types(self) -> int:
         return len(self._signatures)
 
+    @property
+    def precision_unit(self) -> float:
+        """Mean precision of the data term of all genes: what they have in the folds, each in all but one."""
+        return sum(fold.unit for fold in self.folds) / (len(self.folds) - 1)
+
     def look(self, smoothing: Smoothing) -> None:
         """From now on let attention compare what fits under `smoothing` find."""
 

@@ -302,12 +302,16 @@ class _Epochs:
         return None if self.has_platform else plain
 
     def _is_open(self) -> bool:
-        """Tell whether something about the smoothing is left to learn, by the likelihood of shares."""
+        """Tell whether something about the penalties is left to learn, by the likelihood of shares."""
         params = self.params
-        if params.weights != "poisson" or not params.normalize or params.lambda_c == 0:
+        if params.weights != "poisson" or not params.normalize:
             return False
         sharpness = params.attention_sharpness if params.attention else 0.0
-        return None in (params.lambda_c, params.alpha, sharpness) and self.graph.n_edges > 0
+        of_smoothing = (params.lambda_c, params.alpha, sharpness) if self._can_smooth() else ()
+        return None in (params.lambda_r, *of_smoothing)
+
+    def _can_smooth(self) -> bool:
+        return self.params.lambda_c != 0 and self.graph.n_edges > 0
 
     def _follow_path(self) -> None:
         """Go on to the next smoothing of what was learned, each attention on what the one before it found."""
@@ -330,10 +334,11 @@ class _Epochs:
 
     def _learn(self, genes: HeldOutGenes | None) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
-        params, lambda_c = self.params, self.params.lambda_c
+        params, genes = self.params, genes or self._held_out_genes()
+        lambda_c = params.lambda_c if self._can_smooth() else 0.0
         self.choice = choose_smoothing(
-            genes or self._held_out_genes(),
-            strength=None if lambda_c is None else lambda_c * self.unit,
+            genes,
+            strength=None if lambda_c is None else lambda_c * genes.precision_unit,
             alpha=params.alpha,
             sharpness=params.attention_sharpness,
             ridge=None if params.lambda_r is None else 0.0,

@@ -165,7 +165,7 @@ def choose_smoothing(
     ----------
     genes : HeldOutGenes
     strength, alpha, sharpness, ridge : float or None
-        A value is kept as it is; a given strength rules out "none".
+        A value is kept as it is; a given strength rules out "none", and where it is 0 all but "ridge".
     with_attention : bool
         Whether "attention" is a candidate.
     on_step : callable, optional
@@ -173,18 +173,14 @@ def choose_smoothing(
     """
     given = {"strength": strength, "alpha": alpha, "sharpness": sharpness, "ridge": ridge}
     search = _Search(genes, given, on_step)
-    if strength is None:
+    if not strength:
         search.without_smoothing()
-    if not with_attention or sharpness in (None, 0.0):
-        search.by_distance()
-    if with_attention and sharpness != 0.0:
-        search.by_likeness("attention")
-        if search.is_last_best:
-            search.by_likeness("attention, second look")
-        if search.tried[search.simplest][1][-1].sharpness > 0 and sharpness is None:
-            search.by_heads("attention, two heads")
+    if strength != 0:
+        search.with_smoothing(with_attention)
+    if strength and ridge is None:
+        search.by_ridge()
     candidates = tuple(_judged(*one, reference=search.tried[0][2]) for one in search.tried)
-    return Choice(candidates[search.simplest], candidates, _reason(candidates, search.simplest))
+    return Choice(candidates[search.simplest], candidates, _reason(candidates, search.simplest, strength))
 
 
 class _Search:
@@ -217,6 +213,17 @@ class _Search:
             ridge = self._last.ridge if self.is_last_best else 0.0
             self._last, self._path = replace(self._last, strength=START.strength, ridge=ridge), ()
 
+    def with_smoothing(self, with_attention: bool) -> None:
+        sharpness = self._given["sharpness"]
+        if not with_attention or sharpness in (None, 0.0):
+            self.by_distance()
+        if with_attention and sharpness != 0.0:
+            self.by_likeness("attention")
+            if self.is_last_best:
+                self.by_likeness("attention, second look")
+            if self.tried[self.simplest][1][-1].sharpness > 0 and sharpness is None:
+                self.by_heads("attention, two heads")
+
     def by_distance(self) -> None:
         self._add("laplacian", self._last, self._open("strength", "alpha"))
 
@@ -235,13 +242,22 @@ class _Search:
 
     def by_heads(self, name: str) -> None:
         """Let two heads and a metric of cell types take the place of the best attention so far."""
-        path = self.tried[self.simplest][1]
-        if path is not self._path:
-            self._genes.look(path[-2])
+        best = self._go_back_to_best()
         metric = (1.0,) * self._genes.n_cell_types
-        start = replace(path[-1], spread=_SPREAD, metric=metric)
-        self._path = path[:-1]
+        start = replace(best, spread=_SPREAD, metric=metric)
         self._add(name, start, [*self._open("strength"), "sharpness", "spread", "metric"])
+
+    def by_ridge(self) -> None:
+        """Add a ridge to the best so far, where the strength of smoothing was given."""
+        self._add("ridge", replace(self._go_back_to_best(), ridge=_RIDGE), ["ridge"], mildest="ridge")
+
+    def _go_back_to_best(self) -> Smoothing:
+        """Return the last smoothing of the best so far; what it compared is compared again."""
+        path = self.tried[self.simplest][1]
+        if path is not self._path and len(path) > 1:
+            self._genes.look(path[-2])
+        self._path = path[:-1]
+        return path[-1]
 
     def _open(self, *names: str) -> list[str]:
         return [name for name in names if self._given[name] is None]
@@ -374,15 +390,26 @@ def _simplest_near_best(losses: list[Array]) -> int:
     return best
 
 
-def _reason(candidates: tuple[Candidate, ...], chosen: int) -> str:
-    best = candidates[chosen]
+def _reason(candidates: tuple[Candidate, ...], chosen: int, strength: float | None) -> str:
+    best = candidates[chosen].smoothing
+    if strength == 0:
+        return _RIDGE_HELPED if best.ridge > 0 else _RIDGE_DID_NOT_HELP
+    about = _about_neighbors(candidates, best)
+    return f"{about} {_RIDGE_HELPED}" if best.ridge > 0 else about
+
+
+_RIDGE_HELPED = "A ridge helped to predict held-out genes: abundances are drawn to zero."
+_RIDGE_DID_NOT_HELP = "There is no ridge: it did not clearly help to predict held-out genes."
+
+
+def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
     if len(candidates) == 1:
         return "What was left open of the smoothing was learned: it predicted held-out genes best."
-    if best.smoothing.strength == 0:
+    if best.strength == 0:
         return (
             "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
         )
-    if best.smoothing.sharpness > 0:
+    if best.sharpness > 0:
         return "Neighbours are weighted by distance and likeness: this predicted held-out genes best."
     if any(candidate.smoothing.sharpness > 0 for candidate in candidates):
         return (
