@@ -47,7 +47,7 @@ def test_the_greatest_value_is_allowed_and_more_is_refused(info: ParameterInfo) 
         ("n_epochs", "3", "a whole number"),
         ("alpha", float("nan"), "a finite number"),
         ("alpha", float("inf"), "a finite number"),
-        ("overdispersion", None, "a finite number"),
+        ("tolerance", None, "a finite number"),
         ("attention", 1, "True or False"),
         ("weights", "Poisson", "one of 'poisson'"),
         ("weights", None, "one of 'poisson'"),

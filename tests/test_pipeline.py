@@ -651,7 +651,7 @@ STAGES = [
     "Solving (first fit)",
     "Comparing spots (epoch 1 of 1)",
     "Comparing cells (epoch 1 of 1)",
-    "Learning the platform effect",
+    "Learning the data term",
     "Comparing with the reference (epoch 1 of 1)",
     "Learning the smoothing (folds of genes)",
     "Learning the smoothing (ridge)",

@@ -122,10 +122,11 @@ class Parameters:
         "'auto': where held-out genes are predicted better with it.",
         group="Data term",
     )
-    overdispersion: float = _parameter(
-        0.0,
+    overdispersion: float | None = _parameter(
+        None,
         "Overdispersion",
-        "Variance of a count beyond Poisson, as a multiple of its squared mean; 0 is Poisson.",
+        "Variance of a count beyond Poisson, as a multiple of its squared mean; 0 is Poisson. "
+        "Empty: learned, and used where held-out genes are predicted better with it.",
         group="Data term",
         minimum=0,
     )

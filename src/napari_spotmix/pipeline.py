@@ -479,6 +479,7 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "violation": fitted.solution.violation,
         "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
         "cell_variation": fitted.data_term.strength,
+        "overdispersion": fitted.data_term.overdispersion,
         "data_term": _data_evidence(fitted),
         "rna_content": problem.content.ratio.tolist(),
         "rna_content_trust": problem.content.trust.tolist(),
@@ -499,7 +500,11 @@ def _evidence(fitted: Fit) -> dict[str, Any]:
 
 def _data_evidence(fitted: Fit) -> dict[str, Any]:
     """Return what speaks for each part of the data term, in nats per spot."""
-    found = {"cell_variation": fitted.variation_evidence, "platform_effect": fitted.platform_evidence}
+    found = {
+        "cell_variation": fitted.variation_evidence,
+        "platform_effect": fitted.platform_evidence,
+        "overdispersion": fitted.overdispersion_evidence,
+    }
     return {name: asdict(evidence) for name, evidence in found.items() if evidence is not None}
 
 

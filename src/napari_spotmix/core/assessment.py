@@ -83,7 +83,8 @@ def assess(
     on_progress(Progress("Measuring noise", 0, 1))
     archetypes = _archetypes(X, totals, statistics.archetype, len(statistics.gram))
     on_progress(Progress("Measuring noise", 0, 1))
-    filters = _filters(signatures, archetypes, params, threads)
+    overdispersion = fitted.data_term.overdispersion
+    filters = _filters(signatures, archetypes, overdispersion, params, threads)
     gram = np.einsum("kg,agm->akm", signatures, filters) / fitted.precision_unit
     # Factors learned from the tissue itself hide the scatter that they stand for.
     plain = (
@@ -106,7 +107,7 @@ def assess(
     )
     lent = 1.0 + float(tie.mean()) / max(statistics.mean_precision(), 1e-300)
     depth = lent * float(np.median(totals))
-    pairs = confusable_pairs(signatures, noise.signature_variance, genes.excess, depth, params.overdispersion)
+    pairs = confusable_pairs(signatures, noise.signature_variance, genes.excess, depth, overdispersion)
     return Assessment(errors, genes, misfit, pairs, noise.cell_share)
 
 
@@ -116,7 +117,9 @@ def _archetypes(X: Array, totals: Array, label: NDArray[np.int64], n_archetypes:
     return Archetypes(group_means(share, label, n_archetypes), depth, label)
 
 
-def _filters(signatures: Array, archetypes: Archetypes, params: Parameters, threads: Threads) -> Array:
+def _filters(
+    signatures: Array, archetypes: Archetypes, overdispersion: float, params: Parameters, threads: Threads
+) -> Array:
     """Return the filters of a fit that weighs genes one by one.
 
     A fit that knows how cells vary is surer, but only as far as the tissue's cells vary like those of the
@@ -124,4 +127,4 @@ def _filters(signatures: Array, archetypes: Archetypes, params: Parameters, thre
     """
     if params.weights == "none":
         return np.tile(signatures.T, (len(archetypes.composition), 1, 1))
-    return DataTerm(params.overdispersion).filters(signatures, archetypes, threads)
+    return DataTerm(overdispersion).filters(signatures, archetypes, threads)

@@ -44,6 +44,13 @@ class DataTerm:
         """Return the data term with the variation of cells seen through a factor per gene."""
         return self if self.variation is None else replace(self, variation=self.variation.scaled(platform))
 
+    def diagonal(self, composition: Array) -> Array:
+        """Return the variance that cells give to the share of each gene in a spot with these proportions."""
+        if self.variation is None or self.strength == 0:
+            return np.zeros(1)
+        F, v = self.variation.of_mixture(composition, self.strength)
+        return np.asarray((F**2).sum(axis=1) + v)
+
     def filters(
         self,
         signatures: Array,

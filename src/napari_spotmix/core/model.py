@@ -21,6 +21,7 @@ from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.graph import SpatialGraph, build_graph
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
+from napari_spotmix.core.overdispersion import OverdispersionEvidence, estimate_overdispersion
 from napari_spotmix.core.solver import Solution, solve
 from napari_spotmix.core.statistics import Statistics, sufficient_statistics
 from napari_spotmix.core.tuning import (
@@ -30,6 +31,7 @@ from napari_spotmix.core.tuning import (
     PlatformEvidence,
     choose_smoothing,
     contiguous_patches,
+    judge_overdispersion,
     judge_platform,
     prior_smoothness,
 )
@@ -46,6 +48,8 @@ Array = NDArray[np.float64]
 _LEARNING_SPOTS, _PATCH = 2000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
+#: Overdispersion below this changes nothing that matters.
+_SMALL_OVERDISPERSION = 1e-3
 #: Epochs in between only serve to tell which spots are alike: this many times the tolerance does.
 _LOOSER = 30.0
 #: Least ridge where none is given: it keeps the minimiser unique.
@@ -84,6 +88,8 @@ class Fit:
         For the variation of cells in it; None where that was not learned.
     platform_evidence : PlatformEvidence or None
         For `platform`; None where that was not learned.
+    overdispersion_evidence : OverdispersionEvidence or None
+        For that of `data_term`; None where it was not learned, or is nearly nothing.
     notes : tuple of str
     """
 
@@ -102,6 +108,7 @@ class Fit:
     data_term: DataTerm
     variation_evidence: VariationEvidence | None
     platform_evidence: PlatformEvidence | None
+    overdispersion_evidence: OverdispersionEvidence | None
     notes: tuple[str, ...] = ()
 
 
@@ -149,7 +156,7 @@ def fit(
     graph = build_graph(
         coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample, on_step=linking
     )
-    data_term = DataTerm(params.overdispersion, variation, params.cell_variation or 0.0)
+    data_term = DataTerm(params.overdispersion or 0.0, variation, params.cell_variation or 0.0)
     epochs = _Epochs(counts, signatures, totals, data_term, graph, params, threads, on_progress)
     for _ in range(1 + params.n_epochs):
         epochs.advance()
@@ -206,6 +213,7 @@ class _Epochs:
         self.has_platform = params.platform_effect == "on"
         self.variation_evidence: VariationEvidence | None = None
         self.platform_evidence: PlatformEvidence | None = None
+        self.overdispersion_evidence: OverdispersionEvidence | None = None
         self._tell = on_progress
         sharpness = params.attention_sharpness if params.attention else 0.0
         self.unlearned = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
@@ -248,10 +256,8 @@ class _Epochs:
                 threads=self.threads,
                 on_block=self._tell_comparing,
             )
-            if self.n_done == 1 and self._is_variation_open():
-                self._learn_variation()
-            if self.n_done == 1 and self.params.platform_effect == "auto" and self.params.normalize:
-                genes = self._learn_platform()
+            if self.n_done == 1 and self.params.normalize:
+                genes = self._learn_data_term()
             if self.has_platform:
                 self.platform = self._platform_factors()
         if self.n_done == 1 and self._is_open():
@@ -267,9 +273,23 @@ class _Epochs:
     def _tell_comparing(self, _: int = 0) -> None:
         self.on_progress(Progress("Comparing spots", 0, 1))
 
-    def _is_variation_open(self) -> bool:
+    def _learn_data_term(self) -> HeldOutGenes | None:
+        """Decide what is open of the data term; return the folds of genes if they serve on as they are."""
         params = self.params
-        return params.cell_variation is None and params.normalize and self.data_term.variation is not None
+        if params.cell_variation is None and self.data_term.variation is not None:
+            self._learn_variation()
+        open_ = (params.platform_effect == "auto", params.overdispersion is None)
+        if not any(open_):
+            return None
+        self._learning = "Learning the data term"
+        genes = self._held_out_genes(predicting=self.signatures)
+        if params.platform_effect == "auto":
+            genes = self._learn_platform(genes)
+        if params.overdispersion is None:
+            genes = self._learn_overdispersion(genes)
+        self.platform = np.ones_like(self.platform)
+        genes.forget()
+        return None if self.has_platform else genes
 
     def _learn_variation(self) -> None:
         assert self.abundances is not None
@@ -287,19 +307,46 @@ class _Epochs:
         )
         self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
 
-    def _learn_platform(self) -> HeldOutGenes | None:
-        """Decide about the platform effect; return the folds of genes if they serve on, without it."""
-        self._learning = "Learning the platform effect"
-        plain = self._held_out_genes(predicting=self.signatures)
+    def _learn_platform(self, plain: HeldOutGenes) -> HeldOutGenes:
+        """Decide about the platform effect, and return the folds of genes with what was decided."""
         self.platform = self._platform_factors()
         adapted = self._held_out_genes(predicting=self.signatures)
-        # As the first fit was smoothed: how to smooth is learned after this.
-        smoothing = replace(self.smoothing, strength=self.lambda_c * self.unit, sharpness=0.0)
-        self.platform_evidence = judge_platform(plain, adapted, smoothing)
+        self.platform_evidence = judge_platform(plain, adapted, self._smoothing_so_far())
         self.has_platform = self.platform_evidence.used
+        if self.has_platform:
+            return adapted
         self.platform = np.ones_like(self.platform)
-        plain.forget()
-        return None if self.has_platform else plain
+        return plain
+
+    def _learn_overdispersion(self, plain: HeldOutGenes) -> HeldOutGenes:
+        """Decide about overdispersion, and return the folds of genes with what was decided."""
+        assert self.abundances is not None
+        spots, counts = self._patches
+        estimate = estimate_overdispersion(
+            counts,
+            self.totals[spots],
+            self.abundances[spots],
+            self.signatures,
+            replace(self.archetypes, label=self.archetypes.label[spots]),
+            self.data_term,
+            threads=self.threads,
+            on_step=self._tell_learning_step,
+        )
+        if estimate < _SMALL_OVERDISPERSION:
+            return plain
+        before = self.data_term
+        self.data_term = replace(before, overdispersion=estimate)
+        dispersed = self._held_out_genes(predicting=self.signatures)
+        evidence = judge_overdispersion(plain, dispersed, self._smoothing_so_far(), estimate)
+        self.overdispersion_evidence = evidence
+        if evidence.used:
+            return dispersed
+        self.data_term = before
+        return plain
+
+    def _smoothing_so_far(self) -> Smoothing:
+        """Return how the first fit was smoothed: how to smooth is learned after the data term."""
+        return replace(self.smoothing, strength=self.lambda_c * self.unit, sharpness=0.0)
 
     def _is_open(self) -> bool:
         """Tell whether something about the penalties is left to learn, by the likelihood of shares."""
@@ -483,6 +530,7 @@ class _Epochs:
             self.data_term,
             self.variation_evidence,
             self.platform_evidence,
+            self.overdispersion_evidence,
         )
 
 

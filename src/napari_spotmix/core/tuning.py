@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
 from napari_spotmix.core.heldout import HeldOutGenes, Smoothing
+from napari_spotmix.core.overdispersion import OverdispersionEvidence
 
 __all__ = [
     "PLAUSIBLE_SHARE",
@@ -27,6 +28,7 @@ __all__ = [
     "PlatformEvidence",
     "choose_smoothing",
     "contiguous_patches",
+    "judge_overdispersion",
     "judge_platform",
     "prior_smoothness",
 ]
@@ -147,6 +149,15 @@ def judge_platform(plain: HeldOutGenes, adapted: HeldOutGenes, smoothing: Smooth
     mean, error = float(gain.mean()), _standard_error(gain)
     low, high = _CAUTIOUS_SHARE
     return PlatformEvidence(mean > error and low <= explained <= high, mean, error, explained)
+
+
+def judge_overdispersion(
+    plain: HeldOutGenes, dispersed: HeldOutGenes, smoothing: Smoothing, estimate: float
+) -> OverdispersionEvidence:
+    """Compare fits without and with the overdispersion that was estimated by genes that were not fitted."""
+    gain = plain.losses(smoothing) - dispersed.losses(smoothing)
+    mean, error = float(gain.mean()), _standard_error(gain)
+    return OverdispersionEvidence(mean > error, estimate, mean, error)
 
 
 def choose_smoothing(

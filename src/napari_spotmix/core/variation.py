@@ -31,7 +31,7 @@ from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.weights import Archetypes, precision_weights
 
-__all__ = ["CellVariation", "VariationEvidence", "cell_variation", "learn_strength"]
+__all__ = ["CellVariation", "VariationEvidence", "bulk_factors", "cell_variation", "learn_strength"]
 
 Array = NDArray[np.float64]
 
@@ -207,7 +207,7 @@ def learn_strength(
     spots = np.sort(rng.choice(len(totals), min(len(totals), _SPOTS), replace=False))
     shown, totals, label = counts.of_spots(spots, on_step), totals[spots], archetypes.label[spots]
     # What a whole tissue shows more or less of than its reference is no variation between cells.
-    factor = _bulk_factors(shown, totals, abundances[spots], signatures)
+    factor = bulk_factors(shown, totals, abundances[spots], signatures)
     signatures, variation = signatures * factor, variation.scaled(factor)
     weights = precision_weights(signatures, archetypes, 0.0)
     gain = np.zeros((len(_STRENGTHS), len(spots)))
@@ -234,7 +234,8 @@ def _gains_of(
     return [_gains(squares, kappa * totals[:, None] * length) for kappa in _STRENGTHS]
 
 
-def _bulk_factors(counts: Counts, totals: Array, abundances: Array, signatures: Array) -> Array:
+def bulk_factors(counts: Counts, totals: Array, abundances: Array, signatures: Array) -> Array:
+    """Return how much more of each gene the spots show together than is expected, float64 (n_genes,)."""
     observed = counts.gene_sums(signatures.shape[1])
     expected = np.einsum("k,kg->g", np.einsum("nk,n->k", abundances, totals), signatures)
     return np.asarray((observed + 0.5) / (expected + 0.5))

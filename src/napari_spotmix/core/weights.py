@@ -21,6 +21,7 @@ from napari_spotmix.core._threads import Threads
 __all__ = [
     "Archetypes",
     "cluster_points",
+    "expected_shares",
     "find_archetypes",
     "group_means",
     "one_archetype",
@@ -188,6 +189,13 @@ def group_means(values: Array, label: NDArray[np.int64], n_groups: int) -> Array
     return sums / np.maximum(np.bincount(label, minlength=n_groups), 1)[:, None]
 
 
+def expected_shares(signatures: Array, archetypes: Archetypes) -> Array:
+    """Return ``m`` of each archetype, with its floor, float64 (n_archetypes, n_genes)."""
+    # Not through BLAS, whose sums may depend on its number of threads.
+    mean = np.einsum("ak,kg->ag", archetypes.composition, signatures)
+    return np.asarray(np.maximum(mean, _FLOOR * signatures.mean(axis=0)))
+
+
 def precision_weights(signatures: Array, archetypes: Archetypes, overdispersion: float) -> Array:
     """Return ``w = 1 / (m (1 + phi N m))`` per archetype and gene, with ``m = composition @ S``.
 
@@ -207,9 +215,7 @@ def precision_weights(signatures: Array, archetypes: Archetypes, overdispersion:
     >>> precision_weights(S, one_archetype(np.array([10.0]), 2), 0.2)
     array([[1., 1.]])
     """
-    # Not through BLAS, whose sums may depend on its number of threads.
-    mean = np.einsum("ak,kg->ag", archetypes.composition, signatures)
-    mean = np.maximum(mean, _FLOOR * signatures.mean(axis=0))
+    mean = expected_shares(signatures, archetypes)
     return np.asarray(1.0 / (mean * (1.0 + overdispersion * archetypes.depth[:, None] * mean)))
 
 
