@@ -22,22 +22,22 @@ from napari_spotmix.checks import check, choices, coordinates, labels, matrix
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.assessment import Assessment, assess
 from napari_spotmix.core.content import Content, rna_content
-from napari_spotmix.core.counts import Counts
+from napari_spotmix.core.counts import Counts, RowBlocks
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
 from napari_spotmix.core.residuals import GeneResiduals
 from napari_spotmix.core.resolve import Problem
 from napari_spotmix.core.signatures import mean_signatures
 from napari_spotmix.core.statistics import total_counts
-from napari_spotmix.core.uncertainty import Cells
-from napari_spotmix.core.variation import CellVariation, cell_variation
+from napari_spotmix.core.uncertainty import Cells, cells_to_look_at, lost_to_depth
+from napari_spotmix.core.variation import CellVariation, cell_variation, cells_to_compare
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import reading_notes
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.result import Result, over_all_spots
-from napari_spotmix.rows import csr, row_blocks
+from napari_spotmix.rows import row_blocks
 
 __all__ = ["deconvolve"]
 
@@ -181,9 +181,10 @@ def _prepare(
     reference_layer = layer if layer in reference.layers else None
     cells = _cells(
         match_genes(list(spatial.var_names), list(reference.var_names)),
-        csr(matrix(reference, reference_layer)),
+        row_blocks(matrix(reference, reference_layer)),
         types,
         params,
+        on_progress,
     )
     given = matrix(spatial, layer)
     counts = Counts(row_blocks(given), cells.genes.spatial)
@@ -192,7 +193,7 @@ def _prepare(
     chosen = informative_genes(cells.signatures, params.n_genes)
     content = rna_content(cells.totals, cells.label, cells.signatures)
     cells = cells.of_genes(chosen)
-    variation = cells.variation(params)
+    variation, some_cells = cells.compared(params)
     on_progress(Progress("Comparing cells of the reference", 1, 1))
     reasons = _reasons(spatial, totals)
     kept = (reasons == "").to_numpy()
@@ -215,7 +216,7 @@ def _prepare(
         cells.genes,
         cells.signatures,
         variation,
-        Cells.some(cells.counts, cells.totals, cells.label),
+        some_cells,
         content,
         list(types.categories),
         notes,
@@ -227,7 +228,7 @@ class _Cells:
     """The labelled cells of the reference over the shared genes that it shows."""
 
     genes: GeneMatch
-    counts: csr_array
+    rows: csr_array | RowBlocks
     label: NDArray[np.int64]
     totals: NDArray[np.float64]
     signatures: NDArray[np.float64]
@@ -237,34 +238,55 @@ class _Cells:
         if len(chosen) == self.signatures.shape[1]:
             return self
         signatures = np.ascontiguousarray(self.signatures[:, chosen])
-        return replace(
-            self,
-            genes=self.genes.select(chosen),
-            counts=csr_array(self.counts[:, chosen]),
-            signatures=signatures,
-        )
+        return replace(self, genes=self.genes.select(chosen), signatures=signatures)
 
-    def variation(self, params: Parameters) -> CellVariation | None:
-        """Return how cells of each type vary, where that is asked for."""
-        if params.cell_variation == 0 or params.weights != "poisson":
-            return None
-        return cell_variation(self.counts, self.label, self.totals, self.signatures, params.random_state)
+    def compared(self, params: Parameters) -> tuple[CellVariation | None, Cells]:
+        """Return how cells of each type vary, where that is asked for, and some cells to measure noise by."""
+        n_types, n_genes = self.signatures.shape
+        shown = cells_to_look_at(self.label, self.totals, n_types)
+        compared = shown[:0]
+        if params.cell_variation != 0 and params.weights == "poisson":
+            compared = cells_to_compare(self.label, self.totals, n_types, params.random_state)
+        both = np.union1d(shown, compared)
+        counts = Counts(self.rows, self.genes.reference).of_spots(both).by_gene(n_genes)
+
+        def of(cells: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.float64], NDArray[np.int64]]:
+            return counts[np.searchsorted(both, cells)], self.totals[cells], self.label[cells]
+
+        lost = lost_to_depth(self.label, self.totals, n_types)
+        return self._variation(*of(compared)) if len(compared) else None, Cells(*of(shown), lost)
+
+    def _variation(
+        self, counts: csr_array, totals: NDArray[np.float64], label: NDArray[np.int64]
+    ) -> CellVariation:
+        used = (self.label >= 0) & (self.totals > 0)
+        n_cells = np.bincount(self.label[used], minlength=len(self.signatures)).astype(np.float64)
+        return cell_variation(counts, label, totals, self.signatures, n_cells)
 
 
-def _cells(genes: GeneMatch, counts: csr_array, labels: pd.Categorical[str], params: Parameters) -> _Cells:
+def _cells(
+    genes: GeneMatch,
+    rows: csr_array | RowBlocks,
+    labels: pd.Categorical[str],
+    params: Parameters,
+    on_progress: ProgressCallback,
+) -> _Cells:
     if params.exclude_housekeeping:
         genes = _without_housekeeping(genes)
-    shared = csr_array(counts @ _column_map(genes.reference, len(genes.names)))
-    totals = np.asarray(shared.sum(axis=1), dtype=np.float64).ravel()
-    label = labels.codes.astype(np.int64)
-    signatures = mean_signatures(shared, label, len(labels.categories), totals)
+    counts, label = Counts(rows, genes.reference), labels.codes.astype(np.int64)
+
+    def report(n_done: int) -> None:
+        on_progress(Progress("Averaging the reference", n_done, len(label)))
+
+    n_types = len(labels.categories)
+    signatures, totals = mean_signatures(counts, label, n_types, len(genes.names), report)
     silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
     if silent_types:
         raise InputError(
             f"No cell of {', '.join(repr(name) for name in silent_types)} has counts of the shared genes. "
             "Leave the type out of the reference, or use a reference with more genes."
         )
-    cells = _Cells(genes, shared, label, totals, signatures)
+    cells = _Cells(genes, rows, label, totals, signatures)
     return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
 
 
@@ -272,15 +294,6 @@ def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
     """Leave out housekeeping genes, unless hardly anything else is shared."""
     others = np.array([g for g, name in enumerate(genes.names) if not is_housekeeping(name)], dtype=np.int64)
     return genes.select(others) if 2 * len(others) >= len(genes.names) else genes
-
-
-def _column_map(gene_of_column: NDArray[np.int64], n_genes: int) -> csr_array:
-    """Return the 0/1 matrix that sums columns of the same gene, shape (n_columns, n_genes)."""
-    columns = np.flatnonzero(gene_of_column >= 0).astype(np.int32)
-    # In single precision, so that counts keep the precision and the size that they have.
-    ones = np.ones(len(columns), np.float32)
-    genes = gene_of_column[columns].astype(np.int32)
-    return csr_array((ones, (columns, genes)), shape=(len(gene_of_column), n_genes))
 
 
 def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:

@@ -60,12 +60,13 @@ def test_sums_of_genes_grow_by_the_given_rows(kernels: ModuleType) -> None:
     np.testing.assert_array_equal(sums, [5 + by_column[gene == g].sum() for g in range(3)])
 
 
-def test_sums_of_groups_grow_by_the_given_rows(kernels: ModuleType) -> None:
+def test_sums_of_groups_grow_by_the_given_rows_as_often_as_told(kernels: ModuleType) -> None:
     rng = np.random.default_rng(12)
     Y, gene = csr_array(rng.poisson(0.7, size=(12, 4))), np.array([1, -1, 0, 1])
-    group, sums = rng.integers(2, size=12), np.full((2, 2), 5.0)
-    kernels.add_to_groups(Y.indptr, Y.indices, Y.data, gene, group, 3, 8, sums)
-    dense = Y.toarray()
+    group, sums = rng.integers(-1, 2, size=12), np.full((2, 2), 5.0)
+    times = rng.integers(4, size=12).astype(float)
+    kernels.add_to_groups(Y.indptr, Y.indices, Y.data, gene, group, times, 3, 8, sums)
+    dense = Y.toarray() * times[:, None]
     by_gene = np.stack([dense[:, 2], dense[:, 0] + dense[:, 3]], axis=1)
     rows = np.arange(3, 8)
     np.testing.assert_array_equal(sums, [5 + by_gene[rows[group[rows] == a]].sum(axis=0) for a in range(2)])

@@ -11,7 +11,15 @@ from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.residuals import gene_residuals
 from napari_spotmix.core.statistics import Statistics
-from napari_spotmix.core.uncertainty import Cells, Noise, confusable_pairs, measure_noise, standard_errors
+from napari_spotmix.core.uncertainty import (
+    Cells,
+    Noise,
+    cells_to_look_at,
+    confusable_pairs,
+    lost_to_depth,
+    measure_noise,
+    standard_errors,
+)
 
 ONE = Threads(1)
 N_SPOTS, N_TYPES, N_GENES = 7, 4, 60
@@ -101,7 +109,10 @@ def reference() -> tuple[np.ndarray, Cells]:
     away = 0.4 * rng.normal(size=len(label))
     profiles = S[label] + away[:, None] * (S[(label + 1) % N_TYPES] - S[label]) * 0.5
     counts = csr_array(rng.poisson(3000 * profiles.clip(0)).astype(float))
-    return S, Cells.some(counts, np.asarray(counts.sum(axis=1)), label)
+    totals = np.asarray(counts.sum(axis=1))
+    chosen = cells_to_look_at(label, totals, N_TYPES)
+    lost = lost_to_depth(label, totals, N_TYPES)
+    return S, Cells(csr_array(counts[chosen]), totals[chosen], label[chosen], lost)
 
 
 def residuals_of(S: np.ndarray, X: np.ndarray, profiles: np.ndarray, rng: np.random.Generator):

@@ -10,12 +10,12 @@ import pytest
 from oracles import hexagonal_grid
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
-from varied_cells import VariedCells, dense, estimated
+from varied_cells import VariedCells, dense, estimated, variation_of
 
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.model import Fit, fit
-from napari_spotmix.core.variation import CellVariation, VariationEvidence, cell_variation, learn_strength
+from napari_spotmix.core.variation import CellVariation, VariationEvidence, learn_strength
 from napari_spotmix.core.weights import find_archetypes
 from napari_spotmix.errors import Cancelled
 from napari_spotmix.params import Parameters
@@ -53,7 +53,7 @@ def test_genes_that_vary_by_themselves_have_no_common_direction() -> None:
     S = VariedCells.of(rng).signatures
     label = np.repeat(np.arange(4), 200)
     counts = rng.poisson(DEPTH * S[label] * rng.gamma(1 / phi, phi, size=(800, S.shape[1]))).astype(float)
-    found = cell_variation(csr_array(counts), label, np.full(800, DEPTH), S, random_state=0)
+    found = variation_of(csr_array(counts), label, np.full(800, DEPTH), S)
     for k in range(4):
         total = np.trace(dense(found, k))
         assert total == pytest.approx(phi * (S[k] ** 2).sum(), rel=0.2)
@@ -70,9 +70,7 @@ def test_counting_alone_is_no_variation(n_genes: int, n_cells: int, counting: st
     label = np.repeat(np.arange(4), n_cells)
     mean = cells.signatures[label]
     counts = rng.poisson(DEPTH * mean) if counting == "poisson" else rng.multinomial(int(DEPTH), mean)
-    found = cell_variation(
-        csr_array(counts.astype(float)), label, np.full(len(label), DEPTH), cells.signatures, random_state=0
-    )
+    found = variation_of(csr_array(counts.astype(float)), label, np.full(len(label), DEPTH), cells.signatures)
     for k in range(4):
         assert (found.directions[k] ** 2).sum() < 0.02 * noise(cells, k)
         # A sample variance below its expectation counts as 0, one above it is kept.
@@ -85,7 +83,7 @@ def test_the_fewer_cells_a_type_has_the_more_it_is_like_the_others() -> None:
     cells = VariedCells.of(rng)
     n_cells = np.array([150, 150, 1, 2])
     counts, label, totals = cells.reference(n_cells, DEPTH, rng)
-    found = cell_variation(counts, label, totals, cells.signatures, random_state=0)
+    found = variation_of(counts, label, totals, cells.signatures)
     assert found.n_cells.tolist() == n_cells.tolist()
     # In units in which counting gives every gene the same variance.
     one, two, *few = (np.diag(dense(found, k)) / cells.signatures[k] for k in range(4))
@@ -108,11 +106,9 @@ def test_cells_without_a_label_or_counts_are_left_out() -> None:
     rng = np.random.default_rng(6)
     cells = VariedCells.of(rng)
     counts, label, totals = cells.reference(np.full(4, 50), DEPTH, rng)
-    wanted = cell_variation(counts, label, totals, cells.signatures, random_state=0)
+    wanted = variation_of(counts, label, totals, cells.signatures)
     more = csr_array(np.vstack([counts.toarray(), np.zeros(120), np.full(120, 7.0)]))
-    found = cell_variation(
-        more, np.append(label, [0, -1]), np.append(totals, [0.0, 840.0]), cells.signatures, random_state=0
-    )
+    found = variation_of(more, np.append(label, [0, -1]), np.append(totals, [0.0, 840.0]), cells.signatures)
     assert found.n_cells.tolist() == [50] * 4
     for k in range(4):
         np.testing.assert_array_equal(dense(found, k), dense(wanted, k))
@@ -122,10 +118,10 @@ def test_the_order_of_cells_and_of_genes_does_not_matter() -> None:
     rng = np.random.default_rng(7)
     cells = VariedCells.of(rng)
     counts, label, totals = cells.reference(np.full(4, 60), DEPTH, rng)
-    wanted = cell_variation(counts, label, totals, cells.signatures, random_state=0)
+    wanted = variation_of(counts, label, totals, cells.signatures)
     order, genes = rng.permutation(240), rng.permutation(120)
-    found = cell_variation(
-        csr_array(counts[order][:, genes]), label[order], totals[order], cells.signatures[:, genes], 0
+    found = variation_of(
+        csr_array(counts[order][:, genes]), label[order], totals[order], cells.signatures[:, genes]
     )
     for k in range(4):
         expected = dense(wanted, k)[np.ix_(genes, genes)]
@@ -137,8 +133,8 @@ def test_the_unit_of_shares_does_not_matter() -> None:
     rng = np.random.default_rng(8)
     cells = VariedCells.of(rng)
     counts, label, totals = cells.reference(np.full(4, 60), DEPTH, rng)
-    wanted = cell_variation(counts, label, totals, cells.signatures, random_state=0)
-    found = cell_variation(counts, label, totals / 50, cells.signatures * 50, random_state=0)
+    wanted = variation_of(counts, label, totals, cells.signatures)
+    found = variation_of(counts, label, totals / 50, cells.signatures * 50)
     for k in range(4):
         expected = 2500 * dense(wanted, k)
         np.testing.assert_allclose(dense(found, k), expected, atol=1e-9 * expected.max())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.core.variation import CellVariation, cell_variation
+from napari_spotmix.core.variation import CellVariation, cell_variation, cells_to_compare
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,14 @@ class VariedCells:
 def estimated(cells: VariedCells, n_cells: int, depth: float, rng: np.random.Generator) -> CellVariation:
     """What a reference of `n_cells` cells of each type tells of their variation."""
     counts, label, totals = cells.reference(np.full(len(cells.signatures), n_cells), depth, rng)
-    return cell_variation(counts, label, totals, cells.signatures, random_state=0)
+    return variation_of(counts, label, totals, cells.signatures)
+
+
+def variation_of(counts: csr_array, label: np.ndarray, totals: Array, signatures: Array) -> CellVariation:
+    """What the cells of a whole reference tell, of which some are chosen."""
+    chosen = cells_to_compare(label, totals, len(signatures), random_state=0)
+    n_cells = np.bincount(label[(label >= 0) & (totals > 0)], minlength=len(signatures)).astype(float)
+    return cell_variation(csr_array(counts[chosen]), label[chosen], totals[chosen], signatures, n_cells)
 
 
 def dense(variation: CellVariation, k: int) -> Array:

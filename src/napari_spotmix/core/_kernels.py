@@ -1105,13 +1105,15 @@ def add_gene_moments(indptr, indices, data, gene_of_column, ST, X, scale, start,
 
 
 @_compiled
-def add_to_groups(indptr, indices, data, gene_of_column, group, start, stop, sums):
-    """Add rows `start` to `stop` by gene to the `sums` of their groups."""
+def add_to_groups(indptr, indices, data, gene_of_column, group, times, start, stop, sums):
+    """Add rows `start` to `stop` by gene, each so many times, to the `sums` of their groups; -1 is none."""
     for i in range(start, stop):
+        if group[i] < 0:
+            continue
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
             if g >= 0:
-                sums[group[i], g] += data[p]
+                sums[group[i], g] += times[i] * data[p]
 
 
 @_compiled

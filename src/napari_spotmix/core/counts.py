@@ -182,6 +182,15 @@ class Counts:
                 on_rows(here.stop)
         return Counts(csr_array(vstack(found, format="csr")), self.gene_of_column)
 
+    def by_gene(self, n_genes: int) -> csr_array:
+        """Return counts that are in memory with a column for each gene, shape (n_spots, n_genes)."""
+        assert isinstance(self.rows, csr_array)
+        columns = np.flatnonzero(self.gene_of_column >= 0)
+        # In single precision, so that counts keep the precision and the size that they have.
+        ones = np.ones(len(columns), np.float32)
+        place = (columns.astype(np.int32), self.gene_of_column[columns].astype(np.int32))
+        return csr_array(self.rows @ csr_array((ones, place), shape=(self.rows.shape[1], n_genes)))
+
     def gene_sums(self, n_genes: int, on_rows: Callable[[int], None] = lambda _: None) -> NDArray[np.float64]:
         """Return each gene's total over all spots, float64 (n_genes,)."""
         sums = np.zeros(n_genes)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
@@ -82,7 +81,7 @@ def estimate_overdispersion(
     weighted by its known variance. A gene that the tissue as a whole shows more or less of than the
     reference is brought to its total before: that is not scatter.
     """
-    rows = _by_gene(counts, signatures.shape[1])
+    rows = counts.by_gene(signatures.shape[1])
     factor = bulk_factors(counts, totals, abundances, signatures)
     signatures, data_term = signatures * factor, data_term.scaled(factor)
     shares = expected_shares(signatures, archetypes)
@@ -104,11 +103,3 @@ def _moments(observed: Array, mean: Array, variance: Array) -> tuple[float, floa
     square = mean**2 / variance
     beyond = ((observed - mean) ** 2 - variance) / variance
     return float(np.einsum("ng,ng->", beyond, square)), float(np.einsum("ng,ng->", square, square))
-
-
-def _by_gene(counts: Counts, n_genes: int) -> csr_array:
-    """Return counts with a column for each gene."""
-    assert isinstance(counts.rows, csr_array)
-    columns = np.flatnonzero(counts.gene_of_column >= 0)
-    place = (columns, counts.gene_of_column[columns])
-    return csr_array(counts.rows @ csr_array((np.ones(len(columns)), place), (counts.rows.shape[1], n_genes)))

@@ -241,7 +241,7 @@ def _patches(coordinates: Array, n_counts: float) -> NDArray[np.int64]:
 def _pooled_counts(
     counts: Counts, patch: NDArray[np.int64], n_patches: int, n_genes: int, on_progress: ProgressCallback
 ) -> Array:
-    pooled = np.zeros((n_patches, n_genes))
+    pooled, once = np.zeros((n_patches, n_genes)), np.ones(len(patch))
 
     def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
         _kernels.add_to_groups(
@@ -250,6 +250,7 @@ def _pooled_counts(
             values.data,
             counts.gene_of_column,
             patch[spots],
+            once[spots],
             start,
             stop,
             pooled,

@@ -20,7 +20,15 @@ from napari_spotmix.core.residuals import GeneResiduals
 from napari_spotmix.core.statistics import Statistics
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["Cells", "Noise", "confusable_pairs", "measure_noise", "standard_errors"]
+__all__ = [
+    "Cells",
+    "Noise",
+    "cells_to_look_at",
+    "confusable_pairs",
+    "lost_to_depth",
+    "measure_noise",
+    "standard_errors",
+]
 
 Array = NDArray[np.float64]
 
@@ -36,7 +44,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Cells:
-    """Some cells of the reference.
+    """Some cells of the reference, as `cells_to_look_at` chooses them.
 
     Attributes
     ----------
@@ -54,18 +62,24 @@ class Cells:
     label: NDArray[np.int64]
     lost: Array
 
-    @classmethod
-    def some(cls, counts: csr_array, totals: Array, label: NDArray[np.integer]) -> Cells:
-        """Take cells of every type, at most 64 of each, spread evenly over their order in the reference.
 
-        A negative label, or a total of zero, leaves a cell out.
-        """
-        used = np.flatnonzero((label >= 0) & (totals > 0))
-        members = [used[label[used] == k] for k in range(int(label.max()) + 1)]
-        chosen = np.sort(np.concatenate([_spread(cells, _CELLS_PER_TYPE) for cells in members]))
-        lost = np.bincount(label[used], _shares(totals[used], label[used]) ** 2, len(members)).astype(float)
-        picked = csr_array(counts[chosen])
-        return cls(picked, totals[chosen].astype(np.float64), label[chosen].astype(np.int64), lost)
+def cells_to_look_at(label: NDArray[np.integer], totals: Array, n_cell_types: int) -> NDArray[np.int64]:
+    """Choose cells of each type, at most 64, of those with counts, spread evenly; return which, in order.
+
+    Examples
+    --------
+    >>> cells_to_look_at(np.array([0, -1, 0, 1]), np.array([5.0, 5.0, 0.0, 5.0]), 2)
+    array([0, 3])
+    """
+    members = [np.flatnonzero((label == k) & (totals > 0)) for k in range(n_cell_types)]
+    return np.sort(np.concatenate([_spread(cells, _CELLS_PER_TYPE) for cells in members]))
+
+
+def lost_to_depth(label: NDArray[np.integer], totals: Array, n_cell_types: int) -> Array:
+    """Return the variance of each type's signature over that of one of its cells, from all cells."""
+    used = (label >= 0) & (totals > 0)
+    squares = _shares(totals[used], label[used]) ** 2
+    return np.bincount(label[used], squares, n_cell_types).astype(np.float64)
 
 
 def _shares(totals: Array, label: NDArray[np.integer]) -> Array:

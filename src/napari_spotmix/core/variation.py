@@ -31,7 +31,14 @@ from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.weights import Archetypes, precision_weights
 
-__all__ = ["CellVariation", "VariationEvidence", "bulk_factors", "cell_variation", "learn_strength"]
+__all__ = [
+    "CellVariation",
+    "VariationEvidence",
+    "bulk_factors",
+    "cell_variation",
+    "cells_to_compare",
+    "learn_strength",
+]
 
 Array = NDArray[np.float64]
 
@@ -98,37 +105,51 @@ class VariationEvidence:
     error: float
 
 
+def cells_to_compare(
+    label: NDArray[np.integer], totals: Array, n_cell_types: int, random_state: int
+) -> NDArray[np.int64]:
+    """Choose cells of each type at random, at most 200, of those with counts; return which, in order.
+
+    Examples
+    --------
+    >>> cells_to_compare(np.array([0, -1, 0, 1]), np.array([5.0, 5.0, 0.0, 5.0]), 2, random_state=0)
+    array([0, 3])
+    """
+    rng = np.random.default_rng(random_state)
+    members = [np.flatnonzero((label == k) & (totals > 0)) for k in range(n_cell_types)]
+    chosen = [rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False) for cells in members]
+    return np.sort(np.concatenate(chosen))
+
+
 def cell_variation(
-    counts: csr_array, label: NDArray[np.integer], totals: Array, signatures: Array, random_state: int
+    counts: csr_array, label: NDArray[np.integer], totals: Array, signatures: Array, n_cells: Array
 ) -> CellVariation:
     """Estimate how cells of each type vary, beyond the noise of counting.
 
     Parameters
     ----------
-    counts : csr_array, shape (n_cells, n_genes)
-        Counts of the reference cells; not modified.
-    label : ndarray of int, shape (n_cells,)
-        Type of each cell; a negative label leaves the cell out.
-    totals : ndarray of float64, shape (n_cells,)
-        What each cell's counts are divided by.
+    counts : csr_array, shape (n_chosen, n_genes)
+        Counts of some cells of the reference, as `cells_to_compare` chooses them; not modified.
+    label : ndarray of int, shape (n_chosen,)
+        Type of each cell.
+    totals : ndarray of float64, shape (n_chosen,)
+        What each cell's counts are divided by, > 0.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
-    random_state : int
-        Chooses among the cells of large types.
+    n_cells : ndarray of float64, shape (n_cell_types,)
+        Cells of the reference behind each signature.
 
     Notes
     -----
     Directions are eigenvectors of the sample covariance, in units in which counting alone gives every gene
     the same variance; from each eigenvalue the largest is taken off that counting alone would give.
     """
-    rng = np.random.default_rng(random_state)
     scale = np.sqrt(np.maximum(signatures, _FLOOR * signatures.mean(axis=0)))
     scale = np.where(scale > 0, scale, 1.0)
-    n_cells = np.bincount(label[(label >= 0) & (totals > 0)], minlength=len(signatures)).astype(np.float64)
-    own = []
-    for k, unit in enumerate(scale):
-        cells = np.flatnonzero((label == k) & (totals > 0))
-        cells = np.sort(rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False))
-        own.append(_variation_of_type(counts[cells], totals[cells], unit))
+    members = [np.flatnonzero(label == k) for k in range(len(signatures))]
+    own = [
+        _variation_of_type(counts[cells], totals[cells], unit)
+        for cells, unit in zip(members, scale, strict=True)
+    ]
     parts = _drawn_together(own, n_cells)
     directions = tuple(F * unit[:, None] for (F, _), unit in zip(parts, scale, strict=True))
     return CellVariation(directions, np.stack([v for _, v in parts]) * scale**2, n_cells)
