@@ -9,7 +9,7 @@ log-likelihood of the counts of that fold's genes given their total in the spot:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ __all__ = ["HeldOutGenes", "Smoothing"]
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
+#: So many genes or fewer are split several times: which of them come together decides by luck else.
+_FEW_GENES, _PARTITIONS_OF_FEW = 500, 3
 #: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
 _BACKGROUND = 0.01
 _BLOCK = 2048
@@ -110,6 +112,7 @@ class HeldOutGenes:
     lambda_r : float
         Least ridge.
     n_folds : int
+        Parts into which genes are split; few genes are split several times, for all parts to be folds.
     n_gradient_folds : int
         The gradient is taken on this many of the folds.
     random_state : int
@@ -149,9 +152,13 @@ class HeldOutGenes:
         background = predicting.mean(axis=0)
         self._predicting = np.ascontiguousarray(((1 - _BACKGROUND) * predicting + _BACKGROUND * background).T)
         self._data_term = data_term
+        self.n_folds = n_folds
         rng = np.random.default_rng(random_state)
-        fold_of_gene = rng.permutation(signatures.shape[1]) % n_folds
-        self.folds = [self._fold(fold_of_gene == fold) for fold in range(n_folds)]
+        self.folds = [
+            self._fold(fold_of_gene == fold)
+            for fold_of_gene in _partitions(signatures.shape[1], n_folds, rng)
+            for fold in range(n_folds)
+        ]
 
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
         statistics = sufficient_statistics(
@@ -185,8 +192,9 @@ class HeldOutGenes:
         return fold.abundances
 
     def losses(self, smoothing: Smoothing) -> Array:
-        """Return minus the score of each fold and spot, float64 (n_folds, n_spots)."""
-        return np.stack(self._over_folds(lambda fold: self._loss(fold, smoothing)[0], self.folds))
+        """Return minus the score of each fold and spot, float64 (n_partitions, n_folds, n_spots)."""
+        losses = self._over_folds(lambda fold: self._loss(fold, smoothing)[0], self.folds)
+        return np.stack(losses).reshape(-1, self.n_folds, self.n_spots)
 
     def few_losses(self, smoothing: Smoothing) -> Array:
         """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
@@ -262,7 +270,8 @@ class HeldOutGenes:
     @property
     def precision_unit(self) -> float:
         """Mean precision of the data term of all genes: what they have in the folds, each in all but one."""
-        return sum(fold.unit for fold in self.folds) / (len(self.folds) - 1)
+        mean = sum(fold.unit for fold in self.folds) / len(self.folds)
+        return mean * self.n_folds / (self.n_folds - 1)
 
     def look(self, smoothing: Smoothing) -> None:
         """From now on let attention compare what fits under `smoothing` find."""
@@ -325,3 +334,9 @@ class HeldOutGenes:
 
         self._alone.over_blocks(block, W.shape[0], block=_BLOCK)
         return sums
+
+
+def _partitions(n_genes: int, n_folds: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Yield the fold of each gene, for each way to split them."""
+    for _ in range(_PARTITIONS_OF_FEW if n_genes <= _FEW_GENES else 1):
+        yield rng.permutation(n_genes) % n_folds

@@ -383,12 +383,14 @@ def _standard_error(values: Array) -> float:
 
     Parameters
     ----------
-    values : ndarray of float64, shape (n_folds, n_spots)
+    values : ndarray of float64, shape (n_partitions, n_folds, n_spots)
+        Splitting the same genes once more makes no more of them: folds count as those of one partition.
     """
-    variance = 0.0
-    for means in (values.mean(axis=1), values.mean(axis=0)):
-        if len(means) > 1:
-            variance += float(means.var(ddof=1)) / len(means)
+    n_folds, n_spots = values.shape[1:]
+    of_folds, of_spots = values.mean(axis=2), values.mean(axis=(0, 1))
+    variance = float(of_folds.var(axis=1, ddof=1).mean()) / n_folds if n_folds > 1 else 0.0
+    if n_spots > 1:
+        variance += float(of_spots.var(ddof=1)) / n_spots
     return float(np.sqrt(variance))
 
 
