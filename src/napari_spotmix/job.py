@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,16 @@ from napari_spotmix.progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from napari_spotmix.io import Reading
     from napari_spotmix.result import Result
 
 __all__ = ["Finished", "Job", "run_job"]
+
+
+def _nothing_told() -> Reading:
+    from napari_spotmix.io.reading import DEFAULT  # brings all of io, which help texts do not need
+
+    return DEFAULT
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Job:
         As `deconvolve` takes them.
     parameters : mapping
         Fields of `Parameters` that differ from their defaults.
+    reading : Reading
+        What `read_spatial` is told beside the path.
     """
 
     spatial: Path
@@ -44,11 +53,13 @@ class Job:
     layer: str | None = None
     sample_key: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    reading: Reading = field(default_factory=_nothing_told)
 
     @property
     def inputs(self) -> dict[str, Path]:
         """What is read, by role."""
-        return {"spatial": self.spatial, "reference": self.reference}
+        image = {"image": self.reading.image} if self.reading.image is not None else {}
+        return {"spatial": self.spatial, "reference": self.reference, **image}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,7 +90,7 @@ def run_job(job: Job, *, on_progress: ProgressCallback = silent) -> Finished:
     with _gathered(job, on_progress) as (params, tissue, cells):
         from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
 
-        sums = checksums(job.inputs, on_progress=on_progress)
+        sums = checksums(job.inputs, job.reading, on_progress=on_progress)
         result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **job.settings)
         written = write_outputs(
             job.output,
@@ -100,7 +111,12 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
     params = _attempt(problems, lambda: Parameters(**job.parameters))
     tissue = _attempt(
         problems,
-        lambda: read_spatial(job.spatial, backed=is_large(job.spatial), on_progress=on_progress),
+        lambda: read_spatial(
+            job.spatial,
+            **asdict(job.reading),
+            backed=is_large(job.spatial, job.reading),
+            on_progress=on_progress,
+        ),
     )
     try:
         cells = _attempt(

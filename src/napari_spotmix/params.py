@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from napari_spotmix.errors import InputError
 
 __all__ = [
+    "BIN_UM",
     "GraphKind",
     "LARGE_FILE",
     "N_NICHES",
@@ -32,6 +33,9 @@ Share = Literal["cells", "rna"]
 
 #: Bytes of a file above which `spotmix run` leaves the counts of the spots on disk and reads them in blocks.
 LARGE_FILE = 512 * 2**20
+
+#: Side of the bins, in micrometres, that is read of a run with several sizes: about one cell.
+BIN_UM = 8.0
 
 #: Whole numbers above it fit into no file.
 _LARGEST = 2**63 - 1

@@ -91,6 +91,8 @@ def as_options(text: str) -> str:
         "cell_type_key",
         "layer",
         "sample_key",
+        "bin_um",
+        "image",
         *(info.name for info in describe()),
     ):
         text = text.replace(f"`{name}`", option_name(name))

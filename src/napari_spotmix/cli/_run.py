@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from napari_spotmix.cli._options import group, option, path_given
+from napari_spotmix.cli._options import as_options, group, option, path_given
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.job import Job, run_job
 from napari_spotmix.keys import CELL_TYPE
-from napari_spotmix.params import describe
+from napari_spotmix.params import BIN_UM, describe
 from napari_spotmix.progress import ProgressCallback
 
 __all__ = ["run_command"]
@@ -40,9 +40,14 @@ def run_command() -> Callable[..., None]:
         cell_type_key: str = CELL_TYPE,
         layer: str | None = None,
         sample_key: str | None = None,
+        bin_um: float | None = None,
+        image: Path | None = None,
         **values: Any,
     ) -> None:
-        run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values))
+        from napari_spotmix.io import Reading
+
+        how = Reading(bin_um=bin_um, image=image)
+        run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how))
 
     signature = inspect.signature(run, eval_str=True)
     fixed = [parameter for name, parameter in signature.parameters.items() if name != "values"]
@@ -57,8 +62,8 @@ def run_command() -> Callable[..., None]:
 RUN_PARAMETERS = {
     "spatial": Parameter(
         converter=path_given,
-        help="The tissue: a Space Ranger output folder (often called `outs`) or an .h5ad file with "
-        "`obsm['spatial']`. Raw counts.",
+        help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too) or an .h5ad file "
+        "with `obsm['spatial']`. Raw counts.",
     ),
     "reference": Parameter(
         converter=path_given,
@@ -82,6 +87,17 @@ RUN_PARAMETERS = {
         "never linked.",
         group=group("Files", 1),
     ),
+    "bin_um": Parameter(
+        help="Side of the bins of Visium HD, in micrometres; without it "
+        f"{BIN_UM:g}, or the nearest to it that there is.",
+        group=group("Files", 1),
+    ),
+    "image": Parameter(
+        converter=path_given,
+        help="The full-resolution image that was given to Space Ranger, where it lies elsewhere: TIFF "
+        "(OME-TIFF, BTF, SVS), PNG or JPEG.",
+        group=group("Files", 1),
+    ),
 }
 
 
@@ -103,7 +119,7 @@ def run_and_tell(job: Job) -> None:
 
 def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:
     lines = [summary]
-    lines += ["", "Notes:", *(f"  - {note}" for note in notes)] if notes else []
+    lines += ["", "Notes:", *(f"  - {as_options(note)}" for note in notes)] if notes else []
     lines += ["", "Written:", *(f"  {path}" for path in written)]
     lines += ["", f"Look at it in napari: spotmix view {shlex.quote(str(output))}"]
     return "\n".join(lines)

@@ -25,11 +25,13 @@ from napari_spotmix.io.export import (
 )
 from napari_spotmix.io.formats import FORMATS, Format, format_of
 from napari_spotmix.io.h5ad import label_columns
-from napari_spotmix.io.images import TissueImage, read_image
+from napari_spotmix.io.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
+from napari_spotmix.io.overview import with_image
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
+from napari_spotmix.io.visium_hd import BinSize
 from napari_spotmix.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -38,11 +40,14 @@ if TYPE_CHECKING:
 __all__ = [
     "NOTES",
     "OUTPUTS",
+    "BinSize",
     "FORMATS",
     "Format",
     "Found",
+    "IMAGE_SUFFIXES",
     "Reading",
     "TissueImage",
+    "bin_sizes",
     "check_writable",
     "checksums",
     "close_files",
@@ -74,6 +79,8 @@ def read_spatial(
     path: str | os.PathLike[str],
     *,
     format: str | None = None,
+    bin_um: float | None = None,
+    image: str | os.PathLike[str] | None = None,
     backed: bool = False,
     on_progress: ProgressCallback = silent,
 ) -> AnnData:
@@ -82,10 +89,17 @@ def read_spatial(
     Parameters
     ----------
     path : str or Path
-        A Space Ranger output folder, version 1 to 3 (the folder itself, or the one that holds
-        ``outs``), or an ``.h5ad`` file in the layout of scanpy.
+        A Space Ranger output folder, version 1 to 4 (the folder itself, or the one that holds
+        ``outs``; of Visium HD ``binned_outputs`` or the folder of one size of bins too), or an ``.h5ad`` file
+        in the layout of scanpy.
     format : str, optional
         Name of the format, one of those in `FORMATS`; without it the format is found out.
+    bin_um : float, optional
+        Side of the bins in micrometres, where there are several sizes (see `bin_sizes`); without it the one
+        nearest to `params.BIN_UM`, 8.
+    image : str or Path, optional
+        The full-resolution image that the coordinates refer to, which lies elsewhere: TIFF (OME-TIFF, BTF,
+        SVS), PNG or JPEG. At most 6000 pixels of its longest side are kept, as the ``hires`` image.
     backed : bool, optional
         Leave the matrices of counts in their file and read them from it when they are needed, so that
         they may be larger than memory. The file stays open while the AnnData is in use, and is never
@@ -116,15 +130,36 @@ def read_spatial(
     """
     path = Path(path)
     found = sniff(path, format)
-    how = Reading(format)
+    how = Reading(format, bin_um, None if image is None else Path(image))
     one = format_of(found.kind)
     if one is not None and one.read_spatial is not None:
-        return one.read_spatial(found.path, how, backed=backed, on_progress=on_progress)
+        if bin_um is not None and one.bins_in is None:
+            raise ReadError(path, f"`bin_um`: {one.words} has no bins of several sizes. Leave it out.")
+        adata = one.read_spatial(found.path, how, backed=backed, on_progress=on_progress)
+        return adata if how.image is None else with_image(adata, how.image, on_progress)
     if found.kind == "image":
         raise ReadError(
             path, "is an image. Choose the Space Ranger folder or the .h5ad file that it belongs to."
         )
     raise ReadError(path, found.words)
+
+
+def bin_sizes(path: str | os.PathLike[str], format: str | None = None) -> list[BinSize]:
+    """Return the sizes of bins that `read_spatial` can read at `path`, the smallest first; fast.
+
+    Returns
+    -------
+    list of BinSize
+        ``um`` and ``n_bins``; empty where there are no bins.
+
+    Examples
+    --------
+    >>> bin_sizes("no/such/place")
+    []
+    """
+    found = sniff(path, format)
+    one = format_of(found.kind)
+    return [] if one is None or one.bins_in is None else one.bins_in(found.path)
 
 
 def read_reference(

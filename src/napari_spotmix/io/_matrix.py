@@ -2,7 +2,7 @@
 
 References
 ----------
-10x Genomics, "Feature-Barcode Matrices" and "HDF5 Feature-Barcode Matrix Format" (Space Ranger 1 to 3).
+10x Genomics, "Feature-Barcode Matrices" and "HDF5 Feature-Barcode Matrix Format" (Space Ranger 1 to 4).
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.abc import CSRDataset
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, get_index_dtype
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io.on_disk import csr_on_disk
+from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["Matrix", "matrix_files", "read_matrix"]
+__all__ = ["Matrix", "count_barcodes", "matrix_files", "read_matrix"]
 
 GENE_EXPRESSION = "Gene Expression"
+#: Entries of a matrix that are read at once.
+_PIECE = 1 << 22
 
 
 @dataclass
@@ -54,7 +57,9 @@ class Matrix:
         return Matrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
 
 
-def read_matrix(path: Path, root: Path, files: ExitStack | None = None) -> Matrix:
+def read_matrix(
+    path: Path, root: Path, files: ExitStack | None = None, on_progress: ProgressCallback = silent
+) -> Matrix:
     """Read the matrix at `path`, an HDF5 file or a Matrix Market folder, of the run in `root`.
 
     With `files`, the counts of an HDF5 file are left in it if all its features are genes, and it stays open
@@ -70,7 +75,7 @@ def read_matrix(path: Path, root: Path, files: ExitStack | None = None) -> Matri
         return _read_mtx_folder(path, root)
     with reported(root, name), ExitStack() as now:
         file = (files or now).enter_context(h5py.File(path, "r"))
-        return _read_h5(file, root, name, in_memory=files is None)
+        return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
 
 def matrix_files(path: Path) -> list[Path]:
@@ -81,7 +86,24 @@ def matrix_files(path: Path) -> list[Path]:
     return [part for part in parts if part is not None]
 
 
-def _read_h5(file: h5py.File, root: Path, name: str, *, in_memory: bool) -> Matrix:
+def count_barcodes(path: Path) -> int | None:
+    """Return how many barcodes the matrix at `path` has, from its header alone; None where it is damaged."""
+    try:
+        if not path.is_dir():
+            with h5py.File(path, "r") as file:
+                return int(_matrix_group(file, path.parent, path.name)["shape"][1])
+        matrix = _part(path, "matrix.mtx")
+        if matrix is None:
+            return None
+        with _open(matrix) as lines:
+            return _mtx_header(lines)[1]
+    except Exception:  # whatever is wrong is told when it is read
+        return None
+
+
+def _read_h5(
+    file: h5py.File, root: Path, name: str, on_progress: ProgressCallback, *, in_memory: bool
+) -> Matrix:
     group = _matrix_group(file, root, name)
     genes = "features" if "features" in group else "genes"
     required = ("barcodes", "data", "indices", "indptr", "shape", genes)
@@ -90,22 +112,42 @@ def _read_h5(file: h5py.File, root: Path, name: str, *, in_memory: bool) -> Matr
         raise ReadError(
             root, f"`{name}` has no {listed(missing)} in '{group.name}'. Copy it again from the run."
         )
+    if genes == "features" and "probe_region" in group[genes]:
+        raise ReadError(root, f"`{name}` counts probes, not genes. Take `filtered_feature_bc_matrix.h5`.")
     barcodes = pd.Index(_strings(group["barcodes"]), dtype=object)
     features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
     _check_shape(group["shape"][:], features, barcodes, root, name)
     # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
     shape = (len(barcodes), len(features))
     in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
-    counts = _h5_counts(group, shape) if in_memory else csr_on_disk(group, shape)
+    counts = _h5_counts(group, shape, on_progress) if in_memory else csr_on_disk(group, shape)
     return Matrix(counts, barcodes, features, _h5_metadata(file))
 
 
-def _h5_counts(group: h5py.Group, shape: tuple[int, int]) -> csr_matrix:
-    data, indices, indptr = (group[name][:] for name in ("data", "indices", "indptr"))
-    counts = csr_matrix((data.astype(np.float32), indices, indptr), shape=shape)
+def _h5_counts(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> csr_matrix:
+    n_entries = len(group["data"])
+    # The file has indices of 64 bits, which are twice as large as most matrices need.
+    whole = np.dtype(get_index_dtype(maxval=max(n_entries, *shape)))
+    data = _in_pieces(group["data"], np.dtype(np.float32), on_progress, 0)
+    indices = _in_pieces(group["indices"], whole, on_progress, n_entries)
+    counts = csr_matrix((data, indices, group["indptr"][:].astype(whole)), shape=shape)
     counts.check_format(full_check=True)
     counts.sum_duplicates()
     return counts
+
+
+def _in_pieces(
+    array: h5py.Dataset, kind: np.dtype[Any], on_progress: ProgressCallback, before: int
+) -> np.ndarray:
+    """Read one of two arrays of a matrix, of which `before` entries have been read."""
+    values = np.empty(array.shape, kind)
+    for start in range(0, len(values), _PIECE):
+        on_progress(Progress("Reading counts", before + start, 2 * len(values)))
+        piece = array[start : start + _PIECE]
+        if kind.kind == "i" and piece.max() > np.iinfo(kind).max:
+            raise ValueError(f"an index of {piece.max():,}")
+        values[start : start + _PIECE] = piece
+    return values
 
 
 def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:

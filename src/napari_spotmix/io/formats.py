@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from napari_spotmix.io.h5ad import is_h5ad, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.io.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
 from napari_spotmix.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Format:
         Every file that reading opens, in a fixed order.
     read_spatial, read_reference : callable, optional
         None where the format holds no such data.
+    bins_in : callable, optional
+        The sizes of bins that a place holds, of which `Reading.bin_um` chooses; None where there are no bins.
     """
 
     name: str
@@ -59,9 +62,18 @@ class Format:
     files: Callable[[Path, Reading], list[Path]]
     read_spatial: SpatialReader | None = None
     read_reference: ReferenceReader | None = None
+    bins_in: Callable[[Path], list[BinSize]] | None = None
 
 
 FORMATS: tuple[Format, ...] = (
+    Format(
+        "visium_hd",
+        "a Visium HD folder of Space Ranger",
+        find=visium_hd_folder,
+        files=lambda path, how: hd_layout(path, how).files,
+        read_spatial=read_visium_hd,
+        bins_in=bins_in,
+    ),
     Format(
         "space_ranger",
         "a Space Ranger folder",

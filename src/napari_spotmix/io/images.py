@@ -1,7 +1,8 @@
-"""Read images of tissue: TIFF and OME-TIFF with their pyramids, PNG and JPEG."""
+"""Read images of tissue: TIFF, OME-TIFF, BTF and SVS with their pyramids, PNG and JPEG."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from napari_spotmix.io._problems import reported
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+_TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".svs"})
+#: Endings of the files that `read_image` takes.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"}) | _TIFF_SUFFIXES
 
 #: Images with more pixels than this are read only in tiles (a tiled TIFF), or refused.
 MAX_PIXELS = 1 << 28
@@ -66,8 +69,9 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
     Parameters
     ----------
     path : str or Path
-        A ``.tif`` or ``.tiff`` (OME-TIFF too; its pyramid stays on disk and is read in tiles),
-        ``.png`` or ``.jpg``.
+        A ``.tif``, ``.tiff`` or ``.btf`` (OME-TIFF too) or an ``.svs``, whose pyramids stay on disk and are
+        read in tiles; ``.png`` or ``.jpg``. Of several images in a TIFF, such as the label and the overview
+        of a slide, the one with the most pixels is taken.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
     if suffix not in IMAGE_SUFFIXES:
         raise ReadError(path, f"must be one of {', '.join(sorted(IMAGE_SUFFIXES))} to be read as an image.")
     with reported(path, path.name):
-        if suffix in (".tif", ".tiff"):
+        if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
         pixels = read_pixels(path)
         return TissueImage([pixels], pixels.ndim == 3, path.stem)
@@ -146,9 +150,9 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
 
 def _read_tiff(path: Path) -> TissueImage:
     with tifffile.TiffFile(path) as tiff:
-        series = tiff.series[0]
+        index, series = max(enumerate(tiff.series), key=lambda item: math.prod(_height_width(item[1])))
         is_rgb = series.axes.endswith("S") and series.shape[-1] in (3, 4)
-        height, width = (series.shape[series.axes.index(axis)] for axis in "YX")
+        height, width = _height_width(series)
         is_large = height * width > MAX_PIXELS
         if is_large and not series.keyframe.is_tiled:
             raise ReadError(
@@ -157,9 +161,15 @@ def _read_tiff(path: Path) -> TissueImage:
             )
         if len(series.levels) == 1 and not is_large:
             return TissueImage([series.asarray()], is_rgb, _stem(path))
-    store = tifffile.imread(path, aszarr=True)
+    store = tifffile.imread(path, aszarr=True, series=index)
     opened = zarr.open(store, mode="r")
     return TissueImage(_levels(opened), is_rgb, _stem(path), store)
+
+
+def _height_width(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    """Return the size of an image in a TIFF; nothing for what is no image, such as a table."""
+    size = dict(zip(series.axes, series.shape, strict=True))
+    return size.get("Y", 0), size.get("X", 0)
 
 
 def _levels(opened: Any) -> list[Any]:

@@ -3,7 +3,8 @@
 ========================  ====================================================================
 table                     content
 ========================  ====================================================================
-``[inputs.<name>]``       ``path`` as it was given, and ``files``: name, bytes and SHA-256 of each file read
+``[inputs.<name>]``       ``path`` as it was given, and ``files``: name, bytes and SHA-256 of each file read;
+                          for ``spatial`` also ``format`` and ``bin_um``, if it was told them
 ``[parameters]``          label column, layer and every parameter; one that is absent was left to be chosen
 ``[learned]``             what was chosen or estimated from the data
 ``[versions]``            of Python, this package and those that compute
@@ -44,12 +45,12 @@ def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
     ReadError
         If `path` is a folder from which the files cannot be chosen.
     """
-    found = sniff(path)
+    found = sniff(path, how.format)
     one = format_of(found.kind)
     return [Path(path)] if one is None else one.files(found.path, how)
 
 
-def is_large(path: str | Path) -> bool:
+def is_large(path: str | Path, how: Reading = DEFAULT) -> bool:
     """Tell whether the counts at `path` are better left on disk: a file is larger than `params.LARGE_FILE`.
 
     Raises
@@ -57,11 +58,11 @@ def is_large(path: str | Path) -> bool:
     ReadError
         As `files_read`.
     """
-    return any(_size(file) > LARGE_FILE for file in files_read(path))
+    return any(_size(file) > LARGE_FILE for file in files_read(path, how))
 
 
 def checksums(
-    inputs: Mapping[str, str | Path], *, on_progress: ProgressCallback = silent
+    inputs: Mapping[str, str | Path], how: Reading = DEFAULT, *, on_progress: ProgressCallback = silent
 ) -> dict[str, dict[str, Any]]:
     """Return the SHA-256 of every file read for each input.
 
@@ -69,20 +70,24 @@ def checksums(
     ----------
     inputs : mapping of str to path
         What was read, by role: ``{"spatial": "outs", "reference": "cells.h5ad"}``.
+    how : Reading
+        What `read_spatial` was told of ``spatial``.
     on_progress : callable, optional
         Told after every 4 MB.
 
     Returns
     -------
     dict
-        For each role ``path`` and ``files``, a list of ``name`` (inside a folder), ``bytes``, ``sha256``.
+        For each role ``path`` and ``files``, a list of ``name`` (inside a folder), ``bytes``, ``sha256``;
+        for ``spatial`` what it was told, ``format`` and ``bin_um``, if anything.
 
     Raises
     ------
     ReadError
         If a file cannot be read.
     """
-    files = {role: files_read(path) for role, path in inputs.items()}
+    hows = {"spatial": how}
+    files = {role: files_read(path, hows.get(role, DEFAULT)) for role, path in inputs.items()}
     total = sum(_size(file) for chosen in files.values() for file in chosen)
     done = 0
 
@@ -94,10 +99,17 @@ def checksums(
     return {
         role: {
             "path": str(inputs[role]),
+            **(_told(how) if role == "spatial" else {}),
             "files": [_entry(file, Path(inputs[role]), advance) for file in chosen],
         }
         for role, chosen in files.items()
     }
+
+
+def _told(how: Reading) -> dict[str, Any]:
+    """Return what `read_spatial` was told beside the path; the image is an input of its own."""
+    told = {"format": how.format, "bin_um": how.bin_um}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _size(file: Path) -> int:

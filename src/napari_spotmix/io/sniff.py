@@ -10,14 +10,24 @@ from napari_spotmix.io._problems import listed, reason
 from napari_spotmix.io.formats import FORMATS, format_of
 from napari_spotmix.io.h5ad import HDF5_MAGIC
 from napari_spotmix.io.images import IMAGE_SUFFIXES
-from napari_spotmix.io.space_ranger import has_matrix, is_hd
+from napari_spotmix.io.space_ranger import has_matrix
+from napari_spotmix.io.visium_hd import is_square
 
 __all__ = ["Found", "sniff"]
 
 _TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 _HD = (
-    "is Visium HD output, which is not supported yet. "
-    "Open standard Visium output (Space Ranger 1 to 3) or an .h5ad file."
+    "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
+    "that name) in `binned_outputs/square_008um` or the folder of another size of bins. "
+    "Copy it from the same run."
+)
+_CELLS = (
+    "holds cells that Space Ranger 4 outlined in the image (`segmented_outputs`), which have no positions to "
+    "read. Choose the folder of the whole run, for its bins (`binned_outputs`) to be read."
+)
+_PROBES = (
+    "A matrix of probes is not one of genes: take `filtered_feature_bc_matrix.h5`, and choose the `outs` "
+    "folder of the run."
 )
 
 
@@ -79,6 +89,8 @@ def _sniff_file(path: Path) -> Found:
         return _sniff_h5ad(path, start)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Found("image", path, "an image")
+    if name.endswith("probe_bc_matrix.h5"):
+        return Found("unsupported", path, f"counts probes. {_PROBES}")
     if name.endswith("_bc_matrix.h5"):
         words = "is only the matrix of a Space Ranger run. Open the folder that holds it and `spatial`."
         return Found("unsupported", path, words)
@@ -99,9 +111,21 @@ def _sniff_folder(path: Path) -> Found:
         )
         return Found("unsupported", path, words)
     for folder in (path, path / "outs"):
-        if is_hd(folder):
+        if _is_hd(folder):
             return Found("unsupported", path, _HD)
+        if _has_cells(folder):
+            return Found("unsupported", path, _CELLS)
     return Found("unsupported", path, _why_not(path))
+
+
+def _is_hd(folder: Path) -> bool:
+    has_bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
+    return has_bins or is_square(folder) or any(is_square(child) for child in folder.glob("*square_*um"))
+
+
+def _has_cells(folder: Path) -> bool:
+    places = (folder, folder / "segmented_outputs")
+    return any(True for place in places for _ in place.glob("*feature_cell_matrix*"))
 
 
 def is_zarr(folder: Path) -> bool:
@@ -129,7 +153,7 @@ def _why_not(path: Path) -> str:
         f"(or a folder of that name), found {listed(names)}."
     )
     if any(name.endswith("probe_bc_matrix.h5") for name in names):
-        return f"{words} A matrix of probes is not one of genes. Choose the `outs` folder of the run."
+        return f"{words} {_PROBES}"
     if any(name.endswith(_TABLES) for name in names):
         return (
             f"{words} Tables (CSV, TSV) are not supported yet: convert them to .h5ad with scanpy or anndata."

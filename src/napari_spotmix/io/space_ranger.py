@@ -1,8 +1,10 @@
-"""Read the output folder of 10x Genomics' Space Ranger, versions 1 to 3, for standard Visium slides.
+"""Read the output folder of 10x Genomics' Space Ranger, versions 1 to 4, for standard Visium slides.
+
+One size of bins of Visium HD is laid out alike, and is read by the same functions (see `visium_hd`).
 
 References
 ----------
-10x Genomics, "Spatial outputs" (Space Ranger 1.0 to 3.1). The result is laid out as by
+10x Genomics, "Spatial outputs" (Space Ranger 1.0 to 4.0). The result is laid out as by
 ``scanpy.read_visium``.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,9 +26,11 @@ from anndata import AnnData
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._matrix import Matrix, matrix_files, read_matrix
 from napari_spotmix.io._notes import add_notes
+from napari_spotmix.io._positions import POSITION_FILES, read_positions
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io.images import read_pixels
 from napari_spotmix.io.on_disk import is_on_disk, kept_open
+from napari_spotmix.io.overview import spots_off_image
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
@@ -33,9 +38,8 @@ from napari_spotmix.progress import Progress, ProgressCallback, silent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Layout", "find_layout", "has_matrix", "is_hd", "read_space_ranger", "space_ranger_folder"]
+__all__ = ["Layout", "find_layout", "has_matrix", "read_layout", "read_space_ranger", "space_ranger_folder"]
 
-_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 _RESOLUTIONS = ("hires", "lowres")
 #: In order of preference; a name may follow a prefix, as in downloads from GEO.
 _MATRICES = (
@@ -49,22 +53,16 @@ _MATRICES = (
     "raw_gene_bc_matrices/*",
 )
 _STAGE = "Reading spots"
+#: Folders that are called so in every run; the one around them is named after the sample.
+_PART_OF_A_RUN = re.compile(r"outs|binned_outputs|square_\d+um")
 
 
 def space_ranger_folder(path: Path) -> Path | None:
-    """Return `path`, or the ``outs`` folder in it, if that is the output of a run for standard Visium."""
+    """Return `path`, or the ``outs`` folder in it, if it holds counts beside a folder ``spatial``."""
     for folder in (path, path / "outs"):
-        if has_matrix(folder) and (folder / "spatial").is_dir() and not is_hd(folder):
+        if has_matrix(folder) and (folder / "spatial").is_dir():
             return folder
     return None
-
-
-def is_hd(folder: Path) -> bool:
-    """True for a Visium HD run or one of its bin sizes."""
-    parquet = (folder / "spatial").glob("*tissue_positions.parquet")
-    square = folder.name.startswith("square_") and folder.name.endswith("um")
-    bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
-    return square or bins or any(parquet)
 
 
 def has_matrix(folder: Path) -> bool:
@@ -75,9 +73,14 @@ def has_matrix(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which files of a folder are read; None for those that are not there."""
+    """Which files of a run are read; None for those that are not there.
+
+    `root` is the folder that was asked for, after which the others are called; the matrix lies in `folder`,
+    beside ``spatial``.
+    """
 
     root: Path
+    folder: Path
     matrix: Path
     positions: Path
     scale_factors: Path | None
@@ -86,7 +89,7 @@ class Layout:
     @property
     def is_raw(self) -> bool:
         """True if the matrix holds spots outside of the tissue too."""
-        return "filtered_" not in self.matrix.relative_to(self.root).parts[0]
+        return "filtered_" not in self.matrix.relative_to(self.folder).parts[0]
 
     @property
     def files(self) -> list[Path]:
@@ -99,42 +102,53 @@ class Layout:
         return [*matrix_files(self.matrix), *others]
 
 
-def find_layout(root: Path) -> Layout:
-    """Find the files of the Space Ranger run whose ``spatial`` folder lies in `root`.
+def find_layout(root: Path, folder: Path | None = None) -> Layout:
+    """Find the files of the Space Ranger run in `root`, or of one of its sizes of bins, in `folder`.
 
     Raises
     ------
     ReadError
         If the matrix or the positions are missing, or there are several to choose from.
     """
+    folder = folder or root
     gather = Gatherer(root)
-    spatial = root / "spatial"
+    spatial = folder / "spatial"
     matrix = positions = scale_factors = None
     with gather:
-        matrix = _first(root, root, _MATRICES)
+        matrix = _first(root, folder, _MATRICES)
     with gather:
-        names = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions*.csv")
-        positions = _first(root, spatial, (*names, *(f"{name}.gz" for name in names)))
+        positions = _first(root, spatial, POSITION_FILES)
     with gather:
         scale_factors = _first(root, spatial, ("scalefactors_json.json",))
     images = {}
     for resolution in _RESOLUTIONS:
         with gather:
-            images[resolution] = _first(root, spatial, _image_names(resolution))
+            names = _image_names(resolution)
+            # Bins share the images of their run: beside each size they may be links that were not copied.
+            images[resolution] = _first(root, spatial, names) or _first(root, root / "spatial", names)
     if matrix is None:
         gather.problems.append(
             "No count matrix: expected `filtered_feature_bc_matrix.h5` or a folder of that name."
         )
     if positions is None:
-        gather.problems.append(
-            "No positions of spots: expected `spatial/tissue_positions.csv` or "
-            "`spatial/tissue_positions_list.csv`, found in `spatial` only "
-            f"{listed(sorted(entry.name for entry in spatial.iterdir()))}. Copy it from the run."
-        )
+        gather.problems.append(_no_positions(root, spatial))
     gather.raise_all()
     assert matrix is not None
     assert positions is not None
-    return Layout(root, matrix, positions, scale_factors, {key: path for key, path in images.items() if path})
+    chosen = {key: path for key, path in images.items() if path}
+    return Layout(root, folder, matrix, positions, scale_factors, chosen)
+
+
+def _no_positions(root: Path, spatial: Path) -> str:
+    name = spatial.relative_to(root).as_posix()
+    found = (
+        listed(sorted(entry.name for entry in spatial.iterdir())) if spatial.is_dir() else "no such folder"
+    )
+    return (
+        f"No positions of spots: expected `{name}/tissue_positions.csv` or "
+        f"`{name}/tissue_positions_list.csv` (Visium HD: `tissue_positions.parquet`), "
+        f"found in `{name}` only {found}. Copy it from the run."
+    )
 
 
 def _image_names(resolution: str) -> list[str]:
@@ -144,8 +158,7 @@ def _image_names(resolution: str) -> list[str]:
 def _first(root: Path, folder: Path, names: Iterable[str]) -> Path | None:
     """Return the file by the first name that exists, alone or after a prefix."""
     for name in names:
-        exact = sorted(folder.glob(name))
-        found = exact or sorted(path for path in folder.glob(f"*{name}") if not path.name.startswith("."))
+        found = _existing(folder, name) or _existing(folder, f"*{name}")
         if len(found) > 1:
             paths = listed([path.relative_to(root).as_posix() for path in found])
             raise ReadError(
@@ -154,6 +167,11 @@ def _first(root: Path, folder: Path, names: Iterable[str]) -> Path | None:
         if found:
             return found[0]
     return None
+
+
+def _existing(folder: Path, pattern: str) -> list[Path]:
+    """Return what is there by that name: no hidden files, and no links to what was not copied."""
+    return sorted(path for path in folder.glob(pattern) if path.exists() and not path.name.startswith("."))
 
 
 def read_space_ranger(
@@ -166,7 +184,7 @@ def read_space_ranger(
     root : Path
         Mostly called ``outs``.
     how : Reading
-        Nothing of it is used here.
+        Whether an image is given beside, whose lack is not told then.
     backed : bool, optional
         Leave the counts in their HDF5 file where nothing of it has to be left out.
     on_progress : callable, optional
@@ -182,26 +200,36 @@ def read_space_ranger(
     ReadError
         All problems of the folder: missing or damaged files, barcodes without a position.
     """
+    return read_layout(find_layout(root), how, backed=backed, on_progress=on_progress)
+
+
+def read_layout(layout: Layout, how: Reading, *, backed: bool, on_progress: ProgressCallback) -> AnnData:
+    """Read the files of a run; as `read_space_ranger`."""
     with kept_open() as files:
-        return _read_run(find_layout(root), files if backed else None, on_progress)
+        return _read_run(layout, how, files if backed else None, on_progress)
 
 
-def _read_run(layout: Layout, files: ExitStack | None, on_progress: ProgressCallback) -> AnnData:
+def _read_run(
+    layout: Layout, how: Reading, files: ExitStack | None, on_progress: ProgressCallback
+) -> AnnData:
     root = layout.root
     gather = Gatherer(root)
     notes: list[str] = []
     matrix = positions = None
     on_progress(Progress(_STAGE, 0, 4))
     with gather:
-        matrix = _read_genes(layout, notes, files)
+        matrix = _read_genes(layout, notes, files, on_progress)
     on_progress(Progress(_STAGE, 1, 4))
     with gather:
-        positions = read_positions(layout.positions, root)
+        wanted = None if matrix is None else matrix.barcodes
+        positions = read_positions(layout.positions, root, wanted, on_progress)
     on_progress(Progress(_STAGE, 2, 4))
     scale_factors: dict[str, float] | None = None
     with gather:
         scale_factors = _read_scale_factors(layout, notes)
     images = _read_images(layout, scale_factors, gather, notes)
+    if not layout.images and how.image is None:
+        notes.append(_no_image(layout))
     on_progress(Progress(_STAGE, 3, 4))
     if matrix is not None and positions is not None:
         with gather:
@@ -214,14 +242,28 @@ def _read_run(layout: Layout, files: ExitStack | None, on_progress: ProgressCall
     if files is not None and not is_on_disk(adata.X):
         notes.append(f"The counts were read into memory: {_why_in_memory(layout)}.")
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
-    notes += _spots_off_image(adata.obsm[SPATIAL], images, scale_factors)
+    for resolution, image in images.items():
+        scaled = adata.obsm[SPATIAL] * scale_factors[f"tissue_{resolution}_scalef"]
+        notes += spots_off_image(scaled, image, f"the {resolution} image")
     add_notes(adata, notes)
     on_progress(Progress(_STAGE, 4, 4))
     return adata
 
 
-def _read_genes(layout: Layout, notes: list[str], files: ExitStack | None) -> Matrix:
-    matrix = read_matrix(layout.matrix, layout.root, None if layout.is_raw else files)
+def _no_image(layout: Layout) -> str:
+    words = (
+        "No image of the tissue was found (`spatial/tissue_hires_image.png` or `..lowres..`). "
+        "If you have the image that was given to Space Ranger, name it as `image`."
+    )
+    if _existing(layout.folder / "spatial", "*cytassist_image.tif*"):
+        words += " The image of the CytAssist has pixels of its own, and was not used."
+    return words
+
+
+def _read_genes(
+    layout: Layout, notes: list[str], files: ExitStack | None, on_progress: ProgressCallback
+) -> Matrix:
+    matrix = read_matrix(layout.matrix, layout.root, None if layout.is_raw else files, on_progress)
     genes = matrix.genes_only()
     others = len(matrix.features) - len(genes.features)
     if others and not len(genes.features):
@@ -242,74 +284,6 @@ def _why_in_memory(layout: Layout) -> str:
     if layout.matrix.is_dir():
         return "they lie in text files, which cannot be read in parts"
     return "not all features and spots of their file are used"
-
-
-def read_positions(path: Path, root: Path) -> pd.DataFrame:
-    """Read the positions of spots, with or without a header, by the first cell and not by the file's name.
-
-    Returns
-    -------
-    DataFrame
-        Index barcodes; columns in_tissue, array_row, array_col (int64), and pxl_row_in_fullres,
-        pxl_col_in_fullres (float64, full-resolution pixels).
-
-    Raises
-    ------
-    ReadError
-        If a column is missing, a value is no number (says in which row) or a barcode comes twice.
-    """
-    name = path.relative_to(root).as_posix()
-    with reported(root, name):
-        table = pd.read_csv(
-            path, header=None, dtype=str, na_filter=False, encoding="utf-8-sig", skipinitialspace=True
-        )
-    table = _named_columns(table, root, name)
-    barcodes = pd.Index(table["barcode"].str.strip().to_list(), dtype=object)
-    problems: list[str] = []
-    columns = {column: _numbers(table[column], name, problems) for column in _COLUMNS[1:]}
-    if not problems and not np.isin(columns["in_tissue"], (0, 1)).all():
-        problems.append(f"`{name}`: in_tissue must be 0 or 1 in every row.")
-    if barcodes.has_duplicates:
-        twice = barcodes[barcodes.duplicated()].unique()
-        problems.append(
-            f"`{name}` holds {len(twice)} barcodes more than once: {listed(list(twice), most=3)}."
-        )
-    if problems:
-        raise ReadError(root, problems)
-    whole = {column: values.astype(np.int64) for column, values in columns.items() if column in _COLUMNS[:4]}
-    return pd.DataFrame({**columns, **whole}, index=barcodes)
-
-
-def _named_columns(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
-    first = [str(cell).strip() for cell in table.iloc[0]]
-    has_header = "barcode" in first[0].lower()
-    if has_header:
-        table = table.iloc[1:].set_axis(first, axis=1)
-        missing = [column for column in _COLUMNS if column not in first]
-        if missing:
-            raise ReadError(root, f"`{name}` has no column {listed(missing)}; found {listed(first)}.")
-        return table
-    if len(first) != len(_COLUMNS):
-        raise ReadError(
-            root,
-            f"`{name}` has {len(first)} columns where {len(_COLUMNS)} were expected "
-            f"({', '.join(_COLUMNS)}, separated by commas). Its first row is {listed(first)}.",
-        )
-    return table.set_axis(list(_COLUMNS), axis=1)
-
-
-def _numbers(cells: pd.Series[str], name: str, problems: list[str]) -> np.ndarray:
-    """Return the cells as float64; add a problem that names the first one that is no number."""
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
-        row = int(cells.index[wrong[0]]) + 1
-        others = f" and {len(wrong) - 1:,} more like it" if len(wrong) > 1 else ""
-        problems.append(
-            f"`{name}`: {cells.name} must be a number in every row, "
-            f"found {cells.iloc[wrong[0]]!r} in row {row}{others}."
-        )
-    return values
 
 
 def _read_scale_factors(layout: Layout, notes: list[str]) -> dict[str, float]:
@@ -347,8 +321,6 @@ def _read_images(
             continue
         with gather, reported(layout.root, path.relative_to(layout.root).as_posix()):
             images[resolution] = read_pixels(path)
-    if not layout.images:
-        notes.append("No image of the tissue was found (`spatial/tissue_hires_image.png` or `..lowres..`).")
     return images
 
 
@@ -358,8 +330,13 @@ def _check_positions(matrix: Matrix, positions: pd.DataFrame, layout: Layout) ->
         raise ReadError(
             layout.root,
             f"{len(lost):,} of {len(matrix.barcodes):,} barcodes of `{layout.matrix.name}` are missing from "
-            f"`{layout.positions.name}`: {listed(list(lost), most=3)}. Take both from the same run.",
+            f"`{layout.positions.name}`: {listed(list(lost), most=3)}. "
+            f"Take both from the same run{_and_size(layout)}.",
         )
+
+
+def _and_size(layout: Layout) -> str:
+    return " and the same size of bins" if layout.positions.suffix == ".parquet" else ""
 
 
 def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> AnnData:
@@ -368,7 +345,7 @@ def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> 
     if only_tissue:
         keep = (table["in_tissue"] == 1).to_numpy()
         table, counts = table[keep], counts[keep]
-    obs = table[list(_COLUMNS[1:4])].copy()
+    obs = table[["in_tissue", "array_row", "array_col"]].copy()
     var = matrix.features.astype({"feature_types": "category"})
     xy = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=np.float64)
     # Set one by one: the constructor warns of duplicate gene names, which are expected here.
@@ -378,26 +355,10 @@ def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> 
     return adata
 
 
-def _spots_off_image(
-    xy: np.ndarray, images: dict[str, np.ndarray], scale_factors: dict[str, float]
-) -> list[str]:
-    """Tell of an image that does not lie under all spots: it may belong to another section."""
-    notes = []
-    for resolution, image in images.items():
-        scaled = xy * scale_factors[f"tissue_{resolution}_scalef"]
-        off = ((scaled < 0) | (scaled > image.shape[1::-1])).any(axis=1).sum()
-        if off:
-            notes.append(
-                f"{off:,} of {len(xy):,} spots lie outside of the {resolution} image: "
-                "image and positions may belong to different sections."
-            )
-    return notes
-
-
 def _library_id(matrix: Matrix, root: Path) -> str:
     folder = root.resolve()
-    name = folder.parent.name if folder.name == "outs" else folder.name
-    return matrix.metadata.get("library_id") or name or "library"
+    names = (place.name for place in (folder, *folder.parents) if not _PART_OF_A_RUN.fullmatch(place.name))
+    return matrix.metadata.get("library_id") or next(names, "") or "library"
 
 
 def _library(

@@ -1,0 +1,165 @@
+"""Put an image that lies elsewhere under the spots, in a size that can be kept with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_spotmix.errors import ReadError
+from napari_spotmix.io._notes import add_notes
+from napari_spotmix.io._problems import reported
+from napari_spotmix.io.images import TissueImage, read_image
+from napari_spotmix.keys import SPATIAL
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["overview", "spots_off_image", "with_image"]
+
+#: Longest side of an overview in pixels: what Space Ranger gives the hires image of Visium HD.
+LONGEST = 6000
+#: Values above this share of an image with more than 8 bits are shown as white.
+_WHITE = 99.9
+
+
+def with_image(adata: AnnData, path: Path, on_progress: ProgressCallback = silent) -> AnnData:
+    """Keep an overview of a full-resolution image as the ``hires`` image of `adata`, in place.
+
+    Parameters
+    ----------
+    adata : AnnData
+        With ``obsm['spatial']`` in the pixels of that image.
+    path : Path
+        As `read_image` takes it.
+    on_progress : callable, optional
+        Told of each band of the image.
+
+    Raises
+    ------
+    ReadError
+        If it is no such image, is damaged, or there are several sections.
+    """
+    libraries = adata.uns.setdefault(SPATIAL, {})
+    if len(libraries) > 1:
+        problem = f"`image` belongs to one section, and there are {len(libraries)}. Read them one by one."
+        raise ReadError(path, problem)
+    with reported(path, path.name):
+        pixels, factor, notes = _read_overview(path, on_progress)
+    library = libraries.setdefault(next(iter(libraries), "library"), {})
+    library["images"] = {**library.get("images", {}), "hires": pixels}
+    library["scalefactors"] = {**library.get("scalefactors", {}), "tissue_hires_scalef": factor}
+    add_notes(adata, notes + spots_off_image(adata.obsm[SPATIAL][:, :2] * factor, pixels, f"`{path.name}`"))
+    return adata
+
+
+def _read_overview(path: Path, on_progress: ProgressCallback) -> tuple[np.ndarray, float, list[str]]:
+    image = read_image(path)
+    try:
+        pixels, factor = overview(image, on_progress=on_progress)
+    finally:
+        image.close()
+    n_planes = math.prod(_leading(image.levels[0], image.is_rgb))
+    notes = (
+        [f"`{path.name}` holds {n_planes} planes or channels: the first is shown."] if n_planes > 1 else []
+    )
+    return pixels, factor, notes
+
+
+def spots_off_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
+    """Tell of an image that does not lie under all spots: it may belong to another section.
+
+    Parameters
+    ----------
+    xy : ndarray of float, shape (n_spots, 2)
+        In pixels of `image`.
+    image : ndarray, shape (height, width, ...)
+    name : str
+        What it is called in the note.
+    """
+    off = ((xy < 0) | (xy > image.shape[1::-1])).any(axis=1).sum()
+    if not off:
+        return []
+    return [
+        f"{off:,} of {len(xy):,} spots lie outside of {name}: "
+        "image and positions may belong to different sections."
+    ]
+
+
+def overview(
+    image: TissueImage, longest: int = LONGEST, on_progress: ProgressCallback = silent
+) -> tuple[np.ndarray, float]:
+    """Reduce an image by averaging, from the smallest of its levels that is large enough.
+
+    Parameters
+    ----------
+    image : TissueImage
+        Read in bands, so that it never lies in memory as a whole.
+    longest : int
+        Neither side of the overview is longer, in pixels.
+
+    Returns
+    -------
+    pixels : ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
+    factor : float
+        Pixels of the overview for each of the image.
+
+    Examples
+    --------
+    >>> image = TissueImage([np.full((40, 60, 3), 7, np.uint8)], True, "tissue")
+    >>> pixels, factor = overview(image, longest=30)
+    >>> pixels.shape, factor
+    ((20, 30, 3), 0.5)
+    """
+    level, shape = _level_for(image, longest)
+    step = max(1, math.ceil(max(shape) / longest))
+    bands = list(_reduced(level, image.is_rgb, shape, step, on_progress))
+    return _as_bytes(np.concatenate(bands)), shape[1] / image.height_width[1] / step
+
+
+def _level_for(image: TissueImage, longest: int) -> tuple[Any, tuple[int, int]]:
+    shapes = [_height_width(level, image.is_rgb) for level in image.levels]
+    large_enough = [index for index, shape in enumerate(shapes) if max(shape) >= longest]
+    index = large_enough[-1] if large_enough else 0
+    return image.levels[index], shapes[index]
+
+
+def _leading(level: Any, is_rgb: bool) -> tuple[int, ...]:
+    """Return the lengths of the axes before height and width."""
+    return tuple(level.shape[: -3 if is_rgb else -2])
+
+
+def _height_width(level: Any, is_rgb: bool) -> tuple[int, int]:
+    height, width = level.shape[-3:-1] if is_rgb else level.shape[-2:]
+    return int(height), int(width)
+
+
+def _reduced(
+    level: Any, is_rgb: bool, shape: tuple[int, int], step: int, on_progress: ProgressCallback
+) -> Iterator[np.ndarray]:
+    """Yield bands of whole tiles, each square of `step` pixels averaged into one."""
+    first = (0,) * len(_leading(level, is_rgb))
+    height, width = shape[0] // step * step, shape[1] // step * step
+    tile = getattr(level, "chunks", level.shape)[len(first)]
+    rows = max(1, min(tile, height) // step) * step
+    for top in range(0, height, rows):
+        on_progress(Progress("Reading image", top, height))
+        band = np.asarray(level[(*first, slice(top, min(top + rows, height)), slice(0, width))])
+        if step > 1:
+            split = band.reshape(len(band) // step, step, width // step, step, *band.shape[2:])
+            band = split.mean(axis=(1, 3), dtype=np.float32).astype(band.dtype)
+        yield band
+
+
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels of more bits, or of fractions, as 8-bit ones that use all of their range."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * 255
+    white = float(np.percentile(pixels, _WHITE)) or 1.0
+    return np.asarray((pixels / white * 255).clip(0, 255), dtype=np.uint8)
