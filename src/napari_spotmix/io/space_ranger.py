@@ -38,7 +38,15 @@ from napari_spotmix.progress import Progress, ProgressCallback, silent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Layout", "find_layout", "has_matrix", "read_layout", "read_space_ranger", "space_ranger_folder"]
+__all__ = [
+    "PART_OF_A_RUN",
+    "Layout",
+    "find_layout",
+    "has_matrix",
+    "read_layout",
+    "read_space_ranger",
+    "space_ranger_folder",
+]
 
 _RESOLUTIONS = ("hires", "lowres")
 #: In order of preference; a name may follow a prefix, as in downloads from GEO.
@@ -53,8 +61,8 @@ _MATRICES = (
     "raw_gene_bc_matrices/*",
 )
 _STAGE = "Reading spots"
-#: Folders that are called so in every run; the one around them is named after the sample.
-_PART_OF_A_RUN = re.compile(r"outs|binned_outputs|square_\d+um")
+#: Names of folders that are the same in every run; the folder around them is named after the sample.
+PART_OF_A_RUN = re.compile(r"outs|binned_outputs|square_\d+um")
 
 
 def space_ranger_folder(path: Path) -> Path | None:
@@ -357,7 +365,7 @@ def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> 
 
 def _library_id(matrix: Matrix, root: Path) -> str:
     folder = root.resolve()
-    names = (place.name for place in (folder, *folder.parents) if not _PART_OF_A_RUN.fullmatch(place.name))
+    names = (place.name for place in (folder, *folder.parents) if not PART_OF_A_RUN.fullmatch(place.name))
     return matrix.metadata.get("library_id") or next(names, "") or "library"
 
 

@@ -24,8 +24,6 @@ from napari_spotmix.ui.bins import BinGrid, bin_grid, bins_layer
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
     from napari.layers import Layer
     from napari.types import FullLayerData
@@ -115,12 +113,15 @@ def spot_diameter(adata: AnnData) -> float:
 
 
 def tissue_layers(
-    adata: AnnData, name: str, *, path: Path | None = None, reference: AnnData | None = None
+    adata: AnnData, name: str, *, reference: AnnData | None = None, **origin: Any
 ) -> list[FullLayerData]:
-    """Return the image (where there is one) and the spots over it; the spots' layer keeps the data."""
+    """Return the image (where there is one) and the spots over it; the spots' layer keeps the data.
+
+    `origin` is kept with them: the `path` they were read from, and the `bin_sizes` that it holds.
+    """
     image = image_layer(adata, f"{name} image")
     spots = spots_layer(adata, f"{name} spots")
-    spots[1]["metadata"] = {METADATA: {"spatial": adata, "path": path, "reference": reference}}
+    spots[1]["metadata"] = {METADATA: {"spatial": adata, "reference": reference, **origin}}
     return [spots] if image is None else [image, spots]
 
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_spotmix import io
 from napari_spotmix.errors import InputError
 from napari_spotmix.progress import Progress, ProgressCallback
+from napari_spotmix.scale import scalefactors
 from napari_spotmix.ui.layers import METADATA, grid_of, prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
 __all__ = ["LoadPanel", "PathEdit", "simulate_task"]
+
+_IMAGES = f"Images ({' '.join(f'*{end} *{end.upper()}' for end in sorted(io.IMAGE_SUFFIXES))})"
 
 
 class PathEdit(FileEdit):
@@ -121,10 +124,16 @@ class LoadPanel(QWidget):
             filter="AnnData (*.h5ad)",
             tooltip="A Space Ranger output folder (outs), or an .h5ad file with obsm['spatial']",
         )
+        self.bin_size = ComboBox(
+            label="Bin size",
+            choices=self._bin_sizes,
+            nullable=True,
+            tooltip="Side of the bins. 8 µm is about one cell; smaller bins hold fewer counts and take longer",
+        )
         self.image = PathEdit(
             self._read_image,
             label="Other image",
-            filter="Images (*.tif *.tiff *.png *.jpg *.jpeg)",
+            filter=_IMAGES,
             tooltip="Optional: the full-resolution image that the spots' coordinates refer to",
         )
         self.reference = PathEdit(
@@ -144,13 +153,14 @@ class LoadPanel(QWidget):
             tooltip="Load a simulated section with its reference; no files needed",
         )
         self.state = plain_label()
-        self._form = Form([self.layer, self.spatial, self.image, self.reference, self.labels])
+        self._form = Form([self.layer, self.spatial, self.bin_size, self.image, self.reference, self.labels])
         add_all(self, self._form, self.sample.native, self.state)
         self._runners = {
             field: self._runner(field) for field in (self.spatial, self.image, self.reference, self.sample)
         }
         self.layer.changed.connect(self._take_layer)
         self.labels.changed.connect(self._choose_labels)
+        self.bin_size.changed.connect(self._choose_bin_size)
         self.sample.changed.connect(self._simulate)
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
@@ -224,13 +234,18 @@ class LoadPanel(QWidget):
         self._say(f"Failed: {problem_text(error)}")
         if isinstance(field, PathEdit):
             field.forget()
+        self._show_bin_size()
         show_problem(error)
 
-    def _read_spatial(self, path: Path) -> None:
+    def _read_spatial(self, path: Path, bin_um: float | None = None) -> None:
+        how = io.Reading(bin_um=bin_um)
+
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
-            adata = io.read_spatial(path, backed=io.is_large(path), on_progress=on_progress)
+            is_large = io.is_large(path, how)
+            adata = io.read_spatial(path, bin_um=bin_um, backed=is_large, on_progress=on_progress)
             grid_of(adata)  # takes a while for a million bins, and is kept
-            tissue, result = Tissue(adata, display_name(path), path), result_in(adata)
+            tissue = Tissue(adata, display_name(path), path, how, tuple(io.bin_sizes(path)))
+            result = result_in(adata)
             return lambda: self._take_tissue(tissue, result)
 
         self._start(self.spatial, task)
@@ -288,7 +303,8 @@ class LoadPanel(QWidget):
         kept = self._viewer.layers[name].metadata[METADATA]
         tissue = self._session.tissue
         if tissue is None or tissue.adata is not kept["spatial"]:
-            opened = Tissue(kept["spatial"], name.removesuffix(" spots"), kept.get("path"))
+            name, sizes = name.removesuffix(" spots"), kept.get("bin_sizes", ())
+            opened = Tissue(kept["spatial"], name, kept.get("path"), bin_sizes=sizes)
             self.take(opened, kept.get("reference"))
 
     def _offer_layers(self) -> None:
@@ -296,6 +312,33 @@ class LoadPanel(QWidget):
         current = None if self._session.tissue is None else self._session.tissue.adata
         found = (_spatial_of(layer) for layer in self._viewer.layers)
         self._form.show_field(self.layer, any(adata is not None and adata is not current for adata in found))
+
+    # The size of bins
+
+    def _bin_sizes(self, _: Any = None) -> list[tuple[str, float]]:
+        tissue = self._session.tissue
+        return [(_size_words(size), size.um) for size in tissue.bin_sizes] if tissue else []
+
+    @telling
+    def _choose_bin_size(self, um: float | None) -> None:
+        tissue = self._session.tissue
+        if (
+            um is not None
+            and tissue is not None
+            and tissue.path
+            and um != scalefactors(tissue.adata).get("bin_size_um")
+        ):
+            self._read_spatial(tissue.path, um)
+
+    def _show_bin_size(self) -> None:
+        """Show which size the bins have that are loaded, where there are others to choose."""
+        tissue = self._session.tissue
+        sizes = [um for _, um in self._bin_sizes()]
+        um = None if tissue is None else scalefactors(tissue.adata).get("bin_size_um")
+        with self.bin_size.changed.blocked():
+            self.bin_size.reset_choices()
+            self.bin_size.value = um if um in sizes else None
+        self._form.show_field(self.bin_size, len(sizes) > 1)
 
     # The labels
 
@@ -321,6 +364,7 @@ class LoadPanel(QWidget):
         if self._session.image is None:
             self.image.reflect(None, "Optional")
         self._offer_layers()
+        self._show_bin_size()
         self._say(self._overview())
         self.labels.enabled = bool(self._label_columns())
         self.labels.tooltip = (
@@ -336,6 +380,10 @@ def simulate_task(on_progress: ProgressCallback) -> tuple[AnnData, AnnData]:
 
     tissue = simulate(on_progress=on_progress)
     return tissue.spatial, tissue.reference
+
+
+def _size_words(size: io.BinSize) -> str:
+    return f"{size.um:g} µm" + (f" · {count(size.n_bins, 'bin')}" if size.n_bins is not None else "")
 
 
 def _spatial_of(layer: Layer) -> AnnData | None:

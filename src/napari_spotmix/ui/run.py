@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import export
+from napari_spotmix.io.reading import DEFAULT
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.form import ParameterForm
@@ -129,10 +130,11 @@ class RunPanel(QWidget):
         result = replace(session.result, regions=session.regions, view=session.view)
         sources = {"spatial": session.tissue, "reference": session.reference}
         inputs = {role: source.path for role, source in sources.items() if source and source.path}
+        how = session.tissue.reading if session.tissue else DEFAULT
 
         def task(on_progress: ProgressCallback) -> Path:
             export.check_writable(folder, inputs)
-            recipe = make_recipe(checksums(inputs, on_progress=on_progress), result.parameters)
+            recipe = make_recipe(checksums(inputs, how, on_progress=on_progress), result.parameters)
             export.write_outputs(
                 folder,
                 adata=result.to_anndata(),

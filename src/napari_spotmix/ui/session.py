@@ -12,6 +12,7 @@ import numpy as np
 from psygnal import Signal
 from scipy.spatial import KDTree
 
+from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.ui.bins import MOST_POINTS
 from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_spotmix.core.neighborhoods import Niches
-    from napari_spotmix.io import TissueImage
+    from napari_spotmix.io import BinSize, TissueImage
     from napari_spotmix.regions import Region
     from napari_spotmix.result import Result
 
@@ -87,11 +88,16 @@ def name_of(shown: Shown) -> str:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Spatial data and where it came from; `path` is None for what was never a file."""
+    """Spatial data and where it came from; `path` is None for what was never a file.
+
+    `reading` is what the reader was told beside the path, of which `bin_sizes` could have been chosen.
+    """
 
     adata: AnnData
     name: str
     path: Path | None = None
+    reading: Reading = DEFAULT
+    bin_sizes: tuple[BinSize, ...] = ()
 
 
 @dataclass(frozen=True)

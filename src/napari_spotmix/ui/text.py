@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_spotmix.io.space_ranger import PART_OF_A_RUN
+
 __all__ = ["bullet_list", "count", "display_name", "percent", "plain", "shortened"]
 
 _WORD_JOINER = "\u2060"
@@ -79,12 +81,15 @@ def bullet_list(lines: Sequence[str]) -> str:
 
 
 def display_name(path: Path) -> str:
-    """Return what people call the data at a path: the run's folder, not its ``outs``.
+    """Return what people call the data at a path: the run's folder, not the ``outs`` or bins in it.
 
     Examples
     --------
     >>> display_name(Path("Vis5A/outs")), display_name(Path("liver.h5ad"))
     ('Vis5A', 'liver')
+    >>> display_name(Path("Brain/outs/binned_outputs/square_008um"))
+    'Brain'
     """
     path = path.resolve()
-    return path.parent.name if path.name == "outs" else path.name.removesuffix(".h5ad")
+    names = (place.name for place in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(place.name))
+    return next(names, "").removesuffix(".h5ad")
