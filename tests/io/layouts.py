@@ -6,11 +6,14 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import imagecodecs
 import numpy as np
+import pandas as pd
 import scipy.io
+import tifffile
 from scipy.sparse import coo_matrix, csc_matrix
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -161,3 +164,96 @@ def _write(path: Path, content: bytes, zipped: bool) -> None:
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(content))
     else:
         path.write_bytes(content)
+
+
+BIN_PX = 4.0
+#: Of 8 um bins; the lowres image of a run has a factor of its own.
+HD_FACTORS = {
+    "spot_diameter_fullres": BIN_PX,
+    "bin_size_um": 8.0,
+    "microns_per_pixel": 2.0,
+    "regist_target_img_scalef": 0.25,
+    "tissue_lowres_scalef": 0.125,
+    "fiducial_diameter_fullres": 600.0,
+    "tissue_hires_scalef": 0.5,
+}
+
+
+def bins(um: int, side_um: int = 160, n_genes: int = 5, n_outside: int = 3) -> Section:
+    """Make the bins of one size that tile a square, askew in the image by a hundredth; the last lie outside."""
+    side = side_um // um
+    rows, columns = (index.ravel() for index in np.divmod(np.arange(side**2), side))
+    made = section(side**2, n_genes, n_outside)
+    made.counts = np.random.default_rng(um).poisson(0.4 * um / 8, made.counts.shape)
+    made.barcodes = [
+        f"s_{um:03d}um_{row:05d}_{column:05d}-1" for row, column in zip(rows, columns, strict=True)
+    ]
+    pitch = BIN_PX * um / 8
+    made.rows_px = 2 + pitch * (rows + 0.01 * columns)
+    made.columns_px = 4 + pitch * (columns - 0.01 * rows)
+    return made
+
+
+def write_hd(
+    outs: Path,
+    sizes: tuple[int, ...] = (2, 8, 16),
+    *,
+    matrix: str = "h5",
+    raw: bool = False,
+    array: bool = True,
+    segmented: bool = False,
+) -> Path:
+    """Write a Visium HD run of Space Ranger 3, or of 4 with its cells; returns `outs`."""
+    for um in sizes:
+        write_square(outs / "binned_outputs" / f"square_{um:03d}um", um, matrix=matrix, raw=raw, array=array)
+    (outs / "spatial").mkdir(parents=True)
+    (outs / "spatial" / "cytassist_image.tiff").write_bytes(b"II*\0")
+    (outs / "feature_slice.h5").touch()
+    if segmented:
+        (outs / "segmented_outputs" / "spatial").mkdir(parents=True)
+        (outs / "segmented_outputs" / "filtered_feature_cell_matrix.h5").touch()
+        (outs / "segmented_outputs" / "cell_segmentations.geojson").touch()
+        (outs / "barcode_mappings.parquet").touch()
+    return outs
+
+
+def write_square(folder: Path, um: int, *, matrix: str = "h5", raw: bool = False, array: bool = True) -> None:
+    made = bins(um)
+    write_folder(folder, made, matrix=matrix, raw=raw)
+    scale = um / 8
+    factors = {**HD_FACTORS, "bin_size_um": float(um), "spot_diameter_fullres": BIN_PX * scale}
+    (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    (folder / "spatial" / "tissue_positions.csv").unlink()
+    write_parquet(folder / "spatial" / "tissue_positions.parquet", made, array=array)
+
+
+def write_parquet(path: Path, section: Section, *, array: bool = True, **other: Any) -> None:
+    """Write positions as Space Ranger 3 does, in another order than the matrix; `other` replaces columns."""
+    n_columns = round(len(section.barcodes) ** 0.5)
+    rows, columns = np.divmod(np.arange(len(section.barcodes)), n_columns)
+    table = {
+        "barcode": section.barcodes,
+        "in_tissue": section.in_tissue.astype(np.int32),
+        "array_row": rows.astype(np.int32),
+        "array_col": columns.astype(np.int32),
+        "pxl_row_in_fullres": section.rows_px,
+        "pxl_col_in_fullres": section.columns_px,
+    } | other
+    kept = {name: values for name, values in table.items() if array or not name.startswith("array")}
+    pd.DataFrame(kept).iloc[::-1].to_parquet(path, index=False)
+
+
+def slide(path: Path, pixels: np.ndarray, *, levels: int = 2) -> None:
+    """Write a scanned slide as Aperio does: a tiled pyramid between a thumbnail, a label and a macro image."""
+    small = pixels[::4, ::4].copy()
+    with tifffile.TiffWriter(path, bigtiff=path.suffix == ".btf") as tiff:
+        options = {"photometric": "rgb", "metadata": None}
+        about = f"Aperio Image Library v1\r\n{pixels.shape[1]}x{pixels.shape[0]} |AppMag = 20|MPP = 0.5"
+        tiff.write(pixels, tile=(64, 64), description=about, **options)
+        tiff.write(small, description="Aperio Image Library v1\r\nthumbnail", **options)
+        for level in range(1, levels):
+            reduced = pixels[:: 2**level, :: 2**level].copy()
+            tiff.write(reduced, tile=(64, 64), description=about, **options)
+        for name, kind in (("label", 1), ("macro", 9)):
+            about = f"Aperio Image Library v1\r\n{name} {small.shape[1]}x{small.shape[0]}"
+            tiff.write(small, description=about, subfiletype=kind, **options)

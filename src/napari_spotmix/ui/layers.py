@@ -117,7 +117,7 @@ def tissue_layers(
 ) -> list[FullLayerData]:
     """Return the image (where there is one) and the spots over it; the spots' layer keeps the data.
 
-    `origin` is kept with them: the `path` they were read from, and the `bin_sizes` that it holds.
+    `origin` is kept with them: `path`, `reading` and `bin_sizes` of the `Tissue`.
     """
     image = image_layer(adata, f"{name} image")
     spots = spots_layer(adata, f"{name} spots")

@@ -128,7 +128,7 @@ class LoadPanel(QWidget):
             label="Bin size",
             choices=self._bin_sizes,
             nullable=True,
-            tooltip="Side of the bins. 8 µm is about one cell; smaller bins hold fewer counts and take longer",
+            tooltip="Side of the bins. 8 µm is about one cell; smaller bins hold fewer counts",
         )
         self.image = PathEdit(
             self._read_image,
@@ -281,7 +281,10 @@ class LoadPanel(QWidget):
 
     def _take_tissue(self, tissue: Tissue, result: Result | None) -> None:
         """Take spots, and show the result that a finished run has left in their file."""
+        before, image = self._session.tissue, self._session.image
         self._session.set_tissue(tissue)
+        if image is not None and before is not None and tissue.path and before.path == tissue.path:
+            self._session.set_image(image)  # other bins of the same section
         if result is not None:
             self._session.set_result(result)
 
@@ -303,8 +306,8 @@ class LoadPanel(QWidget):
         kept = self._viewer.layers[name].metadata[METADATA]
         tissue = self._session.tissue
         if tissue is None or tissue.adata is not kept["spatial"]:
-            name, sizes = name.removesuffix(" spots"), kept.get("bin_sizes", ())
-            opened = Tissue(kept["spatial"], name, kept.get("path"), bin_sizes=sizes)
+            origin = {key: kept[key] for key in ("path", "reading", "bin_sizes") if key in kept}
+            opened = Tissue(kept["spatial"], name.removesuffix(" spots"), **origin)
             self.take(opened, kept.get("reference"))
 
     def _offer_layers(self) -> None:
@@ -322,19 +325,14 @@ class LoadPanel(QWidget):
     @telling
     def _choose_bin_size(self, um: float | None) -> None:
         tissue = self._session.tissue
-        if (
-            um is not None
-            and tissue is not None
-            and tissue.path
-            and um != scalefactors(tissue.adata).get("bin_size_um")
-        ):
+        if um is not None and tissue is not None and tissue.path and um != _bin_size_of(tissue):
             self._read_spatial(tissue.path, um)
 
     def _show_bin_size(self) -> None:
         """Show which size the bins have that are loaded, where there are others to choose."""
         tissue = self._session.tissue
         sizes = [um for _, um in self._bin_sizes()]
-        um = None if tissue is None else scalefactors(tissue.adata).get("bin_size_um")
+        um = None if tissue is None else _bin_size_of(tissue)
         with self.bin_size.changed.blocked():
             self.bin_size.reset_choices()
             self.bin_size.value = um if um in sizes else None
@@ -380,6 +378,10 @@ def simulate_task(on_progress: ProgressCallback) -> tuple[AnnData, AnnData]:
 
     tissue = simulate(on_progress=on_progress)
     return tissue.spatial, tissue.reference
+
+
+def _bin_size_of(tissue: Tissue) -> float | None:
+    return scalefactors(tissue.adata).get("bin_size_um")
 
 
 def _size_words(size: io.BinSize) -> str:

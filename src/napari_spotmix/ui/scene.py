@@ -121,7 +121,8 @@ class Scene:
         tissue = self._session.tissue
         if tissue is None or self._is_open(tissue.adata):
             return
-        data = layers.tissue_layers(tissue.adata, tissue.name, path=tissue.path)
+        origin = {"path": tissue.path, "reading": tissue.reading, "bin_sizes": tissue.bin_sizes}
+        data = layers.tissue_layers(tissue.adata, tissue.name, **origin)
         self._of_tissue = [self._insert(item, at) for at, item in enumerate(data)]
         # A slide is mostly glass: look at the spots.
         self._viewer.reset_view(layers=self._of_tissue[-1:])
