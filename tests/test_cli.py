@@ -20,6 +20,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+from layouts import write_hd
 
 from napari_spotmix import (
     Cancelled,
@@ -287,6 +289,52 @@ def test_large_files_give_the_same_result_and_are_closed_unchanged(
     assert (written.X != read_spatial(given).X).nnz == 0
     assert before == {path: path.read_bytes() for path in before}
     assert_closed(given)
+
+
+def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_recipe(
+    tmp_path: Path,
+) -> None:
+    outs = write_hd(tmp_path / "outs", (8, 16), n_genes=60)
+    pixels = np.random.default_rng(0).integers(0, 255, (160, 176, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "full.tif", pixels, photometric="rgb")
+    write_reference(tmp_path / "cells.h5ad", read_spatial(outs).var_names[:-1])
+    done = spotmix(
+        "run", outs, tmp_path / "cells.h5ad", "--output", tmp_path / "out",
+        "--bin-um", 16, "--image", tmp_path / "full.tif", "--lambda-c", 0,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = read_spatial(tmp_path / "out" / "spatial.h5ad")
+    assert written.n_obs == 78
+    (library,) = written.uns["spatial"].values()
+    assert np.array_equal(library["images"]["hires"], pixels)
+    assert library["scalefactors"]["bin_size_um"] == 16
+    inputs = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())["inputs"]
+    assert inputs["spatial"]["bin_um"] == 16
+    assert all("16um" in file["name"] for file in inputs["spatial"]["files"])
+    assert inputs["image"]["path"] == str(tmp_path / "full.tif")
+
+
+def write_reference(path: Path, genes: pd.Index) -> None:
+    counts = np.random.default_rng(2).poisson(1.0, (40, len(genes))).astype(np.float32)
+    counts[:20, : len(genes) // 2] += 3
+    cells = anndata.AnnData(counts, obs=pd.DataFrame({"cell_type": ["A", "B"] * 20}).sort_values("cell_type"))
+    cells.var_names = genes
+    cells.obs_names = [f"cell{number}" for number in range(40)]
+    cells.write_h5ad(path)
+
+
+def test_a_size_of_bins_and_an_image_that_are_not_there_are_told_by_their_options(tmp_path: Path) -> None:
+    outs = write_hd(tmp_path / "outs", (8, 16))
+    write_reference(tmp_path / "cells.h5ad", read_spatial(outs).var_names[:-1])
+    options = ("--output", tmp_path / "out", "--bin-um", 2)
+    done = spotmix("run", outs, tmp_path / "cells.h5ad", *options)
+    assert done.returncode == 2
+    assert "--bin-um: there are no bins of 2 µm here, found 8 and 16 µm." in " ".join(done.stderr.split())
+    done = spotmix("run", outs, tmp_path / "cells.h5ad", *options[:2], "--image", tmp_path / "gone.tif")
+    assert done.returncode == 2
+    assert "gone.tif" in done.stderr
+    assert "does not exist" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("every_file_is_large")

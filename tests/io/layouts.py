@@ -179,8 +179,8 @@ HD_FACTORS = {
 }
 
 
-def bins(um: int, side_um: int = 160, n_genes: int = 5, n_outside: int = 3) -> Section:
-    """Make the bins of one size that tile a square, askew in the image by a hundredth; the last lie outside."""
+def bins(um: int, side_um: int = 144, n_genes: int = 5, n_outside: int = 3) -> Section:
+    """Make the bins of one size that tile a square, askew by a hundredth; the last lie off the tissue."""
     side = side_um // um
     rows, columns = (index.ravel() for index in np.divmod(np.arange(side**2), side))
     made = section(side**2, n_genes, n_outside)
@@ -202,10 +202,12 @@ def write_hd(
     raw: bool = False,
     array: bool = True,
     segmented: bool = False,
+    n_genes: int = 5,
 ) -> Path:
     """Write a Visium HD run of Space Ranger 3, or of 4 with its cells; returns `outs`."""
     for um in sizes:
-        write_square(outs / "binned_outputs" / f"square_{um:03d}um", um, matrix=matrix, raw=raw, array=array)
+        folder = outs / "binned_outputs" / f"square_{um:03d}um"
+        write_square(folder, bins(um, n_genes=n_genes), um, matrix=matrix, raw=raw, array=array)
     (outs / "spatial").mkdir(parents=True)
     (outs / "spatial" / "cytassist_image.tiff").write_bytes(b"II*\0")
     (outs / "feature_slice.h5").touch()
@@ -217,8 +219,7 @@ def write_hd(
     return outs
 
 
-def write_square(folder: Path, um: int, *, matrix: str = "h5", raw: bool = False, array: bool = True) -> None:
-    made = bins(um)
+def write_square(folder: Path, made: Section, um: int, *, matrix: str, raw: bool, array: bool) -> None:
     write_folder(folder, made, matrix=matrix, raw=raw)
     scale = um / 8
     factors = {**HD_FACTORS, "bin_size_um": float(um), "spot_diameter_fullres": BIN_PX * scale}
@@ -244,7 +245,7 @@ def write_parquet(path: Path, section: Section, *, array: bool = True, **other: 
 
 
 def slide(path: Path, pixels: np.ndarray, *, levels: int = 2) -> None:
-    """Write a scanned slide as Aperio does: a tiled pyramid between a thumbnail, a label and a macro image."""
+    """Write a slide as Aperio's scanners do: a tiled pyramid among a thumbnail, a label and a macro image."""
     small = pixels[::4, ::4].copy()
     with tifffile.TiffWriter(path, bigtiff=path.suffix == ".btf") as tiff:
         options = {"photometric": "rgb", "metadata": None}

@@ -8,10 +8,15 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
+from anndata import AnnData
+from layouts import section, slide, write_folder
 
-from napari_spotmix import ReadError
+from napari_spotmix import ReadError, read_spatial
+from napari_spotmix.io import TissueImage, read_image, reading_notes
 from napari_spotmix.io import images as images_module
-from napari_spotmix.io import read_image
+from napari_spotmix.io.overview import overview
+from napari_spotmix.progress import Progress
 
 
 @pytest.fixture
@@ -78,8 +83,8 @@ def test_missing_image_is_told(tmp_path):
 
 
 def test_other_formats_are_refused(tmp_path):
-    with pytest.raises(ReadError, match=r"must be one of \.jpeg, \.jpg"):
-        read_image(tmp_path / "a.svs")
+    with pytest.raises(ReadError, match=r"must be one of \.btf, \.jpeg, \.jpg"):
+        read_image(tmp_path / "a.czi")
 
 
 def test_plain_tiff(tmp_path, pixels):
@@ -136,3 +141,114 @@ def test_truncated_tiff_is_told(tmp_path, pixels):
     (tmp_path / "a.tif").write_bytes(content[: len(content) // 2])
     with pytest.raises(ReadError):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.svs", "a.SVS", "a.btf"])
+def test_of_a_slide_the_pyramid_is_read_and_not_its_label(tmp_path, pixels, name):
+    slide(tmp_path / name, pixels)
+    image = read_image(tmp_path / name)
+    assert [level.shape for level in image.levels] == [(96, 128, 3), (48, 64, 3)]
+    assert not isinstance(image.levels[0], np.ndarray), "tiles are read when they are asked for"
+    assert np.array_equal(image.levels[0][:], pixels)
+    image.close()
+
+
+def test_of_several_images_the_largest_is_read_wherever_it_stands(tmp_path, pixels):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(pixels[:20, :20], photometric="rgb", metadata=None)
+        tiff.write(pixels, photometric="rgb", metadata=None)
+    assert np.array_equal(read_image(tmp_path / "a.tif").levels[0], pixels)
+
+
+def test_an_overview_is_made_of_means_and_knows_its_scale(tmp_path, pixels):
+    write_pyramid(tmp_path / "a.ome.tif", pixels)
+    image = read_image(tmp_path / "a.ome.tif")
+    reports: list[Progress] = []
+    seen, factor = overview(image, longest=32, on_progress=reports.append)
+    image.close()
+    assert factor == 0.25
+    assert seen.shape == (24, 32, 3)
+    assert np.array_equal(seen, pixels[::4, ::4]), "a level of the pyramid that is just large enough"
+    plain = TissueImage([pixels], True, "a")
+    expected = pixels[:, :126].reshape(32, 3, 42, 3, 3).mean(axis=(1, 3))
+    seen, factor = overview(plain, longest=43)
+    assert factor == 1 / 3
+    np.testing.assert_allclose(seen, expected, atol=1)
+    assert reports[0].stage == "Reading image"
+
+
+def test_an_overview_of_a_large_image_is_read_in_bands(tmp_path, pixels):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", tile=(16, 16))
+    store = tifffile.imread(tmp_path / "a.tif", aszarr=True)
+    image = TissueImage([zarr.open(store, mode="r")], True, "a", store)
+    reports: list[Progress] = []
+    seen, _ = overview(image, longest=32, on_progress=reports.append)
+    image.close()
+    np.testing.assert_allclose(seen, pixels.reshape(24, 4, 32, 4, 3).mean(axis=(1, 3)), atol=1)
+    assert [(report.step, report.total) for report in reports] == [(top, 96) for top in range(0, 96, 16)]
+
+
+def test_an_overview_of_many_bits_uses_all_of_8():
+    pixels = np.linspace(0, 900, 64 * 64).reshape(1, 64, 64).astype(np.uint16)
+    seen, _ = overview(TissueImage([pixels], False, "a"), longest=64)
+    assert seen.dtype == np.uint8
+    assert seen.shape == (64, 64)
+    assert seen.min() == 0
+    assert seen.max() == 255
+
+
+@pytest.mark.parametrize("name", ["full.png", "full.jpg", "full.ome.tif", "full.svs", "full.btf"])
+def test_an_image_given_beside_lies_under_the_spots(tmp_path, name):
+    outs = write_folder(tmp_path / "outs", section(), images=())
+    smooth = np.tile(np.arange(96, dtype=np.uint8)[:, None, None], (1, 128, 3))
+    write_image(tmp_path / name, smooth)
+    adata = read_spatial(outs, image=tmp_path / name)
+    (library,) = adata.uns["spatial"].values()
+    assert library["scalefactors"]["tissue_hires_scalef"] == 1
+    assert library["scalefactors"]["spot_diameter_fullres"] == 89.4
+    x, y = adata.obsm["spatial"].astype(int).T
+    assert np.abs(library["images"]["hires"][y, x, 0].astype(int) - y).max() < 8
+    assert reading_notes(adata) == ()
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    encoders = {".png": imagecodecs.png_encode, ".jpg": imagecodecs.jpeg8_encode}
+    if path.suffix in encoders:
+        path.write_bytes(encoders[path.suffix](pixels))
+    else:
+        (write_pyramid if path.suffix == ".tif" else slide)(path, pixels)
+
+
+def test_an_image_given_beside_an_h5ad_is_kept_with_it(tmp_path, pixels):
+    spots = AnnData(np.ones((2, 3), np.float32), obsm={"spatial": np.array([[5.0, 5.0], [200.0, 9.0]])})
+    spots.write_h5ad(tmp_path / "spots.h5ad")
+    write_image(tmp_path / "full.png", pixels)
+    adata = read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")
+    assert np.array_equal(adata.uns["spatial"]["library"]["images"]["hires"], pixels)
+    assert any("1 of 2 spots lie outside of `full.png`" in note for note in reading_notes(adata))
+
+
+def test_of_an_image_of_channels_the_first_is_shown_and_that_is_told(tmp_path):
+    outs = write_folder(tmp_path / "outs", section(), images=())
+    channels = np.stack([np.full((96, 128), 7 * number, np.uint8) for number in (1, 2)])
+    tifffile.imwrite(tmp_path / "a.ome.tif", channels, metadata={"axes": "CYX"})
+    adata = read_spatial(outs, image=tmp_path / "a.ome.tif")
+    (library,) = adata.uns["spatial"].values()
+    assert (library["images"]["hires"] == 7).all()
+    assert reading_notes(adata) == ("`a.ome.tif` holds 2 planes or channels: the first is shown.",)
+
+
+def test_a_damaged_image_given_beside_is_told_by_its_own_path(tmp_path):
+    outs = write_folder(tmp_path / "outs", section())
+    (tmp_path / "full.tif").write_bytes(b"II*\0")
+    with pytest.raises(ReadError, match=r"full\.tif"):
+        read_spatial(outs, image=tmp_path / "full.tif")
+
+
+def test_an_image_of_several_sections_is_refused(tmp_path, pixels):
+    spots = AnnData(np.ones((2, 3), np.float32), obsm={"spatial": np.ones((2, 2))})
+    spots.uns["spatial"] = {"a": {"images": {}}, "b": {"images": {}}}
+    spots.write_h5ad(tmp_path / "spots.h5ad")
+    write_image(tmp_path / "full.png", pixels)
+    with pytest.raises(ReadError, match="belongs to one section, and there are 2"):
+        read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")

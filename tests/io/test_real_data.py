@@ -9,11 +9,13 @@ from layouts import REAL_DATA
 
 from napari_spotmix import ReadError, read_reference, read_spatial
 from napari_spotmix.io import label_columns, reading_notes
+from napari_spotmix.scale import bin_sides, microns_per_pixel, spot_diameter
 
 pytestmark = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="needs real data at ../shared/data, not part of the repository"
 )
 
+HD = "formats/seurat_visium_and_hd/visium_hd"
 VISIUM = {
     "demo/mouse_muscle_injury_visium": (982, 33217),
     "demo/mouse_muscle_injury_visium/outs": (982, 33217),
@@ -39,6 +41,23 @@ def test_every_visium_folder_opens(folder, shape):
     # The images of this one are cut-outs, which do not lie under its spots; all others are in register.
     is_off = any("lie outside of" in note for note in reading_notes(adata))
     assert is_off == folder.startswith("formats/sfe_v2")
+
+
+@pytest.mark.parametrize("place", ["", "/binned_outputs", "/binned_outputs/square_008um"])
+def test_visium_hd_opens_from_any_of_its_folders(place):
+    adata = read_spatial(REAL_DATA / (HD + place))
+    assert adata.shape == (2695, 100)
+    assert microns_per_pixel(adata) == pytest.approx(0.27376, rel=1e-4)
+    assert np.linalg.norm(bin_sides(adata), axis=1) == pytest.approx(29.22, rel=1e-3)
+
+
+@pytest.mark.parametrize("place", ["", "/binned_outputs", "/binned_outputs/square_002um"])
+def test_bins_of_2_um_open_with_the_places_that_their_barcodes_tell(place):
+    adata = read_spatial(REAL_DATA / ("formats/visiumhd_mini_002um" + place))
+    assert adata.shape == (10, 10)
+    told = adata.obs_names.str.extract(r"s_002um_(\d+)_(\d+)-1").astype(int).to_numpy()
+    assert np.array_equal(adata.obs[["array_row", "array_col"]], told)
+    assert spot_diameter(adata) * microns_per_pixel(adata) == pytest.approx(2)
 
 
 def test_tissue_under_spots_is_darker_than_the_glass():
@@ -71,12 +90,10 @@ def test_raw_matrix_is_cut_to_the_tissue_and_told():
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        ("formats/seurat_visium_and_hd/visium_hd", "Visium HD"),
-        ("formats/seurat_visium_and_hd/visium_hd/binned_outputs", "Visium HD"),
-        ("formats/seurat_visium_and_hd/visium_hd/binned_outputs/square_008um", "Visium HD"),
-        ("formats/visiumhd_mini_002um", "Visium HD"),
+        (f"{HD}/binned_outputs/square_016um", "2,053 of 2,695 barcodes .* the same size of bins"),
         ("formats/cellranger/3.0.0", "Cell Ranger"),
         ("formats/scanpy_visium_v1/2.1.0", "matrix of probes"),
+        ("formats/scanpy_visium_v1/2.1.0/raw_probe_bc_matrix.h5", "counts probes"),
         ("formats/st_v1_mob", "Tables .* not supported yet"),
         ("formats/slideseq_spacexr", "is not a Space Ranger output"),
         ("formats/spatialdata_zarr/muscle_visium.zarr", "Zarr store"),

@@ -75,19 +75,7 @@ def test_spatial_folder_without_a_matrix(tmp_path):
 def test_matrix_of_probes_is_not_one_of_genes(tmp_path):
     (tmp_path / "raw_probe_bc_matrix.h5").touch()
     assert "A matrix of probes is not one of genes" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("where", ["binned_outputs/square_008um", "square_002um"])
-def test_visium_hd_is_not_supported_yet(tmp_path, where):
-    (tmp_path / where / "spatial").mkdir(parents=True)
-    for folder in (tmp_path / where, tmp_path / where.split("/")[0]):
-        assert "Visium HD output, which is not supported yet" in refusal(folder)
-
-
-def test_visium_hd_is_known_by_its_positions(tmp_path):
-    write_folder(tmp_path / "run", section())
-    (tmp_path / "run" / "spatial" / "tissue_positions.parquet").touch()
-    assert "Visium HD" in refusal(tmp_path / "run")
+    assert "counts probes" in refusal(tmp_path / "raw_probe_bc_matrix.h5")
 
 
 def test_zarr_store_is_not_supported_yet(tmp_path):

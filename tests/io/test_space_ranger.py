@@ -353,6 +353,37 @@ def test_missing_parts_of_an_mtx_folder_are_all_told(tmp_path, tissue):
     assert all("is missing" in text for text in problems)
 
 
+def test_probes_under_the_name_of_genes_are_refused(outs):
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "a") as file:
+        file["matrix/features/probe_region"] = np.array([b"spliced"] * 7)
+    assert "filtered_feature_bc_matrix.h5` counts probes, not genes" in problems_of(outs)[0]
+
+
+def test_what_versions_2_to_4_write_beside_is_let_be(outs):
+    (outs / "raw_probe_bc_matrix.h5").touch()
+    (outs / "probe_set.csv").touch()
+    for name in ("cytassist_image.tiff", "aligned_tissue_image.jpg", "spatial_enrichment.csv"):
+        (outs / "spatial" / name).touch()
+    assert reading_notes(read_spatial(outs)) == ()
+
+
+def test_a_missing_image_is_told_and_that_of_the_cytassist_does_not_stand_in(tmp_path, tissue):
+    root = write_folder(tmp_path / "run", tissue, images=())
+    (told,) = reading_notes(read_spatial(root))
+    assert told.startswith("No image of the tissue was found")
+    assert "CytAssist" not in told
+    (root / "spatial" / "cytassist_image.tiff").touch()
+    (told,) = reading_notes(read_spatial(root))
+    assert "The image of the CytAssist has pixels of its own, and was not used." in told
+
+
+def test_a_link_to_what_was_not_copied_is_as_good_as_nothing(tmp_path, tissue):
+    root = write_folder(tmp_path / "run", tissue, images=("lowres",))
+    (root / "spatial" / "tissue_hires_image.png").symlink_to("gone.png")
+    (library,) = read_spatial(root).uns["spatial"].values()
+    assert set(library["images"]) == {"lowres"}
+
+
 def test_gene_called_na_stays_a_gene(tmp_path, tissue):
     tissue.symbols[1], tissue.symbols[2] = "NA", 'a"quote'
     root = mtx_folder(tmp_path, tissue)
