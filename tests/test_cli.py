@@ -317,9 +317,8 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
 def write_reference(path: Path, genes: pd.Index) -> None:
     counts = np.random.default_rng(2).poisson(1.0, (40, len(genes))).astype(np.float32)
     counts[:20, : len(genes) // 2] += 3
-    cells = anndata.AnnData(counts, obs=pd.DataFrame({"cell_type": ["A", "B"] * 20}).sort_values("cell_type"))
-    cells.var_names = genes
-    cells.obs_names = [f"cell{number}" for number in range(40)]
+    cells = anndata.AnnData(counts, var=pd.DataFrame(index=genes))
+    cells.obs["cell_type"] = ["A"] * 20 + ["B"] * 20
     cells.write_h5ad(path)
 
 
