@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
-from napari_spotmix.io._problems import reported
+from napari_spotmix.io._problems import Gatherer, reported
 from napari_spotmix.io.export import (
     OUTPUTS,
     check_writable,
@@ -23,11 +23,11 @@ from napari_spotmix.io.export import (
     write_h5ad,
     write_outputs,
 )
-from napari_spotmix.io.formats import FORMATS, Format, format_of
+from napari_spotmix.io.formats import FORMATS, Format, SpatialReader, format_of
 from napari_spotmix.io.h5ad import label_columns
 from napari_spotmix.io.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
-from napari_spotmix.io.overview import with_image
+from napari_spotmix.io.overview import lay_under, read_overview
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.sniff import Found, sniff
@@ -135,13 +135,31 @@ def read_spatial(
     if one is not None and one.read_spatial is not None:
         if bin_um is not None and one.bins_in is None:
             raise ReadError(path, f"`bin_um`: {one.words} has no bins of several sizes. Leave it out.")
-        adata = one.read_spatial(found.path, how, backed=backed, on_progress=on_progress)
-        return adata if how.image is None else with_image(adata, how.image, on_progress)
+        return _read_with_image(one.read_spatial, found.path, how, backed, on_progress)
     if found.kind == "image":
         raise ReadError(
             path, "is an image. Choose the Space Ranger folder or the .h5ad file that it belongs to."
         )
     raise ReadError(path, found.words)
+
+
+def _read_with_image(
+    read: SpatialReader, path: Path, how: Reading, backed: bool, on_progress: ProgressCallback
+) -> AnnData:
+    """Read spots and the image beside them, and tell what is wrong with both at once."""
+    gather = Gatherer(path)
+    image = adata = None
+    with gather:
+        image = None if how.image is None else read_overview(how.image, on_progress)
+    with gather:
+        adata = read(path, how, backed=backed, on_progress=on_progress)
+    if gather.problems and adata is not None:
+        close_files(adata)
+    gather.raise_all()
+    assert adata is not None
+    if image is not None:
+        lay_under(adata, image)
+    return adata
 
 
 def bin_sizes(path: str | os.PathLike[str], format: str | None = None) -> list[BinSize]:

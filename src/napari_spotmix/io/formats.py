@@ -16,7 +16,7 @@ from napari_spotmix.progress import ProgressCallback
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "Format", "format_of"]
+__all__ = ["FORMATS", "Format", "SpatialReader", "format_of"]
 
 
 class SpatialReader(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from napari_spotmix.progress import Progress, ProgressCallback, silent
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["overview", "spots_off_image", "with_image"]
+__all__ = ["Overview", "lay_under", "overview", "read_overview", "spots_off_image"]
 
 #: Longest side of an overview in pixels: what Space Ranger gives the hires image of Visium HD.
 LONGEST = 6000
@@ -27,37 +28,43 @@ LONGEST = 6000
 _WHITE = 99.9
 
 
-def with_image(adata: AnnData, path: Path, on_progress: ProgressCallback = silent) -> AnnData:
-    """Keep an overview of a full-resolution image as the ``hires`` image of `adata`, in place.
+@dataclass(frozen=True)
+class Overview:
+    """An image small enough to be kept with the spots.
 
-    Parameters
+    Attributes
     ----------
-    adata : AnnData
-        With ``obsm['spatial']`` in the pixels of that image.
     path : Path
-        As `read_image` takes it.
-    on_progress : callable, optional
-        Told of each band of the image.
+        Where the image lies as a whole.
+    pixels : ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
+    factor : float
+        Pixels of the overview for each of the image.
+    notes : list of str
+        What of the image is not shown.
+    """
+
+    path: Path
+    pixels: np.ndarray
+    factor: float
+    notes: list[str]
+
+
+def read_overview(path: Path, on_progress: ProgressCallback = silent) -> Overview:
+    """Read an image in bands, and keep an overview of it.
 
     Raises
     ------
     ReadError
-        If it is no such image, is damaged, or there are several sections.
+        If it is no such image, or is damaged; its problems name the file.
     """
-    libraries = adata.uns.setdefault(SPATIAL, {})
-    if len(libraries) > 1:
-        problem = f"`image` belongs to one section, and there are {len(libraries)}. Read them one by one."
-        raise ReadError(path, problem)
-    with reported(path, path.name):
-        pixels, factor, notes = _read_overview(path, on_progress)
-    library = libraries.setdefault(next(iter(libraries), "library"), {})
-    library["images"] = {**library.get("images", {}), "hires": pixels}
-    library["scalefactors"] = {**library.get("scalefactors", {}), "tissue_hires_scalef": factor}
-    add_notes(adata, notes + spots_off_image(adata.obsm[SPATIAL][:, :2] * factor, pixels, f"`{path.name}`"))
-    return adata
+    try:
+        with reported(path, path.name):
+            return _read_overview(path, on_progress)
+    except ReadError as error:
+        raise ReadError(path, [f"`image`: {path}: {text}" for text in error.problems]) from error
 
 
-def _read_overview(path: Path, on_progress: ProgressCallback) -> tuple[np.ndarray, float, list[str]]:
+def _read_overview(path: Path, on_progress: ProgressCallback) -> Overview:
     image = read_image(path)
     try:
         pixels, factor = overview(image, on_progress=on_progress)
@@ -67,7 +74,32 @@ def _read_overview(path: Path, on_progress: ProgressCallback) -> tuple[np.ndarra
     notes = (
         [f"`{path.name}` holds {n_planes} planes or channels: the first is shown."] if n_planes > 1 else []
     )
-    return pixels, factor, notes
+    return Overview(path, pixels, factor, notes)
+
+
+def lay_under(adata: AnnData, seen: Overview) -> None:
+    """Keep an overview as the ``hires`` image of `adata`, in place.
+
+    Parameters
+    ----------
+    adata : AnnData
+        With ``obsm['spatial']`` in the pixels of the image that was read.
+    seen : Overview
+
+    Raises
+    ------
+    ReadError
+        If there are several sections, which have an image each.
+    """
+    libraries = adata.uns.setdefault(SPATIAL, {})
+    if len(libraries) > 1:
+        problem = f"`image` belongs to one section, and there are {len(libraries)}. Read them one by one."
+        raise ReadError(seen.path, problem)
+    library = libraries.setdefault(next(iter(libraries), "library"), {})
+    library["images"] = {**library.get("images", {}), "hires": seen.pixels}
+    library["scalefactors"] = {**library.get("scalefactors", {}), "tissue_hires_scalef": seen.factor}
+    xy = adata.obsm[SPATIAL][:, :2] * seen.factor
+    add_notes(adata, seen.notes + spots_off_image(xy, seen.pixels, f"`{seen.path.name}`"))
 
 
 def spots_off_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:

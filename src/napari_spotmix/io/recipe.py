@@ -53,12 +53,12 @@ def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
 def is_large(path: str | Path, how: Reading = DEFAULT) -> bool:
     """Tell whether the counts at `path` are better left on disk: a file is larger than `params.LARGE_FILE`.
 
-    Raises
-    ------
-    ReadError
-        As `files_read`.
+    False where it cannot be told; `read_spatial` says why.
     """
-    return any(_size(file) > LARGE_FILE for file in files_read(path, how))
+    try:
+        return any(_size(file) > LARGE_FILE for file in files_read(path, how))
+    except ReadError:
+        return False
 
 
 def checksums(
