@@ -151,7 +151,7 @@ def _read_parquet(
 ) -> pd.DataFrame:
     with reported(root, name):
         table = _arrow_table(path, root, name, on_progress)
-        table = table if wanted is None else _rows_of(table, wanted)
+        table = table if wanted is None else _rows_of(table, wanted, root, name)
         barcodes = pd.Index(table["barcode"].to_numpy(), dtype=object)
         columns = {key: table[key].to_numpy() for key in table.column_names if key != "barcode"}
     problems = [
@@ -169,7 +169,7 @@ def _read_parquet(
 
 
 def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallback) -> pa.Table:
-    """Read the columns that are used, as Arrow keeps them: a Python string for each bin takes long."""
+    """Read the columns that are used, as Arrow keeps them: a Python string for each bin would take long."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -187,29 +187,23 @@ def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallbac
             arrays = [pc.cast(batch.column(key), kind) for key, kind in kinds]
             batches.append(pa.record_batch(arrays, names=columns))
     table = pa.Table.from_batches(batches, pa.schema(kinds))
-    twice = _barcodes_twice(table)
-    if twice:
-        raise ReadError(root, _twice(name, len(twice), twice))
     return table
 
 
-def _barcodes_twice(table: pa.Table) -> list[str]:
-    import pyarrow.compute as pc
-
-    if pc.count_distinct(table["barcode"], mode="all").as_py() == len(table):
-        return []
-    counted = pc.value_counts(table["barcode"])
-    twice = counted.filter(pc.greater(counted.field("counts"), 1))
-    return [str(barcode) for barcode in twice.field("values").to_pylist()]
-
-
-def _rows_of(table: pa.Table, wanted: pd.Index[str]) -> pa.Table:
+def _rows_of(table: pa.Table, wanted: pd.Index[str], root: Path, name: str) -> pa.Table:
     """Return the rows of those barcodes that are there, in the order of `wanted`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = pc.index_in(pa.array(wanted, pa.string()), value_set=table["barcode"].combine_chunks())
-    return table.take(rows.drop_null())
+    # Of the two sides the one that is wanted is hashed: the other is many times larger.
+    found = pc.index_in(table["barcode"], value_set=pa.array(wanted, pa.string())).to_numpy()
+    rows = np.flatnonzero(np.isfinite(found))
+    order = found[rows].astype(np.int64)
+    times = np.bincount(order, minlength=len(wanted))
+    if times.max(initial=0) > 1:
+        twice = np.flatnonzero(times > 1)
+        raise ReadError(root, _twice(name, len(twice), list(wanted[twice])))
+    return table.take(rows[np.argsort(order)])
 
 
 def _places_in_array(barcodes: pd.Index[str], name: str, problems: list[str]) -> dict[str, np.ndarray]:
