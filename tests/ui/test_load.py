@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from layouts import slide, write_hd
 from qtpy.QtCore import Qt
 
+from napari_spotmix.io import IMAGE_SUFFIXES
+from napari_spotmix.io.reading import Reading
 from napari_spotmix.simulation import SimulatedTissue
 from napari_spotmix.ui.session import Tissue
 
@@ -183,3 +187,78 @@ def test_two_viewers_keep_apart(make_dock: Callable[..., Any], loaded: Any) -> N
     _, second = make_dock()
     assert second.session is not first.session
     assert second.session.tissue is None
+
+
+@pytest.fixture
+def bins_of_a_run(tmp_path: Path) -> Path:
+    return write_hd(tmp_path / "Brain" / "outs")
+
+
+def test_a_size_of_bins_is_offered_and_read_when_it_is_chosen(
+    qtbot: Any, make_dock: Callable[..., Any], bins_of_a_run: Path
+) -> None:
+    viewer, dock = make_dock(show=True)
+    assert not dock.load.bin_size.native.isVisible()
+    dock.load.spatial.value = bins_of_a_run
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    combo = dock.load.bin_size
+    assert combo.native.isVisible()
+    shown = [combo.native.itemText(row) for row in range(combo.native.count())]
+    assert shown == ["2 µm · 5,181 bins", "8 µm · 321 bins", "16 µm · 78 bins"]
+    assert combo.value == 8
+    assert "this run has 2, 8 and 16 µm" in dock.load.state.text()
+    combo.value = 16
+    qtbot.waitUntil(lambda: dock.session.tissue.adata.n_obs == 78, timeout=5000)
+    assert combo.value == 16
+    assert dock.session.tissue.reading == Reading(bin_um=16)
+    assert dock.load.summary == "Brain, 78 spots"
+    assert [layer.name for layer in viewer.layers] == ["Brain image", "Brain spots"]
+
+
+def test_a_size_of_bins_that_is_damaged_leaves_the_one_that_is_loaded(
+    qtbot: Any, make_dock: Callable[..., Any], bins_of_a_run: Path, told: list[str]
+) -> None:
+    _, dock = make_dock()
+    dock.load.spatial.value = bins_of_a_run
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    square = bins_of_a_run / "binned_outputs" / "square_016um"
+    (square / "spatial" / "tissue_positions.parquet").write_bytes(b"PAR1")
+    dock.load.bin_size.value = 16
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=5000)
+    assert "tissue_positions.parquet" in told[0]
+    assert dock.load.bin_size.value == 8
+    assert dock.session.tissue.adata.n_obs == 321
+
+
+def test_another_size_of_bins_keeps_the_image_that_was_chosen(
+    qtbot: Any, make_dock: Callable[..., Any], bins_of_a_run: Path, tmp_path: Path
+) -> None:
+    viewer, dock = make_dock()
+    dock.load.spatial.value = bins_of_a_run
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    slide(tmp_path / "whole.svs", np.full((256, 320, 3), 200, np.uint8))
+    dock.load.image.value = tmp_path / "whole.svs"
+    qtbot.waitUntil(lambda: dock.session.image is not None, timeout=5000)
+    dock.load.bin_size.value = 2
+    qtbot.waitUntil(lambda: dock.session.tissue.adata.n_obs == 5181, timeout=5000)
+    assert dock.session.image is not None
+    assert "whole" in [layer.name for layer in viewer.layers]
+    dock.session.image.close()
+
+
+def test_a_run_that_was_dropped_on_the_window_offers_its_sizes_too(
+    qtbot: Any, make_dock: Callable[..., Any], bins_of_a_run: Path
+) -> None:
+    viewer, dock = make_dock()
+    viewer.open(bins_of_a_run, plugin="napari-spotmix")
+    assert dock.session.tissue is not None
+    assert dock.load.bin_size.value == 8
+    dock.load.bin_size.value = 16
+    qtbot.waitUntil(lambda: dock.session.tissue.adata.n_obs == 78, timeout=5000)
+
+
+def test_every_image_that_can_be_read_can_be_chosen(make_dock: Callable[..., Any]) -> None:
+    _, dock = make_dock()
+    for suffix in IMAGE_SUFFIXES:
+        assert f"*{suffix} " in dock.load.image.filter
+        assert f"*{suffix.upper()}" in dock.load.image.filter

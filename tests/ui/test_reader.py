@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from anndata import AnnData
+from layouts import write_hd
 from napari.layers import Layer
 
 from napari_spotmix.errors import ReadError
@@ -63,6 +64,26 @@ def test_truncated_h5ad_tells_what_is_wrong(spatial_file: Path, tmp_path: Path) 
     assert reader is not None
     with pytest.raises(ReadError, match=r"cut\.h5ad"):
         reader(str(path))
+
+
+@pytest.mark.parametrize("place", ["..", ".", "binned_outputs", "binned_outputs/square_016um"])
+def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, place: str) -> None:
+    path = str(write_hd(tmp_path / "outs", (8, 16)) / place)
+    reader = get_reader(path)
+    assert reader is not None
+    image, spots = (Layer.create(*data) for data in reader(path))
+    assert len(spots.data) == (78 if "016" in place else 321)
+    low, high = image.extent.world
+    assert ((spots.data > low) & (spots.data < high)).all(), "bins lie on the image"
+
+
+def test_what_lies_in_a_visium_hd_run_but_holds_no_bins_is_left_to_others(tmp_path: Path) -> None:
+    outs = write_hd(tmp_path / "outs", (8,), segmented=True)
+    square = outs / "binned_outputs" / "square_008um"
+    for path in (outs / "spatial", outs / "segmented_outputs", square / "spatial", outs / "feature_slice.h5"):
+        assert get_reader(str(path)) is None, path.name
+    for path in (square / "spatial").iterdir():
+        assert get_reader(str(path)) is None, path.name
 
 
 @needs_data

@@ -186,8 +186,7 @@ def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallbac
             on_progress(Progress("Reading positions", sum(len(one) for one in batches), n_rows))
             arrays = [pc.cast(batch.column(key), kind) for key, kind in kinds]
             batches.append(pa.record_batch(arrays, names=columns))
-    table = pa.Table.from_batches(batches, pa.schema(kinds))
-    return table
+    return pa.Table.from_batches(batches, pa.schema(kinds))
 
 
 def _rows_of(table: pa.Table, wanted: pd.Index[str], root: Path, name: str) -> pa.Table:

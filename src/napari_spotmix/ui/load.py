@@ -127,7 +127,6 @@ class LoadPanel(QWidget):
         self.bin_size = ComboBox(
             label="Bin size",
             choices=self._bin_sizes,
-            nullable=True,
             tooltip="Side of the bins. 8 µm is about one cell; smaller bins hold fewer counts",
         )
         self.image = PathEdit(
@@ -335,7 +334,8 @@ class LoadPanel(QWidget):
         um = None if tissue is None else _bin_size_of(tissue)
         with self.bin_size.changed.blocked():
             self.bin_size.reset_choices()
-            self.bin_size.value = um if um in sizes else None
+            if um in sizes:
+                self.bin_size.value = um
         self._form.show_field(self.bin_size, len(sizes) > 1)
 
     # The labels
