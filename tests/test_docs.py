@@ -15,8 +15,9 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+import tifffile
 from anndata import AnnData
-from layouts import Section, write_folder
+from layouts import Section, write_folder, write_hd
 
 from napari_spotmix.keys import added_keys
 from napari_spotmix.simulation import simulate
@@ -74,10 +75,12 @@ def as_section(adata: AnnData) -> Section:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the pages speak of: ``outs``, ``spatial.h5ad`` and ``reference.h5ad``."""
+    """The files that the pages speak of: ``outs``, ``spatial.h5ad``, ``reference.h5ad``; of HD, a slide."""
     folder = tmp_path_factory.mktemp("files")
     tissue = simulate(n_spots=120, n_genes=200, n_cell_types=4, random_state=1)
     write_folder(folder / "outs", as_section(tissue.spatial))
+    write_hd(folder / "hd" / "outs", (8, 16))
+    tifffile.imwrite(folder / "slide.tif", np.full((64, 64, 3), 200, np.uint8), photometric="rgb")
     tissue.spatial.write_h5ad(folder / "spatial.h5ad")
     tissue.reference.write_h5ad(folder / "reference.h5ad")
     return folder

@@ -68,7 +68,8 @@ def test_bins_of_8_um_are_read_where_nothing_is_said_and_that_is_told(run):
     adata = read_spatial(run)
     assert adata.n_obs == 18**2 - 3
     assert reading_notes(adata) == (
-        "Bins of 8 µm were read; this run has 2, 8 and 16 µm (choose with `bin_um`).",
+        "Bins of 8 µm were read; this run has 2, 8 and 16 µm. "
+        "Choose another size with `bin_um` (in napari: Bin size).",
     )
 
 

@@ -261,7 +261,7 @@ def _read_run(
 def _no_image(layout: Layout) -> str:
     words = (
         "No image of the tissue was found (`spatial/tissue_hires_image.png` or `..lowres..`). "
-        "If you have the image that was given to Space Ranger, name it as `image`."
+        "Give the one that Space Ranger was given as `image` (in napari: Other image)."
     )
     if _existing(layout.folder / "spatial", "*cytassist_image.tif*"):
         words += " The image of the CytAssist has pixels of its own, and was not used."

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["BinSize", "bins_in", "hd_layout", "is_square", "read_visium_hd", "visium_hd_folder"]
 
 _BINS, _CELLS = "binned_outputs", "segmented_outputs"
+_CHOOSE = "Choose another size with `bin_um` (in napari: Bin size)."
 _SQUARE = re.compile(r"(?:^|_)square_(\d+)um$")
 
 
@@ -160,7 +161,7 @@ def _notes(root: Path, um: float | None, how: Reading) -> list[str]:
     notes = []
     sizes = [size for size in _squares(root) if size is not None]
     if how.bin_um is None and um is not None and len(sizes) > 1:
-        notes.append(f"Bins of {um:g} µm were read; this run has {_in_words(sizes)} (choose with `bin_um`).")
+        notes.append(f"Bins of {um:g} µm were read; this run has {_in_words(sizes)}. {_CHOOSE}")
     if any((folder / _CELLS).is_dir() for folder in (root, root.parent, root.parent.parent)):
         notes.append(
             f"Cells that Space Ranger outlined (`{_CELLS}`) were not read: spotmix works on the bins."
