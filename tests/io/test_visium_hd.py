@@ -224,7 +224,7 @@ def test_only_files_of_the_chosen_size_are_kept_track_of(run):
     assert [file["name"] for file in entry["files"]] == names
 
 
-@pytest.mark.parametrize("stage", ["Reading counts", "Reading positions"])
+@pytest.mark.parametrize("stage", ["Reading counts", "Reading positions", "Finding positions"])
 def test_reading_can_be_stopped_within_its_parts(run, stage):
     def stop(progress: Progress) -> None:
         if progress.stage == stage:

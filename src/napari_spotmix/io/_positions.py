@@ -151,7 +151,7 @@ def _read_parquet(
 ) -> pd.DataFrame:
     with reported(root, name):
         table = _arrow_table(path, root, name, on_progress)
-        table = table if wanted is None else _rows_of(table, wanted, root, name)
+        table = table if wanted is None else _rows_of(table, wanted, root, name, on_progress)
         barcodes = pd.Index(table["barcode"].to_numpy(), dtype=object)
         columns = {key: table[key].to_numpy() for key in table.column_names if key != "barcode"}
     problems = [
@@ -189,13 +189,11 @@ def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallbac
     return pa.Table.from_batches(batches, pa.schema(kinds))
 
 
-def _rows_of(table: pa.Table, wanted: pd.Index[str], root: Path, name: str) -> pa.Table:
+def _rows_of(
+    table: pa.Table, wanted: pd.Index[str], root: Path, name: str, on_progress: ProgressCallback
+) -> pa.Table:
     """Return the rows of those barcodes that are there, in the order of `wanted`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    # Of the two sides the one that is wanted is hashed: the other is many times larger.
-    found = pc.index_in(table["barcode"], value_set=pa.array(wanted, pa.string())).to_numpy()
+    found = _places_in(wanted, table["barcode"], on_progress)
     rows = np.flatnonzero(np.isfinite(found))
     order = found[rows].astype(np.int64)
     times = np.bincount(order, minlength=len(wanted))
@@ -203,6 +201,20 @@ def _rows_of(table: pa.Table, wanted: pd.Index[str], root: Path, name: str) -> p
         twice = np.flatnonzero(times > 1)
         raise ReadError(root, _twice(name, len(twice), list(wanted[twice])))
     return table.take(rows[np.argsort(order)])
+
+
+def _places_in(wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: ProgressCallback) -> np.ndarray:
+    """Return for each barcode its place among those that are wanted, NaN where it is not one of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Each call hashes all that are wanted, which are fewer: so many are looked up at once that it pays.
+    few, step = pa.array(wanted, pa.string()), max(len(wanted), _BATCH)
+    found = []
+    for start in range(0, len(barcodes), step):
+        on_progress(Progress("Finding positions", start, len(barcodes)))
+        found.append(pc.index_in(barcodes.slice(start, step), value_set=few).to_numpy())
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def _places_in_array(barcodes: pd.Index[str], name: str, problems: list[str]) -> dict[str, np.ndarray]:
