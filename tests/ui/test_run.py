@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layouts import write_hd
 from qtpy.QtCore import Qt, QTimer
 
+from napari_spotmix.io import read_recipe
+from napari_spotmix.io.reading import Reading
 from napari_spotmix.simulation import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import read_result
 from napari_spotmix.ui.session import DOMINANT, Tissue
@@ -231,6 +234,17 @@ def test_a_result_is_saved_and_opens_again(qtbot: Any, explored: Any, tmp_path: 
     ]
     assert dock.run.state.text() == f"Saved in {tmp_path / 'out'}"
     np.testing.assert_array_equal(read_result(tmp_path / "out").proportions, result.proportions)
+
+
+def test_a_saved_recipe_names_the_size_of_bins(qtbot: Any, explored: Any, tmp_path: Path) -> None:
+    _, dock = explored
+    outs = write_hd(tmp_path / "outs", (8, 16))
+    dock.session.tissue = Tissue(dock.session.result.spatial, "Gut", outs, Reading(bin_um=16))
+    dock.run.save_to(tmp_path / "out")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
+    spatial = read_recipe(tmp_path / "out")["inputs"]["spatial"]
+    assert spatial["bin_um"] == 16
+    assert all("square_016um" in file["name"] for file in spatial["files"])
 
 
 def test_a_folder_that_cannot_be_written_is_told(
