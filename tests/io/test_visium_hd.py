@@ -144,6 +144,15 @@ def test_a_renamed_folder_of_bins_is_known_by_its_positions(outs):
     assert microns_per_pixel(read_spatial(folder)) == 2.0
 
 
+@pytest.mark.parametrize("told", ["-8", "0", "NaN", '"eight"', "null"])
+def test_a_size_that_is_none_is_told_like_any_other_damage(outs, told):
+    folder = square(outs, 16).rename(outs.parent / "GSM7_bins")
+    path = folder / "spatial" / "scalefactors_json.json"
+    path.write_text(path.read_text().replace('"bin_size_um": 16.0', f'"bin_size_um": {told}'))
+    assert bin_sizes(folder) == []
+    assert "every factor must be a number above 0" in refusal(folder)
+
+
 def test_the_size_comes_from_the_folder_where_the_scale_factors_lack_it(outs):
     path = square(outs) / "spatial" / "scalefactors_json.json"
     factors = json.loads(path.read_text())

@@ -84,9 +84,10 @@ def _size_of(folder: Path) -> float | None:
 
 def _told_size(scale_factors: Path) -> float | None:
     try:
-        return float(json.loads(scale_factors.read_text(encoding="utf-8-sig"))["bin_size_um"])
+        um = float(json.loads(scale_factors.read_text(encoding="utf-8-sig"))["bin_size_um"])
     except (OSError, ValueError, KeyError, TypeError):  # told when it is read
         return None
+    return um if 0 < um < math.inf else None
 
 
 def bins_in(root: Path) -> list[BinSize]:
