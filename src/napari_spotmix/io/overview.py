@@ -24,6 +24,8 @@ __all__ = ["Overview", "lay_under", "overview", "read_overview", "spots_off_imag
 
 #: Longest side of an overview in pixels: what Space Ranger gives the hires image of Visium HD.
 LONGEST = 6000
+#: Tiles beside each other that are read at once.
+_TILES = 8
 #: Values above this share of an image with more than 8 bits are shown as white.
 _WHITE = 99.9
 
@@ -176,15 +178,32 @@ def _reduced(
     """Yield bands of whole tiles, each square of `step` pixels averaged into one."""
     first = (0,) * len(_leading(level, is_rgb))
     height, width = shape[0] // step * step, shape[1] // step * step
-    tile = getattr(level, "chunks", level.shape)[len(first)]
-    rows = max(1, min(tile, height) // step) * step
+    tile = getattr(level, "chunks", level.shape)[len(first) :]
+    rows = _whole_steps(min(tile[0], height), step)
+    columns = _whole_steps(min(tile[1] * _TILES, width), step)
     for top in range(0, height, rows):
-        on_progress(Progress("Reading image", top, height))
-        band = np.asarray(level[(*first, slice(top, min(top + rows, height)), slice(0, width))])
-        if step > 1:
-            split = band.reshape(len(band) // step, step, width // step, step, *band.shape[2:])
-            band = split.mean(axis=(1, 3), dtype=np.float32).astype(band.dtype)
-        yield band
+        down = slice(top, min(top + rows, height))
+        parts = []
+        for left in range(0, width, columns):
+            on_progress(Progress("Reading image", top, height))
+            part = np.asarray(level[(*first, down, slice(left, min(left + columns, width)))])
+            parts.append(_averaged(part, step))
+        yield np.concatenate(parts, axis=1)
+
+
+def _whole_steps(length: int, step: int) -> int:
+    return max(1, length // step) * step
+
+
+def _averaged(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Return the mean of each square of `step` pixels."""
+    if step == 1:
+        return pixels
+    total = np.zeros_like(pixels[::step, ::step], dtype=np.float32)
+    for row in range(step):
+        for column in range(step):
+            total += pixels[row::step, column::step]
+    return (total / step**2).astype(pixels.dtype)
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
