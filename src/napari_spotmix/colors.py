@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MAP", "PALETTE", "PROPORTION", "USUAL", "cell_type_colors", "opacity_over_tissue"]
+__all__ = ["MAP", "PALETTE", "PROPORTION", "USUAL", "cell_type_colors", "opacity_over_tissue", "pair_color"]
 
 #: Colormap of proportions: perceptually uniform; haematoxylin and eosin have none of its greens and yellows.
 PROPORTION = "viridis"
@@ -47,3 +47,23 @@ def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
     [0.1, 0.55, 1.0, 1.0]
     """
     return np.clip(0.1 + 0.9 * np.asarray(share, dtype=float) / 0.25, 0.1, 1.0)
+
+
+#: Colours of pairs of types end at this Moran's I: few go beyond.
+_STRONGEST = 0.5
+_APART, _NEUTRAL, _TOGETHER, _UNKNOWN = "#2166ac", "#f7f7f7", "#b2182b", "#808080"
+
+
+def pair_color(value: float) -> str:
+    """Return the colour of a Moran's I: red for types that lie together, blue for those that lie apart.
+
+    Examples
+    --------
+    >>> pair_color(0.0), pair_color(9.0), pair_color(-9.0), pair_color(float("nan"))
+    ('#f7f7f7', '#b2182b', '#2166ac', '#808080')
+    """
+    if value != value:
+        return _UNKNOWN
+    part = min(abs(value) / _STRONGEST, 1.0)
+    ends = (bytes.fromhex(color[1:]) for color in (_NEUTRAL, _TOGETHER if value > 0 else _APART))
+    return "#" + bytes(round(a + part * (b - a)) for a, b in zip(*ends, strict=True)).hex()

@@ -44,7 +44,7 @@ from napari_spotmix.scale import (
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["MAPS", "SUFFIXES", "Region", "draw", "save"]
+__all__ = ["MAPS", "SUFFIXES", "Region", "Scene", "colormap_of", "draw", "save", "scene_of", "usual_top"]
 
 Floats = NDArray[np.float64]
 #: Left, top, right and bottom, in full-resolution pixels.
@@ -123,7 +123,7 @@ def draw(
     """
     names = [shown] if isinstance(shown, str) else list(shown)
     _check(result, names, opacity, region)
-    scene = _scene(result, image, opacity, region)
+    scene = scene_of(result, image, opacity, region)
     page = _Page(scene, len(names), dark)
     is_type = names[0] in result.cell_types
     if names[0] in ("dominant", "pies") and not is_type:
@@ -231,7 +231,7 @@ def _is_region(region: Region) -> bool:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
     """What lies where on the tissue.
 
     Attributes
@@ -272,7 +272,16 @@ class _Scene:
         return self.is_bin or len(self.spots) > _MOST_OUTLINED
 
 
-def _scene(result: Result, image: bool, opacity: float, region: Region | None) -> _Scene:
+def scene_of(
+    result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None
+) -> Scene:
+    """Return what is drawn of a result's section, with the arguments of `draw`.
+
+    Raises
+    ------
+    InputError
+        If no spot lies in the region, or none has coordinates.
+    """
     adata = result.spatial
     spots = placed_spots(adata)
     xy, diameter, sides = result.coordinates[spots], spot_diameter(adata), bin_sides(adata)
@@ -280,7 +289,7 @@ def _scene(result: Result, image: bool, opacity: float, region: Region | None) -
     within = _is_within(xy, region, diameter) if region is not None else np.zeros(0, dtype=bool)
     if region is None or not within.any():
         raise InputError("`region`: there are no spots in it." if len(xy) else "No spot has coordinates.")
-    return _Scene(
+    return Scene(
         spots=spots[within],
         xy=xy[within],
         outline=_disc(diameter) if sides is None else _square(sides),
@@ -326,7 +335,7 @@ def _cross(diameter: float) -> Outline:
 class _Page:
     """A figure with its panels; what stands beside them makes it wider."""
 
-    def __init__(self, scene: _Scene, n_panels: int, dark: bool) -> None:
+    def __init__(self, scene: Scene, n_panels: int, dark: bool) -> None:
         self.scene = scene
         self.ground, self.ink = ("#151515", "#eeeeee") if dark else ("#ffffff", "#202020")
         self.figure = Figure(facecolor=self.ground)
@@ -398,7 +407,7 @@ def _columns(n_panels: int, aspect: float) -> int:
     return -(-n_panels // n_rows)
 
 
-def _draw_image(axes: Axes, scene: _Scene) -> None:
+def _draw_image(axes: Axes, scene: Scene) -> None:
     if scene.image is None:
         return
     pixels, step = scene.image
@@ -426,7 +435,7 @@ def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_
 
 
 def _add(
-    axes: Axes, scene: _Scene, outline: Outline, colors: Floats, drawn: NDArray[np.bool_], line: float
+    axes: Axes, scene: Scene, outline: Outline, colors: Floats, drawn: NDArray[np.bool_], line: float
 ) -> PathCollection:
     colors = colors * [1, 1, 1, scene.opacity]
     edge = to_rgba("#202020", 0.63 * scene.opacity) if scene.image is not None else to_rgba(_UNKNOWN)
@@ -454,8 +463,8 @@ def _draw_values(page: _Page, result: Result, names: list[str], is_type: bool) -
     """Draw a panel per name on one scale, and the colour bar."""
     values = [_values(result, name, is_type)[page.scene.spots] for name in names]
     estimated = result.dominant.notna().to_numpy()[page.scene.spots]
-    top = 1.0 if is_type else _usual_top(values[0][estimated])
-    colormap = _colormap(PROPORTION if is_type else MAP, over_tissue=page.scene.image is not None)
+    top = 1.0 if is_type else usual_top(values[0][estimated])
+    colormap = colormap_of(PROPORTION if is_type else MAP, over_tissue=page.scene.image is not None)
     for axes, value in zip(page.panels, values, strict=True):
         known = estimated & ~np.isnan(value)
         _draw_spots(page, axes, colormap(np.clip(np.nan_to_num(value) / top, 0, 1)), known)
@@ -473,13 +482,15 @@ def _values(result: Result, name: str, is_type: bool) -> Floats:
     return np.asarray(values, dtype=float)
 
 
-def _usual_top(values: Floats) -> float:
+def usual_top(values: Floats) -> float:
+    """Return where the colours of a map end: most of its values lie below; 1 where there are none."""
     known = values[~np.isnan(values)]
     top = float(np.quantile(known, USUAL)) if len(known) else 1.0
     return top if top > 0 else 1.0
 
 
-def _colormap(name: str, *, over_tissue: bool) -> ListedColormap:
+def colormap_of(name: str, *, over_tissue: bool) -> ListedColormap:
+    """Return a colormap whose low end lets the tissue show through, where there is one below."""
     places = np.linspace(0, 1, 256)
     colors = np.array(mpl.colormaps[name](places))
     if over_tissue:

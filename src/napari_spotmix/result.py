@@ -157,6 +157,15 @@ class Result:
         errors = self.standard_errors.to_numpy(float)[np.arange(len(codes)), codes]
         return pd.Series(np.where(codes < 0, np.nan, errors), index=self.abundances.index)
 
+    @property
+    def links(self) -> csr_array:
+        """Who neighbours whom, each edge with weight 1, to compare neighbours by.
+
+        Not `weights`: attention is made from the proportions, and each type would seem to seek itself.
+        """
+        edges = self.weights
+        return csr_array((np.ones(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
+
     @cached_property
     def mean_proportions(self) -> pd.Series:
         """Mean proportion of each type over the spots that were estimated."""

@@ -14,10 +14,13 @@ from napari_spotmix.core.attention import embed
 from napari_spotmix.core.weights import cluster_points, group_means
 from napari_spotmix.params import N_NICHES
 
-__all__ = ["Colocalisation", "Niches", "colocalisation", "niches"]
+__all__ = ["BY_CHANCE", "Colocalisation", "Niches", "colocalisation", "niches"]
 
 Array = NDArray[np.float64]
 OnBlock = Callable[[int], None]
+
+#: Pairs whose z is smaller than this are no more than chance.
+BY_CHANCE = 3.0
 
 _BLOCK = 65_536
 #: Rounds of k-means from other centers, of which the tightest is kept.

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTPUTS",
+    "REPORT",
     "check_writable",
     "discard_unfinished",
     "output_problems",
+    "report_problems",
     "write_aside",
     "write_h5ad",
     "write_outputs",
@@ -33,6 +35,10 @@ __all__ = [
 
 #: What a finished run consists of.
 OUTPUTS = ("spatial.h5ad", "proportions.csv", "recipe.toml")
+#: What may stand beside it: a page to look at.
+REPORT = "report.html"
+#: By which our pages are known.
+_GENERATOR = b'<meta name="generator" content="napari-spotmix">'
 _STAGE = "Writing results"
 _unfinished: set[Path] = set()
 
@@ -64,7 +70,25 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
     except OSError as error:
         words = error.strerror or str(error)
         return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you may write to."]
-    return _would_be_lost(directory, inputs or {})
+    return [*_would_be_lost(directory, inputs or {}), *report_problems(directory / REPORT)]
+
+
+def report_problems(path: Path) -> list[str]:
+    """Say whether a page that is no report of ours stands where one would be written.
+
+    Examples
+    --------
+    >>> report_problems(Path(__file__).with_name("report.html"))
+    []
+    """
+    try:
+        with path.open("rb") as file:
+            is_ours = _GENERATOR in file.read(400)
+    except FileNotFoundError:
+        return []
+    except OSError:
+        is_ours = False
+    return [] if is_ours else [f"`output`: {path} is no report of spotmix and is kept. Choose another place."]
 
 
 def check_writable(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> None:
@@ -116,11 +140,12 @@ def write_outputs(
     adata: AnnData,
     proportions: pd.DataFrame,
     recipe: Mapping[str, Any],
+    report: str | None = None,
     on_progress: ProgressCallback = silent,
 ) -> list[Path]:
     """Write ``spatial.h5ad``, ``proportions.csv`` and ``recipe.toml`` into `directory`.
 
-    All three are written beside their place and then moved, so that on an error or `Cancelled`
+    All of them are written beside their place and then moved, so that on an error or `Cancelled`
     nothing is left behind, not even an empty folder. Other files in `directory` are not touched.
 
     Parameters
@@ -133,6 +158,9 @@ def write_outputs(
         Written with the names of spots in the first column.
     recipe : mapping
         As `make_recipe` returns it.
+    report : str, optional
+        HTML, written as ``report.html``. Without it that of an earlier run, which tells of other results,
+        is removed.
     on_progress : callable, optional
         Told before each file; raises `Cancelled` to stop.
 
@@ -156,6 +184,8 @@ def write_outputs(
             proportions.to_csv(stage / OUTPUTS[1], index_label="spot", lineterminator="\n", encoding="utf-8")
             on_progress(Progress(_STAGE, 2, 3))
             write_recipe(recipe, stage / OUTPUTS[2])
+            if report is not None:
+                (stage / REPORT).write_text(report, encoding="utf-8", newline="\n")
             on_progress(Progress(_STAGE, 3, 3))
             return _move(stage, directory)
     except OSError as error:
@@ -236,4 +266,7 @@ def _aside(directory: Path) -> Iterator[Path]:
 
 def _move(stage: Path, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
-    return [(stage / name).replace(directory / name) for name in OUTPUTS]
+    # A report of other results is worse than none, whatever happens from here on.
+    (directory / REPORT).unlink(missing_ok=True)
+    names = [*OUTPUTS, *(name for name in (REPORT,) if (stage / name).exists())]
+    return [(stage / name).replace(directory / name) for name in names]

@@ -10,10 +10,10 @@ from napari_spotmix.io._problems import listed, reason
 from napari_spotmix.io.formats import FORMATS, format_of
 from napari_spotmix.io.h5ad import HDF5_MAGIC
 from napari_spotmix.io.images import IMAGE_SUFFIXES
-from napari_spotmix.io.space_ranger import has_matrix
+from napari_spotmix.io.space_ranger import PART_OF_A_RUN, has_matrix
 from napari_spotmix.io.visium_hd import is_square
 
-__all__ = ["Found", "sniff"]
+__all__ = ["Found", "display_name", "sniff"]
 
 _TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 _HD = (
@@ -163,3 +163,18 @@ def _why_not(path: Path) -> str:
 
 def _within(path: Path, folder: Path) -> str:
     return "" if folder == path else f" in `{folder.name}`"
+
+
+def display_name(path: Path) -> str:
+    """Return what people call the data at a path: the run's folder, not the ``outs`` or bins in it.
+
+    Examples
+    --------
+    >>> display_name(Path("Vis5A/outs")), display_name(Path("liver.h5ad"))
+    ('Vis5A', 'liver')
+    >>> display_name(Path("Brain/outs/binned_outputs/square_008um"))
+    'Brain'
+    """
+    path = path.resolve()
+    names = (place.name for place in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(place.name))
+    return next(names, "").removesuffix(".h5ad")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from napari_spotmix.io.space_ranger import PART_OF_A_RUN
+from napari_spotmix.io.sniff import display_name
+from napari_spotmix.words import count, percent
 
 __all__ = ["bullet_list", "count", "display_name", "percent", "plain", "shortened"]
 
@@ -42,33 +42,6 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
-def percent(share: float) -> str:
-    """Return a share for people: no more digits than can be trusted.
-
-    Examples
-    --------
-    >>> percent(0.714), percent(0.0312), percent(0.0), percent(float("nan"))
-    ('71%', '3.1%', '0%', '–')
-    """
-    if share != share:
-        return "–"
-    value = 100 * share
-    if value < 0.05:
-        return "0%"
-    return f"{value:.1f}%" if value < 9.95 else f"{value:.0f}%"
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> count(1, "spot"), count(1234, "spot")
-    ('1 spot', '1,234 spots')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def bullet_list(lines: Sequence[str]) -> str:
     """Return the lines as plain text with a bullet each.
 
@@ -78,18 +51,3 @@ def bullet_list(lines: Sequence[str]) -> str:
     '• a\\n• b'
     """
     return "\n".join(f"• {line}" for line in lines)
-
-
-def display_name(path: Path) -> str:
-    """Return what people call the data at a path: the run's folder, not the ``outs`` or bins in it.
-
-    Examples
-    --------
-    >>> display_name(Path("Vis5A/outs")), display_name(Path("liver.h5ad"))
-    ('Vis5A', 'liver')
-    >>> display_name(Path("Brain/outs/binned_outputs/square_008um"))
-    'Brain'
-    """
-    path = path.resolve()
-    names = (place.name for place in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(place.name))
-    return next(names, "").removesuffix(".h5ad")

@@ -10,10 +10,10 @@ from magicgui.widgets import Container, PushButton, SpinBox
 from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
-from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.neighborhoods import Colocalisation, Niches, colocalisation, niches
+from napari_spotmix.colors import pair_color
+from napari_spotmix.core.neighborhoods import BY_CHANCE, Colocalisation, Niches, colocalisation, niches
 from napari_spotmix.params import N_NICHES
 from napari_spotmix.progress import Progress
 from napari_spotmix.ui.notify import telling
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatMap", "TissuePanel", "Whole", "diverging", "tissue_task"]
 
-#: Colours of the heat map end at this Moran's I: few pairs of types go beyond.
-_STRONGEST = 0.5
-#: Pairs whose score is smaller than this are no more than chance.
-_BY_CHANCE = 3.0
-_APART, _NEUTRAL, _TOGETHER = "#2166ac", "#f7f7f7", "#b2182b"
 _MOST_NICHES = 20
 _SWATCH, _HEAD = 9, 12
 
@@ -53,10 +48,7 @@ def tissue_task(result: Result, n_niches: int) -> Task:
 
     def task(on_progress: ProgressCallback) -> Whole:
         values = result.proportions.to_numpy()
-        # Every edge counts alike: attention is made from the proportions, and each type would seem to seek
-        # itself.
-        links = result.weights
-        edges = csr_array((np.ones(links.nnz), links.indices, links.indptr), shape=links.shape)
+        edges = result.links
         seed = result.parameters.get("given", {}).get("random_state", 0)
         together = colocalisation(
             values, edges, on_block=lambda _: on_progress(Progress("Comparing neighbours", 0, 2))
@@ -83,12 +75,7 @@ def diverging(value: float) -> QColor:
     >>> diverging(0.0).name(), diverging(9.0).name(), diverging(-9.0).name()
     ('#f7f7f7', '#b2182b', '#2166ac')
     """
-    if value != value:
-        return QColor("#808080")
-    part = min(abs(value) / _STRONGEST, 1.0)
-    neutral, end = QColor(_NEUTRAL), QColor(_TOGETHER if value > 0 else _APART)
-    mixed = [round(a + part * (b - a)) for a, b in zip(neutral.getRgb()[:3], end.getRgb()[:3], strict=True)]
-    return QColor(*mixed)
+    return QColor(pair_color(value))
 
 
 class HeatMap(QWidget):
@@ -141,7 +128,7 @@ class HeatMap(QWidget):
         """Say how two types lie to each other."""
         value, score = self.values[row, column], self.scores[row, column]
         pair = self.names[row] if row == column else f"{self.names[row]} and {self.names[column]}"
-        if not np.isfinite(score) or abs(score) < _BY_CHANCE:
+        if not np.isfinite(score) or abs(score) < BY_CHANCE:
             return f"{pair}: no more than chance (I {value:.2f}, z {score:.1f})"
         return f"{pair}: {'together' if value > 0 else 'apart'} (I {value:.2f}, z {score:.1f})"
 
@@ -161,8 +148,8 @@ class HeatMap(QWidget):
             for column in range(len(self.names)):
                 area = QRect(self._name + column * side, top, side - 1, height - 1)
                 color = diverging(self.values[row, column])
-                is_chance = not abs(self.scores[row, column]) >= _BY_CHANCE
-                painter.fillRect(area, QColor(_NEUTRAL) if is_chance else color)
+                is_chance = not abs(self.scores[row, column]) >= BY_CHANCE
+                painter.fillRect(area, QColor(pair_color(0.0)) if is_chance else color)
 
     def _side(self) -> int:
         n = max(len(self.names), 1)

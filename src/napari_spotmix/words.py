@@ -1,0 +1,32 @@
+"""Numbers in words, the same in the window, on the terminal and in the report."""
+
+from __future__ import annotations
+
+__all__ = ["count", "percent"]
+
+
+def percent(share: float) -> str:
+    """Return a share for people: no more digits than can be trusted.
+
+    Examples
+    --------
+    >>> percent(0.714), percent(0.0312), percent(0.0), percent(float("nan"))
+    ('71%', '3.1%', '0%', '–')
+    """
+    if share != share:
+        return "–"
+    value = 100 * share
+    if value < 0.05:
+        return "0%"
+    return f"{value:.1f}%" if value < 9.95 else f"{value:.0f}%"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "spot"), count(1234, "spot")
+    ('1 spot', '1,234 spots')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
