@@ -272,9 +272,7 @@ class Scene:
         return self.is_bin or len(self.spots) > _MOST_OUTLINED
 
 
-def scene_of(
-    result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None
-) -> Scene:
+def scene_of(result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None) -> Scene:
     """Return what is drawn of a result's section, with the arguments of `draw`.
 
     Raises

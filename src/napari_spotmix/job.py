@@ -44,6 +44,8 @@ class Job:
         Fields of `Parameters` that differ from their defaults.
     reading : Reading
         What `read_spatial` is told beside the path.
+    report : bool
+        Whether to write ``report.html`` too.
     """
 
     spatial: Path
@@ -54,6 +56,7 @@ class Job:
     sample_key: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reading: Reading = field(default_factory=_nothing_told)
+    report: bool = True
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -97,9 +100,16 @@ def run_job(job: Job, *, on_progress: ProgressCallback = silent) -> Finished:
             adata=result.to_anndata(),
             proportions=result.proportions,
             recipe=make_recipe(sums, result.parameters),
+            report=_report(result, sums, on_progress) if job.report else None,
             on_progress=on_progress,
         )
     return Finished(result, written)
+
+
+def _report(result: Result, sums: Mapping[str, Any], on_progress: ProgressCallback) -> str:
+    from napari_spotmix.report import make_report
+
+    return make_report(result, sums, on_progress=on_progress)
 
 
 @contextmanager

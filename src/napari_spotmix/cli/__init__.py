@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from napari_spotmix.cli._figure import figure
 from napari_spotmix.cli._options import as_options
+from napari_spotmix.cli._report import report
 from napari_spotmix.cli._run import run_command
 from napari_spotmix.cli._terminal import say
 from napari_spotmix.cli._view import demo, view
@@ -55,6 +56,7 @@ def _app() -> App:
     app.command(demo)
     app.command(view)
     app.command(figure)
+    app.command(report)
     return app
 
 

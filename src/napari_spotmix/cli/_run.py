@@ -21,8 +21,8 @@ __all__ = ["run_command"]
 
 RUN_HELP = """Deconvolve a section: find the proportion of each cell type in each spot.
 
-Writes three files into the folder OUTPUT: `spatial.h5ad` (everything, for scanpy and napari),
-`proportions.csv` (spots x cell types, for a spreadsheet) and `recipe.toml` (how it was made).
+Writes into the folder OUTPUT: `spatial.h5ad` (everything, for scanpy and napari), `proportions.csv`
+(spots x cell types, for a spreadsheet), `recipe.toml` (how it was made) and `report.html` (to look at).
 
 For example:
 
@@ -42,12 +42,13 @@ def run_command() -> Callable[..., None]:
         sample_key: str | None = None,
         bin_um: float | None = None,
         image: Path | None = None,
+        report: bool = True,
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
 
         how = Reading(bin_um=bin_um, image=image)
-        run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how))
+        run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how, report))
 
     signature = inspect.signature(run, eval_str=True)
     fixed = [parameter for name, parameter in signature.parameters.items() if name != "values"]
@@ -97,6 +98,9 @@ RUN_PARAMETERS = {
         help="The full-resolution image that was given to Space Ranger, where it lies elsewhere: TIFF "
         "(OME-TIFF, BTF, SVS), PNG or JPEG.",
         group=group("Files", 1),
+    ),
+    "report": Parameter(
+        help="Write `report.html` too: the result as a page for the browser.", group=group("Files", 1)
     ),
 }
 

@@ -1,7 +1,7 @@
 """The report: a result, or several, as one HTML page that needs nothing else to be read.
 
-No script, no font and no picture comes from elsewhere, and the page forbids the browser to fetch any. The same
-result gives the same bytes.
+No script, no font and no picture comes from elsewhere, and the page forbids the browser to fetch any. The
+same result gives the same bytes.
 """
 
 from __future__ import annotations

@@ -42,6 +42,10 @@ _CANDIDATES = {
     "laplacian": "neighbours weighted by distance",
     "attention": "neighbours weighted by distance and likeness",
 }
+_PARTS = {
+    "cell_variation": "Variation between cells of a type",
+    "platform_effect": "Factors per gene for the difference between technologies",
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def content_of(
         "notes": result.notes,
         "view_box": " ".join(f"{side:.6g}" for side in section.view_box),
         "spots_box": section.view_box,
-        "width_share": round(min(1.0, section.view_box[2] / section.view_box[3]), 4),
+        "aspect": round(section.view_box[2] / section.view_box[3], 4),
         "tissue": section.tissue,
         "scale_bar": section.scale_bar,
         "dominant": section.dominant,
@@ -300,13 +304,9 @@ def _pairs(result: Result, on_progress: ProgressCallback) -> dict[str, Any] | No
 
 
 def _cell(value: float, is_sure: bool, is_diagonal: bool) -> dict[str, Any]:
-    color = pair_color(value if is_sure else 0.0)
-    return {
-        "text": f"{value:.2f}".replace("-", "−") if is_sure else "",
-        "color": color,
-        "is_dark": _is_dark(color),
-        "is_diagonal": is_diagonal,
-    }
+    color = pair_color(value) if is_sure and not is_diagonal else ""
+    text = f"{value:.2f}".replace("-", "−") if is_sure else ""
+    return {"text": text, "color": color, "is_dark": bool(color) and _is_dark(color)}
 
 
 def _is_dark(color: str) -> bool:
@@ -334,7 +334,21 @@ def _evidence(learned: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, one in sorted(tried, key=lambda item: float(item[1]["loss"]))
     ]
-    return {"rows": rows, "reason": str(evidence.get("reason", ""))}
+    return {"rows": rows, "reason": str(evidence.get("reason", "")), "parts": _parts(learned)}
+
+
+def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what spoke for each further part of the model."""
+    return [
+        {
+            "name": _PARTS[name],
+            "gain": float(one["gain"]),
+            "error": float(one["error"]),
+            "is_used": bool(one.get("used", one.get("strength", 0.0))),
+        }
+        for name, one in learned.get("data_term", {}).items()
+        if name in _PARTS
+    ]
 
 
 #: What is shown of that which was learned, and what it is called.
@@ -345,7 +359,7 @@ _LEARNED = {
     "alpha": "Distance decay",
     "attention_sharpness": "Attention sharpness",
     "cell_variation": "Weight of the variation between cells",
-    "platform_effect": "Factors for the technologies' difference",
+    "platform_effect": "Factors per gene",
     "mean_explained": "Mean share of counts explained",
     "n_sweeps": "Sweeps of the solver",
     "violation": "What is left of the optimality conditions",
@@ -359,7 +373,10 @@ def _learned(learned: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _given(given: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     """Return label, name and value of each parameter, those of reading first, as far as they were told."""
     labels = {info.name: info.label for info in describe()}
-    names = [*(name for name in given if name not in labels), *(name for name in labels if name != "n_threads")]
+    names = [
+        *(name for name in given if name not in labels),
+        *(name for name in labels if name != "n_threads"),
+    ]
     return [(labels.get(name, ""), name, plain(given.get(name))) for name in names]
 
 

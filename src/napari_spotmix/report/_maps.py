@@ -85,7 +85,9 @@ def rasterize(
     spot = np.full((height, width), -1, np.int32)
     cover = np.zeros((height, width), np.uint8)
     middles = (scene.xy - (left, top)) * scale
-    reach = scene.diameter * scale / 2 if sides is None else float(np.abs(sides).sum(axis=0).max()) * scale / 2
+    reach = (
+        scene.diameter * scale / 2 if sides is None else float(np.abs(sides).sum(axis=0).max()) * scale / 2
+    )
     window = _window(reach)
     for rows in _blocks(len(middles), len(window)):
         on_progress(Progress(stage, rows.start, len(middles)))

@@ -36,7 +36,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         finalize=shown,
     )
-    made.filters |= {"percent": percent, "count": count, "number": number}
+    made.filters |= {"percent": percent, "count": count, "number": number, "nats": nats}
     return made
 
 
@@ -69,4 +69,16 @@ def number(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return str(value) if len(str(value)) and not isinstance(value, list) else ", ".join(map(number, value)) or "–"
+    return ", ".join(map(number, value)) or "–" if isinstance(value, list) else str(value)
+
+
+def nats(value: float) -> str:
+    """Return a difference of losses: two decimals, or one digit of a smaller one.
+
+    Examples
+    --------
+    >>> nats(33.258), nats(-0.00241)
+    ('33.26', '−0.002')
+    """
+    text = f"{value:,.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1g}"
+    return text.replace("-", "−")

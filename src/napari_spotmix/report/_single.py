@@ -62,7 +62,7 @@ def make_report(
     >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4)
     >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
     >>> html = make_report(result, title="Gut")
-    >>> "<h1>Gut</h1>" in html, "<script" in html
+    >>> "<h1><bdi>Gut</bdi></h1>" in html, "<script" in html
     (True, False)
     """
     inputs = inputs or {}

@@ -1,22 +1,25 @@
-"""Figures of what is shown, drawn and written in a thread."""
+"""Figures of what is shown, and the report, made and written in a thread."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from napari_spotmix.errors import InputError
+from napari_spotmix.io import checksums, write_aside
 from napari_spotmix.progress import Progress
 from napari_spotmix.ui.session import COUNTS, DOMINANT, PIES, UNEXPLAINED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from napari_spotmix.io import Reading
     from napari_spotmix.progress import ProgressCallback
     from napari_spotmix.result import Result
     from napari_spotmix.ui.session import Shown
     from napari_spotmix.ui.worker import Task
 
-__all__ = ["as_in_figures", "figure_task"]
+__all__ = ["as_in_figures", "figure_task", "report_task"]
 
 #: What figures call the maps that they can draw.
 _IN_FIGURES: dict[Shown, str] = {
@@ -47,5 +50,20 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
         drawn = figure.draw(result, shown, opacity=opacity)
         on_progress(Progress("Drawing", 1, 2))
         return figure.save(drawn, path)
+
+    return task
+
+
+def report_task(
+    result: Result, inputs: Mapping[str, Path], how: Reading, title: str, path: Path
+) -> Task:
+    """Return the task that writes the report of a result, made of these files."""
+
+    def task(on_progress: ProgressCallback) -> Path:
+        from napari_spotmix.report import make_report
+
+        sums = checksums(inputs, how, on_progress=on_progress)
+        html = make_report(result, sums, title=title, on_progress=on_progress)
+        return write_aside(path, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
 
     return task

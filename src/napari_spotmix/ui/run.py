@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QUrl, Signal
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.errors import InputError
 from napari_spotmix.io import export
-from napari_spotmix.io.reading import DEFAULT
+from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe
+from napari_spotmix.ui.figures import report_task
 from napari_spotmix.ui.form import ParameterForm
 from napari_spotmix.ui.layers import prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
@@ -69,6 +71,7 @@ class RunPanel(QWidget):
         self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
+        self.report = PushButton(text="Report…", enabled=False)
         self.state = plain_label()
         self.notes_text = plain_label()
         self.notes = Section(
@@ -82,15 +85,17 @@ class RunPanel(QWidget):
         )
         # magicgui's widgets live as long as somebody holds them.
         self._buttons = Container(
-            widgets=[self.run, self.cancel, self.save], layout="horizontal", labels=False
+            widgets=[self.run, self.cancel, self.save, self.report], layout="horizontal", labels=False
         )
         self._buttons.margins = (0, 0, 0, 0)
         add_all(self, self._buttons.native, self.bar.native, self.state, self.notes, self.more)
         self._runner = self._make_runner(self._finish)
         self._saver = self._make_runner(self._saved)
+        self._reporter = self._make_runner(self._reported)
         self.run.changed.connect(self.start)
         self.cancel.changed.connect(self._cancel)
         self.save.changed.connect(self._choose_where_to_save)
+        self.report.changed.connect(self._choose_where_to_report)
         session.tissue_changed.connect(self._runner.cancel)
         for signal in self._signals():
             signal.connect(self._show)
@@ -105,8 +110,12 @@ class RunPanel(QWidget):
 
     @property
     def is_running(self) -> bool:
-        """Whether a run or a save is on its way."""
-        return self._runner.is_running or self._saver.is_running
+        """Whether a run, a save or a report is on its way."""
+        return any(runner.is_running for runner in self._runners)
+
+    @property
+    def _runners(self) -> tuple[Runner, ...]:
+        return self._runner, self._saver, self._reporter
 
     @telling
     def start(self) -> None:
@@ -128,9 +137,8 @@ class RunPanel(QWidget):
         session = self._session
         assert session.result is not None
         result = replace(session.result, regions=session.regions, view=session.view)
-        sources = {"spatial": session.tissue, "reference": session.reference}
-        inputs = {role: source.path for role, source in sources.items() if source and source.path}
-        how = session.tissue.reading if session.tissue else DEFAULT
+        inputs = self._inputs()
+        how = self._reading()
 
         def task(on_progress: ProgressCallback) -> Path:
             export.check_writable(folder, inputs)
@@ -147,10 +155,27 @@ class RunPanel(QWidget):
         self._saver.start(task)
         self._busy("Saving")
 
+    def report_to(self, path: Path) -> None:
+        """Write the report of the result to `path`, and show it in the browser."""
+        session = self._session
+        assert session.result is not None
+        title = session.tissue.name if session.tissue else ""
+        self._reporter.start(report_task(session.result, self._inputs(), self._reading(), title, path))
+        self._busy("Reporting")
+
+    def _inputs(self) -> dict[str, Path]:
+        """Return the files that the result was made from, by role."""
+        sources = {"spatial": self._session.tissue, "reference": self._session.reference}
+        return {role: source.path for role, source in sources.items() if source and source.path}
+
+    def _reading(self) -> Reading:
+        """Return how the spots were read."""
+        return self._session.tissue.reading if self._session.tissue else DEFAULT
+
     def close_runners(self) -> None:
         """Stop what runs."""
-        self._runner.close()
-        self._saver.close()
+        for runner in self._runners:
+            runner.close()
 
     def let_go(self) -> None:
         """Let go of the session."""
@@ -191,11 +216,15 @@ class RunPanel(QWidget):
     def _saved(self, folder: Path) -> None:
         self._rest(f"Saved in {folder}")
 
+    def _reported(self, path: Path) -> None:
+        self._rest(f"Report in {path}")
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
     def _cancel(self) -> None:
         self.cancel.enabled = False
         self.state.setText("Cancelling…")
-        self._runner.cancel()
-        self._saver.cancel()
+        for runner in self._runners:
+            runner.cancel()
 
     # What is shown
 
@@ -241,9 +270,22 @@ class RunPanel(QWidget):
             if self.save.enabled
             else "There is no result yet: run first"
         )
+        self.report.enabled = self.save.enabled
+        self.report.tooltip = (
+            "Write the result as a page for the browser, and show it"
+            if self.save.enabled
+            else "There is no result yet: run first"
+        )
 
     @telling
     def _choose_where_to_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
         if folder:
             self.save_to(Path(folder))
+
+    @telling
+    def _choose_where_to_report(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "File for the report", export.REPORT, "Page (*.html)")
+        if name:
+            path = Path(name)
+            self.report_to(path if path.suffix else path.with_suffix(".html"))

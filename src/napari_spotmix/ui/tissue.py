@@ -11,8 +11,8 @@ from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_spotmix.core._threads import Threads
 from napari_spotmix.colors import pair_color
+from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.neighborhoods import BY_CHANCE, Colocalisation, Niches, colocalisation, niches
 from napari_spotmix.params import N_NICHES
 from napari_spotmix.progress import Progress

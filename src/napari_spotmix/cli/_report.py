@@ -1,0 +1,41 @@
+"""``spotmix report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_spotmix.cli._options import path_given
+from napari_spotmix.cli._terminal import cancellable, say
+from napari_spotmix.progress import ProgressCallback
+
+__all__ = ["report"]
+
+
+def report(
+    result: Annotated[Path, Parameter(converter=path_given)],
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
+) -> None:
+    """Write a result as one page for the browser, which needs nothing else: no network, no other file.
+
+    For example:
+
+        spotmix report results
+
+    Parameters
+    ----------
+    result
+        The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
+    output
+        HTML file to write, which is replaced if it exists. Without it, `report.html` beside the result.
+    """
+
+    def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix.report import write_report
+
+        return f"Written:\n  {write_report(result, output, on_progress=on_progress)}"
+
+    say(cancellable(work))
