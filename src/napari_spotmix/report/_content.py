@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +197,9 @@ class _Section:
 
     def maps(self) -> Iterator[dict[str, Any]]:
         """Yield depth and unexplained share: a map and how often each value occurs."""
-        kinds = [("Counts per spot", self.result.counts, "{:,.0f}".format)]
+        kinds: list[tuple[str, Any, Callable[[float], str]]] = [
+            ("Counts per spot", self.result.counts, "{:,.0f}".format)
+        ]
         if not self.result.unexplained.isna().all():
             kinds.append(("Share of counts not explained", self.result.unexplained, percent))
         for name, of_spot, words in kinds:

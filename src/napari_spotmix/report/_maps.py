@@ -1,4 +1,4 @@
-"""Maps of a section as small pictures: which spot lies on each pixel is found once, then any map is a look-up.
+"""Maps of a section as small pictures: which spot lies on a pixel is found once, then any map is a look-up.
 
 Figures for a paper are drawn by `figure`. A report holds a map of every type, and so many pictures of so many
 spots would take minutes and megabytes: here a map is a PNG of at most 256 colours, transparent between spots,
@@ -85,9 +85,8 @@ def rasterize(
     spot = np.full((height, width), -1, np.int32)
     cover = np.zeros((height, width), np.uint8)
     middles = (scene.xy - (left, top)) * scale
-    reach = (
-        scene.diameter * scale / 2 if sides is None else float(np.abs(sides).sum(axis=0).max()) * scale / 2
-    )
+    across = scene.diameter if sides is None else float(np.abs(sides).sum(axis=0).max())
+    reach = across * scale / 2
     window = _window(reach)
     for rows in _blocks(len(middles), len(window)):
         on_progress(Progress(stage, rows.start, len(middles)))
