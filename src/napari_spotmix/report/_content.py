@@ -91,7 +91,7 @@ def content_of(
         "evidence": _evidence(result.parameters.get("learned", {})),
         "learned": _learned(result.parameters.get("learned", {})),
         "given": _given(result.parameters.get("given", {})),
-        "versions": result.parameters.get("versions", {}),
+        "versions": dict(sorted(result.parameters.get("versions", {}).items())),
         "inputs": inputs,
     }
 
@@ -334,22 +334,23 @@ def _evidence(learned: Mapping[str, Any]) -> dict[str, Any]:
             "error": float(one["standard_error"]),
             "is_chosen": name == chosen,
         }
-        for name, one in sorted(tried, key=lambda item: float(item[1]["loss"]))
+        for name, one in sorted(tried, key=lambda item: (float(item[1]["loss"]), item[0]))
     ]
     return {"rows": rows, "reason": str(evidence.get("reason", "")), "parts": _parts(learned)}
 
 
 def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what spoke for each further part of the model."""
+    found = learned.get("data_term", {})
     return [
         {
-            "name": _PARTS[name],
-            "gain": float(one["gain"]),
-            "error": float(one["error"]),
-            "is_used": bool(one.get("used", one.get("strength", 0.0))),
+            "name": words,
+            "gain": float(found[name]["gain"]),
+            "error": float(found[name]["error"]),
+            "is_used": bool(found[name].get("used", found[name].get("strength", 0.0))),
         }
-        for name, one in learned.get("data_term", {}).items()
-        if name in _PARTS
+        for name, words in _PARTS.items()
+        if name in found
     ]
 
 
