@@ -40,7 +40,7 @@ from napari_spotmix.job import Job, run_job
 from napari_spotmix.params import ParameterInfo, describe
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
-OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml"}
+OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml", "report.html"}
 #: Never converges, so that there is time to cancel.
 ENDLESS = ("--tolerance", "1e-14", "--max-sweeps", "100000000", "--n-epochs", "100", "--lambda-c", "1000")
 
@@ -114,10 +114,10 @@ def files_in(folder: Path) -> set[str]:
 def test_help_names_the_commands_and_where_to_begin() -> None:
     done = spotmix("--help")
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("run", "demo", "view", "figure", "New here?"))
+    assert all(word in done.stdout for word in ("run", "demo", "view", "figure", "report", "New here?"))
 
 
-@pytest.mark.parametrize("name", ["run", "demo", "view", "figure"])
+@pytest.mark.parametrize("name", ["run", "demo", "view", "figure", "report"])
 def test_help_of_each_command_has_an_example(name: str) -> None:
     done = spotmix(name, "--help")
     assert done.returncode == 0
@@ -627,6 +627,35 @@ def test_figure_of_what_holds_no_result_is_refused(sample: Path, tmp_path: Path)
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+# ------------------------------------------------------------------------------------------- report
+
+
+def test_report_is_made_again_of_a_finished_run(finished: tuple[Path, str, str], tmp_path: Path) -> None:
+    output = tmp_path / "odd.html"
+    done = spotmix("report", finished[0], "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert str(output) in done.stdout
+    assert output.read_bytes() == (finished[0] / "report.html").read_bytes(), "as the run itself wrote it"
+    assert files_in(tmp_path) == {output.name}
+
+
+def test_report_of_what_holds_no_result_is_refused(sample: Path, tmp_path: Path) -> None:
+    for path, said in ((tmp_path, "holds no `spatial.h5ad`"), (sample / "spots.h5ad", "is missing")):
+        done = spotmix("report", path, "--output", tmp_path / "a.html")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not files_in(tmp_path)
+
+
+def test_a_run_without_a_report_leaves_none(sample: Path, tmp_path: Path) -> None:
+    job = Job(
+        sample / "spots.h5ad", sample / "cells.h5ad", tmp_path, parameters={"lambda_c": 0.0}, report=False
+    )
+    run_job(job)
+    assert files_in(tmp_path) == OUTPUTS - {"report.html"}
 
 
 # ------------------------------------------------------------------------------------ demo and view

@@ -54,7 +54,8 @@ def typed(program: str) -> list[str]:
 
 NEEDS_NO_WINDOW = [line for line in typed("spotmix") if shlex.split(line)[1] == "run" or "--help" in line]
 FIGURES = [line for line in typed("spotmix") if shlex.split(line)[1] == "figure"]
-OPENS_A_WINDOW = [line for line in typed("spotmix") if line not in [*NEEDS_NO_WINDOW, *FIGURES]]
+REPORTS = [line for line in typed("spotmix") if shlex.split(line)[1] == "report"]
+OPENS_A_WINDOW = [line for line in typed("spotmix") if line not in [*NEEDS_NO_WINDOW, *FIGURES, *REPORTS]]
 
 
 def as_section(adata: AnnData) -> Section:
@@ -124,6 +125,22 @@ def test_figures_are_drawn_of_the_run_of_their_page(workplace: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert len(FIGURES) >= 3
     assert all((workplace / shlex.split(line)[-1]).stat().st_size > 1000 for line in FIGURES)
+
+
+def test_reports_are_made_of_the_run_of_their_page(workplace: Path) -> None:
+    for line in commands(ROOT / "docs" / "how-to" / "report.md"):
+        done = spotmix(*shlex.split(line)[1:], cwd=workplace)
+        assert done.returncode == 0, done.stderr
+    assert len(REPORTS) >= 2
+    page = (workplace / "liver.html").read_bytes()
+    assert page == (workplace / "result" / "report.html").read_bytes()
+
+
+def test_the_report_of_the_simulated_tissue_is_small_and_up_to_date() -> None:
+    page = (ROOT / "docs" / "report" / "simulated.html").read_text(encoding="utf-8")
+    style = ROOT / "src" / "napari_spotmix" / "report" / "templates" / "style.css"
+    assert style.read_text(encoding="utf-8").strip() in page, "run `make docs`"
+    assert len(page) < 1_500_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a display is always there")

@@ -182,7 +182,7 @@ def test_spots_smaller_than_a_pixel_are_seen() -> None:
 def test_the_tissue_lies_where_it_lay(section: Result) -> None:
     box = tissue_picture(scene_of(section))
     assert box is not None
-    left, top, right, _ = scene_of(section).region
+    left, _, right, _ = scene_of(section).region
     assert box.left <= max(left, 0)
     assert box.left + box.width >= min(right, 1199)
     assert picture_of(box.uri)[50, 50, :3] == pytest.approx((230, 190, 210), abs=4)

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from layouts import write_hd
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFileDialog
 
 from napari_spotmix.io import read_recipe
 from napari_spotmix.io.reading import Reading
@@ -245,6 +247,32 @@ def test_a_saved_recipe_names_the_size_of_bins(qtbot: Any, explored: Any, tmp_pa
     spatial = read_recipe(tmp_path / "out")["inputs"]["spatial"]
     assert spatial["bin_um"] == 16
     assert all("square_016um" in file["name"] for file in spatial["files"])
+
+
+def test_a_report_is_written_and_shown_in_the_browser(
+    qtbot: Any, explored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, dock = explored
+    shown: list[Path] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: shown.append(Path(url.toLocalFile())))
+    chosen = str(tmp_path / "my gut"), ""
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    press(qtbot, dock.run.report)
+    assert dock.run.is_running
+    assert not dock.run.report.enabled
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
+    page = tmp_path / "my gut.html"
+    assert shown == [page]
+    assert str(page) in dock.run.state.text()
+    html = page.read_text(encoding="utf-8")
+    assert "<bdi>Gut</bdi></h1>" in html
+    assert "T/NK &#34;cells&#34; &lt;b&gt;" in html
+
+
+def test_without_a_result_there_is_nothing_to_report(loaded: Any) -> None:
+    _, dock = loaded
+    assert not dock.run.report.enabled
+    assert "run first" in dock.run.report.tooltip
 
 
 def test_a_folder_that_cannot_be_written_is_told(
