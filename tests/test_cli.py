@@ -182,7 +182,7 @@ def test_parameters_that_are_not_given_keep_their_defaults(monkeypatch: pytest.M
 # ------------------------------------------------------------------------------------------- running
 
 
-def test_run_writes_three_files_and_says_where(finished: tuple[Path, str, str]) -> None:
+def test_run_writes_its_files_and_says_where(finished: tuple[Path, str, str]) -> None:
     output, said, _ = finished
     assert files_in(output) == OUTPUTS
     assert all(str(output / name) in said for name in OUTPUTS)

@@ -18,7 +18,7 @@ from sections import HOSTILE, a_section
 from napari_spotmix import Cancelled, InputError, ReadError
 from napari_spotmix.figure import scene_of
 from napari_spotmix.io import make_recipe, write_outputs
-from napari_spotmix.progress import Progress
+from napari_spotmix.progress import Progress, silent
 from napari_spotmix.report import joint_report, make_report, write_report
 from napari_spotmix.report._content import content_of, facts_of
 from napari_spotmix.report._maps import painted, rasterize, tissue_picture
@@ -87,6 +87,15 @@ def test_a_result_that_tells_nothing_of_itself_is_reported(section: Result) -> N
     assert "What to know" not in html
 
 
+def test_a_recipe_that_was_edited_is_told_as_far_as_it_goes(section: Result) -> None:
+    files = [{"name": "a.h5"}, {"name": "b.h5", "bytes": 1, "sha256": "0a"}]
+    html = make_report(
+        section, {"spatial": {"files": files}, "reference": "cells.h5ad", "more": {"path": "x"}}
+    )
+    assert "b.h5" in html
+    assert "a.h5" not in html
+
+
 def test_counts_that_were_not_normalised_have_no_unexplained_share(section: Result) -> None:
     html = make_report(replace(section, parameters={"given": {"normalize": False}}))
     assert "What is unexplained is not known" in html
@@ -102,7 +111,7 @@ def test_facts_are_those_of_the_estimated_spots(section: Result) -> None:
 
 def test_types_come_with_their_numbers_the_most_abundant_first() -> None:
     result = a_section(names=PLAIN)
-    content = content_of(result, {}, "", lambda _: None)
+    content = content_of(result, {}, "", silent)
     means = result.mean_proportions.sort_values(ascending=False)
     assert [one["name"] for one in content["types"]] == list(means.index)
     first = content["types"][0]
@@ -112,17 +121,27 @@ def test_types_come_with_their_numbers_the_most_abundant_first() -> None:
 
 
 def test_words_of_a_map_tell_where_a_type_is() -> None:
-    types = content_of(a_section(names=PLAIN), {}, "", lambda _: None)["types"]
+    types = content_of(a_section(names=PLAIN), {}, "", silent)["types"]
     words = {one["name"]: one["map"].words for one in types}
     assert re.search("most of it in the (upper|middle|lower)? ?left", words["Macrophage"])
     assert re.search("most of it in the (upper|middle|lower)? ?right", words["Fibroblast"])
 
 
 def test_pairs_that_avoid_each_other_are_named() -> None:
-    pairs = content_of(a_section(names=PLAIN), {}, "", lambda _: None)["pairs"]
+    pairs = content_of(a_section(names=PLAIN), {}, "", silent)["pairs"]
     assert pairs["apart"][0][:2] == ("Macrophage", "Fibroblast")
     assert pairs["rows"][0][0]["color"] == "", "the diagonal is no evidence"
     assert int(pairs["rows"][0][1]["color"][5:], 16) > int(pairs["rows"][0][1]["color"][1:3], 16), "blue"
+
+
+def test_how_a_table_lies_in_memory_changes_nothing(section: Result) -> None:
+    values, table = section.abundances.to_numpy(), section.abundances
+    layouts = [np.ascontiguousarray(values), np.asfortranarray(values)]
+    found = [
+        content_of(replace(section, abundances=pd.DataFrame(one, table.index, table.columns)), {}, "", silent)
+        for one in layouts
+    ]
+    assert [one["mean"] for one in found[0]["types"]] == [one["mean"] for one in found[1]["types"]]
 
 
 def test_a_report_is_cancelled_between_any_two_maps(section: Result) -> None:
@@ -142,7 +161,7 @@ def test_a_report_is_cancelled_between_any_two_maps(section: Result) -> None:
 
 def test_a_map_has_the_colour_of_each_spot_at_its_place(section: Result) -> None:
     scene = scene_of(section)
-    raster = rasterize(scene, None, 700, "", lambda _: None)
+    raster = rasterize(scene, None, 700, "", silent)
     codes = np.arange(len(scene.spots)) % 2
     colors = np.array([[1.0, 0, 0, 1], [0, 0, 1.0, 0.5]])
     pixels = picture_of(painted(raster, codes, colors))
@@ -164,7 +183,7 @@ def test_bins_leave_no_gap_and_no_overlap_even_askew() -> None:
         "bin_size_um": 8,
     }
     sides = bin_sides(result.spatial)
-    raster = rasterize(scene_of(result), sides, 400, "", lambda _: None)
+    raster = rasterize(scene_of(result), sides, 400, "", silent)
     inside = raster.spot >= 0
     filled = inside.sum() * (scene_of(result).region[2] - scene_of(result).region[0]) ** 2 / 400**2
     assert filled == pytest.approx(900 * 100**2, rel=0.03)
@@ -175,7 +194,7 @@ def test_bins_leave_no_gap_and_no_overlap_even_askew() -> None:
 def test_spots_smaller_than_a_pixel_are_seen() -> None:
     result = a_section(40, image=False)
     result.spatial.uns["spatial"]["made"]["scalefactors"]["spot_diameter_fullres"] = 5.0
-    raster = rasterize(scene_of(result), None, 200, "", lambda _: None)
+    raster = rasterize(scene_of(result), None, 200, "", silent)
     assert len(np.unique(raster.spot)) == 1600 + 1
 
 

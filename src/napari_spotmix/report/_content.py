@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import to_hex, to_rgba_array
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from napari_spotmix.words import percent
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["Fact", "content_of", "facts_of", "usual_error"]
+__all__ = ["Fact", "Map", "content_of", "facts_of"]
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +70,7 @@ def content_of(
     result: Result, inputs: Mapping[str, Any], title: str, on_progress: ProgressCallback
 ) -> dict[str, Any]:
     """Return all that the template of a section asks for."""
+    result = _laid_out(result)
     section = _Section(result, on_progress)
     return {
         "title": title,
@@ -84,16 +86,26 @@ def content_of(
         "has_unknown": not section.estimated.all(),
         "legend": section.legend,
         "types": list(section.types()),
-        "proportion_colors": gradient(PROPORTION),
-        "map_colors": gradient(MAP),
+        "proportion_colors": _gradient(PROPORTION),
+        "map_colors": _gradient(MAP),
         "maps": list(section.maps()),
         "pairs": _pairs(result, on_progress),
         "evidence": _evidence(result.parameters.get("learned", {})),
         "learned": _learned(result.parameters.get("learned", {})),
         "given": _given(result.parameters.get("given", {})),
         "versions": dict(sorted(result.parameters.get("versions", {}).items())),
-        "inputs": inputs,
+        "inputs": _inputs(inputs),
     }
+
+
+def _laid_out(result: Result) -> Result:
+    """Return a result whose abundances lie in memory as those of any other.
+
+    Sums depend on it in their last digit, and a result from a file must give the same bytes.
+    """
+    table = result.abundances
+    values = np.ascontiguousarray(table.to_numpy(dtype=float))
+    return replace(result, abundances=pd.DataFrame(values, index=table.index, columns=table.columns))
 
 
 def facts_of(result: Result) -> list[Fact]:
@@ -110,13 +122,13 @@ def facts_of(result: Result) -> list[Fact]:
         facts.append(
             Fact("Median share not explained", percent(result.unexplained.median()), "of a spot's counts")
         )
-    error = usual_error(result)
+    error = _usual_error(result)
     if error == error:
         facts.append(Fact("Usual standard error", f"± {percent(error)}", "of a spot's largest type"))
     return facts
 
 
-def usual_error(result: Result) -> float:
+def _usual_error(result: Result) -> float:
     """Return the median standard error of the largest types; NaN where none is known."""
     errors = result.dominant_error.dropna()
     return float(errors.median()) if len(errors) else float("nan")
@@ -181,14 +193,13 @@ class _Section:
             self.on_progress(Progress(_STAGE, done, len(means)))
             values = self.shares[:, result.cell_types.index(name)]
             known = values[self.estimated]
-            low, middle, high = np.quantile(known, (0.1, 0.5, 0.9)) if len(known) else (np.nan,) * 3
+            low, high = np.quantile(known, (0.1, 0.9)) if len(known) else (np.nan, np.nan)
             top = _round_top(known)
             yield {
                 "name": name,
                 "color": colors[name],
                 "mean": float(means[name]),
                 "low": float(low),
-                "median": float(middle),
                 "high": float(high),
                 "number": int(number[name]),
                 "top": top,
@@ -264,7 +275,7 @@ def _round_top(values: Floats) -> float:
     return next((top for top in _TOPS if most <= top), 1.0)
 
 
-def gradient(colormap: str) -> str:
+def _gradient(colormap: str) -> str:
     """Return a colormap as the stops of a gradient in CSS."""
     colors = colormap_of(colormap, over_tissue=False)(np.linspace(0, 1, 9))
     return ", ".join(to_hex(color) for color in colors)
@@ -324,7 +335,7 @@ def _is_dark(color: str) -> bool:
 def _evidence(learned: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ways to smooth that were tried, the best first, and what was made of them."""
     evidence = learned.get("evidence", {})
-    tried = [(name, one) for name, one in evidence.items() if isinstance(one, Mapping)]
+    tried = [(name, one) for name, one in evidence.items() if _holds(one, "loss", "gain", "standard_error")]
     chosen = evidence.get("chosen", "")
     rows = [
         {
@@ -350,8 +361,12 @@ def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
             "is_used": bool(found[name].get("used", found[name].get("strength", 0.0))),
         }
         for name, words in _PARTS.items()
-        if name in found
+        if _holds(found.get(name), "gain", "error")
     ]
+
+
+def _holds(one: Any, *names: str) -> bool:
+    return isinstance(one, Mapping) and set(names) <= set(one)
 
 
 #: What is shown of that which was learned, and what it is called.
@@ -370,20 +385,36 @@ _LEARNED = {
 
 
 def _learned(learned: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(words, plain(learned[name])) for name, words in _LEARNED.items() if name in learned]
+    return [(words, _plain(learned[name])) for name, words in _LEARNED.items() if name in learned]
 
 
 def _given(given: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    """Return label, name and value of each parameter, those of reading first, as far as they were told."""
+    """Return label, name and value of each parameter, those of reading first, as far as they were told.
+
+    A file keeps neither the order of parameters nor those that are None.
+    """
     labels = {info.name: info.label for info in describe()}
     names = [
-        *(name for name in given if name not in labels),
+        *sorted(name for name, value in given.items() if name not in labels and value is not None),
         *(name for name in labels if name != "n_threads"),
     ]
-    return [(labels.get(name, ""), name, plain(given.get(name))) for name in names]
+    return [(labels.get(name, ""), name, _plain(given.get(name))) for name in names]
 
 
-def plain(value: Any) -> Any:
+def _inputs(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files of each role, as far as a recipe, which may have been edited, tells them."""
+    return [
+        {
+            "role": role,
+            "path": str(one.get("path", "")),
+            "files": [file for file in one["files"] if _holds(file, "name", "bytes", "sha256")],
+        }
+        for role, one in inputs.items()
+        if _holds(one, "files")
+    ]
+
+
+def _plain(value: Any) -> Any:
     """Return a value from a file as Python's own: no NumPy."""
     if isinstance(value, np.ndarray):
         return value.tolist()

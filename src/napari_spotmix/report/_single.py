@@ -70,7 +70,8 @@ def make_report(
 
 
 def _name_of(inputs: Mapping[str, Any]) -> str:
-    path = str(inputs.get("spatial", {}).get("path", ""))
+    spatial = inputs.get("spatial")
+    path = str(spatial.get("path", "")) if isinstance(spatial, Mapping) else ""
     return display_name(Path(path)) if path else "Cell types of a section"
 
 
