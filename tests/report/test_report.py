@@ -135,7 +135,8 @@ def test_pairs_that_avoid_each_other_are_named() -> None:
 
 
 def test_how_a_table_lies_in_memory_changes_nothing(section: Result) -> None:
-    values, table = section.abundances.to_numpy(), section.abundances
+    table = section.abundances.ffill()
+    values = table.to_numpy()
     layouts = [np.ascontiguousarray(values), np.asfortranarray(values)]
     found = [
         content_of(replace(section, abundances=pd.DataFrame(one, table.index, table.columns)), {}, "", silent)
