@@ -142,12 +142,19 @@ class _Section:
 
     def __init__(self, result: Result, on_progress: ProgressCallback) -> None:
         self.result, self.on_progress = result, on_progress
+        self._tell()
         self.scene: Scene = scene_of(result)
+        self._tell()
         self.shares: Floats = result.proportions.to_numpy(dtype=float)[self.scene.spots]
         self.estimated = ~np.isnan(self.shares).any(axis=1)
+        self._tell()
         self.tissue: Box | None = tissue_picture(self.scene)
+        self._tell()
         self._sides = bin_sides(result.spatial)
         self._small = self._raster(_SMALL)
+
+    def _tell(self, done: int = 0, total: int = 1) -> None:
+        self.on_progress(Progress(_STAGE, done, total))
 
     def _raster(self, longest: int) -> Raster:
         return rasterize(self.scene, self._sides, longest, _STAGE, self.on_progress)
@@ -183,14 +190,17 @@ class _Section:
         first = "; ".join(f"{name} in {number:,}" for name, _, number in self.legend[:3])
         words = f"Map of the section, each spot in the colour of its largest cell type. Most spots: {first}."
         table = np.vstack([to_rgba_array(colors), _NOT_ESTIMATED])
-        return Map(painted(self._raster(_LARGE), codes, table), words)
+        raster = self._raster(_LARGE)
+        self._tell()
+        return Map(painted(raster, codes, table), words)
 
     def types(self) -> Iterator[dict[str, Any]]:
         """Yield what is told of each type, the most abundant first."""
+        self._tell()
         result, means = self.result, self.result.mean_proportions
         number, colors = result.dominant.value_counts(), result.colors
         for done, name in enumerate(sorted(result.cell_types, key=lambda name: -float(means[name]))):
-            self.on_progress(Progress(_STAGE, done, len(means)))
+            self._tell(done, len(means))
             values = self.shares[:, result.cell_types.index(name)]
             known = values[self.estimated]
             low, high = np.quantile(known, (0.1, 0.9)) if len(known) else (np.nan, np.nan)
@@ -214,7 +224,7 @@ class _Section:
         if not self.result.unexplained.isna().all():
             kinds.append(("Share of counts not explained", self.result.unexplained, percent))
         for name, of_spot, words in kinds:
-            self.on_progress(Progress(_STAGE, 0, 1))
+            self._tell()
             values = of_spot.to_numpy(dtype=float)[self.scene.spots]
             known = values[self.estimated & ~np.isnan(values)]
             top = usual_top(known)
