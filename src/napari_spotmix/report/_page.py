@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from napari_spotmix.words import count, percent
 
@@ -48,7 +47,7 @@ def shown(value: Any) -> Any:
     >>> shown("T" + chr(0x202E) + "cell"), shown(3)
     ('T\\\\u202ecell', 3)
     """
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # what templates have made themselves
         return value
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in value)
 
