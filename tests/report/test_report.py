@@ -63,8 +63,17 @@ def test_texts_of_files_stay_texts(section: Result) -> None:
 
 def test_everything_that_was_given_is_told(section: Result) -> None:
     files = [{"name": "matrix.h5", "bytes": 1234, "sha256": "ab" * 32}]
-    html = make_report(section, {"spatial": {"path": "liver/outs", "files": files}})
-    told = ("<bdi>liver</bdi></h1>", "matrix.h5", "1,234", "ab" * 32, "4,359.29", "33.26 ± 3.78", "learned")
+    html = make_report(section, {"spatial": {"path": "liver/outs", "files": files, "bin_um": 16.0}})
+    told = (
+        "<code>bin_um</code> 16",
+        "<bdi>liver</bdi></h1>",
+        "matrix.h5",
+        "1,234",
+        "ab" * 32,
+        "4,359.29",
+        "33.26 ± 3.78",
+        "learned",
+    )
     assert [words for words in told if words not in html] == []
     assert "held-out genes best." in html
     assert "Type &#39;T &lt;i&gt;&#39; has 3 cells." in html

@@ -417,6 +417,7 @@ def _inputs(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "role": role,
             "path": str(one.get("path", "")),
+            "told": [(name, value) for name, value in one.items() if name not in ("path", "files")],
             "files": [file for file in one["files"] if _holds(file, "name", "bytes", "sha256")],
         }
         for role, one in inputs.items()

@@ -54,9 +54,7 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
     return task
 
 
-def report_task(
-    result: Result, inputs: Mapping[str, Path], how: Reading, title: str, path: Path
-) -> Task:
+def report_task(result: Result, inputs: Mapping[str, Path], how: Reading, title: str, path: Path) -> Task:
     """Return the task that writes the report of a result, made of these files."""
 
     def task(on_progress: ProgressCallback) -> Path:
