@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,11 @@ from napari_spotmix.errors import InputError
 from napari_spotmix.io import export
 from napari_spotmix.io.reading import DEFAULT
 from napari_spotmix.io.recipe import checksums, make_recipe
+from napari_spotmix.job import Job, tables_of
 from napari_spotmix.params import Parameters, describe
+from napari_spotmix.script import as_command, as_python
 from napari_spotmix.ui.form import ParameterForm
+from napari_spotmix.ui.keep import MenuButton, choose_export, copy, session_job
 from napari_spotmix.ui.layers import prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Section, add_all, plain_label
@@ -49,7 +53,7 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
 
 
 class RunPanel(QWidget):
-    """Parameters, Run, Cancel, progress, what came of it, and Save.
+    """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
 
     Signals
     -------
@@ -63,12 +67,31 @@ class RunPanel(QWidget):
         super().__init__()
         self._session = session
         self._started = 0.0
+        # What the run was asked for, and of which result: another may be opened meanwhile.
+        self._asked: Job | str = ""
+        self._made: tuple[Mapping[str, Any], Job | str] | None = None
         # What is changed most stands first.
         self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
         self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
+        self.keep = MenuButton(
+            "More",
+            [
+                (
+                    "Export…",
+                    "Write it for another program: a table, QuPath, Loupe, SpatialData",
+                    self._export,
+                ),
+                (
+                    "Copy command",
+                    "The `spotmix run` that makes this result in a terminal",
+                    self._copy_command,
+                ),
+                ("Copy Python", "Python that makes this result", self._copy_python),
+            ],
+        )
         self.state = plain_label()
         self.notes_text = plain_label()
         self.notes = Section(
@@ -85,6 +108,7 @@ class RunPanel(QWidget):
             widgets=[self.run, self.cancel, self.save], layout="horizontal", labels=False
         )
         self._buttons.margins = (0, 0, 0, 0)
+        self._buttons.native.layout().addWidget(self.keep)
         add_all(self, self._buttons.native, self.bar.native, self.state, self.notes, self.more)
         self._runner = self._make_runner(self._finish)
         self._saver = self._make_runner(self._saved)
@@ -120,32 +144,60 @@ class RunPanel(QWidget):
             self._fail(error)
             return
         self._started = time.monotonic()
+        self._asked = session_job(self._session, parameters)
         self._runner.start(deconvolve_task(self._session, parameters))
         self._busy("Starting")
 
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
-        session = self._session
-        assert session.result is not None
-        result = replace(session.result, regions=session.regions, view=session.view)
+        session, result, job = self._session, self._shown_result(), self.job
         sources = {"spatial": session.tissue, "reference": session.reference}
-        inputs = {role: source.path for role, source in sources.items() if source and source.path}
+        opened = {role: source.path for role, source in sources.items() if source and source.path}
         how = session.tissue.reading if session.tissue else DEFAULT
+        inputs, settings = opened, {"reading": asdict(how)}
+        if isinstance(job, Job):
+            inputs, settings, how = job.inputs, tables_of(job), job.reading
 
-        def task(on_progress: ProgressCallback) -> Path:
-            export.check_writable(folder, inputs)
-            recipe = make_recipe(checksums(inputs, how, on_progress=on_progress), result.parameters)
+        def task(on_progress: ProgressCallback) -> str:
+            export.check_writable(folder, opened | inputs)
+            sums = checksums(inputs, how, on_progress=on_progress)
             export.write_outputs(
                 folder,
                 adata=result.to_anndata(),
                 proportions=result.proportions,
-                recipe=recipe,
+                recipe=make_recipe(sums, result.parameters, settings),
                 on_progress=on_progress,
             )
-            return folder
+            return f"Saved in {folder}"
 
         self._saver.start(task)
         self._busy("Saving")
+
+    def export_to(self, path: Path, kind: str | None = None) -> None:
+        """Write the result into a file for another program; see `exchange.export`."""
+        result = self._shown_result()
+
+        def task(on_progress: ProgressCallback) -> str:
+            from napari_spotmix import exchange
+
+            written = exchange.export(result, path, kind, on_progress=on_progress)
+            return "\n".join([f"Exported to {written}", *exchange.export_notes(result, path, kind)])
+
+        self._saver.start(task)
+        self._busy("Exporting")
+
+    @property
+    def job(self) -> Job | str:
+        """The job that makes the run's result, or why there is none."""
+        learned = self._session.learned
+        if learned is not None and self._made is not None and self._made[0] is learned.parameters:
+            return self._made[1]
+        return "This result was opened, not run here. `spotmix rerun` and its folder make it again."
+
+    def _shown_result(self) -> Result:
+        session = self._session
+        assert session.result is not None
+        return replace(session.result, regions=session.regions, view=session.view)
 
     def close_runners(self) -> None:
         """Stop what runs."""
@@ -178,6 +230,7 @@ class RunPanel(QWidget):
     @telling
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
+        self._made = (result.parameters, self._asked)
         self._session.set_result(result)
         self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
 
@@ -188,8 +241,8 @@ class RunPanel(QWidget):
     def _was_cancelled(self) -> None:
         self._rest("Cancelled. Nothing was changed.")
 
-    def _saved(self, folder: Path) -> None:
-        self._rest(f"Saved in {folder}")
+    def _saved(self, words: str) -> None:
+        self._rest(words)
 
     def _cancel(self) -> None:
         self.cancel.enabled = False
@@ -236,6 +289,12 @@ class RunPanel(QWidget):
         )
         self.cancel.enabled = self.is_running
         self.save.enabled = self._session.result is not None and not self.is_running
+        self.keep.setEnabled(self.save.enabled)
+        self.keep.setToolTip(
+            "Export it, or copy what makes it again"
+            if self.save.enabled
+            else "There is no result yet: run first"
+        )
         self.save.tooltip = (
             "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
             if self.save.enabled
@@ -247,3 +306,25 @@ class RunPanel(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
         if folder:
             self.save_to(Path(folder))
+
+    @telling
+    def _export(self) -> None:
+        chosen = choose_export(self)
+        if chosen is not None:
+            self.export_to(*chosen)
+
+    @telling
+    def _copy_command(self) -> None:
+        self._copy(as_command, "Copied. Paste it into a terminal.")
+
+    @telling
+    def _copy_python(self) -> None:
+        self._copy(as_python, "Copied. Paste it into a script or a notebook.")
+
+    def _copy(self, put: Callable[[Job], str], words: str) -> None:
+        if isinstance(self.job, str):
+            self.state.setText(self.job)
+            return
+        copy(put(self.job))
+        adjusted = self._session.result is not self._session.learned
+        self.state.setText(f"{words} What was adjusted after the run is not in it." if adjusted else words)
