@@ -55,7 +55,7 @@ def test_help_of_the_command_line_loads_neither_a_window_nor_a_compiler() -> Non
         "except SystemExit as end: assert not end.code, end.code"
     )
     assert "napari_spotmix" in loaded
-    assert not loaded & (WINDOW | {"numba", "llvmlite"})
+    assert not loaded & (WINDOW | {"numba", "llvmlite", "pyarrow", "spatialdata", "dask", "matplotlib"})
 
 
 def test_deconvolving_needs_no_window() -> None:
@@ -80,7 +80,8 @@ def test_every_public_name_can_be_imported() -> None:
 
 def test_every_package_that_is_imported_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[^\w-]", line)[0].lower() for line in project["dependencies"]}
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    declared = {re.split(r"[^\w-]", line)[0].lower() for line in [*project["dependencies"], *extras]}
     homes = packages_distributions()
     source = ROOT / "src" / "napari_spotmix"
     imported = {name for path in source.rglob("*.py") for name in imported_by(path)} - sys.stdlib_module_names

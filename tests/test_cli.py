@@ -35,9 +35,10 @@ from napari_spotmix import (
 )
 from napari_spotmix.cli import _options, _run
 from napari_spotmix.cli import main as run_main
-from napari_spotmix.io import recipe
+from napari_spotmix.io import Reading, recipe
 from napari_spotmix.job import Job, run_job
 from napari_spotmix.params import ParameterInfo, describe
+from napari_spotmix.rerun import plan_rerun
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
 OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml", "report.html"}
@@ -114,10 +115,11 @@ def files_in(folder: Path) -> set[str]:
 def test_help_names_the_commands_and_where_to_begin() -> None:
     done = spotmix("--help")
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("run", "demo", "view", "figure", "report", "New here?"))
+    names = ("run", "rerun", "demo", "view", "figure", "report", "export", "New here?")
+    assert all(word in done.stdout for word in names)
 
 
-@pytest.mark.parametrize("name", ["run", "demo", "view", "figure", "report"])
+@pytest.mark.parametrize("name", ["run", "rerun", "demo", "view", "figure", "report", "export"])
 def test_help_of_each_command_has_an_example(name: str) -> None:
     done = spotmix(name, "--help")
     assert done.returncode == 0
@@ -308,10 +310,18 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
     (library,) = written.uns["spatial"].values()
     assert np.array_equal(library["images"]["hires"], pixels)
     assert library["scalefactors"]["bin_size_um"] == 16
-    inputs = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())["inputs"]
-    assert inputs["spatial"]["bin_um"] == 16
+    written_recipe = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())
+    inputs = written_recipe["inputs"]
+    assert written_recipe["reading"] == {"bin_um": 16, "image": str(tmp_path / "full.tif")}
     assert all("16um" in file["name"] for file in inputs["spatial"]["files"])
     assert inputs["image"]["path"] == str(tmp_path / "full.tif")
+    plan = plan_rerun(tmp_path / "out", output=tmp_path / "again")
+    assert plan.job.reading == Reading(bin_um=16, image=tmp_path / "full.tif")
+    again = spotmix("rerun", tmp_path / "out", "--output", tmp_path / "again")
+    assert "identical to those of the first run" in again.stdout, again.stderr
+    tifffile.imwrite(tmp_path / "full.tif", pixels[::-1], photometric="rgb")
+    with pytest.raises(InputError, match=r"`image`: .*full.tif has changed since the run"):
+        plan_rerun(tmp_path / "out")
 
 
 def write_reference(path: Path, genes: pd.Index) -> None:

@@ -19,6 +19,7 @@ import tifffile
 from anndata import AnnData
 from layouts import Section, write_folder, write_hd
 
+from napari_spotmix.cli import main as run_main
 from napari_spotmix.keys import added_keys
 from napari_spotmix.simulation import simulate
 
@@ -52,10 +53,19 @@ def typed(program: str) -> list[str]:
     return [line for line in lines if shlex.split(line)[0] == program]
 
 
-NEEDS_NO_WINDOW = [line for line in typed("spotmix") if shlex.split(line)[1] == "run" or "--help" in line]
-FIGURES = [line for line in typed("spotmix") if shlex.split(line)[1] == "figure"]
-REPORTS = [line for line in typed("spotmix") if shlex.split(line)[1] == "report"]
-OPENS_A_WINDOW = [line for line in typed("spotmix") if line not in [*NEEDS_NO_WINDOW, *FIGURES, *REPORTS]]
+def is_of(line: str, *names: str) -> bool:
+    words = shlex.split(line)
+    return words[0] == "spotmix" and words[1] in names
+
+
+#: Commands that need the run of their page.
+FOLLOWS_A_RUN = ("figure", "export", "report", "rerun")
+PAGES_WITH_A_RUN = [page for page in PAGES if any(is_of(line, *FOLLOWS_A_RUN) for line in commands(page))]
+ALREADY_RUN = {line for page in PAGES_WITH_A_RUN for line in commands(page) if is_of(line, "run")}
+NEEDS_NO_WINDOW = [
+    line for line in typed("spotmix") if "--help" in line or (is_of(line, "run") and line not in ALREADY_RUN)
+]
+OPENS_A_WINDOW = [line for line in typed("spotmix") if is_of(line, "view", "demo") and "--help" not in line]
 
 
 def as_section(adata: AnnData) -> Section:
@@ -110,30 +120,22 @@ def test_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> No
         exec(compile("\n" * line + text, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize(
-    "line", [line for line in typed("spotmix") if "run" in line or "--help" in line], ids=str
-)
+@pytest.mark.parametrize("line", NEEDS_NO_WINDOW, ids=str)
 def test_a_command_that_needs_no_window_succeeds(line: str, workplace: Path) -> None:
     done = spotmix(*shlex.split(line)[1:], cwd=workplace)
     assert done.returncode == 0, done.stderr
 
 
-def test_figures_are_drawn_of_the_run_of_their_page(workplace: Path) -> None:
-    run = next(line for line in commands(ROOT / "docs" / "how-to" / "figures.md") if " run " in line)
-    for line in [run, *FIGURES]:
-        done = spotmix(*shlex.split(line)[1:], cwd=workplace)
-        assert done.returncode == 0, done.stderr
-    assert len(FIGURES) >= 3
-    assert all((workplace / shlex.split(line)[-1]).stat().st_size > 1000 for line in FIGURES)
-
-
-def test_reports_are_made_of_the_run_of_their_page(workplace: Path) -> None:
-    for line in commands(ROOT / "docs" / "how-to" / "report.md"):
-        done = spotmix(*shlex.split(line)[1:], cwd=workplace)
-        assert done.returncode == 0, done.stderr
-    assert len(REPORTS) >= 2
-    page = (workplace / "liver.html").read_bytes()
-    assert page == (workplace / "result" / "report.html").read_bytes()
+@pytest.mark.parametrize("page", PAGES_WITH_A_RUN, ids=name_of)
+def test_what_follows_a_run_succeeds_in_the_order_of_its_page(page: Path, workplace: Path) -> None:
+    lines = [line for line in commands(page) if is_of(line, "run", *FOLLOWS_A_RUN)]
+    for line in lines:
+        run_main(shlex.split(line)[1:])
+    written = [shlex.split(line)[-1] for line in lines if is_of(line, "figure")]
+    written += [shlex.split(line)[4] for line in lines if is_of(line, "export")]
+    written += [shlex.split(line)[-1] for line in lines if is_of(line, "report") and " --output " in line]
+    assert all(Path(name).exists() for name in written)
+    assert len(lines) >= 2
 
 
 def test_the_report_of_the_simulated_tissue_is_small_and_up_to_date() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.keys import CELL_TYPE
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_spotmix.io import Reading
     from napari_spotmix.result import Result
 
-__all__ = ["Finished", "Job", "run_job"]
+__all__ = ["Finished", "Job", "default_of", "job_of", "run_job", "sums_of", "tables_of"]
 
 
 def _nothing_told() -> Reading:
@@ -78,8 +78,18 @@ class Finished:
     written: list[Path]
 
 
-def run_job(job: Job, *, on_progress: ProgressCallback = silent) -> Finished:
+def run_job(
+    job: Job, *, sums: Mapping[str, Any] | None = None, on_progress: ProgressCallback = silent
+) -> Finished:
     """Read both files, deconvolve and write.
+
+    Parameters
+    ----------
+    job : Job
+    sums : mapping, optional
+        What `sums_of` returns, where it is known already.
+    on_progress : callable, optional
+        As for `deconvolve`.
 
     Raises
     ------
@@ -88,18 +98,18 @@ def run_job(job: Job, *, on_progress: ProgressCallback = silent) -> Finished:
     Cancelled
         If `on_progress` raised it; nothing is left behind.
     """
-    from napari_spotmix.io import checksums, make_recipe, write_outputs
+    from napari_spotmix.io import make_recipe, write_outputs
 
     with _gathered(job, on_progress) as (params, tissue, cells):
         from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
 
-        sums = checksums(job.inputs, job.reading, on_progress=on_progress)
+        sums = sums or sums_of(job, on_progress=on_progress)
         result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **job.settings)
         written = write_outputs(
             job.output,
             adata=result.to_anndata(),
             proportions=result.proportions,
-            recipe=make_recipe(sums, result.parameters),
+            recipe=make_recipe(sums, result.parameters, tables_of(job)),
             report=_report(result, sums, on_progress) if job.report else None,
             on_progress=on_progress,
         )
@@ -157,3 +167,104 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
     except InputError as error:
         problems += error.problems
     return None
+
+
+# ------------------------------------------------------------------------------------ a job as a recipe
+
+#: Fields that stand nowhere in a recipe, or among the parameters of `deconvolve`.
+_APART = ("output", "parameters")
+
+
+def sums_of(job: Job, *, on_progress: ProgressCallback = silent) -> dict[str, dict[str, Any]]:
+    """Return the checksums of everything that a job reads, as `io.checksums`."""
+    from napari_spotmix.io import checksums
+
+    return checksums(job.inputs, job.reading, on_progress=on_progress)
+
+
+def tables_of(job: Job) -> dict[str, dict[str, Any]]:
+    """Return what a recipe keeps of a job beside its inputs: each field, by the table that holds it.
+
+    A field that is a dataclass has a table of its own; all others are among the parameters.
+
+    Examples
+    --------
+    >>> tables_of(Job(Path("outs"), Path("cells.h5ad"), Path("results"), layer="raw"))["parameters"]["layer"]
+    'raw'
+    """
+    values = {item.name: getattr(job, item.name) for item in fields(job) if item.name not in _APART}
+    own = {name: _storable(value) for name, value in values.items() if is_dataclass(value)}
+    plain = {name: value for name, value in values.items() if name not in own and not isinstance(value, Path)}
+    return {"parameters": plain, **own}
+
+
+def _storable(settings: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, with paths that are found from wherever they are read."""
+    table = asdict(settings)
+    return {name: value.absolute() if isinstance(value, Path) else value for name, value in table.items()}
+
+
+def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
+    """Return the job that a recipe was made of, with another output.
+
+    Parameters
+    ----------
+    recipe : mapping
+        As `read_recipe` returns it.
+    output : Path
+        Folder for the results.
+
+    Raises
+    ------
+    InputError
+        If an input was no file, or the recipe holds what this version does not know.
+
+    Examples
+    --------
+    >>> inputs = {"spatial": {"path": "/data/outs"}, "reference": {"path": "/data/cells.h5ad"}}
+    >>> recipe = {"inputs": inputs, "parameters": {"layer": "raw", "lambda_c": 0.3}}
+    >>> job = job_of(recipe, Path("again"))
+    >>> job.layer, job.parameters
+    ('raw', {'lambda_c': 0.3})
+    """
+    inputs, given = recipe.get("inputs", {}), dict(recipe.get("parameters", {}))
+    names = {item.name for item in fields(Job)}
+    values: dict[str, Any] = {name: Path(entry["path"]) for name, entry in inputs.items() if name in names}
+    problems = [
+        f"The recipe names no file for `{name}`: it was simulated or in memory, and cannot be read again."
+        for name in ("spatial", "reference")
+        if name not in inputs
+    ]
+    for item in fields(Job):
+        default = default_of(item)
+        if is_dataclass(default) and item.name in recipe:
+            values[item.name] = _restored(type(default), recipe[item.name])
+            names |= recipe[item.name].keys()
+        elif item.name in given and item.name not in _APART:
+            values[item.name] = given.pop(item.name)
+    known = {item.name for item in fields(Parameters)}
+    problems += [
+        f"The recipe holds `{name}`, which this version does not know. Update with "
+        "`pip install --upgrade napari-spotmix`."
+        for name in [*(given.keys() - known), *(inputs.keys() - names)]
+    ]
+    if problems:
+        raise InputError(problems)
+    return Job(**values, output=output, parameters=given)
+
+
+def default_of(item: Field[Any]) -> Any:
+    """Return the default of a field, `dataclasses.MISSING` if it has none."""
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
+def _restored(kind: type[Any], table: Mapping[str, Any]) -> Any:
+    """Return a dataclass of what TOML holds, where paths are texts and tuples are lists."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _as_hinted(hints.get(name), value) for name, value in table.items()})
+
+
+def _as_hinted(hint: Any, value: Any) -> Any:
+    if isinstance(value, str) and Path in (hint, *get_args(hint)):
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value

@@ -24,6 +24,7 @@ __all__ = [
     "Share",
     "Weights",
     "describe",
+    "option_name",
 ]
 
 Weights = Literal["poisson", "none"]
@@ -33,6 +34,9 @@ Share = Literal["cells", "rna"]
 
 #: Bytes of a file above which `spotmix run` leaves the counts of the spots on disk and reads them in blocks.
 LARGE_FILE = 512 * 2**20
+
+#: Options whose names are shorter than their parameters'.
+_SHORT = {"random_state": "seed", "n_threads": "threads"}
 
 #: Side of the bins, in micrometres, that is read of a run with several sizes: about one cell.
 BIN_UM = 8.0
@@ -339,3 +343,14 @@ def _info(item: Field[Any], hint: Any) -> ParameterInfo:
         choices=choices,
         **item.metadata,
     )
+
+
+def option_name(name: str) -> str:
+    """Return what a parameter is called on the command line.
+
+    Examples
+    --------
+    >>> option_name("lambda_c"), option_name("random_state")
+    ('--lambda-c', '--seed')
+    """
+    return "--" + _SHORT.get(name, name).replace("_", "-")

@@ -20,7 +20,7 @@ from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.resolve import Problem
 from napari_spotmix.core.solver import Solution
 from napari_spotmix.errors import InputError, ReadError
-from napari_spotmix.io import copied, read_spatial, restored_names, with_safe_names
+from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
@@ -446,10 +446,11 @@ def read_result(path: str | Path, *, backed: bool = False, on_progress: Progress
     Raises
     ------
     ReadError
-        If ``spatial.h5ad`` is missing, damaged, or holds no result.
+        If ``spatial.h5ad`` is missing, damaged, of another run than ``recipe.toml``, or holds no result.
     """
     path = Path(path)
     file = path / "spatial.h5ad" if path.is_dir() else path
+    check_whole(path)
     if not file.exists():
         raise ReadError(path, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written.")
     adata = read_spatial(file, backed=backed, on_progress=on_progress)

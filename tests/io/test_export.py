@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -17,9 +19,11 @@ from layouts import section, write_folder
 from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.io import (
     OUTPUTS,
+    check_whole,
     check_writable,
     checksums,
     discard_unfinished,
+    export,
     make_recipe,
     output_problems,
     read_recipe,
@@ -139,6 +143,45 @@ def test_unfinished_files_can_be_removed_by_a_process_that_ends(tmp_path, adata,
     assert found[1] == set()
 
 
+def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path, adata, proportions):
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    )
+    here, dead = export._host(), ended.stdout.strip()
+    names = {
+        "alive": f".spotmix-{here}-{os.getpid()}-abc",
+        "elsewhere": f".spotmix-{here}x-{dead}-abc",
+        "mine": ".spotmix-notes",
+        "dead": f".spotmix-{here}-{dead}-abc",
+    }
+    for name in names.values():
+        (tmp_path / name).mkdir()
+    write(tmp_path / "results", adata, proportions)
+    left = {key for key, name in names.items() if (tmp_path / name).exists()}
+    assert left == {"alive", "elsewhere", "mine"}
+
+
+def test_files_of_two_runs_are_not_taken_for_one(tmp_path, adata, proportions):
+    write(tmp_path / "a", adata, proportions)
+    write(tmp_path / "b", adata, proportions * 0.5)
+    check_whole(tmp_path / "a")
+    (tmp_path / "b" / "recipe.toml").replace(tmp_path / "a" / "recipe.toml")
+    with pytest.raises(ReadError, match=r"is of another run than `recipe\.toml`"):
+        check_whole(tmp_path / "a")
+    (tmp_path / "a" / "spatial.h5ad").unlink()
+    with pytest.raises(ReadError, match="is missing: a run was ended"):
+        check_whole(tmp_path / "a")
+
+
+def test_a_file_that_another_program_has_written_again_is_still_opened(tmp_path, adata, proportions):
+    adata.var_names_make_unique()
+    write(tmp_path / "a", adata, proportions)
+    changed = anndata.read_h5ad(tmp_path / "a" / "spatial.h5ad")
+    changed.obs["mine"] = 1
+    changed.write_h5ad(tmp_path / "a" / "spatial.h5ad")
+    check_whole(tmp_path / "a")
+
+
 # -------------------------------------------------------------------------- where one may not write
 
 
@@ -226,7 +269,8 @@ def test_recipe_is_toml_that_reads_back(tmp_path, adata, proportions, outs):
     recipe = make_recipe(checksums({"spatial": outs}), parameters)
     write_outputs(tmp_path / "a", adata=adata, proportions=proportions, recipe=recipe)
     content = tomllib.loads((tmp_path / "a" / "recipe.toml").read_text(encoding="utf-8"))
-    assert content == read_recipe(tmp_path / "a") == recipe
+    mark = hashlib.sha256((tmp_path / "a" / "proportions.csv").read_bytes()).hexdigest()
+    assert content == read_recipe(tmp_path / "a") == recipe | {"outputs": {"proportions_sha256": mark}}
     assert content["parameters"] == {"n_genes": 5000, "weights": "poisson", "normalize": True}
     assert content["learned"] == {"lambda_c": 0.25, "genes": ["a", "b"], "cells": {"NK/T": 3}}
     assert len(content["inputs"]["spatial"]["files"]) == 5

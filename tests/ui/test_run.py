@@ -244,9 +244,9 @@ def test_a_saved_recipe_names_the_size_of_bins(qtbot: Any, explored: Any, tmp_pa
     dock.session.tissue = Tissue(dock.session.result.spatial, "Gut", outs, Reading(bin_um=16))
     dock.run.save_to(tmp_path / "out")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
-    spatial = read_recipe(tmp_path / "out")["inputs"]["spatial"]
-    assert spatial["bin_um"] == 16
-    assert all("square_016um" in file["name"] for file in spatial["files"])
+    recipe = read_recipe(tmp_path / "out")
+    assert recipe["reading"] == {"bin_um": 16}
+    assert all("square_016um" in file["name"] for file in recipe["inputs"]["spatial"]["files"])
 
 
 def test_a_report_is_written_and_shown_in_the_browser(

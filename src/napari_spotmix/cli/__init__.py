@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from napari_spotmix.cli._export import export
 from napari_spotmix.cli._figure import figure
 from napari_spotmix.cli._options import as_options
 from napari_spotmix.cli._report import report
+from napari_spotmix.cli._rerun import rerun
 from napari_spotmix.cli._run import run_command
 from napari_spotmix.cli._terminal import say
 from napari_spotmix.cli._view import demo, view
@@ -53,10 +55,12 @@ def _app() -> App:
         version=_version,
     )
     app.command(run_command(), name="run")
+    app.command(rerun)
     app.command(demo)
     app.command(view)
     app.command(figure)
     app.command(report)
+    app.command(export)
     return app
 
 

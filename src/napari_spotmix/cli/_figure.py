@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from napari_spotmix.cli._options import path_given
+from napari_spotmix.cli._result import opened
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.errors import InputError
 from napari_spotmix.progress import Progress, ProgressCallback
@@ -56,24 +56,13 @@ def figure(
 
     def work(on_progress: ProgressCallback) -> str:
         from napari_spotmix.figure import draw, save, save_problems
-        from napari_spotmix.io import close_files, is_large
-        from napari_spotmix.result import read_result
 
         if problems := save_problems(output, dpi):
             raise InputError(problems)
-        found = read_result(result, backed=_is_file_of(result, is_large), on_progress=on_progress)
-        try:
+        with opened(result, on_progress) as found:
             shown = show[0] if len(show) == 1 else show
             on_progress(Progress("Drawing", 0, 1))
             drawn = draw(found, shown, image=image, opacity=opacity, region=region, dark=dark)
             return f"Written:\n  {save(drawn, output, dpi)}"
-        finally:
-            close_files(found.spatial)
 
     say(cancellable(work))
-
-
-def _is_file_of(path: Path, is_large: Callable[[Path], bool]) -> bool:
-    """Tell whether the file of a result is large, which may be missing."""
-    file = path / "spatial.h5ad" if path.is_dir() else path
-    return file.is_file() and is_large(file)

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from napari_spotmix.params import ParameterInfo, describe
+from napari_spotmix.params import ParameterInfo, describe, option_name
 
 __all__ = ["as_options", "group", "option", "option_name", "path_given"]
 
-#: Options whose names are shorter than their parameters'.
-SHORT = {"random_state": "seed", "n_threads": "threads"}
 MAIN = "Model"
+#: Advanced parameters that are options of the main part.
+_MAIN_TOO = ("random_state", "n_threads")
 
 
 @cache
@@ -32,17 +32,12 @@ def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     return Path(tokens[0].value)
 
 
-def option_name(name: str) -> str:
-    """Return the option of a parameter: ``lambda_c`` is ``--lambda-c``, ``random_state`` is ``--seed``."""
-    return "--" + SHORT.get(name, name).replace("_", "-")
-
-
 def _groups() -> list[str]:
     return list(dict.fromkeys(info.group for info in describe()))
 
 
 def option(info: ParameterInfo) -> inspect.Parameter:
-    is_main = not info.advanced or info.name in SHORT
+    is_main = not info.advanced or info.name in _MAIN_TOO
     shown_in = (
         group(MAIN, 2) if is_main else group(f"Advanced: {info.group}", 3 + _groups().index(info.group))
     )
@@ -79,21 +74,16 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
     return convert
 
 
-#: Options of `spotmix figure` that a message may name.
-_FIGURE_OPTIONS = ("show", "opacity", "region", "dpi")
+#: Arguments that a message may name, beside parameters.
+_ARGUMENTS = (
+    *("show", "opacity", "region", "dpi"),
+    *("output", "inputs", "to"),
+    *("cell_type_key", "layer", "sample_key", "bin_um", "image"),
+)
 
 
 def as_options(text: str) -> str:
     """Call the parameters in a message by the names of their options."""
-    for name in (
-        *_FIGURE_OPTIONS,
-        "output",
-        "cell_type_key",
-        "layer",
-        "sample_key",
-        "bin_um",
-        "image",
-        *(info.name for info in describe()),
-    ):
+    for name in (*_ARGUMENTS, *(info.name for info in describe())):
         text = text.replace(f"`{name}`", option_name(name))
-    return text
+    return text.replace("`kind`", "--as")

@@ -12,12 +12,12 @@ from cyclopts import Parameter
 
 from napari_spotmix.cli._options import as_options, group, option, path_given
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.job import Job, run_job
+from napari_spotmix.job import Finished, Job, run_job
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import BIN_UM, describe
 from napari_spotmix.progress import ProgressCallback
 
-__all__ = ["run_command"]
+__all__ = ["finished_words", "run_command"]
 
 RUN_HELP = """Deconvolve a section: find the proportion of each cell type in each spot.
 
@@ -115,10 +115,14 @@ def run_and_tell(job: Job) -> None:
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        done = run_job(job, on_progress=on_progress)
-        return _report(done.result.parameters["summary"], list(done.result.notes), done.written, job.output)
+        return finished_words(run_job(job, on_progress=on_progress), job)
 
     say(cancellable(work))
+
+
+def finished_words(done: Finished, job: Job) -> str:
+    """Return what is said of a run that has finished."""
+    return _report(done.result.parameters["summary"], list(done.result.notes), done.written, job.output)
 
 
 def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:

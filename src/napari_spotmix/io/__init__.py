@@ -16,10 +16,12 @@ from napari_spotmix.io._notes import NOTES, reading_notes
 from napari_spotmix.io._problems import Gatherer, reported
 from napari_spotmix.io.export import (
     OUTPUTS,
+    check_whole,
     check_writable,
     discard_unfinished,
     output_problems,
     write_aside,
+    write_folder_aside,
     write_h5ad,
     write_outputs,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "Reading",
     "TissueImage",
     "bin_sizes",
+    "check_whole",
     "check_writable",
     "checksums",
     "close_files",
@@ -70,6 +73,7 @@ __all__ = [
     "sniff",
     "with_safe_names",
     "write_aside",
+    "write_folder_aside",
     "write_h5ad",
     "write_outputs",
 ]

@@ -1,8 +1,16 @@
-"""Keep a result: written aside first and then moved into place, so that a run leaves all or nothing."""
+"""Keep a result: written aside first and then moved into place, so that a run leaves all or nothing.
+
+A process can be killed between two moves. So ``recipe.toml`` is moved first and tells which
+``proportions.csv`` belongs to it, by SHA-256; so does ``spatial.h5ad``: files of two runs are not taken for
+one. What a killed process has left beside is removed by the next that writes there.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import shutil
 import tempfile
 import warnings
@@ -13,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import with_safe_names
+from napari_spotmix.io._problems import reported
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
 from napari_spotmix.io.recipe import files_read, read_recipe, write_recipe
 from napari_spotmix.progress import Progress, ProgressCallback, silent
@@ -24,11 +33,13 @@ if TYPE_CHECKING:
 __all__ = [
     "OUTPUTS",
     "REPORT",
+    "check_whole",
     "check_writable",
     "discard_unfinished",
     "output_problems",
     "report_problems",
     "write_aside",
+    "write_folder_aside",
     "write_h5ad",
     "write_outputs",
 ]
@@ -40,6 +51,10 @@ REPORT = "report.html"
 #: By which our pages are known.
 _GENERATOR = b'<meta name="generator" content="napari-spotmix">'
 _STAGE = "Writing results"
+#: Attribute of ``spatial.h5ad`` with the SHA-256 of the ``proportions.csv`` that was written with it.
+_BELONGS_TO = "spotmix_proportions_sha256"
+#: Name of a folder that is written aside: the machine and the process that write it.
+_ASIDE = re.compile(r"\.spotmix-(?P<host>.*)-(?P<process>\d+)-[^-]*")
 _unfinished: set[Path] = set()
 
 
@@ -146,7 +161,8 @@ def write_outputs(
     """Write ``spatial.h5ad``, ``proportions.csv`` and ``recipe.toml`` into `directory`.
 
     All of them are written beside their place and then moved, so that on an error or `Cancelled`
-    nothing is left behind, not even an empty folder. Other files in `directory` are not touched.
+    nothing is left behind, not even an empty folder. Other files in `directory` are not touched. Where
+    the process is killed between two moves, `check_whole` tells it.
 
     Parameters
     ----------
@@ -157,7 +173,7 @@ def write_outputs(
     proportions : DataFrame, shape (n_spots, n_cell_types)
         Written with the names of spots in the first column.
     recipe : mapping
-        As `make_recipe` returns it.
+        As `make_recipe` returns it; written with a table ``outputs`` more.
     report : str, optional
         HTML, written as ``report.html``. Without it that of an earlier run, which tells of other results,
         is removed.
@@ -179,11 +195,12 @@ def write_outputs(
     try:
         with _aside(directory) as stage:
             on_progress(Progress(_STAGE, 0, 3))
-            write_h5ad(adata, stage / OUTPUTS[0])
+            mark = _write_proportions(proportions, stage / OUTPUTS[1])
             on_progress(Progress(_STAGE, 1, 3))
-            proportions.to_csv(stage / OUTPUTS[1], index_label="spot", lineterminator="\n", encoding="utf-8")
+            write_h5ad(adata, stage / OUTPUTS[0])
+            _set_mark(stage / OUTPUTS[0], mark)
             on_progress(Progress(_STAGE, 2, 3))
-            write_recipe(recipe, stage / OUTPUTS[2])
+            write_recipe({**recipe, "outputs": {"proportions_sha256": mark}}, stage / OUTPUTS[2])
             if report is not None:
                 (stage / REPORT).write_text(report, encoding="utf-8", newline="\n")
             on_progress(Progress(_STAGE, 3, 3))
@@ -191,6 +208,55 @@ def write_outputs(
     except OSError as error:
         words = error.strerror or str(error)
         raise InputError(f"`output`: writing to {directory} failed ({words}). Nothing was kept.") from error
+
+
+def _write_proportions(proportions: pd.DataFrame, path: Path) -> str:
+    """Write the table and return the SHA-256 of the file."""
+    proportions.to_csv(path, index_label="spot", lineterminator="\n", encoding="utf-8")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _set_mark(path: Path, mark: str) -> None:
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        file.attrs[_BELONGS_TO] = mark
+
+
+def _mark_of(path: Path) -> str | None:
+    """Return what a file says it belongs to; None where it says nothing, as when others have changed it."""
+    import h5py
+
+    with reported(path.parent, path.name), h5py.File(path, "r") as file:
+        mark = file.attrs.get(_BELONGS_TO)
+    return None if mark is None else str(mark)
+
+
+def check_whole(directory: str | Path) -> None:
+    """Refuse a folder in which a run was killed while it moved its files into place.
+
+    A folder without ``recipe.toml``, as of an older version, is taken as it is; so is a ``spatial.h5ad`` that
+    another program has written again.
+
+    Raises
+    ------
+    ReadError
+        If ``spatial.h5ad`` is missing or of another run than ``recipe.toml``.
+    """
+    directory = Path(directory)
+    if not (directory / OUTPUTS[2]).is_file():
+        return
+    expected = read_recipe(directory).get("outputs", {}).get("proportions_sha256")
+    file = directory / OUTPUTS[0]
+    found = _mark_of(file) if file.is_file() else ""
+    if expected is not None and found is not None and found != expected:
+        state = "is missing" if found == "" else "is of another run than `recipe.toml`"
+        raise ReadError(
+            directory,
+            f"`{OUTPUTS[0]}` {state}: a run was ended while it wrote its files. "
+            "Make them again with `spotmix rerun`, and this folder as its output.",
+        )
 
 
 def write_h5ad(adata: AnnData, path: str | Path) -> None:
@@ -235,6 +301,24 @@ def write_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder. Give the name of a file.")
+    return _written(path, write)
+
+
+def write_folder_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Have a folder written beside its place and move it there; as `write_aside`, but replaces nothing.
+
+    Raises
+    ------
+    InputError
+        If there is something of that name already, or it cannot be written there.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists already, and is kept. Choose another name, or delete it first.")
+    return _written(path, write)
+
+
+def _written(path: Path, write: Callable[[Path], Any]) -> Path:
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.absolute().parent}. Make it first.")
     try:
@@ -255,7 +339,9 @@ def discard_unfinished() -> None:
 @contextmanager
 def _aside(directory: Path) -> Iterator[Path]:
     """Give a folder to write into, on the same file system as `directory`; remove it in the end."""
-    stage = Path(tempfile.mkdtemp(prefix=".spotmix-", dir=_existing(directory)))
+    for place in {_existing(directory), _existing(directory.absolute().parent)}:
+        _tidy(place)
+    stage = Path(tempfile.mkdtemp(prefix=f".spotmix-{_host()}-{os.getpid()}-", dir=_existing(directory)))
     _unfinished.add(stage)
     try:
         yield stage
@@ -264,9 +350,25 @@ def _aside(directory: Path) -> Iterator[Path]:
         _unfinished.discard(stage)
 
 
+def _tidy(place: Path) -> None:
+    """Remove what killed processes of this machine have left; those of others may be alive."""
+    import psutil
+
+    for left in place.glob(".spotmix-*"):
+        written_by = _ASIDE.fullmatch(left.name)
+        if written_by and written_by["host"] == _host() and not psutil.pid_exists(int(written_by["process"])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _host() -> str:
+    return re.sub(r"\W", "_", platform.node()) or "unknown"
+
+
 def _move(stage: Path, directory: Path) -> list[Path]:
+    """Move the recipe first: whatever happens then, the folder is known for ours, and what it lacks."""
     directory.mkdir(parents=True, exist_ok=True)
     # A report of other results is worse than none, whatever happens from here on.
     (directory / REPORT).unlink(missing_ok=True)
-    names = [*OUTPUTS, *(name for name in (REPORT,) if (stage / name).exists())]
-    return [(stage / name).replace(directory / name) for name in names]
+    names = [*reversed(OUTPUTS), *(name for name in (REPORT,) if (stage / name).exists())]
+    moved = {name: (stage / name).replace(directory / name) for name in names}
+    return [moved[name] for name in (*OUTPUTS, REPORT) if name in moved]

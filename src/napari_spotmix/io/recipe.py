@@ -3,11 +3,12 @@
 ========================  ====================================================================
 table                     content
 ========================  ====================================================================
-``[inputs.<name>]``       ``path`` as it was given, and ``files``: name, bytes and SHA-256 of each file read;
-                          for ``spatial`` also ``format`` and ``bin_um``, if it was told them
+``[inputs.<name>]``       ``path``, absolute, and ``files``: name, bytes and SHA-256 of each file read
 ``[parameters]``          label column, layer and every parameter; one that is absent was left to be chosen
+``[reading]``, ...        what else the job was told, one table each, where it was told anything
 ``[learned]``             what was chosen or estimated from the data
 ``[versions]``            of Python, this package and those that compute
+``[outputs]``             SHA-256 of the ``proportions.csv`` that was written with it
 ========================  ====================================================================
 
 The seed is ``parameters.random_state``. There is no date in it: the same run gives the same bytes.
@@ -78,8 +79,8 @@ def checksums(
     Returns
     -------
     dict
-        For each role ``path`` and ``files``, a list of ``name`` (inside a folder), ``bytes``, ``sha256``;
-        for ``spatial`` what it was told, ``format`` and ``bin_um``, if anything.
+        For each role ``path``, absolute, and ``files``, a list of ``name`` (inside a folder), ``bytes``,
+        ``sha256``.
 
     Raises
     ------
@@ -98,18 +99,12 @@ def checksums(
 
     return {
         role: {
-            "path": str(inputs[role]),
-            **(_told(how) if role == "spatial" else {}),
+            # Found again from wherever it is run again.
+            "path": str(Path(inputs[role]).absolute()),
             "files": [_entry(file, Path(inputs[role]), advance) for file in chosen],
         }
         for role, chosen in files.items()
     }
-
-
-def _told(how: Reading) -> dict[str, Any]:
-    """Return what `read_spatial` was told beside the path; the image is an input of its own."""
-    told = {"format": how.format, "bin_um": how.bin_um}
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def _size(file: Path) -> int:
@@ -127,7 +122,11 @@ def _entry(file: Path, given: Path, advance: Any) -> dict[str, Any]:
     return {"name": name, "bytes": _size(file), "sha256": digest.hexdigest()}
 
 
-def make_recipe(inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def make_recipe(
+    inputs: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Return the content of ``recipe.toml``.
 
     Parameters
@@ -136,15 +135,20 @@ def make_recipe(inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
         As `checksums` returns it.
     parameters : mapping
         ``Result.parameters``: its ``given``, ``learned`` and ``versions`` are kept.
+    settings : mapping of str to mapping, optional
+        What else was given, by the table that holds it: ``parameters`` (where `parameters` goes before it) or
+        one of its own.
 
     Examples
     --------
     >>> make_recipe({}, {"given": {"alpha": 0.3, "lambda_c": None}})["parameters"]
     {'alpha': 0.3}
     """
+    others = {name: _plain(table) for name, table in (settings or {}).items()}
     tables = {
         "inputs": inputs,
-        "parameters": parameters.get("given", {}),
+        "parameters": others.pop("parameters", {}) | _plain(parameters.get("given", {})),
+        **{name: table for name, table in others.items() if table},
         "learned": parameters.get("learned", {}),
         "versions": parameters.get("versions", {}),
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,12 @@ from napari_spotmix.errors import InputError
 from napari_spotmix.io import export
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.recipe import checksums, make_recipe
+from napari_spotmix.job import Job, tables_of
 from napari_spotmix.params import Parameters, describe
+from napari_spotmix.script import as_command, as_python
 from napari_spotmix.ui.figures import report_task
 from napari_spotmix.ui.form import ParameterForm
+from napari_spotmix.ui.keep import MenuButton, choose_export, copy, session_job
 from napari_spotmix.ui.layers import prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Section, add_all, plain_label
@@ -51,7 +55,7 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
 
 
 class RunPanel(QWidget):
-    """Parameters, Run, Cancel, progress, what came of it, and Save.
+    """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
 
     Signals
     -------
@@ -65,6 +69,9 @@ class RunPanel(QWidget):
         super().__init__()
         self._session = session
         self._started = 0.0
+        # What the run was asked for, and of which result: another may be opened meanwhile.
+        self._asked: Job | str = ""
+        self._made: tuple[Mapping[str, Any], Job | str] | None = None
         # What is changed most stands first.
         self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
@@ -72,6 +79,22 @@ class RunPanel(QWidget):
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
         self.report = PushButton(text="Report…", enabled=False)
+        self.keep = MenuButton(
+            "More",
+            [
+                (
+                    "Export…",
+                    "Write it for another program: a table, QuPath, Loupe, SpatialData",
+                    self._export,
+                ),
+                (
+                    "Copy command",
+                    "The `spotmix run` that makes this result in a terminal",
+                    self._copy_command,
+                ),
+                ("Copy Python", "Python that makes this result", self._copy_python),
+            ],
+        )
         self.state = plain_label()
         self.notes_text = plain_label()
         self.notes = Section(
@@ -88,6 +111,7 @@ class RunPanel(QWidget):
             widgets=[self.run, self.cancel, self.save, self.report], layout="horizontal", labels=False
         )
         self._buttons.margins = (0, 0, 0, 0)
+        self._buttons.native.layout().addWidget(self.keep)
         add_all(self, self._buttons.native, self.bar.native, self.state, self.notes, self.more)
         self._runner = self._make_runner(self._finish)
         self._saver = self._make_runner(self._saved)
@@ -129,28 +153,28 @@ class RunPanel(QWidget):
             self._fail(error)
             return
         self._started = time.monotonic()
+        self._asked = session_job(self._session, parameters)
         self._runner.start(deconvolve_task(self._session, parameters))
         self._busy("Starting")
 
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
-        session = self._session
-        assert session.result is not None
-        result = replace(session.result, regions=session.regions, view=session.view)
-        inputs = self._inputs()
-        how = self._reading()
+        result, job, opened, how = self._shown_result(), self.job, self._opened(), self._reading()
+        inputs, settings = opened, {"reading": asdict(how)}
+        if isinstance(job, Job):
+            inputs, settings, how = job.inputs, tables_of(job), job.reading
 
-        def task(on_progress: ProgressCallback) -> Path:
-            export.check_writable(folder, inputs)
-            recipe = make_recipe(checksums(inputs, how, on_progress=on_progress), result.parameters)
+        def task(on_progress: ProgressCallback) -> str:
+            export.check_writable(folder, opened | inputs)
+            sums = checksums(inputs, how, on_progress=on_progress)
             export.write_outputs(
                 folder,
                 adata=result.to_anndata(),
                 proportions=result.proportions,
-                recipe=recipe,
+                recipe=make_recipe(sums, result.parameters, settings),
                 on_progress=on_progress,
             )
-            return folder
+            return f"Saved in {folder}"
 
         self._saver.start(task)
         self._busy("Saving")
@@ -160,17 +184,43 @@ class RunPanel(QWidget):
         session = self._session
         assert session.result is not None
         title = session.tissue.name if session.tissue else ""
-        self._reporter.start(report_task(session.result, self._inputs(), self._reading(), title, path))
+        self._reporter.start(report_task(session.result, self._opened(), self._reading(), title, path))
         self._busy("Reporting")
 
-    def _inputs(self) -> dict[str, Path]:
-        """Return the files that the result was made from, by role."""
+    def _opened(self) -> dict[str, Path]:
+        """Return the files that are open, by role."""
         sources = {"spatial": self._session.tissue, "reference": self._session.reference}
         return {role: source.path for role, source in sources.items() if source and source.path}
 
     def _reading(self) -> Reading:
         """Return how the spots were read."""
         return self._session.tissue.reading if self._session.tissue else DEFAULT
+
+    def export_to(self, path: Path, kind: str | None = None) -> None:
+        """Write the result into a file for another program; see `exchange.export`."""
+        result = self._shown_result()
+
+        def task(on_progress: ProgressCallback) -> str:
+            from napari_spotmix import exchange
+
+            written = exchange.export(result, path, kind, on_progress=on_progress)
+            return "\n".join([f"Exported to {written}", *exchange.export_notes(result, path, kind)])
+
+        self._saver.start(task)
+        self._busy("Exporting")
+
+    @property
+    def job(self) -> Job | str:
+        """The job that makes the run's result, or why there is none."""
+        learned = self._session.learned
+        if learned is not None and self._made is not None and self._made[0] is learned.parameters:
+            return self._made[1]
+        return "This result was opened, not run here. `spotmix rerun` and its folder make it again."
+
+    def _shown_result(self) -> Result:
+        session = self._session
+        assert session.result is not None
+        return replace(session.result, regions=session.regions, view=session.view)
 
     def close_runners(self) -> None:
         """Stop what runs."""
@@ -203,6 +253,7 @@ class RunPanel(QWidget):
     @telling
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
+        self._made = (result.parameters, self._asked)
         self._session.set_result(result)
         self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
 
@@ -213,8 +264,8 @@ class RunPanel(QWidget):
     def _was_cancelled(self) -> None:
         self._rest("Cancelled. Nothing was changed.")
 
-    def _saved(self, folder: Path) -> None:
-        self._rest(f"Saved in {folder}")
+    def _saved(self, words: str) -> None:
+        self._rest(words)
 
     def _reported(self, path: Path) -> None:
         self._rest(f"Report in {path}")
@@ -265,6 +316,12 @@ class RunPanel(QWidget):
         )
         self.cancel.enabled = self.is_running
         self.save.enabled = self._session.result is not None and not self.is_running
+        self.keep.setEnabled(self.save.enabled)
+        self.keep.setToolTip(
+            "Export it, or copy what makes it again"
+            if self.save.enabled
+            else "There is no result yet: run first"
+        )
         self.save.tooltip = (
             "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
             if self.save.enabled
@@ -289,3 +346,24 @@ class RunPanel(QWidget):
         if name:
             path = Path(name)
             self.report_to(path if path.suffix else path.with_suffix(".html"))
+
+    def _export(self) -> None:
+        chosen = choose_export(self)
+        if chosen is not None:
+            self.export_to(*chosen)
+
+    @telling
+    def _copy_command(self) -> None:
+        self._copy(as_command, "Copied. Paste it into a terminal.")
+
+    @telling
+    def _copy_python(self) -> None:
+        self._copy(as_python, "Copied. Paste it into a script or a notebook.")
+
+    def _copy(self, put: Callable[[Job], str], words: str) -> None:
+        if isinstance(self.job, str):
+            self.state.setText(self.job)
+            return
+        copy(put(self.job))
+        adjusted = self._session.result is not self._session.learned
+        self.state.setText(f"{words} What was adjusted after the run is not in it." if adjusted else words)

@@ -1,0 +1,53 @@
+"""``spotmix export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_spotmix.cli._options import path_given
+from napari_spotmix.cli._result import opened
+from napari_spotmix.cli._terminal import cancellable, say
+from napari_spotmix.progress import ProgressCallback
+
+__all__ = ["export"]
+
+
+def export(
+    result: Annotated[Path, Parameter(converter=path_given)],
+    *,
+    to: Annotated[Path, Parameter(converter=path_given)],
+    kind: Annotated[str | None, Parameter(name="--as")] = None,
+) -> None:
+    """Write a result for another program: a table, QuPath, Loupe Browser, SpatialData. Opens no window.
+
+    For example:
+
+        spotmix export results --to spots.geojson
+
+    Parameters
+    ----------
+    result
+        The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
+    to
+        File to write, which is replaced if it exists: .csv or .parquet (proportions), .geojson (spots for
+        QuPath), or .zarr (a SpatialData store, which must not exist).
+    kind
+        What to write, where the ending leaves a choice. For .csv and .parquet: proportions or long (a row for
+        each spot and type); for .csv also loupe (categories for Loupe Browser).
+        For .geojson: spots or regions.
+    """
+
+    def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix import exchange
+
+        exchange.target_of(to, kind)  # tells what is wrong before anything is read
+        with opened(result, on_progress) as found:
+            written = exchange.export(found, to, kind, on_progress=on_progress)
+            notes = exchange.export_notes(found, to, kind)
+        lines = [*(["Notes:", *(f"  - {note}" for note in notes), ""] if notes else []), "Written:"]
+        return "\n".join([*lines, f"  {written}"])
+
+    say(cancellable(work))

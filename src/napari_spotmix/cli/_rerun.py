@@ -1,0 +1,64 @@
+"""``spotmix rerun``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_spotmix.cli._options import path_given
+from napari_spotmix.cli._run import finished_words
+from napari_spotmix.cli._terminal import cancellable, say
+from napari_spotmix.progress import ProgressCallback
+
+__all__ = ["rerun"]
+
+
+def rerun(
+    recipe: Annotated[Path, Parameter(converter=path_given)],
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
+    inputs: Annotated[Path | None, Parameter(converter=path_given)] = None,
+    threads: int = 0,
+) -> None:
+    """Run again what was run before, from its recipe.toml: the same files, the same parameters.
+
+    Nothing is run if a file of the inputs has changed since. With the same versions, the results are the
+    same byte for byte, and the last lines say so.
+
+    For example:
+
+        spotmix rerun results
+
+    Parameters
+    ----------
+    recipe
+        A `recipe.toml`, or the folder of a run that holds one.
+    output
+        Folder for the results. By default it stands beside the folder of the recipe and is called the same,
+        with `-rerun` added.
+    inputs
+        Folder that the inputs have been moved to, with or without the folders that they were in.
+    threads
+        Number of threads; 0 uses every core. The result does not depend on it.
+    """
+
+    def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix.rerun import plan_rerun
+
+        plan = plan_rerun(recipe, output=output, inputs=inputs, n_threads=threads, on_progress=on_progress)
+        for warning in plan.warnings:
+            say(f"Warning: {warning}", sys.stderr)
+        words = finished_words(plan.run(on_progress=on_progress), plan.job)
+        return "\n".join([words, "", _COMPARED[plan.is_identical()]])
+
+    say(cancellable(work))
+
+
+_COMPARED = {
+    True: "Proportions are identical to those of the first run, byte for byte.",
+    False: "Proportions differ from those of the first run.",
+    None: "The recipe does not tell the first proportions, so they were not compared.",
+}
