@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
-from napari_spotmix.io import files_read, reading_notes, sniff
+from napari_spotmix.io import bin_sizes, files_read, reading_notes, sniff
 from napari_spotmix.params import GEM_BIN
 from napari_spotmix.progress import Progress
 from napari_spotmix.scale import bin_sides, microns_per_pixel
@@ -167,6 +167,18 @@ def test_what_is_in_bins_already_is_refused(tmp_path):
 def test_a_size_that_is_none(tmp_path, side):
     with pytest.raises(InputError, match="`gem_bin` must be a whole number of at least 1"):
         read_spatial(write(tmp_path, dnbs()), gem_bin=side)
+
+
+def test_the_size_of_bins_can_be_told_in_micrometres_and_usual_ones_are_offered(tmp_path):
+    path = write(tmp_path, dnbs())
+    assert 25.0 in [size.um for size in bin_sizes(path)]
+    np.testing.assert_array_equal(
+        read_spatial(path, bin_um=10).X.toarray(), read_spatial(path, gem_bin=20).X.toarray()
+    )
+    with pytest.raises(InputError, match=r"`bin_um` must be a multiple of 0\.5"):
+        read_spatial(path, bin_um=0.7)
+    with pytest.raises(InputError, match="Leave `bin_um` out"):
+        read_spatial(path, bin_um=10, gem_bin=20)
 
 
 def test_gef_is_told_apart(tmp_path):

@@ -93,6 +93,8 @@ def as_options(text: str) -> str:
         "sample_key",
         "bin_um",
         "image",
+        "coordinates",
+        "gem_bin",
         *(info.name for info in describe()),
     ):
         text = text.replace(f"`{name}`", option_name(name))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from napari_spotmix.io._table import tables_place
-from napari_spotmix.io.gem import gem_files, gem_place, read_gem
+from napari_spotmix.io.gem import gem_bins, gem_files, gem_place, read_gem
 from napari_spotmix.io.h5ad import is_h5ad, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
@@ -95,7 +95,14 @@ FORMATS: tuple[Format, ...] = (
         read_spatial=read_spatial_h5ad,
         read_reference=read_labelled_h5ad,
     ),
-    Format("gem", "a table of counts in bins (GEM)", find=gem_place, files=gem_files, read_spatial=read_gem),
+    Format(
+        "gem",
+        "a table of one count in each row (GEM)",
+        find=gem_place,
+        files=gem_files,
+        read_spatial=read_gem,
+        bins_in=gem_bins,
+    ),
     Format(
         TABLES,
         "tables of counts and coordinates",

@@ -29,6 +29,7 @@ from napari_spotmix.io._table import LongColumns, Table, open_table, open_tables
 from napari_spotmix.io._text import blocks, is_table_name
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.tables import with_plain_ids
+from napari_spotmix.io.visium_hd import BinSize
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.params import GEM_BIN
 from napari_spotmix.progress import Progress, ProgressCallback, silent
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["gem_files", "gem_place", "read_gem"]
+__all__ = ["gem_bins", "gem_files", "gem_place", "read_gem"]
 
 #: Micrometres between the DNBs of a Stereo-seq chip.
 PITCH_UM = 0.5
+#: Sides of bins that people use, in DNBs, to choose from.
+_SIDES = (20, 50, 100, 200)
 _STAGE = "Reading spots"
 #: A count is gathered under one number: its row and column of bins, and its gene, in so many bits each.
 _BITS = 21
@@ -64,6 +67,12 @@ def gem_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
         If there are several.
     """
     return [_find_table(path).path]
+
+
+def gem_bins(path: Path) -> list[BinSize]:
+    """Return usual sizes of bins; empty for a table that is not of Stereo-seq."""
+    tables = _long_tables(path)
+    return [BinSize(side * PITCH_UM, None) for side in _SIDES] if tables and _is_gem(tables[0]) else []
 
 
 def _long_tables(path: Path) -> list[Table]:
@@ -102,7 +111,7 @@ def read_gem(
     path : Path
         The table, or a folder that holds one.
     how : Reading
-        `gem_bin` is the side of the bins.
+        `gem_bin` is the side of the bins, or `bin_um` for Stereo-seq.
     backed : bool, optional
         Tables cannot stay on disk; a note says so.
     on_progress : callable, optional
@@ -127,14 +136,29 @@ def read_gem(
     assert columns is not None
     is_gem = _is_gem(table)
     _check_bins_of(table)
-    side = how.gem_bin if how.gem_bin is not None else GEM_BIN if is_gem else None
-    if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
-        raise InputError(f"`gem_bin` must be a whole number of at least 1, found {side!r}.")
+    side = _side(how, is_gem)
     gathered = _read(table, columns, side, on_progress)
     adata = _assembled(table, gathered, is_gem, on_progress)
     if backed:
         add_notes(adata, ["The counts were read into memory: tables cannot be read in parts."])
     return adata
+
+
+def _side(how: Reading, is_gem: bool) -> int | None:
+    """Return the side of the bins in DNBs, or in the unit of the table; None where each place is a spot."""
+    if how.bin_um is not None and (how.gem_bin is not None or not is_gem):
+        raise InputError("`bin_um`: the size of bins is told by `gem_bin` here. Leave `bin_um` out.")
+    if how.bin_um is not None:
+        side = round(how.bin_um / PITCH_UM)
+        if side < 1 or side * PITCH_UM != how.bin_um:
+            raise InputError(
+                f"`bin_um` must be a multiple of {PITCH_UM} for Stereo-seq, found {how.bin_um:g}."
+            )
+        return side
+    side = how.gem_bin if how.gem_bin is not None else GEM_BIN if is_gem else None
+    if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
+        raise InputError(f"`gem_bin` must be a whole number of at least 1, found {side!r}.")
+    return side
 
 
 def _is_gem(table: Table) -> bool:

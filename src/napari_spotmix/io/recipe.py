@@ -4,7 +4,7 @@
 table                     content
 ========================  ====================================================================
 ``[inputs.<name>]``       ``path`` as it was given, and ``files``: name, bytes and SHA-256 of each file read;
-                          for ``spatial`` also ``format`` and ``bin_um``, if it was told them
+                          for ``spatial`` also ``format``, ``bin_um`` and ``gem_bin``, if told
 ``[parameters]``          label column, layer and every parameter; one that is absent was left to be chosen
 ``[learned]``             what was chosen or estimated from the data
 ``[versions]``            of Python, this package and those that compute
@@ -79,7 +79,7 @@ def checksums(
     -------
     dict
         For each role ``path`` and ``files``, a list of ``name`` (inside a folder), ``bytes``, ``sha256``;
-        for ``spatial`` what it was told, ``format`` and ``bin_um``, if anything.
+        for ``spatial`` what it was told, ``format``, ``bin_um`` and ``gem_bin``, if anything.
 
     Raises
     ------
@@ -107,8 +107,8 @@ def checksums(
 
 
 def _told(how: Reading) -> dict[str, Any]:
-    """Return what `read_spatial` was told beside the path; the image is an input of its own."""
-    told = {"format": how.format, "bin_um": how.bin_um}
+    """Return what `read_spatial` was told beside the path; image and coordinates are inputs of their own."""
+    told = {"format": how.format, "bin_um": how.bin_um, "gem_bin": how.gem_bin}
     return {name: value for name, value in told.items() if value is not None}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from napari_spotmix.io._problems import listed, reason
 from napari_spotmix.io._table import why_no_spots
+from napari_spotmix.io._text import TABLE_SUFFIXES
 from napari_spotmix.io.formats import FORMATS, TABLES, format_of
 from napari_spotmix.io.h5ad import HDF5_MAGIC
 from napari_spotmix.io.images import IMAGE_SUFFIXES
@@ -17,6 +18,8 @@ from napari_spotmix.io.visium_hd import is_square
 
 __all__ = ["Found", "display_name", "sniff", "sniff_as"]
 
+#: What is no part of the name of a section.
+_ENDINGS = (".h5ad", *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")))
 _HD = (
     "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
     "that name) in `binned_outputs/square_008um` or the folder of another size of bins. "
@@ -185,9 +188,12 @@ def display_name(path: Path) -> str:
     --------
     >>> display_name(Path("Vis5A/outs")), display_name(Path("liver.h5ad"))
     ('Vis5A', 'liver')
+    >>> display_name(Path("MOB1.tsv.gz"))
+    'MOB1'
     >>> display_name(Path("Brain/outs/binned_outputs/square_008um"))
     'Brain'
     """
     path = path.resolve()
     names = (place.name for place in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(place.name))
-    return next(names, "").removesuffix(".h5ad")
+    name = next(names, "")
+    return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)

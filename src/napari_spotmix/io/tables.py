@@ -51,14 +51,14 @@ _LEAST_IN_COMMON = 0.5
 
 
 def table_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
-    """Return every file that reading the tables at `path` opens, in a fixed order.
+    """Return every file that reading the tables at `path` opens, in a fixed order; but for what was told.
 
     Raises
     ------
     ReadError
         If they cannot be chosen.
     """
-    return find_section(path, how).files
+    return [file for file in find_section(path, how).files if file != how.coordinates]
 
 
 def read_tables(
