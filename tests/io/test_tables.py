@@ -372,11 +372,11 @@ def test_a_zip_bomb_is_stopped_early(tmp_path, row):
         for _ in range(100):
             file.write(row * 17_500)  # 1 MB, which becomes 1 kB
     (tmp_path / "coords.csv").write_bytes(as_text(coordinates()))
-    began = time.perf_counter()
+    began = time.process_time()  # others may use the machine
     assert "grows more than 500 times when it is unzipped" in refusal(
         path, coordinates=tmp_path / "coords.csv"
     )
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
