@@ -290,7 +290,7 @@ def _why_no_folder(folder: Path) -> str | None:
 
 def _of_broken(folder: Path) -> str:
     """Say what is wrong with files beside that are named as tables: one may be what is missing."""
-    problems = []
+    problems: list[str] = []
     for path in _table_paths(folder):
         try:
             open_table(path)

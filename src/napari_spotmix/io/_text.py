@@ -375,7 +375,8 @@ def _block_size(head: Head) -> int:
 
 def _whole_lines(file: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
     """Yield a file in blocks of about `size` that end with a line."""
-    rest, n_rest = [], 0
+    rest: list[bytes] = []
+    n_rest = 0
     while chunk := file.read(size):
         end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
         if end:

@@ -149,12 +149,12 @@ def _side(how: Reading, is_gem: bool) -> int | None:
     if how.bin_um is not None and (how.gem_bin is not None or not is_gem):
         raise InputError("`bin_um`: the size of bins is told by `gem_bin` here. Leave `bin_um` out.")
     if how.bin_um is not None:
-        side = round(how.bin_um / PITCH_UM)
-        if side < 1 or side * PITCH_UM != how.bin_um:
+        n_dnbs = round(how.bin_um / PITCH_UM)
+        if n_dnbs < 1 or n_dnbs * PITCH_UM != how.bin_um:
             raise InputError(
                 f"`bin_um` must be a multiple of {PITCH_UM} for Stereo-seq, found {how.bin_um:g}."
             )
-        return side
+        return n_dnbs
     side = how.gem_bin if how.gem_bin is not None else GEM_BIN if is_gem else None
     if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
         raise InputError(f"`gem_bin` must be a whole number of at least 1, found {side!r}.")
@@ -304,7 +304,8 @@ def _spots(
     """Return a number for the spot of each row: of the bin, row above column, or of the very place."""
     if gathered.side is None:
         codes, places = pd.factorize(x + 1j * y)
-        return gathered.places.of(pd.Index(places))[codes]
+        numbers = gathered.places.of(pd.Index(places))
+        return np.asarray(numbers[codes], dtype=np.int64)
     most = gathered.side << _BITS
     for name, values in (("x", x), ("y", y)):
         if len(values) and (values.min() < 0 or values.max() >= most):
