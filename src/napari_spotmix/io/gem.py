@@ -279,7 +279,7 @@ def _gene_numbers(gathered: _Gathered, block: pa.RecordBatch) -> NDArray[np.int6
     number_of = gathered.genes.of(pd.Index(encoded.dictionary.to_pylist(), dtype=object))
     if len(gathered.genes.numbers) > _MASK:
         raise InputError(f"The table has more than {_MASK:,} names of genes: is its column of genes another?")
-    genes = number_of[encoded.indices.to_numpy()]
+    genes: NDArray[np.int64] = number_of[encoded.indices.to_numpy()]
     if block.num_columns > 4:
         numbers, first = np.unique(genes, return_index=True)
         names = block.column(4).take(first).to_pylist()
