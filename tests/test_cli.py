@@ -324,6 +324,27 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
         plan_rerun(tmp_path / "out")
 
 
+def test_tables_are_read_with_coordinates_told_and_named_in_the_recipe(sample: Path, tmp_path: Path) -> None:
+    spots = read_spatial(sample / "spots.h5ad")
+    (tmp_path / "elsewhere").mkdir()
+    spots.to_df().to_csv(tmp_path / "counts.csv")
+    xy = pd.DataFrame(spots.obsm["spatial"], spots.obs_names, ["x", "y"])
+    xy.to_csv(tmp_path / "elsewhere" / "xy.csv")
+    given = ("run", tmp_path / "counts.csv", sample / "cells.h5ad", "--output", tmp_path / "out")
+    done = spotmix(*given)
+    assert done.returncode == 2
+    assert "name it as --coordinates" in " ".join(done.stderr.split())
+    done = spotmix(*given, "--coordinates", tmp_path / "elsewhere" / "xy.csv", "--lambda-c", 0)
+    assert done.returncode == 0, done.stderr
+    assert "Spots are the rows of `counts.csv`" in " ".join(done.stdout.split())
+    np.testing.assert_array_equal(read_spatial(tmp_path / "out" / "spatial.h5ad").obsm["spatial"], xy)
+    inputs = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())["inputs"]
+    names = {role: [file["name"] for file in entry["files"]] for role, entry in inputs.items()}
+    assert names == {"spatial": ["counts.csv"], "reference": ["cells.h5ad"], "coordinates": ["xy.csv"]}
+    job = plan_rerun(tmp_path / "out").job
+    assert job.reading.coordinates == tmp_path / "elsewhere" / "xy.csv"
+
+
 def write_reference(path: Path, genes: pd.Index) -> None:
     counts = np.random.default_rng(2).poisson(1.0, (40, len(genes))).astype(np.float32)
     counts[:20, : len(genes) // 2] += 3

@@ -61,8 +61,9 @@ class Job:
     @property
     def inputs(self) -> dict[str, Path]:
         """What is read, by role."""
-        image = {"image": self.reading.image} if self.reading.image is not None else {}
-        return {"spatial": self.spatial, "reference": self.reference, **image}
+        beside = {"image": self.reading.image, "coordinates": self.reading.coordinates}
+        told = {role: path for role, path in beside.items() if path is not None}
+        return {"spatial": self.spatial, "reference": self.reference, **told}
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from napari_spotmix.errors import InputError
 
 __all__ = [
     "BIN_UM",
+    "GEM_BIN",
     "GraphKind",
     "LARGE_FILE",
     "N_NICHES",
@@ -40,6 +41,9 @@ _SHORT = {"random_state": "seed", "n_threads": "threads"}
 
 #: Side of the bins, in micrometres, that is read of a run with several sizes: about one cell.
 BIN_UM = 8.0
+
+#: Side of the bins that Stereo-seq's places are gathered in where no other is asked for, in places (0.5 um).
+GEM_BIN = 50
 
 #: Whole numbers above it fit into no file.
 _LARGEST = 2**63 - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from layouts import REAL_DATA
 
@@ -94,14 +95,59 @@ def test_raw_matrix_is_cut_to_the_tissue_and_told():
         ("formats/cellranger/3.0.0", "Cell Ranger"),
         ("formats/scanpy_visium_v1/2.1.0", "matrix of probes"),
         ("formats/scanpy_visium_v1/2.1.0/raw_probe_bc_matrix.h5", "counts probes"),
-        ("formats/st_v1_mob", "Tables .* not supported yet"),
+        ("formats/st_v1_mob", r"Several tables of counts to choose from: 'MOB1\.tsv\.gz', 'MOB2\.tsv\.gz'"),
+        ("formats/st_v1_mob/alignment_table_MOB1.tsv", "holds the coordinates of spots, but no counts"),
         ("formats/slideseq_spacexr", "is not a Space Ranger output"),
+        ("formats/slideseq_spacexr/Reference/Vignette", r"holds counts \('dge\.csv'\) but no table of coord"),
+        ("formats/slideseq_spacexr/Reference/Vignette/dge.csv", "is a table of counts, but"),
+        ("formats/slideseq_spacexr/Reference/Vignette/meta_data.csv", "is a table, but not one of counts"),
+        ("formats/slideseq_spacexr/Reference/Merfish_Ref", "is this a reference of single cells"),
+        ("formats/slideseq_spacexr/Reference/Visium_Ref", "is this a reference of single cells"),
+        ("formats/slideseq_spacexr/SpatialRNA/VisiumVignette/nUMI.csv", "is a table, but not one of counts"),
         ("formats/spatialdata_zarr/muscle_visium.zarr", "Zarr store"),
     ],
 )
 def test_what_is_not_supported_is_named(folder, words):
     with pytest.raises(ReadError, match=words):
         read_spatial(REAL_DATA / folder)
+
+
+TABLES = {
+    "formats/st_v1_mob/MOB1.tsv.gz": (379, 1000),
+    "formats/st_v1_mob/MOB2.tsv.gz": (407, 1000),
+    "formats/slideseq_spacexr/SpatialRNA/Vignette": (100, 378),
+    "formats/slideseq_spacexr/SpatialRNA/Vignette/MappedDGEForR.csv": (100, 378),
+    "formats/slideseq_spacexr/SpatialRNA/VisiumVignette": (313, 276),
+    "formats/slideseq_spacexr/SpatialRNA/MerfishVignette/counts.csv": (750, 134),
+}
+
+
+@pytest.mark.parametrize(("path", "shape"), TABLES.items())
+def test_every_table_of_counts_opens(path, shape):
+    adata = read_spatial(REAL_DATA / path)
+    assert adata.shape == shape
+    assert adata.X.sum(axis=1).min() > 0
+    assert np.isfinite(adata.obsm["spatial"]).all()
+    assert adata.obs_names.is_unique
+
+
+@pytest.mark.parametrize("name", ["MOB1", "MOB2"])
+def test_spots_of_original_spatial_transcriptomics_lie_on_tissue(name):
+    """In register: a flip or an exchange of x and y would put many spots on empty glass."""
+    adata = read_spatial(REAL_DATA / f"formats/st_v1_mob/{name}.tsv.gz")
+    grey = adata.uns["spatial"][name]["images"]["hires"].mean(axis=2)
+    x, y = adata.obsm["spatial"].round().astype(int).T
+    in_place, flipped, exchanged = (image[y, x].mean() for image in (grey, grey[:, ::-1], grey.T))
+    assert in_place < min(flipped, exchanged) - 5
+
+
+def test_counts_of_a_table_are_those_of_the_file():
+    folder = REAL_DATA / "formats/slideseq_spacexr/SpatialRNA/Vignette"
+    counts = pd.read_csv(folder / "MappedDGEForR.csv", index_col=0)
+    places = pd.read_csv(folder / "BeadLocationsForR.csv", index_col=0)
+    adata = read_spatial(folder)
+    np.testing.assert_array_equal(adata.to_df().T.to_numpy(), counts.to_numpy())
+    np.testing.assert_array_equal(adata.obsm["spatial"], places.loc[adata.obs_names].to_numpy())
 
 
 @pytest.mark.parametrize("sample", ["mouse_muscle_injury_visium", "pdac_st_moncada"])

@@ -57,9 +57,9 @@ def test_folder_of_something_else_says_what_is_there(tmp_path):
     assert "found 'holiday.jpg'" in refusal(tmp_path)
 
 
-def test_tables_are_not_supported_yet(tmp_path):
+def test_an_empty_table_is_named(tmp_path):
     (tmp_path / "counts.csv").touch()
-    assert "Tables (CSV, TSV) are not supported yet" in refusal(tmp_path)
+    assert "holds tables ('counts.csv'), but none of counts (`counts.csv` is empty" in refusal(tmp_path)
 
 
 def test_cell_ranger_output_has_no_positions(tmp_path):
@@ -90,7 +90,9 @@ def test_matrix_alone_points_to_its_folder(tmp_path):
 
 def test_other_file(tmp_path):
     (tmp_path / "counts.xlsx").write_text("x")
-    assert "neither a Space Ranger folder nor an .h5ad file" in refusal(tmp_path / "counts.xlsx")
+    assert "neither a Space Ranger folder, an .h5ad file nor a table of counts" in refusal(
+        tmp_path / "counts.xlsx"
+    )
 
 
 def test_reference_must_be_h5ad(tmp_path):

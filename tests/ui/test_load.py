@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from layouts import slide, write_hd
 from qtpy.QtCore import Qt
@@ -58,6 +59,23 @@ def test_chosen_files_are_read(
     }
     assert dock.load.labels.value == "cell_type"
     assert dock.load.summary == "gut, 90 spots · reference 5 types"
+
+
+def test_tables_are_offered_and_read_and_what_was_found_is_told(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path
+) -> None:
+    spots = tissue.spatial
+    pd.DataFrame(spots.X.toarray(), spots.obs_names, spots.var_names).T.to_csv(tmp_path / "counts.csv")
+    pd.DataFrame(spots.obsm["spatial"], spots.obs_names, ["x", "y"]).to_csv(tmp_path / "coords.csv")
+    _, dock = make_dock()
+    assert {"*.csv", "*.tsv.gz", "*.parquet", "*.gem.gz"} <= set(dock.load.spatial.filter[:-1].split())
+    dock.load.spatial.value = tmp_path / "counts.csv"
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    assert "Spots are the columns of `counts.csv`" in dock.load.state.text()
+    dock.load.spatial.value = tmp_path / "coords.csv"
+    qtbot.waitUntil(
+        lambda: "holds the coordinates of spots, but no counts" in dock.load.state.text(), timeout=5000
+    )
 
 
 def test_another_label_column_can_be_chosen(

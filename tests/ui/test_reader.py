@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from anndata import AnnData
 from layouts import write_hd
 from napari.layers import Layer
+from npe2 import PluginManifest
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.result import Result
@@ -55,6 +58,28 @@ def test_other_files_and_folders_are_left_to_others(tmp_path: Path) -> None:
     for path in [*tmp_path.iterdir(), tmp_path / "not there.h5ad"]:
         assert get_reader(str(path)) is None, path.name
     assert get_reader([str(tmp_path), str(tmp_path)]) is None
+
+
+def test_tables_of_a_section_open_from_their_folder_and_gem_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").write_text("spot,A,B,C\na,1,2,3\nb,4,5,6\n")
+    (tmp_path / "coords.csv").write_text("spot,x,y\na,1,2\nb,3,4\n")
+    (tmp_path / "chip").mkdir()
+    gem = tmp_path / "chip" / "SS2.gem"
+    gem.write_text("#BinSize=1\ngeneID\tx\ty\tMIDCount\nA\t1\t2\t3\nB\t70\t2\t3\n")
+    for path in (tmp_path, gem):
+        reader = get_reader(str(path))
+        assert reader is not None
+        (spots,) = (Layer.create(*data) for data in reader(str(path)))
+        assert len(spots.data) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "is_claimed"), [("a.h5ad", True), ("a.gem.gz", True), ("a.csv", False), ("a.parquet", False)]
+)
+def test_names_that_napari_asks_us_for(name: str, is_claimed: bool) -> None:
+    manifest = PluginManifest.from_file(files("napari_spotmix") / "napari.yaml")
+    (reader,) = manifest.contributions.readers
+    assert any(fnmatch(name, pattern) for pattern in reader.filename_patterns) == is_claimed
 
 
 def test_truncated_h5ad_tells_what_is_wrong(spatial_file: Path, tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
 _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
     *("output", "inputs", "to"),
-    *("cell_type_key", "layer", "sample_key", "bin_um", "image"),
+    *("cell_type_key", "layer", "sample_key"),
+    *("bin_um", "image", "coordinates", "gem_bin"),
 )
 
 

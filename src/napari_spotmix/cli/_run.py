@@ -14,7 +14,7 @@ from napari_spotmix.cli._options import as_options, group, option, path_given
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.job import Finished, Job, run_job
 from napari_spotmix.keys import CELL_TYPE
-from napari_spotmix.params import BIN_UM, describe
+from napari_spotmix.params import BIN_UM, GEM_BIN, describe
 from napari_spotmix.progress import ProgressCallback
 
 __all__ = ["finished_words", "run_command"]
@@ -42,12 +42,14 @@ def run_command() -> Callable[..., None]:
         sample_key: str | None = None,
         bin_um: float | None = None,
         image: Path | None = None,
+        coordinates: Path | None = None,
+        gem_bin: int | None = None,
         report: bool = True,
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
 
-        how = Reading(bin_um=bin_um, image=image)
+        how = Reading(bin_um=bin_um, image=image, coordinates=coordinates, gem_bin=gem_bin)
         run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how, report))
 
     signature = inspect.signature(run, eval_str=True)
@@ -63,8 +65,8 @@ def run_command() -> Callable[..., None]:
 RUN_PARAMETERS = {
     "spatial": Parameter(
         converter=path_given,
-        help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too) or an .h5ad file "
-        "with `obsm['spatial']`. Raw counts.",
+        help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too), an .h5ad file "
+        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts.",
     ),
     "reference": Parameter(
         converter=path_given,
@@ -97,6 +99,16 @@ RUN_PARAMETERS = {
         converter=path_given,
         help="The full-resolution image that was given to Space Ranger, where it lies elsewhere: TIFF "
         "(OME-TIFF, BTF, SVS), PNG or JPEG.",
+        group=group("Files", 1),
+    ),
+    "coordinates": Parameter(
+        converter=path_given,
+        help="For a table of counts: that with the coordinates of its spots, where it does not lie beside.",
+        group=group("Files", 1),
+    ),
+    "gem_bin": Parameter(
+        help="For a table of one count in each row: side of the bins, for Stereo-seq in DNBs of 0.5 um; "
+        f"without it {GEM_BIN} for Stereo-seq, and each place a spot for another.",
         group=group("Files", 1),
     ),
     "report": Parameter(

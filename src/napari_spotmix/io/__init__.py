@@ -14,6 +14,7 @@ from napari_spotmix.errors import ReadError
 from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
 from napari_spotmix.io._problems import Gatherer, reported
+from napari_spotmix.io._text import TABLE_SUFFIXES
 from napari_spotmix.io.export import (
     OUTPUTS,
     check_whole,
@@ -32,7 +33,7 @@ from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
 from napari_spotmix.io.overview import lay_under, read_overview
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
-from napari_spotmix.io.sniff import Found, sniff
+from napari_spotmix.io.sniff import Found, sniff, sniff_as
 from napari_spotmix.io.visium_hd import BinSize
 from napari_spotmix.progress import ProgressCallback, silent
 
@@ -48,6 +49,7 @@ __all__ = [
     "Found",
     "IMAGE_SUFFIXES",
     "Reading",
+    "TABLE_SUFFIXES",
     "TissueImage",
     "bin_sizes",
     "check_whole",
@@ -85,6 +87,8 @@ def read_spatial(
     format: str | None = None,
     bin_um: float | None = None,
     image: str | os.PathLike[str] | None = None,
+    coordinates: str | os.PathLike[str] | None = None,
+    gem_bin: int | None = None,
     backed: bool = False,
     on_progress: ProgressCallback = silent,
 ) -> AnnData:
@@ -94,8 +98,9 @@ def read_spatial(
     ----------
     path : str or Path
         A Space Ranger output folder, version 1 to 4 (the folder itself, or the one that holds
-        ``outs``; of Visium HD ``binned_outputs`` or the folder of one size of bins too), or an ``.h5ad`` file
-        in the layout of scanpy.
+        ``outs``; of Visium HD ``binned_outputs`` or the folder of one size of bins too), an ``.h5ad`` file in
+        the layout of scanpy, a table of counts (CSV, TSV, parquet; see `io.tables`) or of one count in each
+        row (GEM; see `io.gem`), or a folder that holds such.
     format : str, optional
         Name of the format, one of those in `FORMATS`; without it the format is found out.
     bin_um : float, optional
@@ -104,6 +109,11 @@ def read_spatial(
     image : str or Path, optional
         The full-resolution image that the coordinates refer to, which lies elsewhere: TIFF (OME-TIFF, BTF,
         SVS), PNG or JPEG. At most 6000 pixels of its longest side are kept, as the ``hires`` image.
+    coordinates : str or Path, optional
+        For a table of counts: that of the coordinates of spots, where it does not lie beside.
+    gem_bin : int, optional
+        For a table of one count in each row: side of the bins, for Stereo-seq in DNBs of 0.5 um, else in
+        the unit of the table. Without it `params.GEM_BIN` for Stereo-seq; for another each place is a spot.
     backed : bool, optional
         Leave the matrices of counts in their file and read them from it when they are needed, so that
         they may be larger than memory. The file stays open while the AnnData is in use, and is never
@@ -133,8 +143,14 @@ def read_spatial(
     napari_spotmix.errors.ReadError: no/such/place: does not exist. Check the spelling of the path.
     """
     path = Path(path)
-    found = sniff(path, format)
-    how = Reading(format, bin_um, None if image is None else Path(image))
+    how = Reading(
+        format,
+        bin_um,
+        None if image is None else Path(image),
+        None if coordinates is None else Path(coordinates),
+        gem_bin,
+    )
+    found = sniff_as(path, how)
     one = format_of(found.kind)
     if one is not None and one.read_spatial is not None:
         if bin_um is not None and one.bins_in is None:

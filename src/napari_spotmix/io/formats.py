@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from napari_spotmix.io._table import tables_place
+from napari_spotmix.io.gem import gem_bins, gem_files, gem_place, read_gem
 from napari_spotmix.io.h5ad import is_h5ad, read_labelled_h5ad, read_spatial_h5ad
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.io.tables import read_tables, table_files
 from napari_spotmix.io.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
 from napari_spotmix.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "Format", "SpatialReader", "format_of"]
+__all__ = ["FORMATS", "TABLES", "Format", "SpatialReader", "format_of"]
+
+#: The format that takes a table of places beside the path.
+TABLES = "tables"
 
 
 class SpatialReader(Protocol):
@@ -88,6 +94,21 @@ FORMATS: tuple[Format, ...] = (
         files=lambda path, _: [path],
         read_spatial=read_spatial_h5ad,
         read_reference=read_labelled_h5ad,
+    ),
+    Format(
+        "gem",
+        "a table of one count in each row (GEM)",
+        find=gem_place,
+        files=gem_files,
+        read_spatial=read_gem,
+        bins_in=gem_bins,
+    ),
+    Format(
+        TABLES,
+        "tables of counts and coordinates",
+        find=tables_place,
+        files=table_files,
+        read_spatial=read_tables,
     ),
 )
 

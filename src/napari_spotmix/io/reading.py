@@ -20,11 +20,19 @@ class Reading:
         Side of the bins in micrometres, where a run has bins of several sizes.
     image : Path, optional
         The full-resolution image that the coordinates refer to, which lies elsewhere.
+    coordinates : Path, optional
+        Table with the coordinates of spots, where it does not lie beside a table of counts.
+    gem_bin : int, optional
+        Side of the square bins that counts of Stereo-seq are gathered in, in DNBs (0.5 um); without it
+        ``params.GEM_BIN``. For another table with one count in each row, in its own unit; without it each
+        place is a spot.
     """
 
     format: str | None = None
     bin_um: float | None = None
     image: Path | None = None
+    coordinates: Path | None = None
+    gem_bin: int | None = None
 
 
 #: Everything is found out.

@@ -29,7 +29,7 @@ from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import reported
 from napari_spotmix.io.formats import format_of
 from napari_spotmix.io.reading import DEFAULT, Reading
-from napari_spotmix.io.sniff import sniff
+from napari_spotmix.io.sniff import sniff_as
 from napari_spotmix.params import LARGE_FILE
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -46,7 +46,7 @@ def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
     ReadError
         If `path` is a folder from which the files cannot be chosen.
     """
-    found = sniff(path, how.format)
+    found = sniff_as(path, how)
     one = format_of(found.kind)
     return [Path(path)] if one is None else one.files(found.path, how)
 

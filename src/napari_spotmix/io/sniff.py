@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_spotmix.io._problems import listed, reason
-from napari_spotmix.io.formats import FORMATS, format_of
+from napari_spotmix.io._table import why_no_spots
+from napari_spotmix.io._text import TABLE_SUFFIXES
+from napari_spotmix.io.formats import FORMATS, TABLES, format_of
 from napari_spotmix.io.h5ad import HDF5_MAGIC
 from napari_spotmix.io.images import IMAGE_SUFFIXES
+from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import PART_OF_A_RUN, has_matrix
 from napari_spotmix.io.visium_hd import is_square
 
-__all__ = ["Found", "display_name", "sniff"]
+__all__ = ["Found", "display_name", "sniff", "sniff_as"]
 
-_TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+#: What is no part of the name of a section.
+_ENDINGS = (".h5ad", *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")))
 _HD = (
     "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
     "that name) in `binned_outputs/square_008um` or the folder of another size of bins. "
@@ -74,6 +78,14 @@ def sniff(path: str | os.PathLike[str], format: str | None = None) -> Found:
         return Found("unreadable", path, reason(error))
 
 
+def sniff_as(path: str | os.PathLike[str], how: Reading) -> Found:
+    """Find out what `path` is where more is told than it; a table of places makes it one of counts."""
+    found = sniff(path, how.format)
+    if how.coordinates is None or found.kind in ("missing", "unreadable"):
+        return found
+    return Found(TABLES, Path(path), "tables of counts and coordinates")
+
+
 def _of_a_format(path: Path, name: str | None) -> Found | None:
     for one in FORMATS:
         if name in (None, one.name) and (place := one.find(path)) is not None:
@@ -94,8 +106,14 @@ def _sniff_file(path: Path) -> Found:
     if name.endswith("_bc_matrix.h5"):
         words = "is only the matrix of a Space Ranger run. Open the folder that holds it and `spatial`."
         return Found("unsupported", path, words)
-    words = "is neither a Space Ranger folder nor an .h5ad file. Convert it to .h5ad with scanpy or anndata."
-    return Found("unsupported", path, words)
+    if name.endswith(".gef"):
+        words = "is a GEF file of Stereo-seq, which is not read. Convert it to GEM with SAW or stereopy."
+        return Found("unsupported", path, words)
+    words = (
+        "is neither a Space Ranger folder, an .h5ad file nor a table of counts (CSV, TSV, parquet, GEM). "
+        "Convert it to .h5ad with scanpy or anndata."
+    )
+    return Found("unsupported", path, why_no_spots(path) or words)
 
 
 def _sniff_h5ad(path: Path, start: bytes) -> Found:
@@ -154,10 +172,8 @@ def _why_not(path: Path) -> str:
     )
     if any(name.endswith("probe_bc_matrix.h5") for name in names):
         return f"{words} {_PROBES}"
-    if any(name.endswith(_TABLES) for name in names):
-        return (
-            f"{words} Tables (CSV, TSV) are not supported yet: convert them to .h5ad with scanpy or anndata."
-        )
+    if why := why_no_spots(path):
+        return why
     return f"{words} Choose the `outs` folder of a Space Ranger run, or an .h5ad file."
 
 
@@ -172,9 +188,12 @@ def display_name(path: Path) -> str:
     --------
     >>> display_name(Path("Vis5A/outs")), display_name(Path("liver.h5ad"))
     ('Vis5A', 'liver')
+    >>> display_name(Path("MOB1.tsv.gz"))
+    'MOB1'
     >>> display_name(Path("Brain/outs/binned_outputs/square_008um"))
     'Brain'
     """
     path = path.resolve()
     names = (place.name for place in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(place.name))
-    return next(names, "").removesuffix(".h5ad")
+    name = next(names, "")
+    return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)

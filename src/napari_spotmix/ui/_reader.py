@@ -1,4 +1,8 @@
-"""Opens Space Ranger folders and .h5ad files with coordinates, by drag and drop or File > Open."""
+"""Opens folders of a section, .h5ad files with coordinates and GEM, by drag and drop or File > Open.
+
+Tables are not claimed by the endings of their names: most CSV files are others'. A folder that holds counts
+and coordinates is a section without doubt.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ __all__ = ["get_reader", "read_tissue"]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]] | None:
-    """Return a reader of Space Ranger folders and .h5ad files of spots, None for anything else."""
+    """Return a reader of spots where `path` holds them for certain, None for anything else."""
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
     found = sniff(path)

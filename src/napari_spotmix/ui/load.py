@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadPanel", "PathEdit", "simulate_task"]
 
 _IMAGES = f"Images ({' '.join(f'*{end} *{end.upper()}' for end in sorted(io.IMAGE_SUFFIXES))})"
+_SPOTS = f"Spots (*.h5ad {' '.join(f'*{end} *{end}.gz' for end in io.TABLE_SUFFIXES)})"
 
 
 class PathEdit(FileEdit):
@@ -121,8 +122,9 @@ class LoadPanel(QWidget):
             self._read_spatial,
             folders=True,
             label="Spatial data",
-            filter="AnnData (*.h5ad)",
-            tooltip="A Space Ranger output folder (outs), or an .h5ad file with obsm['spatial']",
+            filter=_SPOTS,
+            tooltip="A Space Ranger output folder (outs), an .h5ad file with obsm['spatial'], or a table of "
+            "counts (CSV, TSV, parquet, GEM) with its coordinates in it or beside it",
         )
         self.bin_size = ComboBox(
             label="Bin size",
@@ -355,7 +357,7 @@ class LoadPanel(QWidget):
             self.labels.reset_choices()
             self.labels.value = key
         tissue, reference = self._session.tissue, self._session.reference
-        self.spatial.reflect(*((tissue.path, tissue.name) if tissue else (None, "Folder or .h5ad")))
+        self.spatial.reflect(*((tissue.path, tissue.name) if tissue else (None, "Folder, .h5ad or table")))
         self.reference.reflect(
             *((reference.path, reference.name) if reference else (None, "Labelled cells, .h5ad"))
         )
