@@ -172,8 +172,8 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
 
 # ------------------------------------------------------------------------------------ a job as a recipe
 
-#: Fields that stand nowhere in a recipe, or among the parameters of `deconvolve`.
-_APART = ("output", "parameters")
+#: Fields that stand nowhere in a recipe, since no number depends on them, or among the parameters of `deconvolve`.
+_APART = ("output", "report", "parameters")
 
 
 def sums_of(job: Job, *, on_progress: ProgressCallback = silent) -> dict[str, dict[str, Any]]:

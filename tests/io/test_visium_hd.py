@@ -228,7 +228,6 @@ def test_only_files_of_the_chosen_size_are_kept_track_of(run):
         "binned_outputs/square_016um/spatial/tissue_positions.parquet",
     ]
     entry = checksums({"spatial": run}, Reading(bin_um=16))["spatial"]
-    assert entry["bin_um"] == 16
     assert "format" not in entry
     assert [file["name"] for file in entry["files"]] == names
 
