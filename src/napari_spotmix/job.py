@@ -172,7 +172,7 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
 
 # ------------------------------------------------------------------------------------ a job as a recipe
 
-#: Fields that stand nowhere in a recipe, since no number depends on them, or among the parameters of `deconvolve`.
+#: Fields that no number depends on stand nowhere in a recipe, and the parameters by themselves.
 _APART = ("output", "report", "parameters")
 
 
