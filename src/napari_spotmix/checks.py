@@ -14,12 +14,12 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from napari_spotmix.io import is_closed
-from napari_spotmix.keys import CELL_TYPE, SPATIAL
+from napari_spotmix.io import is_closed, is_signatures
+from napari_spotmix.keys import CELL_TYPE, RAW, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.rows import value_blocks
 
-__all__ = ["check", "choices", "coordinates", "labels", "matrix"]
+__all__ = ["check", "choices", "coordinates", "gene_names", "has_layer", "labels", "matrix"]
 
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
@@ -44,15 +44,16 @@ def check(
         return problems
     problems = _count_problems(spatial, layer, "spatial", on_progress)
     problems += _coordinate_problems(spatial)
-    reference_layer = layer if layer in reference.layers else None
+    reference_layer = layer if has_layer(reference, layer) else None
     problems += _count_problems(reference, reference_layer, "reference", on_progress)
     problems += _label_problems(reference, cell_type_key)
     if sample_key is not None and sample_key not in spatial.obs:
         problems.append(
             f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"
         )
-    if not set(spatial.var_names) & set(reference.var_names):
-        problems.append(_no_shared_genes(spatial.var_names, reference.var_names))
+    genes = gene_names(spatial, layer), gene_names(reference, reference_layer)
+    if not set(genes[0]) & set(genes[1]):
+        problems.append(_no_shared_genes(*genes))
     return problems
 
 
@@ -91,18 +92,40 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
+def has_layer(adata: AnnData, layer: str | None) -> bool:
+    """Tell whether there is a layer of that name; `raw` counts as one, by the name `keys.RAW`."""
+    return layer in adata.layers or _is_raw(adata, layer)
+
+
+def _is_raw(adata: AnnData, layer: str | None) -> bool:
+    return layer == RAW and RAW not in adata.layers and adata.raw is not None
+
+
 def matrix(adata: AnnData, layer: str | None) -> Any:
-    """Return `X`, or the layer of that name."""
+    """Return `X`, the layer of that name, or the `X` of `raw`."""
+    if _is_raw(adata, layer):
+        return adata.raw.X
     return adata.X if layer is None else adata.layers[layer]
 
 
+def gene_names(adata: AnnData, layer: str | None) -> list[str]:
+    """Return the names of the columns of `matrix`; `raw` has genes of its own."""
+    names = adata.raw.var_names if _is_raw(adata, layer) else adata.var_names
+    return [str(name) for name in names]
+
+
+def _layers(adata: AnnData) -> list[str]:
+    return [*adata.layers, *([RAW] if _is_raw(adata, RAW) else [])]
+
+
 def _count_problems(adata: AnnData, layer: str | None, what: str, on_progress: ProgressCallback) -> list[str]:
-    if layer is not None and layer not in adata.layers:
-        return [f"`layer`: the {what} data has no layer {layer!r}. {choices(adata.layers)}"]
+    if layer is not None and not has_layer(adata, layer):
+        return [f"`layer`: the {what} data has no layer {layer!r}. {choices(_layers(adata))}"]
     where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
     values = matrix(adata, layer)
     if values is None or 0 in adata.shape:
-        return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed."]
+        needed = f"Counts are needed.{_advice(adata)}"
+        return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. {needed}"]
     if is_closed(values):
         return [f"{where} is in a file that has been closed. Read it again, and keep the file open."]
     return _value_problems(values, where, adata, on_progress)
@@ -120,7 +143,7 @@ def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: Progre
         return [f"{where} holds {found.n_negative} negative values, as scaled or centred data do. {needed}"]
     if not found.n_positive:
         return [f"{where} holds no counts at all: every value is 0."]
-    if not found.is_counts:
+    if not found.is_counts and not is_signatures(adata):
         share = found.n_fractions / found.n_positive
         if found.largest < _LARGEST_LOG:
             return [
@@ -165,13 +188,19 @@ def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressC
 
 def _advice(adata: AnnData) -> str:
     """Name where whole numbers are kept, if they are."""
-    for name in adata.layers:
-        n_blocks, dtype, blocks = value_blocks(adata.layers[name])
-        if n_blocks and dtype.kind in "iuf" and all((block == np.round(block)).all() for block in blocks):
-            return f" The layer {name!r} holds whole numbers: choose it as `layer`."
-    if adata.raw is not None:
-        return " Its `raw` may hold them: set `X` to `raw.X`."
+    for name in _layers(adata):
+        if _is_whole(matrix(adata, name)):
+            what = "Its `raw`" if name not in adata.layers else f"The layer {name!r}"
+            return f" {what} holds whole numbers: choose {name!r} as `layer`."
     return ""
+
+
+def _is_whole(values: Any) -> bool:
+    """Tell whether a matrix holds only whole numbers, none of them negative."""
+    n_blocks, dtype, blocks = value_blocks(values)
+    if not n_blocks or dtype.kind not in "iuf":
+        return False
+    return all(bool(((block == np.round(block)) & (block >= 0)).all()) for block in blocks)
 
 
 def _coordinate_problems(spatial: AnnData) -> list[str]:
@@ -210,7 +239,7 @@ def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
             f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
             "Choose another column, or a reference with more types."
         ]
-    if len(types) > _MANY_TYPES and reference.n_obs < _CELLS_PER_TYPE * len(types):
+    if not is_signatures(reference) and len(types) > _MANY_TYPES and reference.n_obs < _CELLS_PER_TYPE * len(types):
         return [
             f"`cell_type_key`: the column {cell_type_key!r} holds {len(types):,} different labels for "
             f"{reference.n_obs:,} cells, as names of cells do ({types[0]!r}, {types[1]!r}, ...). "

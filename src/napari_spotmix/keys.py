@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ADDED", "CELL_TYPE", "SPATIAL", "added_keys"]
+__all__ = ["ADDED", "CELL_TYPE", "RAW", "SIGNATURES", "SPATIAL", "added_keys"]
 
 #: ``obsm`` key of the coordinates, (x, y) in full-resolution pixels, and ``uns`` key of the images.
 SPATIAL = "spatial"
 #: Default ``obs`` column of the reference that holds the labels.
 CELL_TYPE = "cell_type"
+#: What `layer` is called for the counts of ``raw``, unless there is a layer of that name.
+RAW = "raw"
+#: ``uns`` key of a reference without cells, each of whose rows is the mean expression of a type: true there.
+SIGNATURES = "spotmix_signatures"
 #: Default prefix of everything that a result adds.
 ADDED = "spotmix"
 

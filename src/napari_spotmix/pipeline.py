@@ -18,10 +18,10 @@ from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.checks import check, choices, coordinates, labels, matrix
+from napari_spotmix.checks import check, choices, coordinates, gene_names, has_layer, labels, matrix
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.assessment import Assessment, assess
-from napari_spotmix.core.content import Content, rna_content
+from napari_spotmix.core.content import Content, rna_content, unknown_content
 from napari_spotmix.core.counts import Counts, RowBlocks
 from napari_spotmix.core.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.core.model import Fit, fit
@@ -32,7 +32,7 @@ from napari_spotmix.core.statistics import total_counts
 from napari_spotmix.core.uncertainty import Cells, cells_to_look_at, lost_to_depth
 from napari_spotmix.core.variation import CellVariation, cell_variation, cells_to_compare
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import reading_notes
+from napari_spotmix.io import is_signatures, reading_notes
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
@@ -47,6 +47,11 @@ _FEW_CELLS = 10
 _FEW_GENES = 50
 #: At most so many pairs of types are named.
 _LISTED = 5
+#: Told where the reference holds signatures in place of cells.
+_SIGNATURE_NOTES = (
+    "The reference holds signatures without cells. What only cells tell is not known: how much RNA cells of "
+    "each type hold, so proportions are of RNA; and how cells of a type differ, so standard errors are too small.",
+)
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4
 
@@ -69,11 +74,12 @@ def deconvolve(
     spatial : AnnData, n_spots x n_genes
         Raw counts of the spots in `X` (or `layer`), coordinates (x, y) in ``obsm['spatial']``. Not modified.
     reference : AnnData, n_cells x n_genes
-        Raw counts of labelled single cells, in `X` (or `layer` where it has one of that name). Not modified.
+        Raw counts of labelled single cells, in `X` (or `layer` where it has one of that name), or signatures
+        (see `read_reference`). Not modified.
     cell_type_key : str, optional
         Column of ``reference.obs`` with the labels; cells without a label are left out.
     layer : str, optional
-        Layer that holds the counts, where `X` does not.
+        Layer that holds the counts, where `X` does not; ``"raw"`` is `raw`, unless a layer is called so.
     sample_key : str, optional
         Column of ``spatial.obs``; spots of different samples are never linked.
     params : Parameters, optional
@@ -178,9 +184,9 @@ def _prepare(
 ) -> _Problem:
     on_progress(Progress("Averaging the reference", 0, 1))
     types = labels(reference, cell_type_key)
-    reference_layer = layer if layer in reference.layers else None
+    reference_layer = layer if has_layer(reference, layer) else None
     cells = _cells(
-        match_genes(list(spatial.var_names), list(reference.var_names)),
+        match_genes(gene_names(spatial, layer), gene_names(reference, reference_layer)),
         row_blocks(matrix(reference, reference_layer)),
         types,
         params,
@@ -191,9 +197,10 @@ def _prepare(
     totals = total_counts(counts, threads, on_progress)
     on_progress(Progress("Comparing cells of the reference", 0, 1))
     chosen = informative_genes(cells.signatures, params.n_genes)
-    content = rna_content(cells.totals, cells.label, cells.signatures)
+    are_cells = not is_signatures(reference)
+    content = cells.content if are_cells else unknown_content(len(types.categories))
     cells = cells.of_genes(chosen)
-    variation, some_cells = cells.compared(params)
+    variation, some_cells = cells.compared(params) if are_cells else (None, cells.without_any())
     on_progress(Progress("Comparing cells of the reference", 1, 1))
     reasons = _reasons(spatial, totals)
     kept = (reasons == "").to_numpy()
@@ -203,10 +210,10 @@ def _prepare(
         )
     notes = (
         *reading_notes(spatial),
+        *reading_notes(reference),
         *_disk_notes(given),
         *_gene_notes(cells.genes),
-        *_type_notes(types),
-        *_content_notes(content, params),
+        *((*_type_notes(types), *_content_notes(content, params)) if are_cells else _SIGNATURE_NOTES),
     )
     return _Problem(
         replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
@@ -239,6 +246,17 @@ class _Cells:
             return self
         signatures = np.ascontiguousarray(self.signatures[:, chosen])
         return replace(self, genes=self.genes.select(chosen), signatures=signatures)
+
+    @property
+    def content(self) -> Content:
+        """RNA content of each type, as the totals of the cells tell it."""
+        return rna_content(self.totals, self.label, self.signatures)
+
+    def without_any(self) -> Cells:
+        """Return no cells to measure noise by, with signatures that are taken for exact."""
+        n_types, n_genes = self.signatures.shape
+        none = np.zeros(0)
+        return Cells(csr_array((0, n_genes)), none, none.astype(np.int64), np.zeros(n_types))
 
     def compared(self, params: Parameters) -> tuple[CellVariation | None, Cells]:
         """Return how cells of each type vary, where that is asked for, and some cells to measure noise by."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Content", "rna_content"]
+__all__ = ["Content", "rna_content", "unknown_content"]
 
 Array = NDArray[np.float64]
 
@@ -86,6 +86,18 @@ def rna_content(totals: Array, label: NDArray[np.integer], signatures: Array) ->
     trust, common = _shrinkage(log, error)
     ratio, variance = np.exp(trust * (log - common)), _BIOLOGY**2 * (1.0 - trust)
     return Content(ratio, trust, variance, float(mean.max() / mean.min()))
+
+
+def unknown_content(n_cell_types: int) -> Content:
+    """Return the same content for each type, as where no totals of cells tell it, with all of its spread.
+
+    Examples
+    --------
+    >>> unknown_content(2).ratio, unknown_content(2).trust
+    (array([1., 1.]), array([0., 0.]))
+    """
+    none = np.zeros(n_cell_types)
+    return Content(none + 1.0, none, none + _BIOLOGY**2, 1.0)
 
 
 def _gene_error(signatures: Array) -> Array:

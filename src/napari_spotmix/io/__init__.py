@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spotmix.errors import ReadError
+from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
 from napari_spotmix.io._problems import Gatherer, reported
@@ -29,10 +30,13 @@ from napari_spotmix.io.export import (
 from napari_spotmix.io.formats import FORMATS, Format, SpatialReader, format_of
 from napari_spotmix.io.h5ad import label_columns
 from napari_spotmix.io.images import IMAGE_SUFFIXES, TissueImage, read_image
+from napari_spotmix.io.joining import joined
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
 from napari_spotmix.io.overview import lay_under, read_overview
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
+from napari_spotmix.io.references import MissingLabels, read_labelled
+from napari_spotmix.io.signatures import is_signatures
 from napari_spotmix.io.sniff import Found, sniff, sniff_as
 from napari_spotmix.io.visium_hd import BinSize
 from napari_spotmix.progress import ProgressCallback, silent
@@ -48,6 +52,7 @@ __all__ = [
     "Format",
     "Found",
     "IMAGE_SUFFIXES",
+    "MissingLabels",
     "Reading",
     "TABLE_SUFFIXES",
     "TissueImage",
@@ -62,6 +67,7 @@ __all__ = [
     "is_closed",
     "is_large",
     "is_on_disk",
+    "is_signatures",
     "label_columns",
     "make_recipe",
     "output_problems",
@@ -89,6 +95,7 @@ def read_spatial(
     image: str | os.PathLike[str] | None = None,
     coordinates: str | os.PathLike[str] | None = None,
     gem_bin: int | None = None,
+    table: str | None = None,
     backed: bool = False,
     on_progress: ProgressCallback = silent,
 ) -> AnnData:
@@ -97,10 +104,10 @@ def read_spatial(
     Parameters
     ----------
     path : str or Path
-        A Space Ranger output folder, version 1 to 4 (the folder itself, or the one that holds
-        ``outs``; of Visium HD ``binned_outputs`` or the folder of one size of bins too), an ``.h5ad`` file in
-        the layout of scanpy, a table of counts (CSV, TSV, parquet; see `io.tables`) or of one count in each
-        row (GEM; see `io.gem`), or a folder that holds such.
+        A Space Ranger output folder, version 1 to 4 (the folder itself, or the one that holds ``outs``; of
+        Visium HD ``binned_outputs`` or the folder of one size of bins too), an ``.h5ad`` file or Zarr store in
+        the layout of scanpy, a SpatialData store, a table of counts (CSV, TSV, parquet; see `io.tables`) or of
+        one count in each row (GEM; see `io.gem`), or a folder that holds such.
     format : str, optional
         Name of the format, one of those in `FORMATS`; without it the format is found out.
     bin_um : float, optional
@@ -114,6 +121,8 @@ def read_spatial(
     gem_bin : int, optional
         For a table of one count in each row: side of the bins, for Stereo-seq in DNBs of 0.5 um, else in
         the unit of the table. Without it `params.GEM_BIN` for Stereo-seq; for another each place is a spot.
+    table : str, optional
+        For a SpatialData store: name of a table, or of a region that one describes, where there are several.
     backed : bool, optional
         Leave the matrices of counts in their file and read them from it when they are needed, so that
         they may be larger than memory. The file stays open while the AnnData is in use, and is never
@@ -149,10 +158,11 @@ def read_spatial(
         None if image is None else Path(image),
         None if coordinates is None else Path(coordinates),
         gem_bin,
+        table,
     )
     found = sniff_as(path, how)
     one = format_of(found.kind)
-    if one is not None and one.read_spatial is not None:
+    if one is not None:
         if bin_um is not None and one.bins_in is None:
             raise ReadError(path, f"`bin_um`: {one.words} has no bins of several sizes. Leave it out.")
         return _read_with_image(one.read_spatial, found.path, how, backed, on_progress)
@@ -201,36 +211,68 @@ def bin_sizes(path: str | os.PathLike[str], format: str | None = None) -> list[B
 
 
 def read_reference(
-    path: str | os.PathLike[str], *, cell_type_key: str | None = None, on_progress: ProgressCallback = silent
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    cell_type_key: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
-    """Read single cells with their cell types.
+    """Read single cells with their cell types, or a table of signatures.
 
     Parameters
     ----------
-    path : str or Path
-        An ``.h5ad`` file with raw counts and a column of labels in ``obs``.
+    path : str or Path, or a sequence of them
+        An ``.h5ad`` file, a Zarr store of AnnData or a loom file with raw counts and a column of labels; a 10x
+        matrix (``.h5``, a Matrix Market folder, or the output folder of Cell Ranger) or a table of counts (CSV,
+        TSV or parquet, cells x genes or genes x cells), each with a table of labels; or a table of signatures,
+        mean counts of each gene in each type. Several are joined (see `io.joining.joined`).
     cell_type_key : str, optional
         Column that must be there; without it none is asked for (see `label_columns`).
+    labels : str or Path, optional
+        Table of cells and their types (CSV or TSV), where it does not lie beside the counts. With it, the
+        likeliest column of types is called ``cell_type``.
     on_progress : callable, optional
         Told what is read; raises `Cancelled` to stop.
 
     Returns
     -------
     AnnData
-        (n_cells, n_genes), as in the file.
+        (n_cells, n_genes), as in the file; of signatures (n_cell_types, n_genes), see `is_signatures`.
+        ``uns['spotmix_notes']`` how cells got their labels, and what was joined (see `reading_notes`).
 
     Raises
     ------
     ReadError
-        If it is no such file, is damaged, or lacks the column; names the likely ones.
+        If it is no such file, is damaged, or lacks the column, and then names the likely ones; of several, all
+        problems of each. `MissingLabels` where a table of labels is all that it needs.
+
+    Examples
+    --------
+    >>> read_reference("no/such/cells.h5ad")
+    Traceback (most recent call last):
+    napari_spotmix.errors.ReadError: no/such/cells.h5ad: does not exist. Check the spelling of the path.
     """
-    path = Path(path)
-    found = sniff(path)
-    one = format_of(found.kind)
-    if one is not None and one.read_reference is not None:
-        return one.read_reference(found.path, cell_type_key=cell_type_key, on_progress=on_progress)
-    if found.kind in ("missing", "unreadable") or str(path).lower().endswith(".h5ad"):
-        raise ReadError(path, found.words)
-    raise ReadError(
-        path, "is no .h5ad file: the reference must be one, with a column of cell types in `obs`."
-    )
+    paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(one) for one in path]
+    if not paths:
+        raise InputError("`path` names no reference. Give at least one.")
+    table = None if labels is None else Path(labels)
+
+    def read(one: Path) -> AnnData:
+        return read_labelled(one, cell_type_key=cell_type_key, labels=table, on_progress=on_progress)
+
+    if len(paths) == 1:
+        return read(paths[0])
+    return joined(_each(paths, read), paths, cell_type_key)
+
+
+def _each(paths: Sequence[Path], read: Callable[[Path], AnnData]) -> list[AnnData]:
+    """Read all paths, and tell what is wrong with each at once."""
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except ReadError as error:
+            problems += [f"{error.path}: {problem}" for problem in error.problems]
+    if problems:
+        raise InputError(problems)
+    return found

@@ -18,17 +18,19 @@ __all__ = [
     "ARRAY_NAME",
     "IN_TISSUE",
     "LongColumns",
+    "PLACES",
     "Section",
     "Table",
     "find_section",
     "open_table",
     "open_tables",
+    "plain_name",
     "tables_place",
     "why_no_spots",
 ]
 
 #: Names of the columns x and y, without case and signs; pixels of the image go before other units.
-_PLACES = (
+PLACES = (
     ("pixelx", "pixely"),
     ("pxlcolinfullres", "pxlrowinfullres"),
     ("imagecol", "imagerow"),
@@ -54,7 +56,7 @@ _NAMES = ("barcode", "barcodes", "bead", "spot", "spots", "spotid", "cell", "cel
 _NAMES_OF_GENES = ("gene", "genes", "geneid", "genename", "genesymbol", "symbol", "feature")
 _NAMES_OF_COUNTS = ("midcount", "midcounts", "umicount", "umicounts", "count", "counts", "umi", "umis", "n")
 _DESCRIPTIONS = {
-    *(name for pair in _PLACES for name in pair),
+    *(name for pair in PLACES for name in pair),
     *IN_TISSUE,
     *(*_NAMES, *_NAMES_OF_GENES, "", "unnamed0"),
     *("newx", "newy", "z", "row", "col", "arrayrow", "arraycol", "tissue", "area", "sample", "section"),
@@ -97,14 +99,14 @@ class Table:
 
     @cached_property
     def _plain(self) -> list[str]:
-        return [_plain_name(name) for name in self.head.columns]
+        return [plain_name(name) for name in self.head.columns]
 
     @cached_property
     def places(self) -> tuple[int, int] | None:
         """The columns x and y, None if there are none."""
         if not self.head.has_header:
             return self._places_by_order()
-        pairs = ((x, y) for x, y in _PLACES if x in self._plain and y in self._plain)
+        pairs = ((x, y) for x, y in PLACES if x in self._plain and y in self._plain)
         return next(((self._plain.index(x), self._plain.index(y)) for x, y in pairs), None)
 
     def _places_by_order(self) -> tuple[int, int] | None:
@@ -165,7 +167,8 @@ class Table:
         return next((self._plain.index(name) for name in names if name in self._plain), None)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name without case and signs, as names of columns are compared."""
     return re.sub(r"[\W_]", "", name).lower()
 
 

@@ -23,7 +23,7 @@ from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import with_safe_names
 from napari_spotmix.io._problems import reported
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
-from napari_spotmix.io.recipe import files_read, read_recipe, write_recipe
+from napari_spotmix.io.recipe import input_files, read_recipe, write_recipe
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _existing(directory: Path) -> Path:
 
 def _would_be_lost(directory: Path, inputs: Mapping[str, str | Path]) -> list[str]:
     targets = [directory / name for name in OUTPUTS if (directory / name).exists()]
-    read = {file.resolve(): role for role, path in inputs.items() for file in _files_or_none(path)}
+    read = {file.resolve(): role for role in inputs for file in _files_or_none(role, inputs)}
     problems = [
         f"`output`: {target} is the input `{read[target.resolve()]}` and is kept. Choose another folder."
         for target in targets
@@ -134,9 +134,9 @@ def _would_be_lost(directory: Path, inputs: Mapping[str, str | Path]) -> list[st
     return problems
 
 
-def _files_or_none(path: str | Path) -> list[Path]:
+def _files_or_none(role: str, inputs: Mapping[str, str | Path]) -> list[Path]:
     try:
-        return files_read(path)
+        return input_files(role, inputs)
     except ReadError:
         return []
 

@@ -1,4 +1,4 @@
-"""The formats that are read, tried in this order; a new one needs its module, and an entry here."""
+"""The formats of spots that are read, tried in this order; a new one needs its module, and an entry here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from napari_spotmix.io._table import tables_place
 from napari_spotmix.io.gem import gem_bins, gem_files, gem_place, read_gem
-from napari_spotmix.io.h5ad import is_h5ad, read_labelled_h5ad, read_spatial_h5ad
+from napari_spotmix.io.h5ad import is_h5ad, read_spatial_h5ad
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.io.spatialdata import find_spatialdata, read_spatialdata, spatialdata_files
+from napari_spotmix.io.stores import find_anndata_store, read_spatial_anndata_store, store_files
 from napari_spotmix.io.tables import read_tables, table_files
 from napari_spotmix.io.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
 from napari_spotmix.progress import ProgressCallback
@@ -33,14 +35,6 @@ class SpatialReader(Protocol):
     ) -> AnnData: ...
 
 
-class ReferenceReader(Protocol):
-    """Reads labelled cells; as :func:`napari_spotmix.io.read_reference`."""
-
-    def __call__(
-        self, path: Path, /, *, cell_type_key: str | None, on_progress: ProgressCallback
-    ) -> AnnData: ...
-
-
 @dataclass(frozen=True)
 class Format:
     """One kind of file or folder.
@@ -56,8 +50,8 @@ class Format:
         Looks at names and first bytes alone.
     files : callable
         Every file that reading opens, in a fixed order.
-    read_spatial, read_reference : callable, optional
-        None where the format holds no such data.
+    read_spatial : callable
+        Reads it.
     bins_in : callable, optional
         The sizes of bins that a place holds, of which `Reading.bin_um` chooses; None where there are no bins.
     """
@@ -66,8 +60,7 @@ class Format:
     words: str
     find: Callable[[Path], Path | None]
     files: Callable[[Path, Reading], list[Path]]
-    read_spatial: SpatialReader | None = None
-    read_reference: ReferenceReader | None = None
+    read_spatial: SpatialReader
     bins_in: Callable[[Path], list[BinSize]] | None = None
 
 
@@ -93,7 +86,20 @@ FORMATS: tuple[Format, ...] = (
         find=is_h5ad,
         files=lambda path, _: [path],
         read_spatial=read_spatial_h5ad,
-        read_reference=read_labelled_h5ad,
+    ),
+    Format(
+        "spatialdata",
+        "a SpatialData store",
+        find=find_spatialdata,
+        files=spatialdata_files,
+        read_spatial=read_spatialdata,
+    ),
+    Format(
+        "anndata_zarr",
+        "a Zarr store of AnnData",
+        find=find_anndata_store,
+        files=lambda path, _: store_files(path),
+        read_spatial=read_spatial_anndata_store,
     ),
     Format(
         "gem",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import anndata
 import h5py
-import numpy as np
 import pandas as pd
 
 from napari_spotmix.errors import ReadError
@@ -17,14 +16,15 @@ from napari_spotmix.io._names import restore_names
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
+from napari_spotmix.io.places import place_spots
 from napari_spotmix.io.reading import DEFAULT, Reading
-from napari_spotmix.keys import SPATIAL
+from napari_spotmix.keys import SIGNATURES
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["HDF5_MAGIC", "is_h5ad", "label_columns", "read_h5ad", "read_labelled_h5ad", "read_spatial_h5ad"]
+__all__ = ["HDF5_MAGIC", "check_labels", "is_h5ad", "label_columns", "read_h5ad", "read_spatial_h5ad"]
 
 #: First bytes of an HDF5 file.
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -70,50 +70,33 @@ def read_spatial_h5ad(
     """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
     with kept_open() as files:
         adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
-        if SPATIAL not in adata.obsm:
-            raise ReadError(path, _no_coordinates(adata))
-        adata.obsm[SPATIAL] = _coordinates(path, adata.obsm[SPATIAL])
+        place_spots(adata, path)
         return adata
 
 
-def _no_coordinates(adata: AnnData) -> str:
-    return (
-        "`obsm['spatial']` is missing, which holds (x, y) of each spot in full-resolution pixels. "
-        f"Found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
-        "Add it with `adata.obsm['spatial'] = ...`; or choose the file of the tissue."
+def check_labels(adata: AnnData, path: Path, cell_type_key: str | None) -> None:
+    """Refuse a reference without the column of labels that is asked for, and name the likely ones.
+
+    Raises
+    ------
+    ReadError
+    """
+    if cell_type_key is None or cell_type_key in adata.obs:
+        return
+    likely = label_columns(adata)
+    hint = f"Likely columns: {listed(likely)}." if likely else "Give a table of them as `labels`."
+    raise ReadError(
+        path,
+        f"`cell_type_key` names the column of `obs` with the cell types; there is no {cell_type_key!r}, "
+        f"found {listed(list(adata.obs))}. {hint}",
     )
-
-
-def _coordinates(path: Path, values: object) -> np.ndarray:
-    try:
-        xy = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ReadError(path, f"`obsm['spatial']` must hold numbers ({error}).") from error
-    if xy.ndim != 2 or xy.shape[1] < 2:
-        raise ReadError(path, f"`obsm['spatial']` must have two columns, x and y; found shape {xy.shape}.")
-    return xy
-
-
-def read_labelled_h5ad(
-    path: Path, *, cell_type_key: str | None = None, on_progress: ProgressCallback = silent
-) -> AnnData:
-    """Read labelled cells from ``.h5ad``; as :func:`napari_spotmix.io.read_reference`."""
-    adata = read_h5ad(path, "Reading reference", on_progress)
-    if cell_type_key is not None and cell_type_key not in adata.obs:
-        likely = label_columns(adata)
-        hint = f"Likely columns: {listed(likely)}." if likely else "Add the labels to `obs` first."
-        raise ReadError(
-            path,
-            f"`cell_type_key` names the column of `obs` with the cell types; there is no {cell_type_key!r}, "
-            f"found {listed(list(adata.obs))}. {hint}",
-        )
-    return adata
 
 
 def label_columns(adata: AnnData) -> list[str]:
     """Return the columns of ``obs`` that may hold cell types, the likeliest first.
 
-    These hold text or categories, at least two different ones, and fewer than there are cells.
+    These hold text or categories, at least two different ones, and fewer than there are cells; each row of
+    signatures is a type.
 
     Examples
     --------
@@ -122,12 +105,13 @@ def label_columns(adata: AnnData) -> list[str]:
     >>> label_columns(anndata.AnnData(obs=obs))
     ['cell_type', 'batch']
     """
-    names = [str(name) for name in adata.obs if _may_be_labels(adata.obs[name])]
+    n_most = adata.n_obs + 1 if SIGNATURES in adata.uns else max(adata.n_obs, 3)
+    names = [str(name) for name in adata.obs if _may_be_labels(adata.obs[name], n_most)]
     return sorted(
         names, key=lambda name: not any(word in name.lower() for word in ("type", "label", "annot"))
     )
 
 
-def _may_be_labels(column: pd.Series) -> bool:
+def _may_be_labels(column: pd.Series, n_most: int) -> bool:
     is_text = isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
-    return bool(is_text) and 2 <= column.nunique() < max(len(column), 3)
+    return bool(is_text) and 2 <= column.nunique() < n_most

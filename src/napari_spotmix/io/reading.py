@@ -26,6 +26,8 @@ class Reading:
         Side of the square bins that counts of Stereo-seq are gathered in, in DNBs (0.5 um); without it
         ``params.GEM_BIN``. For another table with one count in each row, in its own unit; without it each
         place is a spot.
+    table : str, optional
+        Name of a table of a SpatialData store, or of a region that one describes, where there are several.
     """
 
     format: str | None = None
@@ -33,6 +35,7 @@ class Reading:
     image: Path | None = None
     coordinates: Path | None = None
     gem_bin: int | None = None
+    table: str | None = None
 
 
 #: Everything is found out.

@@ -28,18 +28,20 @@ import tomli_w
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import reported
 from napari_spotmix.io.formats import format_of
+from napari_spotmix.io.labels import label_files
 from napari_spotmix.io.reading import DEFAULT, Reading
+from napari_spotmix.io.references import reference_files
 from napari_spotmix.io.sniff import sniff_as
 from napari_spotmix.params import LARGE_FILE
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["checksums", "files_read", "is_large", "make_recipe", "read_recipe", "write_recipe"]
+__all__ = ["checksums", "files_read", "input_files", "is_large", "make_recipe", "read_recipe", "write_recipe"]
 
 _CHUNK = 1 << 22
 
 
 def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
-    """Return every file that `read_spatial` or `read_reference` opens for `path`, in a fixed order.
+    """Return every file that `read_spatial` opens for `path`, in a fixed order.
 
     Raises
     ------
@@ -49,6 +51,33 @@ def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
     found = sniff_as(path, how)
     one = format_of(found.kind)
     return [Path(path)] if one is None else one.files(found.path, how)
+
+
+def input_files(role: str, inputs: Mapping[str, str | Path], how: Reading = DEFAULT) -> list[Path]:
+    """Return every file that is opened for one of several inputs, in a fixed order.
+
+    Parameters
+    ----------
+    role : str
+        ``labels`` is a table of labels, ``reference`` and what begins with it references; all else is read as
+        spots.
+    inputs : mapping of str to path
+        By role.
+    how : Reading
+        What `read_spatial` is told of spots.
+
+    Raises
+    ------
+    ReadError
+        As `files_read`.
+    """
+    path = Path(inputs[role])
+    if role == "labels":
+        return label_files(path)
+    if role.startswith("reference"):
+        labels = inputs.get("labels")
+        return reference_files(path, None if labels is None else Path(labels))
+    return files_read(path, how)
 
 
 def is_large(path: str | Path, how: Reading = DEFAULT) -> bool:
@@ -70,7 +99,8 @@ def checksums(
     Parameters
     ----------
     inputs : mapping of str to path
-        What was read, by role: ``{"spatial": "outs", "reference": "cells.h5ad"}``.
+        What was read, by role: ``{"spatial": "outs", "reference": "cells.h5ad"}``; further references are
+        ``reference_2`` and so on, a table of labels is ``labels``.
     how : Reading
         What `read_spatial` was told of ``spatial``.
     on_progress : callable, optional
@@ -87,8 +117,7 @@ def checksums(
     ReadError
         If a file cannot be read.
     """
-    hows = {"spatial": how}
-    files = {role: files_read(path, hows.get(role, DEFAULT)) for role, path in inputs.items()}
+    files = {role: input_files(role, inputs, how if role == "spatial" else DEFAULT) for role in inputs}
     total = sum(_size(file) for chosen in files.values() for file in chosen)
     done = 0
 
@@ -118,7 +147,9 @@ def _entry(file: Path, given: Path, advance: Any) -> dict[str, Any]:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             advance(len(chunk))
-    name = file.relative_to(given).as_posix() if given.is_dir() else file.name
+    # Labels found beside what was given may lie in the folder above it.
+    is_inside = given.is_dir() and file.is_relative_to(given)
+    name = file.relative_to(given).as_posix() if is_inside else file.name
     return {"name": name, "bytes": _size(file), "sha256": digest.hexdigest()}
 
 

@@ -57,8 +57,7 @@ class Found:
     @property
     def is_spatial(self) -> bool:
         """True if `read_spatial` takes it."""
-        found = format_of(self.kind)
-        return found is not None and found.read_spatial is not None
+        return format_of(self.kind) is not None
 
 
 def sniff(path: str | os.PathLike[str], format: str | None = None) -> Found:
@@ -125,7 +124,8 @@ def _sniff_h5ad(path: Path, start: bytes) -> Found:
 def _sniff_folder(path: Path) -> Found:
     if is_zarr(path):
         words = (
-            "is a Zarr store (SpatialData or AnnData), which is not supported yet. Save its table as .h5ad."
+            "is a Zarr store, but neither of SpatialData nor of AnnData as far as its root tells. "
+            "Choose the root of the store, or write it again with spatialdata or anndata."
         )
         return Found("unsupported", path, words)
     for folder in (path, path / "outs"):

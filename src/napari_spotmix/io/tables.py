@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["read_tables", "table_files", "with_plain_ids"]
+__all__ = ["TableCounts", "read_counts", "read_tables", "table_files", "text_columns", "with_plain_ids"]
 
 _ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})\.\d+")
 _STAGE = "Reading spots"
@@ -93,7 +93,7 @@ def read_tables(
     with gather:
         places = _read_places(section, on_progress)
     with gather:
-        counts = _read_counts(section.counts, on_progress)
+        counts = read_counts(section.counts, on_progress)
     gather.raise_all()
     assert counts is not None
     adata = _assembled(section, counts, places)
@@ -179,6 +179,14 @@ def _columns(head: Head, kinds: dict[int, pa.DataType], on_progress: ProgressCal
     return {column: _joined(part) for column, part in parts.items()}
 
 
+def text_columns(head: Head, on_progress: ProgressCallback = silent) -> list[list[str]]:
+    """Read all columns of a table as text, stripped; a missing cell is ``""``."""
+    import pyarrow as pa
+
+    read = _columns(head, {column: pa.string() for column in range(len(head.columns))}, on_progress)
+    return list(read.values())
+
+
 def _values(column: pa.Array) -> Any:
     if str(column.type) == "string":
         return [(value or "").strip() for value in column.to_pylist()]
@@ -195,19 +203,26 @@ def _joined(parts: list[Any]) -> Any:
 
 
 @dataclass
-class _Counts:
+class TableCounts:
     """The numbers of a table, and the names of both of its sides."""
 
     matrix: csr_matrix
     rows: list[str]
     columns: list[str]
 
-    def turned(self) -> _Counts:
+    def turned(self) -> TableCounts:
         """Return it with rows for columns."""
-        return _Counts(self.matrix.T.tocsr(), self.columns, self.rows)
+        return TableCounts(self.matrix.T.tocsr(), self.columns, self.rows)
 
 
-def _read_counts(table: Table, on_progress: ProgressCallback) -> _Counts:
+def read_counts(table: Table, on_progress: ProgressCallback, stage: str = _STAGE) -> TableCounts:
+    """Read the numbers of a table, and the names of its rows and columns.
+
+    Raises
+    ------
+    ReadError
+        If a cell holds no number; says where.
+    """
     import pyarrow as pa
 
     kinds = dict.fromkeys(table.genes, pa.float32())
@@ -215,14 +230,14 @@ def _read_counts(table: Table, on_progress: ProgressCallback) -> _Counts:
         kinds = {table.name: pa.string()} | kinds
     rows: list[str] = []
     parts: list[csr_matrix] = []
-    for block in blocks(table.head, kinds, _STAGE, on_progress):
+    for block in blocks(table.head, kinds, stage, on_progress):
         if table.name is not None:
             rows += _values(block.column(0))
         numbers = block.select(range(table.name is not None, block.num_columns))
         parts.append(_sparse(table, numbers.to_tensor(null_to_nan=True).to_numpy()))
     matrix = vstack(parts, format="csr")
     columns = [table.head.columns[column] for column in table.genes]
-    return _Counts(matrix, rows or [str(row) for row in range(1, matrix.shape[0] + 1)], columns)
+    return TableCounts(matrix, rows or [str(row) for row in range(1, matrix.shape[0] + 1)], columns)
 
 
 def _sparse(table: Table, block: NDArray[np.float32]) -> csr_matrix:
@@ -239,7 +254,7 @@ def _sparse(table: Table, block: NDArray[np.float32]) -> csr_matrix:
 # Both
 
 
-def _assembled(section: Section, counts: _Counts, places: _Places | None) -> AnnData:
+def _assembled(section: Section, counts: TableCounts, places: _Places | None) -> AnnData:
     notes: list[str] = []
     if places is None:
         counts, xy = _by_array_names(section, counts, notes)
@@ -262,8 +277,8 @@ def _assembled(section: Section, counts: _Counts, places: _Places | None) -> Ann
 
 
 def _by_array_names(
-    section: Section, counts: _Counts, notes: list[str]
-) -> tuple[_Counts, NDArray[np.float64]]:
+    section: Section, counts: TableCounts, notes: list[str]
+) -> tuple[TableCounts, NDArray[np.float64]]:
     """Take places in the array from names such as ``10x12``, of rows or of columns."""
     counts = counts if all(map(ARRAY_NAME.fullmatch, counts.rows)) else counts.turned()
     found = [ARRAY_NAME.fullmatch(name) for name in counts.rows]
@@ -282,8 +297,8 @@ def _by_array_names(
 
 
 def _matched(
-    section: Section, counts: _Counts, places: _Places, notes: list[str]
-) -> tuple[_Counts, NDArray[np.float64]]:
+    section: Section, counts: TableCounts, places: _Places, notes: list[str]
+) -> tuple[TableCounts, NDArray[np.float64]]:
     """Find the spots of the counts among the places, be they its rows or its columns."""
     matches = list(_matches(counts, places))
     side, names, in_places = max(matches, key=lambda match: int((match[2] >= 0).sum()))
@@ -305,17 +320,17 @@ def _matched(
 
 
 def _only(
-    counts: _Counts, xy: NDArray[np.float64], keep: NDArray[np.bool_] | None, notes: list[str]
-) -> tuple[_Counts, NDArray[np.float64]]:
+    counts: TableCounts, xy: NDArray[np.float64], keep: NDArray[np.bool_] | None, notes: list[str]
+) -> tuple[TableCounts, NDArray[np.float64]]:
     """Leave out what is not under tissue, where that is known."""
     if keep is None or keep.all():
         return counts, xy
     kept = np.flatnonzero(keep)
     notes.append(f"{len(keep) - len(kept):,} of {len(keep):,} spots are not under tissue and were left out.")
-    return _Counts(counts.matrix[kept], [counts.rows[row] for row in kept], counts.columns), xy[kept]
+    return TableCounts(counts.matrix[kept], [counts.rows[row] for row in kept], counts.columns), xy[kept]
 
 
-def _matches(counts: _Counts, places: _Places) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
+def _matches(counts: TableCounts, places: _Places) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
     """Yield each way to find spots: the side, how names were changed, and the place of each spot or -1."""
     for side, given in (("rows", counts.rows), ("columns", counts.columns)):
         for index in places.names:
@@ -332,7 +347,7 @@ def _as_r(name: str) -> str:
     return re.sub(r"^X(?=\d)", "", re.sub(r"[^A-Za-z0-9.]", ".", name))
 
 
-def _no_match(section: Section, counts: _Counts, places: _Places) -> str:
+def _no_match(section: Section, counts: TableCounts, places: _Places) -> str:
     assert section.places is not None
     return (
         f"The names of spots in `{section.places.path.name}` ({listed(list(places.names[0][:2]))}) are "
