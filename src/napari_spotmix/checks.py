@@ -239,7 +239,11 @@ def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
             f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
             "Choose another column, or a reference with more types."
         ]
-    if not is_signatures(reference) and len(types) > _MANY_TYPES and reference.n_obs < _CELLS_PER_TYPE * len(types):
+    if (
+        not is_signatures(reference)
+        and len(types) > _MANY_TYPES
+        and reference.n_obs < _CELLS_PER_TYPE * len(types)
+    ):
         return [
             f"`cell_type_key`: the column {cell_type_key!r} holds {len(types):,} different labels for "
             f"{reference.n_obs:,} cells, as names of cells do ({types[0]!r}, {types[1]!r}, ...). "

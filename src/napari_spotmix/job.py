@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_spotmix.io import Reading
     from napari_spotmix.result import Result
 
-__all__ = ["Finished", "Job", "default_of", "job_of", "run_job", "sums_of", "tables_of"]
+__all__ = ["Finished", "Job", "default_of", "job_of", "paths_given", "run_job", "sums_of", "tables_of"]
 
 
 def _nothing_told() -> Reading:
@@ -46,6 +47,10 @@ class Job:
         What `read_spatial` is told beside the path.
     report : bool
         Whether to write ``report.html`` too.
+    labels : Path, optional
+        Table of cells and their types, as `read_reference` takes it.
+    more_references : tuple of Path
+        References that are joined with the first.
     """
 
     spatial: Path
@@ -57,18 +62,49 @@ class Job:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reading: Reading = field(default_factory=_nothing_told)
     report: bool = True
+    labels: Path | None = None
+    more_references: tuple[Path, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Path]:
-        """What is read, by role."""
-        beside = {"image": self.reading.image, "coordinates": self.reading.coordinates}
+        """What is read, by role; `paths_given` turns it back."""
+        beside = {
+            "image": self.reading.image,
+            "coordinates": self.reading.coordinates,
+            "labels": self.labels,
+        }
+        further = {f"reference_{n}": path for n, path in enumerate(self.more_references, start=2)}
         told = {role: path for role, path in beside.items() if path is not None}
-        return {"spatial": self.spatial, "reference": self.reference, **told}
+        return {"spatial": self.spatial, "reference": self.reference, **further, **told}
+
+    @property
+    def references(self) -> list[Path]:
+        """All references, that are joined where there are several."""
+        return [self.reference, *self.more_references]
 
     @property
     def settings(self) -> dict[str, Any]:
         """How the files are read, as keywords of `deconvolve`."""
         return {"cell_type_key": self.cell_type_key, "layer": self.layer, "sample_key": self.sample_key}
+
+
+#: Roles of references that are joined with the first.
+_FURTHER = re.compile(r"reference_\d+")
+
+
+def paths_given(inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the paths of a job as its fields, from what `Job.inputs` gives; those of `reading` are no fields.
+
+    Examples
+    --------
+    >>> job = Job(Path("outs"), Path("a.h5ad"), Path("out"), more_references=(Path("b.h5ad"),))
+    >>> list(job.inputs), [path.name for path in paths_given(job.inputs)["more_references"]]
+    (['spatial', 'reference', 'reference_2'], ['b.h5ad'])
+    """
+    further = [name for name in inputs if _FURTHER.fullmatch(name)]
+    in_order = sorted(further, key=lambda name: int(name.removeprefix("reference_")))
+    others = {name: inputs[name] for name in ("spatial", "reference", "labels") if name in inputs}
+    return others | {"more_references": tuple(inputs[name] for name in in_order)}
 
 
 @dataclass(frozen=True)
@@ -142,7 +178,9 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
     try:
         cells = _attempt(
             problems,
-            lambda: read_reference(job.reference, cell_type_key=job.cell_type_key, on_progress=on_progress),
+            lambda: read_reference(
+                job.references, cell_type_key=job.cell_type_key, labels=job.labels, on_progress=on_progress
+            ),
         )
         if problems:
             problems += _problems_inside(tissue, cells, job.settings)
@@ -172,8 +210,8 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
 
 # ------------------------------------------------------------------------------------ a job as a recipe
 
-#: Fields that no number depends on stand nowhere in a recipe, and the parameters by themselves.
-_APART = ("output", "report", "parameters")
+#: Fields that no number depends on stand nowhere in a recipe; parameters and inputs stand by themselves.
+_APART = ("output", "report", "parameters", "more_references")
 
 
 def sums_of(job: Job, *, on_progress: ProgressCallback = silent) -> dict[str, dict[str, Any]]:
@@ -230,7 +268,8 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
     """
     inputs, given = recipe.get("inputs", {}), dict(recipe.get("parameters", {}))
     names = {item.name for item in fields(Job)}
-    values: dict[str, Any] = {name: Path(entry["path"]) for name, entry in inputs.items() if name in names}
+    values = paths_given({name: Path(entry["path"]) for name, entry in inputs.items()})
+    names |= {name for name in inputs if _FURTHER.fullmatch(name)}
     problems = [
         f"The recipe names no file for `{name}`: it was simulated or in memory, and cannot be read again."
         for name in ("spatial", "reference")

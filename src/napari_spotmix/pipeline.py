@@ -50,7 +50,8 @@ _LISTED = 5
 #: Told where the reference holds signatures in place of cells.
 _SIGNATURE_NOTES = (
     "The reference holds signatures without cells. What only cells tell is not known: how much RNA cells of "
-    "each type hold, so proportions are of RNA; and how cells of a type differ, so standard errors are too small.",
+    "each type hold, so proportions are of RNA; and how cells of a type differ, which standard errors leave "
+    "out.",
 )
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4

@@ -107,6 +107,8 @@ def _relocated(settings: Any, folder: Path) -> Any:
         value = getattr(settings, item.name)
         if isinstance(value, Path):
             changed[item.name] = _found_in(folder, value)
+        elif isinstance(value, tuple) and all(isinstance(one, Path) for one in value):
+            changed[item.name] = tuple(_found_in(folder, one) for one in value)
         elif is_dataclass(value):
             changed[item.name] = _relocated(value, folder)
     return replace(settings, **changed)
@@ -163,7 +165,8 @@ def _changes(role: str, path: Path, expected: Mapping[str, Any], found: Mapping[
 def _by_name(path: Path, table: Mapping[str, Any]) -> dict[str, str]:
     """Return the checksums by name; a file that stands alone may be called otherwise now."""
     files = table["files"]
-    return {"" if path.is_file() else file["name"]: file["sha256"] for file in files}
+    is_alone = path.is_file() and len(files) == 1
+    return {"" if is_alone else file["name"]: file["sha256"] for file in files}
 
 
 def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def as_python(job: Job) -> str:
         "from napari_spotmix import deconvolve, read_reference, read_spatial",
         "",
         f"spatial = {_call('read_spatial', job.spatial, **_reading(job), **_backed(job.spatial))}",
-        f"reference = {_call('read_reference', job.reference, **labels, **extra)}",
+        f"reference = {_call('read_reference', job.references, **labels, **extra)}",
         f"result = deconvolve(spatial, reference, {_keywords(settings | _chosen(job.parameters))})",
         "print(result.proportions.mean())",
     ]
@@ -119,9 +119,10 @@ def _backed(path: Path) -> dict[str, bool]:
     return {"backed": True} if path.exists() and is_large(path) else {}
 
 
-def _call(function: str, path: Path, **keywords: Any) -> str:
+def _call(function: str, path: Path | list[Path], **keywords: Any) -> str:
     told = f", {_keywords(keywords)}" if keywords else ""
-    return f"{function}({str(path.absolute())!r}{told})"
+    paths = [str(one.absolute()) for one in ([path] if isinstance(path, Path) else path)]
+    return f"{function}({(paths[0] if len(paths) == 1 else paths)!r}{told})"
 
 
 def _keywords(values: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 from napari_spotmix.params import ParameterInfo, describe, option_name
 
-__all__ = ["as_options", "group", "option", "option_name", "path_given"]
+__all__ = ["as_options", "group", "option", "option_name", "path_given", "paths_given"]
 
 MAIN = "Model"
 #: Advanced parameters that are options of the main part.
@@ -30,6 +30,11 @@ def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     if not tokens[0].value:
         raise ValueError("the path is empty.")
     return Path(tokens[0].value)
+
+
+def paths_given(_: Any, tokens: Sequence[Any]) -> tuple[Path, ...]:
+    """Refuse an empty path among several, as `path_given` does."""
+    return tuple(path_given(_, [token]) for token in tokens)
 
 
 def _groups() -> list[str]:
@@ -79,7 +84,8 @@ _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
     *("output", "inputs", "to"),
     *("cell_type_key", "layer", "sample_key"),
-    *("bin_um", "image", "coordinates", "gem_bin"),
+    *("bin_um", "image", "coordinates", "gem_bin", "table"),
+    *("labels", "more_references"),
 )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from napari_spotmix.cli._options import as_options, group, option, path_given
+from napari_spotmix.cli._options import as_options, group, option, path_given, paths_given
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.job import Finished, Job, run_job
 from napari_spotmix.keys import CELL_TYPE
@@ -44,13 +45,17 @@ def run_command() -> Callable[..., None]:
         image: Path | None = None,
         coordinates: Path | None = None,
         gem_bin: int | None = None,
+        table: str | None = None,
+        labels: Path | None = None,
+        more_references: tuple[Path, ...] = (),
         report: bool = True,
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
 
-        how = Reading(bin_um=bin_um, image=image, coordinates=coordinates, gem_bin=gem_bin)
-        run_and_tell(Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how, report))
+        how = Reading(bin_um=bin_um, image=image, coordinates=coordinates, gem_bin=gem_bin, table=table)
+        job = Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how, report)
+        run_and_tell(replace(job, labels=labels, more_references=more_references))
 
     signature = inspect.signature(run, eval_str=True)
     fixed = [parameter for name, parameter in signature.parameters.items() if name != "values"]
@@ -70,7 +75,8 @@ RUN_PARAMETERS = {
     ),
     "reference": Parameter(
         converter=path_given,
-        help="Single cells with known types: an .h5ad file. Raw counts.",
+        help="Single cells with known types: an .h5ad or loom file; a 10x matrix or a table of counts, with "
+        "a table of labels. Raw counts. Or a table of signatures (genes x cell types).",
     ),
     "output": Parameter(
         name=["--output", "-o"],
@@ -82,7 +88,8 @@ RUN_PARAMETERS = {
         help="Column of the reference's `obs` that holds the cell types.", group=group("Files", 1)
     ),
     "layer": Parameter(
-        help="Layer that holds the raw counts, in both files; without it they are taken from `X`.",
+        help="Layer that holds the raw counts, in both files (`raw` for those of `raw`); without it they are "
+        "taken from `X`.",
         group=group("Files", 1),
     ),
     "sample_key": Parameter(
@@ -113,6 +120,25 @@ RUN_PARAMETERS = {
     ),
     "report": Parameter(
         help="Write `report.html` too: the result as a page for the browser.", group=group("Files", 1)
+    ),
+    "table": Parameter(
+        help="For a SpatialData store: name of a table, or of a region that one describes, where there are "
+        "several.",
+        group=group("Files", 1),
+    ),
+    "labels": Parameter(
+        converter=path_given,
+        help="Table of cells and their types (CSV or TSV), where the reference holds none and it does not "
+        "lie beside, named `cell_types.csv`.",
+        group=group("Files", 1),
+    ),
+    "more_references": Parameter(
+        converter=paths_given,
+        consume_multiple=True,
+        negative=(),
+        show_default=False,
+        help="Further references, to be joined with the first over the genes that all have.",
+        group=group("Files", 1),
     ),
 }
 

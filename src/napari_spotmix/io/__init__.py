@@ -222,10 +222,10 @@ def read_reference(
     Parameters
     ----------
     path : str or Path, or a sequence of them
-        An ``.h5ad`` file, a Zarr store of AnnData or a loom file with raw counts and a column of labels; a 10x
-        matrix (``.h5``, a Matrix Market folder, or the output folder of Cell Ranger) or a table of counts (CSV,
-        TSV or parquet, cells x genes or genes x cells), each with a table of labels; or a table of signatures,
-        mean counts of each gene in each type. Several are joined (see `io.joining.joined`).
+        An ``.h5ad`` file, a Zarr store of AnnData or a loom file with raw counts and a column of labels; a
+        10x matrix (``.h5``, a Matrix Market folder, or the output folder of Cell Ranger) or a table of counts
+        (CSV, TSV or parquet, cells x genes or genes x cells), each with a table of labels; or a table of
+        signatures, mean counts of each gene in each type. Several are joined (see `io.joining.joined`).
     cell_type_key : str, optional
         Column that must be there; without it none is asked for (see `label_columns`).
     labels : str or Path, optional
@@ -243,8 +243,8 @@ def read_reference(
     Raises
     ------
     ReadError
-        If it is no such file, is damaged, or lacks the column, and then names the likely ones; of several, all
-        problems of each. `MissingLabels` where a table of labels is all that it needs.
+        If it is no such file, is damaged, or lacks the column, and then names the likely ones; of several,
+        all problems of each. `MissingLabels` where a table of labels is all that it needs.
 
     Examples
     --------
@@ -267,12 +267,16 @@ def read_reference(
 
 def _each(paths: Sequence[Path], read: Callable[[Path], AnnData]) -> list[AnnData]:
     """Read all paths, and tell what is wrong with each at once."""
-    found, problems = [], []
+    found: list[AnnData] = []
+    errors: list[ReadError] = []
     for path in paths:
         try:
             found.append(read(path))
         except ReadError as error:
-            problems += [f"{error.path}: {problem}" for problem in error.problems]
+            errors.append(error)
+    problems = [f"{error.path}: {problem}" for error in errors for problem in error.problems]
+    if problems and all(isinstance(error, MissingLabels) for error in errors):
+        raise MissingLabels(errors[0].path, problems)
     if problems:
         raise InputError(problems)
     return found

@@ -56,7 +56,9 @@ def joined(references: Sequence[AnnData], paths: Sequence[Path], cell_type_key: 
     if not adata.n_vars:
         shown = "; ".join(f"{name} has {listed(list(part.var_names[:2]))}" for name, part in parts.items())
         raise ReadError(paths[0], f"The references have no gene names in common: {shown}.")
-    told = [f"{name}: {note}" for name, one in zip(names, references, strict=True) for note in reading_notes(one)]
+    told = [
+        f"{name}: {note}" for name, one in zip(names, references, strict=True) for note in reading_notes(one)
+    ]
     cells = ", ".join(f"{name} ({part.n_obs:,} cells, {part.n_vars:,} genes)" for name, part in parts.items())
     note = f"{len(parts)} references were joined over {adata.n_vars:,} genes in common: {cells}."
     add_notes(adata, [*told, note, *_alike(adata, cell_type_key)])

@@ -144,7 +144,9 @@ def find_labels(folders: list[Path]) -> Path | None:
         best = [path for rank, path in ranked if rank == min(ranked)[0]]
         if len(best) > 1:
             names = listed([path.name for path in best])
-            raise ReadError(folder, f"Several tables of labels to choose from: {names}. Give one as `labels`.")
+            raise ReadError(
+                folder, f"Several tables of labels to choose from: {names}. Give one as `labels`."
+            )
         if best:
             return best[0]
     return None
@@ -219,7 +221,7 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     add_notes(adata, [note])
 
 
-def _typed(column: pd.Series[str]) -> pd.Series[str]:
+def _typed(column: pd.Series[str]) -> pd.Series:
     """Return numbers as numbers, unless they stand for groups of cells, and labels as categories."""
     numbers = pd.to_numeric(column, errors="coerce")
     is_number = bool(numbers.notna().eq(column.notna()).all())

@@ -115,9 +115,12 @@ def reference_files(path: Path, labels: Path | None = None) -> list[Path]:
     Raises
     ------
     ReadError
-        If it is no reference, or its labels cannot be chosen.
+        If its labels cannot be chosen.
     """
-    one, place = _format_at(path)
+    try:
+        one, place = _format_at(path)
+    except ReadError:
+        return [path]
     beside = _labels_beside(place) if one.labels_beside and labels is None else None
     return [*one.files(place), *(label_files(beside) if beside else [])]
 
@@ -219,13 +222,14 @@ def _read_loom(path: Path, _: LabelTable | None, on_progress: ProgressCallback) 
 def _attribute(path: Path, side: str, *names: str) -> str:
     """Return the attribute that names cells or genes."""
     with h5py.File(path, "r") as file:
-        found = list(file[side])
+        found = [str(name) for name in file[side]]
     known = {name.lower(): name for name in found}
     for name in names:
         if name.lower() in known:
             return known[name.lower()]
     raise ReadError(
-        path, f"`{side}` names neither cells nor genes: expected one of {listed(names)}, found {listed(found)}."
+        path,
+        f"`{side}` names neither cells nor genes: expected one of {listed(names)}, found {listed(found)}.",
     )
 
 

@@ -1,7 +1,7 @@
 """Signatures without cells: a table with the mean expression of each gene in each cell type.
 
-As other programs save them: ``inf_aver.csv`` of cell2location, averages of Seurat or scanpy, CIBERSORTx'
-signature matrix. Cells are no part of it, so how cells of a type vary, and how much RNA they hold, is not known.
+As other programs save them: averages of Seurat, scanpy or cell2location, signature matrices of CIBERSORTx.
+Cells are no part of it, so how cells of a type vary, and how much RNA they hold, is not known.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SpatialData stores: a table of counts, the shapes or labels that it describes, and images.
 
-Coordinates become pixels, laid out as by ``scanpy.read_visium``: through the transformations of the store into
-a coordinate system in which images are only larger or smaller, or else into the pixels of one image.
+Coordinates become pixels, laid out as by ``scanpy.read_visium``: through the transformations of the store
+into a coordinate system in which images are only larger or smaller, or else into the pixels of one image.
 
 References
 ----------
@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,11 @@ def spatialdata_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
 def _parts(path: Path) -> list[_Part]:
     """Return all tables and their regions, the likeliest first."""
     with reported(path, path.name):
-        store = zarr.open_group(path, mode="r")
+        store: Any = zarr.open_group(path, mode="r")
         # Format 0.1 had one table, in `table/table`.
-        found = [(folder, name) for folder in ("tables", "table") if folder in store for name in store[folder]]
+        found = [
+            (folder, name) for folder in ("tables", "table") if folder in store for name in store[folder]
+        ]
         parts = [part for folder, name in found for part in _regions(store[folder][name], folder, name)]
     if not parts:
         raise ReadError(path, "is a SpatialData store without a table, so there are no counts in it.")
@@ -100,9 +102,9 @@ def _parts(path: Path) -> list[_Part]:
 
 
 def _regions(table: Any, folder: str, name: str) -> Iterator[_Part]:
-    uns = table["uns"] if "uns" in table else {}
+    uns = table.get("uns", {})
     told = read_elem(uns[_ATTRIBUTES]) if _ATTRIBUTES in uns else {}
-    regions = [str(region) for region in np.atleast_1d(told.get("region", []))]
+    regions: list[str | None] = [str(region) for region in np.atleast_1d(told.get("region", []))]
     for region in regions or [None]:
         yield _Part(folder, name, region, str(told.get("region_key")), str(told.get("instance_key")))
 
@@ -126,7 +128,9 @@ def _chosen(parts: list[_Part], how: Reading, path: Path) -> tuple[_Part, list[s
     for part in parts:
         if how.table in (part.name, part.table, part.region):
             return part, []
-    raise ReadError(path, f"`table`: there is no {how.table!r}. Choose one of {listed([p.name for p in parts])}.")
+    raise ReadError(
+        path, f"`table`: there is no {how.table!r}. Choose one of {listed([p.name for p in parts])}."
+    )
 
 
 def read_spatialdata(
@@ -191,7 +195,7 @@ def _place(adata: AnnData, store: Any, element: Any, part: _Part, path: Path, no
     system = _coordinate_system(element, store.images.values())
     layers = _image_layers(store.images, system, part)
     frame, layers = _common_frame(layers)
-    to_pixels = np.linalg.inv(frame)
+    to_pixels: Affine = np.linalg.inv(frame).astype(np.float64)
     adata.obsm[SPATIAL] = _transformed(_centres(adata, element, system, part, path), to_pixels)
     notes.append(
         f"Coordinates are the centres of {part.region!r} in the coordinate system {system!r}"
@@ -222,7 +226,7 @@ def _affine(element: Any, system: str) -> Affine:
 
 
 def _coordinate_system(element: Any, images: Any) -> str:
-    """Return the system to lay out in: one with images, in which shapes are as they stand, if there is one."""
+    """Return the system to lay out in: with images, and shapes as they stand, if there is one."""
     from spatialdata.transformations import Identity
 
     with_images = {system for image in images for system in _systems(image)}
@@ -235,9 +239,7 @@ def _coordinate_system(element: Any, images: Any) -> str:
     return min(systems, key=rank)
 
 
-def _centres(
-    adata: AnnData, element: Any, system: str, part: _Part, path: Path
-) -> NDArray[np.float64]:
+def _centres(adata: AnnData, element: Any, system: str, part: _Part, path: Path) -> NDArray[np.float64]:
     from spatialdata import get_centroids
 
     places: pd.DataFrame = get_centroids(element, coordinate_system=system).compute()
@@ -286,10 +288,14 @@ def _image_layers(images: Mapping[str, Any], system: str, part: _Part) -> list[_
     for name, image in images.items():
         if system in _systems(image):
             key = "lowres" if "lowres" in name.lower() else "hires"
-            alike = len(commonprefix([name, part.region or ""]))
-            found.append((-alike, _Layer(image, key, _affine(image, system))))
+            found.append((-_n_alike(name, part.region or ""), _Layer(image, key, _affine(image, system))))
     found.sort(key=lambda one: (one[0], one[1].size))
     return list({layer.key: layer for _, layer in reversed(found)}.values())
+
+
+def _n_alike(a: str, b: str) -> int:
+    """Return with how many letters alike two names begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _common_frame(layers: list[_Layer]) -> tuple[Affine, list[_Layer]]:
@@ -313,7 +319,7 @@ def _is_scale(matrix: Affine) -> bool:
 
 
 def _pixels(layer: _Layer) -> tuple[NDArray[Any], float]:
-    """Return the finest version of an image that is not too large, (height, width[, 3 or 4]), and its scale."""
+    """Return the finest version of an image that is not too large, (height, width[, 3 or 4]), and its size."""
     from spatialdata import get_pyramid_levels
 
     levels = list(get_pyramid_levels(layer.image)) if hasattr(layer.image, "children") else [layer.image]
@@ -327,6 +333,8 @@ def _pixels(layer: _Layer) -> tuple[NDArray[Any], float]:
 def _as_picture(channels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return channels (c, y, x) as 8-bit grey or colour; of other numbers of channels the first."""
     if channels.dtype != np.uint8:
-        largest = 1.0 if channels.dtype.kind == "f" and channels.max() <= 1 else max(float(channels.max()), 1.0)
+        largest = (
+            1.0 if channels.dtype.kind == "f" and channels.max() <= 1 else max(float(channels.max()), 1.0)
+        )
         channels = (channels.astype(np.float32).clip(0) * (255.0 / largest)).astype(np.uint8)
     return np.moveaxis(channels, 0, -1) if len(channels) in (3, 4) else channels[0]

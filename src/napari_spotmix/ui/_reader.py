@@ -26,13 +26,15 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
     found = sniff(path)
-    if found.kind == "h5ad" and not _has_coordinates(found.path):
+    if found.kind in ("h5ad", "anndata_zarr") and not _has_coordinates(found.path):
         return None
     return _read_one if found.is_spatial else None
 
 
 def _has_coordinates(path: Path) -> bool:
-    """Look for spots' coordinates alone: an .h5ad of single cells is not ours to open."""
+    """Look for spots' coordinates alone: single cells are not ours to open."""
+    if path.is_dir():
+        return (path / "obsm" / SPATIAL).is_dir()
     try:
         with h5py.File(path, "r") as file:
             return f"obsm/{SPATIAL}" in file

@@ -59,6 +59,8 @@ def session_job(session: Session, parameters: Parameters) -> Job | str:
         cell_type_key=session.cell_type_key,
         parameters=parameters.as_dict(),
         reading=session.tissue.reading,
+        labels=session.reference.labels,
+        more_references=session.reference.more,
     )
 
 

@@ -17,7 +17,7 @@ from napari_spotmix.ui.layers import METADATA, grid_of, prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
-from napari_spotmix.ui.text import bullet_list, count, display_name
+from napari_spotmix.ui.text import bullet_list, count, display_name, plain
 from napari_spotmix.ui.worker import Runner
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ _IMAGES = f"Images ({' '.join(f'*{end} *{end.upper()}' for end in sorted(io.IMAG
 _SPOTS = f"Spots (*.h5ad {' '.join(f'*{end} *{end}.gz' for end in io.TABLE_SUFFIXES)})"
 
 
+_REFERENCES = (
+    "References (*.h5ad *.h5 *.loom *.csv *.tsv *.txt *.gz *.parquet);;"
+    "AnnData (*.h5ad);;Tables (*.csv *.tsv *.txt *.gz *.parquet)"
+)
+
+
 class PathEdit(FileEdit):
     """A path to type or to choose; `chosen` is told of it once it is complete, not at every key.
 
@@ -40,17 +46,18 @@ class PathEdit(FileEdit):
     ----------
     chosen : callable
         Takes the Path.
-    folders : bool
-        Whether a folder can be chosen too, by a button of its own.
+    folders : str
+        What a folder is called that can be chosen too, by a button of its own; "" for none.
     """
 
-    def __init__(self, chosen: Callable[[Path], Any], *, folders: bool = False, **settings: Any) -> None:
+    def __init__(self, chosen: Callable[[Path], Any], *, folders: str = "", **settings: Any) -> None:
         super().__init__(mode="r", nullable=True, **settings)
         self._chosen = chosen
         self._last: Path | None = None
         self.choose_btn.text = "File…"
         if folders:
-            self.folder_btn = PushButton(text="Folder…", tooltip="Choose a Space Ranger output folder")
+            self.folder_btn = PushButton(text="Folder…", tooltip=f"Choose a {folders}")
+            self._folders = folders
             self.folder_btn.changed.connect(self._choose_folder)
             self.native.layout().addWidget(self.folder_btn.native)
         self.line_edit.native.setClearButtonEnabled(True)
@@ -73,7 +80,7 @@ class PathEdit(FileEdit):
 
     def _choose_folder(self) -> None:
         start = str(self.value) if self.value else ""
-        folder = QFileDialog.getExistingDirectory(self.native, "Space Ranger output folder", start)
+        folder = QFileDialog.getExistingDirectory(self.native, self._folders, start)
         if folder:
             self.value = folder
 
@@ -120,7 +127,7 @@ class LoadPanel(QWidget):
         )
         self.spatial = PathEdit(
             self._read_spatial,
-            folders=True,
+            folders="Space Ranger output folder",
             label="Spatial data",
             filter=_SPOTS,
             tooltip="A Space Ranger output folder (outs), an .h5ad file with obsm['spatial'], or a table of "
@@ -139,9 +146,19 @@ class LoadPanel(QWidget):
         )
         self.reference = PathEdit(
             self._read_reference,
+            folders="folder with a 10x matrix or tables",
             label="Reference",
-            filter="AnnData (*.h5ad)",
-            tooltip="An .h5ad file of labelled single cells with raw counts",
+            filter=_REFERENCES,
+            tooltip="Labelled single cells with raw counts: .h5ad, loom; a 10x matrix or a table, with a "
+            "table of labels. Or a table of signatures, genes x cell types",
+        )
+        self.add_btn = PushButton(text="Add…", tooltip="Join further references with this one")
+        self.reference.native.layout().addWidget(self.add_btn.native)
+        self.label_table = PathEdit(
+            self._take_label_table,
+            label="Label table",
+            filter="Tables (*.csv *.tsv *.txt *.gz *.parquet)",
+            tooltip="CSV or TSV with the name of each cell and its type",
         )
         self.labels = ComboBox(
             label="Cell types",
@@ -154,7 +171,9 @@ class LoadPanel(QWidget):
             tooltip="Load a simulated section with its reference; no files needed",
         )
         self.state = plain_label()
-        self._form = Form([self.layer, self.spatial, self.bin_size, self.image, self.reference, self.labels])
+        self._asked: tuple[Path, ...] = ()
+        cells = [self.reference, self.label_table, self.labels]
+        self._form = Form([self.layer, self.spatial, self.bin_size, self.image, *cells])
         add_all(self, self._form, self.sample.native, self.state)
         self._runners = {
             field: self._runner(field) for field in (self.spatial, self.image, self.reference, self.sample)
@@ -162,13 +181,16 @@ class LoadPanel(QWidget):
         self.layer.changed.connect(self._take_layer)
         self.labels.changed.connect(self._choose_labels)
         self.bin_size.changed.connect(self._choose_bin_size)
+        self.add_btn.changed.connect(self._add_references)
         self.sample.changed.connect(self._simulate)
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         session.tissue_changed.connect(self._show)
         session.reference_changed.connect(self._show)
+        session.reference_changed.connect(self._show_labels)
         self._layers_changed()
         self._show()
+        self._show_labels()
 
     @property
     def summary(self) -> str:
@@ -198,6 +220,7 @@ class LoadPanel(QWidget):
         self._viewer.layers.events.removed.disconnect(self._layers_changed)
         self._session.tissue_changed.disconnect(self._show)
         self._session.reference_changed.disconnect(self._show)
+        self._session.reference_changed.disconnect(self._show_labels)
 
     # Reading
 
@@ -223,8 +246,8 @@ class LoadPanel(QWidget):
 
     def _overview(self) -> str:
         """What is loaded, and what the reader wants known of it."""
-        tissue = self._session.tissue
-        notes = () if tissue is None else io.reading_notes(tissue.adata)
+        loaded = (self._session.tissue, self._session.reference)
+        notes = [note for one in loaded if one is not None for note in io.reading_notes(one.adata)]
         return "\n".join([self.summary, bullet_list(notes)]).strip()
 
     def _say(self, words: str) -> None:
@@ -235,6 +258,8 @@ class LoadPanel(QWidget):
         self._say(f"Failed: {problem_text(error)}")
         if isinstance(field, PathEdit):
             field.forget()
+        if isinstance(error, io.MissingLabels):
+            self._form.show_field(self.label_table, True)
         self._show_bin_size()
         show_problem(error)
 
@@ -251,13 +276,31 @@ class LoadPanel(QWidget):
 
         self._start(self.spatial, task)
 
-    def _read_reference(self, path: Path) -> None:
+    def _read_reference(self, *paths: Path, labels: Path | None = None) -> None:
+        """Read references, joined where there are several."""
+        self._asked = paths
+        self._form.show_field(self.label_table, labels is not None)
+
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
-            adata = io.read_reference(path, on_progress=on_progress)
-            reference = Reference(adata, path.stem, tuple(io.label_columns(adata)), path)
+            adata = io.read_reference(paths, labels=labels, on_progress=on_progress)
+            name, columns = " + ".join(path.stem for path in paths), tuple(io.label_columns(adata))
+            reference = Reference(adata, name, columns, paths[0], paths[1:], labels)
             return lambda: self._session.set_reference(reference)
 
         self._start(self.reference, task)
+
+    def _take_label_table(self, path: Path) -> None:
+        if self._asked:
+            self._read_reference(*self._asked, labels=path)
+
+    @telling
+    def _add_references(self, _: Any = None) -> None:
+        """Choose further references, and read them together with those that are chosen already."""
+        start = str(self._asked[-1].parent) if self._asked else ""
+        chosen, _kind = QFileDialog.getOpenFileNames(self, "Further references", start, _REFERENCES)
+        if chosen:
+            paths = dict.fromkeys((*self._asked, *map(Path, chosen)))
+            self._read_reference(*paths, labels=self.label_table.value)
 
     def _read_image(self, path: Path) -> None:
         def task(_: ProgressCallback) -> Callable[[], None]:
@@ -342,6 +385,17 @@ class LoadPanel(QWidget):
 
     # The labels
 
+    def _show_labels(self) -> None:
+        """Ask for a table of labels only where cells have none, or have them from one."""
+        reference = self._session.reference
+        table = None if reference is None else reference.labels
+        is_unlabelled = reference is not None and reference.path is not None and not reference.columns
+        self.label_table.reflect(table, "Cells and their types")
+        self._form.show_field(self.label_table, table is not None or is_unlabelled)
+        self._asked = () if reference is None or reference.path is None else (reference.path, *reference.more)
+        self.add_btn.enabled = bool(self._asked)
+        self.add_btn.tooltip = plain(_say_paths(reference))
+
     def _label_columns(self, _: Any = None) -> tuple[str, ...]:
         reference = self._session.reference
         return () if reference is None else reference.columns
@@ -359,7 +413,7 @@ class LoadPanel(QWidget):
         tissue, reference = self._session.tissue, self._session.reference
         self.spatial.reflect(*((tissue.path, tissue.name) if tissue else (None, "Folder, .h5ad or table")))
         self.reference.reflect(
-            *((reference.path, reference.name) if reference else (None, "Labelled cells, .h5ad"))
+            *((reference.path, reference.name) if reference else (None, "Labelled cells, e.g. .h5ad"))
         )
         if self._session.image is None:
             self.image.reflect(None, "Optional")
@@ -372,6 +426,12 @@ class LoadPanel(QWidget):
             if self.labels.enabled
             else "Choose a reference first: its columns are listed here"
         )
+
+
+def _say_paths(reference: Reference | None) -> str:
+    """Return a tooltip with all files of a reference, where there are several."""
+    more = () if reference is None else reference.more
+    return "Join further references with this one" + "".join(f"\n{path}" for path in more)
 
 
 def simulate_task(on_progress: ProgressCallback) -> tuple[AnnData, AnnData]:

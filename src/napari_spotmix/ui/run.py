@@ -189,8 +189,7 @@ class RunPanel(QWidget):
 
     def _opened(self) -> dict[str, Path]:
         """Return the files that are open, by role."""
-        sources = {"spatial": self._session.tissue, "reference": self._session.reference}
-        return {role: source.path for role, source in sources.items() if source and source.path}
+        return self._session.inputs
 
     def _reading(self) -> Reading:
         """Return how the spots were read."""

@@ -102,12 +102,24 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Reference:
-    """Labelled cells, where they came from, and the columns that may hold cell types, likeliest first."""
+    """Labelled cells, where they came from, and the columns that may hold cell types, likeliest first.
+
+    `more` are the files that were joined with the first, `labels` the table that labels were taken from.
+    """
 
     adata: AnnData
     name: str
     columns: tuple[str, ...]
     path: Path | None = None
+    more: tuple[Path, ...] = ()
+    labels: Path | None = None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """What was read, by role, as `Job.inputs` calls it."""
+        paths = (self.path, *self.more)
+        named = {f"reference_{n}" if n > 1 else "reference": path for n, path in enumerate(paths, start=1)}
+        return {role: path for role, path in (*named.items(), ("labels", self.labels)) if path is not None}
 
 
 class Session:
@@ -148,6 +160,13 @@ class Session:
         self.image = None
         self.set_result(None)
         self.tissue_changed.emit()
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The files that were read, by role."""
+        path = None if self.tissue is None else self.tissue.path
+        spatial = {} if path is None else {"spatial": path}
+        return spatial | ({} if self.reference is None else self.reference.inputs)
 
     def set_image(self, image: TissueImage) -> None:
         """Take an image in place of the one that came with the spots."""
