@@ -131,7 +131,7 @@ def test_log_normalised_values_name_the_layer_that_would_serve(
 def test_log_normalised_values_name_raw_where_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
     spatial.raw = spatial.copy()
     spatial.X = csr_matrix(np.log1p(spatial.X.toarray() * 0.37))
-    assert "set `X` to `raw.X`" in only_problem(spatial, reference)
+    assert "Its `raw` holds whole numbers: choose 'raw' as `layer`." in only_problem(spatial, reference)
 
 
 def test_scaled_values(spatial: AnnData, reference: AnnData) -> None:

@@ -19,7 +19,7 @@ from napari_spotmix.keys import CELL_TYPE, RAW, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.rows import value_blocks
 
-__all__ = ["check", "choices", "coordinates", "gene_names", "has_layer", "labels", "matrix"]
+__all__ = ["check", "choices", "coordinates", "gene_names", "labels", "layers_chosen", "matrix"]
 
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
@@ -42,16 +42,16 @@ def check(
     """
     if problems := _kind_problems(spatial=spatial, reference=reference):
         return problems
-    problems = _count_problems(spatial, layer, "spatial", on_progress)
+    spatial_layer, reference_layer = layers_chosen(spatial, reference, layer)
+    problems = _count_problems(spatial, spatial_layer, "spatial", on_progress)
     problems += _coordinate_problems(spatial)
-    reference_layer = layer if has_layer(reference, layer) else None
     problems += _count_problems(reference, reference_layer, "reference", on_progress)
     problems += _label_problems(reference, cell_type_key)
     if sample_key is not None and sample_key not in spatial.obs:
         problems.append(
             f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"
         )
-    genes = gene_names(spatial, layer), gene_names(reference, reference_layer)
+    genes = gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)
     if not set(genes[0]) & set(genes[1]):
         problems.append(_no_shared_genes(*genes))
     return problems
@@ -92,13 +92,23 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def has_layer(adata: AnnData, layer: str | None) -> bool:
+def _has_layer(adata: AnnData, layer: str | None) -> bool:
     """Tell whether there is a layer of that name; `raw` counts as one, by the name `keys.RAW`."""
     return layer in adata.layers or _is_raw(adata, layer)
 
 
 def _is_raw(adata: AnnData, layer: str | None) -> bool:
     return layer == RAW and RAW not in adata.layers and adata.raw is not None
+
+
+def layers_chosen(spatial: AnnData, reference: AnnData, layer: str | None) -> tuple[str | None, str | None]:
+    """Return the layer of each that is used: `layer` where there is one, else None for `X`.
+
+    Where neither has it, the spatial data are asked for it, and `check` tells that it is missing.
+    """
+    in_reference = _has_layer(reference, layer)
+    in_spatial = _has_layer(spatial, layer) or not in_reference
+    return layer if in_spatial else None, layer if in_reference else None
 
 
 def matrix(adata: AnnData, layer: str | None) -> Any:
@@ -119,7 +129,7 @@ def _layers(adata: AnnData) -> list[str]:
 
 
 def _count_problems(adata: AnnData, layer: str | None, what: str, on_progress: ProgressCallback) -> list[str]:
-    if layer is not None and not has_layer(adata, layer):
+    if layer is not None and not _has_layer(adata, layer):
         return [f"`layer`: the {what} data has no layer {layer!r}. {choices(_layers(adata))}"]
     where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
     values = matrix(adata, layer)
@@ -190,8 +200,9 @@ def _advice(adata: AnnData) -> str:
     """Name where whole numbers are kept, if they are."""
     for name in _layers(adata):
         if _is_whole(matrix(adata, name)):
-            what = "Its `raw`" if name not in adata.layers else f"The layer {name!r}"
-            return f" {what} holds whole numbers: choose {name!r} as `layer`."
+            if name not in adata.layers:
+                return f" Its `raw` holds whole numbers: choose {RAW!r} as `layer`."
+            return f" The layer {name!r} holds whole numbers: choose it as `layer`."
     return ""
 
 

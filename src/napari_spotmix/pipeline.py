@@ -18,7 +18,7 @@ from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.checks import check, choices, coordinates, gene_names, has_layer, labels, matrix
+from napari_spotmix.checks import check, choices, coordinates, gene_names, labels, layers_chosen, matrix
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.assessment import Assessment, assess
 from napari_spotmix.core.content import Content, rna_content, unknown_content
@@ -73,7 +73,7 @@ def deconvolve(
     Parameters
     ----------
     spatial : AnnData, n_spots x n_genes
-        Raw counts of the spots in `X` (or `layer`), coordinates (x, y) in ``obsm['spatial']``. Not modified.
+        Raw counts of the spots in `X` (or `layer` where it has one of that name), coordinates (x, y) in ``obsm['spatial']``. Not modified.
     reference : AnnData, n_cells x n_genes
         Raw counts of labelled single cells, in `X` (or `layer` where it has one of that name), or signatures
         (see `read_reference`). Not modified.
@@ -185,15 +185,15 @@ def _prepare(
 ) -> _Problem:
     on_progress(Progress("Averaging the reference", 0, 1))
     types = labels(reference, cell_type_key)
-    reference_layer = layer if has_layer(reference, layer) else None
+    spatial_layer, reference_layer = layers_chosen(spatial, reference, layer)
     cells = _cells(
-        match_genes(gene_names(spatial, layer), gene_names(reference, reference_layer)),
+        match_genes(gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)),
         row_blocks(matrix(reference, reference_layer)),
         types,
         params,
         on_progress,
     )
-    given = matrix(spatial, layer)
+    given = matrix(spatial, spatial_layer)
     counts = Counts(row_blocks(given), cells.genes.spatial)
     totals = total_counts(counts, threads, on_progress)
     on_progress(Progress("Comparing cells of the reference", 0, 1))
@@ -212,6 +212,7 @@ def _prepare(
     notes = (
         *reading_notes(spatial),
         *reading_notes(reference),
+        *_layer_notes(layer, spatial=spatial_layer, reference=reference_layer),
         *_disk_notes(given),
         *_gene_notes(cells.genes),
         *((*_type_notes(types), *_content_notes(content, params)) if are_cells else _SIGNATURE_NOTES),
@@ -320,6 +321,12 @@ def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:
     text = np.where(totals > 0, "", "no counts of the shared genes")
     text = np.where(placed, text, "no coordinates")
     return pd.Series(text, index=spatial.obs_names, dtype=object)
+
+
+def _layer_notes(layer: str | None, **used: str | None) -> list[str]:
+    """Tell where the layer that was asked for is in one of the two only."""
+    without = [name for name, found in used.items() if layer is not None and found is None]
+    return [f"The {name} data have no layer {layer!r}: their counts were taken from `X`." for name in without]
 
 
 def _disk_notes(counts: Any) -> list[str]:

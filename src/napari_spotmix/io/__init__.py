@@ -105,9 +105,9 @@ def read_spatial(
     ----------
     path : str or Path
         A Space Ranger output folder, version 1 to 4 (the folder itself, or the one that holds ``outs``; of
-        Visium HD ``binned_outputs`` or the folder of one size of bins too), an ``.h5ad`` file or Zarr store in
-        the layout of scanpy, a SpatialData store, a table of counts (CSV, TSV, parquet; see `io.tables`) or of
-        one count in each row (GEM; see `io.gem`), or a folder that holds such.
+        Visium HD ``binned_outputs`` or the folder of one size of bins too), an ``.h5ad`` file or Zarr store
+        in the layout of scanpy, a SpatialData store, a table of counts (CSV, TSV, parquet; see `io.tables`)
+        or of one count in each row (GEM; see `io.gem`), or a folder that holds such.
     format : str, optional
         Name of the format, one of those in `FORMATS`; without it the format is found out.
     bin_um : float, optional

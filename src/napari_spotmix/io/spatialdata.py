@@ -319,7 +319,7 @@ def _is_scale(matrix: Affine) -> bool:
 
 
 def _pixels(layer: _Layer) -> tuple[NDArray[Any], float]:
-    """Return the finest version of an image that is not too large, (height, width[, 3 or 4]), and its size."""
+    """Return the finest version that is not too large, (height, width[, 3 or 4]), and the size of a pixel."""
     from spatialdata import get_pyramid_levels
 
     levels = list(get_pyramid_levels(layer.image)) if hasattr(layer.image, "children") else [layer.image]
