@@ -73,7 +73,8 @@ def deconvolve(
     Parameters
     ----------
     spatial : AnnData, n_spots x n_genes
-        Raw counts of the spots in `X` (or `layer` where it has one of that name), coordinates (x, y) in ``obsm['spatial']``. Not modified.
+        Raw counts of the spots in `X` (or `layer` where it has one of that name), coordinates (x, y) in
+        ``obsm['spatial']``. Not modified.
     reference : AnnData, n_cells x n_genes
         Raw counts of labelled single cells, in `X` (or `layer` where it has one of that name), or signatures
         (see `read_reference`). Not modified.
