@@ -134,6 +134,52 @@ def test_log_normalised_values_name_raw_where_there_is_no_layer(spatial: AnnData
     assert "Its `raw` holds whole numbers: choose 'raw' as `layer`." in only_problem(spatial, reference)
 
 
+def test_counts_in_raw_are_chosen_as_a_layer(spatial: AnnData, reference: AnnData) -> None:
+    expected = deconvolve(spatial, reference).proportions
+    for adata in (spatial, reference):
+        adata.raw = adata.copy()
+        adata.X = csr_matrix(np.log1p(adata.X.toarray()))
+    fewer = reference[:, ::-1].copy()  # `raw` has genes of its own, in its own order
+    assert np.array_equal(deconvolve(spatial, fewer, layer="raw").proportions, expected)
+
+
+@pytest.mark.parametrize("which", ["spatial", "reference"])
+def test_a_layer_is_taken_from_whichever_has_it(spatial: AnnData, reference: AnnData, which: str) -> None:
+    expected = deconvolve(spatial, reference).proportions
+    adata, other = (spatial, "reference") if which == "spatial" else (reference, "spatial")
+    adata.layers["counts"], adata.X = adata.X.copy(), csr_matrix(np.log1p(adata.X.toarray()))
+    result = deconvolve(spatial, reference, layer="counts")
+    assert np.array_equal(result.proportions, expected)
+    assert f"The {other} data have no layer 'counts': their counts were taken from `X`." in result.notes
+
+
+def signatures(reference: AnnData, scale: float = 1.0) -> AnnData:
+    means = pd.DataFrame(reference.X.toarray()).groupby(reference.obs["cell_type"].to_numpy()).mean()
+    adata = AnnData(csr_matrix(means.to_numpy() * scale), uns={"spotmix_signatures": True})
+    adata.var_names = reference.var_names
+    adata.obs["cell_type"] = pd.Categorical(means.index)
+    return adata
+
+
+def test_signatures_without_cells_serve_as_a_reference(spatial: AnnData, reference: AnnData) -> None:
+    result = deconvolve(spatial, signatures(reference))
+    truth = spatial.obsm["truth_rna"] if "truth_rna" in spatial.obsm else spatial.obsm["truth"]
+    of_cells = deconvolve(spatial, reference).rna_proportions
+    found = result.proportions[of_cells.columns]
+    error, error_of_cells = (np.abs(one - truth[one.columns]).mean(axis=None) for one in (found, of_cells))
+    assert error < 1.3 * error_of_cells + 0.01
+    assert any("signatures without cells" in note for note in result.notes)
+    assert not any("fewer than 10 reference cells" in note for note in result.notes)
+    assert result.parameters["learned"]["cell_variation"] == 0
+    assert np.array_equal(result.proportions, result.rna_proportions)
+    assert (result.standard_errors.to_numpy() > 0).all()
+
+
+def test_the_scale_of_signatures_does_not_matter(spatial: AnnData, reference: AnnData) -> None:
+    one, other = (deconvolve(spatial, signatures(reference, scale)).proportions for scale in (1.0, 2.0**-10))
+    assert np.allclose(one, other, atol=1e-6)
+
+
 def test_scaled_values(spatial: AnnData, reference: AnnData) -> None:
     spatial.X = spatial.X.toarray() - spatial.X.toarray().mean(axis=0)
     assert "negative values, as scaled or centred data do" in only_problem(spatial, reference)

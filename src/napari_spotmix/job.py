@@ -93,7 +93,7 @@ _FURTHER = re.compile(r"reference_\d+")
 
 
 def paths_given(inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the paths of a job as its fields, from what `Job.inputs` gives; those of `reading` are no fields.
+    """Return the paths of a job as its fields, from what `Job.inputs` gives; those of `reading` are none.
 
     Examples
     --------

@@ -70,6 +70,52 @@ def test_missing_coordinates_say_what_is_there(tmp_path, cells):
     assert "'donor'" in problem
 
 
+@pytest.mark.parametrize("key", ["X_spatial", "spatial_loc", "coords", "Spatial"])
+def test_coordinates_under_another_key_are_taken_and_told(tmp_path, cells, key):
+    cells.obsm[key] = np.arange(8.0).reshape(4, 2)
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    adata = read_spatial(tmp_path / "a.h5ad", backed=True)
+    assert adata.obsm["spatial"].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert f"the coordinates of spots are `obsm['{key}']`" in reading_notes(adata)[0]
+    close_files(adata)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x", "y"),
+        ("pxl_col_in_fullres", "pxl_row_in_fullres"),
+        ("imagecol", "imagerow"),
+        ("X_centroid", "Y_centroid"),
+    ],
+)
+def test_coordinates_in_columns_are_taken_and_told(tmp_path, cells, names):
+    cells.obs["array_row"] = cells.obs["array_col"] = 0
+    for name, values in zip(names, ([1, 2, 3, 4], [5, 6, 7, 8]), strict=True):
+        cells.obs[name] = values
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    adata = read_spatial(tmp_path / "a.h5ad")
+    assert adata.obsm["spatial"].tolist() == [[1, 5], [2, 6], [3, 7], [4, 8]]
+    assert f"the columns '{names[0]}' and '{names[1]}' of `obs`" in reading_notes(adata)[0]
+
+
+def test_places_in_the_array_serve_where_there_is_nothing_else(tmp_path, cells):
+    cells.obs["array_row"], cells.obs["array_col"] = [0, 0, 1, 1], [0, 2, 1, 3]
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    xy = read_spatial(tmp_path / "a.h5ad").obsm["spatial"]
+    assert np.allclose(np.linalg.norm(xy - xy[0], axis=1)[:3], [0, 1, 1]), "neighbours are one pitch apart"
+    cells.obs["array_col"] = [0, 1, 0, 1]
+    cells.write_h5ad(tmp_path / "b.h5ad")
+    assert read_spatial(tmp_path / "b.h5ad").obsm["spatial"].tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+
+
+def test_columns_of_text_are_no_coordinates(tmp_path, cells):
+    cells.obs["x"] = cells.obs["y"] = list("abcd")
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(ReadError, match="is missing"):
+        read_spatial(tmp_path / "a.h5ad")
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -123,6 +169,37 @@ def test_old_layout_opens(tmp_path):
     adata = read_spatial(path)
     assert list(adata.obs_names) == ["a", "b"]
     assert adata.obsm["spatial"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_reference_of_2019_opens_with_its_labels(tmp_path):
+    """anndata 0.6: codes in a compound table, names of categories in `uns`."""
+    path = tmp_path / "old.h5ad"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.ones((3, 2), np.float32)
+        file["obs"] = np.array(
+            [(b"a", 1), (b"b", 0), (b"c", 1)], dtype=[("index", "S1"), ("cell_type", "i1")]
+        )
+        file["var"] = np.array([(b"g",), (b"h",)], dtype=[("index", "S1")])
+        file["uns/cell_type_categories"] = np.array([b"B", b"T"])
+    assert list(read_reference(path, cell_type_key="cell_type").obs["cell_type"]) == ["T", "B", "T"]
+
+
+def test_reference_of_2020_opens_with_its_labels(tmp_path):
+    """anndata 0.7: columns as datasets, with their categories in `__categories`."""
+    path = tmp_path / "old.h5ad"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.ones((3, 2), np.float32)
+        for name, index, columns in (("obs", [b"a", b"b", b"c"], ["cell_type"]), ("var", [b"g", b"h"], [])):
+            group = file.create_group(name)
+            group["_index"] = np.array(index)
+            group.attrs.update(
+                {"_index": "_index", "encoding-type": "dataframe", "encoding-version": "0.1.0"}
+            )
+            group.attrs["column-order"] = np.array(columns, dtype=h5py.string_dtype())
+        file["obs/__categories/cell_type"] = np.array([b"B", b"T"])
+        file["obs/cell_type"] = np.array([1, 0, 1], dtype=np.int8)
+        file["obs/cell_type"].attrs["categories"] = file["obs/__categories/cell_type"].ref
+    assert list(read_reference(path, cell_type_key="cell_type").obs["cell_type"]) == ["T", "B", "T"]
 
 
 def test_reference_opens_and_lists_its_label_columns(tmp_path, cells):

@@ -104,7 +104,6 @@ def test_raw_matrix_is_cut_to_the_tissue_and_told():
         ("formats/slideseq_spacexr/Reference/Merfish_Ref", "is this a reference of single cells"),
         ("formats/slideseq_spacexr/Reference/Visium_Ref", "is this a reference of single cells"),
         ("formats/slideseq_spacexr/SpatialRNA/VisiumVignette/nUMI.csv", "is a table, but not one of counts"),
-        ("formats/spatialdata_zarr/muscle_visium.zarr", "Zarr store"),
     ],
 )
 def test_what_is_not_supported_is_named(folder, words):

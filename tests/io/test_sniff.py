@@ -78,9 +78,14 @@ def test_matrix_of_probes_is_not_one_of_genes(tmp_path):
     assert "counts probes" in refusal(tmp_path / "raw_probe_bc_matrix.h5")
 
 
-def test_zarr_store_is_not_supported_yet(tmp_path):
-    (tmp_path / "zarr.json").touch()
-    assert "is a Zarr store" in refusal(tmp_path)
+def test_zarr_store_of_neither_kind_is_told(tmp_path):
+    (tmp_path / "zarr.json").write_text('{"attributes": {"ome": {}}}')
+    assert "is a Zarr store, but neither of SpatialData nor of AnnData" in refusal(tmp_path)
+
+
+def test_zarr_store_that_is_damaged_is_told(tmp_path):
+    (tmp_path / "zarr.json").write_text("{")
+    assert "is damaged" in refusal(tmp_path)
 
 
 def test_matrix_alone_points_to_its_folder(tmp_path):
@@ -95,9 +100,6 @@ def test_other_file(tmp_path):
     )
 
 
-def test_reference_must_be_h5ad(tmp_path):
-    outs = write_folder(tmp_path / "outs", section())
-    with pytest.raises(ReadError, match=r"is no \.h5ad file: the reference must be one"):
-        read_reference(outs)
+def test_missing_reference_is_told(tmp_path):
     with pytest.raises(ReadError, match="does not exist"):
         read_reference(tmp_path / "cells.h5ad")

@@ -12,7 +12,7 @@ from napari_spotmix.io.gem import gem_bins, gem_files, gem_place, read_gem
 from napari_spotmix.io.h5ad import is_h5ad, read_spatial_h5ad
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
-from napari_spotmix.io.spatialdata import find_spatialdata, read_spatialdata, spatialdata_files
+from napari_spotmix.io.spatialdata import bins_in_store, find_spatialdata, read_spatialdata, spatialdata_files
 from napari_spotmix.io.stores import find_anndata_store, read_spatial_anndata_store, store_files
 from napari_spotmix.io.tables import read_tables, table_files
 from napari_spotmix.io.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
@@ -93,6 +93,7 @@ FORMATS: tuple[Format, ...] = (
         find=find_spatialdata,
         files=spatialdata_files,
         read_spatial=read_spatialdata,
+        bins_in=bins_in_store,
     ),
     Format(
         "anndata_zarr",

@@ -38,9 +38,10 @@ def is_signatures(reference: AnnData) -> bool:
 
 
 def may_be_signatures(table: TableCounts) -> bool:
-    """Tell whether one side of a table may be cell types: a short one, whose names are no barcodes."""
-    types = table.columns if len(table.columns) <= len(table.rows) else table.rows
-    return len(types) <= _MOST_TYPES and not all(map(_BARCODE.fullmatch, types))
+    """Tell whether one side of a table may be cell types: it is short, and no side has names of barcodes."""
+    sides = (table.rows, table.columns)
+    has_cells = any(all(map(_BARCODE.fullmatch, names)) for names in sides)
+    return min(map(len, sides)) <= _MOST_TYPES and not has_cells
 
 
 def signatures_of(table: TableCounts, path: Path) -> AnnData:

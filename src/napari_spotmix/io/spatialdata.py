@@ -31,15 +31,15 @@ from napari_spotmix.io._problems import listed, reported
 from napari_spotmix.io.places import place_spots
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.stores import IN_MEMORY, attributes
+from napari_spotmix.io.visium_hd import BinSize
 from napari_spotmix.keys import SPATIAL
+from napari_spotmix.params import BIN_UM
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["find_spatialdata", "read_spatialdata", "spatialdata_files"]
+__all__ = ["bins_in_store", "find_spatialdata", "read_spatialdata", "spatialdata_files"]
 
 _STAGE = "Reading spots"
 _ATTRIBUTES = "spatialdata_attrs"
-#: Of tables of square bins, the one nearest to this many micrometres is read.
-_USUAL_BIN = 8.0
 _BINS = re.compile(r"square_(\d+)um")
 #: Images are kept up to so many pixels along their longest side.
 _MOST_PIXELS = 4000
@@ -101,6 +101,18 @@ def _parts(path: Path) -> list[_Part]:
     return sorted(parts, key=lambda part: (part.region is None, _bin_distance(part), part.table))
 
 
+def bins_in_store(path: Path) -> list[BinSize]:
+    """Return the sizes of square bins that tables of a store describe, the smallest first.
+
+    Raises
+    ------
+    ReadError
+        If the store is damaged, or has no table.
+    """
+    sides = {side for part in _parts(path) if (side := _bin_side(part)) is not None}
+    return [BinSize(side, None) for side in sorted(sides)]
+
+
 def _regions(table: Any, folder: str, name: str) -> Iterator[_Part]:
     uns = table.get("uns", {})
     told = read_elem(uns[_ATTRIBUTES]) if _ATTRIBUTES in uns else {}
@@ -111,7 +123,7 @@ def _regions(table: Any, folder: str, name: str) -> Iterator[_Part]:
 
 def _bin_distance(part: _Part) -> float:
     side = _bin_side(part)
-    return 0.0 if side is None else abs(np.log(side / _USUAL_BIN))
+    return 0.0 if side is None else abs(np.log(side / BIN_UM))
 
 
 def _bin_side(part: _Part) -> float | None:
@@ -121,6 +133,11 @@ def _bin_side(part: _Part) -> float | None:
 
 def _chosen(parts: list[_Part], how: Reading, path: Path) -> tuple[_Part, list[str]]:
     """Return the table and region that was asked for, or the likeliest and a note that tells the others."""
+    if how.bin_um is not None:
+        parts = [part for part in parts if _bin_side(part) == how.bin_um]
+    if not parts:
+        found = listed([f"{size.um:g}" for size in bins_in_store(path)])
+        raise ReadError(path, f"`bin_um`: there are no bins of {how.bin_um:g} um. Choose one of {found}.")
     if how.table is None:
         names = [part.name for part in parts[1:]]
         note = f"Of several tables `{parts[0].name}` was read; others to choose as `table`: {listed(names)}."
