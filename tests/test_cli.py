@@ -293,6 +293,39 @@ def test_large_files_give_the_same_result_and_are_closed_unchanged(
     assert_closed(given)
 
 
+def test_labels_and_further_references_are_read_and_named_in_the_recipe(sample: Path, tmp_path: Path) -> None:
+    cells = read_reference(sample / "cells.h5ad")
+    table = tmp_path / "my labels.tsv"
+    cells.obs["cell_type"].rename("kind").to_csv(table, sep="\t", index_label="cell")
+    del cells.obs["cell_type"]
+    for half, name in ((cells[::2], "odd.h5ad"), (cells[1::2], "even.h5ad")):
+        half.copy().write_h5ad(tmp_path / name)
+    arguments = ("--labels", table, "--more-references", tmp_path / "even.h5ad", "--output", tmp_path / "out")
+    done = spotmix("run", sample / "spots.h5ad", tmp_path / "odd.h5ad", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2 references were joined over 150 genes in common" in done.stdout
+    inputs = recipe.read_recipe(tmp_path / "out")["inputs"]
+    assert {role: [file["name"] for file in entry["files"]] for role, entry in inputs.items()} == {
+        "spatial": ["spots.h5ad"],
+        "reference": ["odd.h5ad"],
+        "reference_2": ["even.h5ad"],
+        "labels": ["my labels.tsv"],
+    }
+    whole = pd.read_csv(tmp_path / "out" / "proportions.csv", index_col=0)
+    assert "odd/name" in whole.columns
+
+
+def test_cells_without_labels_name_the_option(sample: Path, tmp_path: Path) -> None:
+    pd.DataFrame(np.ones((3, 2)), index=["g1", "g2", "g3"], columns=["ACGTACGTAA-1", "ACGTACGTCC-1"]).to_csv(
+        tmp_path / "counts.csv"
+    )
+    done = spotmix("run", sample / "spots.h5ad", tmp_path / "counts.csv", "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert "holds cells without labels" in done.stderr
+    assert "as --labels" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_recipe(
     tmp_path: Path,
 ) -> None:

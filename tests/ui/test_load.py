@@ -90,6 +90,69 @@ def test_another_label_column_can_be_chosen(
     assert "2 types" in dock.load.summary
 
 
+def test_a_reference_without_labels_asks_for_their_table(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path, told: list[str]
+) -> None:
+    _, dock = make_dock(show=True)
+    cells = tissue.reference
+    names = [f"{n}_ACGTACGTACGT" for n in range(cells.n_obs)]
+    table = pd.DataFrame(cells.X.toarray().T, index=cells.var_names, columns=names)
+    table.to_csv(tmp_path / "counts.csv")
+    assert not dock.load.label_table.native.isVisible()
+    dock.load.reference.value = tmp_path / "counts.csv"
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=5000)
+    assert "Give a table of cells and their types" in told[0]
+    qtbot.waitUntil(dock.load.label_table.native.isVisible, timeout=3000)
+    labels = pd.DataFrame({"cell": table.columns, "kind": cells.obs["cell_type"].to_numpy()})
+    labels.to_csv(tmp_path / "mine.csv", index=False)
+    dock.load.label_table.value = tmp_path / "mine.csv"
+    qtbot.waitUntil(lambda: dock.session.reference is not None, timeout=5000)
+    assert dock.load.labels.value == "cell_type"
+    assert "5 types" in dock.load.summary
+    assert "have a label" in dock.load.state.text()
+    assert dock.session.inputs == {"reference": tmp_path / "counts.csv", "labels": tmp_path / "mine.csv"}
+
+
+def test_further_references_are_joined(
+    qtbot: Any,
+    make_dock: Callable[..., Any],
+    files: tuple[Path, Path],
+    tissue: SimulatedTissue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, dock = make_dock()
+    assert not dock.load.add_btn.enabled
+    dock.load.reference.value = files[1]
+    qtbot.waitUntil(lambda: dock.session.reference is not None, timeout=5000)
+    tissue.reference[:40].write_h5ad(tmp_path / "more.h5ad")
+    chosen = ([str(tmp_path / "more.h5ad")], "")
+    monkeypatch.setattr("napari_spotmix.ui.load.QFileDialog.getOpenFileNames", lambda *_: chosen)
+    qtbot.mouseClick(dock.load.add_btn.native, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.session.reference.more != (), timeout=5000)
+    assert dock.session.reference.adata.n_obs == tissue.reference.n_obs + 40
+    assert dock.session.inputs == {"reference": files[1], "reference_2": tmp_path / "more.h5ad"}
+    assert "2 references were joined" in dock.load.state.text()
+    assert "more.h5ad" in dock.load.add_btn.tooltip
+
+
+def test_signatures_are_a_reference_too(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path
+) -> None:
+    _, dock = make_dock()
+    cells = tissue.reference
+    means = (
+        pd.DataFrame(cells.X.toarray(), columns=cells.var_names)
+        .groupby(cells.obs["cell_type"].to_numpy())
+        .mean()
+    )
+    means.T.to_csv(tmp_path / "signatures.csv")
+    dock.load.reference.value = tmp_path / "signatures.csv"
+    qtbot.waitUntil(lambda: dock.session.reference is not None, timeout=5000)
+    assert dock.session.cell_type_key == "cell_type"
+    assert "5 types" in dock.load.summary
+
+
 def test_a_path_is_not_read_before_it_is_complete(
     qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path], told: list[str]
 ) -> None:

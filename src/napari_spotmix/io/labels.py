@@ -73,11 +73,12 @@ class LabelTable:
         """
         columns = self._with_first_line(cells)
         ways = [(columns, cells, ""), (_cut(columns), cells.str.replace(_LIBRARY, "", regex=True), _CUT)]
-        named, names, words = max(ways, key=lambda way: int(way[0].isin(way[1]).sum().max()))
-        n_found = named.isin(names).sum()
-        if not n_found.max() or not names.is_unique:
+        found = [_named(*way[:2]) for way in ways]
+        # Shortened, two cells may have one name.
+        best = 1 if found[1][1] > found[0][1] and ways[1][1].is_unique else 0
+        (name, n_cells), (named, names, words) = found[best], ways[best]
+        if not n_cells:
             raise ReadError(self.path.parent, self._no_match(cells))
-        name = str(n_found.idxmax())
         others = columns.drop(columns=name).set_axis(pd.Index(named[name], name=None))
         return self._unique(others[others.index.isin(names)]).reindex(names).set_axis(cells), words
 
@@ -106,6 +107,13 @@ class LabelTable:
             f"No cell has a label: `{self.path.name}` has rows such as {listed(shown, most=3)}, the cells "
             f"are called {listed(list(cells[:2]))}. {_ADVICE}"
         )
+
+
+def _named(columns: pd.DataFrame, cells: pd.Index[str]) -> tuple[str, int]:
+    """Return the column that names most of `cells`, and how many it names."""
+    n_cells = {str(column): int(cells.isin(columns[column]).sum()) for column in columns}
+    name = max(n_cells, key=lambda column: n_cells[column])
+    return name, n_cells[name]
 
 
 def _cut(columns: pd.DataFrame) -> pd.DataFrame:
@@ -179,10 +187,10 @@ def read_labels(path: Path) -> LabelTable:
     columns = columns.set_axis([name or f"column {n + 1}" for n, name in enumerate(head.columns)], axis=1)
     columns = columns.loc[:, ~columns.columns.duplicated()]
     dictionary = _dictionary(path)
-    return LabelTable(path, head.columns, columns if dictionary is None else _named(columns, dictionary))
+    return LabelTable(path, head.columns, columns if dictionary is None else _translated(columns, dictionary))
 
 
-def _named(columns: pd.DataFrame, dictionary: Path) -> pd.DataFrame:
+def _translated(columns: pd.DataFrame, dictionary: Path) -> pd.DataFrame:
     """Put the names of types in place of the numbers of clusters."""
     numbers, names = text_columns(open_table(dictionary).head)[:2]
     name_of = dict(zip(numbers, names, strict=True))
