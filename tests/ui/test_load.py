@@ -121,10 +121,11 @@ def test_further_references_are_joined(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, dock = make_dock()
-    assert not dock.load.add_btn.enabled
+    _, dock = make_dock(show=True)
+    assert not dock.load.add_btn.native.isVisible()
     dock.load.reference.value = files[1]
     qtbot.waitUntil(lambda: dock.session.reference is not None, timeout=5000)
+    assert dock.load.add_btn.native.isVisible()
     tissue.reference[:40].write_h5ad(tmp_path / "more.h5ad")
     chosen = ([str(tmp_path / "more.h5ad")], "")
     monkeypatch.setattr("napari_spotmix.ui.load.QFileDialog.getOpenFileNames", lambda *_: chosen)

@@ -152,7 +152,8 @@ class LoadPanel(QWidget):
             tooltip="Labelled single cells with raw counts: .h5ad, loom; a 10x matrix or a table, with a "
             "table of labels. Or a table of signatures, genes x cell types",
         )
-        self.add_btn = PushButton(text="Add…", tooltip="Join further references with this one")
+        self.add_btn = PushButton(text="+", tooltip="Join further references with this one")
+        self.add_btn.native.setFixedWidth(28)
         self.reference.native.layout().addWidget(self.add_btn.native)
         self.label_table = PathEdit(
             self._take_label_table,
@@ -393,7 +394,7 @@ class LoadPanel(QWidget):
         self.label_table.reflect(table, "Cells and their types")
         self._form.show_field(self.label_table, table is not None or is_unlabelled)
         self._asked = () if reference is None or reference.path is None else (reference.path, *reference.more)
-        self.add_btn.enabled = bool(self._asked)
+        self.add_btn.visible = bool(self._asked)
         self.add_btn.tooltip = plain(_say_paths(reference))
 
     def _label_columns(self, _: Any = None) -> tuple[str, ...]:
