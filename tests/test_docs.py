@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from anndata import AnnData
@@ -94,7 +95,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tifffile.imwrite(folder / "slide.tif", np.full((64, 64, 3), 200, np.uint8), photometric="rgb")
     tissue.spatial.write_h5ad(folder / "spatial.h5ad")
     tissue.reference.write_h5ad(folder / "reference.h5ad")
+    write_references(folder, tissue.reference)
     return folder
+
+
+def write_references(folder: Path, cells: AnnData) -> None:
+    """Write a reference in the other ways that a page speaks of."""
+    table = pd.DataFrame(cells.X.toarray(), index=cells.obs_names, columns=cells.var_names)
+    table.T.to_csv(folder / "dge.csv")
+    cells.obs["cell_type"].to_csv(folder / "my_labels.csv")
+    table.groupby(cells.obs["cell_type"].to_numpy()).mean().T.to_csv(folder / "signatures.csv")
+    cells[::2].copy().write_h5ad(folder / "first.h5ad")
+    cells[1::2].copy().write_h5ad(folder / "second.h5ad")
 
 
 @pytest.fixture

@@ -272,6 +272,12 @@ def test_gzipped_signatures_beside_labels_of_spots(tmp_path):
     assert is_signatures(read_reference(tmp_path / "a.csv.gz"))
 
 
+def test_labels_of_other_cells_do_not_make_signatures_cells(tmp_path, cells):
+    table = write_signatures(tmp_path / "a.csv")
+    write_labels(tmp_path / "cell_types.csv", cells, types=list(table.columns) * 3)
+    assert is_signatures(read_reference(tmp_path / "a.csv"))
+
+
 def test_a_table_of_cells_is_not_taken_for_signatures(tmp_path, cells):
     table_of(cells).T.to_csv(tmp_path / "counts.csv")
     with pytest.raises(MissingLabels):

@@ -60,8 +60,13 @@ class LabelTable:
     columns: pd.DataFrame
 
     def n_matching(self, cells: pd.Index[str]) -> int:
-        """Return how many rows are named after one of `cells`, in the column where most are."""
-        return int(self.columns.isin(cells).sum().max())
+        """Return how many rows are named after one of `cells`, in the column where most are.
+
+        A column in which most values come again and again holds types, which signatures are named after too.
+        """
+        is_of_names = self.columns.nunique() * 2 > len(self.columns)
+        found = self.columns.loc[:, is_of_names].isin(cells).sum()
+        return max((int(n_rows) for n_rows in found), default=0)
 
     def of(self, cells: pd.Index[str]) -> tuple[pd.DataFrame, str]:
         """Return the other columns for `cells`, and how names were changed for them to match.

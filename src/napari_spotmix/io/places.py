@@ -90,9 +90,9 @@ def _in_array(places: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _nothing(adata: AnnData) -> str:
     return (
-        f"`obsm['{SPATIAL}']` is missing, which holds (x, y) of each spot in full-resolution pixels. "
+        "`obsm['spatial']` is missing, which holds (x, y) of each spot in full-resolution pixels. "
         f"Found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
-        f"Add it with `adata.obsm['{SPATIAL}'] = ...`; or choose the file of the tissue."
+        "Add it with `adata.obsm['spatial'] = ...`; or choose the file of the tissue."
     )
 
 
