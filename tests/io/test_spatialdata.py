@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -219,12 +220,19 @@ def test_damaged_store_is_told(store):
         read_spatial(store)
 
 
-def test_reading_a_store_can_be_cancelled(store):
+def test_a_cancel_is_heard_while_a_library_reads(store, monkeypatch):
+    import spatialdata
+
+    monkeypatch.setattr(spatialdata, "read_zarr", lambda *_, **__: time.sleep(2))
+    started = time.monotonic()
+
     def cancel(_):
-        raise Cancelled
+        if time.monotonic() - started > 0.2:
+            raise Cancelled
 
     with pytest.raises(Cancelled):
         read_spatial(store, on_progress=cancel)
+    assert time.monotonic() - started < 1.0
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -15,6 +15,7 @@ from napari_spotmix.errors import ReadError
 from napari_spotmix.io._names import restore_names
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
 from napari_spotmix.io.places import place_spots
 from napari_spotmix.io.reading import DEFAULT, Reading
@@ -49,7 +50,10 @@ def read_h5ad(
     with reported(path, path.name), warnings.catch_warnings():
         # Old layouts and duplicate names make anndata warn; neither needs anything done here.
         warnings.simplefilter("ignore")
-        adata = anndata.read_h5ad(path) if files is None else _read_tables(path, files)
+        if files is None:
+            adata = heard(lambda: anndata.read_h5ad(path), stage, on_progress)
+        else:
+            adata = _read_tables(path, files)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata

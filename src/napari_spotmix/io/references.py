@@ -29,6 +29,7 @@ from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
 from napari_spotmix.io._table import Table, open_table
 from napari_spotmix.io._text import is_table_name
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.h5ad import HDF5_MAGIC, check_labels, is_h5ad, read_h5ad
 from napari_spotmix.io.labels import (
     LabelTable,
@@ -184,7 +185,7 @@ def _read_tenx(path: Path, labels: LabelTable | None, on_progress: ProgressCallb
     if labels is None:
         raise _missing_labels(path)
     on_progress(Progress(_STAGE, 0, 1))
-    matrix = read_matrix(path, path.parent)
+    matrix = read_matrix(path, path.parent, None, on_progress)
     genes = matrix.genes_only()
     n_others = len(matrix.features) - len(genes.features)
     adata = AnnData(genes.counts, obs=pd.DataFrame(index=genes.barcodes))
@@ -209,12 +210,11 @@ def _read_loom(path: Path, _: LabelTable | None, on_progress: ProgressCallback) 
         raise ReadError(
             path, "is a loom file, which needs loompy: `pip install 'napari-spotmix[loom]'`."
         ) from None
-    on_progress(Progress(_STAGE, 0, 1))
     with reported(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names, and loompy's own use of NumPy
         names = {"obs_names": _attribute(path, "col_attrs", "CellID", "obs_names", "cell_id", "barcode")}
         names |= {"var_names": _attribute(path, "row_attrs", "Gene", "var_names", "gene", "gene_name")}
-        adata = anndata.io.read_loom(path, X_name="", **names)
+        adata: AnnData = heard(lambda: anndata.io.read_loom(path, X_name="", **names), _STAGE, on_progress)
     on_progress(Progress(_STAGE, 1, 1))
     return adata
 

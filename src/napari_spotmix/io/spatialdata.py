@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.places import place_spots
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.stores import IN_MEMORY, attributes
@@ -161,20 +162,21 @@ def read_spatialdata(
         If the package ``spatialdata`` is missing, the store is damaged, or spots have no shape.
     """
     part, notes = _chosen(_parts(path), how, path)
-    on_progress(Progress(_STAGE, 0, 4))
-    store = _opened(path)
-    on_progress(Progress(_STAGE, 1, 4))
     with reported(path, path.name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        adata = _rows(store.tables[part.table], part)
-        if part.region is None:
-            place_spots(adata, path)
-        else:
-            element = _element(store, part.region, path)
-            on_progress(Progress(_STAGE, 2, 4))
-            _place(adata, store, element, part, path, notes)
-    on_progress(Progress(_STAGE, 4, 4))
+        warnings.simplefilter("ignore")  # of formats that are still young
+        adata = heard(lambda: _read(path, part, notes), _STAGE, on_progress)
+    on_progress(Progress(_STAGE, 1, 1))
     add_notes(adata, [*notes, *([IN_MEMORY] if backed else [])])
+    return adata
+
+
+def _read(path: Path, part: _Part, notes: list[str]) -> AnnData:
+    store = _opened(path)
+    adata = _rows(store.tables[part.table], part)
+    if part.region is None:
+        place_spots(adata, path)
+    else:
+        _place(adata, store, _element(store, part.region, path), part, path, notes)
     return adata
 
 
@@ -187,9 +189,7 @@ def _opened(path: Path) -> Any:
             "is a SpatialData store, which needs the package spatialdata: "
             "`pip install 'napari-spotmix[spatialdata]'`.",
         ) from None
-    with reported(path, path.name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return spatialdata.read_zarr(path, selection=("tables", "shapes", "labels", "images"))
+    return spatialdata.read_zarr(path, selection=("tables", "shapes", "labels", "images"))
 
 
 def _rows(table: AnnData, part: _Part) -> AnnData:

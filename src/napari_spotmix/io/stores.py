@@ -18,6 +18,7 @@ from anndata import AnnData
 from napari_spotmix.io._names import restore_names
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import reported
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.places import place_spots
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.progress import Progress, ProgressCallback, silent
@@ -63,10 +64,9 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
     ReadError
         If it is damaged.
     """
-    on_progress(Progress(stage, 0, 1))
     with reported(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names, and formats that are still young
-        adata = anndata.read_zarr(path)
+        adata: AnnData = heard(lambda: anndata.read_zarr(path), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata
