@@ -36,9 +36,10 @@ from napari_spotmix import (
 from napari_spotmix.cli import _options, _run
 from napari_spotmix.cli import main as run_main
 from napari_spotmix.io import Reading, recipe
-from napari_spotmix.job import Job, run_job
+from napari_spotmix.job import Job, job_of, run_job
 from napari_spotmix.params import ParameterInfo, describe
 from napari_spotmix.rerun import plan_rerun
+from napari_spotmix.script import as_command, as_python
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
 OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml", "report.html"}
@@ -313,6 +314,14 @@ def test_labels_and_further_references_are_read_and_named_in_the_recipe(sample: 
     }
     whole = pd.read_csv(tmp_path / "out" / "proportions.csv", index_col=0)
     assert "odd/name" in whole.columns
+    again = spotmix("rerun", tmp_path / "out", "--output", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    for name in ("proportions.csv", "recipe.toml"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    job = job_of(recipe.read_recipe(tmp_path / "out"), tmp_path / "third")
+    assert f"--labels '{table}' --more-references {tmp_path / 'even.h5ad'}" in as_command(job)
+    names = [str(tmp_path / "odd.h5ad"), str(tmp_path / "even.h5ad")]
+    assert f"read_reference({names!r}, cell_type_key='cell_type', labels={str(table)!r})" in as_python(job)
 
 
 def test_cells_without_labels_name_the_option(sample: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _moved(job: Job, folder: str | Path | None) -> Job:
 
 def _relocated(settings: Any, folder: Path) -> Any:
     """Return a dataclass with every path in it looked for in a folder, those of its dataclasses too."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for item in fields(settings):
         value = getattr(settings, item.name)
         if isinstance(value, Path):
