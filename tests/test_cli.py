@@ -285,13 +285,15 @@ def test_large_files_give_the_same_result_and_are_closed_unchanged(
 ) -> None:
     given = sample / source
     expected = deconvolve(read_spatial(given), read_reference(sample / "cells.h5ad"))
-    before = {path: path.read_bytes() for path in [given, *given.rglob("*")] if path.is_file()}
+    inputs = [sample / "cells.h5ad", given, *given.rglob("*")]
+    before = {path: path.read_bytes() for path in inputs if path.is_file()}
     run_job(Job(given, sample / "cells.h5ad", tmp_path / "out"))
     written = read_spatial(tmp_path / "out" / "spatial.h5ad")
     np.testing.assert_array_equal(written.obsm["spotmix"], expected.proportions)
     assert (written.X != read_spatial(given).X).nnz == 0
     assert before == {path: path.read_bytes() for path in before}
     assert_closed(given)
+    assert_closed(sample / "cells.h5ad")
 
 
 def test_labels_and_further_references_are_read_and_named_in_the_recipe(sample: Path, tmp_path: Path) -> None:
@@ -422,6 +424,7 @@ def test_large_files_are_closed_whatever_happens(
     with pytest.raises(type(error)):
         run_job(Job(sample / "spots.h5ad", sample / "cells.h5ad", tmp_path))
     assert_closed(sample / "spots.h5ad")
+    assert_closed(sample / "cells.h5ad")
 
 
 def assert_closed(path: Path) -> None:

@@ -175,11 +175,16 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
             on_progress=on_progress,
         ),
     )
+    cells = None
     try:
         cells = _attempt(
             problems,
             lambda: read_reference(
-                job.references, cell_type_key=job.cell_type_key, labels=job.labels, on_progress=on_progress
+                job.references,
+                cell_type_key=job.cell_type_key,
+                labels=job.labels,
+                backed=is_large(job.reference),
+                on_progress=on_progress,
             ),
         )
         if problems:
@@ -187,8 +192,9 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
             raise InputError(problems)
         yield params, tissue, cells
     finally:
-        if tissue is not None:
-            close_files(tissue)
+        for one in (tissue, cells):
+            if one is not None:
+                close_files(one)
 
 
 def _problems_inside(tissue: AnnData | None, cells: AnnData | None, settings: Mapping[str, Any]) -> list[str]:

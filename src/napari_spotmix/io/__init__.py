@@ -215,6 +215,7 @@ def read_reference(
     *,
     cell_type_key: str | None = None,
     labels: str | os.PathLike[str] | None = None,
+    backed: bool = False,
     on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read single cells with their cell types, or a table of signatures.
@@ -231,6 +232,8 @@ def read_reference(
     labels : str or Path, optional
         Table of cells and their types (CSV or TSV), where it does not lie beside the counts. With it, the
         likeliest column of types is called ``cell_type``.
+    backed : bool, optional
+        Leave the counts of a single ``.h5ad`` file in it, as `read_spatial` does; all else is read.
     on_progress : callable, optional
         Told what is read; raises `Cancelled` to stop.
 
@@ -258,7 +261,13 @@ def read_reference(
     table = None if labels is None else Path(labels)
 
     def read(one: Path) -> AnnData:
-        return read_labelled(one, cell_type_key=cell_type_key, labels=table, on_progress=on_progress)
+        return read_labelled(
+            one,
+            cell_type_key=cell_type_key,
+            labels=table,
+            backed=backed and len(paths) == 1,
+            on_progress=on_progress,
+        )
 
     if len(paths) == 1:
         return read(paths[0])

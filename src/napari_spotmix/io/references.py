@@ -39,6 +39,7 @@ from napari_spotmix.io.labels import (
     may_be_labels,
     read_labels,
 )
+from napari_spotmix.io.on_disk import kept_open
 from napari_spotmix.io.signatures import is_signatures, may_be_signatures, signatures_of
 from napari_spotmix.io.sniff import sniff
 from napari_spotmix.io.stores import find_anndata_store, read_anndata_store, store_files
@@ -83,6 +84,8 @@ class ReferenceFormat:
         Takes the place, a table of labels or None, and `on_progress`.
     labels_beside : bool
         Whether labels are looked for beside the file.
+    read_backed : callable, optional
+        As `read`, with the counts left in the file; None where they cannot be.
     """
 
     name: str
@@ -90,6 +93,7 @@ class ReferenceFormat:
     files: Callable[[Path], list[Path]]
     read: Callable[[Path, LabelTable | None, ProgressCallback], AnnData]
     labels_beside: bool = False
+    read_backed: Callable[[Path, LabelTable | None, ProgressCallback], AnnData] | None = None
 
 
 def read_labelled(
@@ -97,13 +101,15 @@ def read_labelled(
     *,
     cell_type_key: str | None = None,
     labels: Path | None = None,
+    backed: bool = False,
     on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read one reference; as :func:`napari_spotmix.io.read_reference`."""
     one, place = _format_at(path)
     chosen = labels or (_labels_beside(place) if one.labels_beside else None)
     table = None if chosen is None else read_labels(chosen)
-    adata = one.read(place, table, on_progress)
+    read = one.read_backed if backed and one.read_backed is not None else one.read
+    adata = read(place, table, on_progress)
     if table is not None and not is_signatures(adata):
         join_labels(adata, table, cell_type_key)
     check_labels(adata, place, cell_type_key)
@@ -153,6 +159,18 @@ def _missing_labels(path: Path) -> MissingLabels:
         "holds cells without labels. Give a table of cells and their types (CSV or TSV) as `labels`, "
         "or put it beside, named `cell_types.csv`.",
     )
+
+
+# AnnData
+
+
+def _read_h5ad(path: Path, _: LabelTable | None, on_progress: ProgressCallback) -> AnnData:
+    return read_h5ad(path, _STAGE, on_progress)
+
+
+def _open_h5ad(path: Path, _: LabelTable | None, on_progress: ProgressCallback) -> AnnData:
+    with kept_open() as files:
+        return read_h5ad(path, _STAGE, on_progress, files)
 
 
 # 10x Genomics
@@ -282,7 +300,7 @@ def _just(path: Path) -> list[Path]:
 
 
 REFERENCES: tuple[ReferenceFormat, ...] = (
-    ReferenceFormat("h5ad", is_h5ad, _just, lambda path, _, report: read_h5ad(path, _STAGE, report)),
+    ReferenceFormat("h5ad", is_h5ad, _just, _read_h5ad, read_backed=_open_h5ad),
     ReferenceFormat(
         "anndata_zarr",
         find_anndata_store,

@@ -283,7 +283,8 @@ class LoadPanel(QWidget):
         self._form.show_field(self.label_table, labels is not None)
 
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
-            adata = io.read_reference(paths, labels=labels, on_progress=on_progress)
+            backed = io.is_large(paths[0])
+            adata = io.read_reference(paths, labels=labels, backed=backed, on_progress=on_progress)
             name, columns = " + ".join(path.stem for path in paths), tuple(io.label_columns(adata))
             reference = Reference(adata, name, columns, paths[0], paths[1:], labels)
             return lambda: self._session.set_reference(reference)
