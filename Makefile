@@ -43,6 +43,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_formats.py
 	$(BIN)/python docs/make_report.py
 	$(BIN)/python benchmarks/accuracy.py --picture docs/pictures/edges.png
 	if $(DISPLAYED); then $(BIN)/python docs/make_pictures.py; else $(XVFB) $(BIN)/python docs/make_pictures.py; fi

@@ -216,6 +216,16 @@ def test_the_table_of_parameters_is_up_to_date() -> None:
     assert maker["PAGE"].read_text(encoding="utf-8") == maker["parameters_page"](), "run `make docs`"
 
 
+def test_the_table_of_formats_is_what_comes_of_opening_them(tmp_path: Path) -> None:
+    maker = runpy.run_path(str(ROOT / "docs" / "make_formats.py"))
+    data = maker["REAL_DATA"]
+    if not data.is_dir():
+        pytest.skip("needs real files at ../shared/data/formats, not part of the repository")
+    assert maker["table"](data, tmp_path) in maker["PAGE"].read_text(encoding="utf-8"), "run `make docs`"
+    tried = {case.path.split("/")[0] for case in maker["REAL_CASES"]}
+    assert tried == {folder.name for folder in data.iterdir() if folder.is_dir()}
+
+
 def test_every_slot_of_a_result_is_documented() -> None:
     page = (ROOT / "docs" / "reference" / "output.md").read_text(encoding="utf-8")
     missing = [slot for slot in added_keys().values() if f"['{slot}']" not in page]

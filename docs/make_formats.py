@@ -1,0 +1,194 @@
+"""Write the table of docs/reference/formats.md: each format, what it was tried with, and what came of it.
+
+    python docs/make_formats.py [--data ../shared/data/formats]
+
+DATA holds real files; those of other formats are written from the published layout, partly by what the tests
+use (tests/io/layouts.py). A test makes the table again, and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "io"))
+
+from layouts import slide, write_hd  # noqa: E402
+
+from napari_spotmix import ReadError, read_reference, read_spatial  # noqa: E402
+from napari_spotmix.io import is_signatures, read_image  # noqa: E402
+
+PAGE = ROOT / "docs" / "reference" / "formats.md"
+REAL_DATA = ROOT.parent / "shared" / "data" / "formats"
+START, END = "<!-- table: made by docs/make_formats.py -->", "<!-- end of table -->"
+REAL, WRITTEN = "real file", "written from the published layout"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One path that is opened: what it is, where it lies, how it is read."""
+
+    what: str
+    path: str
+    read: Callable[..., Any] = read_spatial
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+HD, RCTD = "seurat_visium_and_hd/visium_hd/binned_outputs", "slideseq_spacexr"
+
+REAL_CASES = (
+    Case("Space Ranger 1", "visium_v1_mouse_muscle_Vis7B_5dpi"),
+    Case("Space Ranger 1, raw counts", "se_v1_section1"),
+    Case("Space Ranger 1", "scanpy_visium_v1/1.0.0"),
+    Case("Space Ranger 1", "seurat_visium_and_hd/visium"),
+    Case("Space Ranger 2", "sfe_v2_sample01"),
+    Case("Space Ranger 3, CytAssist", "visium_v2_mouse_embryo_full"),
+    Case("Matrix of probes", "scanpy_visium_v1/2.1.0"),
+    Case("Visium HD, 8 um", HD + "/square_008um"),
+    Case("Visium HD, matrix and positions of two sections", HD + "/square_016um"),
+    Case("Visium HD, 2 um", "visiumhd_mini_002um"),
+    Case("SpatialData", "spatialdata_zarr/muscle_visium.zarr"),
+    Case("Original Spatial Transcriptomics", "st_v1_mob/MOB1.tsv.gz"),
+    Case("Original Spatial Transcriptomics", "st_v1_mob/MOB2.tsv.gz"),
+    Case("Two sections in one folder", "st_v1_mob"),
+    Case("Slide-seq", RCTD + "/SpatialRNA/Vignette"),
+    Case("Folder as for RCTD (Visium)", RCTD + "/SpatialRNA/VisiumVignette"),
+    Case("Folder as for RCTD (MERFISH)", RCTD + "/SpatialRNA/MerfishVignette"),
+    Case("Reference, Slide-seq vignette", RCTD + "/Reference/Vignette", read_reference),
+    Case("Reference as for RCTD (Visium)", RCTD + "/Reference/Visium_Ref", read_reference),
+    Case("Reference as for RCTD (MERFISH)", RCTD + "/Reference/Merfish_Ref", read_reference),
+    Case("Single cells, as spots", "cellranger/3.0.0"),
+    Case(
+        "Cell Ranger matrix without labels", "cellranger/3.0.0/filtered_feature_bc_matrix.h5", read_reference
+    ),
+)
+
+WRITTEN_CASES = (
+    Case("Space Ranger 4, beside outlined cells", "v4", options={"bin_um": 16}),
+    Case("Stereo-seq GEM", "section.gem.gz", options={"gem_bin": 10}),
+    Case("One count in each row", "spots.csv"),
+    Case("Counts and coordinates, CSV", "plain"),
+    Case("AnnData", "section.h5ad"),
+    Case("AnnData, Zarr", "section.zarr"),
+    Case("Reference in loom", "cells.loom", read_reference),
+    Case("Signatures, genes x types", "signatures.csv", read_reference),
+    Case("BigTIFF of many images (BTF)", "slide.btf", read_image),
+    Case("SVS of an Aperio scanner", "slide.svs", read_image),
+)
+
+
+def main() -> None:
+    """Print the table into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=REAL_DATA)
+    data = parser.parse_args().data
+    if not data.is_dir():
+        parser.error(f"no real files at {data}: the table would lack them.")
+    with tempfile.TemporaryDirectory() as folder:
+        put(PAGE, table(data, Path(folder)))
+
+
+def table(data: Path, folder: Path) -> str:
+    """Return the table as Markdown; what is written goes into `folder`."""
+    write_layouts(folder)
+    rows = [
+        f"| {case.what} | `{case.path}` | {kind} | {outcome(case, root)} |"
+        for cases, root, kind in ((REAL_CASES, data, REAL), (WRITTEN_CASES, folder, WRITTEN))
+        for case in cases
+    ]
+    return "\n".join(["| What | File or folder | Tried with | Outcome |", "| --- | --- | --- | --- |", *rows])
+
+
+def outcome(case: Case, root: Path) -> str:
+    """Open a case and say what came of it."""
+    try:
+        found = case.read(root / case.path, **case.options)
+    except ReadError as error:
+        return "refused: " + "; ".join(error.problems).replace(str(root), "").replace("|", "\\|")
+    if case.read is read_image:
+        height, width = found.height_width
+        return f"{width:,} x {height:,} pixels, {len(found.levels)} levels"
+    if case.read is read_reference:
+        rows = "types" if is_signatures(found) else "cells"
+        return f"{found.n_obs:,} {rows}, {found.n_vars:,} genes"
+    return f"{found.n_obs:,} spots, {found.n_vars:,} genes, {images_of(found)}"
+
+
+def images_of(adata: anndata.AnnData) -> str:
+    """Say which images came with spots."""
+    libraries = adata.uns.get("spatial", {}).values()
+    names = [name for library in libraries for name in library.get("images", {})]
+    return f"image {' and '.join(sorted(names))}" if names else "no image"
+
+
+def write_layouts(folder: Path) -> None:
+    """Write one section in each layout of which there is no real file."""
+    rng = np.random.default_rng(0)
+    write_hd(folder / "v4", segmented=True)
+    names = [f"spot{i}" for i in range(30)], [f"Gene{g}" for g in range(8)]
+    spots = pd.DataFrame(rng.poisson(2.0, (30, 8)), *names)
+    xy = pd.DataFrame({"x": np.arange(30) % 6 * 100.0, "y": np.arange(30) // 6 * 100.0}, spots.index)
+    write_tables(folder, spots, xy)
+    adata = anndata.AnnData(spots.astype(np.float32), obsm={"spatial": xy.to_numpy()})
+    adata.write_h5ad(folder / "section.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which version of Zarr is written will change
+        adata.write_zarr(folder / "section.zarr")
+    adata.obs["cell_type"] = np.repeat(["A", "B"], 15)
+    del adata.obsm["spatial"]
+    write_loom(adata, folder / "cells.loom")
+    pixels = rng.integers(255, size=(600, 800, 3), dtype=np.uint8)
+    for name in ("slide.btf", "slide.svs"):
+        slide(folder / name, pixels)
+
+
+def write_tables(folder: Path, spots: pd.DataFrame, xy: pd.DataFrame) -> None:
+    """Write counts and coordinates as tables of several kinds."""
+    (folder / "plain").mkdir()
+    spots.to_csv(folder / "plain" / "counts.csv")
+    xy.to_csv(folder / "plain" / "coordinates.csv")
+    long = spots.join(xy).melt(["x", "y"], var_name="gene", value_name="count").query("count > 0")
+    long[["gene", "x", "y", "count"]].to_csv(folder / "spots.csv", index=False)
+    gem = long.set_axis(["x", "y", "geneID", "MIDCount"], axis=1).astype({"x": int, "y": int})
+    head = "#FileFormat=GEMv0.1\n#SortedBy=None\n#BinSize=1\n#OffsetX=0\n#OffsetY=0\n"
+    body = gem[["geneID", "x", "y", "MIDCount"]].to_csv(sep="\t", index=False)
+    (folder / "section.gem.gz").write_bytes(gzip.compress((head + body).encode()))
+    means = np.random.default_rng(2).gamma(1.0, 2.0, (30, 4)).round(4)
+    genes = [f"Gene{g}" for g in range(30)]
+    pd.DataFrame(means, genes, ["B cell", "T cell", "NK cell", "Macrophage"]).to_csv(
+        folder / "signatures.csv"
+    )
+
+
+def write_loom(adata: anndata.AnnData, path: Path) -> None:
+    """Write cells with loompy itself."""
+    import loompy
+
+    columns = {
+        "CellID": adata.obs_names.to_numpy(),
+        "cell_type": adata.obs["cell_type"].to_numpy().astype(str),
+    }
+    loompy.create(str(path), adata.X.T, {"Gene": adata.var_names.to_numpy()}, columns)
+
+
+def put(page: Path, made: str) -> None:
+    """Replace what stands between the marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{START}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
