@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Image
 from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTENTION_COLORMAP",
     "METADATA",
+    "MOST_OUTLINED",
     "blend_layer",
     "dominant_layer",
     "graph_layer",
     "grid_of",
     "image_layer",
+    "is_tissue",
     "map_layer",
     "neighborhood_layer",
     "niche_layer",
@@ -46,11 +49,13 @@ __all__ = [
     "other_image_layer",
     "placed_spots",
     "prepare",
+    "proportion_colormap",
     "proportion_layer",
     "recolor",
     "selection_layer",
     "spot_diameter",
     "spots_layer",
+    "symbols_of",
     "tissue_layers",
     "to_yx",
     "update_layer",
@@ -81,7 +86,7 @@ _N_COLORS = 1001
 #: Bins without a result: where they are, and no more.
 _VEIL = "#80808040"
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
-_MOST_OUTLINED = 3000
+MOST_OUTLINED = 3000
 #: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
 _MOST_COLUMNS = 6
 _UPDATED = (
@@ -183,7 +188,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
-        "border_color": _outline(adata) if len(spots) <= _MOST_OUTLINED else "#80808030",
+        "border_color": _outline(adata) if len(spots) <= MOST_OUTLINED else "#80808030",
         "border_width": 0.08,
     }
     return _positions(adata), settings, "points"
@@ -196,10 +201,16 @@ def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> 
     not are left out of their image. Below the `threshold`, colours are faded.
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
-    colormap = _OVER_TISSUE if _has_image(result.spatial) else PROPORTION
-    if threshold > 0:
-        colormap = _faded_below(threshold, _has_image(result.spatial))
+    colormap = proportion_colormap(result, threshold)
     return _valued_layer(result, plain(cell_type), "proportion", values, colormap, 1.0)
+
+
+def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
+    """Return the colours of proportions from 0 to 1: those over a tissue that is seen, where there is one."""
+    is_over_tissue = _has_image(result.spatial)
+    if threshold > 0:
+        return _faded_below(threshold, is_over_tissue)
+    return _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
 
 
 @cache
@@ -435,7 +446,7 @@ def _points(adata: AnnData, name: str) -> dict[str, Any]:
 
 def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[str, Any]:
     known = features["dominant"].notna().to_numpy()
-    is_dense = len(known) > _MOST_OUTLINED
+    is_dense = len(known) > MOST_OUTLINED
     outline = _CLEAR if is_dense else _outline(result.spatial)
     return _points(result.spatial, name) | {
         "features": features,
@@ -444,9 +455,19 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
         # Spots of a pixel or two would be all soft edge.
         "antialiasing": 0 if is_dense else 1,
         "canvas_size_limits": (3 if is_dense else 2, 10000),
-        # A cross says "not known", where an empty disc would say "none".
-        "symbol": _symbol(result.spatial) if known.all() else np.where(known, _symbol(result.spatial), "x"),
+        "symbol": symbols_of(result),
     }
+
+
+def symbols_of(result: Result) -> Any:
+    """Return how spots are drawn; a cross says "not known", where an empty disc would say "none"."""
+    known, symbol = _is_estimated(result), _symbol(result.spatial)
+    return symbol if known.all() else np.where(known, symbol, "x")
+
+
+def is_tissue(layer: Layer) -> bool:
+    """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
+    return isinstance(layer, Image) and METADATA not in layer.metadata
 
 
 def _has_image(adata: AnnData) -> bool:

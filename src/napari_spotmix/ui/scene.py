@@ -297,7 +297,7 @@ class Scene:
         """Return what keys do while the canvas has the focus."""
         session = self._session
         return {
-            "Escape": lambda _: session.pick(None),
+            "Escape": lambda _: session.step_back(),
             "Up": lambda _: session.walk(-1, 0),
             "Down": lambda _: session.walk(1, 0),
             "Left": lambda _: session.walk(0, -1),
@@ -305,16 +305,19 @@ class Scene:
             "T": lambda _: self._toggle_tissue(),
         }
 
+    def press(self, key: str) -> bool:
+        """Do what a key does on the canvas, and return whether it does anything."""
+        action = self._keys().get(key)
+        if action is not None:
+            action(self._viewer)
+        return action is not None
+
     def _toggle_tissue(self) -> None:
         """Hide the tissue's images, or show them."""
-        images = [layer for layer in self._viewer.layers if self._is_of_tissue(layer)]
+        images = [layer for layer in self._viewer.layers if layers.is_tissue(layer)]
         is_hidden = not any(layer.visible for layer in images)
         for layer in images:
             layer.visible = is_hidden
-
-    def _is_of_tissue(self, layer: Layer) -> bool:
-        """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
-        return isinstance(layer, Image) and layers.METADATA not in layer.metadata
 
     def _is_navigating(self) -> bool:
         """Whether a click is free, and not one that draws or selects in the active layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "ERRORS",
     "GRAPH",
     "MOST_BLENDED",
+    "MOST_PANELS",
     "NICHES",
     "PIES",
     "UNEXPLAINED",
@@ -69,6 +71,8 @@ NICHES: Final = _Special.NICHES
 Shown = str | tuple[str, ...] | _Special
 #: So many types can be told apart in a blend.
 MOST_BLENDED: Final = 6
+#: So many panels side by side are still large enough to see.
+MOST_PANELS: Final = 12
 #: A neighbour lies in a direction if the cosine of the angle to it is at least this: 45 degrees or so.
 _AHEAD = 0.7
 
@@ -137,6 +141,7 @@ class Session:
     hover_changed = Signal()
     regions_changed = Signal()
     niches_changed = Signal()
+    panels_changed = Signal()
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
@@ -152,6 +157,7 @@ class Session:
         self.hovered: int | None = None
         self.regions: tuple[Region, ...] = ()
         self.niches: Niches | None = None
+        self.panels: tuple[str, ...] = ()
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -194,6 +200,7 @@ class Session:
         # What was drawn stays for another run of the same tissue.
         self.regions = () if result is None else result.regions or self.regions
         self.niches = None
+        self.show_panels(())
         self.result_changed.emit()
         self.spot_changed.emit()
         if result is not None:
@@ -239,6 +246,8 @@ class Session:
         self.niches = None
         if is_gone or self.shown is NICHES or (self.shown is ERRORS and not len(result.standard_errors)):
             self.shown = DOMINANT
+        if not set(self.panels) <= set(result.cell_types):
+            self.show_panels(())
         self.result_replayed.emit()
         if self.shown is not None:
             self.show(self.shown)
@@ -247,6 +256,13 @@ class Session:
         """Show a cell type or `DOMINANT`; asked again, it is shown again."""
         self.shown = shown
         self.shown_changed.emit()
+
+    def show_panels(self, cell_types: Sequence[str]) -> None:
+        """Show cell types side by side, over what is shown, which stays as it is; none to end that."""
+        panels = tuple(cell_types)[:MOST_PANELS]
+        if panels != self.panels:
+            self.panels = panels
+            self.panels_changed.emit()
 
     def set_color(self, cell_type: str, color: str) -> None:
         """Give a cell type another colour everywhere, "#rrggbb"; it is kept with the result."""
@@ -293,6 +309,12 @@ class Session:
         if spot != self.spot:
             self.spot = spot
             self.spot_changed.emit()
+
+    def step_back(self) -> None:
+        """Look into no spot; where none is picked, end side by side."""
+        if self.spot is None:
+            self.show_panels(())
+        self.pick(None)
 
     def walk(self, down: float, right: float) -> None:
         """Look into the neighbour that lies in a direction from the picked spot, if one does."""
