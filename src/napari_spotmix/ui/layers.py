@@ -89,6 +89,8 @@ _VEIL = "#80808040"
 MOST_OUTLINED = 3000
 #: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
 _MOST_COLUMNS = 6
+#: An edge of full attention is as wide as so many lines.
+_MOST_LINES = 4
 _UPDATED = (
     *("features", "size", "face_color", "border_color", "border_width"),
     *("edge_color", "edge_colormap", "edge_contrast_limits"),
@@ -316,18 +318,22 @@ def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
 
 
 def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
-    """Return the edges from a spot to its neighbours, coloured by attention from 0 to 1.
+    """Return the edges from a spot to its neighbours, in colour and width by attention from 0 to 1.
 
-    Vectors (n_edges, 2, 2), each from the spot's centre to a neighbour's; features `weight` (W)
-    and `attention` (Attn), in the order of the row of ``result.weights``.
+    Vectors (n_lines, 2, 2), each from the spot's centre to a neighbour's; features `weight` (W)
+    and `attention` (Attn), in the order of the row of ``result.weights``. A layer of vectors has one width:
+    the higher the attention in an edge, the more lines lie beside each other, one to four.
     """
     neighbors, weights, attention = neighbors_of(result, spot)
+    n_lines = 1 + np.rint((_MOST_LINES - 1) * np.clip(attention, 0, 1)).astype(int)
     start = to_yx(result.coordinates[[spot]])
-    ends = to_yx(result.coordinates[neighbors])
-    vectors = np.stack([np.repeat(start, len(ends), axis=0), ends - start], axis=1)
+    along = np.repeat(to_yx(result.coordinates[neighbors]) - start, n_lines, axis=0)
+    width = spot_diameter(result.spatial) * 0.06
+    vectors = np.stack([start + _beside(along, n_lines, width), along], axis=1)
+    neighbors, weights, attention = (np.repeat(each, n_lines) for each in (neighbors, weights, attention))
     settings = {
         "name": name,
-        "edge_width": spot_diameter(result.spatial) * 0.2,
+        "edge_width": width,
         "vector_style": "line",
         "opacity": 1.0,
         "features": pd.DataFrame(
@@ -345,6 +351,15 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
             "edge_contrast_limits": (0.0, 1.0),
         }
     return vectors.reshape(-1, 2, 2), settings, "vectors"
+
+
+def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
+    """Return how far each line lies off its edge's middle, so that an edge's lines touch each other."""
+    number = np.concatenate([np.arange(n) - (n - 1) / 2 for n in n_lines] or [np.zeros(0)])
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.divide(along[:, ::-1] * [1, -1], length, out=np.zeros_like(along), where=length > 0)
+    # A little less than their width: no gaps between them are seen.
+    return across * number[:, None] * width * 0.9
 
 
 def graph_layer(result: Result, name: str) -> FullLayerData:

@@ -19,6 +19,7 @@ from napari_spotmix.ui.session import (
     NICHES,
     PIES,
     UNEXPLAINED,
+    Camera,
     Session,
     Shown,
     name_of,
@@ -68,6 +69,9 @@ class Scene:
         session.spot_changed.connect(self._show_spot)
         session.opacity_changed.connect(self._set_opacity)
         session.threshold_changed.connect(self._set_threshold)
+        session.camera_wanted.connect(self._look_at)
+        viewer.scene.camera.events.zoom.connect(self._note_camera)
+        viewer.scene.camera.events.center.connect(self._note_camera)
         viewer.mouse_drag_callbacks.append(self._on_press)
         viewer.mouse_move_callbacks.append(self._on_move)
         for key, action in self._keys().items():
@@ -102,6 +106,9 @@ class Scene:
         session.spot_changed.disconnect(self._show_spot)
         session.opacity_changed.disconnect(self._set_opacity)
         session.threshold_changed.disconnect(self._set_threshold)
+        session.camera_wanted.disconnect(self._look_at)
+        self._viewer.scene.camera.events.zoom.disconnect(self._note_camera)
+        self._viewer.scene.camera.events.center.disconnect(self._note_camera)
         if self._on_move in self._viewer.mouse_move_callbacks:
             self._viewer.mouse_move_callbacks.remove(self._on_move)
         if self._on_press in self._viewer.mouse_drag_callbacks:
@@ -113,6 +120,16 @@ class Scene:
     def layer_of(self, shown: Shown) -> Layer | None:
         """Return the layer of a cell type or of `DOMINANT`, or None if it was never looked at."""
         return self._of_types.get(shown)
+
+    def _note_camera(self) -> None:
+        """Let the session know where the viewer looks, to keep it with the result."""
+        camera = self._viewer.scene.camera
+        y, x = map(float, camera.center[-2:])
+        self._session.camera = Camera((y, x), float(camera.zoom))
+
+    def _look_at(self, camera: Camera) -> None:
+        self._viewer.scene.camera.center = camera.center
+        self._viewer.scene.camera.zoom = camera.zoom
 
     # The tissue
 

@@ -14,6 +14,7 @@ from psygnal import Signal
 from scipy.spatial import KDTree
 
 from napari_spotmix.io.reading import DEFAULT, Reading
+from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.ui.bins import MOST_POINTS
 from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
 
@@ -35,6 +36,7 @@ __all__ = [
     "NICHES",
     "PIES",
     "UNEXPLAINED",
+    "Camera",
     "Reference",
     "Session",
     "Shown",
@@ -91,6 +93,14 @@ def name_of(shown: Shown) -> str:
 
 
 @dataclass(frozen=True)
+class Camera:
+    """Where the viewer looks: (y, x) in full-resolution pixels, and pixels of the screen for each of them."""
+
+    center: tuple[float, float]
+    zoom: float
+
+
+@dataclass(frozen=True)
 class Tissue:
     """Spatial data and where it came from; `path` is None for what was never a file.
 
@@ -142,6 +152,8 @@ class Session:
     regions_changed = Signal()
     niches_changed = Signal()
     panels_changed = Signal()
+    camera_wanted = Signal(object)
+    niches_wanted = Signal(int, bool)
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
@@ -158,6 +170,7 @@ class Session:
         self.regions: tuple[Region, ...] = ()
         self.niches: Niches | None = None
         self.panels: tuple[str, ...] = ()
+        self.camera: Camera | None = None
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -218,6 +231,9 @@ class Session:
             "threshold": self.threshold,
             "opacity": self.opacity,
             "spot": self.spot,
+            "side by side": list(self.panels),
+            "niches": None if self.niches is None else len(self.niches.composition),
+            "camera": None if self.camera is None else [*self.camera.center, self.camera.zoom],
         }
 
     def _restore(self, result: Result) -> None:
@@ -237,6 +253,16 @@ class Session:
         spot = view.get("spot")
         if type(spot) is int and 0 <= spot < len(result.abundances):
             self.pick(spot)
+        camera = view.get("camera")
+        if _is_place(camera):
+            self.camera_wanted.emit(Camera((camera[0], camera[1]), camera[2]))
+        panels = [name for name in _listed(view.get("side by side")) if name in result.cell_types]
+        if len(panels) > 1:
+            self.show_panels(panels)
+        n_niches = view.get("niches")
+        if type(n_niches) is int and 2 <= n_niches <= MOST_NICHES:
+            # They are found again, with the same seed.
+            self.niches_wanted.emit(n_niches, view.get("map") == NICHES.name and not types)
 
     def replay(self, result: Result) -> None:
         """Take what came of solving the run's result again; what is shown and picked stays."""
@@ -277,11 +303,12 @@ class Session:
         self.regions = regions
         self.regions_changed.emit()
 
-    def set_niches(self, niches: Niches) -> None:
+    def set_niches(self, niches: Niches, *, is_shown: bool = True) -> None:
         """Take what has been found of the result, and show it."""
         self.niches = niches
         self.niches_changed.emit()
-        self.show(NICHES)
+        if is_shown:
+            self.show(NICHES)
 
     def set_opacity(self, opacity: float) -> None:
         """Let the tissue show through the spots."""
@@ -355,6 +382,13 @@ class Session:
 
 def _listed(names: Any) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a file's value tells where to look: y, x and a zoom."""
+    if not (isinstance(value, list) and len(value) == 3):
+        return False
+    return all(type(one) is float and np.isfinite(one) for one in value) and value[2] > 0
 
 
 def _is_share(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Cell types side by side: a panel each, seen through one camera, over napari's own canvas.
 
 napari's grid would need an image and a layer of points for each panel: twelve take seconds to add, and more
-to remove. Here are no layers at all, so leaving gives back what was there, and deleting layers disturbs nothing.
+to remove. Here are no layers at all: leaving gives back what was there, and deleting layers disturbs nothing.
 """
 
 from __future__ import annotations

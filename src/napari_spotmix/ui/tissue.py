@@ -14,12 +14,12 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 from napari_spotmix.colors import pair_color
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.neighborhoods import BY_CHANCE, Colocalisation, Niches, colocalisation, niches
-from napari_spotmix.params import N_NICHES
+from napari_spotmix.params import MOST_NICHES, N_NICHES
 from napari_spotmix.progress import Progress
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import NICHES
+from napari_spotmix.ui.session import DOMINANT, NICHES
 from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import plain
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatMap", "TissuePanel", "Whole", "diverging", "tissue_task"]
 
-_MOST_NICHES = 20
 _SWATCH, _HEAD = 9, 12
 
 
@@ -172,11 +171,13 @@ class TissuePanel(QWidget):
         super().__init__()
         self._session = session
         self.pairs: Colocalisation | None = None
+        #: Whether niches that a saved view asked for are to be seen; None where the user asked.
+        self._restored_on_screen: bool | None = None
         self.n_niches = SpinBox(
             label="Niches",
             value=N_NICHES,
             min=2,
-            max=_MOST_NICHES,
+            max=MOST_NICHES,
             tooltip="Number of groups of spots with like neighbourhoods",
         )
         self.state = plain_label()
@@ -196,6 +197,7 @@ class TissuePanel(QWidget):
         self.show_niches.changed.connect(lambda: session.show(NICHES))
         session.result_changed.connect(self._forget)
         session.result_replayed.connect(self._forget)
+        session.niches_wanted.connect(self._find_again)
         self._show()
 
     @property
@@ -212,15 +214,27 @@ class TissuePanel(QWidget):
         """Let go of the session."""
         self._session.result_changed.disconnect(self._forget)
         self._session.result_replayed.disconnect(self._forget)
+        self._session.niches_wanted.disconnect(self._find_again)
+
+    def _find_again(self, n_niches: int, is_on_screen: bool) -> None:
+        """Find the niches that a saved view had."""
+        if self._session.result is not None:
+            self.n_niches.value = n_niches
+            self.find.run(tissue_task(self._session.result, n_niches))
+            self._restored_on_screen = is_on_screen
 
     def _search(self) -> Task | None:
         result = self._session.result
+        self._restored_on_screen = None
         return None if result is None else tissue_task(result, int(self.n_niches.value))
 
     @telling
     def _take(self, whole: Whole) -> None:
         self.pairs = whole.colocalisation
-        self._session.set_niches(whole.niches)
+        # Meanwhile the user may have chosen something else to look at.
+        is_asked = self._restored_on_screen is None
+        is_shown = is_asked or (bool(self._restored_on_screen) and self._session.shown is DOMINANT)
+        self._session.set_niches(whole.niches, is_shown=is_shown)
         self._show()
 
     def _blend(self, first: str, second: str) -> None:
