@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
+from napari_spotmix.ui.handover import introduce
 from napari_spotmix.ui.legend import niche_colors
 from napari_spotmix.ui.pies import pies_layer
 from napari_spotmix.ui.session import (
@@ -224,6 +225,7 @@ class Scene:
             "threshold": session.threshold,
             "niches": session.niches,
         }
+        introduce(layer)
 
     def _is_outdated(self, layer: Layer) -> bool:
         kept, session = layer.metadata[layers.METADATA], self._session
