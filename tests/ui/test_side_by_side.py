@@ -15,6 +15,7 @@ from anndata import AnnData
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent, QWheelEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from scipy.sparse import csr_array
 
@@ -94,6 +95,7 @@ def center(panel: Any) -> np.ndarray:
 
 
 def drag_to(canvas: Any, point: QPoint, held: Qt.MouseButton) -> None:
+    QTest.qWait(15)  # vispy leaves out what follows sooner
     kind = QEvent.Type.MouseMove
     where = QPointF(canvas.mapToGlobal(point))
     event = QMouseEvent(kind, QPointF(point), where, Qt.MouseButton.NoButton, held, Qt.KeyboardModifier(0))

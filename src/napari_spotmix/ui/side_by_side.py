@@ -244,11 +244,15 @@ class SideBySide(QWidget):
         return np.nanmin(xy, axis=0) - half, np.nanmax(xy, axis=0) + half
 
     def _seen(self) -> tuple[float, float, float, float]:
-        """Return what napari's canvas shows of the world: left, bottom, width and height."""
+        """Return what napari's canvas shows of the spots: left, bottom, width and height."""
         camera = self._viewer.scene.camera
-        height, width = (size / camera.zoom for size in self._viewer.canvas.size)
-        y, x = camera.center[-2:]
-        return x - width / 2, y - height / 2, width, height
+        half = np.array(self._viewer.canvas.size[::-1]) / camera.zoom / 2
+        center = np.array(camera.center[:-3:-1])
+        low, high = self._extent()
+        low, high = np.maximum(center - half, low), np.minimum(center + half, high)
+        if (high <= low).any():
+            low, high = self._extent()
+        return (*low, *(high - low))
 
     def look_at(self, rect: Any) -> None:
         """Show a part of the world, (left, bottom, width, height) or a Rect, in all panels."""
