@@ -195,6 +195,7 @@ class SideBySide(QWidget):
         for panel, colors in zip(self.panels, data.colors, strict=True):
             panel.show_tissue(data.tissue)
             panel.show_spots(data, colors)
+            panel.title.update()  # its share and colour may be others
         self._mark()
 
     def _follow_tissue(self, event: Event) -> None:
