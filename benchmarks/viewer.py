@@ -31,6 +31,8 @@ AIMS = {
     "back to a type": (50, 300),
     "picking a spot": (20, 20),
     "panning": (None, None),
+    "six types side by side": (None, None),
+    "panning side by side": (None, None),
 }
 
 
@@ -105,6 +107,7 @@ def measure(n_spots: int) -> dict[str, float]:
         assert found is not None
     waits["picking a spot"] = 1000 * (time.perf_counter() - start) / len(places)
     waits["panning"] = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1, -1, 1)]))
+    waits |= side_by_side(dock, timed)
     waits["memory, MB"] = _megabytes() - before
     dock.session.set_result(None)
     _settle(QApplication.instance())  # a layer that is shown and removed without being drawn upsets OpenGL
@@ -113,6 +116,23 @@ def measure(n_spots: int) -> dict[str, float]:
     waits |= alone(viewer, result, timed)
     viewer.close()
     return waits
+
+
+def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
+    """Return what it takes until six types are seen beside each other, and to move them."""
+    from qtpy.QtWidgets import QApplication
+
+    def open_panels() -> None:
+        dock.session.show_panels(dock.session.result.cell_types[:6])
+        while dock.beside.is_busy:
+            QApplication.processEvents()
+
+    opening = timed(open_panels)
+    camera = dock.beside.panels[0].view.camera
+    step = 50 / dock.beside.panels[0].zoom
+    moving = float(np.median([timed(lambda s=s: camera.pan(s * step, 0)) for s in (1, -1, 1, -1, 1)]))
+    dock.session.show_panels(())
+    return {"six types side by side": opening, "panning side by side": moving}
 
 
 def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:

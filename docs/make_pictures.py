@@ -51,11 +51,22 @@ def main() -> None:
     dock.sections["Adjust"].set_open(False)
     dock.session.show((CELL_TYPE, "Epithelial", "Fibroblast"))
     take(viewer, "6-blend")
+    side_by_side(dock)
+    take(viewer, "9-side-by-side")
+    dock.session.show_panels(())
     regions(viewer, dock)
     take(viewer, "7-regions")
     niches(dock)
     take(viewer, "8-niches")
     viewer.close()
+
+
+def side_by_side(dock: DeconvolutionWidget) -> None:
+    """Show the six largest types in a panel each."""
+    assert dock.session.result is not None
+    means = dock.session.result.mean_proportions.sort_values(ascending=False)
+    dock.session.show_panels(tuple(means.index[:6]))
+    wait_until(lambda: not dock.beside.is_busy)
 
 
 def regions(viewer: napari.Viewer, dock: DeconvolutionWidget) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "GEM_BIN",
     "GraphKind",
     "LARGE_FILE",
+    "MOST_NICHES",
     "N_NICHES",
     "ParameterInfo",
     "Parameters",
@@ -77,6 +78,7 @@ def _parameter(
 #: Niches of a tissue. Compositions change gradually, and criteria that choose a number of clusters then take
 #: two, or as many as they are offered; six is as many as a map shows in colours that are told apart at once.
 N_NICHES = 6
+MOST_NICHES = 20
 
 
 @dataclass(frozen=True)

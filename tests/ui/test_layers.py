@@ -155,12 +155,31 @@ def test_edges_are_the_row_of_the_weights(result: Result) -> None:
     vectors, settings, kind = layers.neighborhood_layer(result, spot, "edges")
     row = result.weights[[spot]].tocoo()
     assert kind == "vectors"
-    np.testing.assert_allclose(settings["features"]["weight"], row.data)
-    np.testing.assert_array_equal(settings["features"]["neighbor"], result.abundances.index[row.col])
-    np.testing.assert_allclose(vectors[:, 0] + vectors[:, 1], result.coordinates[row.col, ::-1])
-    np.testing.assert_allclose(vectors[:, 0], np.tile(result.coordinates[spot, ::-1], (len(vectors), 1)))
+    edges = settings["features"].groupby("neighbor", sort=False)
+    np.testing.assert_allclose(edges["weight"].first(), row.data)
+    np.testing.assert_array_equal(list(edges.groups), result.abundances.index[row.col])
+    for (_, lines), neighbor in zip(edges, row.col, strict=True):
+        start, along = vectors[lines.index, 0], vectors[lines.index, 1]
+        np.testing.assert_allclose(start.mean(axis=0), result.coordinates[spot, ::-1])
+        np.testing.assert_allclose((start + along).mean(axis=0), result.coordinates[neighbor, ::-1])
     layer = Layer.create(vectors, settings, kind)
     assert layer.edge_contrast_limits == (0, 1)
+
+
+def test_edges_are_the_wider_the_higher_their_attention(result: Result) -> None:
+    spot = 30
+    row = result.attention[[spot]].tocoo()
+    result.attention.data[result.attention.indptr[spot] : result.attention.indptr[spot + 1]] = np.linspace(
+        0, 1, row.nnz
+    )
+    vectors, settings, _ = layers.neighborhood_layer(result, spot, "edges")
+    widths = []
+    for _, lines in settings["features"].groupby("neighbor", sort=False):
+        off = np.linalg.norm(np.diff(vectors[lines.index, 0], axis=0), axis=1)
+        assert (off < settings["edge_width"]).all(), "lines of one edge touch each other"
+        widths.append(off.sum() + settings["edge_width"])
+    assert widths == sorted(widths)
+    assert widths[-1] > 3 * widths[0]
 
 
 def test_spot_without_neighbors_has_no_edges(result: Result) -> None:

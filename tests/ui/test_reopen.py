@@ -12,7 +12,7 @@ import pytest
 from napari_spotmix.io.export import write_h5ad
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
-from napari_spotmix.ui.session import DOMINANT, PIES
+from napari_spotmix.ui.session import DOMINANT, NICHES, PIES
 
 pytestmark = pytest.mark.viewer
 
@@ -37,6 +37,41 @@ def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Resul
     assert again.scene.layer_of(names).opacity == 0.6
 
 
+def test_niches_panels_and_the_place_are_found_again(
+    qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
+) -> None:
+    viewer, dock = make_dock()
+    show_result(dock, replace(result, parameters=result.parameters | {"learned": {}, "versions": {}}), "Gut")
+    dock.tissue.n_niches.value = 3
+    dock.tissue.find.native.click()
+    qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
+    dock.session.show_panels(result.cell_types[:2])
+    camera = viewer.scene.camera
+    camera.center, camera.zoom = (700.0, 450.0), 2.5 * camera.zoom
+    dock.run.save_to(tmp_path / "out")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
+    other, again = make_dock()
+    show_result(again, read_result(tmp_path / "out"), "Gut")
+    assert tuple(other.scene.camera.center[-2:]) == (700.0, 450.0)
+    assert other.scene.camera.zoom == pytest.approx(camera.zoom)
+    assert again.session.panels == tuple(result.cell_types[:2])
+    qtbot.waitUntil(lambda: again.session.niches is not None, timeout=20_000)
+    np.testing.assert_array_equal(again.session.niches.label, dock.session.niches.label)
+    assert again.session.shown is NICHES
+    assert again.tissue.n_niches.value == 3
+    assert NICHES in [row.key for row in again.explore.list.rows.rows]
+
+
+def test_niches_that_were_found_but_not_shown_stay_in_the_list(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    _, dock = make_dock()
+    show_result(dock, replace(result, view={"map": "PIES", "niches": 4}), "Gut")
+    qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
+    assert dock.session.shown is PIES
+    assert len(dock.session.niches.composition) == 4
+
+
 def test_a_file_with_a_result_is_opened_with_it(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
@@ -59,6 +94,8 @@ def test_a_file_with_a_result_is_opened_with_it(
         {"types": 3, "map": ["PIES"], "threshold": None, "spot": True},
         {"map": "NICHES", "opacity": 1e300},
         {"types": [None, {}], "map": "__class__"},
+        {"niches": 10**9, "camera": [1.0, float("inf"), 1.0], "side by side": [[], "no such type"]},
+        {"niches": "3", "camera": [1.0, 2.0, -1.0], "side by side": "Gut"},
     ],
 )
 def test_nonsense_in_a_file_is_passed_over(make_dock: Any, result: Result, view: dict[str, Any]) -> None:
@@ -66,6 +103,8 @@ def test_nonsense_in_a_file_is_passed_over(make_dock: Any, result: Result, view:
     show_result(dock, replace(result, view=view), "Gut")
     assert dock.session.shown is DOMINANT
     assert (dock.session.spot, dock.session.threshold, dock.session.opacity) == (None, 0.0, 1.0)
+    assert dock.session.panels == ()
+    assert not dock.tissue.find.runner.is_running
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", 3])

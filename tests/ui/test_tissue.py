@@ -117,3 +117,37 @@ def test_it_can_be_cancelled(result: Result) -> None:
 
     with pytest.raises(Cancelled):
         tissue_task(result, 4)(stop)
+
+
+def test_the_map_of_pairs_is_used_by_keyboard_alone(qtbot: Any, found: Any) -> None:
+    _, dock = found
+    map_, names = dock.tissue.map, dock.session.result.cell_types
+    section = dock.sections["Tissue"]
+    assert map_ in section.in_tab_order
+    assert map_.accessibleName()
+    for key in ("Key_Left", "Key_Down", "Key_Down", "Key_Right"):
+        qtbot.keyClick(map_, getattr(Qt.Key, key))
+    assert map_.cursor_at == (2, 1), "it stops at the edge"
+    assert map_.accessibleDescription() == map_.in_words(2, 1)
+    qtbot.keyClick(map_, Qt.Key.Key_Return)
+    assert dock.session.shown == (names[2], names[1])
+    qtbot.keyClick(map_, Qt.Key.Key_End)
+    qtbot.keyClick(map_, Qt.Key.Key_Space)
+    assert dock.session.shown == (names[2], names[-1])
+    for _ in range(9):
+        qtbot.keyClick(map_, Qt.Key.Key_Down)
+    qtbot.keyClick(map_, Qt.Key.Key_Enter)
+    assert dock.session.shown == names[-1], "a type with itself"
+
+
+def test_the_cursor_is_seen_where_the_map_has_the_focus(qtbot: Any, found: Any) -> None:
+    map_ = found[1].tissue.map
+    map_.setParent(None)
+    qtbot.addWidget(map_)
+    map_.show()
+    map_.activateWindow()
+    map_.setFocus()
+    qtbot.waitUntil(map_.hasFocus, timeout=5000)
+    before = map_.grab().toImage()
+    qtbot.keyClick(map_, Qt.Key.Key_Right)
+    assert map_.grab().toImage() != before

@@ -24,6 +24,7 @@ from napari_spotmix.ui.scale_bar import ScaleBar
 from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
 from napari_spotmix.ui.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
+from napari_spotmix.ui.side_by_side import SideBySide
 from napari_spotmix.ui.tissue import TissuePanel
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class DeconvolutionWidget(QWidget):
         self.legend = Legend()
         self.hover = HoverBox(self.session)
         self.scale_bar = ScaleBar(viewer, self.session)
+        self.beside = SideBySide(viewer, self.session, self.scene.press)
         self.is_closed = False
         # Looked at once the window has closed: napari may still ask, and stay open.
         self._closing = QTimer(self, singleShot=True, interval=0)
@@ -111,6 +113,7 @@ class DeconvolutionWidget(QWidget):
         self.session.shown_changed.connect(self._show_legend)
         self.session.result_changed.connect(self._show_legend)
         self.session.result_replayed.connect(self._show_legend)
+        self.session.panels_changed.connect(self._show_legend)
         self.session.spot_changed.connect(self._scroll_to_spot)
         self._summarize()
 
@@ -131,18 +134,18 @@ class DeconvolutionWidget(QWidget):
         self.session.shown_changed.disconnect(self._show_legend)
         self.session.result_changed.disconnect(self._show_legend)
         self.session.result_replayed.disconnect(self._show_legend)
+        self.session.panels_changed.disconnect(self._show_legend)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        for part in (self.scene, *self._panels, self.hover, self.scale_bar):
+        for part in (self.scene, *self._panels, self.hover, self.scale_bar, self.beside):
             part.let_go()
         with suppress(RuntimeError):  # the window may have taken them along
-            self.legend.setParent(None)
-            self.hover.setParent(None)
-            self.scale_bar.setParent(None)
+            for box in self._boxes:
+                box.setParent(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Look into no spot when Escape is pressed."""
+        """Step back when Escape is pressed: look into no spot, then at one map."""
         if event.key() == Qt.Key.Key_Escape:
-            self.session.pick(None)
+            self.session.step_back()
         else:
             super().keyPressEvent(event)
 
@@ -182,10 +185,16 @@ class DeconvolutionWidget(QWidget):
             session.result_changed,
             session.result_replayed,
             session.shown_changed,
+            session.panels_changed,
             session.spot_changed,
             session.regions_changed,
             session.niches_changed,
         )
+
+    @property
+    def _boxes(self) -> tuple[Any, ...]:
+        """What lies over the canvas."""
+        return self.legend, self.hover, self.scale_bar, self.beside
 
     @property
     def _panels(self) -> tuple[Any, ...]:
@@ -202,7 +211,9 @@ class DeconvolutionWidget(QWidget):
     def _show_legend(self) -> None:
         result, shown = self.session.result, self.session.shown
         entries: list[tuple[str, str]] = []
-        if result is not None and isinstance(shown, tuple):
+        if self.session.panels:
+            pass  # each panel names its own
+        elif result is not None and isinstance(shown, tuple):
             entries = [(name, result.colors[name]) for name in shown]
         elif result is not None and shown in (DOMINANT, PIES):
             entries = legend_of(result)
@@ -228,9 +239,8 @@ class DeconvolutionWidget(QWidget):
             return
         window.installEventFilter(self._watch)
         if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
-            self.legend.put_on(window.centralWidget())
-            self.hover.put_on(window.centralWidget())
-            self.scale_bar.put_on(window.centralWidget())
+            for box in self._boxes:
+                box.put_on(window.centralWidget())
             self._show_legend()
 
     def _stop_if_closed(self) -> None:

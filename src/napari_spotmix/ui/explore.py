@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit
 from qtpy.QtCore import QModelIndex
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QFileDialog, QWidget
+from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_spotmix.ui.figures import as_in_figures, figure_task
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import name_of
+from napari_spotmix.ui.session import MOST_PANELS, name_of
 from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import plain
 from napari_spotmix.ui.type_list import Row, TypeList, rows_of
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["ExplorePanel"]
 
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
+#: Without a choice of types, so many are shown side by side.
+_USUAL_PANELS = 9
 
 
 class ExplorePanel(QWidget):
@@ -56,11 +58,15 @@ class ExplorePanel(QWidget):
             tooltip="Spots with a smaller proportion of what is shown are faded",
         )
         self.figure = TaskButton(self._drawing, self._say, text="Save figure…", tooltip="")
+        self.beside = QPushButton("Side by side")
+        self.beside.setCheckable(True)
+        self._buttons = _row(self.beside, self.figure.native)
         self._foot = Container(widgets=[self.opacity, self.threshold])
         self._foot.margins = (0, 0, 0, 0)
         self.list = TypeList()
         self.list.setToolTip(
-            "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to six. "
+            "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to six "
+            f"or to choose up to {MOST_PANELS} for side by side. "
             "Double-click: its colour"
         )
         self.hint = plain_label("Cell types are listed here after a run.")
@@ -74,7 +80,7 @@ class ExplorePanel(QWidget):
             self.list,
             self.legend,
             self._foot.native,
-            self.figure.native,
+            self._buttons,
             self.state,
         )
         self.figure.runner.finished.connect(lambda path: self._say(f"Saved {path}."))
@@ -82,6 +88,7 @@ class ExplorePanel(QWidget):
         self.sort.changed.connect(self._fill)
         self.opacity.changed.connect(session.set_opacity)
         self.threshold.changed.connect(session.set_threshold)
+        self.beside.clicked.connect(self._set_beside)
         self.list.selectionModel().selectionChanged.connect(self._choose)
         self.list.clicked.connect(self._choose)
         self.list.doubleClicked.connect(self._choose_color)
@@ -89,6 +96,7 @@ class ExplorePanel(QWidget):
         session.result_replayed.connect(self._fill)
         session.niches_changed.connect(self._fill)
         session.shown_changed.connect(self._mark)
+        session.panels_changed.connect(self._mark)
         session.threshold_changed.connect(self._follow)
         session.opacity_changed.connect(self._follow)
         self._show()
@@ -105,7 +113,9 @@ class ExplorePanel(QWidget):
     @property
     def summary(self) -> str:
         """One line on what is shown."""
-        shown = self._session.shown
+        shown, panels = self._session.shown, self._session.panels
+        if panels:
+            return f"{len(panels)} cell types side by side"
         return "" if shown is None else name_of(shown)
 
     def close_runners(self) -> None:
@@ -120,7 +130,7 @@ class ExplorePanel(QWidget):
 
     def _drawing_to(self, path: Path) -> Task | None:
         """Return the task that draws what is shown into a PNG, SVG or PDF file."""
-        result, shown = self._session.result, as_in_figures(self._session.shown)
+        result, shown = self._session.result, as_in_figures(self._session.panels or self._session.shown)
         if result is None or shown is None:
             return None
         return figure_task(result, shown, path, self._session.opacity)
@@ -135,13 +145,14 @@ class ExplorePanel(QWidget):
         self._session.result_replayed.disconnect(self._fill)
         self._session.niches_changed.disconnect(self._fill)
         self._session.shown_changed.disconnect(self._mark)
+        self._session.panels_changed.disconnect(self._mark)
         self._session.threshold_changed.disconnect(self._follow)
         self._session.opacity_changed.disconnect(self._follow)
 
     def _show(self) -> None:
         has_result = self._session.result is not None
         self.hint.setVisible(not has_result)
-        for widget in (self._head.native, self.list, self.legend, self._foot.native, self.figure.native):
+        for widget in (self._head.native, self.list, self.legend, self._foot.native, self._buttons):
             widget.setVisible(has_result)
         self._say("")
         self._fill()
@@ -174,8 +185,10 @@ class ExplorePanel(QWidget):
         self._mark()
 
     def _mark(self) -> None:
-        shown = self._session.shown
+        panels = self._session.panels
+        shown = panels or self._session.shown
         self.list.select(shown)
+        self._mark_beside()
         self.figure.enabled = as_in_figures(shown) is not None
         self.figure.tooltip = (
             "What is shown, with scale bar and legend, as PDF, SVG or PNG"
@@ -183,8 +196,48 @@ class ExplorePanel(QWidget):
             else "Of this there is no figure yet: choose cell types, pies, or a map of share or counts"
         )
 
+    def _mark_beside(self) -> None:
+        """Say what side by side would show, or that it is shown."""
+        self.beside.setChecked(bool(self._session.panels))
+        n_chosen = len(self.list.marked)
+        if self._session.panels:
+            tip = "Back to one map, as it was (Escape)"
+        elif n_chosen > 1:
+            n_shown = min(n_chosen, MOST_PANELS)
+            tip = f"The {n_shown} chosen cell types beside each other, moved and zoomed as one"
+        else:
+            tip = (
+                "The largest cell types beside each other, moved and zoomed as one. "
+                f"To choose two to {MOST_PANELS} yourself, click them with Ctrl or Shift"
+            )
+        self.beside.setToolTip(tip)
+
+    @telling
+    def _set_beside(self, is_wanted: bool) -> None:
+        result = self._session.result
+        if not is_wanted or result is None:
+            self._session.show_panels(())
+            return
+        largest = result.mean_proportions.sort_values(ascending=False).index[:_USUAL_PANELS]
+        self._session.show_panels(self.list.marked if len(self.list.marked) > 1 else tuple(largest))
+
     @telling
     def _choose(self, *_: object) -> None:
+        """Show what is marked; side by side, several types stay there, and a single one ends it."""
         chosen = self.list.chosen
-        if chosen is not None:
+        if self._session.panels and isinstance(chosen, tuple):
+            self._session.show_panels(self.list.marked)
+        elif chosen is not None:
+            self._session.show_panels(())
             self._session.show(chosen)
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    """Put widgets beside each other."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return row

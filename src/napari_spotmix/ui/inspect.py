@@ -183,7 +183,7 @@ class _Gradient(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setFixedHeight(18)
-        self.setToolTip("Colour of the lines to the neighbours: how alike they are, 0 to 1")
+        self.setToolTip("Colour and width of the lines to the neighbours: how alike they are, 0 to 1")
 
     def paintEvent(self, event: QPaintEvent) -> None:
         from napari.utils.colormaps import ensure_colormap

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Image
 from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTENTION_COLORMAP",
     "METADATA",
+    "MOST_OUTLINED",
     "blend_layer",
     "dominant_layer",
     "graph_layer",
     "grid_of",
     "image_layer",
+    "is_tissue",
     "map_layer",
     "neighborhood_layer",
     "niche_layer",
@@ -46,11 +49,13 @@ __all__ = [
     "other_image_layer",
     "placed_spots",
     "prepare",
+    "proportion_colormap",
     "proportion_layer",
     "recolor",
     "selection_layer",
     "spot_diameter",
     "spots_layer",
+    "symbols_of",
     "tissue_layers",
     "to_yx",
     "update_layer",
@@ -81,9 +86,11 @@ _N_COLORS = 1001
 #: Bins without a result: where they are, and no more.
 _VEIL = "#80808040"
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
-_MOST_OUTLINED = 3000
+MOST_OUTLINED = 3000
 #: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
 _MOST_COLUMNS = 6
+#: An edge of full attention is as wide as so many lines.
+_MOST_LINES = 4
 _UPDATED = (
     *("features", "size", "face_color", "border_color", "border_width"),
     *("edge_color", "edge_colormap", "edge_contrast_limits"),
@@ -183,7 +190,7 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     settings = _points(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
-        "border_color": _outline(adata) if len(spots) <= _MOST_OUTLINED else "#80808030",
+        "border_color": _outline(adata) if len(spots) <= MOST_OUTLINED else "#80808030",
         "border_width": 0.08,
     }
     return _positions(adata), settings, "points"
@@ -196,10 +203,16 @@ def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> 
     not are left out of their image. Below the `threshold`, colours are faded.
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
-    colormap = _OVER_TISSUE if _has_image(result.spatial) else PROPORTION
-    if threshold > 0:
-        colormap = _faded_below(threshold, _has_image(result.spatial))
+    colormap = proportion_colormap(result, threshold)
     return _valued_layer(result, plain(cell_type), "proportion", values, colormap, 1.0)
+
+
+def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
+    """Return the colours of proportions from 0 to 1: those over a tissue that is seen, where there is one."""
+    is_over_tissue = _has_image(result.spatial)
+    if threshold > 0:
+        return _faded_below(threshold, is_over_tissue)
+    return _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
 
 
 @cache
@@ -305,18 +318,22 @@ def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
 
 
 def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
-    """Return the edges from a spot to its neighbours, coloured by attention from 0 to 1.
+    """Return the edges from a spot to its neighbours, in colour and width by attention from 0 to 1.
 
-    Vectors (n_edges, 2, 2), each from the spot's centre to a neighbour's; features `weight` (W)
-    and `attention` (Attn), in the order of the row of ``result.weights``.
+    Vectors (n_lines, 2, 2), each from the spot's centre to a neighbour's; features `weight` (W)
+    and `attention` (Attn), in the order of the row of ``result.weights``. A layer of vectors has one width:
+    the higher the attention in an edge, the more lines lie beside each other, one to four.
     """
     neighbors, weights, attention = neighbors_of(result, spot)
+    n_lines = 1 + np.rint((_MOST_LINES - 1) * np.clip(attention, 0, 1)).astype(int)
     start = to_yx(result.coordinates[[spot]])
-    ends = to_yx(result.coordinates[neighbors])
-    vectors = np.stack([np.repeat(start, len(ends), axis=0), ends - start], axis=1)
+    along = np.repeat(to_yx(result.coordinates[neighbors]) - start, n_lines, axis=0)
+    width = spot_diameter(result.spatial) * 0.06
+    vectors = np.stack([start + _beside(along, n_lines, width), along], axis=1)
+    neighbors, weights, attention = (np.repeat(each, n_lines) for each in (neighbors, weights, attention))
     settings = {
         "name": name,
-        "edge_width": spot_diameter(result.spatial) * 0.2,
+        "edge_width": width,
         "vector_style": "line",
         "opacity": 1.0,
         "features": pd.DataFrame(
@@ -334,6 +351,15 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
             "edge_contrast_limits": (0.0, 1.0),
         }
     return vectors.reshape(-1, 2, 2), settings, "vectors"
+
+
+def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
+    """Return how far each line lies off its edge's middle, so that an edge's lines touch each other."""
+    number = np.concatenate([np.arange(n) - (n - 1) / 2 for n in n_lines] or [np.zeros(0)])
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.divide(along[:, ::-1] * [1, -1], length, out=np.zeros_like(along), where=length > 0)
+    # A little less than their width: no gaps between them are seen.
+    return across * number[:, None] * width * 0.9
 
 
 def graph_layer(result: Result, name: str) -> FullLayerData:
@@ -435,7 +461,7 @@ def _points(adata: AnnData, name: str) -> dict[str, Any]:
 
 def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[str, Any]:
     known = features["dominant"].notna().to_numpy()
-    is_dense = len(known) > _MOST_OUTLINED
+    is_dense = len(known) > MOST_OUTLINED
     outline = _CLEAR if is_dense else _outline(result.spatial)
     return _points(result.spatial, name) | {
         "features": features,
@@ -444,9 +470,19 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
         # Spots of a pixel or two would be all soft edge.
         "antialiasing": 0 if is_dense else 1,
         "canvas_size_limits": (3 if is_dense else 2, 10000),
-        # A cross says "not known", where an empty disc would say "none".
-        "symbol": _symbol(result.spatial) if known.all() else np.where(known, _symbol(result.spatial), "x"),
+        "symbol": symbols_of(result),
     }
+
+
+def symbols_of(result: Result) -> Any:
+    """Return how spots are drawn; a cross says "not known", where an empty disc would say "none"."""
+    known, symbol = _is_estimated(result), _symbol(result.spatial)
+    return symbol if known.all() else np.where(known, symbol, "x")
+
+
+def is_tissue(layer: Layer) -> bool:
+    """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
+    return isinstance(layer, Image) and METADATA not in layer.metadata
 
 
 def _has_image(adata: AnnData) -> bool:

@@ -34,6 +34,7 @@ class ScaleBar(CanvasBox):
         viewer.scene.camera.events.zoom.connect(self._show)
         viewer.dims.events.ndisplay.connect(self._show)
         session.tissue_changed.connect(self._measure)
+        session.panels_changed.connect(self._show)
         self._measure()
 
     @property
@@ -51,6 +52,7 @@ class ScaleBar(CanvasBox):
         self._viewer.scene.camera.events.zoom.disconnect(self._show)
         self._viewer.dims.events.ndisplay.disconnect(self._show)
         self._session.tissue_changed.disconnect(self._measure)
+        self._session.panels_changed.disconnect(self._show)
 
     def sizeHint(self) -> QSize:
         text = self.fontMetrics().horizontalAdvance(self.text)
@@ -82,9 +84,8 @@ class ScaleBar(CanvasBox):
 
     def _show(self) -> None:
         canvas, zoom = self.parent(), self._viewer.scene.camera.zoom
-        is_shown = (
-            self._microns is not None and isinstance(canvas, QWidget) and self._viewer.dims.ndisplay == 2
-        )
+        is_seen = isinstance(canvas, QWidget) and not self._session.panels
+        is_shown = self._microns is not None and is_seen and self._viewer.dims.ndisplay == 2
         if self._microns is not None and zoom > 0:
             self.microns = round_length(_LONGEST * self._microns / zoom)
         self.place()

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_spotmix.ui import layers
+from napari_spotmix.ui.handover import introduce
 from napari_spotmix.ui.legend import niche_colors
 from napari_spotmix.ui.pies import pies_layer
 from napari_spotmix.ui.session import (
@@ -19,6 +20,7 @@ from napari_spotmix.ui.session import (
     NICHES,
     PIES,
     UNEXPLAINED,
+    Camera,
     Session,
     Shown,
     name_of,
@@ -68,6 +70,9 @@ class Scene:
         session.spot_changed.connect(self._show_spot)
         session.opacity_changed.connect(self._set_opacity)
         session.threshold_changed.connect(self._set_threshold)
+        session.camera_wanted.connect(self._look_at)
+        viewer.scene.camera.events.zoom.connect(self._note_camera)
+        viewer.scene.camera.events.center.connect(self._note_camera)
         viewer.mouse_drag_callbacks.append(self._on_press)
         viewer.mouse_move_callbacks.append(self._on_move)
         for key, action in self._keys().items():
@@ -102,6 +107,9 @@ class Scene:
         session.spot_changed.disconnect(self._show_spot)
         session.opacity_changed.disconnect(self._set_opacity)
         session.threshold_changed.disconnect(self._set_threshold)
+        session.camera_wanted.disconnect(self._look_at)
+        self._viewer.scene.camera.events.zoom.disconnect(self._note_camera)
+        self._viewer.scene.camera.events.center.disconnect(self._note_camera)
         if self._on_move in self._viewer.mouse_move_callbacks:
             self._viewer.mouse_move_callbacks.remove(self._on_move)
         if self._on_press in self._viewer.mouse_drag_callbacks:
@@ -113,6 +121,16 @@ class Scene:
     def layer_of(self, shown: Shown) -> Layer | None:
         """Return the layer of a cell type or of `DOMINANT`, or None if it was never looked at."""
         return self._of_types.get(shown)
+
+    def _note_camera(self) -> None:
+        """Let the session know where the viewer looks, to keep it with the result."""
+        camera = self._viewer.scene.camera
+        y, x = map(float, camera.center[-2:])
+        self._session.camera = Camera((y, x), float(camera.zoom))
+
+    def _look_at(self, camera: Camera) -> None:
+        self._viewer.scene.camera.center = camera.center
+        self._viewer.scene.camera.zoom = camera.zoom
 
     # The tissue
 
@@ -207,6 +225,7 @@ class Scene:
             "threshold": session.threshold,
             "niches": session.niches,
         }
+        introduce(layer)
 
     def _is_outdated(self, layer: Layer) -> bool:
         kept, session = layer.metadata[layers.METADATA], self._session
@@ -297,7 +316,7 @@ class Scene:
         """Return what keys do while the canvas has the focus."""
         session = self._session
         return {
-            "Escape": lambda _: session.pick(None),
+            "Escape": lambda _: session.step_back(),
             "Up": lambda _: session.walk(-1, 0),
             "Down": lambda _: session.walk(1, 0),
             "Left": lambda _: session.walk(0, -1),
@@ -305,16 +324,19 @@ class Scene:
             "T": lambda _: self._toggle_tissue(),
         }
 
+    def press(self, key: str) -> bool:
+        """Do what a key does on the canvas, and return whether it does anything."""
+        action = self._keys().get(key)
+        if action is not None:
+            action(self._viewer)
+        return action is not None
+
     def _toggle_tissue(self) -> None:
         """Hide the tissue's images, or show them."""
-        images = [layer for layer in self._viewer.layers if self._is_of_tissue(layer)]
+        images = [layer for layer in self._viewer.layers if layers.is_tissue(layer)]
         is_hidden = not any(layer.visible for layer in images)
         for layer in images:
             layer.visible = is_hidden
-
-    def _is_of_tissue(self, layer: Layer) -> bool:
-        """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
-        return isinstance(layer, Image) and layers.METADATA not in layer.metadata
 
     def _is_navigating(self) -> bool:
         """Whether a click is free, and not one that draws or selects in the active layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,7 @@ from psygnal import Signal
 from scipy.spatial import KDTree
 
 from napari_spotmix.io.reading import DEFAULT, Reading
+from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.ui.bins import MOST_POINTS
 from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
 
@@ -30,9 +32,11 @@ __all__ = [
     "ERRORS",
     "GRAPH",
     "MOST_BLENDED",
+    "MOST_PANELS",
     "NICHES",
     "PIES",
     "UNEXPLAINED",
+    "Camera",
     "Reference",
     "Session",
     "Shown",
@@ -69,6 +73,8 @@ NICHES: Final = _Special.NICHES
 Shown = str | tuple[str, ...] | _Special
 #: So many types can be told apart in a blend.
 MOST_BLENDED: Final = 6
+#: So many panels side by side are still large enough to see.
+MOST_PANELS: Final = 12
 #: A neighbour lies in a direction if the cosine of the angle to it is at least this: 45 degrees or so.
 _AHEAD = 0.7
 
@@ -84,6 +90,14 @@ def name_of(shown: Shown) -> str:
     if isinstance(shown, str):
         return shown
     return " + ".join(shown) if isinstance(shown, tuple) else str(shown.value)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the viewer looks: (y, x) in full-resolution pixels, and pixels of the screen for each of them."""
+
+    center: tuple[float, float]
+    zoom: float
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,9 @@ class Session:
     hover_changed = Signal()
     regions_changed = Signal()
     niches_changed = Signal()
+    panels_changed = Signal()
+    camera_wanted = Signal(object)
+    niches_wanted = Signal(int, bool)
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
@@ -152,6 +169,8 @@ class Session:
         self.hovered: int | None = None
         self.regions: tuple[Region, ...] = ()
         self.niches: Niches | None = None
+        self.panels: tuple[str, ...] = ()
+        self.camera: Camera | None = None
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -194,6 +213,7 @@ class Session:
         # What was drawn stays for another run of the same tissue.
         self.regions = () if result is None else result.regions or self.regions
         self.niches = None
+        self.show_panels(())
         self.result_changed.emit()
         self.spot_changed.emit()
         if result is not None:
@@ -211,6 +231,9 @@ class Session:
             "threshold": self.threshold,
             "opacity": self.opacity,
             "spot": self.spot,
+            "side by side": list(self.panels),
+            "niches": None if self.niches is None else len(self.niches.composition),
+            "camera": None if self.camera is None else [*self.camera.center, self.camera.zoom],
         }
 
     def _restore(self, result: Result) -> None:
@@ -230,6 +253,16 @@ class Session:
         spot = view.get("spot")
         if type(spot) is int and 0 <= spot < len(result.abundances):
             self.pick(spot)
+        camera = view.get("camera")
+        if _is_place(camera):
+            self.camera_wanted.emit(Camera((camera[0], camera[1]), camera[2]))
+        panels = [name for name in _listed(view.get("side by side")) if name in result.cell_types]
+        if len(panels) > 1:
+            self.show_panels(panels)
+        n_niches = view.get("niches")
+        if type(n_niches) is int and 2 <= n_niches <= MOST_NICHES:
+            # They are found again, with the same seed.
+            self.niches_wanted.emit(n_niches, view.get("map") == NICHES.name and not types)
 
     def replay(self, result: Result) -> None:
         """Take what came of solving the run's result again; what is shown and picked stays."""
@@ -239,6 +272,8 @@ class Session:
         self.niches = None
         if is_gone or self.shown is NICHES or (self.shown is ERRORS and not len(result.standard_errors)):
             self.shown = DOMINANT
+        if not set(self.panels) <= set(result.cell_types):
+            self.show_panels(())
         self.result_replayed.emit()
         if self.shown is not None:
             self.show(self.shown)
@@ -247,6 +282,13 @@ class Session:
         """Show a cell type or `DOMINANT`; asked again, it is shown again."""
         self.shown = shown
         self.shown_changed.emit()
+
+    def show_panels(self, cell_types: Sequence[str]) -> None:
+        """Show cell types side by side, over what is shown, which stays as it is; none to end that."""
+        panels = tuple(cell_types)[:MOST_PANELS]
+        if panels != self.panels:
+            self.panels = panels
+            self.panels_changed.emit()
 
     def set_color(self, cell_type: str, color: str) -> None:
         """Give a cell type another colour everywhere, "#rrggbb"; it is kept with the result."""
@@ -261,11 +303,12 @@ class Session:
         self.regions = regions
         self.regions_changed.emit()
 
-    def set_niches(self, niches: Niches) -> None:
+    def set_niches(self, niches: Niches, *, is_shown: bool = True) -> None:
         """Take what has been found of the result, and show it."""
         self.niches = niches
         self.niches_changed.emit()
-        self.show(NICHES)
+        if is_shown:
+            self.show(NICHES)
 
     def set_opacity(self, opacity: float) -> None:
         """Let the tissue show through the spots."""
@@ -293,6 +336,12 @@ class Session:
         if spot != self.spot:
             self.spot = spot
             self.spot_changed.emit()
+
+    def step_back(self) -> None:
+        """Look into no spot; where none is picked, end side by side."""
+        if self.spot is None:
+            self.show_panels(())
+        self.pick(None)
 
     def walk(self, down: float, right: float) -> None:
         """Look into the neighbour that lies in a direction from the picked spot, if one does."""
@@ -333,6 +382,13 @@ class Session:
 
 def _listed(names: Any) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a file's value tells where to look: y, x and a zoom."""
+    if not (isinstance(value, list) and len(value) == 3):
+        return False
+    return all(type(one) is float and np.isfinite(one) for one in value) and value[2] > 0
 
 
 def _is_share(value: Any) -> bool:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from magicgui.widgets import Container, PushButton, SpinBox
 from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette
+from qtpy.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_spotmix.colors import pair_color
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.neighborhoods import BY_CHANCE, Colocalisation, Niches, colocalisation, niches
-from napari_spotmix.params import N_NICHES
+from napari_spotmix.params import MOST_NICHES, N_NICHES
 from napari_spotmix.progress import Progress
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.paint import draw_name, fill
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import NICHES
+from napari_spotmix.ui.session import DOMINANT, NICHES
 from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import plain
 
@@ -31,8 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatMap", "TissuePanel", "Whole", "diverging", "tissue_task"]
 
-_MOST_NICHES = 20
 _SWATCH, _HEAD = 9, 12
+#: Rows down and columns to the right that an arrow key moves the cursor.
+_STEPS = {
+    Qt.Key.Key_Up: (-1, 0),
+    Qt.Key.Key_Down: (1, 0),
+    Qt.Key.Key_Left: (0, -1),
+    Qt.Key.Key_Right: (0, 1),
+}
+_PRESSES = {Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space}
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,11 @@ def diverging(value: float) -> QColor:
 
 
 class HeatMap(QWidget):
-    """Types against types, painted; a click on a cell asks for both types."""
+    """Types against types, painted; a click on a cell, or Enter or Space on the cursor, asks for both types.
+
+    Arrow keys move the cursor, Home and End along its row; what lies under it is told beside it and to
+    assistive tools.
+    """
 
     asked = Signal(str, str)
     _name, _narrowest, _lowest, _most = 130, 4, 10, 22
@@ -90,7 +101,10 @@ class HeatMap(QWidget):
         self.colors: dict[str, str] = {}
         self.values = np.zeros((0, 0))
         self.scores = np.zeros((0, 0))
+        self.cursor_at = (0, 0)
         self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName("Which cell types lie together")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -98,6 +112,7 @@ class HeatMap(QWidget):
         """Show Moran's I of each pair of the types, white where chance explains it."""
         self.names, self.colors = list(colors), colors
         self.values, self.scores = found.observed, found.z
+        self.cursor_at = (0, 0)
         self.setAccessibleDescription("; ".join(self._strongest_in_words()))
         self.setFixedHeight(self.sizeHint().height())
         self.update()
@@ -117,7 +132,42 @@ class HeatMap(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         pair = self.pair_at(event.position().x(), event.position().y())
         if pair is not None and event.button() == Qt.MouseButton.LeftButton:
-            self.asked.emit(self.names[pair[0]], self.names[pair[1]])
+            self.cursor_at = pair
+            self.update()
+            self._ask()
+
+    def _ask(self) -> None:
+        row, column = self.cursor_at
+        self.asked.emit(self.names[row], self.names[column])
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        key, last = Qt.Key(event.key()), len(self.names) - 1
+        row, column = self.cursor_at
+        ends = {Qt.Key.Key_Home: (row, 0), Qt.Key.Key_End: (row, last)}
+        if last < 0 or key not in {*_STEPS, *ends, *_PRESSES}:
+            super().keyPressEvent(event)
+        elif key in _PRESSES:
+            self._ask()
+        else:
+            down, right = _STEPS.get(key, (0, 0))
+            moved = (min(max(row + down, 0), last), min(max(column + right, 0), last))
+            self._move_to(*ends.get(key, moved))
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self.update()
+
+    def _move_to(self, row: int, column: int) -> None:
+        """Put the cursor on a cell, and tell what lies there."""
+        self.cursor_at = (row, column)
+        words = self.in_words(row, column)
+        self.setAccessibleDescription(words)
+        QToolTip.showText(self.mapToGlobal(self._cell(row, column).bottomRight()), plain(words), self)
+        self.update()
+
+    def _cell(self, row: int, column: int) -> QRect:
+        side, height = self._side(), self._row()
+        return QRect(self._name + column * side, _HEAD + row * height, side - 1, height - 1)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         pair = self.pair_at(event.position().x(), event.position().y())
@@ -146,10 +196,18 @@ class HeatMap(QWidget):
             fill(painter, QRect(4, top + (height - _SWATCH) // 2, _SWATCH, _SWATCH), self.colors[name])
             draw_name(painter, QRect(_SWATCH + 10, top, self._name - _SWATCH - 16, height), name)
             for column in range(len(self.names)):
-                area = QRect(self._name + column * side, top, side - 1, height - 1)
                 color = diverging(self.values[row, column])
                 is_chance = not abs(self.scores[row, column]) >= BY_CHANCE
-                painter.fillRect(area, QColor(pair_color(0.0)) if is_chance else color)
+                painter.fillRect(self._cell(row, column), QColor(pair_color(0.0)) if is_chance else color)
+        if self.hasFocus() and self.names:
+            self._paint_cursor(painter)
+
+    def _paint_cursor(self, painter: QPainter) -> None:
+        """Outline the cell of the cursor, white around black, to be seen on any colour."""
+        cell = self._cell(*self.cursor_at)
+        for color, away in (("#ffffff", 2), ("#000000", 1)):
+            painter.setPen(QColor(color))
+            painter.drawRect(cell.adjusted(-away, -away, away - 1, away - 1))
 
     def _side(self) -> int:
         n = max(len(self.names), 1)
@@ -172,11 +230,13 @@ class TissuePanel(QWidget):
         super().__init__()
         self._session = session
         self.pairs: Colocalisation | None = None
+        #: Whether niches that a saved view asked for are to be seen; None where the user asked.
+        self._restored_on_screen: bool | None = None
         self.n_niches = SpinBox(
             label="Niches",
             value=N_NICHES,
             min=2,
-            max=_MOST_NICHES,
+            max=MOST_NICHES,
             tooltip="Number of groups of spots with like neighbourhoods",
         )
         self.state = plain_label()
@@ -196,6 +256,7 @@ class TissuePanel(QWidget):
         self.show_niches.changed.connect(lambda: session.show(NICHES))
         session.result_changed.connect(self._forget)
         session.result_replayed.connect(self._forget)
+        session.niches_wanted.connect(self._find_again)
         self._show()
 
     @property
@@ -212,15 +273,27 @@ class TissuePanel(QWidget):
         """Let go of the session."""
         self._session.result_changed.disconnect(self._forget)
         self._session.result_replayed.disconnect(self._forget)
+        self._session.niches_wanted.disconnect(self._find_again)
+
+    def _find_again(self, n_niches: int, is_on_screen: bool) -> None:
+        """Find the niches that a saved view had."""
+        if self._session.result is not None:
+            self.n_niches.value = n_niches
+            self.find.run(tissue_task(self._session.result, n_niches))
+            self._restored_on_screen = is_on_screen
 
     def _search(self) -> Task | None:
         result = self._session.result
+        self._restored_on_screen = None
         return None if result is None else tissue_task(result, int(self.n_niches.value))
 
     @telling
     def _take(self, whole: Whole) -> None:
         self.pairs = whole.colocalisation
-        self._session.set_niches(whole.niches)
+        # Meanwhile the user may have chosen something else to look at.
+        is_asked = self._restored_on_screen is None
+        is_shown = is_asked or (bool(self._restored_on_screen) and self._session.shown is DOMINANT)
+        self._session.set_niches(whole.niches, is_shown=is_shown)
         self._show()
 
     def _blend(self, first: str, second: str) -> None:
@@ -245,5 +318,5 @@ class TissuePanel(QWidget):
             self.map.show_pairs(result.colors, pairs)
             self.state.setText(
                 "In neighbouring spots, red: together; blue: apart; white: no more than chance. "
-                "Click a cell to see both types."
+                "Click a cell, or move with the arrow keys and press Enter, to see both types."
             )

@@ -176,7 +176,9 @@ class TypeList(QListView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def select(self, key: Shown | None) -> None:
-        """Mark the rows of what is shown without showing it again."""
+        """Mark the rows of what is shown without showing it again; marks that ask for it already stay."""
+        if isinstance(key, tuple) and key in (self.chosen, self.marked):
+            return
         keys = key if isinstance(key, tuple) else (key,)
         indices = [self.rows.index(at) for at, row in enumerate(self.rows.rows) if row.key in keys]
         chosen = self.selectionModel()
@@ -192,14 +194,22 @@ class TypeList(QListView):
         self.viewport().update()
 
     @property
+    def marked(self) -> tuple[str, ...]:
+        """The marked cell types, from top to bottom; none where other maps are marked too."""
+        rows = [self.rows.rows[index.row()] for index in self.selectedIndexes()]
+        types = {row.key for row in rows if isinstance(row.key, str)}
+        return (
+            tuple(str(row.key) for row in self.rows.rows if row.key in types)
+            if len(types) == len(rows)
+            else ()
+        )
+
+    @property
     def chosen(self) -> Shown | None:
         """What the marked rows ask for: several cell types are blended, else the current row counts."""
         current = self.currentIndex()
-        marked = [self.rows.rows[index.row()].key for index in self.selectedIndexes()]
-        types = [key for key in marked if isinstance(key, str)]
-        if len(types) > 1 and len(types) == len(marked):
-            in_order = [row.key for row in self.rows.rows if row.key in types]
-            return tuple(str(key) for key in in_order[:MOST_BLENDED])
+        if len(self.marked) > 1:
+            return self.marked[:MOST_BLENDED]
         return self.rows.rows[current.row()].key if current.isValid() else None
 
     def fit(self) -> None:
