@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
     from napari_spotmix.io import Reading
     from napari_spotmix.result import Result
 
-__all__ = ["Finished", "Job", "default_of", "job_of", "paths_given", "run_job", "sums_of", "tables_of"]
+__all__ = [
+    "Finished",
+    "Job",
+    "default_of",
+    "fetched_job",
+    "job_of",
+    "paths_given",
+    "run_job",
+    "sums_of",
+    "tables_of",
+]
 
 
 def _nothing_told() -> Reading:
@@ -35,8 +46,8 @@ class Job:
 
     Attributes
     ----------
-    spatial, reference : Path
-        As `read_spatial` and `read_reference` take them.
+    spatial, reference : Path or str
+        As `read_spatial` and `read_reference` take them; or a URL, a text with "://" in it.
     output : Path
         Folder for the results.
     cell_type_key, layer, sample_key
@@ -53,8 +64,8 @@ class Job:
         References that are joined with the first.
     """
 
-    spatial: Path
-    reference: Path
+    spatial: Path | str
+    reference: Path | str
     output: Path
     cell_type_key: str = CELL_TYPE
     layer: str | None = None
@@ -63,10 +74,10 @@ class Job:
     reading: Reading = field(default_factory=_nothing_told)
     report: bool = True
     labels: Path | None = None
-    more_references: tuple[Path, ...] = ()
+    more_references: tuple[Path | str, ...] = ()
 
     @property
-    def inputs(self) -> dict[str, Path]:
+    def inputs(self) -> dict[str, Path | str]:
         """What is read, by role; `paths_given` turns it back."""
         beside = {
             "image": self.reading.image,
@@ -78,7 +89,7 @@ class Job:
         return {"spatial": self.spatial, "reference": self.reference, **further, **told}
 
     @property
-    def references(self) -> list[Path]:
+    def references(self) -> list[Path | str]:
         """All references, that are joined where there are several."""
         return [self.reference, *self.more_references]
 
@@ -92,7 +103,7 @@ class Job:
 _FURTHER = re.compile(r"reference_\d+")
 
 
-def paths_given(inputs: Mapping[str, Path]) -> dict[str, Any]:
+def paths_given(inputs: Mapping[str, Path | str]) -> dict[str, Any]:
     """Return the paths of a job as its fields, from what `Job.inputs` gives; those of `reading` are none.
 
     Examples
@@ -137,7 +148,8 @@ def run_job(
     """
     from napari_spotmix.io import make_recipe, write_outputs
 
-    with _gathered(job, on_progress) as (params, tissue, cells):
+    here = fetched_job(job, on_progress=on_progress)
+    with _gathered(here, on_progress) as (params, tissue, cells):
         from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
 
         sums = sums or sums_of(job, on_progress=on_progress)
@@ -157,6 +169,31 @@ def _report(result: Result, sums: Mapping[str, Any], on_progress: ProgressCallba
     from napari_spotmix.report import make_report
 
     return make_report(result, sums, on_progress=on_progress)
+
+
+def fetched_job(job: Job, *, on_progress: ProgressCallback = silent) -> Job:
+    """Return the same job with every URL replaced by a copy on this machine.
+
+    Raises
+    ------
+    InputError
+        All that keeps them from being fetched, and results from being written.
+    """
+    from napari_spotmix.io import fetched, is_url, output_problems
+
+    urls = {role: str(given) for role, given in job.inputs.items() if is_url(given)}
+    if not urls:
+        return job
+    if problems := output_problems(job.output):  # told before the long wait
+        raise InputError(problems)
+    copies = {
+        role: _attempt(problems, partial(fetched, url, on_progress=on_progress)) for role, url in urls.items()
+    }
+    if problems:
+        raise InputError(problems)
+    here = job.inputs | copies
+    beside = {role: here[role] for role in ("image", "coordinates") if role in here}
+    return replace(job, **paths_given(here), reading=replace(job.reading, **beside))
 
 
 @contextmanager
@@ -221,10 +258,15 @@ _APART = ("output", "report", "parameters", "more_references")
 
 
 def sums_of(job: Job, *, on_progress: ProgressCallback = silent) -> dict[str, dict[str, Any]]:
-    """Return the checksums of everything that a job reads, as `io.checksums`."""
-    from napari_spotmix.io import checksums
+    """Return the checksums of everything that a job reads, as `io.checksums`; of copies, under their URLs."""
+    from napari_spotmix.io import checksums, is_url, shown_url
 
-    return checksums(job.inputs, job.reading, on_progress=on_progress)
+    here = fetched_job(job, on_progress=on_progress)
+    sums = checksums(here.inputs, here.reading, on_progress=on_progress)
+    for role, given in job.inputs.items():
+        if is_url(given):
+            sums[role]["path"] = shown_url(str(given))
+    return sums
 
 
 def tables_of(job: Job) -> dict[str, dict[str, Any]]:
@@ -239,7 +281,7 @@ def tables_of(job: Job) -> dict[str, dict[str, Any]]:
     """
     values = {item.name: getattr(job, item.name) for item in fields(job) if item.name not in _APART}
     own = {name: _storable(value) for name, value in values.items() if is_dataclass(value)}
-    plain = {name: value for name, value in values.items() if name not in own and not isinstance(value, Path)}
+    plain = {name: value for name, value in values.items() if name not in own and name not in job.inputs}
     return {"parameters": plain, **own}
 
 
@@ -272,9 +314,11 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
     >>> job.layer, job.parameters
     ('raw', {'lambda_c': 0.3})
     """
+    from napari_spotmix.io import place
+
     inputs, given = recipe.get("inputs", {}), dict(recipe.get("parameters", {}))
     names = {item.name for item in fields(Job)}
-    values = paths_given({name: Path(entry["path"]) for name, entry in inputs.items()})
+    values = paths_given({name: place(entry["path"]) for name, entry in inputs.items()})
     names |= {name for name in inputs if _FURTHER.fullmatch(name)}
     problems = [
         f"The recipe names no file for `{name}`: it was simulated or in memory, and cannot be read again."

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from napari_spotmix.cli._options import as_options, group, option, path_given, paths_given
+from napari_spotmix.cli._cohort import run_sheet
+from napari_spotmix.cli._options import as_options, group, option, path_given, paths_given, place_given
 from napari_spotmix.cli._terminal import cancellable, say
+from napari_spotmix.errors import InputError
 from napari_spotmix.job import Finished, Job, run_job
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import BIN_UM, GEM_BIN, describe
@@ -20,22 +22,27 @@ from napari_spotmix.progress import ProgressCallback
 
 __all__ = ["finished_words", "run_command"]
 
-RUN_HELP = """Deconvolve a section: find the proportion of each cell type in each spot.
+RUN_HELP = """Deconvolve a section, or many: find the proportion of each cell type in each spot.
 
 Writes into the folder OUTPUT: `spatial.h5ad` (everything, for scanpy and napari), `proportions.csv`
 (spots x cell types, for a spreadsheet), `recipe.toml` (how it was made) and `report.html` (to look at).
 
 For example:
 
-    spotmix run sample/outs cells.h5ad --cell-type-key cell_type --output results"""
+    spotmix run sample/outs cells.h5ad --cell-type-key cell_type --output results
+
+Many sections are given as a samplesheet, a CSV file with the columns `sample`, `spatial`, `reference` and
+`condition`. Each gets a folder in OUTPUT; a section that is done already is not run again:
+
+    spotmix run samplesheet.csv --output results"""
 
 
 def run_command() -> Callable[..., None]:
     """Return the command ``run``, with one option per field of `Parameters`."""
 
     def run(
-        spatial: Path,
-        reference: Path,
+        spatial: Path | str,
+        reference: Path | str | None = None,
         *,
         output: Path,
         cell_type_key: str = CELL_TYPE,
@@ -49,13 +56,23 @@ def run_command() -> Callable[..., None]:
         labels: Path | None = None,
         more_references: tuple[Path, ...] = (),
         report: bool = True,
+        at_once: int = 0,
+        dask: str | None = None,
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
 
-        how = Reading(bin_um=bin_um, image=image, coordinates=coordinates, gem_bin=gem_bin, table=table)
-        job = Job(spatial, reference, output, cell_type_key, layer, sample_key, values, how, report)
-        run_and_tell(replace(job, labels=labels, more_references=more_references))
+        reading = {"bin_um": bin_um, "image": image, "coordinates": coordinates, "gem_bin": gem_bin, "table": table}
+        settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key, "report": report}
+        more = {"labels": labels, "more_references": more_references}
+        if is_many(spatial, reference):
+            given = {"reference": reference, **settings, **more, **reading, **values}
+            run_sheet(Path(spatial), output, given, at_once=at_once, dask=dask)
+            return
+        if problems := alone_problems(reference, at_once, dask):
+            raise InputError(problems)
+        job = Job(spatial, reference or "", output, parameters=values, reading=Reading(**reading), **settings)
+        run_and_tell(replace(job, **more))
 
     signature = inspect.signature(run, eval_str=True)
     fixed = [parameter for name, parameter in signature.parameters.items() if name != "values"]
@@ -69,14 +86,16 @@ def run_command() -> Callable[..., None]:
 
 RUN_PARAMETERS = {
     "spatial": Parameter(
-        converter=path_given,
+        converter=place_given,
         help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too), an .h5ad file "
-        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts.",
+        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts. Or a URL of it; or a "
+        "samplesheet.",
     ),
     "reference": Parameter(
-        converter=path_given,
+        converter=place_given,
         help="Single cells with known types: an .h5ad or loom file; a 10x matrix or a table of counts, with "
-        "a table of labels. Raw counts. Or a table of signatures (genes x cell types).",
+        "a table of labels. Raw counts. Or a table of signatures (genes x cell types). Or a URL of it. "
+        "A samplesheet may name one for each section instead.",
     ),
     "output": Parameter(
         name=["--output", "-o"],
@@ -140,7 +159,38 @@ RUN_PARAMETERS = {
         help="Further references, to be joined with the first over the genes that all have.",
         group=group("Files", 1),
     ),
+    "at_once": Parameter(
+        help="Sections of a samplesheet that run at once; 0 chooses by cores and memory.",
+        group=group("Many sections", 1),
+    ),
+    "dask": Parameter(
+        help="Address of a Dask scheduler, like tcp://host:8786, whose workers run the sections of a "
+        "samplesheet.",
+        group=group("Many sections", 1),
+    ),
 }
+
+
+def is_many(spatial: Path | str, reference: Path | str | None) -> bool:
+    """Tell whether a samplesheet is given: by its header, or as a table that nothing else goes with."""
+    from napari_spotmix.cohort import is_samplesheet
+
+    if not isinstance(spatial, Path):
+        return False
+    is_table = spatial.suffix.lower() in (".csv", ".tsv", ".txt")
+    return is_samplesheet(spatial) or (reference is None and is_table)
+
+
+def alone_problems(reference: Path | str | None, at_once: int, dask: str | None) -> list[str]:
+    """Say what one section lacks, or has that is for many."""
+    words = "is for a samplesheet. Leave it out for one section."
+    problems = [f"`{name}` {words}" for name, given in (("at_once", at_once), ("dask", dask)) if given]
+    if reference is None:
+        problems.append(
+            "`reference` is missing: give a file of single cells with known types after the tissue. "
+            "For many sections give a samplesheet instead, a CSV file."
+        )
+    return problems
 
 
 def run_and_tell(job: Job) -> None:

@@ -8,24 +8,37 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from napari_spotmix.cli._options import as_options
 from napari_spotmix.errors import Cancelled, ConvergenceWarning
 from napari_spotmix.progress import Progress, ProgressCallback
 
-__all__ = ["cancellable", "say"]
+__all__ = ["cancellable", "harmless", "say"]
 
 #: Seconds that a cancelled run gets to tidy up by itself before it is ended.
 PATIENCE = 0.3
 
 
-def cancellable(work: Callable[[ProgressCallback], Any]) -> Any:
+def cancellable(
+    work: Callable[[ProgressCallback], Any],
+    display: AbstractContextManager[ProgressCallback] | None = None,
+    cancelled: Callable[[], str] = lambda: "Cancelled. Nothing was written.",
+) -> Any:
     """Do `work` in a thread and return what it returns; leave the process on SIGINT or SIGTERM.
 
     Compiled code cannot be interrupted, but this thread can: where the work has not stopped by
     itself soon after the signal, its unfinished files are removed and the process ends.
+
+    Parameters
+    ----------
+    work : callable
+        Given the callback to tell its progress.
+    display : context manager, optional
+        Shows progress in another way than as one bar.
+    cancelled : callable, optional
+        Returns what is said after a signal.
     """
     received: list[int] = []
     outcome: dict[str, Any] = {}
@@ -36,7 +49,7 @@ def cancellable(work: Callable[[ProgressCallback], Any]) -> Any:
         except BaseException as error:
             outcome["error"] = error
 
-    with _signals(received), _plain_warnings(), _progress_display() as show:
+    with _signals(received), _plain_warnings(), display or _progress_display() as show:
 
         def report(progress: Progress) -> None:
             if received:
@@ -49,19 +62,19 @@ def cancellable(work: Callable[[ProgressCallback], Any]) -> Any:
             thread.join(0.05)
         thread.join(PATIENCE if received else None)
     if received and "result" not in outcome:
-        _leave(128 + received[0])
+        _leave(128 + received[0], cancelled())
     if "error" in outcome:
         raise outcome["error"]
     return outcome["result"]
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, words: str) -> None:
     """End the process now, whatever its threads are doing, with nothing left behind."""
     # Not by an import, which would wait for one that the other thread may be in the middle of.
     discard = getattr(sys.modules.get("napari_spotmix.io.export"), "discard_unfinished", None)
     if discard is not None:
         discard()
-    say("Cancelled. Nothing was written.", sys.stderr)
+    say(words, sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -134,5 +147,9 @@ def _one_line_per_stage() -> ProgressCallback:
 
 def say(text: str, stream: Any = None) -> None:
     """Print text in which nothing from a file can steer the terminal."""
-    shown = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
-    print(shown, file=stream or sys.stdout, flush=True)
+    print(harmless(text), file=stream or sys.stdout, flush=True)
+
+
+def harmless(text: str) -> str:
+    """Return text in which nothing can steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

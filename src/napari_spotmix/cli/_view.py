@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,9 @@ from cyclopts import Parameter
 from napari_spotmix.errors import InputError, ReadError
 
 __all__ = ["demo", "view"]
+
+#: Sections that are named where one has to be chosen.
+MOST_SHOWN = 12
 
 
 def demo(
@@ -41,7 +45,10 @@ def demo(
 
 
 def view(
-    directory: Annotated[Path, Parameter(help="The folder that was the `--output` of `spotmix run`.")],
+    directory: Annotated[
+        Path,
+        Parameter(help="The folder that was the `--output` of `spotmix run`, or of one of its sections."),
+    ],
 ) -> None:
     """Open the results of `spotmix run` in napari.
 
@@ -55,14 +62,23 @@ def view(
         Folder of a finished run.
     """
     if not (directory / "spatial.h5ad").is_file():
-        problem = (
-            "is not the folder of a finished run: it holds no `spatial.h5ad`. Make one with `spotmix run`."
-        )
-        raise ReadError(directory, problem)
+        raise ReadError(directory, _why_not(directory))
     _check_viewer()
     from napari_spotmix.ui.demo import view as open_results
 
     open_results(directory)
+
+
+def _why_not(directory: Path) -> str:
+    from napari_spotmix.cohort.joint import samples_of
+
+    folders = list(samples_of(directory).values())
+    if not folders:
+        return "is not the folder of a finished run: it holds no `spatial.h5ad`. Make one with `spotmix run`."
+    lines = [f"  spotmix view {shlex.quote(str(folder))}" for folder in folders[:MOST_SHOWN]]
+    rest = len(folders) - MOST_SHOWN
+    more = [f"  and {rest} more"] if rest > 0 else []
+    return "\n".join(["holds the results of many sections. Choose one of them:", *lines, *more])
 
 
 def _check_screenshot(path: Path | None) -> None:

@@ -36,6 +36,7 @@ from napari_spotmix.io.overview import lay_under, read_overview
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.references import MissingLabels, read_labelled
+from napari_spotmix.io.remote import fetched, is_url, place, shown_url
 from napari_spotmix.io.signatures import is_signatures
 from napari_spotmix.io.sniff import Found, sniff, sniff_as
 from napari_spotmix.io.visium_hd import BinSize
@@ -63,14 +64,17 @@ __all__ = [
     "close_files",
     "copied",
     "discard_unfinished",
+    "fetched",
     "files_read",
     "is_closed",
     "is_large",
     "is_on_disk",
     "is_signatures",
+    "is_url",
     "label_columns",
     "make_recipe",
     "output_problems",
+    "place",
     "read_image",
     "read_recipe",
     "read_reference",
@@ -78,6 +82,7 @@ __all__ = [
     "reading_notes",
     "reported",
     "restored_names",
+    "shown_url",
     "sniff",
     "with_safe_names",
     "write_aside",

@@ -1,0 +1,173 @@
+"""``spotmix run`` with a samplesheet."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_spotmix.cli._terminal import cancellable, harmless, say
+from napari_spotmix.errors import InputError
+from napari_spotmix.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from napari_spotmix.cohort import Cohort, Outcome, Section
+
+__all__ = ["run_sheet"]
+
+SOME_FAILED = 1
+_WORDS = {"done": "done", "unchanged": "unchanged, not run again", "failed": "failed"}
+#: What an `on_section` shows with.
+Say = Callable[[str], None]
+
+
+def run_sheet(
+    sheet: Path, output: Path, given: Mapping[str, Any], *, at_once: int = 0, dask: str | None = None
+) -> None:
+    """Run every section of a samplesheet and say what came out; leave with 1 where one has failed.
+
+    Raises
+    ------
+    InputError
+        Everything that is wrong with the sheet and the output folder.
+    """
+    from napari_spotmix.cohort import read_samplesheet
+    from napari_spotmix.cohort.joint import cohort_problems
+
+    if at_once < 0:
+        raise InputError(f"`at_once` must be at least 0, found {at_once}.")
+    sections = read_samplesheet(sheet, output, defaults=given)
+    if problems := cohort_problems(output, sheet):
+        raise InputError(problems)
+    shown = _Sections(sections)
+
+    def work(on_progress: ProgressCallback) -> Cohort:
+        from napari_spotmix.cohort import run_cohort
+
+        return run_cohort(
+            sections, output, at_once=at_once, dask=dask, on_section=shown.tell, on_progress=on_progress
+        )
+
+    cohort = cancellable(work, shown.display(), shown.cancelled)
+    say(_report(cohort, output))
+    if failed := cohort.of_state("failed"):
+        say(f"Error: {len(failed)} of {len(sections)} sections failed: {_names(failed)}.", sys.stderr)
+        sys.exit(SOME_FAILED)
+
+
+# ------------------------------------------------------------------------------------ while it runs
+
+
+class _Sections:
+    """Shows on stderr what the sections do: a line each, with bars on a terminal."""
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        self._width = min(max(len(harmless(section.sample)) for section in sections), 30)
+        self._n, self._ended = len(sections), 0
+        self._say: Say = lambda text: say(text, sys.stderr)
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._begun: set[str] = set()
+
+    def cancelled(self) -> str:
+        return (
+            f"Cancelled. {self._ended} of {self._n} sections have ended, and what they wrote is kept. "
+            "The same command goes on with the others."
+        )
+
+    def tell(self, sample: str, told: Progress | Outcome) -> None:
+        """Show how far a section is, or what became of it."""
+        if not isinstance(told, Progress):
+            self._end(sample, told)
+        elif self._bars is not None:
+            self._advance(sample, told)
+        elif sample not in self._begun:
+            self._begun.add(sample)
+            self._say(f"{self._name(sample)}  begun")
+
+    def _name(self, sample: str) -> str:
+        name = harmless(sample)
+        return (name if len(name) <= self._width else f"{name[: self._width - 1]}…").ljust(self._width)
+
+    def _advance(self, sample: str, told: Progress) -> None:
+        if sample not in self._tasks:
+            self._tasks[sample] = self._bars.add_task(self._name(sample), total=None, stage="")
+        self._bars.update(
+            self._tasks[sample], completed=told.step, total=told.total or None, stage=harmless(told.stage)
+        )
+
+    def _end(self, sample: str, outcome: Outcome) -> None:
+        self._ended += 1
+        if self._bars is not None and sample in self._tasks:
+            self._bars.remove_task(self._tasks.pop(sample))
+        took = "" if outcome.state == "unchanged" else f" in {_duration(outcome.seconds)}"
+        counted = f"[{self._ended}/{self._n}]"
+        self._say(f"{self._name(sample)}  {counted} {_WORDS[outcome.state]}{took}")
+
+    def display(self) -> AbstractContextManager[ProgressCallback]:
+        return self._on_a_terminal() if sys.stderr.isatty() else self._as_lines()
+
+    @contextmanager
+    def _as_lines(self) -> Iterator[ProgressCallback]:
+        yield silent
+
+    @contextmanager
+    def _on_a_terminal(self) -> Iterator[ProgressCallback]:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[stage]:<28}", markup=False),
+            TimeElapsedColumn(),
+        )
+        console = Console(stderr=True)
+        with Bars(*columns, console=console, transient=True) as self._bars:
+            self._say = lambda text: console.print(text, markup=False, highlight=False)
+            whole = self._bars.add_task("all".ljust(self._width), total=self._n, stage="")
+
+            def show(told: Progress) -> None:
+                self._bars.update(whole, completed=told.step, total=told.total or None, stage=told.stage)
+
+            yield show
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+# ----------------------------------------------------------------------------------------- afterwards
+
+
+def _report(cohort: Cohort, output: Path) -> str:
+    counts = {state: len(cohort.of_state(state)) for state in _WORDS}
+    parts = [f"{n} {_WORDS[state]}" for state, n in counts.items() if n]
+    n = len(cohort.outcomes)
+    lines = [f"{n} section{'' if n == 1 else 's'}: {', '.join(parts)}."]
+    failed = cohort.of_state("failed")
+    warned = [one for one in cohort.outcomes if one.message and one not in failed]
+    for title, some in (("Failed:", failed), ("Notes:", warned)):
+        lines += ["", title, *(_indented(one) for one in some)] if some else []
+    lines += ["", "Written:", *(f"  {path}" for path in cohort.written)]
+    if some := [one for one in cohort.outcomes if one not in failed]:
+        lines += [f"  a folder for each section in {output}"]
+        folder = shlex.quote(str(output / some[0].folder.name))
+        lines += ["", f"Look at one in napari: spotmix view {folder}"]
+    if failed:
+        lines += ["", "Mend what failed and run the same command again: what is done is not run again."]
+    return "\n".join(lines)
+
+
+def _indented(outcome: Outcome) -> str:
+    words = outcome.message.replace("\n", "\n    ")
+    return f"  {outcome.sample}: {words}"
+
+
+def _names(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(outcome.sample for outcome in outcomes)
