@@ -25,6 +25,8 @@ __all__ = ["cores", "how_many_at_once", "run_here"]
 #: Told the sample, and what its worker says: ``progress`` or ``outcome``.
 Listener = Callable[[str, Mapping[str, Any]], None]
 
+#: What Python runs in each process.
+CHILD = ("-m", "napari_spotmix.cohort.child")
 #: Seconds between two looks at whether to go on.
 _TICK = 0.05
 #: Seconds that a process gets to leave by itself.
@@ -83,7 +85,7 @@ class _Child:
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         # In a session of its own: Ctrl-C is for this process, which ends the others.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "napari_spotmix.cohort.child"],
+            [sys.executable, *CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,

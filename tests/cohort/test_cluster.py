@@ -1,0 +1,156 @@
+"""Many sections on a real Dask cluster: a scheduler and workers, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from cohorts import ENDLESS, Running, contents, write_sections, write_sheet
+
+from napari_spotmix import InputError
+from napari_spotmix.cohort import read_samplesheet, run_cohort
+from napari_spotmix.io import OUTPUTS
+
+pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on Linux and macOS")
+
+
+class Cluster:
+    """A scheduler on loopback and its workers."""
+
+    def __init__(self, folder: Path, n_workers: int) -> None:
+        self._folder = folder
+        self._file = folder / "scheduler.json"
+        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+        self.workers = [self._start("dask_worker", "--nthreads", "1", "--no-nanny") for _ in range(n_workers)]
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        words = [*arguments, "--no-dashboard", "--scheduler-file", str(self._file)]
+        with (self._folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{name}", *words],
+                cwd=self._folder,
+                stderr=log,
+                stdout=log,
+            )
+
+    @property
+    def address(self) -> str:
+        """That of the scheduler, once it is there."""
+        import json
+
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return str(json.loads(self._file.read_text(encoding="utf-8"))["address"])
+            except (OSError, ValueError):
+                assert time.monotonic() < end, (self._folder / "dask_scheduler.log").read_text()
+                time.sleep(0.05)
+
+    def said(self) -> str:
+        return (self._folder / "dask_scheduler.log").read_text(encoding="utf-8")
+
+    def stop(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight sections, one of them broken, and their samplesheet."""
+    folder = tmp_path_factory.mktemp("sections")
+    write_sections(folder, 8)
+    (folder / "s3.h5ad").write_bytes(b"broken")
+    rows = [[f"s{n}", f"s{n}.h5ad", f"cells{n % 2}.h5ad", ""] for n in range(8)]
+    write_sheet(folder / "sheet.csv", rows)
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path, 2)
+    yield cluster
+    cluster.stop()
+
+
+def test_a_worker_killed_in_the_middle_loses_nothing_and_changes_no_byte(
+    folder: Path, cluster: Cluster
+) -> None:
+    here = run_cohort(read_samplesheet(folder / "sheet.csv", folder / "here"), folder / "here", at_once=2)
+    running = Running("run", folder / "sheet.csv", "-o", folder / "there", "--dask", cluster.address)
+    running.wait_for(r"\[1/8\]")
+    cluster.workers[0].send_signal(signal.SIGKILL)
+    code, said = running.end()
+    assert code == 1, running.said
+    assert "8 sections: 7 done, 1 failed." in said
+    assert "s3.h5ad: is named .h5ad but is not an HDF5 file" in said
+    assert "Remove worker" in cluster.said()
+    assert cluster.workers[1].poll() is None
+    assert [one.state for one in here.outcomes].count("done") == 7
+    assert finished(folder / "there") == finished(folder / "here")
+    assert len(finished(folder / "there")) == 7 * len(OUTPUTS) + 1
+
+
+def finished(output: Path) -> dict[str, bytes]:
+    """Return the files of sections and the joint table; what a killed worker left is beside them."""
+    return {
+        name: content
+        for name, content in contents(output).items()
+        if Path(name).name in (*OUTPUTS, "proportions.parquet") and ".spotmix-" not in name
+    }
+
+
+def test_cancelling_stops_the_workers_within_half_a_second(
+    folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    files = [str(folder / "s0.h5ad"), str(folder / "cells0.h5ad"), ""]
+    sheet = write_sheet(tmp_path / "sheet.csv", [["a", *files, *ENDLESS.values()]], tuple(ENDLESS))
+    running = Running("run", sheet, "-o", tmp_path / "out", "--dask", cluster.address)
+    running.wait_for("a +begun")
+    workers = [psutil.Process(worker.pid) for worker in cluster.workers]
+    wait_until(lambda: busy(workers), 60)
+    start = time.monotonic()
+    running.process.send_signal(signal.SIGINT)
+    code, _ = running.end()
+    assert code == 130
+    assert time.monotonic() - start < 1.5  # half a second, and what a loaded machine takes
+    assert "Cancelled." in running.said
+    wait_until(lambda: not busy(workers), 10)
+    assert not (tmp_path / "out").exists()
+
+
+def busy(workers: list[psutil.Process]) -> bool:
+    """Tell whether a worker computes just now."""
+    return any(worker.cpu_percent(0.3) > 20 for worker in workers)
+
+
+def wait_until(is_so: object, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_scheduler_that_does_not_answer_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_spotmix.cohort.cluster._TIMEOUT", 0.5)
+    sections = read_samplesheet(folder / "sheet.csv", tmp_path)
+    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
+        run_cohort(sections, tmp_path, dask="tcp://127.0.0.1:9")
+
+
+def test_without_distributed_the_message_says_what_to_install(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r'pip install "napari-spotmix\[cluster\]"'):
+        run_cohort(read_samplesheet(folder / "sheet.csv", tmp_path), tmp_path, dask="tcp://x:1")
