@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -44,8 +45,6 @@ class Cluster:
     @property
     def address(self) -> str:
         """That of the scheduler, once it is there."""
-        import json
-
         end = time.monotonic() + 60
         while True:
             try:
@@ -132,9 +131,9 @@ def busy(workers: list[psutil.Process]) -> bool:
     return any(worker.cpu_percent(0.3) > 20 for worker in workers)
 
 
-def wait_until(is_so: object, seconds: float) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not is_so():  # type: ignore[operator]
+    while not is_so():
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -144,7 +143,7 @@ def test_a_scheduler_that_does_not_answer_is_told(
 ) -> None:
     monkeypatch.setattr("napari_spotmix.cohort.cluster._TIMEOUT", 0.5)
     sections = read_samplesheet(folder / "sheet.csv", tmp_path)
-    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         run_cohort(sections, tmp_path, dask="tcp://127.0.0.1:9")
 
 

@@ -209,6 +209,9 @@ def _reported(url: str) -> Iterator[None]:
 
 def _reason(url: str, error: BaseException) -> str:
     protocol = url.partition("://")[0].lower()
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and cause is not None and getattr(cause, "status", 0) != 404:
+        error = cause  # of any failure through http, fsspec says that there is no file
     words = " ".join(str(error).replace(url, shown_url(url)).split())[:200] or type(error).__name__
     if isinstance(error, ImportError):
         package = f"fsspec[{_extra(protocol)}]"
