@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,10 +177,9 @@ def _of_samples(
 def _write_report(outcomes: Sequence[Outcome], output: Path, on_progress: ProgressCallback) -> list[Path]:
     """Write the page of all sections."""
     from napari_spotmix.io import write_aside
+    from napari_spotmix.report import joint_report
 
-    if find_spec("napari_spotmix.report") is None:
-        return []
-    html = import_module("napari_spotmix.report").joint_report(
+    html = joint_report(
         {one.sample: one.folder for one in outcomes if one.state != FAILED},
         {one.sample: one.message for one in outcomes if one.state == FAILED},
         title=output.resolve().name,

@@ -142,9 +142,16 @@ def is_up_to_date(job: Job, here: Job, *, on_progress: ProgressCallback = silent
         return False
     return (
         _parameters_of(recipe) == _wanted(job)
+        and _is_read_alike(recipe, job)
         and all(_installed(name) == then for name, then in recipe["versions"].items())
         and _files(recipe.get("inputs", {})) == _files(checksums_of(job, here, on_progress=on_progress))
     )
+
+
+def _is_read_alike(recipe: Mapping[str, Any], job: Job) -> bool:
+    """Tell whether a recipe that says how files were read says the same; an image is told by its checksum."""
+    told = {name: value for name, value in recipe.get("reading", {}).items() if name != "image"}
+    return all(getattr(job.reading, name, None) == value for name, value in told.items())
 
 
 def _wanted(job: Job) -> dict[str, Any]:
