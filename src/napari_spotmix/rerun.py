@@ -129,7 +129,7 @@ def _unchanged(
         f"`{role}`: {path} is missing, which the run has read. "
         "If it was moved, give the folder that it lies in now as `inputs`."
         for role, path in job.inputs.items()
-        if not path.exists()
+        if isinstance(path, Path) and not path.exists()
     ]
     if missing:
         raise InputError(missing)

@@ -30,11 +30,16 @@ def as_command(job: Job) -> str:
     >>> print(as_command(job))
     spotmix run '/my data/outs' /cells.h5ad --output /out --lambda-c 0.3
     """
-    words = ["spotmix", "run", *(str(path.absolute()) for path in (job.spatial, job.reference))]
+    words = ["spotmix", "run", *map(_absolute, (job.spatial, job.reference))]
     words += _option("output", str(job.output))
     for name, value in (_given(job) | _chosen(job.parameters)).items():
         words += _option(name, value)
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _absolute(place: Path | str) -> str:
+    """Return a path as it is found from anywhere; a URL is found already."""
+    return str(place.absolute()) if isinstance(place, Path) else place
 
 
 def as_python(job: Job) -> str:
@@ -113,16 +118,16 @@ def _word(value: Any) -> str:
     return str(value.absolute()) if isinstance(value, Path) else str(value)
 
 
-def _backed(path: Path) -> dict[str, bool]:
+def _backed(place: Path | str) -> dict[str, bool]:
     from napari_spotmix.io import is_large
 
-    return {"backed": True} if path.exists() and is_large(path) else {}
+    return {"backed": True} if isinstance(place, Path) and place.exists() and is_large(place) else {}
 
 
-def _call(function: str, path: Path | list[Path], **keywords: Any) -> str:
+def _call(function: str, place: Path | str | list[Path | str], **keywords: Any) -> str:
     told = f", {_keywords(keywords)}" if keywords else ""
-    paths = [str(one.absolute()) for one in ([path] if isinstance(path, Path) else path)]
-    return f"{function}({(paths[0] if len(paths) == 1 else paths)!r}{told})"
+    places = [_absolute(one) for one in ([place] if isinstance(place, (Path, str)) else place)]
+    return f"{function}({(places[0] if len(places) == 1 else places)!r}{told})"
 
 
 def _keywords(values: Mapping[str, Any]) -> str:

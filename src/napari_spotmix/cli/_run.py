@@ -88,8 +88,8 @@ RUN_PARAMETERS = {
     "spatial": Parameter(
         converter=place_given,
         help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too), an .h5ad file "
-        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts. Or a URL of it; or a "
-        "samplesheet.",
+        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts. "
+        "Or a URL of it; or a samplesheet.",
     ),
     "reference": Parameter(
         converter=place_given,

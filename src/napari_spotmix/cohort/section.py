@@ -12,8 +12,8 @@ from typing import Any
 
 from napari_spotmix.cohort.sheet import Section, job_of_values
 from napari_spotmix.errors import Cancelled, InputError
-from napari_spotmix.job import Job, checksums_of, fetched_job, run_job
-from napari_spotmix.params import Parameters, describe
+from napari_spotmix.job import Job, run_job, sums_of, tables_of
+from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
 
 __all__ = ["DONE", "FAILED", "UNCHANGED", "Order", "Outcome", "do_order", "is_up_to_date", "order_of"]
@@ -110,8 +110,7 @@ def _unexpected(error: Exception) -> str:
 
 
 def _done(job: Job, on_progress: ProgressCallback) -> tuple[str, str]:
-    here = fetched_job(job, on_progress=on_progress)
-    if is_up_to_date(job, here, on_progress=on_progress):
+    if is_up_to_date(job, on_progress=on_progress):
         return UNCHANGED, ""
     learned = run_job(job, on_progress=on_progress).result.parameters["learned"]
     return DONE, _not_converged(learned["violation"], Parameters(**job.parameters))
@@ -124,45 +123,30 @@ def _not_converged(violation: float, params: Parameters) -> str:
     return f"The solver stopped at {params.max_sweeps} sweeps, before it was done. Raise `max_sweeps`."
 
 
-def is_up_to_date(job: Job, here: Job, *, on_progress: ProgressCallback = silent) -> bool:
-    """Tell whether a folder holds what the job would give: the same inputs, parameters and versions.
-
-    Parameters
-    ----------
-    job, here : Job
-        The job, and the same with files of this machine (see `fetched_job`).
-    """
-    from napari_spotmix.io import OUTPUTS, read_recipe
+def is_up_to_date(job: Job, *, on_progress: ProgressCallback = silent) -> bool:
+    """Tell whether a folder holds what the job would give: the same inputs, parameters and versions."""
+    from napari_spotmix.io import OUTPUTS, check_whole, make_recipe, read_recipe
 
     if not all((job.output / name).is_file() for name in OUTPUTS):
         return False
     try:
+        check_whole(job.output)
         recipe = read_recipe(job.output)
     except InputError:
         return False
+    given = {"given": job.settings | Parameters(**job.parameters).as_dict()}
+    wanted = make_recipe({}, given, tables_of(job))
     return (
-        _parameters_of(recipe) == _wanted(job)
-        and _is_read_alike(recipe, job)
+        all(_settings(recipe, name) == _settings(wanted, name) for name in ("parameters", "reading"))
         and all(_installed(name) == then for name, then in recipe["versions"].items())
-        and _files(recipe.get("inputs", {})) == _files(checksums_of(job, here, on_progress=on_progress))
+        and _files(recipe.get("inputs", {})) == _files(sums_of(job, on_progress=on_progress))
     )
 
 
-def _is_read_alike(recipe: Mapping[str, Any], job: Job) -> bool:
-    """Tell whether a recipe that says how files were read says the same; an image is told by its checksum."""
-    told = {name: value for name, value in recipe.get("reading", {}).items() if name != "image"}
-    return all(getattr(job.reading, name, None) == value for name, value in told.items())
-
-
-def _wanted(job: Job) -> dict[str, Any]:
-    """Return every parameter that a recipe of this job would hold."""
-    values = job.settings | Parameters(**job.parameters).as_dict()
-    return {name: value for name, value in values.items() if value is not None and name != "n_threads"}
-
-
-def _parameters_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    known = {"cell_type_key", "layer", "sample_key", *(info.name for info in describe())}
-    return {name: value for name, value in recipe.get("parameters", {}).items() if name in known}
+def _settings(recipe: Mapping[str, Any], table: str) -> dict[str, Any]:
+    """Return what a recipe holds in a table; the files in it are told by their checksums."""
+    apart = {"n_threads", "image", "coordinates"}
+    return {name: value for name, value in recipe.get(table, {}).items() if name not in apart}
 
 
 def _files(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -249,7 +249,10 @@ class _Rows:
             return self._place(text)
         if "bool" in kind:
             return _truth(text)
-        return _number(float, text) if "float" in kind else text
+        if "float" in kind or "int" in kind:
+            value = _number(float if "float" in kind else int, text)
+            return _refuse(f"must be a whole number, found {text!r}.") if value == text else value
+        return text
 
 
 def _parameters() -> dict[str, ParameterInfo]:

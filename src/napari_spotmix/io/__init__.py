@@ -36,7 +36,7 @@ from napari_spotmix.io.overview import lay_under, read_overview
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.references import MissingLabels, read_labelled
-from napari_spotmix.io.remote import fetched, is_url, place, shown_url
+from napari_spotmix.io.remote import fetched, is_url, on_this_machine, place, shown_url
 from napari_spotmix.io.signatures import is_signatures
 from napari_spotmix.io.sniff import Found, sniff, sniff_as
 from napari_spotmix.io.visium_hd import BinSize
@@ -71,6 +71,7 @@ __all__ = [
     "is_on_disk",
     "is_signatures",
     "is_url",
+    "on_this_machine",
     "label_columns",
     "make_recipe",
     "output_problems",
@@ -156,7 +157,7 @@ def read_spatial(
     Traceback (most recent call last):
     napari_spotmix.errors.ReadError: no/such/place: does not exist. Check the spelling of the path.
     """
-    path = Path(path)
+    path = on_this_machine(path, on_progress=on_progress)
     how = Reading(
         format,
         bin_um,
@@ -260,9 +261,10 @@ def read_reference(
     Traceback (most recent call last):
     napari_spotmix.errors.ReadError: no/such/cells.h5ad: does not exist. Check the spelling of the path.
     """
-    paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(one) for one in path]
-    if not paths:
+    given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not given:
         raise InputError("`path` names no reference. Give at least one.")
+    paths = [on_this_machine(one, on_progress=on_progress) for one in given]
     table = None if labels is None else Path(labels)
 
     def read(one: Path) -> AnnData:

@@ -16,7 +16,7 @@ from napari_spotmix.errors import Cancelled, InputError
 from napari_spotmix.io.export import _aside
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "fetched", "is_url", "place", "shown_url"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "fetched", "is_url", "on_this_machine", "place", "shown_url"]
 
 #: Environment variable with the folder that fetched files are kept in.
 CACHE_VARIABLE = "SPOTMIX_CACHE"
@@ -112,6 +112,11 @@ def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
             stage = f"Fetching {_last_part(url)}"
             _fetch(system, files, home / _last_part(url), lambda n, of: on_progress(Progress(stage, n, of)))
         return home / _last_part(url)
+
+
+def on_this_machine(given: str | os.PathLike[str], *, on_progress: ProgressCallback = silent) -> Path:
+    """Return a path as it is, and for a URL the copy that `fetched` returns."""
+    return fetched(str(given), on_progress=on_progress) if is_url(given) else Path(given)
 
 
 def _protocols(system: Any) -> set[str]:
