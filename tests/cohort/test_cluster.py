@@ -83,8 +83,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_a_worker_killed_in_the_middle_loses_nothing_and_changes_no_byte(
     folder: Path, cluster: Cluster
 ) -> None:
-    here = run_cohort(read_samplesheet(folder / "sheet.csv", folder / "here"), folder / "here", at_once=2)
-    running = Running("run", folder / "sheet.csv", "-o", folder / "there", "--dask", cluster.address)
+    sections = read_samplesheet(folder / "sheet.csv", folder / "here", defaults={"report": False})
+    here = run_cohort(sections, folder / "here", at_once=2)
+    running = Running("run", folder / "sheet.csv", "-o", folder / "there", "--dask", cluster.address, "--no-report")
     running.wait_for(r"\[1/8\]")
     cluster.workers[0].send_signal(signal.SIGKILL)
     code, said = running.end()

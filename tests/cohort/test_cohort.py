@@ -111,7 +111,7 @@ def test_running_again_runs_only_what_has_changed_or_failed(folder: Path, tmp_pa
     """In this process, by the orders that workers get."""
     for name in ("s0.h5ad", "cells0.h5ad"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    job = Job(tmp_path / "s0.h5ad", tmp_path / "cells0.h5ad", tmp_path / "out")
+    job = Job(tmp_path / "s0.h5ad", tmp_path / "cells0.h5ad", tmp_path / "out", report=False)
     order = order_of_job(job)
     assert do_order(order)["state"] == "done"
     before = (tmp_path / "out" / "proportions.csv").stat().st_mtime_ns
