@@ -96,6 +96,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tissue.spatial.write_h5ad(folder / "spatial.h5ad")
     tissue.reference.write_h5ad(folder / "reference.h5ad")
     write_references(folder, tissue.reference)
+    (folder / "samplesheet.csv").write_text(
+        "sample,spatial,reference\nleft,outs,reference.h5ad\nright,spatial.h5ad,reference.h5ad\n"
+    )
     return folder
 
 
