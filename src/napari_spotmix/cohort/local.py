@@ -66,7 +66,9 @@ def run_here(orders: Sequence[Order], listen: Listener, tick: Callable[[], None]
             except Empty:
                 continue
             if message is None:
-                children[children.index(child)] = _after_death(child, todo, listen, answers)
+                children.remove(child)
+                _after_death(child, todo, listen)
+                children += [_Child(answers)] if todo else []
             elif child.order is not None:
                 sample = child.order["sample"]
                 if "outcome" in message:
@@ -98,8 +100,10 @@ class _Child:
 
     def _listen(self, answers: SimpleQueue[tuple[_Child, Any]]) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answers.put((self, json.loads(line)))
+        # The last line of a process that is killed may be a part of one.
+        with suppress(ValueError, OSError):
+            for line in self._process.stdout:
+                answers.put((self, json.loads(line)))
         answers.put((self, None))
 
     def give(self, order: Order, attempt: int) -> None:
@@ -146,10 +150,8 @@ def _stop(children: Iterable[_Child]) -> None:
         child.close()
 
 
-def _after_death(
-    child: _Child, todo: deque[tuple[Order, int]], listen: Listener, answers: SimpleQueue[tuple[_Child, Any]]
-) -> _Child:
-    """Begin the section of a process that has died once more, in a new one; the second time it has failed."""
+def _after_death(child: _Child, todo: deque[tuple[Order, int]], listen: Listener) -> None:
+    """Have the section of a process that has died begun once more; the second time it has failed."""
     child.let_go()
     code, words = child.end(), child.last_words()
     child.close()
@@ -158,7 +160,6 @@ def _after_death(
     elif child.order is not None:
         outcome = {"state": FAILED, "seconds": 0.0, "message": _why_dead(code, words)}
         listen(child.order["sample"], {"outcome": outcome})
-    return _Child(answers)
 
 
 def _why_dead(code: int, last_words: str) -> str:
