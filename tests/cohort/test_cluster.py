@@ -85,7 +85,8 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_changes_no_byte(
 ) -> None:
     sections = read_samplesheet(folder / "sheet.csv", folder / "here", defaults={"report": False})
     here = run_cohort(sections, folder / "here", at_once=2)
-    running = Running("run", folder / "sheet.csv", "-o", folder / "there", "--dask", cluster.address, "--no-report")
+    options = ("-o", folder / "there", "--dask", cluster.address, "--no-report")
+    running = Running("run", folder / "sheet.csv", *options)
     running.wait_for(r"\[1/8\]")
     cluster.workers[0].send_signal(signal.SIGKILL)
     code, said = running.end()

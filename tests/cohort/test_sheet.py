@@ -9,7 +9,7 @@ import pytest
 
 from napari_spotmix import ReadError
 from napari_spotmix.cohort import is_samplesheet, read_samplesheet
-from napari_spotmix.cohort.section import _job_of, order_of
+from napari_spotmix.cohort.section import job_of_order, order_of
 from napari_spotmix.cohort.sheet import folder_name
 from napari_spotmix.job import Job
 
@@ -146,11 +146,16 @@ def test_folders_have_names_that_are_safe_anywhere(sample: str, folder: str) -> 
 
 
 def test_a_worker_is_told_the_same_job_in_plain_words(folder: Path) -> None:
-    text = "sample,spatial,reference,layer,lambda_c\none,a.h5ad,https://x.org/c.h5ad,raw,2\n"
+    text = (
+        "sample,spatial,reference,layer,lambda_c,more_references,gem_bin,image\n"
+        "one,a.h5ad,https://x.org/c.h5ad,raw,2,cells.h5ad|b.h5ad,20,b.h5ad\n"
+    )
     (section,) = read_samplesheet(sheet(folder, text), folder / "out")
     order = json.loads(json.dumps(order_of(section, 3)))
-    job = _job_of(order)
+    job = job_of_order(order)
     assert job.parameters == {"lambda_c": 2.0, "n_threads": 3}
+    assert job.more_references == (folder / "cells.h5ad", folder / "b.h5ad")
+    assert (job.reading.gem_bin, job.reading.image) == (20, folder / "b.h5ad")
     assert (job.spatial, job.reference, job.layer, job.output) == (
         section.job.spatial,
         section.job.reference,

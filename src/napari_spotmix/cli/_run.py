@@ -62,8 +62,19 @@ def run_command() -> Callable[..., None]:
     ) -> None:
         from napari_spotmix.io import Reading
 
-        reading = {"bin_um": bin_um, "image": image, "coordinates": coordinates, "gem_bin": gem_bin, "table": table}
-        settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key, "report": report}
+        reading = {
+            "bin_um": bin_um,
+            "image": image,
+            "coordinates": coordinates,
+            "gem_bin": gem_bin,
+            "table": table,
+        }
+        settings = {
+            "cell_type_key": cell_type_key,
+            "layer": layer,
+            "sample_key": sample_key,
+            "report": report,
+        }
         more = {"labels": labels, "more_references": more_references}
         if is_many(spatial, reference):
             given = {"reference": reference, **settings, **more, **reading, **values}

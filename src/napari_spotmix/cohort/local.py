@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from napari_spotmix.cohort.section import FAILED, Order
+from napari_spotmix.cohort.section import FAILED, Order, job_of_order
 from napari_spotmix.errors import InputError
 from napari_spotmix.params import LARGE_FILE
 
@@ -198,17 +198,18 @@ def how_many_at_once(orders: Sequence[Order]) -> int:
 
 def _memory_needed(order: Order) -> int:
     """Return about how many bytes a section takes: files are compressed, large ones stay on disk."""
-    spatial, reference = (_size(order["values"][role]) for role in ("spatial", "reference"))
-    return _BASE + _PER_BYTE * (min(spatial, LARGE_FILE) + reference)
+    job = job_of_order(order)
+    return _BASE + _PER_BYTE * (min(_size(job.spatial), LARGE_FILE) + sum(map(_size, job.references)))
 
 
-def _size(given: str) -> int:
-    from napari_spotmix.io import files_read, is_url
+def _size(given: Path | str) -> int:
+    """Return the bytes of what is read; of a URL nothing is known."""
+    from napari_spotmix.io import files_read
 
-    if is_url(given):
+    if isinstance(given, str):
         return 0
     try:
-        return sum(file.stat().st_size for file in files_read(Path(given)))
+        return sum(file.stat().st_size for file in files_read(given))
     except (InputError, OSError):
         return 0
 

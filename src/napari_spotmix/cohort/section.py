@@ -16,11 +16,21 @@ from napari_spotmix.job import Job, run_job, sums_of, tables_of
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
 
-__all__ = ["DONE", "FAILED", "UNCHANGED", "Order", "Outcome", "do_order", "is_up_to_date", "order_of"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "UNCHANGED",
+    "Order",
+    "Outcome",
+    "do_order",
+    "is_up_to_date",
+    "job_of_order",
+    "order_of",
+]
 
 DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
 
-#: What a worker is told: ``sample``, and ``job``, the values of a `Job` by name with paths as texts.
+#: What a worker is told: ``sample``, ``values``, those of a `Job` by name, and ``output``.
 Order = dict[str, Any]
 
 
@@ -67,15 +77,27 @@ def order_of(section: Section, n_threads: int) -> Order:
             values |= (
                 asdict(value) if is_dataclass(value) and not isinstance(value, type) else {item.name: value}
             )
-    paths = sorted(name for name, value in values.items() if isinstance(value, Path))
-    plain = {name: str(value) if name in paths else value for name, value in values.items()}
-    return {"sample": section.sample, "values": plain, "paths": paths, "output": str(job.output)}
+    return {"sample": section.sample, "values": _plain(values), "output": str(job.output)}
 
 
-def _job_of(order: Order) -> Job:
-    values = {
-        name: Path(value) if name in order["paths"] else value for name, value in order["values"].items()
-    }
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it; a path is told from a URL, which is a text."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return {"path": str(value)} if isinstance(value, Path) else value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Path(value["path"])
+    return tuple(map(_restored, value)) if isinstance(value, list) else value
+
+
+def job_of_order(order: Order) -> Job:
+    """Return the job that `order_of` was given, with its number of threads."""
+    values = {name: _restored(value) for name, value in order["values"].items()}
     return job_of_values(values, Path(order["output"]))
 
 
@@ -94,7 +116,7 @@ def do_order(order: Order, *, on_progress: ProgressCallback = silent) -> dict[st
     """
     start = time.perf_counter()
     try:
-        state, message = _done(_job_of(order), on_progress)
+        state, message = _done(job_of_order(order), on_progress)
     except Cancelled:
         raise
     except InputError as error:
@@ -145,7 +167,7 @@ def is_up_to_date(job: Job, *, on_progress: ProgressCallback = silent) -> bool:
 
 def _settings(recipe: Mapping[str, Any], table: str) -> dict[str, Any]:
     """Return what a recipe holds in a table; the files in it are told by their checksums."""
-    apart = {"n_threads", "image", "coordinates"}
+    apart = {"n_threads", "image", "coordinates", "labels"}
     return {name: value for name, value in recipe.get(table, {}).items() if name not in apart}
 
 

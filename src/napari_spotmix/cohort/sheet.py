@@ -72,8 +72,9 @@ def read_samplesheet(
     path : path
         The columns ``sample``, ``spatial`` and ``reference``, and where there are groups ``condition``.
         Further columns are fields of `Job` (``cell_type_key``, ``layer`` ...) and of `Parameters`
-        (``lambda_c`` ...). Paths are relative to the folder of the sheet; URLs are taken too. Cells are
-        separated by commas, semicolons or tabs, as spreadsheets write them. The text is UTF-8.
+        (``lambda_c`` ...). Paths are relative to the folder of the sheet, several in a cell have "|" between
+        them; URLs are taken too. Cells are separated by commas, semicolons or tabs, as spreadsheets write
+        them. The text is UTF-8.
     output : path
         Folder that each section gets a folder in.
     defaults : mapping, optional
@@ -245,6 +246,8 @@ class _Rows:
         return path
 
     def _setting(self, kind: str, text: str) -> Any:
+        if "tuple" in kind:
+            return tuple(self._place(one.strip()) for one in text.split("|"))
         if "Path" in kind:
             return self._place(text)
         if "bool" in kind:
