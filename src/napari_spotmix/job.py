@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Finished",
     "Job",
+    "changed_versions",
     "default_of",
     "fetched_job",
     "job_of",
@@ -358,3 +361,22 @@ def _as_hinted(hint: Any, value: Any) -> Any:
     if isinstance(value, str) and Path in (hint, *get_args(hint)):
         return Path(value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def changed_versions(recipe: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return what has another version now than a recipe was made with: the one then, and the one now.
+
+    Examples
+    --------
+    >>> list(changed_versions({"versions": {"numpy": "0.1"}}))
+    ['numpy']
+    """
+    now = {name: _version_of(name) for name in recipe["versions"]}
+    return {name: (then, now[name]) for name, then in recipe["versions"].items() if now[name] != then}
+
+
+def _version_of(name: str) -> str:
+    try:
+        return platform.python_version() if name == "python" else version(name)
+    except PackageNotFoundError:
+        return "not installed"

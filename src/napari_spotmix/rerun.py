@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
 from napari_spotmix.errors import InputError, ReadError
-from napari_spotmix.job import Finished, Job, job_of, run_job, sums_of
+from napari_spotmix.job import Finished, Job, changed_versions, job_of, run_job, sums_of
 from napari_spotmix.progress import ProgressCallback, silent
 
 __all__ = ["Rerun", "plan_rerun"]
@@ -170,19 +168,8 @@ def _by_name(path: Path, table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:
-    others = [
-        f"{name} {then} (now {now})"
-        for name, then in recipe["versions"].items()
-        if (now := _installed(name)) != then
-    ]
+    others = [f"{name} {then} (now {now})" for name, (then, now) in changed_versions(recipe).items()]
     if others:
         yield f"Versions differ from those of the first run, so numbers may too: {', '.join(others)}."
     if "resolved" in recipe.get("learned", {}):
         yield "The first result was adjusted in napari after its run; this is the run as it was before."
-
-
-def _installed(name: str) -> str:
-    try:
-        return platform.python_version() if name == "python" else version(name)
-    except PackageNotFoundError:
-        return "not installed"

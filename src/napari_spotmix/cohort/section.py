@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from napari_spotmix.cohort.sheet import Section, job_of_values
 from napari_spotmix.errors import Cancelled, InputError
-from napari_spotmix.job import Job, run_job, sums_of, tables_of
+from napari_spotmix.job import Job, changed_versions, run_job, sums_of, tables_of
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
 
@@ -160,7 +158,7 @@ def is_up_to_date(job: Job, *, on_progress: ProgressCallback = silent) -> bool:
     wanted = make_recipe({}, given, tables_of(job))
     return (
         all(_settings(recipe, name) == _settings(wanted, name) for name in ("parameters", "reading"))
-        and all(_installed(name) == then for name, then in recipe["versions"].items())
+        and not changed_versions(recipe)
         and _files(recipe.get("inputs", {})) == _files(sums_of(job, on_progress=on_progress))
     )
 
@@ -174,10 +172,3 @@ def _settings(recipe: Mapping[str, Any], table: str) -> dict[str, Any]:
 def _files(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was read for each input, wherever it was."""
     return {role: entry["files"] for role, entry in inputs.items()}
-
-
-def _installed(name: str) -> str:
-    try:
-        return platform.python_version() if name == "python" else version(name)
-    except PackageNotFoundError:
-        return ""
