@@ -62,6 +62,8 @@ class Job:
         Table of cells and their types, as `read_reference` takes it.
     more_references : tuple of Path
         References that are joined with the first.
+    mend : tuple of str
+        What is mended in the data once they are read, as `mends.parsed` takes it.
     """
 
     spatial: Path | str
@@ -75,6 +77,7 @@ class Job:
     report: bool = True
     labels: Path | None = None
     more_references: tuple[Path | str, ...] = ()
+    mend: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Path | str]:
@@ -150,10 +153,12 @@ def run_job(
 
     here = fetched_job(job, on_progress=on_progress)
     with _gathered(here, on_progress) as (params, tissue, cells):
+        from napari_spotmix.mends import kept_with
         from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
 
         sums = sums or sums_of(job, on_progress=on_progress)
         result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **job.settings)
+        result = kept_with(result, job.mend)
         written = write_outputs(
             job.output,
             adata=result.to_anndata(),
@@ -200,8 +205,10 @@ def fetched_job(job: Job, *, on_progress: ProgressCallback = silent) -> Job:
 def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Parameters, AnnData, AnnData]]:
     """Check and read everything before the long run, tell all problems at once; close files in the end."""
     from napari_spotmix.io import close_files, is_large, output_problems, read_reference, read_spatial
+    from napari_spotmix.mends import all_parsed, mended
 
     problems = output_problems(job.output, job.inputs)
+    mends = _attempt(problems, lambda: all_parsed(job.mend))
     params = _attempt(problems, lambda: Parameters(**job.parameters))
     tissue = _attempt(
         problems,
@@ -224,10 +231,14 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
                 on_progress=on_progress,
             ),
         )
+        both = tissue, cells
+        if tissue is not None and cells is not None and mends:
+            key = job.cell_type_key
+            both = _attempt(problems, lambda: mended(tissue, cells, mends, cell_type_key=key)) or both
         if problems:
-            problems += _problems_inside(tissue, cells, job.settings)
+            problems += _problems_inside(*both, job.settings)
             raise InputError(problems)
-        yield params, tissue, cells
+        yield params, *both
     finally:
         for one in (tissue, cells):
             if one is not None:

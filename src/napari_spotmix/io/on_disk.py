@@ -30,6 +30,7 @@ __all__ = [
     "is_on_disk",
     "kept_open",
     "open_h5ad",
+    "replaced",
     "without_matrices",
     "write_matrices",
 ]
@@ -95,6 +96,24 @@ def copied(adata: AnnData) -> AnnData:
     if adata.raw is not None:
         parts["raw"] = {"X": adata.raw.X, "var": adata.raw.var.copy(), "varm": dict(adata.raw.varm)}
     return _assembled(parts)
+
+
+def replaced(adata: AnnData, **parts: Any) -> AnnData:
+    """Return an AnnData with some parts replaced; all others are shared with `adata`, and nothing is read.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Not modified.
+    **parts
+        As the constructor of AnnData takes them. Whoever changes the genes gives `var`, `layers`, `varm`
+        and `varp` too.
+    """
+    whole = _in_memory(adata, ())
+    raw = adata.raw
+    if raw is not None:
+        whole["raw"] = {"X": raw.X, "var": raw.var, "varm": dict(raw.varm)}
+    return _assembled(whole | parts)
 
 
 def without_matrices(adata: AnnData) -> AnnData:

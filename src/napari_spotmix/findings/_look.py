@@ -1,0 +1,106 @@
+"""Look at tissue and reference as a whole."""
+
+from __future__ import annotations
+
+from anndata import AnnData
+
+from napari_spotmix import checks
+from napari_spotmix.findings import _genes, _spots, _types
+from napari_spotmix.findings._cost import cost_finding
+from napari_spotmix.findings._finding import NOTE, PROBLEM, Finding
+from napari_spotmix.io import reading_notes
+from napari_spotmix.keys import CELL_TYPE
+from napari_spotmix.mends import Mend
+from napari_spotmix.progress import ProgressCallback, silent
+
+__all__ = ["look"]
+
+
+def look(
+    spatial: AnnData,
+    reference: AnnData,
+    *,
+    cell_type_key: str = CELL_TYPE,
+    layer: str | None = None,
+    sample_key: str | None = None,
+    on_progress: ProgressCallback = silent,
+) -> list[Finding]:
+    """Return everything that is worth knowing before `deconvolve` is called with the same arguments.
+
+    Parameters
+    ----------
+    spatial, reference, cell_type_key, layer, sample_key
+        As `deconvolve` takes them. Not modified. Counts may be on disk; they are read in blocks of rows.
+    on_progress : callable, optional
+        Told after every block; raises `Cancelled` to stop.
+
+    Returns
+    -------
+    list of Finding
+        Problems first, then warnings, then notes. Without a problem, `deconvolve` takes the data.
+
+    Notes
+    -----
+    Counts are read two or three times. What compiled code looks at (depth, signatures) is looked at only
+    where there is no problem.
+
+    Examples
+    --------
+    >>> from napari_spotmix import simulate
+    >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
+    >>> tissue.spatial.layers["counts"] = tissue.spatial.X.copy()
+    >>> tissue.spatial.X = tissue.spatial.X.log1p()
+    >>> worst = look(tissue.spatial, tissue.reference)[0]
+    >>> worst.level, [str(mend) for mend in worst.mends]
+    ('problem', ['spatial:layer=counts'])
+    """
+    found = _problems(spatial, reference, cell_type_key, layer, sample_key, on_progress)
+    both = all(isinstance(data, AnnData) for data in (spatial, reference))
+    if both and cell_type_key in reference.obs:
+        found += _types.label_findings(reference, cell_type_key)
+    if both:
+        found += _spots.place_findings(spatial)
+        found += _genes.name_findings(spatial, reference)
+        found += [Finding(NOTE, note) for note in reading_notes(spatial)]
+    if not any(one.level == PROBLEM for one in found):
+        found += _genes.depth_findings(spatial, reference, layer, on_progress)
+        found += _types.signature_findings(spatial, reference, cell_type_key, layer, on_progress)
+        found += [cost_finding(spatial, reference, cell_type_key, layer)]
+    return sorted(found, key=lambda one: ("problem", "warning", "note").index(one.level))
+
+
+def _problems(
+    spatial: AnnData,
+    reference: AnnData,
+    cell_type_key: str,
+    layer: str | None,
+    sample_key: str | None,
+    on_progress: ProgressCallback,
+) -> list[Finding]:
+    """Return what `deconvolve` would refuse, with the mends that there are for it."""
+    parts = checks.problems_by_part(
+        spatial,
+        reference,
+        cell_type_key=cell_type_key,
+        layer=layer,
+        sample_key=sample_key,
+        on_progress=on_progress,
+    )
+    mends = {
+        "spatial counts": lambda: _mends_for_counts(spatial, "spatial"),
+        "reference counts": lambda: _mends_for_counts(reference, "reference"),
+        "genes": lambda: _genes.mends_for_names(spatial, reference),
+    }
+    return [
+        Finding(PROBLEM, problem, mends[part]() if part in mends else ())
+        for part, problems in parts.items()
+        for problem in problems
+    ]
+
+
+def _mends_for_counts(adata: AnnData, role: str) -> tuple[Mend, ...]:
+    """Return what puts counts in place of `X`, if the data hold them elsewhere."""
+    layers = checks.layers_of_counts(adata)
+    if layers:
+        return (Mend(role, "layer", layers[0]),)
+    return (Mend(role, "raw"),) if adata.raw is not None and checks.holds_counts(adata.raw.X) else ()
