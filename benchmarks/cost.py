@@ -76,15 +76,20 @@ def measure(folder: Path, cache: Path) -> dict[str, object]:
     spatial, reference = folder / "spatial.h5ad", folder / "reference.h5ad"
     tissue, cells = read_spatial(spatial), read_reference(reference)
     n_types = len(labels(cells, "cell_type").categories)
+    runs = [run_once(spatial, reference, cache) for _ in range(2)]  # the faster one: others may be at work
+    seconds, megabytes = min(runs)
+    print(f"{folder.name}: {seconds:.1f} s, {megabytes:.0f} MB", file=sys.stderr, flush=True)
+    size = Size.of(tissue, cells, n_types)
+    return {"run": folder.name, **size._asdict(), "seconds": seconds, "megabytes": megabytes}
+
+
+def run_once(spatial: Path, reference: Path, cache: Path) -> tuple[float, float]:
+    """Return seconds and megabytes of a whole run."""
     with tempfile.TemporaryDirectory(dir=cache) as output:
         start = time.perf_counter()
         command = [sys.executable, "-c", RUN, "run", spatial, reference, "--output", f"{output}/results"]
         done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-        seconds = time.perf_counter() - start
-    megabytes = int(done.stdout.split()[-1]) / 1024
-    print(f"{folder.name}: {seconds:.1f} s, {megabytes:.0f} MB", file=sys.stderr, flush=True)
-    size = Size.of(tissue, cells, n_types)
-    return {"run": folder.name, **size._asdict(), "seconds": seconds, "megabytes": megabytes}
+        return time.perf_counter() - start, int(done.stdout.split()[-1]) / 1024
 
 
 def tell(what: str, features: np.ndarray, measured: np.ndarray) -> None:

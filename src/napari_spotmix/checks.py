@@ -104,7 +104,8 @@ def _sample_problems(spatial: AnnData, sample_key: str | None) -> list[str]:
 
 
 def _gene_problems(spatial: Sequence[str], reference: Sequence[str]) -> list[str]:
-    if set(spatial) & set(reference):
+    is_empty = not spatial or not reference  # which is told as such
+    if is_empty or set(spatial) & set(reference):
         return []
     return [_no_shared_genes(spatial, reference)]
 

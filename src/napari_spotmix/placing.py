@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,14 @@ def stain(image: NDArray[Any]) -> Points:
 
 
 def _covered(xy: Points, cell: float, shape: tuple[int, ...]) -> Mask:
-    """Return which cells of the grid spots lie in, with the holes between spots closed."""
+    """Return which cells of the grid spots lie in, with the gaps between spots closed."""
     column, row = np.floor(xy / cell).astype(np.int64).T
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     covered = np.zeros(shape, dtype=bool)
     covered[row[inside], column[inside]] = True
-    return np.asarray(binary_closing(np.pad(covered, 3), iterations=2)[3:-3, 3:-3]) | covered
+    gap = math.sqrt(float(np.prod(np.ptp(xy, axis=0))) / len(xy)) / cell
+    n = math.ceil(gap / 2) + 1
+    return np.asarray(binary_closing(np.pad(covered, n), iterations=n)[n:-n, n:-n]) | covered
 
 
 def _agreement(covered: Mask, amount: Points) -> float:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from napari_spotmix.cli._export import export
 from napari_spotmix.cli._check import check
+from napari_spotmix.cli._export import export
 from napari_spotmix.cli._figure import figure
 from napari_spotmix.cli._options import as_options
 from napari_spotmix.cli._report import report

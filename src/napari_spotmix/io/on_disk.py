@@ -21,6 +21,7 @@ import h5py
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import read_elem, sparse_dataset, write_elem
+from pandas import DataFrame
 
 __all__ = [
     "close_files",
@@ -113,7 +114,15 @@ def replaced(adata: AnnData, **parts: Any) -> AnnData:
     raw = adata.raw
     if raw is not None:
         whole["raw"] = {"X": raw.X, "var": raw.var, "varm": dict(raw.varm)}
-    return _assembled(whole | parts)
+    whole |= parts
+    for names, tables in (("obs", "obsm"), ("var", "varm")):
+        if names in parts:
+            whole[tables] = {key: _renamed(item, parts[names].index) for key, item in whole[tables].items()}
+    return _assembled(whole)
+
+
+def _renamed(item: Any, index: Any) -> Any:
+    return item.set_axis(index) if isinstance(item, DataFrame) else item
 
 
 def without_matrices(adata: AnnData) -> AnnData:
