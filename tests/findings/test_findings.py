@@ -12,6 +12,7 @@ import pytest
 
 from napari_spotmix import Cancelled, deconvolve
 from napari_spotmix.findings import Finding, look, look_at_files
+from napari_spotmix.io import close_files, read_spatial
 from napari_spotmix.mends import mended
 from napari_spotmix.simulation import SimulatedTissue, simulate
 
@@ -95,7 +96,7 @@ def test_repeated_barcodes_and_empty_spots_are_told(tissue: SimulatedTissue) -> 
     spots.X = counts.tocsr()
     found = look(spots, tissue.reference)
     told(found, "note", "1 of 80 spots have no counts")
-    mends = told(found, "warning", "1 barcodes of spots stand more than once").mends
+    mends = told(found, "warning", "1 barcode of spots found more than once").mends
     assert mended(spots, tissue.reference, mends)[0].obs_names.is_unique
 
 
@@ -103,6 +104,24 @@ def test_an_image_without_its_factor_is_told(tissue: SimulatedTissue) -> None:
     (library,) = tissue.spatial.uns["spatial"].values()
     library["scalefactors"] = {}
     told(look(tissue.spatial, tissue.reference), "note", "has no scale factor")
+
+
+def test_a_column_of_barcodes_is_one_problem_and_no_list_of_small_types(tissue: SimulatedTissue) -> None:
+    tissue.reference.obs["cell_type"] = tissue.reference.obs_names.to_numpy()
+    found = look(tissue.spatial, tissue.reference)
+    assert [one.level for one in found if one.level != "note"] == ["problem"]
+
+
+def test_counts_on_disk_are_looked_at_in_blocks(tissue: SimulatedTissue, tmp_path: Path) -> None:
+    tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
+    opened = read_spatial(tmp_path / "spots.h5ad", backed=True)
+    try:
+        found = [one.text for one in look(opened, tissue.reference)]
+    finally:
+        close_files(opened)
+    in_memory = [one.text for one in look(tissue.spatial, tissue.reference)]
+    assert found[0] == in_memory[0]
+    assert len(found) == len(in_memory)
 
 
 def test_counts_in_raw_are_offered(tissue: SimulatedTissue) -> None:

@@ -16,6 +16,7 @@ from napari_spotmix.cli._run import RUN_PARAMETERS
 from napari_spotmix.cli._terminal import WRONG_INPUT, cancellable, say
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.progress import ProgressCallback
+from napari_spotmix.words import count
 
 if TYPE_CHECKING:
     from napari_spotmix.findings import Finding
@@ -87,7 +88,7 @@ def _in_groups(found: Sequence[Finding]) -> str:
     for level in ("problem", "warning", "note"):
         some = [one for one in found if one.level == level]
         if some:
-            title = f"{len(some)} {level}{'' if len(some) == 1 else 's'}:"
+            title = f"{count(len(some), level)}:"
             groups.append("\n".join([title, *map(_listed, some)]))
     if not any(one.level == "problem" for one in found):
         groups.append("Nothing keeps these data from being used.")

@@ -5,7 +5,7 @@ to know.
 """
 
 from napari_spotmix.findings._files import look_at_files
-from napari_spotmix.findings._finding import NOTE, PROBLEM, WARNING, Finding, Level
+from napari_spotmix.findings._finding import LEVELS, NOTE, PROBLEM, WARNING, Finding, Level
 from napari_spotmix.findings._look import look
 
-__all__ = ["NOTE", "PROBLEM", "WARNING", "Finding", "Level", "look", "look_at_files"]
+__all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level", "look", "look_at_files"]

@@ -7,12 +7,14 @@ from typing import Final, Literal
 
 from napari_spotmix.mends import Mend
 
-__all__ = ["NOTE", "PROBLEM", "WARNING", "Finding", "Level"]
+__all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level"]
 
 Level = Literal["problem", "warning", "note"]
 PROBLEM: Final = "problem"
 WARNING: Final = "warning"
 NOTE: Final = "note"
+#: The gravest first.
+LEVELS: Final = (PROBLEM, WARNING, NOTE)
 
 
 @dataclass(frozen=True)

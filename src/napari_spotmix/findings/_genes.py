@@ -27,7 +27,6 @@ _DISTINCT = 0.5
 _WORTH_IT = 2.0
 #: Less than this share of the counts in common is told as a warning.
 _LITTLE = 0.5
-_SPECIES = {"ENSG": "human", "ENSMUSG": "mouse", "ENSRNOG": "rat", "ENSDARG": "zebrafish", "ENSSSCG": "pig"}
 
 
 def name_findings(spatial: AnnData, reference: AnnData) -> list[Finding]:
@@ -74,22 +73,6 @@ def _other_species(spatial: AnnData, reference: AnnData, n_shared: int) -> Findi
         f"{n_but_for_case:,} agree but for upper and lower case, as those of human and mouse do. Take a "
         "reference of the same species.",
     )
-
-
-def species_hint(spatial: AnnData, reference: AnnData) -> str:
-    """Return a sentence that names the species of both where their identifiers tell two."""
-    of = [_species(adata) for adata in (spatial, reference)]
-    if None in of or of[0] == of[1]:
-        return ""
-    return f" The spatial data are of {of[0]}, the reference is of {of[1]}, by their Ensembl identifiers."
-
-
-def _species(adata: AnnData) -> str | None:
-    for _, names in _names_of(adata, "spatial"):
-        prefix = names.str.extract(r"^(ENS[A-Z]*G)\d{6,}", expand=False).dropna()
-        if len(prefix) > _DISTINCT * len(names):
-            return _SPECIES.get(str(prefix.value_counts().index[0]))
-    return None
 
 
 def mends_for_names(spatial: AnnData, reference: AnnData) -> tuple[Mend, ...]:

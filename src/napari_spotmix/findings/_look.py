@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 from anndata import AnnData
 
 from napari_spotmix import checks
 from napari_spotmix.findings import _genes, _spots, _types
 from napari_spotmix.findings._cost import cost_finding
-from napari_spotmix.findings._finding import NOTE, PROBLEM, Finding
+from napari_spotmix.findings._finding import LEVELS, NOTE, PROBLEM, Finding
 from napari_spotmix.io import reading_notes
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.mends import Mend
@@ -54,30 +56,6 @@ def look(
     >>> worst.level, [str(mend) for mend in worst.mends]
     ('problem', ['spatial:layer=counts'])
     """
-    found = _problems(spatial, reference, cell_type_key, layer, sample_key, on_progress)
-    both = all(isinstance(data, AnnData) for data in (spatial, reference))
-    if both and cell_type_key in reference.obs:
-        found += _types.label_findings(reference, cell_type_key)
-    if both:
-        found += _spots.place_findings(spatial)
-        found += _genes.name_findings(spatial, reference)
-        found += [Finding(NOTE, note) for note in reading_notes(spatial)]
-    if not any(one.level == PROBLEM for one in found):
-        found += _genes.depth_findings(spatial, reference, layer, on_progress)
-        found += _types.signature_findings(spatial, reference, cell_type_key, layer, on_progress)
-        found += [cost_finding(spatial, reference, cell_type_key, layer)]
-    return sorted(found, key=lambda one: ("problem", "warning", "note").index(one.level))
-
-
-def _problems(
-    spatial: AnnData,
-    reference: AnnData,
-    cell_type_key: str,
-    layer: str | None,
-    sample_key: str | None,
-    on_progress: ProgressCallback,
-) -> list[Finding]:
-    """Return what `deconvolve` would refuse, with the mends that there are for it."""
     parts = checks.problems_by_part(
         spatial,
         reference,
@@ -86,16 +64,32 @@ def _problems(
         sample_key=sample_key,
         on_progress=on_progress,
     )
-    mends = {
-        "spatial counts": lambda: _mends_for_counts(spatial, "spatial"),
-        "reference counts": lambda: _mends_for_counts(reference, "reference"),
-        "genes": lambda: _genes.mends_for_names(spatial, reference),
-    }
-    return [
-        Finding(PROBLEM, problem, mends[part]() if part in mends else ())
-        for part, problems in parts.items()
-        for problem in problems
-    ]
+    found = list(_problems(parts, spatial, reference))
+    if "kind" in parts:
+        return found
+    if not parts["labels"]:
+        found += _types.label_findings(reference, cell_type_key)
+    found += _spots.place_findings(spatial)
+    found += _genes.name_findings(spatial, reference)
+    if not any(parts.values()):
+        found += _genes.depth_findings(spatial, reference, layer, on_progress)
+        found += _types.signature_findings(spatial, reference, cell_type_key, layer, on_progress)
+        found += [cost_finding(spatial, reference, cell_type_key, layer)]
+    told = {one.text for one in found}
+    found += [Finding(NOTE, note) for note in reading_notes(spatial) if note not in told]
+    return sorted(found, key=lambda one: LEVELS.index(one.level))
+
+
+def _problems(parts: Mapping[str, Sequence[str]], spatial: AnnData, reference: AnnData) -> Iterator[Finding]:
+    """Yield what `deconvolve` would refuse, with the mends that there are for it."""
+    for part, problems in parts.items():
+        mends: tuple[Mend, ...] = ()
+        if problems and part == "genes":
+            mends = _genes.mends_for_names(spatial, reference)
+        elif problems and part.endswith(" counts"):
+            role = part.removesuffix(" counts")
+            mends = _mends_for_counts(spatial if role == "spatial" else reference, role)
+        yield from (Finding(PROBLEM, problem, mends) for problem in problems)
 
 
 def _mends_for_counts(adata: AnnData, role: str) -> tuple[Mend, ...]:

@@ -12,6 +12,7 @@ from napari_spotmix.findings._finding import NOTE, WARNING, Finding
 from napari_spotmix.io import listed, spots_off_image
 from napari_spotmix.mends import MENDS, Mend
 from napari_spotmix.placing import better_moves, images_of, library_of
+from napari_spotmix.words import count
 
 __all__ = ["place_findings"]
 
@@ -38,7 +39,7 @@ def _repeated(spatial: AnnData) -> list[Finding]:
         return []
     twice = names[names.duplicated()].unique()
     text = (
-        f"{len(twice):,} barcodes of spots stand more than once ({listed(list(twice), most=3)}), so "
+        f"{count(len(twice), 'barcode')} of spots found more than once ({listed(list(twice), most=3)}), so "
         "that tables of the result would be ambiguous. "
         "If these are several sections, name the column that tells them apart as `sample_key`, and "
         "number the repeats."

@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidge
 from napari_spotmix.ui.layers import grid_of
 from napari_spotmix.ui.notify import problem_text, telling
 from napari_spotmix.ui.section import Section, add_all, plain_label
-from napari_spotmix.ui.text import count, plain, shortened
+from napari_spotmix.ui.text import plain, shortened
 from napari_spotmix.ui.worker import Runner, Task
+from napari_spotmix.words import count
 
 if TYPE_CHECKING:
     from napari_spotmix.findings import Finding
@@ -114,7 +115,8 @@ class CheckPanel(QWidget):
         if self._looker.is_running:
             return "Checking…"
         numbers = {level: sum(one.level == level for one in self.findings) for level in _COLORS}
-        return ", ".join(count(number, level) for level, number in numbers.items() if number)
+        told = ", ".join(count(number, level) for level, number in numbers.items() if number)
+        return f"No problem, {told}" if told and not numbers["problem"] else told
 
     @property
     def is_busy(self) -> bool:
