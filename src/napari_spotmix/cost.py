@@ -40,9 +40,9 @@ class Size(NamedTuple):
     cell_bytes: int
 
     @classmethod
-    def of(cls, spatial: AnnData, reference: AnnData, n_types: int, layer: str | None = None) -> Size:
+    def of(cls, spatial: AnnData, reference: AnnData, n_types: int) -> Size:
         """Measure data, without reading what is on disk."""
-        spots, cells = (_stored(data.layers.get(layer, data.X)) for data in (spatial, reference))
+        spots, cells = _stored(spatial.X), _stored(reference.X)
         return cls(spatial.n_obs, n_types, spots[0], cells[0], spots[1], cells[1])
 
     @property

@@ -342,7 +342,8 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
             values[item.name] = _restored(type(default), recipe[item.name])
             names |= recipe[item.name].keys()
         elif item.name in given and item.name not in _APART:
-            values[item.name] = given.pop(item.name)
+            found = given.pop(item.name)
+            values[item.name] = tuple(found) if isinstance(found, list) else found
     known = {item.name for item in fields(Parameters)}
     problems += [
         f"The recipe holds `{name}`, which this version does not know. Update with "

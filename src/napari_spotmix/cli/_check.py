@@ -35,6 +35,9 @@ def check(
     image: Annotated[Path | None, RUN_PARAMETERS["image"]] = None,
     coordinates: Annotated[Path | None, RUN_PARAMETERS["coordinates"]] = None,
     gem_bin: Annotated[int | None, RUN_PARAMETERS["gem_bin"]] = None,
+    table: Annotated[str | None, RUN_PARAMETERS["table"]] = None,
+    labels: Annotated[Path | None, RUN_PARAMETERS["labels"]] = None,
+    more_references: Annotated[tuple[Path, ...], RUN_PARAMETERS["more_references"]] = (),
     mend: Annotated[Sequence[str], RUN_PARAMETERS["mend"]] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -62,8 +65,11 @@ def check(
 
         return look_at_files(
             spatial,
-            reference,
-            reading=Reading(bin_um=bin_um, image=image, coordinates=coordinates, gem_bin=gem_bin),
+            [reference, *more_references],
+            reading=Reading(
+                bin_um=bin_um, image=image, coordinates=coordinates, gem_bin=gem_bin, table=table
+            ),
+            labels=labels,
             cell_type_key=cell_type_key,
             layer=layer,
             sample_key=sample_key,

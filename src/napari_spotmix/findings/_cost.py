@@ -11,9 +11,9 @@ from napari_spotmix.findings._finding import NOTE, WARNING, Finding
 __all__ = ["cost_finding"]
 
 
-def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str, layer: str | None) -> Finding:
+def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str) -> Finding:
     """Tell time and memory, as a warning where this machine has not as much."""
-    size = Size.of(spatial, reference, len(labels(reference, cell_type_key).categories), layer)
+    size = Size.of(spatial, reference, len(labels(reference, cell_type_key).categories))
     seconds, megabytes = needed(size)
     text = (
         f"A run with default settings will take about {_time(seconds)} and {megabytes / 1024:.1f} GB of "

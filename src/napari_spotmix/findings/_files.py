@@ -24,9 +24,10 @@ __all__ = ["look_at_files"]
 
 def look_at_files(
     spatial: str | Path,
-    reference: str | Path,
+    reference: str | Path | Sequence[str | Path],
     *,
     reading: Reading | None = None,
+    labels: str | Path | None = None,
     cell_type_key: str = CELL_TYPE,
     mends: Sequence[str] = (),
     output: str | Path | None = None,
@@ -37,7 +38,7 @@ def look_at_files(
 
     Parameters
     ----------
-    spatial, reference : path
+    spatial, reference, labels
         As `read_spatial` and `read_reference` take them. Counts of the spots stay on disk.
     reading : Reading, optional
         What `read_spatial` is told beside the path.
@@ -60,19 +61,23 @@ def look_at_files(
     problem no/such/outs: does not exist. Check the spelling of the path.
     problem cells.h5ad: does not exist. Check the spelling of the path.
     """
-    inputs = {"spatial": Path(spatial), "reference": Path(reference)}
+    references = [reference] if isinstance(reference, (str, Path)) else list(reference)
+    inputs = {"spatial": spatial, **{f"reference_{n}": path for n, path in enumerate(references, start=1)}}
+    inputs |= {} if labels is None else {"labels": labels}
     problems = [] if output is None else output_problems(output, inputs)
     wanted = _attempt(problems, lambda: all_parsed(mends))
     with ExitStack() as files:
 
         def read_spots() -> AnnData:
             how = reading or Reading()
-            found = read_spatial(inputs["spatial"], **asdict(how), backed=True, on_progress=on_progress)
+            found = read_spatial(spatial, **asdict(how), backed=True, on_progress=on_progress)
             files.callback(close_files, found)
             return found
 
         def read_cells() -> AnnData:
-            return read_reference(reference, cell_type_key=cell_type_key, on_progress=on_progress)
+            return read_reference(
+                references, cell_type_key=cell_type_key, labels=labels, on_progress=on_progress
+            )
 
         def look_at_both() -> list[Finding]:
             both = mended(tissue, cells, wanted or (), cell_type_key=cell_type_key)

@@ -12,7 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.checks import FEW_GENES, matrix
+from napari_spotmix.checks import FEW_GENES
 from napari_spotmix.core.counts import InMemory
 from napari_spotmix.findings._finding import NOTE, PROBLEM, WARNING, Finding
 from napari_spotmix.mends import Mend, without_version
@@ -118,14 +118,11 @@ def _few(names: pd.Index[str]) -> str:
     return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def depth_findings(
-    spatial: AnnData, reference: AnnData, layer: str | None, on_progress: ProgressCallback
-) -> list[Finding]:
+def depth_findings(spatial: AnnData, reference: AnnData, on_progress: ProgressCallback) -> list[Finding]:
     """Tell what the shared genes hold of the counts, and of spots without any."""
     shared = set(spatial.var_names) & set(reference.var_names)
-    spots = _totals(matrix(spatial, layer), spatial.var_names.isin(shared), on_progress)
-    used = layer if layer in reference.layers else None
-    cells = _totals(matrix(reference, used), reference.var_names.isin(shared), on_progress)
+    spots = _totals(spatial.X, spatial.var_names.isin(shared), on_progress)
+    cells = _totals(reference.X, reference.var_names.isin(shared), on_progress)
     if not spots[:, 1].any():
         text = "No spot has counts of the genes that the reference has too: there is nothing to fit. "
         return [Finding(PROBLEM, text + "Check the gene names.")]

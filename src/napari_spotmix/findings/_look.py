@@ -10,9 +10,9 @@ from napari_spotmix import checks
 from napari_spotmix.findings import _genes, _spots, _types
 from napari_spotmix.findings._cost import cost_finding
 from napari_spotmix.findings._finding import LEVELS, NOTE, PROBLEM, Finding
-from napari_spotmix.io import reading_notes
-from napari_spotmix.keys import CELL_TYPE
-from napari_spotmix.mends import Mend
+from napari_spotmix.io import is_signatures, reading_notes
+from napari_spotmix.keys import CELL_TYPE, RAW
+from napari_spotmix.mends import MENDS, Mend
 from napari_spotmix.progress import ProgressCallback, silent
 
 __all__ = ["look"]
@@ -67,17 +67,27 @@ def look(
     found = list(_problems(parts, spatial, reference))
     if "kind" in parts:
         return found
-    if not parts["labels"]:
+    chosen = checks.layers_chosen(spatial, reference, layer)
+    spatial, reference = (_with_counts(*one) for one in zip((spatial, reference), chosen, strict=True))
+    if not parts["labels"] and not is_signatures(reference):
         found += _types.label_findings(reference, cell_type_key)
     found += _spots.place_findings(spatial)
     found += _genes.name_findings(spatial, reference)
     if not any(parts.values()):
-        found += _genes.depth_findings(spatial, reference, layer, on_progress)
-        found += _types.signature_findings(spatial, reference, cell_type_key, layer, on_progress)
-        found += [cost_finding(spatial, reference, cell_type_key, layer)]
+        found += _genes.depth_findings(spatial, reference, on_progress)
+        found += _types.signature_findings(spatial, reference, cell_type_key, on_progress)
+        found += [cost_finding(spatial, reference, cell_type_key)]
     told = {one.text for one in found}
-    found += [Finding(NOTE, note) for note in reading_notes(spatial) if note not in told]
+    notes = (*reading_notes(spatial), *reading_notes(reference))
+    found += [Finding(NOTE, note) for note in notes if note not in told]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
+
+
+def _with_counts(adata: AnnData, layer: str | None) -> AnnData:
+    """Return data whose `X` is the layer that a run would take; nothing is copied."""
+    if layer in adata.layers:
+        return MENDS["layer"].mend(adata, str(layer), "")
+    return MENDS["raw"].mend(adata, "", "") if layer == RAW and adata.raw is not None else adata
 
 
 def _problems(parts: Mapping[str, Sequence[str]], spatial: AnnData, reference: AnnData) -> Iterator[Finding]:
@@ -94,7 +104,5 @@ def _problems(parts: Mapping[str, Sequence[str]], spatial: AnnData, reference: A
 
 def _mends_for_counts(adata: AnnData, role: str) -> tuple[Mend, ...]:
     """Return what puts counts in place of `X`, if the data hold them elsewhere."""
-    layers = checks.layers_of_counts(adata)
-    if layers:
-        return (Mend(role, "layer", layers[0]),)
-    return (Mend(role, "raw"),) if adata.raw is not None and checks.holds_counts(adata.raw.X) else ()
+    names = checks.layers_of_counts(adata)[:1]
+    return tuple(Mend(role, "layer", name) if name in adata.layers else Mend(role, "raw") for name in names)

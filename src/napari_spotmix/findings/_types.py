@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from napari_spotmix.checks import FEW_CELLS, labels, matrix
+from napari_spotmix.checks import FEW_CELLS, labels
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.genes import match_genes
 from napari_spotmix.core.signatures import mean_signatures
@@ -86,15 +86,12 @@ def signature_findings(
     spatial: AnnData,
     reference: AnnData,
     cell_type_key: str,
-    layer: str | None,
     on_progress: ProgressCallback,
 ) -> list[Finding]:
     """Tell of types without counts of the shared genes, and of pairs that counts can hardly tell apart."""
     types = labels(reference, cell_type_key)
     genes = match_genes(list(spatial.var_names), list(reference.var_names))
-    counts = Counts(
-        row_blocks(matrix(reference, layer if layer in reference.layers else None)), genes.reference
-    )
+    counts = Counts(row_blocks(reference.X), genes.reference)
     label, names = types.codes.astype(np.int64), list(types.categories)
 
     def report(n_done: int) -> None:
