@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Points = NDArray[np.float64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["MOVES", "better_moves", "extent_of", "images_of", "library_of", "moved"]
+__all__ = ["MOVES", "better_moves", "extent_of", "factor_of", "images_of", "moved", "pictures_of"]
 
 #: How coordinates are brought from one convention into another.
 MOVES = ("swap-xy", "flip-x", "flip-y")
@@ -47,13 +47,26 @@ def library_of(spatial: AnnData) -> Mapping[str, Any] | None:
 
 def images_of(spatial: AnnData) -> list[tuple[str, NDArray[Any], float]]:
     """Return the images whose place is known: name, pixels, and its pixels for each full-resolution pixel."""
-    library = library_of(spatial) or {}
-    factors = library.get("scalefactors", {})
-    return [
-        (str(name), np.asarray(image), float(factors[f"tissue_{name}_scalef"]))
-        for name, image in library.get("images", {}).items()
-        if f"tissue_{name}_scalef" in factors and np.ndim(image) in (2, 3)
+    known = [
+        (name, np.asarray(image), factor_of(spatial, name)) for name, image in pictures_of(spatial).items()
     ]
+    return [
+        (name, image, factor) for name, image, factor in known if factor is not None and image.ndim in (2, 3)
+    ]
+
+
+def pictures_of(spatial: AnnData) -> dict[str, Any]:
+    """Return all images of the section by name, placed or not."""
+    images = (library_of(spatial) or {}).get("images")
+    return {str(name): image for name, image in images.items()} if isinstance(images, Mapping) else {}
+
+
+def factor_of(spatial: AnnData, name: str) -> float | None:
+    """Return the scale factor of an image, None where there is no number above 0."""
+    factors = (library_of(spatial) or {}).get("scalefactors")
+    factor = factors.get(f"tissue_{name}_scalef") if isinstance(factors, Mapping) else None
+    is_number = isinstance(factor, (int, float, np.number)) and np.isfinite(factor) and factor > 0
+    return float(factor) if is_number else None  # type: ignore[arg-type]
 
 
 def extent_of(spatial: AnnData) -> Points:
@@ -117,6 +130,8 @@ def stain(image: NDArray[Any]) -> Points:
 
     The glass has the usual colour along the border of the image.
     """
+    skip = max(max(image.shape[:2]) // (8 * _CELLS), 1)
+    image = image[::skip, ::skip]
     step = max(image.shape[:2]) / _CELLS
     colors = image[..., :3] if image.ndim == 3 else image[..., None]
     smooth = gaussian_filter(colors.astype(np.float32), (step / 3, step / 3, 0))
@@ -135,8 +150,10 @@ def _covered(xy: Points, cell: float, shape: tuple[int, ...]) -> Mask:
     column, row = np.floor(xy / cell).astype(np.int64).T
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     covered = np.zeros(shape, dtype=bool)
+    if not inside.any():
+        return covered
     covered[row[inside], column[inside]] = True
-    gap = math.sqrt(float(np.prod(np.ptp(xy, axis=0))) / len(xy)) / cell
+    gap = math.sqrt(float(np.prod(np.ptp(xy[inside], axis=0))) / inside.sum()) / cell
     n = math.ceil(gap / 2) + 1
     return np.asarray(binary_closing(np.pad(covered, n), iterations=n)[n:-n, n:-n]) | covered
 

@@ -71,3 +71,15 @@ def test_spots_off_the_image_are_told() -> None:
     tissue.spatial.obsm["spatial"] += 1e4
     words = [one.text for one in look(tissue.spatial, tissue.reference) if one.level == "warning"]
     assert any("60 of 60 spots lie outside of the hires image" in text for text in words)
+
+
+def test_a_spot_far_off_and_a_library_of_another_kind_do_no_harm() -> None:
+    spots = on_picture()
+    spots.obsm["spatial"][0] = 1e12
+    assert better_moves(spots) == ()
+    for library in (
+        {"images": None},
+        {"images": {"lowres": np.zeros(3)}, "scalefactors": {"tissue_lowres_scalef": "?"}},
+    ):
+        spots.uns["spatial"] = {"F": library}
+        assert better_moves(spots) == ()

@@ -18,6 +18,7 @@ from napari_spotmix.findings._finding import NOTE, PROBLEM, WARNING, Finding
 from napari_spotmix.mends import Mend, without_version
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.rows import row_blocks
+from napari_spotmix.words import count
 
 __all__ = ["depth_findings", "mends_for_names", "name_findings"]
 
@@ -55,7 +56,7 @@ def _in_several_columns(adata: AnnData, role: str) -> Finding | None:
         return None
     twice = names[names.duplicated()].unique()
     text = (
-        f"{len(twice):,} gene names stand more than once in the {role} data ({_few(twice)}). "
+        f"{count(len(twice), 'gene name')} found more than once in the {role} data ({_few(twice)}). "
         "A run sums their counts by itself; summed beforehand, the result has each name once."
     )
     return Finding(NOTE, text, (Mend(role, "sum-genes"),))

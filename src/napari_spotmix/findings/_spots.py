@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from anndata import AnnData
 
@@ -11,7 +9,7 @@ from napari_spotmix.checks import coordinate_problems, coordinates
 from napari_spotmix.findings._finding import NOTE, WARNING, Finding
 from napari_spotmix.io import listed, spots_off_image
 from napari_spotmix.mends import MENDS, Mend
-from napari_spotmix.placing import better_moves, images_of, library_of
+from napari_spotmix.placing import better_moves, factor_of, images_of, pictures_of
 from napari_spotmix.words import count
 
 __all__ = ["place_findings"]
@@ -68,9 +66,7 @@ def _off_image(spatial: AnnData) -> list[Finding]:
 
 
 def _without_scale(spatial: AnnData) -> list[Finding]:
-    library: Any = library_of(spatial) or {}
-    factors = library.get("scalefactors", {})
-    lost = [name for name in library.get("images", {}) if f"tissue_{name}_scalef" not in factors]
+    lost = [name for name in pictures_of(spatial) if factor_of(spatial, name) is None]
     return [
         Finding(
             NOTE,
