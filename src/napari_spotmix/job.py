@@ -293,7 +293,7 @@ def tables_of(job: Job) -> dict[str, dict[str, Any]]:
     values = {item.name: getattr(job, item.name) for item in fields(job) if item.name not in _APART}
     own = {name: _storable(value) for name, value in values.items() if is_dataclass(value)}
     plain = {name: value for name, value in values.items() if name not in own and name not in job.inputs}
-    return {"parameters": plain, **own}
+    return {"parameters": {name: value for name, value in plain.items() if value != ()}, **own}
 
 
 def _storable(settings: Any) -> dict[str, Any]:
