@@ -64,7 +64,9 @@ FOLLOWS_A_RUN = ("figure", "export", "report", "rerun")
 PAGES_WITH_A_RUN = [page for page in PAGES if any(is_of(line, *FOLLOWS_A_RUN) for line in commands(page))]
 ALREADY_RUN = {line for page in PAGES_WITH_A_RUN for line in commands(page) if is_of(line, "run")}
 NEEDS_NO_WINDOW = [
-    line for line in typed("spotmix") if "--help" in line or (is_of(line, "run") and line not in ALREADY_RUN)
+    line
+    for line in typed("spotmix")
+    if "--help" in line or (is_of(line, "run", "check") and line not in ALREADY_RUN)
 ]
 OPENS_A_WINDOW = [line for line in typed("spotmix") if is_of(line, "view", "demo") and "--help" not in line]
 

@@ -19,8 +19,26 @@ from napari_spotmix.keys import CELL_TYPE, RAW, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.rows import value_blocks
 
-__all__ = ["check", "choices", "coordinates", "gene_names", "labels", "layers_chosen", "matrix"]
+__all__ = [
+    "FEW_CELLS",
+    "FEW_GENES",
+    "check",
+    "choices",
+    "coordinate_problems",
+    "coordinates",
+    "gene_names",
+    "holds_counts",
+    "labels",
+    "layers_chosen",
+    "layers_of_counts",
+    "matrix",
+    "problems_by_part",
+]
 
+#: Types with fewer cells than this are told of: their signature is mostly sampling noise.
+FEW_CELLS = 10
+#: Fewer shared genes than this are told of.
+FEW_GENES = 50
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
 #: More labels than this, with fewer cells each than that on average, are no cell types.
@@ -40,21 +58,56 @@ def check(
 
     Parameters are those of :func:`deconvolve`.
     """
+    parts = problems_by_part(
+        spatial,
+        reference,
+        cell_type_key=cell_type_key,
+        layer=layer,
+        sample_key=sample_key,
+        on_progress=on_progress,
+    )
+    return [problem for part in parts.values() for problem in part]
+
+
+def problems_by_part(
+    spatial: AnnData,
+    reference: AnnData,
+    *,
+    cell_type_key: str = CELL_TYPE,
+    layer: str | None = None,
+    sample_key: str | None = None,
+    on_progress: ProgressCallback = silent,
+) -> dict[str, list[str]]:
+    """Return the problems as `check` does, by what they are about.
+
+    The parts: "kind", and where that is right "spatial counts", "places", "reference counts", "labels",
+    "samples" and "genes".
+    """
     if problems := _kind_problems(spatial=spatial, reference=reference):
-        return problems
+        return {"kind": problems}
     spatial_layer, reference_layer = layers_chosen(spatial, reference, layer)
-    problems = _count_problems(spatial, spatial_layer, "spatial", on_progress)
-    problems += _coordinate_problems(spatial)
-    problems += _count_problems(reference, reference_layer, "reference", on_progress)
-    problems += _label_problems(reference, cell_type_key)
-    if sample_key is not None and sample_key not in spatial.obs:
-        problems.append(
-            f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"
-        )
     genes = gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)
-    if not set(genes[0]) & set(genes[1]):
-        problems.append(_no_shared_genes(*genes))
-    return problems
+    return {
+        "spatial counts": _count_problems(spatial, spatial_layer, "spatial", on_progress),
+        "places": coordinate_problems(spatial),
+        "reference counts": _count_problems(reference, reference_layer, "reference", on_progress),
+        "labels": _label_problems(reference, cell_type_key),
+        "samples": _sample_problems(spatial, sample_key),
+        "genes": _gene_problems(*genes),
+    }
+
+
+def _sample_problems(spatial: AnnData, sample_key: str | None) -> list[str]:
+    if sample_key is None or sample_key in spatial.obs:
+        return []
+    return [f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"]
+
+
+def _gene_problems(spatial: Sequence[str], reference: Sequence[str]) -> list[str]:
+    is_empty = not spatial or not reference  # which is told as such
+    if is_empty or set(spatial) & set(reference):
+        return []
+    return [_no_shared_genes(spatial, reference)]
 
 
 def _kind_problems(**given: Any) -> list[str]:
@@ -198,15 +251,20 @@ def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressC
 
 def _advice(adata: AnnData) -> str:
     """Name where whole numbers are kept, if they are."""
-    for name in _layers(adata):
-        if _is_whole(matrix(adata, name)):
-            if name not in adata.layers:
-                return f" Its `raw` holds whole numbers: choose {RAW!r} as `layer`."
-            return f" The layer {name!r} holds whole numbers: choose it as `layer`."
-    return ""
+    names = layers_of_counts(adata)
+    if not names:
+        return ""
+    if names[0] not in adata.layers:
+        return f" Its `raw` holds whole numbers: choose {RAW!r} as `layer`."
+    return f" The layer {names[0]!r} holds whole numbers: choose it as `layer`."
 
 
-def _is_whole(values: Any) -> bool:
+def layers_of_counts(adata: AnnData) -> list[str]:
+    """Return the layers, and `RAW` where there is a `raw`, that hold whole numbers, none of them negative."""
+    return [name for name in _layers(adata) if holds_counts(matrix(adata, name))]
+
+
+def holds_counts(values: Any) -> bool:
     """Tell whether a matrix holds only whole numbers, none of them negative."""
     n_blocks, dtype, blocks = value_blocks(values)
     if not n_blocks or dtype.kind not in "iuf":
@@ -214,7 +272,7 @@ def _is_whole(values: Any) -> bool:
     return all(bool(((block == np.round(block)) & (block >= 0)).all()) for block in blocks)
 
 
-def _coordinate_problems(spatial: AnnData) -> list[str]:
+def coordinate_problems(spatial: AnnData) -> list[str]:
     if SPATIAL not in spatial.obsm:
         return [
             f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {choices(spatial.obsm)} "

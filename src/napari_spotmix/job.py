@@ -65,6 +65,8 @@ class Job:
         Table of cells and their types, as `read_reference` takes it.
     more_references : tuple of Path
         References that are joined with the first.
+    mend : tuple of str
+        What is mended in the data once they are read, as `mends.parsed` takes it.
     """
 
     spatial: Path | str
@@ -78,6 +80,7 @@ class Job:
     report: bool = True
     labels: Path | None = None
     more_references: tuple[Path | str, ...] = ()
+    mend: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Path | str]:
@@ -153,10 +156,12 @@ def run_job(
 
     here = fetched_job(job, on_progress=on_progress)
     with _gathered(here, on_progress) as (params, tissue, cells):
+        from napari_spotmix.mends import kept_with
         from napari_spotmix.pipeline import deconvolve  # compiles: only for input that can be used
 
         sums = sums or sums_of(job, on_progress=on_progress)
         result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **job.settings)
+        result = kept_with(result, job.mend)
         written = write_outputs(
             job.output,
             adata=result.to_anndata(),
@@ -203,8 +208,10 @@ def fetched_job(job: Job, *, on_progress: ProgressCallback = silent) -> Job:
 def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Parameters, AnnData, AnnData]]:
     """Check and read everything before the long run, tell all problems at once; close files in the end."""
     from napari_spotmix.io import close_files, is_large, output_problems, read_reference, read_spatial
+    from napari_spotmix.mends import all_parsed, mended
 
     problems = output_problems(job.output, job.inputs)
+    mends = _attempt(problems, lambda: all_parsed(job.mend))
     params = _attempt(problems, lambda: Parameters(**job.parameters))
     tissue = _attempt(
         problems,
@@ -227,10 +234,14 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
                 on_progress=on_progress,
             ),
         )
+        both = tissue, cells
+        if tissue is not None and cells is not None and mends:
+            key = job.cell_type_key
+            both = _attempt(problems, lambda: mended(tissue, cells, mends, cell_type_key=key)) or both
         if problems:
-            problems += _problems_inside(tissue, cells, job.settings)
+            problems += _problems_inside(*both, job.settings)
             raise InputError(problems)
-        yield params, tissue, cells
+        yield params, *both
     finally:
         for one in (tissue, cells):
             if one is not None:
@@ -285,7 +296,7 @@ def tables_of(job: Job) -> dict[str, dict[str, Any]]:
     values = {item.name: getattr(job, item.name) for item in fields(job) if item.name not in _APART}
     own = {name: _storable(value) for name, value in values.items() if is_dataclass(value)}
     plain = {name: value for name, value in values.items() if name not in own and name not in job.inputs}
-    return {"parameters": plain, **own}
+    return {"parameters": {name: value for name, value in plain.items() if value != ()}, **own}
 
 
 def _storable(settings: Any) -> dict[str, Any]:
@@ -334,7 +345,8 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
             values[item.name] = _restored(type(default), recipe[item.name])
             names |= recipe[item.name].keys()
         elif item.name in given and item.name not in _APART:
-            values[item.name] = given.pop(item.name)
+            found = given.pop(item.name)
+            values[item.name] = tuple(found) if isinstance(found, list) else found
     known = {item.name for item in fields(Parameters)}
     problems += [
         f"The recipe holds `{name}`, which this version does not know. Update with "

@@ -18,7 +18,17 @@ from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.checks import check, choices, coordinates, gene_names, labels, layers_chosen, matrix
+from napari_spotmix.checks import (
+    FEW_CELLS,
+    FEW_GENES,
+    check,
+    choices,
+    coordinates,
+    gene_names,
+    labels,
+    layers_chosen,
+    matrix,
+)
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.assessment import Assessment, assess
 from napari_spotmix.core.content import Content, rna_content, unknown_content
@@ -41,10 +51,6 @@ from napari_spotmix.rows import row_blocks
 
 __all__ = ["deconvolve"]
 
-#: Types with fewer cells than this get a note: their signature is mostly sampling noise.
-_FEW_CELLS = 10
-#: Fewer shared genes than this get a note.
-_FEW_GENES = 50
 #: At most so many pairs of types are named.
 _LISTED = 5
 #: Told where the reference holds signatures in place of cells.
@@ -345,7 +351,7 @@ def _gene_notes(genes: GeneMatch) -> list[str]:
         for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
         if n
     ]
-    if len(genes.names) < _FEW_GENES:
+    if len(genes.names) < FEW_GENES:
         notes.append(f"Only {len(genes.names)} genes are shared and informative: proportions are uncertain.")
     return notes
 
@@ -364,12 +370,12 @@ def _fit_notes(fitted: Fit) -> list[str]:
 
 def _type_notes(labels: pd.Categorical[str]) -> list[str]:
     n_cells = pd.Series(labels).value_counts(sort=False)
-    few = [f"{name} ({n})" for name, n in n_cells.items() if n < _FEW_CELLS]
+    few = [f"{name} ({n})" for name, n in n_cells.items() if n < FEW_CELLS]
     n_unlabelled = int((labels.codes < 0).sum())
     notes = []
     if few:
         notes.append(
-            f"Cell types with fewer than {_FEW_CELLS} reference cells, to be read with care: "
+            f"Cell types with fewer than {FEW_CELLS} reference cells, to be read with care: "
             f"{', '.join(few[:20])}{f' and {len(few) - 20} more' if len(few) > 20 else ''}."
         )
     if n_unlabelled:

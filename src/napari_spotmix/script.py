@@ -55,14 +55,20 @@ def as_python(job: Job) -> str:
     result = deconvolve(spatial, reference, cell_type_key='cell_type', lambda_c=0.3)
     print(result.proportions.mean())
     """
-    labels = {"cell_type_key": job.cell_type_key}
+    labels, mends = {"cell_type_key": job.cell_type_key}, {"mends": list(job.mend)}
     extra = {name: value for name, value in _own(job).items() if isinstance(value, Path)}
     settings = {name: value for name, value in job.settings.items() if value is not None}
     lines = [
         "from napari_spotmix import deconvolve, read_reference, read_spatial",
+        *(["from napari_spotmix.mends import mended"] if job.mend else []),
         "",
         f"spatial = {_call('read_spatial', job.spatial, **_reading(job), **_backed(job.spatial))}",
         f"reference = {_call('read_reference', job.references, **labels, **extra)}",
+        *(
+            [f"spatial, reference = mended(spatial, reference, {_keywords(mends | labels)})"]
+            if job.mend
+            else []
+        ),
         f"result = deconvolve(spatial, reference, {_keywords(settings | _chosen(job.parameters))})",
         "print(result.proportions.mean())",
     ]

@@ -12,19 +12,18 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from napari_spotmix.cli._check import check
 from napari_spotmix.cli._export import export
 from napari_spotmix.cli._figure import figure
 from napari_spotmix.cli._options import as_options
 from napari_spotmix.cli._report import report
 from napari_spotmix.cli._rerun import rerun
 from napari_spotmix.cli._run import run_command
-from napari_spotmix.cli._terminal import say
+from napari_spotmix.cli._terminal import WRONG_INPUT, say
 from napari_spotmix.cli._view import demo, view
 from napari_spotmix.errors import InputError
 
 __all__ = ["main"]
-
-WRONG_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,6 +55,7 @@ def _app() -> App:
     )
     app.command(run_command(), name="run")
     app.command(rerun)
+    app.command(check)
     app.command(demo)
     app.command(view)
     app.command(figure)

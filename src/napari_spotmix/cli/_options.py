@@ -89,7 +89,7 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
 #: Arguments that a message may name, beside parameters.
 _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
-    *("output", "inputs", "to"),
+    *("output", "inputs", "to", "mend"),
     *("cell_type_key", "layer", "sample_key"),
     *("bin_um", "image", "coordinates", "gem_bin", "table"),
     *("labels", "more_references"),

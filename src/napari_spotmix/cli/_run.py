@@ -20,7 +20,7 @@ from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import BIN_UM, GEM_BIN, describe
 from napari_spotmix.progress import ProgressCallback
 
-__all__ = ["finished_words", "run_command"]
+__all__ = ["RUN_PARAMETERS", "finished_words", "run_command"]
 
 RUN_HELP = """Deconvolve a section, or many: find the proportion of each cell type in each spot.
 
@@ -58,6 +58,7 @@ def run_command() -> Callable[..., None]:
         report: bool = True,
         at_once: int = 0,
         dask: str | None = None,
+        mend: Sequence[str] = (),
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
@@ -75,7 +76,7 @@ def run_command() -> Callable[..., None]:
             "sample_key": sample_key,
             "report": report,
         }
-        more = {"labels": labels, "more_references": more_references}
+        more = {"labels": labels, "more_references": more_references, "mend": tuple(mend)}
         if is_many(spatial, reference):
             given = {"reference": reference, **settings, **more, **reading, **values}
             run_sheet(Path(spatial), output, given, at_once=at_once, dask=dask)
@@ -178,6 +179,13 @@ RUN_PARAMETERS = {
         help="Address of a Dask scheduler, like tcp://host:8786, whose workers run the sections of a "
         "samplesheet.",
         group=group("Many sections", 1),
+    ),
+    "mend": Parameter(
+        negative="",
+        consume_multiple=True,
+        help="Something to mend in the data once they are read, as `spotmix check` offers it. Give it "
+        "once for each. The files are not changed.",
+        group=group("Files", 1),
     ),
 }
 

@@ -15,7 +15,10 @@ from napari_spotmix.cli._options import as_options
 from napari_spotmix.errors import Cancelled, ConvergenceWarning
 from napari_spotmix.progress import Progress, ProgressCallback
 
-__all__ = ["cancellable", "harmless", "say"]
+__all__ = ["WRONG_INPUT", "cancellable", "harmless", "say"]
+
+#: Exit code of a command whose input cannot be used.
+WRONG_INPUT = 2
 
 #: Seconds that a cancelled run gets to tidy up by itself before it is ended.
 PATIENCE = 0.3

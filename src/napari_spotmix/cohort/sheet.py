@@ -247,7 +247,8 @@ class _Rows:
 
     def _setting(self, kind: str, text: str) -> Any:
         if "tuple" in kind:
-            return tuple(self._place(one.strip()) for one in text.split("|"))
+            parts = [one.strip() for one in text.split("|")]
+            return tuple(self._place(one) for one in parts) if "Path" in kind else tuple(parts)
         if "Path" in kind:
             return self._place(text)
         if "bool" in kind:

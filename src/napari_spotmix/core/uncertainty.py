@@ -143,8 +143,21 @@ def measure_noise(
         mean = part @ signatures
         linear[a] = _through(F, mean)
         square[a] = _through(F, mean**2 * residuals.excess) + share * profiles.covariance(part, F)
-    variance = cells.lost[:, None] * (profiles.variance.clip(0) + profiles.sampling)
-    return Noise(linear, square, share, variance)
+    return Noise(linear, square, share, _signature_variance(profiles, cells))
+
+
+def signature_variance(cells: Cells, n_cell_types: int) -> Array:
+    """Return the variance of each signature that comes from its limited number of cells.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_cell_types, n_genes)
+    """
+    return _signature_variance(_Profiles.of(cells, n_cell_types), cells)
+
+
+def _signature_variance(profiles: _Profiles, cells: Cells) -> Array:
+    return np.asarray(cells.lost[:, None] * (profiles.variance.clip(0) + profiles.sampling))
 
 
 def _through(F: Array, variance: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
-from napari_spotmix.io._problems import Gatherer, reported
+from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io._text import TABLE_SUFFIXES
 from napari_spotmix.io.export import (
     OUTPUTS,
@@ -31,8 +31,8 @@ from napari_spotmix.io.formats import FORMATS, Format, SpatialReader, format_of
 from napari_spotmix.io.h5ad import label_columns
 from napari_spotmix.io.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.joining import joined
-from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk
-from napari_spotmix.io.overview import lay_under, read_overview
+from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
+from napari_spotmix.io.overview import lay_under, read_overview, spots_off_image
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.references import MissingLabels, read_labelled
@@ -73,6 +73,7 @@ __all__ = [
     "is_url",
     "on_this_machine",
     "label_columns",
+    "listed",
     "make_recipe",
     "output_problems",
     "place",
@@ -81,10 +82,12 @@ __all__ = [
     "read_reference",
     "read_spatial",
     "reading_notes",
+    "replaced",
     "reported",
     "restored_names",
     "shown_url",
     "sniff",
+    "spots_off_image",
     "with_safe_names",
     "write_aside",
     "write_folder_aside",

@@ -7,11 +7,10 @@ References
 
 from __future__ import annotations
 
-import gzip
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -20,7 +19,9 @@ from anndata.abc import CSRDataset
 from scipy.sparse import coo_matrix, csr_matrix, get_index_dtype
 
 from napari_spotmix.errors import ReadError
+from napari_spotmix.io._bombs import refuse_bombs
 from napari_spotmix.io._problems import Gatherer, listed, reported
+from napari_spotmix.io._text import open_text
 from napari_spotmix.io.on_disk import csr_on_disk
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
@@ -29,6 +30,8 @@ __all__ = ["Matrix", "count_barcodes", "matrix_files", "read_matrix"]
 GENE_EXPRESSION = "Gene Expression"
 #: Entries of a matrix that are read at once.
 _PIECE = 1 << 22
+#: Bytes of the longest line of a header.
+_LINE = 1 << 16
 
 
 @dataclass
@@ -75,6 +78,7 @@ def read_matrix(
         return _read_mtx_folder(path, root)
     with reported(root, name), ExitStack() as now:
         file = (files or now).enter_context(h5py.File(path, "r"))
+        refuse_bombs(file)
         return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
 
@@ -95,7 +99,7 @@ def count_barcodes(path: Path) -> int | None:
         matrix = _part(path, "matrix.mtx")
         if matrix is None:
             return None
-        with _open(matrix) as lines:
+        with open_text(matrix) as lines:
             return _mtx_header(lines)[1]
     except Exception:  # whatever is wrong is told when it is read
         return None
@@ -229,10 +233,10 @@ def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
     within = folder.relative_to(root).as_posix()
     if path is None:
         raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
-    with reported(root, f"{within}/{path.name}"):
+    with reported(root, f"{within}/{path.name}"), open_text(path) as file:
         # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
         return pd.read_csv(
-            path, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
+            file, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
         )
 
 
@@ -250,7 +254,7 @@ def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index
     Not by ``scipy.io.mmread``, which can crash the process on a damaged file (seen with SciPy 1.17).
     """
     name = path.relative_to(root).as_posix()
-    with reported(root, name), _open(path) as file:
+    with reported(root, name), open_text(path) as file:
         rows, columns, n_entries = _mtx_header(file)
         # Before the entries are read: a wrong header could ask for any amount of memory.
         _check_shape((rows, columns), features, barcodes, root, name)
@@ -259,17 +263,13 @@ def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index
     return coo_matrix((entries["count"].to_numpy(), places), shape=(columns, rows)).tocsr()
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
 def _mtx_header(file: BinaryIO) -> tuple[int, int, int]:
     banner = file.readline(1000).decode("ascii", errors="replace").lower().split()
     if banner[:3] != ["%%matrixmarket", "matrix", "coordinate"] or banner[4:] != ["general"]:
         raise ValueError("its first line is not '%%MatrixMarket matrix coordinate integer general'")
-    line = file.readline()
+    line = file.readline(_LINE)
     while line.startswith(b"%") or line.isspace():
-        line = file.readline()
+        line = file.readline(_LINE)
     rows, columns, n_entries = (int(word) for word in line.split())
     return rows, columns, n_entries
 

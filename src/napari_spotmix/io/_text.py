@@ -28,7 +28,16 @@ from napari_spotmix.progress import Progress, ProgressCallback
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TABLE_SUFFIXES", "Head", "blocks", "is_number", "is_table_name", "problem_of_names", "read_head"]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "Head",
+    "blocks",
+    "is_number",
+    "is_table_name",
+    "open_text",
+    "problem_of_names",
+    "read_head",
+]
 
 #: How files of tables are named; gzipped ones have ``.gz`` behind it.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".gem", ".parquet")

@@ -12,6 +12,7 @@ import h5py
 import pandas as pd
 
 from napari_spotmix.errors import ReadError
+from napari_spotmix.io._bombs import refuse_bombs
 from napari_spotmix.io._names import restore_names
 from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._problems import listed, reported
@@ -50,6 +51,8 @@ def read_h5ad(
     with reported(path, path.name), warnings.catch_warnings():
         # Old layouts and duplicate names make anndata warn; neither needs anything done here.
         warnings.simplefilter("ignore")
+        with h5py.File(path, "r") as file:
+            refuse_bombs(file)
         if files is None:
             adata = heard(lambda: anndata.read_h5ad(path), stage, on_progress)
         else:

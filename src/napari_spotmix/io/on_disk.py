@@ -21,6 +21,7 @@ import h5py
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import read_elem, sparse_dataset, write_elem
+from pandas import DataFrame
 
 __all__ = [
     "close_files",
@@ -30,6 +31,7 @@ __all__ = [
     "is_on_disk",
     "kept_open",
     "open_h5ad",
+    "replaced",
     "without_matrices",
     "write_matrices",
 ]
@@ -95,6 +97,32 @@ def copied(adata: AnnData) -> AnnData:
     if adata.raw is not None:
         parts["raw"] = {"X": adata.raw.X, "var": adata.raw.var.copy(), "varm": dict(adata.raw.varm)}
     return _assembled(parts)
+
+
+def replaced(adata: AnnData, **parts: Any) -> AnnData:
+    """Return an AnnData with some parts replaced; all others are shared with `adata`, and nothing is read.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Not modified.
+    **parts
+        As the constructor of AnnData takes them. Whoever changes the genes gives `var`, `layers`, `varm`
+        and `varp` too.
+    """
+    whole = _in_memory(adata, ())
+    raw = adata.raw
+    if raw is not None:
+        whole["raw"] = {"X": raw.X, "var": raw.var, "varm": dict(raw.varm)}
+    whole |= parts
+    for names, tables in (("obs", "obsm"), ("var", "varm")):
+        if names in parts:
+            whole[tables] = {key: _renamed(item, parts[names].index) for key, item in whole[tables].items()}
+    return _assembled(whole)
+
+
+def _renamed(item: Any, index: Any) -> Any:
+    return item.set_axis(index) if isinstance(item, DataFrame) else item
 
 
 def without_matrices(adata: AnnData) -> AnnData:

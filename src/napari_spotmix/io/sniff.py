@@ -71,10 +71,18 @@ def sniff(path: str | os.PathLike[str], format: str | None = None) -> Found:
     path = Path(path)
     try:
         if not path.exists():
-            return Found("missing", path, "does not exist. Check the spelling of the path.")
+            return Found("missing", path, _why_missing(path))
         return _of_a_format(path, format) or (_sniff_folder(path) if path.is_dir() else _sniff_file(path))
     except (OSError, ValueError) as error:
         return Found("unreadable", path, reason(error))
+
+
+def _why_missing(path: Path) -> str:
+    link = next((place for place in (path, *path.parents) if place.is_symlink()), None)
+    if link is None:
+        return "does not exist. Check the spelling of the path."
+    words = "is a link" if link == path else f"leads through the link {link}"
+    return f"{words} that leads nowhere: to {str(link.readlink())!r}. Give the path of the data themselves."
 
 
 def sniff_as(path: str | os.PathLike[str], how: Reading) -> Found:

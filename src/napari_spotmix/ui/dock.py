@@ -13,6 +13,7 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_spotmix.ui.adjust import AdjustPanel
+from napari_spotmix.ui.check import CheckPanel
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
@@ -69,6 +70,7 @@ class DeconvolutionWidget(QWidget):
         self.session: Session = session_of(viewer)
         self.scene = Scene(viewer, self.session)
         self.load = LoadPanel(viewer, self.session)
+        self.check = CheckPanel(self.session)
         self.run = RunPanel(self.session)
         self.explore = ExplorePanel(self.session)
         self.adjust = AdjustPanel(self.session)
@@ -77,6 +79,9 @@ class DeconvolutionWidget(QWidget):
         self.inspect = InspectPanel(self.session)
         self.sections = {
             "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
+            "Check": Section(
+                "Check", self.check, tip="What is worth knowing of these data before a run", open=False
+            ),
             "Run": Section("Run", self.run, tip="Estimate the cell types of each spot"),
             "Explore": Section("Explore", self.explore, tip="Choose what is shown over the tissue"),
             "Adjust": Section(
@@ -107,6 +112,8 @@ class DeconvolutionWidget(QWidget):
         self._lay_out()
         # Data that change under a run would leave its result without its tissue.
         self.run.busy_changed.connect(self.load.setDisabled)
+        self.run.busy_changed.connect(self.check.setDisabled)
+        self.check.found.connect(self._show_findings)
         for signal in self._signals():
             signal.connect(self._summarize)
         self.session.result_changed.connect(self._fold_what_is_done)
@@ -126,7 +133,7 @@ class DeconvolutionWidget(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
-        for panel in (self.load, self.run, self.explore, self.adjust, self.regions, self.tissue):
+        for panel in (self.load, self.check, self.run, self.explore, self.adjust, self.regions, self.tissue):
             panel.close_runners()
         for signal in self._signals():
             signal.disconnect(self._summarize)
@@ -198,7 +205,16 @@ class DeconvolutionWidget(QWidget):
 
     @property
     def _panels(self) -> tuple[Any, ...]:
-        return self.load, self.run, self.explore, self.adjust, self.regions, self.tissue, self.inspect
+        return (
+            self.load,
+            self.check,
+            self.run,
+            self.explore,
+            self.adjust,
+            self.regions,
+            self.tissue,
+            self.inspect,
+        )
 
     def _summarize(self) -> None:
         for section, panel in zip(self.sections.values(), self._panels, strict=True):
@@ -207,6 +223,14 @@ class DeconvolutionWidget(QWidget):
     def _fold_what_is_done(self) -> None:
         is_done = self.session.result is not None
         self.sections["Data"].set_open(not is_done)
+        if is_done:
+            self.sections["Check"].set_open(False)
+
+    def _show_findings(self, findings: list[Any]) -> None:
+        """Open what needs to be looked at, and sum up the rest."""
+        if self.session.result is None:
+            self.sections["Check"].set_open(any(one.level != "note" for one in findings))
+        self._summarize()
 
     def _show_legend(self) -> None:
         result, shown = self.session.result, self.session.shown

@@ -42,12 +42,15 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
     assert session.tissue is not None
     assert session.reference is not None
     spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
+    mends = session.mends
 
     def task(on_progress: ProgressCallback) -> Result:
         # Imported in the thread: numba takes its time.
+        from napari_spotmix.mends import kept_with
         from napari_spotmix.pipeline import deconvolve
 
         result = deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
+        result = kept_with(result, mends)
         prepare(result)
         return result
 

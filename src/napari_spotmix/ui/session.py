@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -112,6 +112,8 @@ class Tissue:
     path: Path | None = None
     reading: Reading = DEFAULT
     bin_sizes: tuple[BinSize, ...] = ()
+    mends: tuple[str, ...] = ()
+    original: AnnData | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class Reference:
     """Labelled cells, where they came from, and the columns that may hold cell types, likeliest first.
 
     `more` are the files that were joined with the first, `labels` the table that labels were taken from.
+    `mends` is what they have been mended by since they were read, and `original` what they were before; so
+    for the tissue.
     """
 
     adata: AnnData
@@ -127,6 +131,8 @@ class Reference:
     path: Path | None = None
     more: tuple[Path, ...] = ()
     labels: Path | None = None
+    mends: tuple[str, ...] = ()
+    original: AnnData | None = None
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -197,6 +203,34 @@ class Session:
         self.reference = reference
         self.cell_type_key = next(iter(reference.columns), None)
         self.reference_changed.emit()
+
+    @property
+    def mends(self) -> tuple[str, ...]:
+        """By which mends the data differ from their files."""
+        loaded = [one for one in (self.tissue, self.reference) if one is not None]
+        return tuple(mend for one in loaded for mend in one.mends)
+
+    def set_mended(self, spatial: AnnData, reference: AnnData, mends: tuple[str, ...]) -> None:
+        """Take what mends have made of the data; the files, the labels and another image stay chosen."""
+        assert self.tissue is not None
+        assert self.reference is not None
+        self._replace(_mended(self.tissue, spatial, mends), _mended(self.reference, reference, mends))
+
+    def unmend(self) -> None:
+        """Take the data as they were read."""
+        assert self.tissue is not None
+        assert self.reference is not None
+        self._replace(_unmended(self.tissue), _unmended(self.reference))
+
+    def _replace(self, tissue: Tissue, reference: Reference) -> None:
+        if reference is not self.reference:
+            self.reference = reference
+            self.reference_changed.emit()
+        if tissue is not self.tissue:
+            image = self.image
+            self.set_tissue(tissue)
+            if image is not None:
+                self.set_image(image)
 
     def set_cell_type_key(self, key: str | None) -> None:
         """Take the labels from another column of the reference."""
@@ -393,6 +427,24 @@ def _is_place(value: Any) -> bool:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
+
+
+_Loaded = TypeVar("_Loaded", Tissue, Reference)
+
+
+def _mended(loaded: _Loaded, adata: AnnData, mends: tuple[str, ...]) -> _Loaded:
+    """Return what is loaded with other data, or itself where these are its own."""
+    if adata is loaded.adata:
+        return loaded
+    role = "spatial:" if isinstance(loaded, Tissue) else "reference:"
+    own = tuple(mend for mend in mends if mend.startswith(role))
+    return replace(loaded, adata=adata, mends=loaded.mends + own, original=loaded.original or loaded.adata)
+
+
+def _unmended(loaded: _Loaded) -> _Loaded:
+    if loaded.original is None:
+        return loaded
+    return replace(loaded, adata=loaded.original, mends=(), original=None)
 
 
 class SpotFinder:

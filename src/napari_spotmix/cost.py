@@ -1,0 +1,91 @@
+"""What a run will cost, from the size of its input: a small model, fitted to measured runs.
+
+The runs, the fit and its error: ``benchmarks/cost.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
+
+__all__ = ["WITHIN", "Size", "machine_megabytes", "needed"]
+
+#: Seconds, and megabytes, for each of what `Size.seconds` and `Size.megabytes` list.
+_SECONDS = (2.99, 0.125, 27.6, 3.24)
+_MEGABYTES = (347.0, 2.05, 7.18, 27.3)
+#: By which factor most runs were missed that the model was not fitted to.
+WITHIN = 2.0
+
+
+class Size(NamedTuple):
+    """How large an input is.
+
+    Attributes
+    ----------
+    n_spots, n_types : int
+    spot_entries, cell_entries : int
+        Counts that are stored, of spots and of reference cells.
+    spot_bytes, cell_bytes : int
+        What they take in memory.
+    """
+
+    n_spots: int
+    n_types: int
+    spot_entries: int
+    cell_entries: int
+    spot_bytes: int
+    cell_bytes: int
+
+    @classmethod
+    def of(cls, spatial: AnnData, reference: AnnData, n_types: int) -> Size:
+        """Measure data, without reading what is on disk."""
+        spots, cells = _stored(spatial.X), _stored(reference.X)
+        return cls(spatial.n_obs, n_types, spots[0], cells[0], spots[1], cells[1])
+
+    @property
+    def seconds(self) -> list[float]:
+        """What time is made of: a start, and so much for each million of these."""
+        return [1.0, self.spot_entries / 1e6, self.n_spots * self.n_types / 1e6, self.cell_entries / 1e6]
+
+    @property
+    def megabytes(self) -> list[float]:
+        """What memory is made of: the programs, the counts, and what is kept for each spot and type."""
+        return [
+            1.0,
+            self.spot_bytes / 2**20,
+            self.cell_bytes / 2**20,
+            8 * self.n_spots * self.n_types / 2**20,
+        ]
+
+
+def _stored(matrix: Any) -> tuple[int, int]:
+    """Return how many values a matrix stores, and in how many bytes with their places."""
+    if isinstance(matrix, (CSRDataset, CSCDataset)):
+        data = matrix.group["data"]
+        return len(data), len(data) * (data.dtype.itemsize + matrix.group["indices"].dtype.itemsize)
+    if hasattr(matrix, "indptr"):
+        return len(matrix.data), matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    n_values = int(np.prod(matrix.shape))
+    return n_values, n_values * matrix.dtype.itemsize
+
+
+def needed(size: Size) -> tuple[float, float]:
+    """Return about how many seconds and megabytes a whole run takes with default settings.
+
+    Examples
+    --------
+    >>> seconds, megabytes = needed(Size(1000, 10, 10**6, 10**6, 8 * 10**6, 8 * 10**6))
+    >>> seconds < 60, megabytes < 1000
+    (True, True)
+    """
+    return float(np.dot(_SECONDS, size.seconds)), float(np.dot(_MEGABYTES, size.megabytes))
+
+
+def machine_megabytes() -> float:
+    """Return the memory of this machine, in MB."""
+    import psutil
+
+    return float(psutil.virtual_memory().total) / 2**20

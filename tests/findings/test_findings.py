@@ -1,0 +1,176 @@
+"""What is found in data before a run, beside what keeps them from being used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_spotmix import Cancelled, deconvolve
+from napari_spotmix.findings import Finding, look, look_at_files
+from napari_spotmix.io import close_files, read_spatial
+from napari_spotmix.mends import mended
+from napari_spotmix.simulation import SimulatedTissue, simulate
+
+
+@pytest.fixture
+def tissue() -> SimulatedTissue:
+    return simulate(n_spots=80, n_genes=150, n_cell_types=4, n_cells_per_type=30, random_state=4)
+
+
+def told(found: list[Finding], level: str, words: str) -> Finding:
+    some = [one for one in found if one.level == level and words in one.text]
+    assert some, found
+    return some[0]
+
+
+def rename(tissue: SimulatedTissue, names: dict[str, str]) -> None:
+    column = tissue.reference.obs["cell_type"].astype(str)
+    tissue.reference.obs["cell_type"] = column.replace(names).astype("category")
+
+
+def test_good_data_get_notes_alone(tissue: SimulatedTissue) -> None:
+    found = look(tissue.spatial, tissue.reference)
+    assert {one.level for one in found} == {"note"}
+    told(found, "note", "150 genes are in both: 100% of the counts of the spots")
+    told(found, "note", "A run with default settings will take about")
+
+
+def test_nothing_is_changed(tissue: SimulatedTissue) -> None:
+    before = tissue.spatial.copy(), tissue.reference.copy()
+    look(tissue.spatial, tissue.reference)
+    assert (tissue.spatial.X != before[0].X).nnz == 0
+    assert tissue.reference.obs.equals(before[1].obs)
+
+
+def test_one_type_under_two_labels_is_found_and_merged(tissue: SimulatedTissue) -> None:
+    """Cells of one type, half of them called otherwise, cannot be told apart however deep the spots are."""
+    labels = tissue.reference.obs["cell_type"].astype(str).to_numpy()
+    halves = np.flatnonzero(labels == labels[0])[::2]
+    labels[halves] = "Other half"
+    first = tissue.reference.obs["cell_type"].iloc[0]
+    tissue.reference.obs["cell_type"] = labels
+    found = look(tissue.spatial, tissue.reference)
+    alike = [one for one in found if "nearly the same signature" in one.text]
+    assert len(alike) == 1
+    assert "'Other half'" in alike[0].text
+    assert repr(first) in alike[0].text
+    after = look(*mended(tissue.spatial, tissue.reference, alike[0].mends))
+    assert not [one for one in after if "nearly the same signature" in one.text]
+
+
+def test_names_that_collide_are_told_with_their_merge(tissue: SimulatedTissue) -> None:
+    types = list(tissue.reference.obs["cell_type"].cat.categories)
+    rename(tissue, {types[0]: "T cell", types[1]: "t-Cell"})
+    found = told(look(tissue.spatial, tissue.reference), "warning", "differ only in spelling")
+    _, cells = mended(tissue.spatial, tissue.reference, found.mends)
+    assert len(set(cells.obs["cell_type"])) == len(types) - 1
+
+
+def test_other_names_are_used_where_more_genes_agree(tissue: SimulatedTissue) -> None:
+    """Some names agree by chance, such as those that are the same in both; the columns tell of many more."""
+    reference = tissue.reference
+    reference.var["feature_name"] = reference.var_names.to_numpy()
+    reference.var_names = [*reference.var_names[:5], *[f"ENSG{n:011d}" for n in range(reference.n_vars - 5)]]
+    found = told(look(tissue.spatial, reference), "warning", "Only 5 gene names are in both")
+    assert [str(mend) for mend in found.mends] == ["reference:genes=feature_name"]
+    spatial, cells = mended(tissue.spatial, reference, found.mends)
+    assert len(set(spatial.var_names) & set(cells.var_names)) == 150
+
+
+def test_another_species_is_told_though_a_few_names_agree(tissue: SimulatedTissue) -> None:
+    names = tissue.reference.var_names
+    tissue.reference.var_names = [*names[:5], *names[5:].str.swapcase()]
+    told(look(tissue.spatial, tissue.reference), "warning", "agree but for upper and lower case")
+
+
+def test_repeated_barcodes_and_empty_spots_are_told(tissue: SimulatedTissue) -> None:
+    spots = tissue.spatial
+    spots.obs_names = ["twice", "twice", *spots.obs_names[2:]]
+    counts = spots.X.tolil()
+    counts[3] = 0
+    spots.X = counts.tocsr()
+    found = look(spots, tissue.reference)
+    told(found, "note", "1 of 80 spots have no counts")
+    mends = told(found, "warning", "1 barcode of spots found more than once").mends
+    assert mended(spots, tissue.reference, mends)[0].obs_names.is_unique
+
+
+def test_an_image_without_its_factor_is_told(tissue: SimulatedTissue) -> None:
+    (library,) = tissue.spatial.uns["spatial"].values()
+    library["scalefactors"] = {}
+    told(look(tissue.spatial, tissue.reference), "note", "has no scale factor")
+
+
+def test_a_column_of_barcodes_is_one_problem_and_no_list_of_small_types(tissue: SimulatedTissue) -> None:
+    tissue.reference.obs["cell_type"] = tissue.reference.obs_names.to_numpy()
+    found = look(tissue.spatial, tissue.reference)
+    assert [one.level for one in found if one.level != "note"] == ["problem"]
+
+
+def test_counts_on_disk_are_looked_at_in_blocks(tissue: SimulatedTissue, tmp_path: Path) -> None:
+    tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
+    opened = read_spatial(tmp_path / "spots.h5ad", backed=True)
+    try:
+        found = [one.text for one in look(opened, tissue.reference)]
+    finally:
+        close_files(opened)
+    in_memory = [one.text for one in look(tissue.spatial, tissue.reference)]
+    assert found[0] == in_memory[0]
+    assert len(found) == len(in_memory)
+
+
+def test_counts_in_raw_are_offered(tissue: SimulatedTissue) -> None:
+    tissue.reference.raw = tissue.reference
+    tissue.reference.X = tissue.reference.X.log1p()
+    (problem,) = (one for one in look(tissue.spatial, tissue.reference) if one.level == "problem")
+    assert [str(mend) for mend in problem.mends] == ["reference:raw"]
+    assert not [
+        one for one in look(*mended(tissue.spatial, tissue.reference, problem.mends)) if one.level != "note"
+    ]
+
+
+def test_more_memory_than_there_is_is_a_warning(
+    tissue: SimulatedTissue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_spotmix.findings._cost.machine_megabytes", lambda: 256.0)
+    told(look(tissue.spatial, tissue.reference), "warning", "This machine has 0.2 GB")
+
+
+def test_what_is_called_no_problem_can_be_run(tissue: SimulatedTissue) -> None:
+    """A type of one cell, spots without places or counts: all told, none refused."""
+    labels = tissue.reference.obs["cell_type"].astype(str).to_numpy()
+    labels[0] = "Rare"
+    tissue.reference.obs["cell_type"] = labels
+    tissue.spatial.obsm["spatial"][2] = np.nan
+    assert not [one for one in look(tissue.spatial, tissue.reference) if one.level == "problem"]
+    deconvolve(tissue.spatial, tissue.reference)
+
+
+def test_looking_can_be_cancelled(tissue: SimulatedTissue) -> None:
+    def stop(_: object) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        look(tissue.spatial, tissue.reference, on_progress=stop)
+
+
+def test_the_command_prints_groups_or_json(tissue: SimulatedTissue, tmp_path: Path) -> None:
+    rename(tissue, {tissue.reference.obs["cell_type"].iloc[0]: "\x1b[31mT\x1b[0m <b>"})
+    tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
+    tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
+    files = [tmp_path / "spots.h5ad", tmp_path / "cells.h5ad"]
+    command = [sys.executable, "-m", "napari_spotmix.cli", "check", *files]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)
+    assert [row["text"] for row in rows] == [one.text for one in look_at_files(*files)]
+    done = subprocess.run(
+        [*command, "--mend", "reference:drop-below=99"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout.startswith("1 problem:\n  - --cell-type-key: ")
+    assert "\x1b" not in done.stdout
