@@ -15,7 +15,7 @@ import pytest
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io import OUTPUTS, output_problems
-from napari_spotmix.io.export import check_whole
+from napari_spotmix.io.export import REPORT, check_whole
 from napari_spotmix.job import Job, run_job
 from napari_spotmix.result import read_result
 from napari_spotmix.simulation import simulate
@@ -127,7 +127,7 @@ def test_ten_kills_leave_no_broken_file_and_the_folder_can_be_used_again(
     for name in ("first", "new 0", "new 8"):
         assert not output_problems(tmp_path / name)
         run_job(Job(*files, tmp_path / name, parameters={"random_state": 2}))
-        assert {path.name for path in (tmp_path / name).iterdir()} == set(OUTPUTS)
+        assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
         expected = (tmp_path / "first" / "proportions.csv").read_bytes()
         assert (tmp_path / name / "proportions.csv").read_bytes() == expected
     assert not list(tmp_path.rglob(".spotmix-*")), "what the killed runs have left beside is gone"
@@ -147,5 +147,5 @@ def test_a_run_killed_between_two_moves_is_never_taken_for_whole(
     for name in ("old 1", "new 2"):
         run_job(Job(*files, tmp_path / name, parameters={"lambda_c": 5.0, "n_epochs": 0}))
         assert read_result(tmp_path / name).parameters["given"]["lambda_c"] == 5.0
-        assert {path.name for path in (tmp_path / name).iterdir()} == set(OUTPUTS)
+        assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
     assert not list(tmp_path.glob(".spotmix-*"))
