@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["Cancelled", "ConvergenceWarning", "InputError", "ReadError"]
+__all__ = ["Cancelled", "ConvergenceWarning", "InputError", "ReadError", "attempted"]
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -64,3 +67,24 @@ class Cancelled(Exception):
 
 class ConvergenceWarning(UserWarning):
     """The solver stopped at its limit of sweeps before the optimality violation was small."""
+
+
+def attempted(problems: list[str], action: Callable[[], T]) -> T | None:
+    """Return what `action` gives, or None, with all that is wrong with its input added to `problems`.
+
+    Examples
+    --------
+    >>> problems = []
+    >>> def refuse():
+    ...     raise ReadError("outs", ["`a.csv` is empty.", "`b.csv` is damaged."])
+    >>> attempted(problems, refuse)
+    >>> problems
+    ['outs: `a.csv` is empty.', 'outs: `b.csv` is damaged.']
+    """
+    try:
+        return action()
+    except ReadError as error:
+        problems += [f"{error.path}: {text}" for text in error.problems]
+    except InputError as error:
+        problems += error.problems
+    return None

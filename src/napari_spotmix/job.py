@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import partial
@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.errors import InputError, attempted
 from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import Parameters
 from napari_spotmix.progress import ProgressCallback, silent
@@ -194,13 +194,12 @@ def fetched_job(job: Job, *, on_progress: ProgressCallback = silent) -> Job:
         return job
     if problems := output_problems(job.output):  # told before the long wait
         raise InputError(problems)
-    copies = {
-        role: _attempt(problems, partial(fetched, url, on_progress=on_progress)) for role, url in urls.items()
-    }
+    fetch = partial(fetched, on_progress=on_progress)
+    copies: dict[str, Any] = {role: attempted(problems, partial(fetch, url)) for role, url in urls.items()}
     if problems:
         raise InputError(problems)
     here = job.inputs | copies
-    beside = {role: here[role] for role in ("image", "coordinates") if role in here}
+    beside: dict[str, Any] = {role: here[role] for role in ("image", "coordinates") if role in here}
     return replace(job, **paths_given(here), reading=replace(job.reading, **beside))
 
 
@@ -211,9 +210,9 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
     from napari_spotmix.mends import all_parsed, mended
 
     problems = output_problems(job.output, job.inputs)
-    mends = _attempt(problems, lambda: all_parsed(job.mend))
-    params = _attempt(problems, lambda: Parameters(**job.parameters))
-    tissue = _attempt(
+    mends = attempted(problems, lambda: all_parsed(job.mend))
+    params = attempted(problems, lambda: Parameters(**job.parameters))
+    tissue = attempted(
         problems,
         lambda: read_spatial(
             job.spatial,
@@ -224,7 +223,7 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
     )
     cells = None
     try:
-        cells = _attempt(
+        cells = attempted(
             problems,
             lambda: read_reference(
                 job.references,
@@ -237,10 +236,11 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
         both = tissue, cells
         if tissue is not None and cells is not None and mends:
             key = job.cell_type_key
-            both = _attempt(problems, lambda: mended(tissue, cells, mends, cell_type_key=key)) or both
+            both = attempted(problems, lambda: mended(tissue, cells, mends, cell_type_key=key)) or both
         if problems:
             problems += _problems_inside(*both, job.settings)
             raise InputError(problems)
+        assert params is not None
         yield params, *both
     finally:
         for one in (tissue, cells):
@@ -253,16 +253,6 @@ def _problems_inside(tissue: AnnData | None, cells: AnnData | None, settings: Ma
     from napari_spotmix.checks import check
 
     return check(tissue, cells, **settings) if tissue is not None and cells is not None else []
-
-
-def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
-    try:
-        return action()
-    except ReadError as error:
-        problems += [f"{error.path}: {text}" for text in error.problems]
-    except InputError as error:
-        problems += error.problems
-    return None
 
 
 # ------------------------------------------------------------------------------------ a job as a recipe

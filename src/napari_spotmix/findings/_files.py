@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.errors import attempted
 from napari_spotmix.findings._finding import PROBLEM, Finding
 from napari_spotmix.findings._look import look
 from napari_spotmix.io import Reading, close_files, output_problems, read_reference, read_spatial
@@ -65,7 +65,7 @@ def look_at_files(
     inputs = {"spatial": spatial, **{f"reference_{n}": path for n, path in enumerate(references, start=1)}}
     inputs |= {} if labels is None else {"labels": labels}
     problems = [] if output is None else output_problems(output, inputs)
-    wanted = _attempt(problems, lambda: all_parsed(mends))
+    wanted = attempted(problems, lambda: all_parsed(mends))
     with ExitStack() as files:
 
         def read_spots() -> AnnData:
@@ -75,26 +75,17 @@ def look_at_files(
             return found
 
         def read_cells() -> AnnData:
-            return read_reference(
-                references, cell_type_key=cell_type_key, labels=labels, on_progress=on_progress
+            found = read_reference(
+                references, cell_type_key=cell_type_key, labels=labels, backed=True, on_progress=on_progress
             )
+            files.callback(close_files, found)
+            return found
 
         def look_at_both() -> list[Finding]:
             both = mended(tissue, cells, wanted or (), cell_type_key=cell_type_key)
             return look(*both, cell_type_key=cell_type_key, on_progress=on_progress, **settings)
 
-        tissue, cells = _attempt(problems, read_spots), _attempt(problems, read_cells)
+        tissue, cells = attempted(problems, read_spots), attempted(problems, read_cells)
         can_be_read = tissue is not None and cells is not None
-        found = (_attempt(problems, look_at_both) or []) if can_be_read else []
+        found = (attempted(problems, look_at_both) or []) if can_be_read else []
     return [*(Finding(PROBLEM, problem) for problem in problems), *found]
-
-
-def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
-    """Return what `action` gives, or None, with what is wrong added to `problems`."""
-    try:
-        return action()
-    except ReadError as error:
-        problems += [f"{error.path}: {text}" for text in error.problems]
-    except InputError as error:
-        problems += error.problems
-    return None
