@@ -344,6 +344,7 @@ def test_duplicate_gene_names_are_summed_and_told(spatial: AnnData, reference: A
     split = deconvolve(twice, reference)
     assert "10 gene names stand more than once in the spatial data; their counts were summed." in split.notes
     np.testing.assert_allclose(split.abundances, plain.abundances, atol=1e-9)
+    assert list(split.to_anndata().var_names) == list(twice.var_names)  # and anndata does not warn of them
 
 
 def test_duplicate_gene_names_of_the_reference_are_summed(spatial: AnnData, reference: AnnData) -> None:

@@ -69,12 +69,14 @@ def look(
         return found
     chosen = checks.layers_chosen(spatial, reference, layer)
     spatial, reference = (_with_counts(*one) for one in zip((spatial, reference), chosen, strict=True))
+    is_usable = not any(parts.values())
+    # What makes all of a result wrong comes before what makes one type of it doubtful.
+    found += _genes.name_findings(spatial, reference)
+    found += _genes.depth_findings(spatial, reference, on_progress) if is_usable else []
+    found += _spots.place_findings(spatial)
     if not parts["labels"] and not is_signatures(reference):
         found += _types.label_findings(reference, cell_type_key)
-    found += _spots.place_findings(spatial)
-    found += _genes.name_findings(spatial, reference)
-    if not any(parts.values()):
-        found += _genes.depth_findings(spatial, reference, on_progress)
+    if is_usable:
         found += _types.signature_findings(spatial, reference, cell_type_key, on_progress)
         found += [cost_finding(spatial, reference, cell_type_key)]
     told = {one.text for one in found}

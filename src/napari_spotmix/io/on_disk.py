@@ -89,7 +89,8 @@ def copied(adata: AnnData) -> AnnData:
     """Return a copy that may be changed; matrices on disk are shared with `adata`, not read."""
     matrices = _matrices(adata)
     if not matrices:
-        return adata.to_memory() if adata.isbacked else adata.copy()
+        with _duplicates_kept():
+            return adata.to_memory() if adata.isbacked else adata.copy()
     parts = deepcopy(_in_memory(adata, matrices))
     parts["X"] = matrices.get("X", parts.get("X"))
     for name in adata.layers:
@@ -135,9 +136,16 @@ def without_matrices(adata: AnnData) -> AnnData:
 
 
 def _assembled(parts: dict[str, Any]) -> AnnData:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
+    with _duplicates_kept():
         return AnnData(**parts)
+
+
+@contextmanager
+def _duplicates_kept() -> Iterator[None]:
+    """Have anndata say nothing of duplicate gene names, which are expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _matrices(adata: AnnData) -> dict[str, Any]:
