@@ -71,6 +71,14 @@ def test_no_shared_genes(spatial: AnnData, reference: AnnData) -> None:
     assert "identifiers" in problem
 
 
+def test_identifiers_of_two_species_are_told_apart(spatial: AnnData, reference: AnnData) -> None:
+    spatial.var_names = [f"ENSMUSG{number:011d}.3" for number in range(spatial.n_vars)]
+    reference.var_names = [f"ENSG{number:011d}" for number in range(reference.n_vars)]
+    assert "identifiers of mouse and of human" in only_problem(spatial, reference)
+    reference.var_names = [f"ENSMUSG{number:011d}" for number in range(10_000, 10_000 + reference.n_vars)]
+    assert "species" not in only_problem(spatial, reference)
+
+
 def test_gene_names_that_differ_only_by_case(spatial: AnnData, reference: AnnData) -> None:
     swapped = [name.swapcase() for name in reference.var_names]
     assert not set(swapped) & set(spatial.var_names)

@@ -5,6 +5,8 @@ Each check returns complete sentences: what was expected, what was found and whe
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +45,11 @@ FEW_GENES = 50
 _LARGEST_LOG = 20.0
 #: More labels than this, with fewer cells each than that on average, are no cell types.
 _MANY_TYPES, _CELLS_PER_TYPE = 100, 3
+
+
+#: Ensembl identifiers of genes, and the species that their prefixes stand for.
+_ENSEMBL = re.compile(r"(ENS[A-Z]*)G\d{6,}(\.\d+)?$")
+_SPECIES = {"ENS": "human", "ENSMUS": "mouse", "ENSRNO": "rat", "ENSDAR": "zebrafish", "ENSGAL": "chicken"}
 
 
 def check(
@@ -128,17 +135,39 @@ def choices(names: Any) -> str:
 
 
 def _no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
-    lower = {str(name).lower() for name in reference}
-    n_but_for_case = sum(str(name).lower() in lower for name in spatial)
-    hint = (
-        f"{n_but_for_case} names agree but for upper and lower case: is one of them of another species?"
-        if n_but_for_case
-        else "Are some of them identifiers and the others symbols? Bring both to the same kind."
-    )
     return (
         "The spatial data and the reference share no gene names. The spatial data has "
-        f"{_few(spatial)}; the reference has {_few(reference)}. {hint}"
+        f"{_few(spatial)}; the reference has {_few(reference)}. {_why_none(spatial, reference)}"
     )
+
+
+def _why_none(spatial: Sequence[str], reference: Sequence[str]) -> str:
+    species = [_species_of(names) for names in (spatial, reference)]
+    if None not in species and species[0] != species[1]:
+        return (
+            f"They are Ensembl identifiers of {species[0]} and of {species[1]}: take a reference of the same "
+            "species."
+        )
+    lower = {str(name).lower() for name in reference}
+    n_but_for_case = sum(str(name).lower() in lower for name in spatial)
+    if n_but_for_case:
+        return (
+            f"{n_but_for_case} names agree but for upper and lower case: is one of them of another species?"
+        )
+    return "Are some of them identifiers and the others symbols? Bring both to the same kind."
+
+
+def _species_of(names: Sequence[str]) -> str | None:
+    """Return of which species most names are Ensembl identifiers of genes, None if they are none.
+
+    Examples
+    --------
+    >>> _species_of(["ENSMUSG00000000001", "ENSMUSG00000000028.16"]), _species_of(["Actb", "Ckm"])
+    ('mouse', None)
+    """
+    prefixes = Counter(found[1] for name in names if (found := _ENSEMBL.match(str(name))))
+    prefix, n_names = prefixes.most_common(1)[0] if prefixes else ("", 0)
+    return _SPECIES.get(prefix, f"the species '{prefix}'") if 2 * n_names > len(names) else None
 
 
 def _few(names: Sequence[str]) -> str:
