@@ -105,6 +105,11 @@ def test_moved_inputs_are_found_in_the_folder_that_is_given(project: Path, tmp_p
     assert plan_rerun(copied / "results", inputs=copied).job.spatial == copied / "spots.h5ad"
 
 
+def test_a_recipe_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"nowhere: does not exist"):
+        plan_rerun(tmp_path / "nowhere")
+
+
 def test_other_versions_and_adjustments_are_warned_of(copy: Path) -> None:
     recipe = read_recipe(copy / "results")
     recipe["versions"] |= {"numpy": "1.0", "no-such-package": "2"}

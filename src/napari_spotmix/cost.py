@@ -11,11 +11,14 @@ import numpy as np
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 
-__all__ = ["WITHIN", "Size", "machine_megabytes", "needed"]
+__all__ = ["LARGEST", "WITHIN", "Size", "machine_megabytes", "needed"]
 
 #: Seconds, and megabytes, for each of what `Size.seconds` and `Size.megabytes` list.
 _SECONDS = (2.99, 0.125, 27.6, 3.24)
 _MEGABYTES = (347.0, 2.05, 7.18, 27.3)
+#: Spots of the largest run that the model was fitted to. Learning takes the same time for more, so their
+#: time grows more slowly than the model says.
+LARGEST = 40_000
 #: By which factor most runs were missed that the model was not fitted to.
 WITHIN = 2.0
 

@@ -141,6 +141,14 @@ def test_more_memory_than_there_is_is_a_warning(
     told(look(tissue.spatial, tissue.reference), "warning", "This machine has 0.2 GB")
 
 
+def test_beyond_the_largest_run_that_was_measured_time_is_told_as_a_bound(
+    tissue: SimulatedTissue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(look(tissue.spatial, tissue.reference), "note", "will take about")
+    monkeypatch.setattr("napari_spotmix.findings._cost.LARGEST", tissue.spatial.n_obs - 1)
+    told(look(tissue.spatial, tissue.reference), "note", "will take at most about")
+
+
 def test_what_is_called_no_problem_can_be_run(tissue: SimulatedTissue) -> None:
     """A type of one cell, spots without places or counts: all told, none refused."""
     labels = tissue.reference.obs["cell_type"].astype(str).to_numpy()

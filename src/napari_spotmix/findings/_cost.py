@@ -5,7 +5,7 @@ from __future__ import annotations
 from anndata import AnnData
 
 from napari_spotmix.checks import labels
-from napari_spotmix.cost import WITHIN, Size, machine_megabytes, needed
+from napari_spotmix.cost import LARGEST, WITHIN, Size, machine_megabytes, needed
 from napari_spotmix.findings._finding import NOTE, WARNING, Finding
 
 __all__ = ["cost_finding"]
@@ -15,9 +15,11 @@ def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str) -> Fi
     """Tell time and memory, as a warning where this machine has not as much."""
     size = Size.of(spatial, reference, len(labels(reference, cell_type_key).categories))
     seconds, megabytes = needed(size)
+    about = "about" if spatial.n_obs <= LARGEST else "at most about"
     text = (
-        f"A run with default settings will take about {_time(seconds)} and {megabytes / 1024:.1f} GB of "
-        f"memory (most runs that were measured stayed within a factor of {WITHIN:g})."
+        f"A run with default settings will take {about} {_time(seconds)} and {megabytes / 1024:.1f} GB of "
+        f"memory (most runs of up to {LARGEST:,} spots that were measured stayed within a factor of "
+        f"{WITHIN:g})."
     )
     there = machine_megabytes()
     if megabytes < there:

@@ -213,6 +213,8 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         If the file is missing or no TOML.
     """
     path = Path(path)
+    if not path.exists():
+        raise ReadError(path, "does not exist. Check the spelling of the path.")
     path = path / "recipe.toml" if path.is_dir() else path
     with reported(path.parent, path.name):
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
