@@ -146,7 +146,7 @@ def _changes(role: str, path: Path, expected: Mapping[str, Any], found: Mapping[
     """Say of each file of an input what has become of it."""
     before, now = (_by_name(path, table) for table in (expected, found))
     advice = "Restore what the run has read, or run anew with `spotmix run`."
-    for name in before.keys() | now.keys():
+    for name in sorted(before.keys() | now.keys()):
         place = path / name if path.is_dir() else path
         old, new = before.get(name), now.get(name)
         if old is None:
