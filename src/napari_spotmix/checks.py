@@ -268,14 +268,19 @@ def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressC
     found = _Tally()
     for step, block in enumerate(blocks):
         on_progress(Progress("Checking the input", step, n_blocks))
-        finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
-        positive = finite[finite > 0]
+        finite = _chosen(block, np.isfinite(block)) if block.dtype.kind == "f" else block
+        positive = _chosen(finite, finite > 0)
         found.n_not_finite += len(block) - len(finite)
-        found.n_negative += int((finite < 0).sum())
+        found.n_negative += 0 if len(positive) == len(finite) else int((finite < 0).sum())
         found.n_positive += len(positive)
         found.n_fractions += int((positive != np.round(positive)).sum())
         found.largest = max(found.largest, float(positive.max(initial=0)))
     return found
+
+
+def _chosen(values: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return some values; of sparse counts mostly all, which are not copied."""
+    return values if where.all() else values[where]
 
 
 def _advice(adata: AnnData) -> str:
@@ -302,12 +307,13 @@ def holds_counts(values: Any) -> bool:
 
 
 def coordinate_problems(spatial: AnnData) -> list[str]:
-    if SPATIAL not in spatial.obsm:
+    found = spatial.obsm
+    if SPATIAL not in found:
         return [
-            f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {choices(spatial.obsm)} "
+            f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {choices(found)} "
             "Is this a spatial section?"
         ]
-    shape = np.shape(spatial.obsm[SPATIAL])
+    shape = np.shape(found[SPATIAL])
     if len(shape) != 2 or shape[1] < 2:
         return [f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}."]
     try:

@@ -132,7 +132,7 @@ def deconvolve(
             problem.counts,
             problem.signatures,
             problem.totals[problem.kept],
-            coordinates(spatial)[problem.kept],
+            problem.places,
             params,
             variation=problem.variation,
             sample=sample,
@@ -144,7 +144,7 @@ def deconvolve(
             problem.counts,
             problem.signatures,
             problem.totals[problem.kept],
-            coordinates(spatial)[problem.kept],
+            problem.places,
             problem.some_cells,
             problem.content,
             params,
@@ -171,6 +171,7 @@ class _Problem:
     counts: Counts
     totals: NDArray[np.float64]
     kept: NDArray[np.bool_]
+    places: NDArray[np.float64]
     reasons: pd.Series
     genes: GeneMatch
     signatures: NDArray[np.float64]
@@ -210,8 +211,10 @@ def _prepare(
     cells = cells.of_genes(chosen)
     variation, some_cells = cells.compared(params) if are_cells else (None, cells.without_any())
     on_progress(Progress("Comparing cells of the reference", 1, 1))
-    reasons = _reasons(spatial, totals)
-    kept = (reasons == "").to_numpy()
+    # Asked for once: AnnData compares the names of all spots each time.
+    places = coordinates(spatial)
+    placed, counted = np.asarray(np.isfinite(places).all(axis=1)), totals > 0
+    kept = placed & counted
     if not kept.any():
         raise InputError(
             "No spot has both coordinates and counts of the shared genes: there is nothing to fit."
@@ -228,7 +231,8 @@ def _prepare(
         replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
         totals,
         kept,
-        reasons,
+        places[kept],
+        _reasons(placed, counted, spatial.obs_names),
         cells.genes,
         cells.signatures,
         variation,
@@ -323,11 +327,12 @@ def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
     return genes.select(others) if 2 * len(others) >= len(genes.names) else genes
 
 
-def _reasons(spatial: AnnData, totals: NDArray[np.float64]) -> pd.Series:
-    placed = np.isfinite(coordinates(spatial)).all(axis=1)
-    text = np.where(totals > 0, "", "no counts of the shared genes")
-    text = np.where(placed, text, "no coordinates")
-    return pd.Series(text, index=spatial.obs_names, dtype=object)
+def _reasons(placed: NDArray[np.bool_], counted: NDArray[np.bool_], spots: pd.Index[str]) -> pd.Series:
+    """Say of each spot why it is not estimated; nothing of those that are."""
+    reasons = np.full(len(placed), "", dtype=object)
+    reasons[~counted] = "no counts of the shared genes"
+    reasons[~placed] = "no coordinates"
+    return pd.Series(reasons, index=spots, dtype=object)
 
 
 def _layer_notes(layer: str | None, **used: str | None) -> list[str]:
@@ -424,7 +429,7 @@ def _result(
             *_spot_notes(reasons),
             *_fit_notes(fitted),
             *_pair_notes(assessment, problem.cell_types),
-            *_misfit_notes(assessment, coordinates(spatial)[problem.kept], problem.genes.names),
+            *_misfit_notes(assessment, problem.places, problem.genes.names),
         ),
         problem=Problem(
             fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances

@@ -378,8 +378,8 @@ def patchy_tissue(side: int) -> tuple[Statistics, csr_array]:
     row = np.repeat(np.arange(len(y)), np.diff(edges.indptr))
     apart = ((shares[row] - shares[edges.indices]) ** 2).sum(axis=1)
     weights = np.exp(-0.5 * edges.data - 16 * apart)
-    unit = statistics.mean_precision()
-    return statistics.divided_by(unit), csr_array((weights, edges.indices, edges.indptr), shape=edges.shape)
+    statistics.divide_by(statistics.mean_precision())
+    return statistics, csr_array((weights, edges.indices, edges.indptr), shape=edges.shape)
 
 
 @pytest.mark.parametrize("lambda_c", [1e-4, 1e-2, 1.0, 10.0, 100.0, 1e3])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 __all__ = ["Threads"]
+
+#: Seconds between two words to the caller while threads work: after every block, the words would take the
+#: interpreter from the threads more often than these need it.
+_SILENCE = 0.02
 
 
 class Threads:
@@ -72,7 +75,8 @@ class Threads:
     ) -> list[Any]:
         """Call ``kernel(start, stop)`` for every block of rows; return what each call returned, in order.
 
-        `on_block` is called in this thread with the number of rows done; what it raises stops the rest.
+        `on_block` is called in this thread with the number of rows done, now and then and at the end; what it
+        raises stops the rest.
         """
         bounds = [(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
         if self._pool is None or len(bounds) < 2:
@@ -88,41 +92,34 @@ class Threads:
     ) -> list[Any]:
         """Let each thread take one block after the other; a future for every block would cost more."""
         returned: list[Any] = [None] * len(bounds)
-        todo, done = iter(range(len(bounds))), SimpleQueue[int]()
+        n_workers = min(self.n_threads, len(bounds))
+        todo, n_done = iter(range(len(bounds))), [0] * n_workers
         stopped = Event()
 
-        def take_blocks() -> None:
-            try:
-                # Threads share the iterator: taking from it is atomic.
-                for index in todo:
-                    if stopped.is_set():
-                        return
-                    returned[index] = kernel(*bounds[index])
-                    done.put(bounds[index][1] - bounds[index][0])
-            finally:
-                done.put(0)
+        def take_blocks(worker: int) -> None:
+            # Threads share the iterator: taking from it is atomic.
+            for index in todo:
+                if stopped.is_set():
+                    return
+                start, stop = bounds[index]
+                returned[index] = kernel(start, stop)
+                n_done[worker] += stop - start
 
-        workers = [pool.submit(take_blocks) for _ in range(min(self.n_threads, len(bounds)))]
+        workers = [pool.submit(take_blocks, worker) for worker in range(n_workers)]
         try:
-            self._tell(done, len(workers), on_block)
+            while wait(workers, _SILENCE, FIRST_EXCEPTION).not_done and not _failed(workers):
+                on_block(sum(n_done))
         finally:
             stopped.set()
             wait(workers)
         for worker in workers:
             worker.result()
+        on_block(sum(n_done))
         return returned
 
-    @staticmethod
-    def _tell(done: SimpleQueue[int], n_workers: int, on_block: Callable[[int], None]) -> None:
-        """Call `on_block` after each block until all workers have ended, each with a 0."""
-        n_done = 0
-        while n_workers:
-            n_rows = done.get()
-            n_done += n_rows
-            if n_rows:
-                on_block(n_done)
-            else:
-                n_workers -= 1
+
+def _failed(workers: list[Future[None]]) -> bool:
+    return any(worker.done() and worker.exception() is not None for worker in workers)
 
 
 class _Blas:

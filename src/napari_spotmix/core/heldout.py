@@ -174,10 +174,11 @@ class HeldOutGenes:
             on_progress=self._on_progress,
         )
         unit = statistics.mean_precision() or 1.0
+        statistics.divide_by(unit)
         genes = self._counts.gene_of_column
         held_out = np.where((genes >= 0) & is_held_out[genes], genes, -1)
         total = self._predicting[is_held_out].sum(axis=0)
-        return _Fold(statistics.divided_by(unit), unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
+        return _Fold(statistics, unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
 
     def _fit(self, fold: _Fold, W: csr_array, smoothing: Smoothing) -> Array:
         fold.abundances = solve(

@@ -52,6 +52,8 @@ _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 _SMALL_OVERDISPERSION = 1e-3
 #: Epochs in between only serve to tell which spots are alike: this many times the tolerance does.
 _LOOSER = 30.0
+#: Spots whose proportions a thread takes at a time.
+_BLOCK = 8192
 #: Least ridge where none is given: it keeps the minimiser unique.
 _LEAST_RIDGE = 1e-6
 #: For the progress bar only.
@@ -241,15 +243,10 @@ class _Epochs:
         assert self.abundances is not None
         genes: HeldOutGenes | None = None
         self._tell_comparing()
-        proportions = _proportions(self.abundances)
-        self._tell_comparing()
-        proportions = _between(self.proportions, proportions)
-        self._tell_comparing()
-        # Kept for the next epoch in single precision, since they only choose archetypes.
-        self.proportions = proportions.astype(np.float32)
+        self.proportions = self._mean_proportions(self.abundances)
         if self.params.weights == "poisson":
             self.archetypes = find_archetypes(
-                proportions,
+                self.proportions,
                 self.totals,
                 self.params.n_archetypes,
                 random_state=self.params.random_state,
@@ -269,6 +266,21 @@ class _Epochs:
             self._use(replace(self.unlearned, strength=0.0, ridge=self.choice.chosen.smoothing.ridge))
         else:
             self._follow_path()
+
+    def _mean_proportions(self, abundances: Array) -> NDArray[np.float32]:
+        """Return the mean of two epochs: reweighting by the last one alone can swing back and forth.
+
+        In single precision, since they only choose archetypes.
+        """
+        before, now = self.proportions, np.empty(abundances.shape, np.float32)
+
+        def block(start: int, stop: int) -> None:
+            now[start:stop] = _proportions(abundances[start:stop])
+            if before is not None:
+                now[start:stop] = (before[start:stop] + now[start:stop]) / 2
+
+        self.threads.over_blocks(block, len(now), block=_BLOCK, on_block=self._tell_comparing)
+        return now
 
     def _tell_comparing(self, _: int = 0) -> None:
         self.on_progress(Progress("Comparing spots", 0, 1))
@@ -462,10 +474,10 @@ class _Epochs:
         self.abundances = self.solution.abundances
 
     def _reduce_counts(self) -> None:
-        statistics = self._statistics()
+        self.statistics = self._statistics()
         # With plain least squares the penalties are those of the stated objective, to the letter.
-        self.unit = statistics.mean_precision() if self.params.weights == "poisson" else 1.0
-        self.statistics = statistics.divided_by(self.unit or 1.0)
+        self.unit = self.statistics.mean_precision() if self.params.weights == "poisson" else 1.0
+        self.statistics.divide_by(self.unit or 1.0)
 
     def _tolerance(self) -> float:
         """Be precise in the first fit, from which all is learned, and in the last."""
@@ -547,8 +559,3 @@ def _proportions(abundances: Array) -> Array:
     total = abundances.sum(axis=1, keepdims=True)
     flat = np.full_like(abundances, 1.0 / abundances.shape[1])
     return np.asarray(np.divide(abundances, total, out=flat, where=total > 0))
-
-
-def _between(before: NDArray[np.float32] | None, now: Array) -> Array:
-    """Return the mean of two epochs: reweighting by the last one alone can swing back and forth."""
-    return now if before is None else (before + now) / 2

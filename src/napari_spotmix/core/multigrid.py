@@ -313,6 +313,8 @@ class _Groups:
         self._blocks = np.empty((n_groups, n_types * (n_types + 1) // 2), np.float32)
         self._ties = np.empty((len(self._links[1]), n_types), np.float32)
         self._target = np.empty((n_groups, n_types))
+        # How far groups reach, one over it, and where they move to: kept, since new memory is slow.
+        self._room = tuple(np.empty((n_groups, n_types)) for _ in range(3))
         self._turns = Turns(self._links)
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
@@ -334,7 +336,7 @@ class _Groups:
 
     def correct(self, finer: Level | _Groups, b: Array, X: Array, tolerance: float) -> None:
         """Move whole groups towards the minimiser, in place."""
-        reach = np.empty_like(self._target)
+        reach, per_reach, Y = self._room
 
         def find(start: int, stop: int) -> None:
             _kernels.reach_of_groups(start, stop, self._start_of, self._members, _SHARE, X, reach)
@@ -343,9 +345,10 @@ class _Groups:
             _kernels.follow_groups(start, stop, self._group, reach, per_reach, Y, X)
 
         self._over_rows(find, self._n)
-        per_reach = np.divide(1.0, reach, out=np.zeros_like(reach), where=reach > 0)
+        per_reach[:] = 0.0
+        np.divide(1.0, reach, out=per_reach, where=reach > 0)
         finer.gather(self, b, X, reach, per_reach)
-        Y = reach.copy()
+        Y[:] = reach
         self._approximate(Y, tolerance)
         self._over_rows(follow, len(X))
 

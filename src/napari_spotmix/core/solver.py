@@ -120,14 +120,15 @@ def solve(
         else np.array(start, dtype=np.float64, copy=not overwrite_start or None)
     )
     memory: _Memory | None = None
-    violations = np.zeros(len(X))
+    violations, unit = np.zeros(len(X)), _unit(X)
     while n_sweeps < max_sweeps:
         # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
-        n_sweeps += level.improve(b, X, _BEYOND * tolerance * _unit(X))
+        n_sweeps += level.improve(b, X, _BEYOND * tolerance * unit)
         aim = tolerance * _unit(X)
         level.find_violations(b, X, violations)
         n_sweeps += level.settle(b, X, violations, _SETTLED * aim, _BEYOND * aim)
-        history.append(float(violations.max(initial=0.0)) / _unit(X))
+        unit = _unit(X)
+        history.append(float(violations.max(initial=0.0)) / unit)
         report()
         if history[-1] <= tolerance:
             break

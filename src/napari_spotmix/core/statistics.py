@@ -60,9 +60,10 @@ class Statistics:
         diagonal = np.einsum("akk->a", self.gram) / self.n_cell_types
         return float((self.scale * diagonal[self.archetype]).mean())
 
-    def divided_by(self, unit: float) -> Statistics:
-        """Return the statistics of the data term divided by `unit`; its minimiser is the same."""
-        return Statistics(self.gram / unit, self.archetype, self.scale, self.projection / unit)
+    def divide_by(self, unit: float) -> None:
+        """Divide the data term by `unit`, in place; its minimiser stays the same."""
+        for values in (self.gram, self.projection):
+            np.divide(values, unit, out=values)
 
 
 def total_counts(

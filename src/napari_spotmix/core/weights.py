@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Points = NDArray[np.floating]
 
 #: A gene counts as expressed with at least this part of its mean over types: without a floor, a gene that
 #: the model calls silent would outweigh all others as soon as one count of it is seen.
@@ -65,7 +66,7 @@ def one_archetype(totals: Array, n_cell_types: int) -> Archetypes:
 
 
 def find_archetypes(
-    proportions: Array,
+    proportions: Points,
     totals: Array,
     n_archetypes: int,
     *,
@@ -77,7 +78,7 @@ def find_archetypes(
 
     Parameters
     ----------
-    proportions : ndarray of float64, shape (n_spots, n_cell_types)
+    proportions : ndarray of float, shape (n_spots, n_cell_types)
     totals : ndarray of float64, shape (n_spots,)
         Total counts.
     n_archetypes : int
@@ -96,7 +97,7 @@ def find_archetypes(
 
 
 def cluster_points(
-    points: Array,
+    points: Points,
     n_groups: int,
     *,
     random_state: int,
@@ -107,7 +108,7 @@ def cluster_points(
 
     Parameters
     ----------
-    points : ndarray of float64, shape (n_points, n_features)
+    points : ndarray of float, shape (n_points, n_features)
     n_groups : int
         At most this many groups; empty ones are left out.
     random_state : int
@@ -135,11 +136,12 @@ def cluster_points(
     rng = np.random.default_rng(random_state)
     on_block(0)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
-    centers = _k_means(points[sample], n_groups, rng, threads, on_block)
+    centers = _k_means(points[sample].astype(np.float64), n_groups, rng, threads, on_block)
     label, squared_distance = _nearest(points, centers, threads, on_block)
-    label = np.unique(label, return_inverse=True)[1]
     on_block(len(points))
-    return label, squared_distance
+    # Numbered without gaps.
+    number = np.cumsum(np.bincount(label) > 0) - 1
+    return number[label], squared_distance
 
 
 def _k_means(
@@ -169,7 +171,7 @@ def _spread_centers(points: Array, n_centers: int, rng: np.random.Generator, thr
 
 
 def _nearest(
-    points: Array, centers: Array, threads: Threads, on_block: Callable[[int], None] = lambda _: None
+    points: Points, centers: Array, threads: Threads, on_block: Callable[[int], None] = lambda _: None
 ) -> tuple[NDArray[np.int64], Array]:
     label = np.zeros(len(points), np.int64)
     distance = np.zeros(len(points))
@@ -182,7 +184,7 @@ def _nearest(
     return label, distance
 
 
-def group_means(values: Array, label: NDArray[np.int64], n_groups: int) -> Array:
+def group_means(values: Points, label: NDArray[np.int64], n_groups: int) -> Array:
     """Return the mean of each group's rows, float64 (n_groups, n_columns); zeros for an empty group."""
     sums = np.zeros((n_groups, values.shape[1]))
     _kernels.sum_by_group(values, label, sums)
