@@ -94,8 +94,8 @@ def test_shallow_counts_alone_are_smoothed_by_default() -> None:
     deep, shallow = tissue(depth=5000.0), tissue(depth=20.0)
     strong = run(*shallow[:2], hexagonal_grid(10, 10)).lambda_c
     weak = run(*deep[:2], hexagonal_grid(10, 10)).lambda_c
-    assert strong > 100 * weak
-    assert strong > 0.01
+    assert strong > 20 * weak
+    assert strong > 0.5
 
 
 def test_one_archetype_per_spot_ends_at_the_poisson_likelihoods_maximum() -> None:

@@ -14,7 +14,24 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from napari_spotmix.core._lanes import (
+    HALF,
+    WIDTH,
+    alike,
+    any_above,
+    entry,
+    half,
+    half_alike,
+    larger,
+    largest_of,
+    load,
+    smaller,
+    store,
+    turn,
+)
+
 __all__ = [
+    "COLUMNS",
     "add_gene_moments",
     "add_to_genes",
     "add_to_groups",
@@ -51,8 +68,10 @@ __all__ = [
     "sweep_groups",
 ]
 
-#: An exact solution costs about as much as this many rounds over the types.
-_ROUNDS = 10
+#: Columns that `filtered_projections` sums at once.
+COLUMNS = 3 * WIDTH
+#: An exact solution costs about as much as 2 to the power of this many rounds over the types of a batch.
+_DOUBLINGS = 4
 
 
 def _compiled(function):
@@ -69,42 +88,71 @@ def _inlined(function):
 
 
 @_inlined
-def _add_rows(A, rows, factors, start, stop, times, out):
-    """Add ``times factors_p A[rows_p]`` to `out`, for p from `start` to `stop`.
+def _copy(numbers, to):
+    for k in range(numbers.size):
+        to[k] = numbers[k]
 
-    Four at a time, since `out` goes through memory once for each time.
+
+@_inlined
+def _row(rows, p):
+    return p if rows is None else rows[p]
+
+
+@_inlined
+def _add_rows(A, rows, factors, start, stop, times, out):
+    """Add ``times factors_p A[rows_p]`` to `out`, for p from `start` to `stop`; without `rows`, ``A[p]``.
+
+    Sums stay in registers until they are done. Of two, each takes every other row: one alone would wait for
+    itself.
     """
-    p = start
-    while p + 4 <= stop:
-        a, b, c, d = rows[p], rows[p + 1], rows[p + 2], rows[p + 3]
-        of_a, of_b, of_c, of_d = factors[p], factors[p + 1], factors[p + 2], factors[p + 3]
-        of_a, of_b, of_c, of_d = times * of_a, times * of_b, times * of_c, times * of_d
-        for k in range(out.size):
-            out[k] += of_a * A[a, k] + of_b * A[b, k] + of_c * A[c, k] + of_d * A[d, k]
-        p += 4
-    while p < stop:
-        a, of_a = rows[p], times * factors[p]
-        for k in range(out.size):
-            out[k] += of_a * A[a, k]
-        p += 1
+    k = 0
+    while k + WIDTH <= out.size:
+        even, odd = alike(0.0), alike(0.0)
+        for p in range(start, stop - 1, 2):
+            even = even + factors[p] * load(A, _row(rows, p), k)
+            odd = odd + factors[p + 1] * load(A, _row(rows, p + 1), k)
+        if (stop - start) % 2 == 1:
+            even = even + factors[stop - 1] * load(A, _row(rows, stop - 1), k)
+        store(load(out, k) + times * (even + odd), out, k)
+        k += WIDTH
+    if k + HALF <= out.size:
+        one, other = half_alike(0.0), half_alike(0.0)
+        for p in range(start, stop - 1, 2):
+            one = one + factors[p] * half(A, _row(rows, p), k)
+            other = other + factors[p + 1] * half(A, _row(rows, p + 1), k)
+        if (stop - start) % 2 == 1:
+            one = one + factors[stop - 1] * half(A, _row(rows, stop - 1), k)
+        store(half(out, k) + times * (one + other), out, k)
+        k += HALF
+    while k < out.size:
+        total = 0.0
+        for p in range(start, stop):
+            total += factors[p] * A[_row(rows, p), k]
+        out[k] += times * total
+        k += 1
+
+
+@_inlined
+def _add_four_rows(M, k, a, b, c, d, out):
+    """Add four rows of `M`, from row `k` on, each so many times, to `out`."""
+    m = 0
+    while m + WIDTH <= out.size:
+        first = a * load(M, k, m) + b * load(M, k + 1, m)
+        store(load(out, m) + (first + (c * load(M, k + 2, m) + d * load(M, k + 3, m))), out, m)
+        m += WIDTH
+    if m + HALF <= out.size:
+        begin = a * half(M, k, m) + b * half(M, k + 1, m)
+        store(half(out, m) + (begin + (c * half(M, k + 2, m) + d * half(M, k + 3, m))), out, m)
+        m += HALF
+    while m < out.size:
+        out[m] += a * M[k, m] + b * M[k + 1, m] + c * M[k + 2, m] + d * M[k + 3, m]
+        m += 1
 
 
 @_inlined
 def _add_product(M, times, x, out):
-    """Add ``times x M`` to `out`, without the rows of `M` for which `x` is zero, four at a time."""
-    m = 0
-    while m + 4 <= x.size:
-        a, b, c, d = times * x[m], times * x[m + 1], times * x[m + 2], times * x[m + 3]
-        if a != 0.0 or b != 0.0 or c != 0.0 or d != 0.0:
-            for k in range(out.size):
-                out[k] += a * M[m, k] + b * M[m + 1, k] + c * M[m + 2, k] + d * M[m + 3, k]
-        m += 4
-    while m < x.size:
-        a = times * x[m]
-        if a != 0.0:
-            for k in range(out.size):
-                out[k] += a * M[m, k]
-        m += 1
+    """Add ``times x M`` to `out`."""
+    _add_rows(M, None, x, 0, x.size, times, out)
 
 
 @_compiled
@@ -139,20 +187,27 @@ def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
 
 @_compiled
 def filtered_projections(indptr, indices, data, gene_of_column, filters, archetype, scale, start, stop, b):
-    """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`; one pass over the non-zeros."""
-    longest = 0
+    """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`.
+
+    `filters` has a column for each type, and as many more, of zeros, that `COLUMNS` goes into them.
+    """
+    sums = np.empty(filters.shape[2])
     for i in range(start, stop):
-        longest = max(longest, indptr[i + 1] - indptr[i])
-    genes, values = np.empty(longest, np.int64), np.empty(longest)
-    for i in range(start, stop):
-        size = 0
-        for p in range(indptr[i], indptr[i + 1]):
-            g = gene_of_column[indices[p]]
-            if g >= 0:
-                genes[size], values[size] = g, data[p]
-                size += 1
-        b[i] = 0.0
-        _add_rows(filters[archetype[i]], genes, values, 0, size, scale[i], b[i])
+        of_genes = filters[archetype[i]]
+        for k in range(0, sums.size, COLUMNS):
+            first, second, third = alike(0.0), alike(0.0), alike(0.0)
+            for p in range(indptr[i], indptr[i + 1]):
+                g = gene_of_column[indices[p]]
+                if g >= 0:
+                    y = np.float64(data[p])
+                    first = first + y * load(of_genes, g, k)
+                    second = second + y * load(of_genes, g, k + WIDTH)
+                    third = third + y * load(of_genes, g, k + 2 * WIDTH)
+            store(first, sums, k)
+            store(second, sums, k + WIDTH)
+            store(third, sums, k + 2 * WIDTH)
+        for k in range(b.shape[1]):
+            b[i, k] = scale[i] * sums[k]
 
 
 @_compiled
@@ -355,57 +410,16 @@ def _find_steps(diagonal, scale, shift, typical, steps, units):
 @_inlined
 def _spot_violation(units, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
-    worst = 0.0
-    for k in range(x.size):
-        worst = max(worst, abs(min(x[k], gradient[k] * units[k])))
-    return worst
-
-
-@_inlined
-def _move(x, gradient, steps, k):
-    """How far type `k` moves to its minimum, or to zero."""
-    return max(-gradient * steps[k], -x[k])
-
-
-@_inlined
-def _descend(M, scale, shift, steps, x, gradient):
-    """Minimise over one type after the other, in place, with the `gradient` kept up to date.
-
-    Four moves are found before the gradient learns of them, each with what those before it change.
-    """
-    k = 0
-    while k + 4 <= x.size:
-        to_a = _move(x, gradient[k], steps, k)
-        a = scale * to_a
-        to_b = _move(x, gradient[k + 1] + a * M[k, k + 1], steps, k + 1)
-        b = scale * to_b
-        to_c = _move(x, gradient[k + 2] + a * M[k, k + 2] + b * M[k + 1, k + 2], steps, k + 2)
-        c = scale * to_c
-        ahead = gradient[k + 3] + a * M[k, k + 3] + b * M[k + 1, k + 3] + c * M[k + 2, k + 3]
-        to_d = _move(x, ahead, steps, k + 3)
-        d = scale * to_d
-        if to_a != 0.0 or to_b != 0.0 or to_c != 0.0 or to_d != 0.0:
-            for m in range(x.size):
-                gradient[m] += a * M[k, m] + b * M[k + 1, m] + c * M[k + 2, m] + d * M[k + 3, m]
-            _move_type(x, gradient, shift, k, to_a)
-            _move_type(x, gradient, shift, k + 1, to_b)
-            _move_type(x, gradient, shift, k + 2, to_c)
-            _move_type(x, gradient, shift, k + 3, to_d)
-        k += 4
+    k, worst_of_lanes = 0, alike(0.0)
+    while k + WIDTH <= x.size:
+        least = smaller(load(x, k), load(gradient, k) * load(units, k))
+        worst_of_lanes = larger(worst_of_lanes, larger(least, 0.0 - least))
+        k += WIDTH
+    worst = largest_of(worst_of_lanes)
     while k < x.size:
-        to_a = _move(x, gradient[k], steps, k)
-        if to_a != 0.0:
-            a = scale * to_a
-            for m in range(x.size):
-                gradient[m] += a * M[k, m]
-            _move_type(x, gradient, shift, k, to_a)
+        worst = max(worst, abs(min(x[k], gradient[k] * units[k])))
         k += 1
-
-
-@_inlined
-def _move_type(x, gradient, shift, k, by):
-    x[k] += by
-    gradient[k] += shift * by
+    return worst
 
 
 @_compiled
@@ -482,23 +496,6 @@ def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 
 @_compiled
-def _improve_spot(
-    M, scale, shift, steps, units, target, gap, tolerance, x, gradient, support, L, solution, barred
-):
-    """Minimise the spot's objective over ``x >= 0``, from its `gradient` and violation `gap`.
-
-    One type after the other where this is quicker, as when neighbours hold the spot; else exactly.
-    """
-    while gap > tolerance:
-        before = gap
-        _descend(M, scale, shift, steps, x, gradient)
-        gap = _spot_violation(units, x, gradient)
-        if gap * (gap / before) ** _ROUNDS > tolerance:
-            _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred)
-            return
-
-
-@_compiled
 def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred):
     """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
@@ -529,16 +526,218 @@ def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support,
         barred[entering] = x[entering] == 0.0
 
 
+#: Rows of what each spot of a batch has once.
+_SCALE, _SHIFT, _GAP, _AIM = range(4)
+
+
+@_inlined
+def _room(n_types):
+    """Return tables for a batch: what each spot has once, rows that become lanes, and lanes by type."""
+    padded = -(-n_types // WIDTH) * WIDTH
+    return np.zeros((4, WIDTH)), np.zeros((2, WIDTH, padded)), np.zeros((6, padded, WIDTH))
+
+
+@_inlined
+def _tables(room, n_types):
+    """Return the lanes by type: target, abundances, these times the scale, gradient, steps and units."""
+    of = room[2][:, :n_types]
+    return of[0], of[1], of[2], of[3], of[4], of[5]
+
+
+@_inlined
+def _fill_lanes(size, room):
+    """Put the rows of a batch, targets and abundances, into lanes; those left over do what the first does."""
+    per_spot, rows, tables = room
+    for lane in range(size, WIDTH):
+        per_spot[_SCALE, lane], per_spot[_SHIFT, lane] = per_spot[_SCALE, 0], per_spot[_SHIFT, 0]
+        _copy(rows[0, 0], rows[0, lane])
+        _copy(rows[1, 0], rows[1, lane])
+    _side_by_side(rows[0], tables[0])
+    _side_by_side(rows[1], tables[1])
+
+
+@_inlined
+def _side_by_side(rows, lanes):
+    for k in range(0, lanes.shape[0], WIDTH):
+        turn(rows, 0, k, lanes, k, 0)
+
+
+@_inlined
+def _empty_lanes(room):
+    """Put the abundances of a batch back into rows."""
+    rows, tables = room[1], room[2]
+    for k in range(0, rows.shape[2], WIDTH):
+        turn(tables[1], k, 0, rows[1], 0, k)
+
+
+@_inlined
+def _batch_size(spots, first, kind):
+    """Return how many spots from the `first` on are of its kind, as many as there are lanes at the most."""
+    stop = min(first + WIDTH, spots.size)
+    q = first + 1
+    while q < stop and kind[spots[q]] == kind[spots[first]]:
+        q += 1
+    return q - first
+
+
+@_compiled
+def _solve_lane(M, room, lane, x):
+    """Minimise over one spot exactly, from where its batch left it: rare, so its own room is made anew."""
+    n_types = x.size
+    per_spot, target = room[0], room[1][0, lane, :n_types]
+    units = _tables(room, n_types)[5][:, lane].copy()
+    scale, shift, aim = per_spot[_SCALE, lane], per_spot[_SHIFT, lane], per_spot[_AIM, lane]
+    gradient, solution, L = np.empty(n_types), np.empty(n_types), np.empty((n_types, n_types))
+    support, barred = np.empty(n_types, np.int64), np.empty(n_types, np.bool_)
+    _solve_spot(M, scale, shift, units, target, aim, x, gradient, support, L, solution, barred)
+
+
+@_inlined
+def _batch_gradient(M, per_spot, target, x, scaled, gradient):
+    """Gradients of a batch: ``(scale M + shift I) x - target``, four types at a time."""
+    scale, shift = load(per_spot, _SCALE, 0), load(per_spot, _SHIFT, 0)
+    n_types = x.shape[0]
+    for m in range(n_types):
+        store(scale * load(x, m, 0), scaled, m, 0)
+    k = 0
+    while k + 4 <= n_types:
+        a = shift * load(x, k, 0) - load(target, k, 0)
+        b = shift * load(x, k + 1, 0) - load(target, k + 1, 0)
+        c = shift * load(x, k + 2, 0) - load(target, k + 2, 0)
+        d = shift * load(x, k + 3, 0) - load(target, k + 3, 0)
+        for m in range(n_types):
+            of_m = load(scaled, m, 0)
+            a, b = a + of_m * entry(M, m, k), b + of_m * entry(M, m, k + 1)
+            c, d = c + of_m * entry(M, m, k + 2), d + of_m * entry(M, m, k + 3)
+        store(a, gradient, k, 0)
+        store(b, gradient, k + 1, 0)
+        store(c, gradient, k + 2, 0)
+        store(d, gradient, k + 3, 0)
+        k += 4
+    while k < n_types:
+        a = shift * load(x, k, 0) - load(target, k, 0)
+        for m in range(n_types):
+            a = a + load(scaled, m, 0) * entry(M, m, k)
+        store(a, gradient, k, 0)
+        k += 1
+
+
+@_inlined
+def _batch_inverse(h):
+    """One over `h`, which is not negative, and 0 where it is 0."""
+    return smaller(1e300 * h, 1.0) / larger(h, 1e-300)
+
+
+@_inlined
+def _batch_steps(M, per_spot, typical, steps, units):
+    """Write by what gradients are multiplied: to be minimised, and to be measured (see `_curvature`)."""
+    scale, shift = load(per_spot, _SCALE, 0), load(per_spot, _SHIFT, 0)
+    for k in range(steps.shape[0]):
+        own = scale * entry(M, k, k)
+        store(_batch_inverse(own + shift), steps, k, 0)
+        store(_batch_inverse(smaller(own + shift, larger(own, typical[k]))), units, k, 0)
+
+
+@_inlined
+def _batch_violation(units, x, gradient):
+    """As `_spot_violation`, for a batch."""
+    worst = alike(0.0)
+    for k in range(x.shape[0]):
+        least = smaller(load(x, k, 0), load(gradient, k, 0) * load(units, k, 0))
+        worst = larger(worst, larger(least, 0.0 - least))
+    return worst
+
+
+@_inlined
+def _batch_move(x, gradient, steps, k):
+    """As `_move`, for a batch."""
+    return larger(0.0 - gradient * load(steps, k, 0), 0.0 - load(x, k, 0))
+
+
+@_inlined
+def _batch_move_type(x, gradient, shift, k, by):
+    store(load(x, k, 0) + by, x, k, 0)
+    store(load(gradient, k, 0) + shift * by, gradient, k, 0)
+
+
+@_inlined
+def _batch_descend(M, per_spot, steps, x, gradient):
+    """As `_descend`, for a batch."""
+    scale, shift = load(per_spot, _SCALE, 0), load(per_spot, _SHIFT, 0)
+    n_types = x.shape[0]
+    k = 0
+    while k + 4 <= n_types:
+        to_a = _batch_move(x, load(gradient, k, 0), steps, k)
+        a = scale * to_a
+        to_b = _batch_move(x, load(gradient, k + 1, 0) + a * entry(M, k, k + 1), steps, k + 1)
+        b = scale * to_b
+        ahead = load(gradient, k + 2, 0) + a * entry(M, k, k + 2) + b * entry(M, k + 1, k + 2)
+        to_c = _batch_move(x, ahead, steps, k + 2)
+        c = scale * to_c
+        ahead = (
+            load(gradient, k + 3, 0)
+            + a * entry(M, k, k + 3)
+            + b * entry(M, k + 1, k + 3)
+            + c * entry(M, k + 2, k + 3)
+        )
+        to_d = _batch_move(x, ahead, steps, k + 3)
+        d = scale * to_d
+        if any_above(to_a * to_a + to_b * to_b + to_c * to_c + to_d * to_d, 0.0):
+            for m in range(n_types):
+                ahead = load(gradient, m, 0) + a * entry(M, k, m) + b * entry(M, k + 1, m)
+                store(ahead + c * entry(M, k + 2, m) + d * entry(M, k + 3, m), gradient, m, 0)
+            _batch_move_type(x, gradient, shift, k, to_a)
+            _batch_move_type(x, gradient, shift, k + 1, to_b)
+            _batch_move_type(x, gradient, shift, k + 2, to_c)
+            _batch_move_type(x, gradient, shift, k + 3, to_d)
+        k += 4
+    while k < n_types:
+        to_a = _batch_move(x, load(gradient, k, 0), steps, k)
+        a = scale * to_a
+        for m in range(n_types):
+            store(load(gradient, m, 0) + a * entry(M, k, m), gradient, m, 0)
+        _batch_move_type(x, gradient, shift, k, to_a)
+        k += 1
+
+
+@_inlined
+def _improve_batch(M, typical, tolerance, enough, room):
+    """Minimise over one type after the other as long as this soon brings any spot of the batch to its aim.
+
+    Return whether anything has moved; what is left of the violations is written.
+    """
+    per_spot = room[0]
+    target, x, scaled, gradient, steps, units = _tables(room, typical.size)
+    _batch_gradient(M, per_spot, target, x, scaled, gradient)
+    _batch_steps(M, per_spot, typical, steps, units)
+    gap = _batch_violation(units, x, gradient)
+    if not any_above(gap, tolerance):
+        return False
+    aim = larger(enough * gap, tolerance)
+    go_on = True
+    while go_on:
+        before = gap
+        _batch_descend(M, per_spot, steps, x, gradient)
+        gap = _batch_violation(units, x, gradient)
+        falls = gap / larger(before, 1e-300)
+        for _ in range(_DOUBLINGS):
+            falls = falls * falls
+        go_on = any_above(smaller(gap - aim, aim - gap * falls), 0.0)
+    store(gap, per_spot, _GAP, 0)
+    store(aim, per_spot, _AIM, 0)
+    return True
+
+
 @_compiled
 def sweep(
     spots,
+    kind,
     indptr,
     indices,
     weight,
     M,
     archetype,
     scale,
-    diagonal,
     b,
     lambda_r,
     lambda_c,
@@ -549,28 +748,30 @@ def sweep(
 ):
     """Minimise over each of `spots` in turn, the others fixed.
 
-    What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. `diagonal` is that
-    of each matrix of `M`, side by side.
+    What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. Spots of one `kind`
+    share an archetype and no edge: those that follow each other are done at once, in batches.
     """
-    n_types = X.shape[1]
-    target, gradient = np.empty(n_types), np.empty(n_types)
-    steps, units = np.empty(n_types), np.empty(n_types)
-    support = np.empty(n_types, np.int64)
-    L = np.empty((n_types, n_types))
-    solution = np.empty(n_types)
-    barred = np.empty(n_types, np.bool_)
-    for i in spots:
-        _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
-        shift, c = lambda_r + lambda_c * _degree(indptr, weight, i), scale[i]
-        gram, x = M[archetype[i]], X[i]
-        _gradient(gram, c, shift, target, x, gradient)
-        _find_steps(diagonal[archetype[i]], c, shift, typical, steps, units)
-        gap = _spot_violation(units, x, gradient)
-        if gap > tolerance:
-            aim = max(tolerance, enough * gap)
-            _improve_spot(
-                gram, c, shift, steps, units, target, gap, aim, x, gradient, support, L, solution, barred
-            )
+    n_types, room = X.shape[1], _room(X.shape[1])
+    per_spot, rows = room[0], room[1][:, :, :n_types]
+    first = 0
+    while first < spots.size:
+        size = _batch_size(spots, first, kind)
+        for lane in range(size):
+            i = spots[first + lane]
+            _spot_target(indptr, indices, weight, X, b, lambda_c, i, rows[0, lane])
+            per_spot[_SCALE, lane] = scale[i]
+            per_spot[_SHIFT, lane] = lambda_r + lambda_c * _degree(indptr, weight, i)
+            _copy(X[i], rows[1, lane])
+        _fill_lanes(size, room)
+        gram = M[archetype[spots[first]]]
+        if _improve_batch(gram, typical, tolerance, enough, room):
+            _empty_lanes(room)
+            for lane in range(size):
+                i = spots[first + lane]
+                _copy(rows[1, lane, :n_types], X[i])
+                if per_spot[_GAP, lane] > per_spot[_AIM, lane]:
+                    _solve_lane(gram, room, lane, X[i])
+        first += size
 
 
 @_compiled
@@ -594,11 +795,11 @@ def kkt_violations(
     M,
     archetype,
     scale,
-    diagonal,
     b,
     lambda_r,
     lambda_c,
     typical,
+    diagonal,
     X,
     violations,
 ):
@@ -720,17 +921,28 @@ def _part(x, per_reach):
 
 
 @_inlined
+def _add_tie(times, own, X, j, per_reach, c, ties, q):
+    """Add to a row of `ties` so many times what binds a member that follows by `own` to `j` of group `c`."""
+    k = 0
+    while k + WIDTH <= own.size:
+        part = smaller(load(X, j, k) * load(per_reach, c, k), 1.0)
+        store(load(ties, q, k) + times * load(own, k) * part, ties, q, k)
+        k += WIDTH
+    if k + HALF <= own.size:
+        rest = smaller(half(X, j, k) * half(per_reach, c, k), 1.0)
+        store(half(ties, q, k) + times * half(own, k) * rest, ties, q, k)
+        k += HALF
+    while k < own.size:
+        ties[q, k] += times * own[k] * _part(X[j, k], per_reach[c, k])
+        k += 1
+
+
+@_inlined
 def _link(group_indptr, group_indices, a, c):
     q = group_indptr[a]
     while group_indices[q] != c:
         q += 1
     return q
-
-
-@_inlined
-def _diagonal(k):
-    """Where a packed lower triangle, row after row, holds its entry (k, k)."""
-    return k * (k + 3) // 2
 
 
 @_inlined
@@ -746,6 +958,18 @@ def _unpack(triangles, a, block):
 
 
 @_inlined
+def _unpack_lanes(triangles, stack):
+    """As `_unpack`, for several matrices side by side."""
+    q = 0
+    for k in range(stack.shape[0]):
+        for m in range(k + 1):
+            entries = load(triangles, q, 0)
+            store(entries, stack, k, m)
+            store(entries, stack, m, k)
+            q += 1
+
+
+@_inlined
 def _pack(block, a, triangles):
     """Write the lower triangle of a matrix, of which nothing else is read."""
     q = 0
@@ -757,12 +981,25 @@ def _pack(block, a, triangles):
 
 @_inlined
 def _add_follower(M, scale, own, block):
-    """Add ``scale P M P`` to the lower triangle of `block`; P says how far a member follows."""
+    """Add ``scale P M P`` to `block`; P says how far a member follows."""
     for m in range(own.size):
         if own[m] > 0.0:
-            value = scale * own[m]
-            for k in range(m + 1):
-                block[m, k] += value * M[m, k] * own[k]
+            _add_parts(M, m, scale * own[m], own, block)
+
+
+@_inlined
+def _add_parts(M, m, times, own, block):
+    """Add a row of `M` to that of `block`, of each type so many times its own part."""
+    k = 0
+    while k + WIDTH <= own.size:
+        store(load(block, m, k) + times * load(own, k) * load(M, m, k), block, m, k)
+        k += WIDTH
+    if k + HALF <= own.size:
+        store(half(block, m, k) + times * half(own, k) * half(M, m, k), block, m, k)
+        k += HALF
+    while k < own.size:
+        block[m, k] += times * own[k] * M[m, k]
+        k += 1
 
 
 @_inlined
@@ -772,7 +1009,7 @@ def _close_group(a, group_indptr, group_indices, reach, inner, block, ties, bloc
     So the problem is one in reach plus step: what is added must be what is written, in single precision.
     """
     for k in range(inner.size):
-        block[k, k] -= inner[k]
+        block[k, k] -= inner[0, k]
     _pack(block, a, blocks)
     _unpack(blocks, a, block)
     _add_product(block, 1.0, reach[a], target[a])
@@ -813,7 +1050,7 @@ def group_spots(
     a group (its lower triangle), ``-ties`` between groups, and ``target = P' (b - H X) + (P' H P) reach``.
     """
     n_types = X.shape[1]
-    own, residual, inner = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    own, residual, inner = np.empty(n_types), np.empty(n_types), np.empty((1, n_types))
     block = np.empty((n_types, n_types))
     for a in range(start, stop):
         block[:] = 0.0
@@ -831,18 +1068,16 @@ def group_spots(
             for k in range(n_types):
                 target[a, k] += own[k] * (residual[k] - shift * X[i, k])
             for k in range(n_types):
-                inner[k] -= shift * own[k] * own[k]
+                inner[0, k] -= shift * own[k] * own[k]
             _add_follower(M[archetype[i]], scale[i], own, block)
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c, value = group[j], lambda_c * weight[p]
                 if c == a:
-                    for k in range(n_types):
-                        inner[k] += value * own[k] * _part(X[j, k], per_reach[a, k])
+                    _add_tie(value, own, X, j, per_reach, a, inner, 0)
                 elif c >= 0:
                     q = _link(group_indptr, group_indices, a, c)
-                    for k in range(n_types):
-                        ties[q, k] += value * own[k] * _part(X[j, k], per_reach[c, k])
+                    _add_tie(value, own, X, j, per_reach, c, ties, q)
         _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target)
 
 
@@ -869,7 +1104,8 @@ def group_groups(
 ):
     """Write the problem of moving groups of groups, as `group_spots` does for groups of spots."""
     n_types = X.shape[1]
-    own, residual, inner = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    own, tied, residual = np.empty(n_types), np.empty(n_types), np.empty(n_types)
+    inner = np.empty((1, n_types))
     block, finer = np.empty((n_types, n_types)), np.empty((n_types, n_types))
     for a in range(start, stop):
         block[:] = 0.0
@@ -892,54 +1128,69 @@ def group_groups(
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c = group[j]
+                for k in range(n_types):
+                    tied[k] = finer_ties[p, k] * own[k]
                 if c == a:
-                    for k in range(n_types):
-                        inner[k] += finer_ties[p, k] * own[k] * _part(X[j, k], per_reach[a, k])
+                    _add_tie(1.0, tied, X, j, per_reach, a, inner, 0)
                 elif c >= 0:
-                    q = _link(group_indptr, group_indices, a, c)
-                    for k in range(n_types):
-                        ties[q, k] += finer_ties[p, k] * own[k] * _part(X[j, k], per_reach[c, k])
+                    _add_tie(1.0, tied, X, j, per_reach, c, ties, _link(group_indptr, group_indices, a, c))
         _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target)
 
 
 @_inlined
 def _add_ties(indptr, indices, ties, Y, a, out):
     """Add ``sum_c ties_ac y_c`` to `out`, type by type."""
-    p, stop = indptr[a], indptr[a + 1]
-    while p + 2 <= stop:
-        c, d = indices[p], indices[p + 1]
-        for k in range(out.size):
-            out[k] += ties[p, k] * Y[c, k] + ties[p + 1, k] * Y[d, k]
-        p += 2
-    if p < stop:
-        c = indices[p]
-        for k in range(out.size):
-            out[k] += ties[p, k] * Y[c, k]
+    k = 0
+    while k + WIDTH <= Y.shape[1]:
+        total = load(out, k)
+        for p in range(indptr[a], indptr[a + 1]):
+            total = total + load(ties, p, k) * load(Y, indices[p], k)
+        store(total, out, k)
+        k += WIDTH
+    if k + HALF <= Y.shape[1]:
+        so_far = half(out, k)
+        for p in range(indptr[a], indptr[a + 1]):
+            so_far = so_far + half(ties, p, k) * half(Y, indices[p], k)
+        store(so_far, out, k)
+        k += HALF
+    while k < Y.shape[1]:
+        for p in range(indptr[a], indptr[a + 1]):
+            out[k] += ties[p, k] * Y[indices[p], k]
+        k += 1
 
 
 @_compiled
-def sweep_groups(groups, indptr, indices, ties, blocks, target, tolerance, enough, Y):
+def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance, enough, Y):
     """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
-    n_types = Y.shape[1]
-    own, gradient, diagonal = np.empty(n_types), np.empty(n_types), np.empty(n_types)
-    steps, units = np.empty(n_types), np.empty(n_types)
-    block = np.empty((n_types, n_types))
-    support = np.empty(n_types, np.int64)
-    L = np.empty((n_types, n_types))
-    solution = np.empty(n_types)
-    barred = np.empty(n_types, np.bool_)
-    for a in groups:
-        for k in range(n_types):
-            own[k] = target[a, k]
-            diagonal[k] = blocks[a, _diagonal(k)]
-        _add_ties(indptr, indices, ties, Y, a, own)
-        _unpack(blocks, a, block)
-        y = Y[a]
-        _gradient(block, 1.0, 0.0, own, y, gradient)
-        _find_steps(diagonal, 1.0, 0.0, diagonal, steps, units)
-        gap = _spot_violation(units, y, gradient)
-        aim = max(tolerance, enough * gap)
-        _improve_spot(block, 1.0, 0.0, steps, units, own, gap, aim, y, gradient, support, L, solution, barred)
+    n_types, room = Y.shape[1], _room(Y.shape[1])
+    per_group, rows = room[0], room[1][:, :, :n_types]
+    store(alike(1.0), per_group, _SCALE, 0)
+    stack, block, none = np.empty((n_types, n_types, WIDTH)), np.empty((n_types, n_types)), np.zeros(n_types)
+    n_packed = -(-blocks.shape[1] // WIDTH) * WIDTH
+    packed, packed_lanes = np.zeros((WIDTH, n_packed)), np.empty((n_packed, WIDTH))
+    first = 0
+    while first < groups.size:
+        size = _batch_size(groups, first, kind)
+        for lane in range(WIDTH):
+            # Lanes that are left over do what the first one does.
+            a = groups[first + lane] if lane < size else groups[first]
+            _copy(blocks[a], packed[lane])
+            if lane < size:
+                _copy(target[a], rows[0, lane])
+                _copy(Y[a], rows[1, lane])
+                _add_ties(indptr, indices, ties, Y, a, rows[0, lane])
+        _fill_lanes(size, room)
+        _side_by_side(packed, packed_lanes)
+        _unpack_lanes(packed_lanes, stack)
+        if _improve_batch(stack, none, tolerance, enough, room):
+            _empty_lanes(room)
+            for lane in range(size):
+                a = groups[first + lane]
+                _copy(rows[1, lane, :n_types], Y[a])
+                if per_group[_GAP, lane] > per_group[_AIM, lane]:
+                    _unpack(blocks, a, block)
+                    _solve_lane(block, room, lane, Y[a])
+        first += size
 
 
 @_compiled

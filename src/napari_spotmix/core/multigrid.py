@@ -86,7 +86,8 @@ class Level:
         self._diagonal = np.ascontiguousarray(np.einsum("akk->ak", statistics.gram))
         self._typical = statistics.typical_curvature()
         self._all = np.arange(W.shape[0])
-        self._turns = None if self.is_separable else Turns(self._links)
+        self._kind = self._kinds()
+        self._turns = None if self.is_separable else Turns(self._links, self._kind)
         # How firmly a spot is held on average by its neighbours, and by the data.
         self._ties = lambda_c * float(W.data.sum()) / max(W.shape[0], 1)
         self._hold = float(self._typical.mean())
@@ -98,6 +99,13 @@ class Level:
     def is_separable(self) -> bool:
         """Whether spots do not depend on each other, so that one sweep solves the problem."""
         return self._lambda_c == 0 or self._W.nnz == 0
+
+    def _kinds(self) -> Spots:
+        """Return a number for each spot that those share which may be swept at once: archetype and colour."""
+        archetype = self._statistics.archetype
+        if self.is_separable:
+            return archetype
+        return _colors(self._links) * len(self._statistics.gram) + archetype
 
     def group_spots(self) -> None:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
@@ -185,10 +193,11 @@ class Level:
         self, b: Array, X: Array, tolerance: float, *, backward: bool, spots: Spots | None = None
     ) -> None:
         def visit(some: Spots) -> None:
-            _kernels.sweep(some, *self._problem(b), tolerance, self._enough, X)
+            _kernels.sweep(some, self._kind, *self._problem(b), tolerance, self._enough, X)
 
         if self._turns is None:
             rows = self._all if spots is None else spots
+            rows = rows[np.argsort(self._kind[rows], kind="stable")]
             self._over_rows(lambda start, stop: visit(rows[start:stop]), len(rows))
         else:
             self._turns.visit(visit, self._threads, nodes=spots, backward=backward, on_block=self._on_block)
@@ -273,7 +282,7 @@ class Level:
         rows = self._all if spots is None else spots
 
         def block(start: int, stop: int) -> None:
-            _kernels.kkt_violations(rows[start:stop], *self._problem(b), X, violations)
+            _kernels.kkt_violations(rows[start:stop], *self._problem(b), self._diagonal, X, violations)
 
         self._over_rows(block, len(rows))
 
@@ -282,7 +291,6 @@ class Level:
         return (
             *self._edges,
             *self._data,
-            self._diagonal,
             b,
             self._lambda_r,
             self._lambda_c,
@@ -315,7 +323,8 @@ class _Groups:
         self._target = np.empty((n_groups, n_types))
         # How far groups reach, one over it, and where they move to: kept, since new memory is slow.
         self._room = tuple(np.empty((n_groups, n_types)) for _ in range(3))
-        self._turns = Turns(self._links)
+        self._kind = _colors(self._links)
+        self._turns = Turns(self._links, self._kind)
         self._coarser: _Groups | None = None
         self._is_last = n_groups <= _SMALLEST
 
@@ -410,6 +419,7 @@ class _Groups:
         def visit(groups: NDArray[np.int64]) -> None:
             _kernels.sweep_groups(
                 groups,
+                self._kind,
                 *self._links,
                 self._ties,
                 self._blocks,
@@ -435,3 +445,10 @@ def _grouped(
     finer._on_block(0)
     is_worth_it = 0 < n_groups < _LEAST_GAIN * n_members
     return _Groups(finer, group, n_groups, n_types) if is_worth_it else None
+
+
+def _colors(links: Links) -> NDArray[np.int64]:
+    """Return a colour for each node that no neighbour has."""
+    color = np.empty(len(links[0]) - 1, np.int64)
+    _kernels.color_greedily(*links, color)
+    return color

@@ -120,6 +120,7 @@ def sufficient_statistics(
     transposed = np.ascontiguousarray(signatures.T)
     gram = np.empty((len(filters), n_types, n_types))
     projection = np.empty((n_spots, n_types))
+    tables = _padded(filters)
     factor = np.divide(scale, divisor, out=np.zeros(n_spots), where=divisor > 0)
 
     def grams(start: int, stop: int) -> None:
@@ -131,7 +132,7 @@ def sufficient_statistics(
             values.indices,
             values.data,
             counts.gene_of_column,
-            filters,
+            tables,
             archetype[spots],
             factor[spots],
             start,
@@ -145,3 +146,11 @@ def sufficient_statistics(
     threads.over_blocks(grams, len(filters), block=1, on_block=lambda _: report(0))
     counts.over_rows(project, threads, report)
     return Statistics(gram, archetype, scale, projection)
+
+
+def _padded(filters: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return filters as the kernel reads them, in as little memory as can be: it waits for nothing else."""
+    n_columns = -(-filters.shape[2] // _kernels.COLUMNS) * _kernels.COLUMNS
+    padded = np.zeros((*filters.shape[:2], n_columns), np.float32)
+    padded[:, :, : filters.shape[2]] = filters
+    return padded

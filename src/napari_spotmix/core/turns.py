@@ -24,10 +24,11 @@ __all__ = ["Links", "Turns", "links_between", "members_of"]
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 Nodes = NDArray[np.int64]
 
-#: A patch has at most this many nodes, and so has what a thread takes at a time but for one patch.
-_LARGEST = 512
-#: A graph of more than one patch has about this many, so that there is work for all threads.
-_PATCHES = 64
+#: Most nodes of a patch, so that it stays in the cache, and how many patches a graph of more than one has, so
+#: that there is work for all threads; of nodes with kinds a patch should hold several of each.
+_PARTS, _PARTS_OF_KINDS = (512, 64), (2048, 16)
+#: Least nodes that are worth a thread's while.
+_SMALLEST = 32
 
 
 class Turns:
@@ -36,6 +37,8 @@ class Turns:
     Parameters
     ----------
     links : Links
+    kind : ndarray of int64, shape (n_nodes,), optional
+        Nodes of one kind follow each other within a patch, not as they come.
 
     Examples
     --------
@@ -45,9 +48,10 @@ class Turns:
     [0 1 2]
     """
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Links, kind: Nodes | None = None) -> None:
         n_nodes = len(links[0]) - 1
-        size = n_nodes if n_nodes <= _LARGEST else min(max(n_nodes // _PATCHES, 32), _LARGEST)
+        self._largest, self._n_parts = _PARTS if kind is None else _PARTS_OF_KINDS
+        size = n_nodes if n_nodes <= self._largest else self._part_of(n_nodes)
         patch = np.full(n_nodes, -1, np.int64)
         n_patches = _kernels.grow_patches(*links, size, patch)
         classes = color_classes(*links_between(*members_of(patch, n_patches), patch, links, n_patches))
@@ -55,6 +59,7 @@ class Turns:
         turn_of_patch = np.empty(n_patches, np.int64)
         turn_of_patch[np.concatenate([*classes, np.empty(0, np.int64)])] = np.arange(n_patches)
         self._turn = turn_of_patch[patch]
+        self._kind = np.zeros(n_nodes, np.int64) if kind is None else kind
         self._first_turns = np.cumsum([0, *map(len, classes)])[:-1]
         self._all = list(self._tasks(np.arange(n_nodes)))
 
@@ -89,12 +94,14 @@ class Turns:
 
             threads.over_blocks(some, len(cuts) - 1, block=1, on_block=on_block)
 
+    def _part_of(self, n_nodes: int) -> int:
+        return min(max(n_nodes // self._n_parts, _SMALLEST), self._largest)
+
     def _tasks(self, nodes: Nodes) -> Iterator[tuple[Nodes, Nodes]]:
         """Yield, for each colour, its nodes and where to cut them into parts that share no edge."""
+        nodes = nodes[np.lexsort((self._kind[nodes], self._turn[nodes]))]
         turn = self._turn[nodes]
-        by_turn = np.argsort(turn, kind="stable")
-        nodes, turn = nodes[by_turn], turn[by_turn]
-        least = min(max(len(nodes) // _PATCHES, 32), _LARGEST)
+        least = self._part_of(len(nodes))
         bounds = [*np.searchsorted(turn, self._first_turns), len(nodes)]
         for first, last in pairwise(bounds):
             if first < last:

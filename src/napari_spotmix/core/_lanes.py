@@ -1,0 +1,342 @@
+"""Numbers side by side, as a processor's vector registers hold them: a type for compiled functions.
+
+A compiler makes use of those registers only in long plain loops, and has to make sure each time that arrays
+do not overlap. What a spot needs is short: sums over some rows of a table, which can stay in a register until
+they are done, and steps that wait for each other, which several spots can take at once, each in its *lane*.
+
+``+ - * /`` and the functions below take lanes, or lanes and a number. In plain Python lanes are NumPy arrays,
+and say what the compiled functions mean.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+__all__ = [
+    "HALF",
+    "WIDTH",
+    "alike",
+    "any_above",
+    "entry",
+    "half",
+    "half_alike",
+    "larger",
+    "largest_of",
+    "load",
+    "smaller",
+    "store",
+    "turn",
+]
+
+#: Numbers side by side, and in half a set of lanes. Where registers are shorter, several stand for one.
+WIDTH, HALF = 8, 4
+
+#: A product and a sum may be rounded once, where the processor can do so.
+_FUSED = ("contract",)
+
+
+def load(array, row, column=None):
+    """Return the lanes that begin at an element of a table, or of a row of numbers."""
+    return _from(array, row, column)[:WIDTH].copy()
+
+
+def half(array, row, column=None):
+    """Return the half set of lanes that begins at an element."""
+    return _from(array, row, column)[:HALF].copy()
+
+
+def store(lanes, array, row, column=None):
+    """Write lanes to an array, from an element on; to a stack of matrices, as one entry of each."""
+    if array.ndim == 3:
+        array[row, column] = lanes
+    else:
+        _from(array, row, column)[: len(lanes)] = lanes
+
+
+def _from(array, row, column):
+    return array[row:] if column is None else array[row, column:]
+
+
+def turn(source, row, column, target, to_row, to_column):
+    """Write `WIDTH` by `WIDTH` numbers of a table to another, rows as columns, from an element of each on."""
+    square = source[row : row + WIDTH, column : column + WIDTH]
+    target[to_row : to_row + WIDTH, to_column : to_column + WIDTH] = square.T
+
+
+def entry(matrices, row, column):
+    """Return a matrix's entry, or from a stack of matrices side by side the lanes of theirs."""
+    return matrices[row, column]
+
+
+def alike(number):
+    """Return a number in every lane."""
+    return np.full(WIDTH, number)
+
+
+def half_alike(number):
+    """Return a number in every lane of half a set."""
+    return np.full(HALF, number)
+
+
+def larger(a, b):
+    """Return the larger number of each lane."""
+    return np.where(a > b, a, b)
+
+
+def smaller(a, b):
+    """Return the smaller number of each lane."""
+    return np.where(a < b, a, b)
+
+
+def any_above(a, b):
+    """Tell whether `a` is larger than `b` in any lane."""
+    return bool((a > b).any())
+
+
+def largest_of(lanes):
+    """Return the largest of the numbers side by side."""
+    return lanes.max()
+
+
+class _LanesType(types.Type):
+    """The type of so many numbers side by side."""
+
+    def __init__(self, width):
+        self.width = width
+        super().__init__(name=f"Lanes({width})")
+
+    @property
+    def vector(self):
+        return ir.VectorType(ir.DoubleType(), self.width)
+
+
+_LANES, _HALF = _LanesType(WIDTH), _LanesType(HALF)
+
+
+@register_model(_LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, lanes):
+        super().__init__(manager, lanes, lanes.vector)
+
+
+def _pointer(context, builder, kind, array, places, vector):
+    found = context.make_array(kind)(context, builder, array)
+    place = cgutils.get_item_pointer(context, builder, kind, found, places, wraparound=False)
+    return builder.bitcast(place, vector.as_pointer())
+
+
+def _single(lanes):
+    return ir.VectorType(ir.FloatType(), lanes.width)
+
+
+def _read(context, builder, kind, array, places, lanes):
+    """Load numbers, single ones as double ones."""
+    if kind.dtype == types.float64:
+        return builder.load(_pointer(context, builder, kind, array, places, lanes.vector), align=8)
+    found = builder.load(_pointer(context, builder, kind, array, places, _single(lanes)), align=4)
+    return builder.fpext(found, lanes.vector)
+
+
+def _write(context, builder, kind, array, places, lanes, value):
+    """Store numbers, where the array holds single ones as such."""
+    if kind.dtype == types.float64:
+        builder.store(value, _pointer(context, builder, kind, array, places, lanes.vector), align=8)
+    else:
+        place = _pointer(context, builder, kind, array, places, _single(lanes))
+        builder.store(builder.fptrunc(value, _single(lanes)), place, align=4)
+    return context.get_dummy_value()
+
+
+def _loading(function, lanes):
+    @intrinsic
+    def of_table(typing, table, row, column):
+        def write(context, builder, signature, given):
+            return _read(context, builder, table, given[0], given[1:], lanes)
+
+        return lanes(table, types.intp, types.intp), write
+
+    @intrinsic
+    def of_row(typing, row, place):
+        def write(context, builder, signature, given):
+            return _read(context, builder, row, given[0], given[1:], lanes)
+
+        return lanes(row, types.intp), write
+
+    @overload(function)
+    def _(array, row, column=None):
+        if array.ndim == 1:
+            return lambda array, row, column=None: of_row(array, row)
+        return lambda array, row, column=None: of_table(array, row, column)
+
+
+_loading(load, _LANES)
+_loading(half, _HALF)
+
+
+@intrinsic
+def _entries(typing, stack, row, column):
+    def write(context, builder, signature, given):
+        first = context.get_constant(types.intp, 0)
+        return _read(context, builder, stack, given[0], [*given[1:], first], _LANES)
+
+    return _LANES(stack, types.intp, types.intp), write
+
+
+@overload(entry)
+def _(matrices, row, column):
+    if matrices.ndim == 3:
+        return lambda matrices, row, column: _entries(matrices, row, column)
+    return lambda matrices, row, column: matrices[row, column]
+
+
+@intrinsic
+def _store_to_table(typing, lanes, table, row, column):
+    def write(context, builder, signature, given):
+        return _write(context, builder, table, given[1], given[2:], lanes, given[0])
+
+    return types.void(lanes, table, types.intp, types.intp), write
+
+
+@intrinsic
+def _store_to_row(typing, lanes, row, place):
+    def write(context, builder, signature, given):
+        return _write(context, builder, row, given[1], given[2:], lanes, given[0])
+
+    return types.void(lanes, row, types.intp), write
+
+
+@intrinsic
+def _store_to_stack(typing, lanes, stack, row, column):
+    def write(context, builder, signature, given):
+        places = [*given[2:], context.get_constant(types.intp, 0)]
+        return _write(context, builder, stack, given[1], places, lanes, given[0])
+
+    return types.void(lanes, stack, types.intp, types.intp), write
+
+
+@overload(store)
+def _(lanes, array, row, column=None):
+    if array.ndim == 3:
+        return lambda lanes, array, row, column=None: _store_to_stack(lanes, array, row, column)
+    if array.ndim == 1:
+        return lambda lanes, array, row, column=None: _store_to_row(lanes, array, row)
+    return lambda lanes, array, row, column=None: _store_to_table(lanes, array, row, column)
+
+
+@intrinsic
+def _turn(typing, source, row, column, target, to_row, to_column):
+    place = types.intp
+
+    def write(context, builder, signature, given):
+        def at(row, r):
+            return builder.add(row, context.get_constant(types.intp, r))
+
+        rows = [
+            _read(context, builder, source, given[0], [at(given[1], r), given[2]], _LANES)
+            for r in range(WIDTH)
+        ]
+        for s in (1, 2, 4):
+            # Blocks of s by s numbers beside the diagonal change places.
+            for i in (i for i in range(WIDTH) if not i & s):
+                a, b = rows[i], rows[i | s]
+                rows[i] = _mixed(builder, a, b, [WIDTH + (k ^ s) if k & s else k for k in range(WIDTH)])
+                rows[i | s] = _mixed(builder, a, b, [WIDTH + k if k & s else k | s for k in range(WIDTH)])
+        for r, lanes in enumerate(rows):
+            _write(context, builder, target, given[3], [at(given[4], r), given[5]], _LANES, lanes)
+        return context.get_dummy_value()
+
+    return types.void(source, place, place, target, place, place), write
+
+
+def _mixed(builder, a, b, chosen):
+    """Take some lanes of `a`, and of `b`, whose lanes are counted on from those of `a`."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen))
+
+
+@overload(turn)
+def _(source, row, column, target, to_row, to_column):
+    return lambda source, row, column, target, to_row, to_column: _turn(
+        source, row, column, target, to_row, to_column
+    )
+
+
+def _spread(builder, number, lanes):
+    empty = ir.Constant(lanes.vector, ir.Undefined)
+    first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+    return _mixed(builder, first, empty, [0] * lanes.width)
+
+
+def _spreading(function, lanes):
+    @intrinsic
+    def spread(typing, number):
+        return lanes(types.float64), lambda context, builder, signature, given: _spread(
+            builder, given[0], lanes
+        )
+
+    overload(function)(lambda number: lambda number: spread(number))
+
+
+_spreading(alike, _LANES)
+_spreading(half_alike, _HALF)
+
+
+@intrinsic
+def _largest_of(typing, lanes):
+    def write(context, builder, signature, given):
+        left = [builder.extract_element(given[0], ir.Constant(ir.IntType(32), k)) for k in range(lanes.width)]
+        while len(left) > 1:
+            pairs = zip(left[::2], left[1::2], strict=True)
+            left = [builder.select(builder.fcmp_ordered(">", a, b), a, b) for a, b in pairs]
+        return left[0]
+
+    return types.float64(lanes), write
+
+
+overload(largest_of)(lambda lanes: lambda lanes: _largest_of(lanes))
+
+
+def _define(function, build, result=None):
+    """Let `build` write what a function of two means, where one or both are lanes."""
+
+    @intrinsic
+    def of_lanes(typing, a, b):
+        lanes = a if isinstance(a, _LanesType) else b
+
+        def write(context, builder, signature, given):
+            both = [
+                value if isinstance(kind, _LanesType) else _spread(builder, value, lanes)
+                for kind, value in zip((a, b), given, strict=True)
+            ]
+            return build(builder, *both)
+
+        return (result or lanes)(a, b), write
+
+    @overload(function)
+    def _(a, b):
+        if isinstance(a, _LanesType) and (b is a or isinstance(b, types.Float)):
+            return lambda a, b: of_lanes(a, b)
+        if isinstance(b, _LanesType) and isinstance(a, types.Float):
+            return lambda a, b: of_lanes(a, b)
+        return None
+
+
+def _in_any(builder, condition):
+    bits = ir.IntType(condition.type.count)
+    return builder.icmp_unsigned("!=", builder.bitcast(condition, bits), ir.Constant(bits, 0))
+
+
+_define(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=_FUSED))
+_define(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=_FUSED))
+_define(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=_FUSED))
+_define(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
+_define(larger, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+_define(smaller, lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
+_define(
+    any_above, lambda builder, a, b: _in_any(builder, builder.fcmp_ordered(">", a, b)), result=types.boolean
+)
