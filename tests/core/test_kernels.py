@@ -377,9 +377,9 @@ def test_rounds_over_types_lower_each_objective_and_keep_the_gradients(
     target, x = rng.normal(size=(n_types, WIDTH)), rng.gamma(1.0, size=(n_types, WIDTH))
     scale = rng.uniform(1.0, 3.0, size=WIDTH)
     H = scale[:, None, None] * M + shift * np.eye(n_types)
-    gradient = np.einsum("lkm,ml->kl", H, x) - target
+    gradient = np.ascontiguousarray(np.einsum("lkm,ml->kl", H, x) - target)
     per_spot = np.stack([scale, np.full(WIDTH, shift)])
-    steps = 1.0 / np.einsum("lkk->kl", H)
+    steps = np.ascontiguousarray(1.0 / np.einsum("lkk->kl", H))
     given = np.ascontiguousarray(M.transpose(1, 2, 0)) if side_by_side else M[0].copy()
 
     def value() -> np.ndarray:

@@ -98,3 +98,8 @@ def test_entries_come_from_one_matrix_or_from_several_side_by_side() -> None:
     assert (found[0] == 5.0).all()
     np.testing.assert_array_equal(found[1], stack[1, 2])
     assert (stack[0, 1] == -1.0).all()
+
+
+def test_arrays_that_are_not_contiguous_are_refused() -> None:
+    with pytest.raises(TypeError, match="C-contiguous"):
+        njit(lambda table: largest_of(load(table, 0, 0)))(np.zeros((WIDTH, WIDTH)).T)

@@ -126,6 +126,8 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _pointer(context, builder, kind, array, places, vector):
+    if kind.layout != "C":
+        raise TypeError("Lanes stand side by side in memory: the array must be C-contiguous.")
     found = context.make_array(kind)(context, builder, array)
     place = cgutils.get_item_pointer(context, builder, kind, found, places, wraparound=False)
     return builder.bitcast(place, vector.as_pointer())
