@@ -99,6 +99,9 @@ def measure(n_spots: int) -> dict[str, float]:
         np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]])
     )
     waits["back to a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
+    waits["of that, until napari draws"] = float(
+        np.median([_until_drawing(lambda t=t: dock.session.show(t)) for t in types[1:6]])
+    )
     places = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
     dock.session.pick_at(*places[0][::-1])
     start = time.perf_counter()
@@ -147,6 +150,17 @@ def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], floa
     viewer.reset_view()
     pan = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1)]))
     return {"points alone: adding": add, "points alone: switching": switch, "points alone: panning": pan}
+
+
+def _until_drawing(step: Callable[[], object]) -> float:
+    """Return the milliseconds of a step alone; the window draws afterwards."""
+    from qtpy.QtWidgets import QApplication
+
+    start = time.perf_counter()
+    step()
+    took = 1000 * (time.perf_counter() - start)
+    _settle(QApplication.instance())
+    return took
 
 
 def _pan(viewer: Any, sign: int) -> None:

@@ -415,3 +415,31 @@ def test_the_scale_bar_counts_micrometres(qtbot: Any, make_dock: Any, result: Re
     dock.session.set_tissue(Tissue(unknown, "unknown"))
     assert bar.isHidden()
     assert viewer.canvas.overlays.scale_bar.visible
+
+
+def test_another_type_colours_the_same_layer_and_is_drawn_once(
+    qtbot: Any, make_dock: Any, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    first, second = result.cell_types[:2]
+    dock.session.show(first)
+    qtbot.wait(100)
+    layer, n_layers = dock.scene.layer_of(first), len(viewer.layers)
+    canvas, draws = viewer.window._qt_viewer.canvas.native, []
+    paint = type(canvas).paintGL
+    monkeypatch.setattr(type(canvas), "paintGL", lambda self: (draws.append(self), paint(self))[1])
+    dock.session.show(second)
+    qtbot.wait(100)
+    assert draws == [canvas]
+    assert dock.scene.layer_of(second) is layer
+    assert dock.scene.layer_of(first) is None
+    assert (len(viewer.layers), layer.name) == (n_layers, plain(second))
+    known = (result.reasons == "").to_numpy()
+    np.testing.assert_allclose(
+        np.asarray(layer.features["proportion"])[known], result.proportions[second].to_numpy()[known]
+    )
+    expected = layer.face_colormap.map(result.proportions[second].to_numpy()[known])
+    np.testing.assert_allclose(layer.face_color[known], expected, atol=1e-6)
+    assert viewer.canvas.overlays.text.text.endswith(": proportion")
+    assert layer.face_colorbar.visible

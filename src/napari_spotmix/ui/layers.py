@@ -390,21 +390,27 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
 
 
 def recolor(layer: Layer, data: FullLayerData) -> None:
-    """Give a layer of a cell type the numbers of another result for the same spots."""
+    """Give a layer of spots or bins other values: of another cell type, or of another result."""
     values, settings, kind = data
     if kind == "image":
         layer.data = values
-        for name in ("contrast_limits", "colormap"):
-            if name in settings:
-                setattr(layer, name, settings[name])
+        _set_changed(layer, settings, "contrast_limits", "colormap")
         return
     layer.features = settings["features"]
-    layer.face_color = settings["face_color"]
-    if "face_contrast_limits" in settings:
-        layer.face_contrast_limits = settings["face_contrast_limits"]
-        layer.face_colormap = settings["face_colormap"]
+    is_mapped = isinstance(settings["face_color"], str)
+    if not is_mapped or layer.face_color_mode != "colormap":  # else colours have followed the features
+        layer.face_color = settings["face_color"]
+    if is_mapped:
+        _set_changed(layer, settings, "face_contrast_limits", "face_colormap")
     if not np.array_equal(layer.border_width, settings["border_width"]):  # other spots are estimated
         for name in ("border_color", "border_width", "symbol"):
+            setattr(layer, name, settings[name])
+
+
+def _set_changed(layer: Layer, settings: dict[str, Any], *names: str) -> None:
+    """Set what differs: napari draws anew whatever is set."""
+    for name in names:
+        if name in settings and getattr(layer, name) != settings[name]:
             setattr(layer, name, settings[name])
 
 

@@ -52,7 +52,8 @@ _MAPS = {
 class Scene:
     """The layers of one session in one viewer.
 
-    Layers of cell types are made when they are first looked at, and only the chosen one is visible.
+    A layer is made when what it shows is first looked at, and only the chosen one is visible. All cell types
+    share a layer, and so do all blends: to colour spots anew takes a fraction of what it takes to add them.
     Any of them may be deleted by the user at any time: what is needed again is made again.
     """
 
@@ -60,7 +61,7 @@ class Scene:
         self._viewer = viewer
         self._session = session
         self._of_tissue: list[Layer] = []
-        self._of_types: dict[Shown, Layer] = {}
+        self._of_types: dict[Shown | type, Layer] = {}
         self._of_spot: list[Layer] = []
         session.tissue_changed.connect(self._show_tissue)
         session.image_changed.connect(self._show_image)
@@ -85,7 +86,7 @@ class Scene:
         for layer in self._viewer.layers:
             kept = layer.metadata.get(layers.METADATA, {})
             if self._is_of_session(kept.get("result")):
-                self._of_types[kept["shown"]] = layer
+                self._of_types[_kind_of(kept["shown"])] = layer
             elif layer.name in (_NEIGHBORHOOD, _SELECTION) and kept:
                 self._of_spot.append(layer)
         if self._session.tissue is not None and not self._is_open(self._session.tissue.adata):
@@ -119,8 +120,9 @@ class Scene:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def layer_of(self, shown: Shown) -> Layer | None:
-        """Return the layer of a cell type or of `DOMINANT`, or None if it was never looked at."""
-        return self._of_types.get(shown)
+        """Return the layer that shows a cell type, or a map like `DOMINANT`, or None if none does."""
+        layer = self._of_types.get(_kind_of(shown))
+        return None if layer is None or layer.metadata[layers.METADATA]["shown"] != shown else layer
 
     def _note_camera(self) -> None:
         """Let the session know where the viewer looks, to keep it with the result."""
@@ -170,6 +172,8 @@ class Scene:
         title = self._viewer.canvas.overlays.text
         title.text, title.visible = text, bool(text)
         title.position, title.box, title.font_size = "top_left", True, 12
+        # Else napari places what lies on the canvas while it draws, and finds that it has to draw again.
+        self._viewer.canvas.overlay_tiling.events(type_name="placed")
 
     def _drop_result(self) -> None:
         self._remove(self._of_spot)
@@ -185,16 +189,18 @@ class Scene:
         shown, result = self._session.shown, self._session.result
         if shown is None or result is None:
             return
-        if shown in (PIES, GRAPH) and shown in self._of_types and self._is_outdated(self._of_types[shown]):
-            self._remove([self._of_types[shown]])  # other slices are other triangles
-        if shown not in self._of_types:
-            self._of_types[shown] = self._make_type(shown)
-        elif self._is_outdated(self._of_types[shown]):
+        kind = _kind_of(shown)
+        if shown in (PIES, GRAPH) and kind in self._of_types and self._is_outdated(self._of_types[kind]):
+            self._remove([self._of_types[kind]])  # other slices are other triangles
+        if kind not in self._of_types:
+            self._of_types[kind] = self._make_type(shown)
+        elif self._is_outdated(self._of_types[kind]):
             self._recolor(shown)
         for key, layer in self._of_types.items():
-            if layer.visible != (key == shown):  # napari arranges its canvas anew at every change
-                layer.visible = key == shown
-        self._viewer.layers.selection.active = self._of_types[shown]
+            if layer.visible != (key == kind):  # napari arranges its canvas anew at every change
+                layer.visible = key == kind
+        if self._viewer.layers.selection.active is not self._of_types[kind]:
+            self._viewer.layers.selection.active = self._of_types[kind]
         self._title(_title_of(shown))
 
     def _set_opacity(self) -> None:
@@ -211,9 +217,10 @@ class Scene:
         return layer
 
     def _recolor(self, shown: Shown) -> None:
-        """Show another result in a layer that is there: others follow when they are looked at."""
-        layer = self._of_types[shown]
-        layers.recolor(layer, self._type_data(shown))
+        """Show another cell type or another result in a layer that is there: others follow when looked at."""
+        layer, data = self._of_types[_kind_of(shown)], self._type_data(shown)
+        layers.recolor(layer, data)
+        layer.name = data[1]["name"]
         self._label(layer, shown)
 
     def _label(self, layer: Layer, shown: Shown) -> None:
@@ -229,6 +236,8 @@ class Scene:
 
     def _is_outdated(self, layer: Layer) -> bool:
         kept, session = layer.metadata[layers.METADATA], self._session
+        if kept["shown"] != session.shown:
+            return True
         if kept["shown"] is NICHES:
             return kept["niches"] is not session.niches
         has_threshold = kept["shown"] is DOMINANT or isinstance(kept["shown"], str | tuple)
@@ -362,6 +371,11 @@ class Scene:
         for group in (self._of_tissue, self._of_spot):
             if layer in group:
                 group.remove(layer)
+
+
+def _kind_of(shown: Shown) -> Shown | type:
+    """Return what has a layer of its own: all cell types share one, and so do all blends."""
+    return type(shown) if isinstance(shown, str | tuple) else shown
 
 
 def _title_of(shown: Shown) -> str:
