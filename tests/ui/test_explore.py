@@ -315,8 +315,8 @@ def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) ->
     assert layer.edge_color[low, :3].sum() < layer.edge_color[high, :3].sum()
     assert [name for name, _ in dock.legend.entries] == ["Attention 1", "0.75", "0.5", "0.25", "0"]
     ones = csr_array((np.ones(result.attention.nnz), result.attention.nonzero()), result.attention.shape)
-    dock.session.replay(replace(result, attention=ones))
-    assert [name for name, _ in dock.legend.entries] == ["Attention 1 everywhere: not in use"]
+    dock.session.replay(replace(result, attention=ones, weights=ones))
+    assert [name for name, _ in dock.legend.entries] == ["All edges have the same weight"]
 
 
 def test_another_colour_of_a_type_is_seen_everywhere_and_kept(

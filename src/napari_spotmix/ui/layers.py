@@ -22,6 +22,7 @@ from napari_spotmix.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.scale import placed_spots, scalefactors, tissue_image
 from napari_spotmix.ui.bins import BinGrid, bin_grid, bins_layer
+from napari_spotmix.ui.edges import MOST_EDGES, Edges, edge_limits, edge_values
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def prepare(result: Result) -> None:
     """Find out what takes long to find out of a large result, and is kept: here, no window waits for it."""
     grid_of(result.spatial)
     _ = (result.dominant, result.mean_proportions, result.unexplained)
+    if result.attention.nnz <= MOST_EDGES:
+        _ = result.unused_attention
 
 
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
@@ -362,20 +365,21 @@ def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
     return across * number[:, None] * width * 0.9
 
 
-def graph_layer(result: Result, name: str) -> FullLayerData:
-    """Return every edge between neighbours once, coloured by attention from 0 to 1: borders are dark."""
-    edges = triu(result.attention).tocoo()
-    first, second = edges.coords
+def graph_layer(result: Result, name: str, edges: Edges = Edges.ATTENTION) -> FullLayerData:
+    """Return every edge between neighbours once, in the colour of its value: borders are dark."""
+    upper = triu(edge_values(result, edges)).tocoo()
+    first, second = upper.coords
+    feature = "weight" if edges is Edges.WEIGHTS else "attention"
     start, end = to_yx(result.coordinates[first]), to_yx(result.coordinates[second])
     settings = {
         "name": name,
         "edge_width": spot_diameter(result.spatial) * 0.2,
         "vector_style": "line",
         "opacity": 1.0,
-        "features": pd.DataFrame({"attention": edges.data}),
-        "edge_color": "attention",
+        "features": pd.DataFrame({feature: upper.data}),
+        "edge_color": feature,
         "edge_colormap": ATTENTION_COLORMAP,
-        "edge_contrast_limits": (0.0, 1.0),
+        "edge_contrast_limits": edge_limits(result, edges),
     }
     return np.stack([start, end - start], axis=1), settings, "vectors"
 

@@ -186,7 +186,8 @@ class Scene:
             spots.visible = self._session.result is None
 
     def _show_type(self) -> None:
-        shown, result = self._session.shown, self._session.result
+        session = self._session
+        shown, result = session.shown, session.result
         if shown is None or result is None:
             return
         kind = _kind_of(shown)
@@ -201,7 +202,7 @@ class Scene:
                 layer.visible = key == kind
         if self._viewer.layers.selection.active is not self._of_types[kind]:
             self._viewer.layers.selection.active = self._of_types[kind]
-        self._title(_title_of(shown))
+        self._title(session.edges.value if shown is GRAPH else _title_of(shown))
 
     def _set_opacity(self) -> None:
         for layer in self._of_types.values():
@@ -231,6 +232,7 @@ class Scene:
             "shown": shown,
             "threshold": session.threshold,
             "niches": session.niches,
+            "edges": session.edges if shown is GRAPH else None,
         }
         introduce(layer)
 
@@ -240,6 +242,8 @@ class Scene:
             return True
         if kept["shown"] is NICHES:
             return kept["niches"] is not session.niches
+        if kept["shown"] is GRAPH and kept["edges"] is not session.edges:
+            return True
         has_threshold = kept["shown"] is DOMINANT or isinstance(kept["shown"], str | tuple)
         is_other = has_threshold and kept["threshold"] != session.threshold
         return kept["result"] is not session.result or is_other
@@ -257,7 +261,7 @@ class Scene:
         if shown is PIES:
             return pies_layer(result, name)
         if shown is GRAPH:
-            return layers.graph_layer(result, name)
+            return layers.graph_layer(result, name, self._session.edges)
         if shown is NICHES:
             found = self._session.niches
             assert found is not None
