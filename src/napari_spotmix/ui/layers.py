@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from napari.layers import Image
+from napari.layers import Image, Points
 from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
@@ -37,11 +37,13 @@ __all__ = [
     "ATTENTION_COLORMAP",
     "METADATA",
     "MOST_OUTLINED",
+    "UNKNOWN",
     "blend_layer",
     "dominant_layer",
     "graph_layer",
     "grid_of",
     "image_layer",
+    "is_foreign",
     "is_tissue",
     "map_layer",
     "neighborhood_layer",
@@ -65,7 +67,8 @@ __all__ = [
 #: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
 METADATA = "spotmix"
 ATTENTION_COLORMAP = "plasma"
-_UNKNOWN = "#808080"
+#: The colour of what was not estimated.
+UNKNOWN = "#808080"
 
 
 def _over_tissue(name: str) -> Colormap:
@@ -411,6 +414,11 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
             setattr(layer, name, settings[name])
 
 
+def is_foreign(layer: Layer) -> bool:
+    """Whether another plugin has coloured spots by features of its own."""
+    return isinstance(layer, Points) and "dominant" not in layer.features
+
+
 def _set_changed(layer: Layer, settings: dict[str, Any], *names: str) -> None:
     """Set what differs: napari draws anew whatever is set."""
     for name in names:
@@ -475,7 +483,7 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
     outline = _CLEAR if is_dense else _outline(result.spatial)
     return _points(result.spatial, name) | {
         "features": features,
-        "border_color": transform_color([_UNKNOWN, outline])[known.astype(int)],
+        "border_color": transform_color([UNKNOWN, outline])[known.astype(int)],
         "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
         # Spots of a pixel or two would be all soft edge.
         "antialiasing": 0 if is_dense else 1,
@@ -501,7 +509,7 @@ def _has_image(adata: AnnData) -> bool:
 
 def _outline(adata: AnnData) -> str:
     """Return a colour seen on the tissue, or on a canvas that may be dark or light."""
-    return "#202020a0" if _has_image(adata) else _UNKNOWN
+    return "#202020a0" if _has_image(adata) else UNKNOWN
 
 
 def _symbol(adata: AnnData) -> str:

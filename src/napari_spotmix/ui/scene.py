@@ -209,9 +209,10 @@ class Scene:
             layer.opacity = self._session.opacity
 
     def _make_type(self, shown: Shown) -> Layer:
-        layer = self._insert(self._type_data(shown), self._top_of_types())
-        self._label(layer, shown)
+        layer = Layer.create(*self._type_data(shown))
+        self._label(layer, shown)  # before it is there: other plugins look at a layer once it is
         layer.opacity = self._session.opacity
+        self._viewer.layers.insert(self._top_of_types(), layer)
         if isinstance(shown, str) or shown in _MAPS:
             bar = layer.colorbar if isinstance(layer, Image) else layer.face_colorbar
             bar.visible = True
@@ -238,7 +239,7 @@ class Scene:
 
     def _is_outdated(self, layer: Layer) -> bool:
         kept, session = layer.metadata[layers.METADATA], self._session
-        if kept["shown"] != session.shown:
+        if kept["shown"] != session.shown or layers.is_foreign(layer):
             return True
         if kept["shown"] is NICHES:
             return kept["niches"] is not session.niches
