@@ -262,7 +262,7 @@ def _valued_layer(
     if grid is not None:
         values = np.where(_is_estimated(result), values, np.nan)
         return bins_layer(
-            grid, name, values, {"colormap": colormap, "contrast_limits": (0.0, top), "gamma": 1.0}
+            grid, name, values, {"colormap": colormap, "contrast_limits": [0.0, top], "gamma": 1.0}
         )
     features = _features(result)
     if feature not in features:
