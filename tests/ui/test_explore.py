@@ -435,6 +435,7 @@ def test_another_type_colours_the_same_layer_and_is_drawn_once(
     assert dock.scene.layer_of(second) is layer
     assert dock.scene.layer_of(first) is None
     assert (len(viewer.layers), layer.name) == (n_layers, plain(second))
+    assert plain(second) in str(viewer.status)
     known = (result.reasons == "").to_numpy()
     np.testing.assert_allclose(
         np.asarray(layer.features["proportion"])[known], result.proportions[second].to_numpy()[known]

@@ -187,22 +187,34 @@ class Scene:
 
     def _show_type(self) -> None:
         session = self._session
-        shown, result = session.shown, session.result
-        if shown is None or result is None:
+        shown = session.shown
+        if shown is None or session.result is None:
             return
+        layer = self._up_to_date(shown)
+        for other in self._of_types.values():
+            if other.visible != (other is layer):  # napari arranges its canvas anew at every change
+                other.visible = other is layer
+        self._activate(layer)
+        self._title(session.edges.value if shown is GRAPH else _title_of(shown))
+
+    def _up_to_date(self, shown: Shown) -> Layer:
+        """Return the layer of what is shown, made or coloured anew where it has to be."""
         kind = _kind_of(shown)
-        if shown in (PIES, GRAPH) and kind in self._of_types and self._is_outdated(self._of_types[kind]):
-            self._remove([self._of_types[kind]])  # other slices are other triangles
+        kept = self._of_types.get(kind)
+        if kept is not None and self._is_outdated(kept):
+            if shown in (PIES, GRAPH):
+                self._remove([kept])  # other slices are other triangles
+            else:
+                self._recolor(shown)
         if kind not in self._of_types:
             self._of_types[kind] = self._make_type(shown)
-        elif self._is_outdated(self._of_types[kind]):
-            self._recolor(shown)
-        for key, layer in self._of_types.items():
-            if layer.visible != (key == kind):  # napari arranges its canvas anew at every change
-                layer.visible = key == kind
-        if self._viewer.layers.selection.active is not self._of_types[kind]:
-            self._viewer.layers.selection.active = self._of_types[kind]
-        self._title(session.edges.value if shown is GRAPH else _title_of(shown))
+        return self._of_types[kind]
+
+    def _activate(self, layer: Layer) -> None:
+        if self._viewer.layers.selection.active is not layer:
+            self._viewer.layers.selection.active = layer
+        else:
+            self._viewer.update_status_from_cursor()  # it names the layer, which may show something else now
 
     def _set_opacity(self) -> None:
         for layer in self._of_types.values():
