@@ -1,10 +1,11 @@
 """How long a user waits in the viewer, beside napari alone drawing as many points.
 
-    python benchmarks/viewer.py [N ...] [--cache FOLDER]
+    python benchmarks/viewer.py [N ...] [--page FILE]
 
 N are numbers of spots (by default 5,000, 100,000 and 1,000,000): Visium-like spots up to 20,000, square bins
 beyond. Each runs in a process of its own, in a real window: on the display there is, else start it with
-``xvfb-run``. The result shown is the simulated truth, so that nothing has to be fitted.
+``xvfb-run``. The result shown is the simulated truth, so that nothing has to be fitted. ``--page`` puts the
+table on a page of the documentation.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tables import Table
+from tables import Table, fill
 
 #: What a user waits for, and at most how many milliseconds that may take with 5,000 spots and with a million.
 AIMS = {
@@ -99,6 +100,8 @@ def measure(n_spots: int) -> dict[str, float]:
         np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]])
     )
     waits["back to a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
+    parts = np.median([_in_parts(lambda t=t: dock.session.show(t)) for t in types[1:6]], axis=0)
+    waits |= dict(zip(("until the window draws", "until the map is seen"), map(float, parts), strict=True))
     places = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
     dock.session.pick_at(*places[0][::-1])
     start = time.perf_counter()
@@ -149,6 +152,19 @@ def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], floa
     return {"points alone: adding": add, "points alone: switching": switch, "points alone: panning": pan}
 
 
+def _in_parts(step: Callable[[], object]) -> tuple[float, float]:
+    """Return the milliseconds of a step alone, and with the first drawing after it; lists are drawn later."""
+    from qtpy.QtWidgets import QApplication
+
+    start = time.perf_counter()
+    step()
+    done = time.perf_counter()
+    QApplication.processEvents()
+    seen = time.perf_counter()
+    _settle(QApplication.instance())
+    return 1000 * (done - start), 1000 * (seen - start)
+
+
 def _pan(viewer: Any, sign: int) -> None:
     z, y, x = viewer.scene.camera.center
     viewer.scene.camera.center = (z, y, x + sign * 50 / viewer.scene.camera.zoom)
@@ -168,6 +184,7 @@ def main() -> None:
     """Measure every size in a process of its own and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, metavar="N", default=[5000, 100_000, 1_000_000])
+    parser.add_argument("--page", type=Path, metavar="FILE")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -181,7 +198,12 @@ def main() -> None:
     table = pd.DataFrame(columns)
     table["aim at 5,000"] = [AIMS.get(name, (np.nan, np.nan))[0] for name in table.index]
     table["at 1,000,000"] = [AIMS.get(name, (np.nan, np.nan))[1] for name in table.index]
-    Table("viewer", "Milliseconds that a user waits", table.astype(float), digits=1).print()
+    waits = Table(
+        "viewer", "Milliseconds that a user waits", table.astype(float).rename_axis("wait"), digits=1
+    )
+    waits.print()
+    if options.page:
+        fill(options.page, [waits])
 
 
 if __name__ == "__main__":

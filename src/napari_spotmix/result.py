@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from scipy.sparse import csr_array, csr_matrix, issparse
 
 from napari_spotmix.colors import cell_type_colors
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.attention import attention_between
+from napari_spotmix.core.heldout import Smoothing
 from napari_spotmix.core.resolve import Problem
 from napari_spotmix.core.solver import Solution
 from napari_spotmix.errors import InputError, ReadError
@@ -165,6 +167,30 @@ class Result:
         """
         edges = self.weights
         return csr_array((np.ones(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
+
+    @cached_property
+    def uses_attention(self) -> bool:
+        """Whether likeness tells neighbours apart in `weights`."""
+        return bool((self.attention.data < 1).any())
+
+    @property
+    def tried_attention(self) -> dict[str, Any] | None:
+        """The best attention that learning tried, used or not, as in ``learned["evidence"]``, or None."""
+        return _best_attention(self.parameters.get("learned", {}).get("evidence", {}))
+
+    @cached_property
+    def unused_attention(self) -> csr_array | None:
+        """The attention that was learned but not used, 0 to 1 on the edges of `weights`, or None.
+
+        What is kept of it is its sharpness, in files too; spots are compared by their `abundances`.
+        """
+        tried = self.tried_attention
+        if self.uses_attention or tried is None:
+            return None
+        abundances = np.nan_to_num(self.abundances.to_numpy(float))
+        heads = _smoothing(tried, abundances.shape[1]).heads(abundances.shape[1])
+        with Threads.of(0) as threads:
+            return attention_between(abundances, self.weights, heads, threads)
 
     @cached_property
     def mean_proportions(self) -> pd.Series:
@@ -460,6 +486,20 @@ def read_result(path: str | Path, *, backed: bool = False, on_progress: Progress
         raise
     except InputError as error:
         raise ReadError(file, error.problems) from error
+
+
+def _best_attention(evidence: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the way to smooth by likeness that predicted held-out genes best."""
+    tried = [one for one in evidence.values() if isinstance(one, dict) and one["sharpness"] > 0]
+    return min(tried, key=lambda one: float(one["loss"]), default=None)
+
+
+def _smoothing(evidence: dict[str, Any], n_cell_types: int) -> Smoothing:
+    """Return how to smooth from what is written of it."""
+    known = {each.name: evidence[each.name] for each in fields(Smoothing) if each.name in evidence}
+    metric = tuple(np.asarray(known.pop("metric", ()), dtype=float).tolist())
+    # Without some of the types it is not known whose entries were whose.
+    return Smoothing(**known, metric=metric if len(metric) == n_cell_types else ())
 
 
 def _view_in_file(text: Any) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def scalefactors(adata: AnnData) -> Mapping[str, Any]:
 
 def placed_spots(adata: AnnData) -> NDArray[np.intp]:
     """Return the indices of the spots that have coordinates, int (n_placed,)."""
-    return np.flatnonzero(np.isfinite(_xy(adata)).all(axis=1))
+    known = np.isfinite(_xy(adata))
+    return np.flatnonzero(np.logical_and(*known.T))  # of a million, `all` takes ten times as long
 
 
 def tissue_image(adata: AnnData) -> tuple[NDArray[Any], float] | None:

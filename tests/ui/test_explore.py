@@ -315,8 +315,8 @@ def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) ->
     assert layer.edge_color[low, :3].sum() < layer.edge_color[high, :3].sum()
     assert [name for name, _ in dock.legend.entries] == ["Attention 1", "0.75", "0.5", "0.25", "0"]
     ones = csr_array((np.ones(result.attention.nnz), result.attention.nonzero()), result.attention.shape)
-    dock.session.replay(replace(result, attention=ones))
-    assert [name for name, _ in dock.legend.entries] == ["Attention 1 everywhere: not in use"]
+    dock.session.replay(replace(result, attention=ones, weights=ones))
+    assert [name for name, _ in dock.legend.entries] == ["All edges have the same weight"]
 
 
 def test_another_colour_of_a_type_is_seen_everywhere_and_kept(
@@ -415,3 +415,32 @@ def test_the_scale_bar_counts_micrometres(qtbot: Any, make_dock: Any, result: Re
     dock.session.set_tissue(Tissue(unknown, "unknown"))
     assert bar.isHidden()
     assert viewer.canvas.overlays.scale_bar.visible
+
+
+def test_another_type_colours_the_same_layer_and_is_drawn_once(
+    qtbot: Any, make_dock: Any, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    first, second = result.cell_types[:2]
+    dock.session.show(first)
+    qtbot.wait(100)
+    layer, n_layers = dock.scene.layer_of(first), len(viewer.layers)
+    canvas, draws = viewer.window._qt_viewer.canvas.native, []
+    paint = type(canvas).paintGL
+    monkeypatch.setattr(type(canvas), "paintGL", lambda self: (draws.append(self), paint(self))[1])
+    dock.session.show(second)
+    qtbot.wait(100)
+    assert draws == [canvas]
+    assert dock.scene.layer_of(second) is layer
+    assert dock.scene.layer_of(first) is None
+    assert (len(viewer.layers), layer.name) == (n_layers, plain(second))
+    assert plain(second) in str(viewer.status)
+    known = (result.reasons == "").to_numpy()
+    np.testing.assert_allclose(
+        np.asarray(layer.features["proportion"])[known], result.proportions[second].to_numpy()[known]
+    )
+    expected = layer.face_colormap.map(result.proportions[second].to_numpy()[known])
+    np.testing.assert_allclose(layer.face_color[known], expected, atol=1e-6)
+    assert viewer.canvas.overlays.text.text.endswith(": proportion")
+    assert layer.face_colorbar.visible

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -37,14 +38,42 @@ def test_a_layer_of_spots_holds_what_napari_spatialdata_reads(explored: Any) -> 
     np.testing.assert_allclose(adata.obsm["spatial"][:, ::-1], layer.data)
     np.testing.assert_allclose(adata.obsm["spotmix"], result.proportions)
     assert adata.X is result.spatial.X or np.shares_memory(adata.X.data, result.spatial.X.data)
-    assert kept["name"] == layer.name
+    assert "name" not in kept, "napari-spatialdata takes layers with one for its own, and raises when they go"
+    # One spot was not estimated: without a category of its own it would have no colour.
+    assert adata.uns["spotmix_dominant_colors"].tolist() == [*result.colors.values(), "#808080"]
+    assert list(adata.obs["spotmix_dominant"].cat.categories) == [*result.cell_types, "not estimated"]
+    assert adata.obs["spotmix_dominant"].iloc[4] == "not estimated"
     assert dock.scene.layer_of(DOMINANT).metadata["adata"] is adata, "made once"
+
+
+def test_a_new_layer_comes_with_all_that_others_look_for(explored: Any) -> None:
+    viewer, dock = explored
+    met: list[bool] = []
+    viewer.layers.events.inserted.connect(lambda event: met.append("adata" in event.value.metadata))
+    dock.session.show(dock.session.result.cell_types[1])
+    assert met == [True]
+
+
+@pytest.mark.parametrize("shown", [DOMINANT, "first"])
+def test_spots_that_another_plugin_has_coloured_are_ours_again_at_a_click(explored: Any, shown: Any) -> None:
+    _, dock = explored
+    shown = dock.session.result.cell_types[0] if shown == "first" else shown
+    dock.session.show(shown)
+    layer = dock.scene.layer_of(shown)
+    before = layer.face_color.copy()
+    layer.face_color = "red"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of napari: the feature that gave the colours is gone
+        layer.features = pd.DataFrame({"spotmix_counts": np.arange(len(layer.data))})
+    dock.session.show(shown)
+    np.testing.assert_array_equal(layer.face_color, before)
+    assert "dominant" in layer.features
 
 
 def test_what_was_made_for_others_goes_with_the_result(result: Result) -> None:
     other = replace(result)
     key = id(other)
-    handover.for_spatialdata(other, "x")
+    handover.for_spatialdata(other)
     assert key in handover._made
     del other
     gc.collect()

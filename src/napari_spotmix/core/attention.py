@@ -17,7 +17,14 @@ from scipy.sparse import csr_array
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
-__all__ = ["attention_slopes", "attention_weights", "distance_weights", "embed", "product"]
+__all__ = [
+    "attention_between",
+    "attention_slopes",
+    "attention_weights",
+    "distance_weights",
+    "embed",
+    "product",
+]
 
 Array = NDArray[np.float64]
 OnBlock = Callable[[int], None]
@@ -93,6 +100,30 @@ def attention_weights(
 
     threads.over_blocks(block, edges.shape[0], block=_BLOCK, on_block=on_block)
     return _with_data(edges, attention)
+
+
+def attention_between(abundances: Array, W: csr_array, sharpness: Array, threads: Threads) -> csr_array:
+    """Return ``Attn`` on the edges of `W`, as these abundances would have it.
+
+    Parameters
+    ----------
+    abundances : ndarray of float64, shape (n_spots, n_cell_types)
+        Zero in spots without an estimate.
+    W : csr_array, shape (n_spots, n_spots)
+        The edges, and the weights with which abundances are averaged before they are compared.
+    sharpness : ndarray of float64, shape (n_heads, n_cell_types)
+        ``beta``.
+    threads : Threads
+
+    Examples
+    --------
+    >>> W = csr_array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    >>> with Threads.of(1) as threads:
+    ...     attention = attention_between(np.eye(3, 2), W, np.ones((1, 2)), threads)
+    >>> bool(attention[0, 1] < 1)
+    True
+    """
+    return attention_weights(W, embed(abundances, W, threads), sharpness, threads)
 
 
 def attention_slopes(edges: csr_array, embedding: Array, sharpness: Array, slope: Array) -> Array:

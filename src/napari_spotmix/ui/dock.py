@@ -17,7 +17,7 @@ from napari_spotmix.ui.check import CheckPanel
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
-from napari_spotmix.ui.legend import Legend, legend_of, legend_of_attention, legend_of_niches
+from napari_spotmix.ui.legend import Legend, legend_of, legend_of_edges, legend_of_niches
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.regions import RegionsPanel
 from napari_spotmix.ui.run import RunPanel
@@ -244,7 +244,7 @@ class DeconvolutionWidget(QWidget):
         elif result is not None and shown is NICHES and self.session.niches is not None:
             entries = legend_of_niches(result, self.session.niches)
         elif result is not None and shown is GRAPH:
-            entries = legend_of_attention(result)
+            entries = legend_of_edges(result, self.session.edges)
         self.legend.show_entries(entries)
 
     def _scroll_to_spot(self) -> None:

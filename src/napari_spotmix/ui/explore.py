@@ -10,10 +10,11 @@ from qtpy.QtCore import QModelIndex
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, QWidget
 
+from napari_spotmix.ui.edges import Edges, about_edges, offered_edges
 from napari_spotmix.ui.figures import as_in_figures, figure_task
 from napari_spotmix.ui.notify import telling
 from napari_spotmix.ui.section import add_all, plain_label
-from napari_spotmix.ui.session import MOST_PANELS, name_of
+from napari_spotmix.ui.session import GRAPH, MOST_PANELS, name_of
 from napari_spotmix.ui.task_button import TaskButton
 from napari_spotmix.ui.text import plain
 from napari_spotmix.ui.type_list import Row, TypeList, rows_of
@@ -57,6 +58,12 @@ class ExplorePanel(QWidget):
             step=0.01,
             tooltip="Spots with a smaller proportion of what is shown are faded",
         )
+        self.edges = ComboBox(
+            label="Edges", choices=list(Edges), tooltip="What the colours of edges between neighbours show"
+        )
+        self._edges = Container(widgets=[self.edges])
+        self._edges.margins = (0, 0, 0, 0)
+        self.about_edges = plain_label()
         self.figure = TaskButton(self._drawing, self._say, text="Save figure…", tooltip="")
         self.beside = QPushButton("Side by side")
         self.beside.setCheckable(True)
@@ -79,6 +86,8 @@ class ExplorePanel(QWidget):
             self._head.native,
             self.list,
             self.legend,
+            self._edges.native,
+            self.about_edges,
             self._foot.native,
             self._buttons,
             self.state,
@@ -86,6 +95,7 @@ class ExplorePanel(QWidget):
         self.figure.runner.finished.connect(lambda path: self._say(f"Saved {path}."))
         self.filter.changed.connect(self._fill)
         self.sort.changed.connect(self._fill)
+        self.edges.changed.connect(session.set_edges)
         self.opacity.changed.connect(session.set_opacity)
         self.threshold.changed.connect(session.set_threshold)
         self.beside.clicked.connect(self._set_beside)
@@ -189,12 +199,25 @@ class ExplorePanel(QWidget):
         shown = panels or self._session.shown
         self.list.select(shown)
         self._mark_beside()
+        self._show_edges()
         self.figure.enabled = as_in_figures(shown) is not None
         self.figure.tooltip = (
             "What is shown, with scale bar and legend, as PDF, SVG or PNG"
             if self.figure.enabled
             else "Of this there is no figure yet: choose cell types, pies, or a map of share or counts"
         )
+
+    def _show_edges(self) -> None:
+        """Offer what can be seen of the edges of the graph while it is shown, and say what that is."""
+        session = self._session
+        is_graph = session.shown is GRAPH and session.result is not None
+        self._edges.native.setVisible(is_graph)
+        self.about_edges.setVisible(is_graph)
+        if is_graph:
+            with self.edges.changed.blocked():
+                self.edges.choices = [(one.value, one) for one in offered_edges(session.result)]
+                self.edges.value = session.edges
+            self.about_edges.setText(about_edges(session.result, session.edges))
 
     def _mark_beside(self) -> None:
         """Say what side by side would show, or that it is shown."""

@@ -13,7 +13,7 @@ from napari.layers import Image, Layer, Points
 from scipy.sparse import issparse
 
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
-from napari_spotmix.ui.layers import METADATA, grid_of, placed_spots
+from napari_spotmix.ui.layers import METADATA, UNKNOWN, grid_of, placed_spots
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["describe_bin", "for_spatialdata", "introduce"]
 
 _REGION, _INSTANCE, _ATTRS = "region", "instance_id", "spatialdata_attrs"
+_NOT_ESTIMATED = "not estimated"
 _made: dict[int, AnnData] = {}
 
 
@@ -29,13 +30,13 @@ def introduce(layer: Layer) -> None:
     """Let napari's status bar tell of bins, and napari-spatialdata work on spots."""
     kept = layer.metadata[METADATA]
     if isinstance(layer, Points):
-        layer.metadata.update(for_spatialdata(kept["result"], layer.name))
+        layer.metadata.update(for_spatialdata(kept["result"]))
     elif isinstance(layer, Image):
         # An image has no features, from which napari takes what it tells of points.
         layer.get_status = MethodType(_status_of_bins, layer)  # type: ignore[method-assign]
 
 
-def for_spatialdata(result: Result, name: str) -> dict[str, Any]:
+def for_spatialdata(result: Result) -> dict[str, Any]:
     """Return what napari-spatialdata looks for in the metadata of a layer of spots.
 
     Returns
@@ -43,15 +44,15 @@ def for_spatialdata(result: Result, name: str) -> dict[str, Any]:
     dict
         `adata`: the spots of the layer in its order, with proportions in ``obsm["spotmix"]`` and the dominant
         type in ``obs``; `region_key` and `instance_key`: columns of its ``obs``; `indices`: the instance of
-        each point; `name`. Neither `sdata` nor `table_names`: with these it would look for its own file.
+        each point. Neither `sdata` nor `table_names`: with these it would look for its own file. Nor `name`:
+        it takes a layer with one for its own, and raises when that is removed.
 
     Notes
     -----
-    As its versions 0.5 to 0.7 read it. Counts are shared with the result, not copied.
+    As its versions 0.5 to 0.7 read it; tried with 0.7.2. Counts are shared with the result, not copied.
     """
     return {
         "adata": _annotated(result),
-        "name": name,
         "region_key": _REGION,
         "instance_key": _INSTANCE,
         "indices": placed_spots(result.spatial).tolist(),
@@ -70,7 +71,7 @@ def _annotated(result: Result) -> AnnData:
 def _annotate(result: Result) -> AnnData:
     spots, keys = placed_spots(result.spatial), added_keys(ADDED)
     obs = result.spatial.obs.iloc[spots].copy()
-    obs[keys["dominant"]] = result.dominant.iloc[spots]
+    obs[keys["dominant"]], colors = _dominant(result, spots)
     obs[keys["counts"]] = result.counts.iloc[spots]
     obs[keys["unexplained"]] = result.unexplained.iloc[spots]
     obs[_REGION] = pd.Categorical(["spots"] * len(spots))
@@ -87,10 +88,18 @@ def _annotate(result: Result) -> AnnData:
             keys["proportions"]: result.proportions.iloc[spots],
         },
         uns={
-            keys["colors"]: list(result.colors.values()),
+            keys["colors"]: np.array(colors),  # of a list it makes no palette
             _ATTRS: {"region": ["spots"], "region_key": _REGION, "instance_key": _INSTANCE},
         },
     )
+
+
+def _dominant(result: Result, spots: np.ndarray) -> tuple[pd.Series, list[str]]:
+    """Return the dominant type of spots, and a colour of each category; with no category all go white."""
+    dominant, colors = result.dominant.iloc[spots], list(result.colors.values())
+    if dominant.notna().all():
+        return dominant, colors
+    return dominant.cat.add_categories(_NOT_ESTIMATED).fillna(_NOT_ESTIMATED), [*colors, UNKNOWN]
 
 
 def describe_bin(result: Result, y: float, x: float) -> list[str]:
@@ -102,7 +111,7 @@ def describe_bin(result: Result, y: float, x: float) -> list[str]:
     at = int(placed_spots(result.spatial)[found])
     told = {"spot": result.abundances.index[at]}
     if result.reasons.iloc[at]:
-        told["not estimated"] = result.reasons.iloc[at]
+        told[_NOT_ESTIMATED] = result.reasons.iloc[at]
     else:
         told["dominant"] = result.dominant.iloc[at]
         told["counts"] = f"{result.counts.iloc[at]:.0f}"

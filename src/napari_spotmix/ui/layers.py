@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from napari.layers import Image
+from napari.layers import Image, Points
 from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
@@ -22,6 +22,7 @@ from napari_spotmix.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.scale import placed_spots, scalefactors, tissue_image
 from napari_spotmix.ui.bins import BinGrid, bin_grid, bins_layer
+from napari_spotmix.ui.edges import MOST_EDGES, Edges, edge_limits, edge_values
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ __all__ = [
     "ATTENTION_COLORMAP",
     "METADATA",
     "MOST_OUTLINED",
+    "UNKNOWN",
     "blend_layer",
     "dominant_layer",
     "graph_layer",
     "grid_of",
     "image_layer",
+    "is_foreign",
     "is_tissue",
     "map_layer",
     "neighborhood_layer",
@@ -64,7 +67,8 @@ __all__ = [
 #: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
 METADATA = "spotmix"
 ATTENTION_COLORMAP = "plasma"
-_UNKNOWN = "#808080"
+#: The colour of what was not estimated.
+UNKNOWN = "#808080"
 
 
 def _over_tissue(name: str) -> Colormap:
@@ -177,6 +181,8 @@ def prepare(result: Result) -> None:
     """Find out what takes long to find out of a large result, and is kept: here, no window waits for it."""
     grid_of(result.spatial)
     _ = (result.dominant, result.mean_proportions, result.unexplained)
+    if result.attention.nnz <= MOST_EDGES:
+        _ = result.unused_attention
 
 
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
@@ -256,7 +262,7 @@ def _valued_layer(
     if grid is not None:
         values = np.where(_is_estimated(result), values, np.nan)
         return bins_layer(
-            grid, name, values, {"colormap": colormap, "contrast_limits": (0.0, top), "gamma": 1.0}
+            grid, name, values, {"colormap": colormap, "contrast_limits": [0.0, top], "gamma": 1.0}
         )
     features = _features(result)
     if feature not in features:
@@ -362,20 +368,21 @@ def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
     return across * number[:, None] * width * 0.9
 
 
-def graph_layer(result: Result, name: str) -> FullLayerData:
-    """Return every edge between neighbours once, coloured by attention from 0 to 1: borders are dark."""
-    edges = triu(result.attention).tocoo()
-    first, second = edges.coords
+def graph_layer(result: Result, name: str, edges: Edges = Edges.ATTENTION) -> FullLayerData:
+    """Return every edge between neighbours once, in the colour of its value: borders are dark."""
+    upper = triu(edge_values(result, edges)).tocoo()
+    first, second = upper.coords
+    feature = "weight" if edges is Edges.WEIGHTS else "attention"
     start, end = to_yx(result.coordinates[first]), to_yx(result.coordinates[second])
     settings = {
         "name": name,
         "edge_width": spot_diameter(result.spatial) * 0.2,
         "vector_style": "line",
         "opacity": 1.0,
-        "features": pd.DataFrame({"attention": edges.data}),
-        "edge_color": "attention",
+        "features": pd.DataFrame({feature: upper.data}),
+        "edge_color": feature,
         "edge_colormap": ATTENTION_COLORMAP,
-        "edge_contrast_limits": (0.0, 1.0),
+        "edge_contrast_limits": edge_limits(result, edges),
     }
     return np.stack([start, end - start], axis=1), settings, "vectors"
 
@@ -390,21 +397,32 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
 
 
 def recolor(layer: Layer, data: FullLayerData) -> None:
-    """Give a layer of a cell type the numbers of another result for the same spots."""
+    """Give a layer of spots or bins other values: of another cell type, or of another result."""
     values, settings, kind = data
     if kind == "image":
         layer.data = values
-        for name in ("contrast_limits", "colormap"):
-            if name in settings:
-                setattr(layer, name, settings[name])
+        _set_changed(layer, settings, "contrast_limits", "colormap")
         return
     layer.features = settings["features"]
-    layer.face_color = settings["face_color"]
-    if "face_contrast_limits" in settings:
-        layer.face_contrast_limits = settings["face_contrast_limits"]
-        layer.face_colormap = settings["face_colormap"]
+    is_mapped = isinstance(settings["face_color"], str)
+    if not is_mapped or layer.face_color_mode != "colormap":  # else colours have followed the features
+        layer.face_color = settings["face_color"]
+    if is_mapped:
+        _set_changed(layer, settings, "face_contrast_limits", "face_colormap")
     if not np.array_equal(layer.border_width, settings["border_width"]):  # other spots are estimated
         for name in ("border_color", "border_width", "symbol"):
+            setattr(layer, name, settings[name])
+
+
+def is_foreign(layer: Layer) -> bool:
+    """Whether another plugin has coloured spots by features of its own."""
+    return isinstance(layer, Points) and "dominant" not in layer.features
+
+
+def _set_changed(layer: Layer, settings: dict[str, Any], *names: str) -> None:
+    """Set what differs: napari draws anew whatever is set."""
+    for name in names:
+        if name in settings and getattr(layer, name) != settings[name]:
             setattr(layer, name, settings[name])
 
 
@@ -465,7 +483,7 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
     outline = _CLEAR if is_dense else _outline(result.spatial)
     return _points(result.spatial, name) | {
         "features": features,
-        "border_color": transform_color([_UNKNOWN, outline])[known.astype(int)],
+        "border_color": transform_color([UNKNOWN, outline])[known.astype(int)],
         "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
         # Spots of a pixel or two would be all soft edge.
         "antialiasing": 0 if is_dense else 1,
@@ -491,7 +509,7 @@ def _has_image(adata: AnnData) -> bool:
 
 def _outline(adata: AnnData) -> str:
     """Return a colour seen on the tissue, or on a canvas that may be dark or light."""
-    return "#202020a0" if _has_image(adata) else _UNKNOWN
+    return "#202020a0" if _has_image(adata) else UNKNOWN
 
 
 def _symbol(adata: AnnData) -> str:

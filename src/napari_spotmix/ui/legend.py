@@ -11,6 +11,7 @@ from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.ui.edges import Edges, edge_limits, scale_words
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.overlay import PAD, CanvasBox
 from napari_spotmix.ui.paint import draw_name, fill
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari_spotmix.core.neighborhoods import Niches
     from napari_spotmix.result import Result
 
-__all__ = ["Legend", "legend_of", "legend_of_attention", "legend_of_niches", "niche_colors"]
+__all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "niche_colors"]
 
 _MOST = 16
 #: A niche is named by its largest type, and by its second where that has this share.
@@ -52,17 +53,18 @@ def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     return list(zip(entries, niche_colors(niches), strict=True))
 
 
-def legend_of_attention(result: Result) -> list[tuple[str, str]]:
-    """Return the colours of edges by their attention, the strongest first."""
+def legend_of_edges(result: Result, edges: Edges) -> list[tuple[str, str]]:
+    """Return the colours of edges by their value, the largest first."""
     from napari.utils.colormaps import ensure_colormap
 
-    at = np.linspace(1, 0, 5)
-    names = ["Attention 1", *(f"{value:g}" for value in at[1:])]
-    if (result.attention.data == 1).all():
-        # As where learning saw no use in it.
-        at, names = at[:1], ["Attention 1 everywhere: not in use"]
-    colors = np.rint(255 * ensure_colormap(ATTENTION_COLORMAP).map(at)[:, :3]).astype(int)
-    return [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in zip(names, colors, strict=True)]
+    if edges is Edges.WEIGHTS and np.ptp(result.weights.data) == 0:
+        return [("All edges have the same weight", "")]
+    words = scale_words(edge_limits(result, edges))
+    words[0] = f"{'Weight' if edges is Edges.WEIGHTS else 'Attention'} {words[0]}"
+    rgba = ensure_colormap(ATTENTION_COLORMAP).map(np.linspace(1, 0, len(words)))
+    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(255 * rgba[:, :3]).astype(int)]
+    head = [("Learned, not used", "")] if edges is Edges.UNUSED else []
+    return [*head, *zip(words, colors, strict=True)]
 
 
 class Legend(CanvasBox):

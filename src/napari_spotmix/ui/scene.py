@@ -52,7 +52,8 @@ _MAPS = {
 class Scene:
     """The layers of one session in one viewer.
 
-    Layers of cell types are made when they are first looked at, and only the chosen one is visible.
+    A layer is made when what it shows is first looked at, and only the chosen one is visible. All cell types
+    share a layer, and so do all blends: to colour spots anew takes a fraction of what it takes to add them.
     Any of them may be deleted by the user at any time: what is needed again is made again.
     """
 
@@ -60,7 +61,7 @@ class Scene:
         self._viewer = viewer
         self._session = session
         self._of_tissue: list[Layer] = []
-        self._of_types: dict[Shown, Layer] = {}
+        self._of_types: dict[Shown | type, Layer] = {}
         self._of_spot: list[Layer] = []
         session.tissue_changed.connect(self._show_tissue)
         session.image_changed.connect(self._show_image)
@@ -85,7 +86,7 @@ class Scene:
         for layer in self._viewer.layers:
             kept = layer.metadata.get(layers.METADATA, {})
             if self._is_of_session(kept.get("result")):
-                self._of_types[kept["shown"]] = layer
+                self._of_types[_kind_of(kept["shown"])] = layer
             elif layer.name in (_NEIGHBORHOOD, _SELECTION) and kept:
                 self._of_spot.append(layer)
         if self._session.tissue is not None and not self._is_open(self._session.tissue.adata):
@@ -119,8 +120,9 @@ class Scene:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def layer_of(self, shown: Shown) -> Layer | None:
-        """Return the layer of a cell type or of `DOMINANT`, or None if it was never looked at."""
-        return self._of_types.get(shown)
+        """Return the layer that shows a cell type, or a map like `DOMINANT`, or None if none does."""
+        layer = self._of_types.get(_kind_of(shown))
+        return None if layer is None or layer.metadata[layers.METADATA]["shown"] != shown else layer
 
     def _note_camera(self) -> None:
         """Let the session know where the viewer looks, to keep it with the result."""
@@ -170,6 +172,8 @@ class Scene:
         title = self._viewer.canvas.overlays.text
         title.text, title.visible = text, bool(text)
         title.position, title.box, title.font_size = "top_left", True, 12
+        # Else napari places what lies on the canvas while it draws, and finds that it has to draw again.
+        self._viewer.canvas.overlay_tiling.events(type_name="placed")
 
     def _drop_result(self) -> None:
         self._remove(self._of_spot)
@@ -182,38 +186,55 @@ class Scene:
             spots.visible = self._session.result is None
 
     def _show_type(self) -> None:
-        shown, result = self._session.shown, self._session.result
-        if shown is None or result is None:
+        session = self._session
+        shown = session.shown
+        if shown is None or session.result is None:
             return
-        if shown in (PIES, GRAPH) and shown in self._of_types and self._is_outdated(self._of_types[shown]):
-            self._remove([self._of_types[shown]])  # other slices are other triangles
-        if shown not in self._of_types:
-            self._of_types[shown] = self._make_type(shown)
-        elif self._is_outdated(self._of_types[shown]):
-            self._recolor(shown)
-        for key, layer in self._of_types.items():
-            if layer.visible != (key == shown):  # napari arranges its canvas anew at every change
-                layer.visible = key == shown
-        self._viewer.layers.selection.active = self._of_types[shown]
-        self._title(_title_of(shown))
+        layer = self._up_to_date(shown)
+        for other in self._of_types.values():
+            if other.visible != (other is layer):  # napari arranges its canvas anew at every change
+                other.visible = other is layer
+        self._activate(layer)
+        self._title(session.edges.value if shown is GRAPH else _title_of(shown))
+
+    def _up_to_date(self, shown: Shown) -> Layer:
+        """Return the layer of what is shown, made or coloured anew where it has to be."""
+        kind = _kind_of(shown)
+        kept = self._of_types.get(kind)
+        if kept is not None and self._is_outdated(kept):
+            if shown in (PIES, GRAPH):
+                self._remove([kept])  # other slices are other triangles
+            else:
+                self._recolor(shown)
+        if kind not in self._of_types:
+            self._of_types[kind] = self._make_type(shown)
+        return self._of_types[kind]
+
+    def _activate(self, layer: Layer) -> None:
+        if self._viewer.layers.selection.active is not layer:
+            self._viewer.layers.selection.active = layer
+        else:
+            self._viewer.update_status_from_cursor()  # it names the layer, which may show something else now
 
     def _set_opacity(self) -> None:
         for layer in self._of_types.values():
             layer.opacity = self._session.opacity
 
     def _make_type(self, shown: Shown) -> Layer:
-        layer = self._insert(self._type_data(shown), self._top_of_types())
-        self._label(layer, shown)
+        layer = Layer.create(*self._type_data(shown))
+        self._label(layer, shown)  # before it is there: other plugins look at a layer once it is
         layer.opacity = self._session.opacity
+        self._viewer.layers.insert(self._top_of_types(), layer)
         if isinstance(shown, str) or shown in _MAPS:
             bar = layer.colorbar if isinstance(layer, Image) else layer.face_colorbar
             bar.visible = True
         return layer
 
     def _recolor(self, shown: Shown) -> None:
-        """Show another result in a layer that is there: others follow when they are looked at."""
-        layer = self._of_types[shown]
-        layers.recolor(layer, self._type_data(shown))
+        """Show another cell type or another result in a layer that is there: others follow when looked at."""
+        layer, data = self._of_types[_kind_of(shown)], self._type_data(shown)
+        layers.recolor(layer, data)
+        layer.name = data[1]["name"]
         self._label(layer, shown)
 
     def _label(self, layer: Layer, shown: Shown) -> None:
@@ -224,13 +245,18 @@ class Scene:
             "shown": shown,
             "threshold": session.threshold,
             "niches": session.niches,
+            "edges": session.edges if shown is GRAPH else None,
         }
         introduce(layer)
 
     def _is_outdated(self, layer: Layer) -> bool:
         kept, session = layer.metadata[layers.METADATA], self._session
+        if kept["shown"] != session.shown or layers.is_foreign(layer):
+            return True
         if kept["shown"] is NICHES:
             return kept["niches"] is not session.niches
+        if kept["shown"] is GRAPH and kept["edges"] is not session.edges:
+            return True
         has_threshold = kept["shown"] is DOMINANT or isinstance(kept["shown"], str | tuple)
         is_other = has_threshold and kept["threshold"] != session.threshold
         return kept["result"] is not session.result or is_other
@@ -248,7 +274,7 @@ class Scene:
         if shown is PIES:
             return pies_layer(result, name)
         if shown is GRAPH:
-            return layers.graph_layer(result, name)
+            return layers.graph_layer(result, name, self._session.edges)
         if shown is NICHES:
             found = self._session.niches
             assert found is not None
@@ -362,6 +388,11 @@ class Scene:
         for group in (self._of_tissue, self._of_spot):
             if layer in group:
                 group.remove(layer)
+
+
+def _kind_of(shown: Shown) -> Shown | type:
+    """Return what has a layer of its own: all cell types share one, and so do all blends."""
+    return type(shown) if isinstance(shown, str | tuple) else shown
 
 
 def _title_of(shown: Shown) -> str:

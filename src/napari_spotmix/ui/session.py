@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.ui.bins import MOST_POINTS
+from napari_spotmix.ui.edges import Edges, offered_edges
 from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ class Session:
         self.niches: Niches | None = None
         self.panels: tuple[str, ...] = ()
         self.camera: Camera | None = None
+        self._edges: Edges | None = None
         self._finder: SpotFinder | None = None
 
     def set_tissue(self, tissue: Tissue) -> None:
@@ -267,6 +269,7 @@ class Session:
             "spot": self.spot,
             "side by side": list(self.panels),
             "niches": None if self.niches is None else len(self.niches.composition),
+            "edges": None if self._edges is None else self._edges.name,
             "camera": None if self.camera is None else [*self.camera.center, self.camera.zoom],
         }
 
@@ -276,6 +279,7 @@ class Session:
         types = [name for name in _listed(view.get("types")) if name in result.cell_types]
         maps = [UNEXPLAINED, COUNTS, *([PIES, GRAPH] if len(result.abundances) <= MOST_POINTS else [])]
         shown = next((one for one in maps if one.name == view.get("map")), None)
+        self._edges = next((one for one in Edges if one.name == view.get("edges")), None)
         if types:
             self.show(types[0] if len(types) == 1 else tuple(types[:MOST_BLENDED]))
         elif shown is not None:
@@ -331,6 +335,18 @@ class Session:
         chosen = {cell_type: color}
         self.learned = replace(self.learned, chosen_colors=self.learned.chosen_colors | chosen)
         self.replay(replace(self.result, chosen_colors=self.result.chosen_colors | chosen))
+
+    @property
+    def edges(self) -> Edges:
+        """What the graph shows of its edges, as asked for where there is such; there must be a result."""
+        assert self.result is not None
+        offered = offered_edges(self.result)
+        return self._edges if self._edges in offered else offered[0]
+
+    def set_edges(self, edges: Edges) -> None:
+        """Show something else of the edges, or the same again."""
+        self._edges = edges
+        self.show(GRAPH)
 
     def set_regions(self, regions: tuple[Region, ...]) -> None:
         """Take what has been drawn on the tissue."""

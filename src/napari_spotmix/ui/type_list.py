@@ -10,6 +10,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
+from napari_spotmix.ui.edges import MOST_EDGES
 from napari_spotmix.ui.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.pies import has_pies
 from napari_spotmix.ui.session import (
@@ -33,8 +34,6 @@ __all__ = ["Row", "TypeList", "rows_of"]
 
 _ROW_ROLE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 11
-#: More edges than these, counted both ways, would be a carpet that takes seconds to draw.
-_MOST_EDGES = 400_000
 _BAR, _NUMBER = 70, 44
 _MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
 _TIPS: dict[Shown, str] = {
@@ -88,7 +87,7 @@ def _maps_of(result: Result) -> list[Shown]:
     maps = [UNEXPLAINED, COUNTS]
     if len(result.standard_errors):
         maps.append(ERRORS)
-    if 0 < result.attention.nnz <= _MOST_EDGES:
+    if 0 < result.attention.nnz <= MOST_EDGES:
         maps.append(GRAPH)
     return maps
 
