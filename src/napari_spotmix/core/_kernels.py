@@ -55,6 +55,7 @@ __all__ = [
     "link_both_ways",
     "link_groups",
     "mark_around",
+    "place_members",
     "plane_sums",
     "proportion_errors",
     "quadratic_value",
@@ -282,6 +283,16 @@ def color_greedily(indptr, indices, color):
         color[i] = c
         n_colors = max(n_colors, c + 1)
     return n_colors
+
+
+@_compiled
+def place_members(group, free, members):
+    """List each group's nodes in order; `free` is where the next one goes. Nodes in group -1 are left out."""
+    for i in range(group.size):
+        a = group[i]
+        if a >= 0:
+            members[free[a]] = i
+            free[a] += 1
 
 
 @_compiled
@@ -540,8 +551,8 @@ def _room(n_types):
 @_inlined
 def _tables(room, n_types):
     """Return the lanes by type: target, abundances, these times the scale, gradient, steps and units."""
-    of = room[2][:, :n_types]
-    return of[0], of[1], of[2], of[3], of[4], of[5]
+    of, n = room[2], n_types
+    return of[0][:n], of[1][:n], of[2][:n], of[3][:n], of[4][:n], of[5][:n]
 
 
 @_inlined
@@ -584,7 +595,7 @@ def _batch_size(spots, first, kind):
 def _solve_lane(M, room, lane, x):
     """Minimise over one spot exactly, from where its batch left it: rare, so its own room is made anew."""
     n_types = x.size
-    per_spot, target = room[0], room[1][0, lane, :n_types]
+    per_spot, target = room[0], room[1][0, lane][:n_types]
     units = _tables(room, n_types)[5][:, lane].copy()
     scale, shift, aim = per_spot[_SCALE, lane], per_spot[_SHIFT, lane], per_spot[_AIM, lane]
     gradient, solution, L = np.empty(n_types), np.empty(n_types), np.empty((n_types, n_types))
@@ -752,13 +763,13 @@ def sweep(
     share an archetype and no edge: those that follow each other are done at once, in batches.
     """
     n_types, room = X.shape[1], _room(X.shape[1])
-    per_spot, rows = room[0], room[1][:, :, :n_types]
+    per_spot, rows = room[0], room[1]
     first = 0
     while first < spots.size:
         size = _batch_size(spots, first, kind)
         for lane in range(size):
             i = spots[first + lane]
-            _spot_target(indptr, indices, weight, X, b, lambda_c, i, rows[0, lane])
+            _spot_target(indptr, indices, weight, X, b, lambda_c, i, rows[0, lane][:n_types])
             per_spot[_SCALE, lane] = scale[i]
             per_spot[_SHIFT, lane] = lambda_r + lambda_c * _degree(indptr, weight, i)
             _copy(X[i], rows[1, lane])
@@ -768,7 +779,7 @@ def sweep(
             _empty_lanes(room)
             for lane in range(size):
                 i = spots[first + lane]
-                _copy(rows[1, lane, :n_types], X[i])
+                _copy(rows[1, lane][:n_types], X[i])
                 if per_spot[_GAP, lane] > per_spot[_AIM, lane]:
                     _solve_lane(gram, room, lane, X[i])
         first += size
@@ -1163,7 +1174,7 @@ def _add_ties(indptr, indices, ties, Y, a, out):
 def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance, enough, Y):
     """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
     n_types, room = Y.shape[1], _room(Y.shape[1])
-    per_group, rows = room[0], room[1][:, :, :n_types]
+    per_group, rows = room[0], room[1]
     store(alike(1.0), per_group, _SCALE, 0)
     stack, block, none = np.empty((n_types, n_types, WIDTH)), np.empty((n_types, n_types)), np.zeros(n_types)
     n_packed = -(-blocks.shape[1] // WIDTH) * WIDTH
@@ -1186,7 +1197,7 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
             _empty_lanes(room)
             for lane in range(size):
                 a = groups[first + lane]
-                _copy(rows[1, lane, :n_types], Y[a])
+                _copy(rows[1, lane][:n_types], Y[a])
                 if per_group[_GAP, lane] > per_group[_AIM, lane]:
                     _unpack(blocks, a, block)
                     _solve_lane(block, room, lane, Y[a])

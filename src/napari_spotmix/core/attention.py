@@ -32,8 +32,8 @@ OnBlock = Callable[[int], None]
 _BLOCK = 16384
 
 
-def distance_weights(squared_distance: csr_array, alpha: float) -> csr_array:
-    """Return ``exp(-alpha d^2)`` on the same edges.
+def distance_weights(squared_distance: csr_array, alpha: float, out: Array | None = None) -> csr_array:
+    """Return ``exp(-alpha d^2)`` on the same edges, in `out` where given.
 
     Examples
     --------
@@ -41,7 +41,8 @@ def distance_weights(squared_distance: csr_array, alpha: float) -> csr_array:
     array([[0., 1.],
            [1., 0.]])
     """
-    return _with_data(squared_distance, np.exp(-alpha * squared_distance.data))
+    exponent = np.multiply(squared_distance.data, -alpha, out=out)
+    return _with_data(squared_distance, np.exp(exponent, out=exponent))
 
 
 def embed(abundances: Array, W: csr_array, threads: Threads, on_block: OnBlock = lambda _: None) -> Array:
@@ -78,8 +79,9 @@ def attention_weights(
     sharpness: Array,
     threads: Threads,
     on_block: OnBlock = lambda _: None,
+    out: Array | None = None,
 ) -> csr_array:
-    """Return ``Attn`` on the given edges.
+    """Return ``Attn`` on the given edges, in `out` where given.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def attention_weights(
     on_block : callable, optional
         Called between blocks of spots; what it raises stops the work.
     """
-    attention = np.empty(edges.nnz)
+    attention = np.empty(edges.nnz) if out is None else out
 
     def block(start: int, stop: int) -> None:
         _kernels.edge_attention(edges.indptr, edges.indices, embedding, sharpness, start, stop, attention)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.attention import attention_weights, distance_weights, embed, product
+from napari_spotmix.core.attention import attention_weights, distance_weights, embed
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.data_term import DataTerm
 from napari_spotmix.core.graph import SpatialGraph, build_graph
@@ -221,7 +221,9 @@ class _Epochs:
         self.unlearned = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
         self.choice: Choice | None = None
         self.abundances: Array | None = None
-        self.weights: csr_array
+        # Written anew by each epoch, in the same memory: new memory is slow.
+        self.weights, self.attention = _weights_on(graph), _weights_on(graph)
+        self._projection: Array | None = None
         self.statistics: Statistics
         self.unit: float
         self._use(replace(self.unlearned, sharpness=0.0))
@@ -234,7 +236,6 @@ class _Epochs:
     def advance(self) -> None:
         """Estimate anew what depends on the proportions, then solve."""
         if self.n_done:
-            del self.statistics  # large, and of no more use
             self._look_again()
         self._solve()
         self.n_done += 1
@@ -272,15 +273,15 @@ class _Epochs:
 
         In single precision, since they only choose archetypes.
         """
-        before, now = self.proportions, np.empty(abundances.shape, np.float32)
+        is_first = self.proportions is None
+        mean = np.empty(abundances.shape, np.float32) if self.proportions is None else self.proportions
 
         def block(start: int, stop: int) -> None:
-            now[start:stop] = _proportions(abundances[start:stop])
-            if before is not None:
-                now[start:stop] = (before[start:stop] + now[start:stop]) / 2
+            now = _proportions(abundances[start:stop])
+            mean[start:stop] = now if is_first else (mean[start:stop] + now) / 2
 
-        self.threads.over_blocks(block, len(now), block=_BLOCK, on_block=self._tell_comparing)
-        return now
+        self.threads.over_blocks(block, len(mean), block=_BLOCK, on_block=self._tell_comparing)
+        return mean
 
     def _tell_comparing(self, _: int = 0) -> None:
         self.on_progress(Progress("Comparing spots", 0, 1))
@@ -382,14 +383,15 @@ class _Epochs:
 
     def _use(self, smoothing: Smoothing) -> None:
         """Tie neighbours by `smoothing`, and by the likeness of what was found so far."""
-        near = distance_weights(self.graph.squared_distance, smoothing.alpha)
-        self.smoothing, self.attention = smoothing, _constant(near)
+        self.smoothing, edges = smoothing, self.graph.squared_distance
+        self.attention.data[:] = 1.0
         if self.abundances is not None and smoothing.sharpness > 0:
-            tell = self._tell_comparing
+            tell, attention = self._tell_comparing, self.attention.data
             embedding = embed(self.abundances, self.weights, self.threads, tell)
             heads = smoothing.heads(embedding.shape[1])
-            self.attention = attention_weights(near, embedding, heads, self.threads, tell)
-        self.weights = product(near, self.attention)
+            attention_weights(edges, embedding, heads, self.threads, tell, out=attention)
+        distance_weights(edges, smoothing.alpha, out=self.weights.data)
+        self.weights.data *= self.attention.data
 
     def _learn(self, genes: HeldOutGenes | None) -> None:
         self._learning = "Learning the smoothing (folds of genes)"
@@ -475,6 +477,7 @@ class _Epochs:
 
     def _reduce_counts(self) -> None:
         self.statistics = self._statistics()
+        self._projection = self.statistics.projection
         # With plain least squares the penalties are those of the stated objective, to the letter.
         self.unit = self.statistics.mean_precision() if self.params.weights == "poisson" else 1.0
         self.statistics.divide_by(self.unit or 1.0)
@@ -516,6 +519,7 @@ class _Epochs:
             archetype=self.archetypes.label,
             scale=scale,
             threads=self.threads,
+            out=self._projection,
             on_progress=self.on_progress,
         )
 
@@ -550,8 +554,9 @@ def _given(**values: float | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _constant(edges: csr_array) -> csr_array:
-    return csr_array((np.ones(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
+def _weights_on(graph: SpatialGraph) -> csr_array:
+    edges = graph.squared_distance
+    return csr_array((np.empty(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
 
 
 def _proportions(abundances: Array) -> Array:

@@ -131,7 +131,7 @@ class Level:
     def guess(self, b: Array) -> Array:
         """Return where to begin: zero, or the minimiser for groups that move as one, where there are any."""
         if self._groups is None:
-            return np.zeros_like(b)
+            return np.zeros(b.shape)
         return self._groups.spread(self._groups.begin(self, b))
 
     def improve(self, b: Array, X: Array, tolerance: float) -> int:
@@ -277,6 +277,11 @@ class Level:
         self._over_rows(block, len(R))
         return Z
 
+    def unit(self, X: Array) -> float:
+        """Return the largest abundance, what violations are measured against."""
+        largest = self._over_rows(lambda start, stop: X[start:stop].max(initial=0.0), len(X))
+        return float(max(largest, default=0.0)) or 1.0
+
     def find_violations(self, b: Array, X: Array, violations: Array, spots: Spots | None = None) -> None:
         """Write each spot's worst violation of the optimality conditions, in units of `X`."""
         rows = self._all if spots is None else spots
@@ -349,15 +354,15 @@ class _Groups:
 
         def find(start: int, stop: int) -> None:
             _kernels.reach_of_groups(start, stop, self._start_of, self._members, _SHARE, X, reach)
+            here = slice(start, stop)
+            Y[here], per_reach[here] = reach[here], 0.0
+            np.divide(1.0, reach[here], out=per_reach[here], where=reach[here] > 0)
 
         def follow(start: int, stop: int) -> None:
             _kernels.follow_groups(start, stop, self._group, reach, per_reach, Y, X)
 
         self._over_rows(find, self._n)
-        per_reach[:] = 0.0
-        np.divide(1.0, reach, out=per_reach, where=reach > 0)
         finer.gather(self, b, X, reach, per_reach)
-        Y[:] = reach
         self._approximate(Y, tolerance)
         self._over_rows(follow, len(X))
 

@@ -120,14 +120,14 @@ def solve(
         else np.array(start, dtype=np.float64, copy=not overwrite_start or None)
     )
     memory: _Memory | None = None
-    violations, unit = np.zeros(len(X)), _unit(X)
+    violations, unit = np.zeros(len(X)), level.unit(X)
     while n_sweeps < max_sweeps:
         # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
         n_sweeps += level.improve(b, X, _BEYOND * tolerance * unit)
-        aim = tolerance * _unit(X)
+        aim = tolerance * level.unit(X)
         level.find_violations(b, X, violations)
         n_sweeps += level.settle(b, X, violations, _SETTLED * aim, _BEYOND * aim)
-        unit = _unit(X)
+        unit = level.unit(X)
         history.append(float(violations.max(initial=0.0)) / unit)
         report()
         if history[-1] <= tolerance:
@@ -148,11 +148,6 @@ def solve(
             stacklevel=2,
         )
     return Solution(X, n_whole, history[-1], tuple(history), converged)
-
-
-def _unit(X: Array) -> float:
-    """Return the largest abundance, what violations are measured against."""
-    return float(X.max(initial=0.0)) or 1.0
 
 
 class _Memory:

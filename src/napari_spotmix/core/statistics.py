@@ -92,6 +92,7 @@ def sufficient_statistics(
     archetype: NDArray[np.int64],
     scale: NDArray[np.float64],
     threads: Threads,
+    out: NDArray[np.float64] | None = None,
     on_progress: ProgressCallback = silent,
 ) -> Statistics:
     """Reduce counts to what the solver needs.
@@ -110,6 +111,8 @@ def sufficient_statistics(
     scale : ndarray of float64, shape (n_spots,)
         ``c``, precision of a spot.
     threads : Threads
+    out : ndarray of float64, shape (n_spots, n_cell_types), optional
+        Where the projection is written, so that no new memory is taken.
     on_progress : callable, optional
 
     Notes
@@ -119,7 +122,7 @@ def sufficient_statistics(
     n_spots, n_types = counts.n_spots, len(signatures)
     transposed = np.ascontiguousarray(signatures.T)
     gram = np.empty((len(filters), n_types, n_types))
-    projection = np.empty((n_spots, n_types))
+    projection = np.empty((n_spots, n_types)) if out is None else out
     tables = _padded(filters)
     factor = np.divide(scale, divisor, out=np.zeros(n_spots), where=divisor > 0)
 

@@ -59,9 +59,11 @@ class Turns:
         turn_of_patch = np.empty(n_patches, np.int64)
         turn_of_patch[np.concatenate([*classes, np.empty(0, np.int64)])] = np.arange(n_patches)
         self._turn = turn_of_patch[patch]
-        self._kind = np.zeros(n_nodes, np.int64) if kind is None else kind
         self._first_turns = np.cumsum([0, *map(len, classes)])[:-1]
-        self._all = list(self._tasks(np.arange(n_nodes)))
+        n_kinds = 1 if kind is None else int(kind.max(initial=0)) + 1
+        # What nodes are sorted by: first by their turn.
+        self._key = self._turn if kind is None else self._turn * n_kinds + kind
+        self._all = list(self._tasks(members_of(self._key, n_patches * n_kinds)[1]))
 
     def visit(
         self,
@@ -85,7 +87,7 @@ class Turns:
         on_block : callable, optional
             Called between parts of the work; what it raises stops it.
         """
-        tasks = self._all if nodes is None else list(self._tasks(nodes))
+        tasks = self._all if nodes is None else list(self._tasks(self._in_order(nodes)))
         for order, cuts in tasks[:: -1 if backward else 1]:
 
             def some(start: int, stop: int, order: Nodes = order, cuts: Nodes = cuts) -> None:
@@ -97,9 +99,11 @@ class Turns:
     def _part_of(self, n_nodes: int) -> int:
         return min(max(n_nodes // self._n_parts, _SMALLEST), self._largest)
 
+    def _in_order(self, nodes: Nodes) -> Nodes:
+        return nodes[np.argsort(self._key[nodes], kind="stable")]
+
     def _tasks(self, nodes: Nodes) -> Iterator[tuple[Nodes, Nodes]]:
         """Yield, for each colour, its nodes and where to cut them into parts that share no edge."""
-        nodes = nodes[np.lexsort((self._kind[nodes], self._turn[nodes]))]
         turn = self._turn[nodes]
         least = self._part_of(len(nodes))
         bounds = [*np.searchsorted(turn, self._first_turns), len(nodes)]
@@ -119,9 +123,11 @@ def members_of(group: NDArray[np.int64], n_groups: int) -> tuple[Nodes, Nodes]:
     >>> [members[a:b].tolist() for a, b in zip(start_of[:-1], start_of[1:])]
     [[1], [0, 3]]
     """
-    n_alone = int((group < 0).sum())
-    members = np.argsort(group, kind="stable")[n_alone:]
-    return np.concatenate([[0], np.cumsum(np.bincount(group[members], minlength=n_groups))]), members
+    start_of = np.zeros(n_groups + 1, np.int64)
+    np.cumsum(np.bincount(group + 1, minlength=n_groups + 1)[1:], out=start_of[1:])
+    members = np.empty(start_of[-1], np.int64)
+    _kernels.place_members(group, start_of[:-1].copy(), members)
+    return start_of, members
 
 
 def links_between(

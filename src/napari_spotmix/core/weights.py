@@ -89,7 +89,12 @@ def find_archetypes(
         Called between blocks of spots; what it raises stops the work.
     """
     label, _ = cluster_points(
-        np.sqrt(proportions), n_archetypes, random_state=random_state, threads=threads, on_block=on_block
+        proportions,
+        n_archetypes,
+        random_state=random_state,
+        threads=threads,
+        on_block=on_block,
+        transform=np.sqrt,
     )
     n_found = int(label.max()) + 1
     composition = group_means(proportions, label, n_found)
@@ -103,6 +108,7 @@ def cluster_points(
     random_state: int,
     threads: Threads,
     on_block: Callable[[int], None] = lambda _: None,
+    transform: Callable[[Points], Points] = lambda points: points,
 ) -> tuple[NDArray[np.int64], Array]:
     """Group points by k-means.
 
@@ -115,6 +121,8 @@ def cluster_points(
     threads : Threads
     on_block : callable, optional
         Called between blocks of points; what it raises stops the work.
+    transform : callable, optional
+        What distances are measured between, of a few points at a time.
 
     Returns
     -------
@@ -136,8 +144,8 @@ def cluster_points(
     rng = np.random.default_rng(random_state)
     on_block(0)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
-    centers = _k_means(points[sample].astype(np.float64), n_groups, rng, threads, on_block)
-    label, squared_distance = _nearest(points, centers, threads, on_block)
+    centers = _k_means(transform(points[sample]).astype(np.float64), n_groups, rng, threads, on_block)
+    label, squared_distance = _nearest(points, centers, threads, on_block, transform)
     on_block(len(points))
     # Numbered without gaps.
     number = np.cumsum(np.bincount(label) > 0) - 1
@@ -171,14 +179,20 @@ def _spread_centers(points: Array, n_centers: int, rng: np.random.Generator, thr
 
 
 def _nearest(
-    points: Points, centers: Array, threads: Threads, on_block: Callable[[int], None] = lambda _: None
+    points: Points,
+    centers: Array,
+    threads: Threads,
+    on_block: Callable[[int], None] = lambda _: None,
+    transform: Callable[[Points], Points] = lambda points: points,
 ) -> tuple[NDArray[np.int64], Array]:
     label = np.zeros(len(points), np.int64)
     distance = np.zeros(len(points))
     columns = np.ascontiguousarray(centers.T)
 
     def block(start: int, stop: int) -> None:
-        _kernels.assign_to_centers(points, columns, start, stop, label, distance)
+        here = slice(start, stop)
+        some = transform(points[here])
+        _kernels.assign_to_centers(some, columns, 0, len(some), label[here], distance[here])
 
     threads.over_blocks(block, len(points), block=_BLOCK, on_block=on_block)
     return label, distance
