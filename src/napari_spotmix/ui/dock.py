@@ -227,7 +227,8 @@ class DeconvolutionWidget(QWidget):
             self.sections["Check"].set_open(False)
 
     def _show_findings(self, findings: list[Any]) -> None:
-        """Open what needs to be looked at, and sum up the rest."""
+        """Open what needs to be looked at, sum up the rest, and start no run that a problem would end."""
+        self.run.hold(sum(one.level == "problem" for one in findings))
         if self.session.result is None:
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))
         self._summarize()
