@@ -15,6 +15,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -35,6 +36,7 @@ __all__ = [
     "kept_open",
     "open_h5ad",
     "replaced",
+    "size_of_file",
     "without_matrices",
     "write_matrices",
 ]
@@ -196,6 +198,12 @@ def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset, tell: Call
         copy_dataset(matrix.group[name], group, name, tell)
     kind = _SPARSE[isinstance(matrix, CSCDataset)]
     group.attrs.update({"encoding-type": kind, "encoding-version": "0.1.0", "shape": matrix.shape})
+
+
+def size_of_file(matrix: Any) -> int:
+    """Return the bytes of the file that a matrix of an AnnData has been left in, 0 where it is in memory."""
+    file = _file(matrix) if is_on_disk(matrix) else None
+    return Path(file.filename).stat().st_size if file else 0
 
 
 def close_files(adata: AnnData) -> None:
