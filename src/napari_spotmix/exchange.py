@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import write_aside, write_folder_aside
+from napari_spotmix.io import heard, write_aside, write_folder_aside
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.regions import to_geojson
@@ -117,6 +117,7 @@ def export(
     aside = write_folder_aside if target.is_folder else write_aside
 
     def write(place: Path) -> None:
+        heard(lambda: result.proportions, _STAGE, on_progress)  # found once, and kept
         target.write(result, place, on_progress)
         on_progress(Progress(_STAGE, 1, 1))  # what was cancelled meanwhile is not kept
 
@@ -329,8 +330,7 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
         warnings.simplefilter("ignore")  # of its own and its libraries' housekeeping
         spatialdata = _spatialdata()
         for at, (name, make) in enumerate(steps):
-            on_progress(Progress(_STAGE, at, len(steps) + 1))
-            parts[name] = make()
+            parts[name] = heard(make, _STAGE, on_progress, at, len(steps) + 1)
         on_progress(Progress(_STAGE, len(steps), len(steps) + 1))
         spatialdata.SpatialData(**parts).write(path)
 

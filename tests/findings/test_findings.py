@@ -218,18 +218,19 @@ def test_a_samplesheet_is_checked_section_by_section_and_urls_are_fetched(
 ) -> None:
     tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
     tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
+    tissue.spatial.X = tissue.spatial.X.log1p()
+    tissue.spatial.write_h5ad(tmp_path / "log.h5ad")
     url = (tmp_path / "cells.h5ad").as_uri()
     sheet = tmp_path / "sheet.csv"
-    sheet.write_text(f"sample,spatial,reference\ngood,spots.h5ad,{url}\nlost,no.h5ad,cells.h5ad\n")
+    sheet.write_text(f"sample,spatial,reference\ngood,spots.h5ad,{url}\nwrong,log.h5ad,cells.h5ad\n")
     command = [sys.executable, "-m", "napari_spotmix.cli", "check", sheet]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     found = json.loads(done.stdout)
     alone = look_at_files(tmp_path / "spots.h5ad", tmp_path / "cells.h5ad")
     assert [row["text"] for row in found["good"]] == [one.text for one in alone]
-    assert [row["text"] for row in found["lost"]] == [
-        f"{tmp_path / 'no.h5ad'}: does not exist. Check the spelling of the path."
-    ]
+    assert found["wrong"][0]["level"] == "problem"
+    assert "Raw counts are needed." in found["wrong"][0]["text"]
     done = subprocess.run(
         [*command[:-1], tmp_path / "spots.h5ad"], capture_output=True, text=True, check=False
     )

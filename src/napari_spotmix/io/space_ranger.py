@@ -246,7 +246,6 @@ def _read_run(
     assert matrix is not None
     assert positions is not None
     assert scale_factors is not None
-    _ = matrix.barcodes.is_unique  # AnnData asks it too; of millions it takes long, so it is asked alone
     on_progress(Progress(_STAGE, 3, 4))
     adata = _assemble(matrix, positions, only_tissue=layout.is_raw)
     if files is not None and not is_on_disk(adata.X):

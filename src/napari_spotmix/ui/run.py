@@ -14,7 +14,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import export
+from napari_spotmix.io import export, heard
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.job import Job, tables_of
@@ -187,7 +187,7 @@ class RunPanel(QWidget):
             sums = checksums(inputs, how, on_progress=on_progress)
             export.write_outputs(
                 folder,
-                adata=result.to_anndata(),
+                adata=heard(result.to_anndata, "Gathering results", on_progress),
                 proportions=result.proportions,
                 recipe=make_recipe(sums, result.parameters, settings),
                 on_progress=on_progress,
