@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from scipy.optimize import nnls
 
 from napari_spotmix.checks import labels
 from napari_spotmix.cost import Size
-from napari_spotmix.io import read_reference, read_spatial
+from napari_spotmix.io import is_large, read_reference, read_spatial
 
 #: A run that prints, at its end, the most memory that it has had, in kB. (Not by `getrusage`, which would
 #: tell that of this process where it is larger.)
@@ -33,6 +34,8 @@ main(sys.argv[1:])
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
+#: More than so many are bins on a square grid, with fewer counts each.
+LARGEST_IN_SPOTS = 50_000
 #: Spots, genes and cell types of the simulated sections.
 SIZES = [
     (300, 500, 6),
@@ -42,6 +45,8 @@ SIZES = [
     (8_000, 2_000, 12),
     (20_000, 1_000, 20),
     (40_000, 2_000, 8),
+    (100_000, 2_000, 20),
+    (1_000_000, 2_000, 20),
 ]
 
 
@@ -64,7 +69,8 @@ def simulated(cache: Path, n_spots: int, n_genes: int, n_types: int) -> Path:
 
     folder = cache / f"{n_spots}-{n_genes}-{n_types}"
     if not (folder / "reference.h5ad").exists():
-        tissue = simulate(n_spots=n_spots, n_genes=n_genes, n_cell_types=n_types, image=False)
+        layout: Any = {"layout": "square", "counts_per_spot": 300} if n_spots > LARGEST_IN_SPOTS else {}
+        tissue = simulate(n_spots=n_spots, n_genes=n_genes, n_cell_types=n_types, image=False, **layout)
         folder.mkdir(parents=True, exist_ok=True)
         tissue.spatial.write_h5ad(folder / "spatial.h5ad")
         tissue.reference.write_h5ad(folder / "reference.h5ad")
@@ -74,7 +80,7 @@ def simulated(cache: Path, n_spots: int, n_genes: int, n_types: int) -> Path:
 def measure(folder: Path, cache: Path) -> dict[str, object]:
     """Run once, and return the size of the input with the cost of the run."""
     spatial, reference = folder / "spatial.h5ad", folder / "reference.h5ad"
-    tissue, cells = read_spatial(spatial), read_reference(reference)
+    tissue, cells = read_spatial(spatial, backed=is_large(spatial)), read_reference(reference)
     n_types = len(labels(cells, "cell_type").categories)
     runs = [run_once(spatial, reference, cache) for _ in range(2)]  # the faster one: others may be at work
     seconds, megabytes = min(runs)

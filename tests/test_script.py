@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from napari_spotmix.cli import _run
+from napari_spotmix.cli import _check, _run
 from napari_spotmix.cli import main as run_main
 from napari_spotmix.io import Reading
-from napari_spotmix.job import Job
+from napari_spotmix.job import Job, tables_of
 from napari_spotmix.params import ParameterInfo, Parameters, describe
 from napari_spotmix.script import as_command, as_python
 
@@ -50,7 +51,11 @@ def typed(command: str, monkeypatch: pytest.MonkeyPatch) -> Job:
             layer=HOSTILE,
             sample_key="a b",
             parameters={info.name: another(info) for info in describe()},
-            reading=Reading(bin_um=16, image=Path(HOSTILE)),
+            reading=Reading("tables", 16, Path(HOSTILE), Path("/places.csv"), 5, "-a table"),
+            report=False,
+            labels=Path(HOSTILE),
+            more_references=(Path("/b.h5ad"), "https://example.org/c.h5ad"),
+            mend=("spatial:layer=counts", "reference:drop-types=20"),
         ),
     ],
     ids=["plain", "everything"],
@@ -61,6 +66,20 @@ def test_the_command_line_takes_the_command_for_the_same_job(
     found = typed(as_command(job), monkeypatch)
     assert replace(found, parameters={}) == replace(job, parameters={})
     assert Parameters(**found.parameters) == Parameters(**job.parameters)
+
+
+def test_everything_that_can_be_told_is_told_by_the_commands_and_kept_by_the_recipe() -> None:
+    """A field that is new must be an option of `run` and `check`, and in what a recipe keeps."""
+    told = {item.name for item in fields(Job)} - {"parameters", "reading"}
+    told |= {item.name for item in fields(Reading)}
+    run = set(signature(_run.run_command()).parameters) - {info.name for info in describe()}
+    assert run == told | {"at_once", "dask"}
+    assert set(signature(_check.check).parameters) == told - {"report"} | {"as_json"}
+    job = Job(Path("/outs"), Path("/cells.h5ad"), Path("/out"))
+    kept = tables_of(job)
+    assert kept["parameters"].keys() | kept["reading"].keys() | set(job.inputs) >= told - {
+        *("output", "report", "labels", "more_references", "mend")
+    }, "all but where it is written, and what a job without labels, mends and others has not"
 
 
 def test_only_what_differs_from_the_defaults_is_said() -> None:

@@ -11,16 +11,20 @@ import numpy as np
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 
+from napari_spotmix.io.on_disk import size_of_file
+from napari_spotmix.params import LARGE_FILE
+
 __all__ = ["LARGEST", "WITHIN", "Size", "machine_megabytes", "needed"]
 
 #: Seconds, and megabytes, for each of what `Size.seconds` and `Size.megabytes` list.
-_SECONDS = (2.99, 0.125, 27.6, 3.24)
-_MEGABYTES = (347.0, 2.05, 7.18, 27.3)
-#: Spots of the largest run that the model was fitted to. Learning takes the same time for more, so their
-#: time grows more slowly than the model says.
-LARGEST = 40_000
+_SECONDS = (3.38, 0.0726, 3.67, 9.42, 0.543)
+_MEGABYTES = (401.0, 2.25, 5.00, 20.4)
+#: Learning takes no longer for more spots than about so many.
+_LEARNS_FROM = 10_000
+#: Spots of the largest run that the model was fitted to.
+LARGEST = 1_000_000
 #: By which factor most runs were missed that the model was not fitted to.
-WITHIN = 2.0
+WITHIN = 1.5
 
 
 class Size(NamedTuple):
@@ -32,7 +36,7 @@ class Size(NamedTuple):
     spot_entries, cell_entries : int
         Counts that are stored, of spots and of reference cells.
     spot_bytes, cell_bytes : int
-        What they take in memory.
+        What they take in memory; 0 for spots whose file is so large that a run leaves their counts in it.
     """
 
     n_spots: int
@@ -46,12 +50,20 @@ class Size(NamedTuple):
     def of(cls, spatial: AnnData, reference: AnnData, n_types: int) -> Size:
         """Measure data, without reading what is on disk."""
         spots, cells = _stored(spatial.X), _stored(reference.X)
-        return cls(spatial.n_obs, n_types, spots[0], cells[0], spots[1], cells[1])
+        is_left = size_of_file(spatial.X) > LARGE_FILE
+        return cls(spatial.n_obs, n_types, spots[0], cells[0], 0 if is_left else spots[1], cells[1])
 
     @property
     def seconds(self) -> list[float]:
         """What time is made of: a start, and so much for each million of these."""
-        return [1.0, self.spot_entries / 1e6, self.n_spots * self.n_types / 1e6, self.cell_entries / 1e6]
+        learned_from = min(self.n_spots, _LEARNS_FROM)
+        return [
+            1.0,
+            self.spot_entries / 1e6,
+            self.n_spots * self.n_types / 1e6,
+            learned_from * self.n_types / 1e6,
+            self.cell_entries / 1e6,
+        ]
 
     @property
     def megabytes(self) -> list[float]:

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import write_aside, write_folder_aside
+from napari_spotmix.io import heard, write_aside, write_folder_aside
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.regions import to_geojson
@@ -36,6 +36,8 @@ __all__ = ["TARGETS", "Target", "export", "export_notes", "target_of"]
 _STAGE = "Exporting"
 #: Spots between two reports of progress.
 _BATCH = 2000
+#: Spots in each group of rows of a parquet file.
+_GROUP = 50_000
 #: Corners of the polygon that stands for a round spot; its area is 97% of the circle's.
 _CORNERS = 16
 #: What a spreadsheet may take for the beginning of a formula.
@@ -115,6 +117,7 @@ def export(
     aside = write_folder_aside if target.is_folder else write_aside
 
     def write(place: Path) -> None:
+        heard(lambda: result.proportions, _STAGE, on_progress)  # found once, and kept
         target.write(result, place, on_progress)
         on_progress(Progress(_STAGE, 1, 1))  # what was cancelled meanwhile is not kept
 
@@ -185,7 +188,7 @@ def _write_table(
     """Write the rows of some spots after those of others, so that a cancel is heard between them."""
     n_spots = len(result.abundances)
     if path.suffix.lower() == ".parquet":
-        rows(result, slice(n_spots)).to_parquet(path, index=False)
+        _write_parquet(rows, result, path, on_progress)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         rows(result, slice(0)).to_csv(file, index=False, lineterminator="\n")
@@ -193,6 +196,21 @@ def _write_table(
             on_progress(Progress(_STAGE, at, n_spots))
             block = rows(result, slice(at, at + _BATCH))
             block.to_csv(file, index=False, header=False, lineterminator="\n")
+
+
+def _write_parquet(
+    rows: Callable[[Result, slice], pd.DataFrame], result: Result, path: Path, on_progress: ProgressCallback
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n_spots = len(result.abundances)
+    schema = pa.Table.from_pandas(rows(result, slice(_BATCH)), preserve_index=False).schema
+    with pq.ParquetWriter(path, schema) as writer:
+        for at in range(0, max(n_spots, 1), _GROUP):
+            on_progress(Progress(_STAGE, at, n_spots))
+            block = rows(result, slice(at, at + _GROUP))
+            writer.write_table(pa.Table.from_pandas(block, schema, preserve_index=False))
 
 
 def _wide(result: Result, spots: slice) -> pd.DataFrame:
@@ -220,13 +238,15 @@ def _long(result: Result, spots: slice) -> pd.DataFrame:
     )
 
 
-def _write_loupe(result: Result, path: Path, _: ProgressCallback) -> None:
+def _write_loupe(result: Result, path: Path, on_progress: ProgressCallback) -> None:
     """Write a category for each barcode; a barcode that is not named is in none."""
-    known = result.dominant.notna().to_numpy()
+    dominant = result.dominant.dropna()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["Barcode", "Dominant type"])
-        writer.writerows(zip(result.dominant.index[known], result.dominant[known], strict=True))
+        for at in range(0, len(dominant), _GROUP):
+            on_progress(Progress(_STAGE, at, len(dominant)))
+            writer.writerows(dominant.iloc[at : at + _GROUP].items())
 
 
 # ------------------------------------------------------------------------------------------------- GeoJSON
@@ -310,8 +330,7 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
         warnings.simplefilter("ignore")  # of its own and its libraries' housekeeping
         spatialdata = _spatialdata()
         for at, (name, make) in enumerate(steps):
-            on_progress(Progress(_STAGE, at, len(steps) + 1))
-            parts[name] = make()
+            parts[name] = heard(make, _STAGE, on_progress, at, len(steps) + 1)
         on_progress(Progress(_STAGE, len(steps), len(steps) + 1))
         spatialdata.SpatialData(**parts).write(path)
 

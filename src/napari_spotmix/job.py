@@ -152,7 +152,7 @@ def run_job(
     Cancelled
         If `on_progress` raised it; nothing is left behind.
     """
-    from napari_spotmix.io import make_recipe, write_outputs
+    from napari_spotmix.io import heard, make_recipe, write_outputs
 
     here = fetched_job(job, on_progress=on_progress)
     with _gathered(here, on_progress) as (params, tissue, cells):
@@ -164,7 +164,7 @@ def run_job(
         result = kept_with(result, job.mend)
         written = write_outputs(
             job.output,
-            adata=result.to_anndata(),
+            adata=heard(result.to_anndata, "Gathering results", on_progress),
             proportions=result.proportions,
             recipe=make_recipe(sums, result.parameters, tables_of(job)),
             report=_report(result, sums, on_progress) if job.report else None,

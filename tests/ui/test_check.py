@@ -62,6 +62,26 @@ def test_a_problem_opens_the_section_and_its_button_mends_it(
     assert dock.check.findings[0].level == "problem"
 
 
+def test_a_problem_holds_the_run_back_and_a_warning_does_not(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
+) -> None:
+    _, dock = make_dock()
+    load(dock, tissue, log)
+    checked(qtbot, dock)
+    words = "Check found 1 problem. Mend it above, or choose other data."
+    assert not dock.run.run.enabled
+    assert dock.run.run.tooltip == dock.run.state.text() == words
+    dock.run.start()
+    assert not dock.run.is_running, "not by a shortcut either"
+    dock.check.rows[0].button.click()
+    qtbot.waitUntil(lambda: bool(dock.session.mends), timeout=5000)
+    checked(qtbot, dock)
+    assert dock.run.run.enabled
+    assert dock.run.state.text() == "Ready to run."
+    dock.check.found.emit([Finding("warning", "Few cells."), Finding("note", "All is well.")])
+    assert dock.run.run.enabled
+
+
 def test_a_run_of_mended_data_tells_by_what(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:

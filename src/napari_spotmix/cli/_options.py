@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 from napari_spotmix.params import ParameterInfo, describe, option_name
 
-__all__ = ["as_options", "group", "option", "option_name", "path_given", "paths_given", "place_given"]
+__all__ = ["as_options", "group", "option", "option_name", "path_given", "place_given", "places_given"]
 
 MAIN = "Model"
 #: Advanced parameters that are options of the main part.
@@ -32,16 +32,16 @@ def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     return Path(tokens[0].value)
 
 
-def paths_given(_: Any, tokens: Sequence[Any]) -> tuple[Path, ...]:
-    """Refuse an empty path among several, as `path_given` does."""
-    return tuple(path_given(_, [token]) for token in tokens)
-
-
 def place_given(_: Any, tokens: Sequence[Any]) -> Path | str:
     """Return a path, or a URL as it is."""
     path = path_given(_, tokens)
     text = str(tokens[0].value)
     return text if "://" in text else path
+
+
+def places_given(_: Any, tokens: Sequence[Any]) -> tuple[Path | str, ...]:
+    """Return several paths and URLs, as `place_given` does."""
+    return tuple(place_given(_, [token]) for token in tokens)
 
 
 def _groups() -> list[str]:
@@ -91,7 +91,7 @@ _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
     *("output", "inputs", "to", "mend"),
     *("cell_type_key", "layer", "sample_key"),
-    *("bin_um", "image", "coordinates", "gem_bin", "table"),
+    *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),
     *("labels", "more_references"),
     *("dask", "at_once"),
 )

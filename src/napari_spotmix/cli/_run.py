@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from napari_spotmix.cli._cohort import run_sheet
-from napari_spotmix.cli._options import as_options, group, option, path_given, paths_given, place_given
+from napari_spotmix.cli._options import as_options, group, option, path_given, place_given, places_given
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.errors import InputError
 from napari_spotmix.job import Finished, Job, run_job
@@ -48,13 +48,14 @@ def run_command() -> Callable[..., None]:
         cell_type_key: str = CELL_TYPE,
         layer: str | None = None,
         sample_key: str | None = None,
+        format: str | None = None,
         bin_um: float | None = None,
-        image: Path | None = None,
-        coordinates: Path | None = None,
+        image: Path | str | None = None,
+        coordinates: Path | str | None = None,
         gem_bin: int | None = None,
         table: str | None = None,
-        labels: Path | None = None,
-        more_references: tuple[Path, ...] = (),
+        labels: Path | str | None = None,
+        more_references: tuple[Path | str, ...] = (),
         report: bool = True,
         at_once: int = 0,
         dask: str | None = None,
@@ -64,6 +65,7 @@ def run_command() -> Callable[..., None]:
         from napari_spotmix.io import Reading
 
         reading = {
+            "format": format,
             "bin_um": bin_um,
             "image": image,
             "coordinates": coordinates,
@@ -128,19 +130,24 @@ RUN_PARAMETERS = {
         "never linked.",
         group=group("Files", 1),
     ),
+    "format": Parameter(
+        help="How the tissue is read, where it could be in more than one way: `visium_hd`, `space_ranger`, "
+        "`h5ad`, `spatialdata`, `anndata_zarr`, `gem` or `tables`; without it that is found out.",
+        group=group("Files", 1),
+    ),
     "bin_um": Parameter(
         help="Side of the bins of Visium HD, in micrometres; without it "
         f"{BIN_UM:g}, or the nearest to it that there is.",
         group=group("Files", 1),
     ),
     "image": Parameter(
-        converter=path_given,
+        converter=place_given,
         help="The full-resolution image that was given to Space Ranger, where it lies elsewhere: TIFF "
         "(OME-TIFF, BTF, SVS), PNG or JPEG.",
         group=group("Files", 1),
     ),
     "coordinates": Parameter(
-        converter=path_given,
+        converter=place_given,
         help="For a table of counts: that with the coordinates of its spots, where it does not lie beside.",
         group=group("Files", 1),
     ),
@@ -158,13 +165,13 @@ RUN_PARAMETERS = {
         group=group("Files", 1),
     ),
     "labels": Parameter(
-        converter=path_given,
+        converter=place_given,
         help="Table of cells and their types (CSV or TSV), where the reference holds none and it does not "
         "lie beside, named `cell_types.csv`.",
         group=group("Files", 1),
     ),
     "more_references": Parameter(
-        converter=paths_given,
+        converter=places_given,
         consume_multiple=True,
         negative=(),
         show_default=False,

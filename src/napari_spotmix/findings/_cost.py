@@ -15,11 +15,10 @@ def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str) -> Fi
     """Tell time and memory, as a warning where this machine has not as much."""
     size = Size.of(spatial, reference, len(labels(reference, cell_type_key).categories))
     seconds, megabytes = needed(size)
-    about = "about" if spatial.n_obs <= LARGEST else "at most about"
+    sure = f"runs of up to {LARGEST:,} spots that were measured stayed within a factor of {WITHIN:g}"
     text = (
-        f"A run with default settings will take {about} {_time(seconds)} and {megabytes / 1024:.1f} GB of "
-        f"memory (most runs of up to {LARGEST:,} spots that were measured stayed within a factor of "
-        f"{WITHIN:g})."
+        f"A run with default settings will take about {_time(seconds)} and {megabytes / 1024:.1f} GB of "
+        f"memory ({sure if spatial.n_obs <= LARGEST else 'larger than any run that was measured'})."
     )
     there = machine_megabytes()
     if megabytes < there:

@@ -16,6 +16,7 @@ from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io._text import TABLE_SUFFIXES
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.export import (
     OUTPUTS,
     check_whole,
@@ -66,6 +67,7 @@ __all__ = [
     "discard_unfinished",
     "fetched",
     "files_read",
+    "heard",
     "is_closed",
     "is_large",
     "is_on_disk",

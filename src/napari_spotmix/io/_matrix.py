@@ -22,14 +22,16 @@ from napari_spotmix.errors import ReadError
 from napari_spotmix.io._bombs import refuse_bombs
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io._text import open_text
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.on_disk import csr_on_disk
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["Matrix", "count_barcodes", "matrix_files", "read_matrix"]
 
 GENE_EXPRESSION = "Gene Expression"
-#: Entries of a matrix that are read at once.
-_PIECE = 1 << 22
+_STAGE = "Reading counts"
+#: Entries of a matrix that are read at once, and names.
+_PIECE, _FEW = 1 << 22, 1 << 18
 #: Bytes of the longest line of a header.
 _LINE = 1 << 16
 
@@ -75,7 +77,7 @@ def read_matrix(
     """
     name = path.relative_to(root).as_posix()
     if path.is_dir():
-        return _read_mtx_folder(path, root)
+        return heard(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
     with reported(root, name), ExitStack() as now:
         file = (files or now).enter_context(h5py.File(path, "r"))
         refuse_bombs(file)
@@ -118,7 +120,7 @@ def _read_h5(
         )
     if genes == "features" and "probe_region" in group[genes]:
         raise ReadError(root, f"`{name}` counts probes, not genes. Take `filtered_feature_bc_matrix.h5`.")
-    barcodes = pd.Index(_strings(group["barcodes"]), dtype=object)
+    barcodes = pd.Index(_strings(group["barcodes"], on_progress), dtype=object)
     features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
     _check_shape(group["shape"][:], features, barcodes, root, name)
     # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
@@ -135,8 +137,8 @@ def _h5_counts(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressC
     data = _in_pieces(group["data"], np.dtype(np.float32), on_progress, 0)
     indices = _in_pieces(group["indices"], whole, on_progress, n_entries)
     counts = csr_matrix((data, indices, group["indptr"][:].astype(whole)), shape=shape)
-    counts.check_format(full_check=True)
-    counts.sum_duplicates()
+    heard(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
+    heard(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
     return counts
 
 
@@ -146,7 +148,7 @@ def _in_pieces(
     """Read one of two arrays of a matrix, of which `before` entries have been read."""
     values = np.empty(array.shape, kind)
     for start in range(0, len(values), _PIECE):
-        on_progress(Progress("Reading counts", before + start, 2 * len(values)))
+        on_progress(Progress(_STAGE, before + start, 2 * len(values)))
         piece = array[start : start + _PIECE]
         if kind.kind == "i" and piece.max() > np.iinfo(kind).max:
             raise ValueError(f"an index of {piece.max():,}")
@@ -188,8 +190,13 @@ def _h5_metadata(file: h5py.File) -> dict[str, str]:
     return {key: _text(values[0]) for key, values in found.items() if len(values)}
 
 
-def _strings(dataset: h5py.Dataset) -> list[str]:
-    return [_text(value) for value in dataset[:]]
+def _strings(dataset: h5py.Dataset, on_progress: ProgressCallback = silent) -> list[str]:
+    """Return names, of which Visium HD has millions, as Python's own."""
+    names: list[str] = []
+    for start in range(0, len(dataset), _FEW):
+        on_progress(Progress("Reading names", start, len(dataset)))
+        names += [_text(value) for value in dataset[start : start + _FEW]]
+    return names
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from napari_spotmix.errors import ReadError
 from napari_spotmix.io._problems import listed, reported
+from napari_spotmix.io._waiting import heard
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _CSV = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions*.
 POSITION_FILES = ("tissue_positions.parquet", *_CSV, *(f"{name}.gz" for name in _CSV))
 #: A barcode of Visium HD tells where its bin lies: size, row and column, "s_008um_00012_00345-1".
 _HD_BARCODE = r"^s_\d+um_(\d+)_(\d+)(?:-\d+)?$"
+_FINDING = "Finding positions"
 #: Rows of a parquet file that are read at once.
 _BATCH = 1 << 18
 
@@ -151,8 +153,10 @@ def _read_parquet(
 ) -> pd.DataFrame:
     with reported(root, name):
         table = _arrow_table(path, root, name, on_progress)
-        table = table if wanted is None else _rows_of(table, wanted, root, name, on_progress)
-        barcodes = pd.Index(table["barcode"].to_numpy(), dtype=object)
+        if wanted is None:
+            barcodes = pd.Index(table["barcode"].to_numpy(), dtype=object)
+        else:
+            table, barcodes = _rows_of(table, wanted, root, name, on_progress)
         columns = {key: table[key].to_numpy() for key in table.column_names if key != "barcode"}
     problems = [
         f"`{name}`: {key} must be a number in every row, found none for {barcodes[np.argmax(wrong)]!r}."
@@ -191,8 +195,8 @@ def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallbac
 
 def _rows_of(
     table: pa.Table, wanted: pd.Index[str], root: Path, name: str, on_progress: ProgressCallback
-) -> pa.Table:
-    """Return the rows of those barcodes that are there, in the order of `wanted`."""
+) -> tuple[pa.Table, pd.Index[str]]:
+    """Return the rows of those barcodes that are there, in the order of `wanted`, and the barcodes."""
     found = _places_in(wanted, table["barcode"], on_progress)
     rows = np.flatnonzero(np.isfinite(found))
     order = found[rows].astype(np.int64)
@@ -200,7 +204,11 @@ def _rows_of(
     if times.max(initial=0) > 1:
         twice = np.flatnonzero(times > 1)
         raise ReadError(root, _twice(name, len(twice), list(wanted[twice])))
-    return table.take(rows[np.argsort(order)])
+    rows_in_order = rows[np.argsort(order)]
+    numbers = table.drop_columns("barcode")
+    taken = heard(lambda: numbers.take(rows_in_order), _FINDING, on_progress, 1, 1)
+    # The very index that was given, where all are there: nothing has to be compared or looked up again.
+    return taken, wanted if times.all() else wanted[times > 0]
 
 
 def _places_in(wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: ProgressCallback) -> np.ndarray:
@@ -208,13 +216,20 @@ def _places_in(wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: Pr
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # Each call hashes all that are wanted, which are fewer: so many are looked up at once that it pays.
-    few, step = pa.array(wanted, pa.string()), max(len(wanted), _BATCH)
-    found = []
-    for start in range(0, len(barcodes), step):
-        on_progress(Progress("Finding positions", start, len(barcodes)))
-        found.append(pc.index_in(barcodes.slice(start, step), value_set=few).to_numpy())
-    return np.concatenate(found) if found else np.empty(0)
+    n, parts = len(barcodes), range(0, len(wanted), _BATCH)
+    few = pa.chunked_array(
+        [_arrow_names(wanted[start : start + _BATCH], start, len(wanted), on_progress) for start in parts],
+        pa.string(),
+    )
+    found = heard(lambda: pc.index_in(barcodes, value_set=few), _FINDING, on_progress, 0, n)
+    return np.asarray(found.to_numpy(), dtype=np.float64)
+
+
+def _arrow_names(names: pd.Index[str], start: int, total: int, on_progress: ProgressCallback) -> pa.Array:
+    import pyarrow as pa
+
+    on_progress(Progress(_FINDING, start, total))
+    return pa.array(names, pa.string())
 
 
 def _places_in_array(barcodes: pd.Index[str], name: str, problems: list[str]) -> dict[str, np.ndarray]:

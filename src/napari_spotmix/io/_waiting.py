@@ -16,7 +16,9 @@ _T = TypeVar("_T")
 _PATIENCE = 0.1
 
 
-def heard(work: Callable[[], _T], stage: str, on_progress: ProgressCallback) -> _T:
+def heard(
+    work: Callable[[], _T], stage: str, on_progress: ProgressCallback, step: int = 0, total: int = 1
+) -> _T:
     """Return what `work` returns; where `on_progress` raises, it raises at once.
 
     Work that only reads may go on in its thread then, until it ends by itself: nobody waits for it.
@@ -29,10 +31,10 @@ def heard(work: Callable[[], _T], stage: str, on_progress: ProgressCallback) -> 
     """
     pool = ThreadPoolExecutor(1, "spotmix-reading")
     try:
-        on_progress(Progress(stage, 0, 1))
+        on_progress(Progress(stage, step, total))
         future = pool.submit(work)
         while wait([future], _PATIENCE).not_done:
-            on_progress(Progress(stage, 0, 1))
+            on_progress(Progress(stage, step, total))
         return future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

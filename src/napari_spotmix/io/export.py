@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import with_safe_names
+from napari_spotmix.io._pieces import write_in_pieces
 from napari_spotmix.io._problems import reported
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
 from napari_spotmix.io.recipe import input_files, read_recipe, write_recipe
@@ -51,6 +52,8 @@ REPORT = "report.html"
 #: By which our pages are known.
 _GENERATOR = b'<meta name="generator" content="napari-spotmix">'
 _STAGE = "Writing results"
+#: Rows of a table that are written at once: a cancel is heard in between.
+_BATCH = 5000
 #: Attribute of ``spatial.h5ad`` with the SHA-256 of the ``proportions.csv`` that was written with it.
 _BELONGS_TO = "spotmix_proportions_sha256"
 #: Name of a folder that is written aside: the machine and the process that write it.
@@ -195,9 +198,11 @@ def write_outputs(
     try:
         with _aside(directory) as stage:
             on_progress(Progress(_STAGE, 0, 3))
-            mark = _write_proportions(proportions, stage / OUTPUTS[1])
+            mark = _write_proportions(
+                proportions, stage / OUTPUTS[1], lambda: on_progress(Progress(_STAGE, 0, 3))
+            )
             on_progress(Progress(_STAGE, 1, 3))
-            write_h5ad(adata, stage / OUTPUTS[0])
+            write_h5ad(adata, stage / OUTPUTS[0], tell=lambda: on_progress(Progress(_STAGE, 1, 3)))
             _set_mark(stage / OUTPUTS[0], mark)
             on_progress(Progress(_STAGE, 2, 3))
             write_recipe({**recipe, "outputs": {"proportions_sha256": mark}}, stage / OUTPUTS[2])
@@ -210,11 +215,17 @@ def write_outputs(
         raise InputError(f"`output`: writing to {directory} failed ({words}). Nothing was kept.") from error
 
 
-def _write_proportions(proportions: pd.DataFrame, path: Path) -> str:
+def _write_proportions(proportions: pd.DataFrame, path: Path, tell: Callable[[], None]) -> str:
     """Write the table and return the SHA-256 of the file."""
-    proportions.to_csv(path, index_label="spot", lineterminator="\n", encoding="utf-8")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for start in range(0, max(len(proportions), 1), _BATCH):
+            tell()
+            rows = proportions.iloc[start : start + _BATCH]
+            text = rows.to_csv(index_label="spot", header=not start, lineterminator="\n").encode()
+            digest.update(text)
+            file.write(text)
+    return digest.hexdigest()
 
 
 def _set_mark(path: Path, mark: str) -> None:
@@ -259,23 +270,21 @@ def check_whole(directory: str | Path) -> None:
         )
 
 
-def write_h5ad(adata: AnnData, path: str | Path) -> None:
+def write_h5ad(adata: AnnData, path: str | Path, *, tell: Callable[[], None] = lambda: None) -> None:
     """Write `adata`, not modified, with names made safe for the file; `read_spatial` restores them.
 
     Names that HDF5 cannot hold ("NK/T" as a column) get "_" for "/" in the file, with the true
-    names in ``uns["spotmix_names"]``. Matrices that are on disk are copied from file to file.
+    names in ``uns["spotmix_names"]``. Matrices that are on disk are copied from file to file. `tell` is
+    called several times a second; what it raises ends the writing, and leaves an unfinished file.
     """
-    import anndata
     import h5py
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
         safe = with_safe_names(adata)
-        tables = without_matrices(safe)
-        anndata.io.write_h5ad(path, tables, convert_strings_to_categoricals=False, compression="gzip")
-    if tables is not safe:
-        with h5py.File(path, "a") as file:
-            write_matrices(file, safe)
+        with h5py.File(path, "w") as file:
+            write_in_pieces(file, without_matrices(safe), tell)
+            write_matrices(file, safe, tell)
 
 
 def write_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:

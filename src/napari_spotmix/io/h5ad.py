@@ -56,7 +56,7 @@ def read_h5ad(
         if files is None:
             adata = heard(lambda: anndata.read_h5ad(path), stage, on_progress)
         else:
-            adata = _read_tables(path, files)
+            adata = heard(lambda: _read_tables(path, files), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import warnings
 from collections import UserDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -23,7 +24,10 @@ from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import read_elem, sparse_dataset, write_elem
 from pandas import DataFrame
 
+from napari_spotmix.io._pieces import copy_dataset
+
 __all__ = [
+    "assembled",
     "close_files",
     "copied",
     "csr_on_disk",
@@ -32,6 +36,7 @@ __all__ = [
     "kept_open",
     "open_h5ad",
     "replaced",
+    "size_of_file",
     "without_matrices",
     "write_matrices",
 ]
@@ -68,7 +73,7 @@ def open_h5ad(file: h5py.File) -> AnnData:
         parts["raw"] = {
             key: _left(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
         }
-    return _assembled(parts)
+    return assembled(parts)
 
 
 def _left(item: h5py.Group | h5py.Dataset) -> Any:
@@ -97,7 +102,7 @@ def copied(adata: AnnData) -> AnnData:
         parts["layers"][name] = matrices.get(f"layers/{name}", parts["layers"].get(name))
     if adata.raw is not None:
         parts["raw"] = {"X": adata.raw.X, "var": adata.raw.var.copy(), "varm": dict(adata.raw.varm)}
-    return _assembled(parts)
+    return assembled(parts)
 
 
 def replaced(adata: AnnData, **parts: Any) -> AnnData:
@@ -119,7 +124,7 @@ def replaced(adata: AnnData, **parts: Any) -> AnnData:
     for names, tables in (("obs", "obsm"), ("var", "varm")):
         if names in parts:
             whole[tables] = {key: _renamed(item, parts[names].index) for key, item in whole[tables].items()}
-    return _assembled(whole)
+    return assembled(whole)
 
 
 def _renamed(item: Any, index: Any) -> Any:
@@ -132,10 +137,11 @@ def without_matrices(adata: AnnData) -> AnnData:
     if not matrices:
         return adata
     parts = _in_memory(adata, matrices)
-    return _assembled(parts if "raw/X" in matrices else parts | {"raw": adata.raw})
+    return assembled(parts if "raw/X" in matrices else parts | {"raw": adata.raw})
 
 
-def _assembled(parts: dict[str, Any]) -> AnnData:
+def assembled(parts: dict[str, Any]) -> AnnData:
+    """Return an AnnData of what its constructor takes, whatever names come twice."""
     with _duplicates_kept():
         return AnnData(**parts)
 
@@ -166,15 +172,18 @@ def _in_memory(adata: AnnData, matrices: Iterable[str]) -> dict[str, Any]:
     return parts if "X" in matrices else parts | {"X": adata.X}
 
 
-def write_matrices(file: h5py.File, adata: AnnData) -> None:
-    """Copy the matrices that `without_matrices` left out into an ``.h5ad`` file, chunks as they are."""
+def write_matrices(file: h5py.File, adata: AnnData, tell: Callable[[], None]) -> None:
+    """Copy the matrices that `without_matrices` left out into an ``.h5ad`` file, chunks as they are.
+
+    `tell` is called several times a second; what it raises ends the copying.
+    """
     for place, matrix in _matrices(adata).items():
         if place == "raw/X":
             _write_raw_tables(file, adata)
         if isinstance(matrix, h5py.Dataset):
-            matrix.file.copy(matrix, file, name=place)
+            copy_dataset(matrix, file, place, tell)
         else:
-            _write_sparse(file.create_group(place), matrix)
+            _write_sparse(file.create_group(place), matrix, tell)
 
 
 def _write_raw_tables(file: h5py.File, adata: AnnData) -> None:
@@ -184,12 +193,17 @@ def _write_raw_tables(file: h5py.File, adata: AnnData) -> None:
     write_elem(raw, "varm", dict(adata.raw.varm))
 
 
-def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset) -> None:
+def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset, tell: Callable[[], None]) -> None:
     for name in _ARRAYS:
-        array = matrix.group[name]
-        array.file.copy(array, group, name=name)
+        copy_dataset(matrix.group[name], group, name, tell)
     kind = _SPARSE[isinstance(matrix, CSCDataset)]
     group.attrs.update({"encoding-type": kind, "encoding-version": "0.1.0", "shape": matrix.shape})
+
+
+def size_of_file(matrix: Any) -> int:
+    """Return the bytes of the file that a matrix of an AnnData has been left in, 0 where it is in memory."""
+    file = _file(matrix) if is_on_disk(matrix) else None
+    return Path(file.filename).stat().st_size if file else 0
 
 
 def close_files(adata: AnnData) -> None:

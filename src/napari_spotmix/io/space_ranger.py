@@ -29,7 +29,7 @@ from napari_spotmix.io._notes import add_notes
 from napari_spotmix.io._positions import POSITION_FILES, read_positions
 from napari_spotmix.io._problems import Gatherer, listed, reported
 from napari_spotmix.io.images import read_pixels
-from napari_spotmix.io.on_disk import is_on_disk, kept_open
+from napari_spotmix.io.on_disk import assembled, is_on_disk, kept_open
 from napari_spotmix.io.overview import spots_off_image
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.keys import SPATIAL
@@ -246,6 +246,7 @@ def _read_run(
     assert matrix is not None
     assert positions is not None
     assert scale_factors is not None
+    on_progress(Progress(_STAGE, 3, 4))
     adata = _assemble(matrix, positions, only_tissue=layout.is_raw)
     if files is not None and not is_on_disk(adata.X):
         notes.append(f"The counts were read into memory: {_why_in_memory(layout)}.")
@@ -333,6 +334,8 @@ def _read_images(
 
 
 def _check_positions(matrix: Matrix, positions: pd.DataFrame, layout: Layout) -> None:
+    if positions.index is matrix.barcodes:  # to look up millions takes seconds
+        return
     lost = matrix.barcodes[~matrix.barcodes.isin(positions.index)]
     if len(lost):
         raise ReadError(
@@ -348,7 +351,7 @@ def _and_size(layout: Layout) -> str:
 
 
 def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> AnnData:
-    table = positions.loc[matrix.barcodes]
+    table = positions if positions.index is matrix.barcodes else positions.loc[matrix.barcodes]
     counts = matrix.counts
     if only_tissue:
         keep = (table["in_tissue"] == 1).to_numpy()
@@ -356,11 +359,7 @@ def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> 
     obs = table[["in_tissue", "array_row", "array_col"]].copy()
     var = matrix.features.astype({"feature_types": "category"})
     xy = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=np.float64)
-    # Set one by one: the constructor warns of duplicate gene names, which are expected here.
-    adata = AnnData(counts)
-    adata.obs, adata.var = obs, var
-    adata.obsm[SPATIAL] = xy
-    return adata
+    return assembled({"X": counts, "obs": obs, "var": var, "obsm": {SPATIAL: xy}})
 
 
 def _library_id(matrix: Matrix, root: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_spotmix.colors import MAP, PROPORTION, cell_type_colors, pair_color
 from napari_spotmix.core.neighborhoods import BY_CHANCE, colocalisation
 from napari_spotmix.figure import Scene, colormap_of, scene_of, usual_top
+from napari_spotmix.io import heard
 from napari_spotmix.params import describe
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.report._maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Fact", "Map", "content_of", "facts_of"]
 
 Floats = NDArray[np.float64]
+_T = TypeVar("_T")
 
 _STAGE = "Drawing the report"
 #: Pixels along the longer side of the large map and of the small ones: twice what they take on a screen.
@@ -142,19 +144,22 @@ class _Section:
 
     def __init__(self, result: Result, on_progress: ProgressCallback) -> None:
         self.result, self.on_progress = result, on_progress
-        self._tell()
-        self.scene: Scene = scene_of(result)
-        self._tell()
-        self.shares: Floats = result.proportions.to_numpy(dtype=float)[self.scene.spots]
+        self.scene: Scene = self._heard(lambda: scene_of(result))
+        proportions = self._heard(lambda: result.proportions)
+        self.shares: Floats = self._heard(lambda: proportions.to_numpy(dtype=float)[self.scene.spots])
         self.estimated = ~np.isnan(self.shares).any(axis=1)
         self._tell()
         self.tissue: Box | None = tissue_picture(self.scene)
         self._tell()
-        self._sides = bin_sides(result.spatial)
+        self._sides = self._heard(lambda: bin_sides(result.spatial))
         self._small = self._raster(_SMALL)
 
     def _tell(self, done: int = 0, total: int = 1) -> None:
         self.on_progress(Progress(_STAGE, done, total))
+
+    def _heard(self, work: Callable[[], _T]) -> _T:
+        """Return what takes long for a million spots; a cancel is heard meanwhile."""
+        return heard(work, _STAGE, self.on_progress)
 
     def _raster(self, longest: int) -> Raster:
         return rasterize(self.scene, self._sides, longest, _STAGE, self.on_progress)

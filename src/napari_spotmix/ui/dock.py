@@ -173,7 +173,8 @@ class DeconvolutionWidget(QWidget):
         self.area = area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # With large letters the buttons may be wider than the dock: they can be reached all the same.
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         area.setWidget(inner)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -227,7 +228,8 @@ class DeconvolutionWidget(QWidget):
             self.sections["Check"].set_open(False)
 
     def _show_findings(self, findings: list[Any]) -> None:
-        """Open what needs to be looked at, and sum up the rest."""
+        """Open what needs to be looked at, sum up the rest, and start no run that a problem would end."""
+        self.run.hold(sum(one.level == "problem" for one in findings))
         if self.session.result is None:
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))
         self._summarize()

@@ -14,7 +14,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import export
+from napari_spotmix.io import export, heard
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.job import Job, tables_of
@@ -75,6 +75,7 @@ class RunPanel(QWidget):
         # What the run was asked for, and of which result: another may be opened meanwhile.
         self._asked: Job | str = ""
         self._made: tuple[Mapping[str, Any], Job | str] | None = None
+        self._n_problems = 0
         # What is changed most stands first.
         self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
@@ -144,10 +145,24 @@ class RunPanel(QWidget):
     def _runners(self) -> tuple[Runner, ...]:
         return self._runner, self._saver, self._reporter
 
+    def hold(self, n_problems: int) -> None:
+        """Hold back the run while so many problems keep the data from being used."""
+        if n_problems != self._n_problems:
+            self._n_problems = n_problems
+            self._show()
+
+    @property
+    def _obstacle(self) -> str | None:
+        """What has to be done before a run, or None if nothing has."""
+        if (missing := self._session.what_is_missing()) is not None or not self._n_problems:
+            return missing
+        them = "it" if self._n_problems == 1 else "them"
+        return f"Check found {count(self._n_problems, 'problem')}. Mend {them} above, or choose other data."
+
     @telling
     def start(self) -> None:
         """Run, or tell all that is wrong with the form."""
-        if self._session.what_is_missing() is not None or self.is_running:
+        if self._obstacle is not None or self.is_running:
             return
         try:
             parameters = Parameters(**self.form.values())
@@ -172,7 +187,7 @@ class RunPanel(QWidget):
             sums = checksums(inputs, how, on_progress=on_progress)
             export.write_outputs(
                 folder,
-                adata=result.to_anndata(),
+                adata=heard(result.to_anndata, "Gathering results", on_progress),
                 proportions=result.proportions,
                 recipe=make_recipe(sums, result.parameters, settings),
                 on_progress=on_progress,
@@ -299,7 +314,7 @@ class RunPanel(QWidget):
 
     def _show(self) -> None:
         if not self.is_running:
-            self.state.setText(self._session.what_is_missing() or "Ready to run.")
+            self.state.setText(self._obstacle or "Ready to run.")
         self._show_notes()
         self._enable()
 
@@ -311,9 +326,9 @@ class RunPanel(QWidget):
 
     def _enable(self) -> None:
         self.busy_changed.emit(self.is_running)
-        missing = self._session.what_is_missing()
-        self.run.enabled = missing is None and not self.is_running
-        self.run.tooltip = missing or (
+        obstacle = self._obstacle
+        self.run.enabled = obstacle is None and not self.is_running
+        self.run.tooltip = obstacle or (
             "A run is on its way" if self.is_running else "Estimate the cell types of each spot"
         )
         self.cancel.enabled = self.is_running
