@@ -25,6 +25,7 @@ from napari_spotmix.core._lanes import (
     larger,
     largest_of,
     load,
+    prefetch,
     smaller,
     store,
     turn,
@@ -739,6 +740,19 @@ def _improve_batch(M, typical, tolerance, enough, room):
     return True
 
 
+@_inlined
+def _prefetch_batch(spots, first, indptr, indices, weight, X, b):
+    """Have near what the next batches read, which lies here and there."""
+    for q in range(min(first + WIDTH, spots.size), min(first + 2 * WIDTH, spots.size)):
+        i = spots[q]
+        prefetch(b, i)
+        prefetch(indices, indptr[i])
+        prefetch(weight, indptr[i])
+    for i in spots[first : first + WIDTH]:
+        for p in range(indptr[i], indptr[i + 1]):
+            prefetch(X, indices[p])
+
+
 @_compiled
 def sweep(
     spots,
@@ -767,6 +781,7 @@ def sweep(
     first = 0
     while first < spots.size:
         size = _batch_size(spots, first, kind)
+        _prefetch_batch(spots, first + WIDTH, indptr, indices, weight, X, b)
         for lane in range(size):
             i = spots[first + lane]
             _spot_target(indptr, indices, weight, X, b, lambda_c, i, rows[0, lane][:n_types])
@@ -949,7 +964,10 @@ def _add_tie(times, own, X, j, per_reach, c, ties, q):
 
 
 @_inlined
-def _link(group_indptr, group_indices, a, c):
+def _link(group_indptr, group_indices, a, c, last):
+    """Return where group `a` is linked to `c`: mostly where it was last."""
+    if group_indices[last] == c:
+        return last
     q = group_indptr[a]
     while group_indices[q] != c:
         q += 1
@@ -1014,6 +1032,41 @@ def _add_parts(M, m, times, own, block):
 
 
 @_inlined
+def _add_ties(times, indptr, indices, ties, Y, a, out):
+    """Add ``times sum_c ties_ac y_c`` to `out`, type by type."""
+    k = 0
+    while k + WIDTH <= Y.shape[1]:
+        total = load(out, k)
+        for p in range(indptr[a], indptr[a + 1]):
+            total = total + times * load(ties, p, k) * load(Y, indices[p], k)
+        store(total, out, k)
+        k += WIDTH
+    if k + HALF <= Y.shape[1]:
+        so_far = half(out, k)
+        for p in range(indptr[a], indptr[a + 1]):
+            so_far = so_far + times * half(ties, p, k) * half(Y, indices[p], k)
+        store(so_far, out, k)
+        k += HALF
+    while k < Y.shape[1]:
+        for p in range(indptr[a], indptr[a + 1]):
+            out[k] += times * ties[p, k] * Y[indices[p], k]
+        k += 1
+
+
+@_inlined
+def _add_packed_product(triangle, x, out):
+    """Add the product of a packed symmetric matrix with `x` to `out`."""
+    q = 0
+    for k in range(x.size):
+        total = 0.0
+        for m in range(k):
+            total += triangle[q + m] * x[m]
+            out[m] += triangle[q + m] * x[k]
+        out[k] += total + triangle[q + k] * x[k]
+        q += k + 1
+
+
+@_inlined
 def _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target):
     """Take what binds the group's members to each other from its block, write it, and add ``H reach``.
 
@@ -1022,12 +1075,8 @@ def _close_group(a, group_indptr, group_indices, reach, inner, block, ties, bloc
     for k in range(inner.size):
         block[k, k] -= inner[0, k]
     _pack(block, a, blocks)
-    _unpack(blocks, a, block)
-    _add_product(block, 1.0, reach[a], target[a])
-    for q in range(group_indptr[a], group_indptr[a + 1]):
-        c = group_indices[q]
-        for k in range(inner.size):
-            target[a, k] -= ties[q, k] * reach[c, k]
+    _add_packed_product(blocks[a], reach[a], target[a])
+    _add_ties(-1.0, group_indptr, group_indices, ties, reach, a, target[a])
 
 
 @_compiled
@@ -1069,6 +1118,7 @@ def group_spots(
         target[a] = 0.0
         for q in range(group_indptr[a], group_indptr[a + 1]):
             ties[q] = 0.0
+        q = group_indptr[a]
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
             shift = lambda_r + lambda_c * _degree(indptr, weight, i)
@@ -1087,7 +1137,7 @@ def group_spots(
                 if c == a:
                     _add_tie(value, own, X, j, per_reach, a, inner, 0)
                 elif c >= 0:
-                    q = _link(group_indptr, group_indices, a, c)
+                    q = _link(group_indptr, group_indices, a, c, q)
                     _add_tie(value, own, X, j, per_reach, c, ties, q)
         _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target)
 
@@ -1124,11 +1174,12 @@ def group_groups(
         target[a] = 0.0
         for q in range(group_indptr[a], group_indptr[a + 1]):
             ties[q] = 0.0
+        q = group_indptr[a]
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
             for k in range(n_types):
                 residual[k] = b[i, k]
-            _add_ties(indptr, indices, finer_ties, X, i, residual)
+            _add_ties(1.0, indptr, indices, finer_ties, X, i, residual)
             _unpack(finer_blocks, i, finer)
             _add_product(finer, -1.0, X[i], residual)
             for k in range(n_types):
@@ -1144,30 +1195,9 @@ def group_groups(
                 if c == a:
                     _add_tie(1.0, tied, X, j, per_reach, a, inner, 0)
                 elif c >= 0:
-                    _add_tie(1.0, tied, X, j, per_reach, c, ties, _link(group_indptr, group_indices, a, c))
+                    q = _link(group_indptr, group_indices, a, c, q)
+                    _add_tie(1.0, tied, X, j, per_reach, c, ties, q)
         _close_group(a, group_indptr, group_indices, reach, inner, block, ties, blocks, target)
-
-
-@_inlined
-def _add_ties(indptr, indices, ties, Y, a, out):
-    """Add ``sum_c ties_ac y_c`` to `out`, type by type."""
-    k = 0
-    while k + WIDTH <= Y.shape[1]:
-        total = load(out, k)
-        for p in range(indptr[a], indptr[a + 1]):
-            total = total + load(ties, p, k) * load(Y, indices[p], k)
-        store(total, out, k)
-        k += WIDTH
-    if k + HALF <= Y.shape[1]:
-        so_far = half(out, k)
-        for p in range(indptr[a], indptr[a + 1]):
-            so_far = so_far + half(ties, p, k) * half(Y, indices[p], k)
-        store(so_far, out, k)
-        k += HALF
-    while k < Y.shape[1]:
-        for p in range(indptr[a], indptr[a + 1]):
-            out[k] += ties[p, k] * Y[indices[p], k]
-        k += 1
 
 
 @_compiled
@@ -1182,6 +1212,11 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
     first = 0
     while first < groups.size:
         size = _batch_size(groups, first, kind)
+        for q in range(min(first + WIDTH, groups.size), min(first + 2 * WIDTH, groups.size)):
+            prefetch(blocks, groups[q])
+            prefetch(target, groups[q])
+            for p in range(indptr[groups[q]], indptr[groups[q] + 1]):
+                prefetch(ties, p)
         for lane in range(WIDTH):
             # Lanes that are left over do what the first one does.
             a = groups[first + lane] if lane < size else groups[first]
@@ -1189,7 +1224,7 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
             if lane < size:
                 _copy(target[a], rows[0, lane])
                 _copy(Y[a], rows[1, lane])
-                _add_ties(indptr, indices, ties, Y, a, rows[0, lane])
+                _add_ties(1.0, indptr, indices, ties, Y, a, rows[0, lane])
         _fill_lanes(size, room)
         _side_by_side(packed, packed_lanes)
         _unpack_lanes(packed_lanes, stack)

@@ -63,6 +63,10 @@ def _from(array, row, column):
     return array[row:] if column is None else array[row, column:]
 
 
+def prefetch(array, row):
+    """Have a row of a table, or a number, brought near before it is needed: it takes longer than to use it."""
+
+
 def turn(source, row, column, target, to_row, to_column):
     """Write `WIDTH` by `WIDTH` numbers of a table to another, rows as columns, from an element of each on."""
     square = source[row : row + WIDTH, column : column + WIDTH]
@@ -229,6 +233,44 @@ def _(lanes, array, row, column=None):
     if array.ndim == 1:
         return lambda lanes, array, row, column=None: _store_to_row(lanes, array, row)
     return lambda lanes, array, row, column=None: _store_to_table(lanes, array, row, column)
+
+
+#: Bytes that come at once.
+_LINE = 64
+
+
+@intrinsic
+def _prefetch(typing, array, row):
+    def write(context, builder, signature, given):
+        rest = [context.get_constant(types.intp, 0)] * (array.ndim - 1)
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        found = context.make_array(array)(context, builder, given[0])
+        place = cgutils.get_item_pointer(context, builder, array, found, [given[1], *rest], wraparound=False)
+        start = builder.bitcast(place, byte)
+        # To be read, and kept in every cache.
+        how = [ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)]
+        with cgutils.for_range_slice(
+            builder,
+            context.get_constant(types.intp, 0),
+            _bytes_of_row(context, builder, array, found),
+            context.get_constant(types.intp, _LINE),
+            inc=True,
+        ) as (offset, _):
+            builder.call(fetch, [builder.gep(start, [offset]), *how])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), write
+
+
+def _bytes_of_row(context, builder, array, found):
+    if array.ndim == 1:
+        return context.get_constant(types.intp, 1)
+    return builder.extract_value(found.strides, 0)
+
+
+overload(prefetch)(lambda array, row: lambda array, row: _prefetch(array, row))
 
 
 @intrinsic
