@@ -175,8 +175,9 @@ def test_patches_hold_neighbours_and_every_node_once(kernels: ModuleType, size: 
 def test_sums_by_group(kernels: ModuleType) -> None:
     rng = np.random.default_rng(16)
     values, label, sums = rng.random((9, 3)), rng.integers(4, size=9), np.zeros((4, 3))
-    kernels.sum_by_group(values, label, sums)
-    np.testing.assert_allclose(sums, np.eye(4)[label].T @ values)
+    times = rng.random(9)
+    kernels.sum_by_group(values, times, label, sums)
+    np.testing.assert_allclose(sums, np.eye(4)[label].T @ (times[:, None] * values))
 
 
 @pytest.mark.parametrize("n_rows", [0, 3, 4, 9])

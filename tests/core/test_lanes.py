@@ -13,7 +13,7 @@ from napari_spotmix.core._lanes import (
     HALF,
     WIDTH,
     alike,
-    any_above,
+    count_above,
     entry,
     half,
     half_alike,
@@ -40,10 +40,10 @@ def arithmetic(a: Any, b: Any, out: Any) -> None:
 
 def facts(a: Any, b: Any, out: Any) -> None:
     x, y = load(a, 0, 0), load(b, 0)
-    out[0, 0] = any_above(x, y)
-    out[0, 1] = any_above(x, x)
-    out[0, 2] = any_above(x, largest_of(x) - 1e-3)
-    out[0, 3] = any_above(x, largest_of(x))
+    out[0, 0] = count_above(x, y)
+    out[0, 1] = count_above(x, x)
+    out[0, 2] = count_above(x, largest_of(x) - 1e-3)
+    out[0, 3] = count_above(x, largest_of(x))
     out[0, 4] = largest_of(y)
 
 

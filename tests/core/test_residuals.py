@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
 from napari_spotmix.core.residuals import GeneResiduals, find_misfit, gene_residuals
 
@@ -86,7 +87,7 @@ def misfit_of(seed: int, share_of_foreign: float, scatter: float = 0.0):
     if scatter:
         mean = mean * rng.gamma(1 / scatter, scatter, mean.shape)
     counts = Counts(csr_array(rng.poisson(mean)), np.arange(N_GENES))
-    return find_misfit(counts, S, X, depth, xy), inside, foreign, S
+    return find_misfit(counts, S, X, depth, xy, Threads(2)), inside, foreign, S
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -113,7 +114,7 @@ def test_the_share_grows_with_that_of_the_missing_type() -> None:
 def test_few_spots_are_one_patch_without_a_warning(rng: np.random.Generator, n_spots: int) -> None:
     S, X, depth = tissue(rng, n_spots)
     counts = Counts(csr_array(rng.poisson(depth[:, None] * (X @ S))), np.arange(N_GENES))
-    misfit = find_misfit(counts, S, X, depth, np.zeros((n_spots, 2)))
+    misfit = find_misfit(counts, S, X, depth, np.zeros((n_spots, 2)), Threads(2))
     assert misfit.patch.tolist() == [0] * n_spots
     assert not misfit.is_foreign.any()
 
@@ -122,6 +123,6 @@ def test_a_row_of_spots_is_cut_along_it(rng: np.random.Generator) -> None:
     S, X, depth = tissue(rng, 90)
     counts = Counts(csr_array(rng.poisson(depth[:, None] * (X @ S))), np.arange(N_GENES))
     xy = np.column_stack([np.arange(90.0), np.zeros(90)])
-    patch = find_misfit(counts, S, X, depth, xy).patch
+    patch = find_misfit(counts, S, X, depth, xy, Threads(2)).patch
     assert (np.diff(patch) >= 0).all()
     assert 5 <= patch.max() + 1 <= 12

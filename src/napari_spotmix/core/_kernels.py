@@ -18,7 +18,7 @@ from napari_spotmix.core._lanes import (
     HALF,
     WIDTH,
     alike,
-    any_above,
+    count_above,
     entry,
     half,
     half_alike,
@@ -248,12 +248,12 @@ def assign_to_centers(Z, centers, start, stop, label, distance):
 
 
 @_compiled
-def sum_by_group(values, label, sums):
-    """Add each row of `values` to the `sums` of its group."""
+def sum_by_group(values, times, label, sums):
+    """Add each row of `values`, so many times, to the `sums` of its group."""
     for i in range(label.size):
         a = label[i]
         for k in range(values.shape[1]):
-            sums[a, k] += values[i, k]
+            sums[a, k] += times[i] * values[i, k]
 
 
 @_compiled
@@ -694,7 +694,7 @@ def _batch_descend(M, per_spot, steps, x, gradient):
         )
         to_d = _batch_move(x, ahead, steps, k + 3)
         d = scale * to_d
-        if any_above(to_a * to_a + to_b * to_b + to_c * to_c + to_d * to_d, 0.0):
+        if count_above(to_a * to_a + to_b * to_b + to_c * to_c + to_d * to_d, 0.0) > 0:
             for m in range(n_types):
                 ahead = load(gradient, m, 0) + a * entry(M, k, m) + b * entry(M, k + 1, m)
                 store(ahead + c * entry(M, k + 2, m) + d * entry(M, k + 3, m), gradient, m, 0)
@@ -716,28 +716,27 @@ def _batch_descend(M, per_spot, steps, x, gradient):
 def _improve_batch(M, typical, tolerance, enough, room):
     """Minimise over one type after the other as long as this soon brings any spot of the batch to its aim.
 
-    Return whether anything has moved; what is left of the violations is written.
+    What is left of the violations is written. Return how many rounds spots needed, all together.
     """
     per_spot = room[0]
     target, x, scaled, gradient, steps, units = _tables(room, typical.size)
     _batch_gradient(M, per_spot, target, x, scaled, gradient)
     _batch_steps(M, per_spot, typical, steps, units)
     gap = _batch_violation(units, x, gradient)
-    if not any_above(gap, tolerance):
-        return False
     aim = larger(enough * gap, tolerance)
-    go_on = True
-    while go_on:
+    n_rounds, n_near = 0, count_above(gap, aim)
+    while n_near > 0:
         before = gap
+        n_rounds += n_near
         _batch_descend(M, per_spot, steps, x, gradient)
         gap = _batch_violation(units, x, gradient)
         falls = gap / larger(before, 1e-300)
         for _ in range(_DOUBLINGS):
             falls = falls * falls
-        go_on = any_above(smaller(gap - aim, aim - gap * falls), 0.0)
+        n_near = count_above(smaller(gap - aim, aim - gap * falls), 0.0)
     store(gap, per_spot, _GAP, 0)
     store(aim, per_spot, _AIM, 0)
-    return True
+    return n_rounds
 
 
 @_inlined
@@ -774,11 +773,12 @@ def sweep(
     """Minimise over each of `spots` in turn, the others fixed.
 
     What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. Spots of one `kind`
-    share an archetype and no edge: those that follow each other are done at once, in batches.
+    share an archetype and no edge: those that follow each other are done at once, in batches. Return how many
+    rounds over the types were needed, of all spots together.
     """
     n_types, room = X.shape[1], _room(X.shape[1])
     per_spot, rows = room[0], room[1]
-    first = 0
+    first, n_rounds = 0, 0
     while first < spots.size:
         size = _batch_size(spots, first, kind)
         _prefetch_batch(spots, first + WIDTH, indptr, indices, weight, X, b)
@@ -790,7 +790,9 @@ def sweep(
             _copy(X[i], rows[1, lane])
         _fill_lanes(size, room)
         gram = M[archetype[spots[first]]]
-        if _improve_batch(gram, typical, tolerance, enough, room):
+        n_needed = _improve_batch(gram, typical, tolerance, enough, room)
+        n_rounds += n_needed
+        if n_needed > 0:
             _empty_lanes(room)
             for lane in range(size):
                 i = spots[first + lane]
@@ -798,6 +800,7 @@ def sweep(
                 if per_spot[_GAP, lane] > per_spot[_AIM, lane]:
                     _solve_lane(gram, room, lane, X[i])
         first += size
+    return n_rounds
 
 
 @_compiled
@@ -1209,7 +1212,7 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
     stack, block, none = np.empty((n_types, n_types, WIDTH)), np.empty((n_types, n_types)), np.zeros(n_types)
     n_packed = -(-blocks.shape[1] // WIDTH) * WIDTH
     packed, packed_lanes = np.zeros((WIDTH, n_packed)), np.empty((n_packed, WIDTH))
-    first = 0
+    first, n_rounds = 0, 0
     while first < groups.size:
         size = _batch_size(groups, first, kind)
         for q in range(min(first + WIDTH, groups.size), min(first + 2 * WIDTH, groups.size)):
@@ -1228,7 +1231,9 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
         _fill_lanes(size, room)
         _side_by_side(packed, packed_lanes)
         _unpack_lanes(packed_lanes, stack)
-        if _improve_batch(stack, none, tolerance, enough, room):
+        n_needed = _improve_batch(stack, none, tolerance, enough, room)
+        n_rounds += n_needed
+        if n_needed > 0:
             _empty_lanes(room)
             for lane in range(size):
                 a = groups[first + lane]
@@ -1237,6 +1242,7 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
                     _unpack(blocks, a, block)
                     _solve_lane(block, room, lane, Y[a])
         first += size
+    return n_rounds
 
 
 @_compiled

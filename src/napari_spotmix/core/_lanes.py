@@ -22,7 +22,7 @@ __all__ = [
     "HALF",
     "WIDTH",
     "alike",
-    "any_above",
+    "count_above",
     "entry",
     "half",
     "half_alike",
@@ -64,7 +64,7 @@ def _from(array, row, column):
 
 
 def prefetch(array, row):
-    """Have a row of a table, or a number, brought near before it is needed: it takes longer than to use it."""
+    """Have a row of a table, or a number, brought near before it is needed."""
 
 
 def turn(source, row, column, target, to_row, to_column):
@@ -98,9 +98,9 @@ def smaller(a, b):
     return np.where(a < b, a, b)
 
 
-def any_above(a, b):
-    """Tell whether `a` is larger than `b` in any lane."""
-    return bool((a > b).any())
+def count_above(a, b):
+    """Return in how many lanes `a` is larger than `b`."""
+    return int(np.count_nonzero(a > b))
 
 
 def largest_of(lanes):
@@ -370,9 +370,9 @@ def _define(function, build, result=None):
         return None
 
 
-def _in_any(builder, condition):
-    bits = ir.IntType(condition.type.count)
-    return builder.icmp_unsigned("!=", builder.bitcast(condition, bits), ir.Constant(bits, 0))
+def _count(builder, condition):
+    bits = builder.bitcast(condition, ir.IntType(condition.type.count))
+    return builder.zext(builder.ctpop(bits), ir.IntType(types.intp.bitwidth))
 
 
 _define(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=_FUSED))
@@ -382,5 +382,5 @@ _define(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
 _define(larger, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 _define(smaller, lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
 _define(
-    any_above, lambda builder, a, b: _in_any(builder, builder.fcmp_ordered(">", a, b)), result=types.boolean
+    count_above, lambda builder, a, b: _count(builder, builder.fcmp_ordered(">", a, b)), result=types.intp
 )

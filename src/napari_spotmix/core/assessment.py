@@ -79,7 +79,7 @@ def assess(
     X, statistics = fitted.abundances, fitted.statistics
     per_share: Array = totals if params.normalize else np.ones(len(totals))
     genes = gene_residuals(counts, signatures, X, per_share, on_progress)
-    misfit = find_misfit(counts, signatures, X, per_share, coordinates, on_progress)
+    misfit = find_misfit(counts, signatures, X, per_share, coordinates, threads, on_progress)
     on_progress(Progress("Measuring noise", 0, 1))
     archetypes = _archetypes(X, totals, statistics.archetype, len(statistics.gram))
     on_progress(Progress("Measuring noise", 0, 1))
@@ -112,9 +112,9 @@ def assess(
 
 
 def _archetypes(X: Array, totals: Array, label: NDArray[np.int64], n_archetypes: int) -> Archetypes:
-    share = X / np.maximum(X.sum(axis=1, keepdims=True), 1e-300)
     depth = group_means(totals[:, None], label, n_archetypes)[:, 0]
-    return Archetypes(group_means(share, label, n_archetypes), depth, label)
+    one_over_sum = 1.0 / np.maximum(X.sum(axis=1), 1e-300)
+    return Archetypes(group_means(X, label, n_archetypes, one_over_sum), depth, label)
 
 
 def _filters(

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.counts import Counts
+from napari_spotmix.core.weights import group_sums
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["GeneResiduals", "Misfit", "find_misfit", "gene_residuals"]
@@ -33,6 +34,8 @@ _STANDS_OUT, _LEAST_SHARE = 8.0, 0.2
 _FEWEST_PATCHES = 20
 #: At most so many genes are named, with a surplus of at least so many standard deviations.
 _GENES_LISTED, _CLEAR_SURPLUS = 8, 5.0
+#: Parts that the patches are shared out in.
+_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ def find_misfit(
     abundances: Array,
     scale: Array,
     coordinates: Array,
+    threads: Threads,
     on_progress: ProgressCallback = silent,
 ) -> Misfit:
     """Compare the pooled counts of patches of neighbouring spots with the fit.
@@ -199,6 +203,7 @@ def find_misfit(
     scale : ndarray of float64, shape (n_spots,)
         What turns a spot's abundances into counts.
     coordinates : ndarray of float64, shape (n_spots, 2)
+    threads : Threads
     on_progress : callable, optional
 
     Notes
@@ -213,9 +218,9 @@ def find_misfit(
     """
     patch = _patches(coordinates, float((scale * abundances.sum(axis=1)).sum()))
     n_patches, n_genes = int(patch.max()) + 1, signatures.shape[1]
-    observed = _pooled_counts(counts, patch, n_patches, n_genes, on_progress)
+    observed = _pooled_counts(counts, patch, n_patches, n_genes, threads, on_progress)
     on_progress(Progress("Comparing patches", counts.n_spots, counts.n_spots))
-    loads = np.stack([np.bincount(patch, scale * x, n_patches) for x in abundances.T], axis=1)
+    loads = group_sums(abundances, patch, n_patches, scale)
     fitted = np.einsum("pk,kg->pg", loads, signatures)
     fitted *= (observed.sum(axis=0) + 0.5) / (fitted.sum(axis=0) + 0.5)
     squared = _squared_distance(observed, fitted) / _typical_distance(signatures)
@@ -239,24 +244,25 @@ def _patches(coordinates: Array, n_counts: float) -> NDArray[np.int64]:
 
 
 def _pooled_counts(
-    counts: Counts, patch: NDArray[np.int64], n_patches: int, n_genes: int, on_progress: ProgressCallback
+    counts: Counts,
+    patch: NDArray[np.int64],
+    n_patches: int,
+    n_genes: int,
+    threads: Threads,
+    on_progress: ProgressCallback,
 ) -> Array:
     pooled, once = np.zeros((n_patches, n_genes)), np.ones(len(patch))
+    parts = [np.where(patch % _PARTS == part, patch, -1) for part in range(_PARTS)]
 
     def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        _kernels.add_to_groups(
-            values.indptr,
-            values.indices,
-            values.data,
-            counts.gene_of_column,
-            patch[spots],
-            once[spots],
-            start,
-            stop,
-            pooled,
-        )
+        matrix = (values.indptr, values.indices, values.data, counts.gene_of_column)
 
-    # One thread, one order: fractions would sum to other bits in another.
+        def add_part(part: int, _: int) -> None:
+            _kernels.add_to_groups(*matrix, parts[part][spots], once[spots], start, stop, pooled)
+
+        threads.over_blocks(add_part, _PARTS, block=1)
+
+    # One order for each patch: fractions would sum to other bits in another. Threads take different patches.
     counts.over_rows(add, Threads(1), lambda n: on_progress(Progress("Comparing patches", n, counts.n_spots)))
     return pooled
 

@@ -24,6 +24,7 @@ __all__ = [
     "expected_shares",
     "find_archetypes",
     "group_means",
+    "group_sums",
     "one_archetype",
     "platform_factors",
     "precision_weights",
@@ -198,11 +199,20 @@ def _nearest(
     return label, distance
 
 
-def group_means(values: Points, label: NDArray[np.int64], n_groups: int) -> Array:
-    """Return the mean of each group's rows, float64 (n_groups, n_columns); zeros for an empty group."""
-    sums = np.zeros((n_groups, values.shape[1]))
-    _kernels.sum_by_group(values, label, sums)
+def group_means(values: Points, label: NDArray[np.int64], n_groups: int, times: Array | None = None) -> Array:
+    """Return the mean of each group's rows, float64 (n_groups, n_columns); zeros for an empty group.
+
+    Each row is counted so many times in the sum, where `times` says so.
+    """
+    sums = group_sums(values, label, n_groups, np.ones(len(label)) if times is None else times)
     return sums / np.maximum(np.bincount(label, minlength=n_groups), 1)[:, None]
+
+
+def group_sums(values: Points, label: NDArray[np.int64], n_groups: int, times: Array) -> Array:
+    """Return the sum of each group's rows, each so many times, float64 (n_groups, n_columns)."""
+    sums = np.zeros((n_groups, values.shape[1]))
+    _kernels.sum_by_group(values, times, label, sums)
+    return sums
 
 
 def expected_shares(signatures: Array, archetypes: Archetypes) -> Array:
