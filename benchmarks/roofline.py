@@ -85,6 +85,10 @@ ROWS: dict[str, Callable[..., float]] = {
 }
 
 
+#: Kernels that return how many rounds over the types spots needed, and under which name these are counted.
+ROUNDS = {"sweep": "rounds of spots", "sweep_groups": "rounds of groups"}
+
+
 @dataclass
 class Work:
     """What each stage of a fit took, and the rows that each kernel visited in it."""
@@ -105,7 +109,10 @@ def counted(work: Work) -> Iterator[None]:
     def counting(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any) -> Any:
             work.visits[heading(work.stage), name].append(ROWS[name](*given))
-            return kernel(*given)
+            returned = kernel(*given)
+            if name in ROUNDS:
+                work.visits[heading(work.stage), ROUNDS[name]].append(returned)
+            return returned
 
         return call
 
@@ -155,21 +162,24 @@ def costs(result: Result) -> dict[str, tuple[float, float]]:
     z, e = result.spatial.X.nnz / n, result.weights.nnz / n
     p = float((result.abundances.to_numpy() > 0).sum() / n)
     around, own = 2 * K * e, 2 * K * p
-    # The gradient, what it is divided by, and the violation; a visit that moves types goes over them once.
+    # The gradient, what it is divided by, and the violation; a round finds the latter anew.
     look = around + own + (5 + _ROOT) * K
     look_of_group = around + 2 * K**2 + (5 + _ROOT) * K
+    a_round, round_of_group = own + (5 + 5) * K, 2 * K**2 + (5 + 5) * K
     table, edges = 8 * K, 12 * e
     # How far a member and its neighbours follow, what ties them, and the members' blocks.
     assembly = around + own + (2 + 4 * e) * K + 3 * p * (p + 1) / 2
     triangle = 4 * K * (K + 1) / 2
     return {
         "filtered_projections": (8 * z + table, 2 * K * z),
-        "sweep": (3 * table + edges, look + own + (5 + _ROOT) * K),
+        "sweep": (3 * table + edges, look),
+        "rounds of spots": (0.0, a_round),
         "kkt_violations": (2 * table + edges, look),
         "apply_hessian": (2 * table + edges, around + own),
         "group_spots": (2 * table + edges, assembly),
         "group_groups": (table + triangle, assembly),
-        "sweep_groups": (2 * table + triangle + 4 * e * K, look_of_group + 2 * K**2),
+        "sweep_groups": (2 * table + triangle + 4 * e * K, look_of_group),
+        "rounds of groups": (0.0, round_of_group),
         "factor_own_blocks": (0.0, p**3 / 3),
         "solve_own_blocks": (2 * table, 2 * p**2),
         "held_out_score": (0.0, 4 * K + _LOG),

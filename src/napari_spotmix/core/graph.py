@@ -104,7 +104,7 @@ def _is_regular(step: NDArray[np.float64], pitch: float) -> bool:
 def radius_pairs(coordinates: NDArray[np.float64], radius: float) -> Pairs:
     """Return each pair (i, j), i < j, of spots at most `radius` apart, int64 (n_pairs, 2)."""
     pairs = cKDTree(coordinates).query_pairs(radius, output_type="ndarray")
-    return pairs.astype(np.int64).reshape(-1, 2)
+    return pairs.astype(np.int64, copy=False).reshape(-1, 2)
 
 
 def knn_pairs(coordinates: NDArray[np.float64], n_neighbors: int) -> Pairs:
@@ -164,9 +164,11 @@ def build_graph(
     linked: list[Pairs] = []
     for group in groups:
         on_step(len(linked))
-        linked.append(group[link(coordinates[group])] if len(group) > 1 else np.empty((0, 2), np.int64))
+        pairs = link(coordinates[group]) if len(group) > 1 else np.empty((0, 2), np.int64)
+        # Not copied where there is one sample: pairs of a million spots take longer to copy than to find.
+        linked.append(pairs if len(groups) == 1 else group[pairs])
     on_step(len(linked))
-    pairs = np.concatenate([*linked, np.empty((0, 2), np.int64)])
+    pairs = linked[0] if len(linked) == 1 else np.concatenate([*linked, np.empty((0, 2), np.int64)])
     return SpatialGraph(_symmetric(pairs, coordinates / pitch, on_step), layout, pitch)
 
 
