@@ -145,7 +145,7 @@ def cluster_points(
     rng = np.random.default_rng(random_state)
     on_block(0)
     sample = np.sort(rng.choice(len(points), min(_SAMPLE, len(points)), replace=False))
-    centers = _k_means(transform(points[sample]).astype(np.float64), n_groups, rng, threads, on_block)
+    centers = _k_means(transform(points[sample]), n_groups, rng, threads, on_block)
     label, squared_distance = _nearest(points, centers, threads, on_block, transform)
     on_block(len(points))
     # Numbered without gaps.
@@ -154,7 +154,7 @@ def cluster_points(
 
 
 def _k_means(
-    points: Array,
+    points: Points,
     n_centers: int,
     rng: np.random.Generator,
     threads: Threads,
@@ -168,14 +168,14 @@ def _k_means(
     return centers
 
 
-def _spread_centers(points: Array, n_centers: int, rng: np.random.Generator, threads: Threads) -> Array:
+def _spread_centers(points: Points, n_centers: int, rng: np.random.Generator, threads: Threads) -> Array:
     """Choose centers far from those chosen before (k-means++, Arthur and Vassilvitskii 2007)."""
-    centers = points[rng.integers(len(points), size=1)]
+    centers = points[rng.integers(len(points), size=1)].astype(np.float64)
     _, distance = _nearest(points, centers, threads)
     while len(centers) < min(n_centers, len(points)) and distance.max() > 1e-12:
         newest = points[rng.choice(len(points), size=1, p=distance / distance.sum())]
         centers = np.vstack([centers, newest])
-        distance = np.minimum(distance, _nearest(points, newest, threads)[1])
+        distance = np.minimum(distance, _nearest(points, newest.astype(np.float64), threads)[1])
     return centers
 
 
