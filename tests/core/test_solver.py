@@ -444,6 +444,13 @@ def test_edges_of_weight_zero_are_no_edges() -> None:
     np.testing.assert_allclose(run(statistics, W, lambda_c=5.0).abundances, run(statistics).abundances)
 
 
+def test_penalties_may_be_whole_numbers() -> None:
+    rng = np.random.default_rng(43)
+    statistics, W = random_statistics(rng, 60, 10), random_graph(rng, 60)
+    whole, same = (run(statistics, W, lambda_r=kind(1), lambda_c=kind(200)) for kind in (int, float))
+    np.testing.assert_array_equal(whole.abundances, same.abundances)
+
+
 def test_one_spot() -> None:
     statistics = random_statistics(np.random.default_rng(24), 1, 4)
     np.testing.assert_allclose(

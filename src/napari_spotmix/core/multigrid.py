@@ -78,7 +78,8 @@ class Level:
         on_block: Callable[[int], None],
     ) -> None:
         self._statistics, self._W = statistics, W
-        self._lambda_r, self._lambda_c = lambda_r, lambda_c
+        # Whole numbers too, for which kernels are not compiled.
+        self._lambda_r, self._lambda_c = float(lambda_r), float(lambda_c)
         self._threads, self._on_block = threads, on_block
         self._links: Links = (W.indptr, W.indices)
         self._edges = (*self._links, W.data)
