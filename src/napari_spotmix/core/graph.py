@@ -101,9 +101,13 @@ def _is_regular(step: NDArray[np.float64], pitch: float) -> bool:
     return bool((np.abs(length - 1) < 0.1).mean() > 0.9)
 
 
-def radius_pairs(coordinates: NDArray[np.float64], radius: float) -> Pairs:
+def radius_pairs(
+    coordinates: NDArray[np.float64], radius: float, on_step: Callable[[int], None] = lambda _: None
+) -> Pairs:
     """Return each pair (i, j), i < j, of spots at most `radius` apart, int64 (n_pairs, 2)."""
-    pairs = cKDTree(coordinates).query_pairs(radius, output_type="ndarray")
+    tree = cKDTree(coordinates)
+    on_step(0)
+    pairs = tree.query_pairs(radius, output_type="ndarray")
     return pairs.astype(np.int64, copy=False).reshape(-1, 2)
 
 
@@ -160,7 +164,7 @@ def build_graph(
     if layout == "knn":
         link = lambda places: knn_pairs(places, n_neighbors)  # noqa: E731
     else:
-        link = lambda places: radius_pairs(places, _REACH[layout] * pitch)  # noqa: E731
+        link = lambda places: radius_pairs(places, _REACH[layout] * pitch, on_step)  # noqa: E731
     linked: list[Pairs] = []
     for group in groups:
         on_step(len(linked))
@@ -190,6 +194,7 @@ def _symmetric(pairs: Pairs, places: NDArray[np.float64], on_step: Callable[[int
     n_places = len(places)
     indptr = np.zeros(n_places + 1, np.int64)
     np.cumsum(np.bincount(pairs.ravel(), minlength=n_places), out=indptr[1:])
+    on_step(0)
     # Small numbers where they do: the solver reads them in every sweep.
     kind = np.int32 if max(indptr[-1], n_places) <= np.iinfo(np.int32).max else np.int64
     indices, squared = np.empty(indptr[-1], kind), np.empty(indptr[-1])
@@ -198,6 +203,7 @@ def _symmetric(pairs: Pairs, places: NDArray[np.float64], on_step: Callable[[int
     on_step(0)
     # A pair stands once in each direction, and a distance of 0 is kept: nothing is summed, nothing dropped.
     edges = csr_array((squared, indices, indptr.astype(kind)), shape=(n_places, n_places))
+    on_step(0)
     edges.sort_indices()
     return edges
 
