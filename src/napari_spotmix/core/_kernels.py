@@ -5,6 +5,9 @@ alive meanwhile. None uses ``parallel=True`` (it aborts the process when two Pyt
 or ``fastmath`` (it breaks checks for NaN). Sums run in a fixed order, so results do not depend on how
 the rows are shared out among threads.
 
+What is compiled is kept on disk until this file changes. After a change of :mod:`napari_spotmix.core._lanes`
+alone, touch this file too.
+
 Symbols: n spots, G genes, K cell types, A archetypes; ``S`` signatures (K, G), ``ST`` its transpose,
 ``X`` abundances (n, K), ``M`` Gram matrices (A, K, K), ``W`` edge weights in CSR form.
 """
@@ -132,23 +135,6 @@ def _add_rows(A, rows, factors, start, stop, times, out):
             total += factors[p] * A[_row(rows, p), k]
         out[k] += times * total
         k += 1
-
-
-@_inlined
-def _add_four_rows(M, k, a, b, c, d, out):
-    """Add four rows of `M`, from row `k` on, each so many times, to `out`."""
-    m = 0
-    while m + WIDTH <= out.size:
-        first = a * load(M, k, m) + b * load(M, k + 1, m)
-        store(load(out, m) + (first + (c * load(M, k + 2, m) + d * load(M, k + 3, m))), out, m)
-        m += WIDTH
-    if m + HALF <= out.size:
-        begin = a * half(M, k, m) + b * half(M, k + 1, m)
-        store(half(out, m) + (begin + (c * half(M, k + 2, m) + d * half(M, k + 3, m))), out, m)
-        m += HALF
-    while m < out.size:
-        out[m] += a * M[k, m] + b * M[k + 1, m] + c * M[k + 2, m] + d * M[k + 3, m]
-        m += 1
 
 
 @_inlined
@@ -410,12 +396,10 @@ def _curvature(own, shift, typical):
 
 
 @_inlined
-def _find_steps(diagonal, scale, shift, typical, steps, units):
-    """Write by what a gradient is multiplied, for each type: to be minimised, and to be measured."""
+def _find_units(diagonal, scale, shift, typical, units):
+    """Write by what the gradient is multiplied to be measured, for each type."""
     for k in range(diagonal.size):
-        own = scale * diagonal[k]
-        curvature = _curvature(own, shift, typical[k])
-        steps[k] = 1.0 / (own + shift) if own + shift > 0.0 else 0.0
+        curvature = _curvature(scale * diagonal[k], shift, typical[k])
         units[k] = 1.0 / curvature if curvature > 0.0 else 0.0
 
 
@@ -834,12 +818,12 @@ def kkt_violations(
 ):
     """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = H X - b``."""
     target, gradient = np.empty(X.shape[1]), np.empty(X.shape[1])
-    steps, units = np.empty(X.shape[1]), np.empty(X.shape[1])
+    units = np.empty(X.shape[1])
     for i in spots:
         _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
         shift = lambda_r + lambda_c * _degree(indptr, weight, i)
         _gradient(M[archetype[i]], scale[i], shift, target, X[i], gradient)
-        _find_steps(diagonal[archetype[i]], scale[i], shift, typical, steps, units)
+        _find_units(diagonal[archetype[i]], scale[i], shift, typical, units)
         violations[i] = _spot_violation(units, X[i], gradient)
 
 
