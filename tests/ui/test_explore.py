@@ -21,6 +21,7 @@ from napari_spotmix.result import Result
 from napari_spotmix.scale import microns_per_pixel
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.explore import SORT_BY_NAME
+from napari_spotmix.ui.layers import METADATA
 from napari_spotmix.ui.legend import legend_of
 from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
 from napari_spotmix.ui.text import plain
@@ -444,3 +445,48 @@ def test_another_type_colours_the_same_layer_and_is_drawn_once(
     np.testing.assert_allclose(layer.face_color[known], expected, atol=1e-6)
     assert viewer.canvas.overlays.text.text.endswith(": proportion")
     assert layer.face_colorbar.visible
+
+
+def test_each_cell_type_can_have_a_layer_of_its_own(qtbot: Any, make_dock: Any, result: Result) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    shown = viewer.layers.selection.active
+    dock.run.keep.press("Layer per cell type")
+
+    def own() -> list[Any]:
+        kept = [(layer, layer.metadata.get(METADATA, {})) for layer in viewer.layers]
+        return [layer for layer, of in kept if of.get("own")]
+
+    qtbot.waitUntil(lambda: len(own()) == len(result.cell_types), timeout=20_000)
+    # The first of the list is the highest; all are hidden, below what is shown, and what was active still is.
+    assert [layer.name for layer in own()[::-1]] == [plain(name) for name in result.cell_types]
+    assert not any(layer.visible for layer in own())
+    assert viewer.layers.index(own()[-1]) < viewer.layers.index(shown)
+    assert viewer.layers.selection.active is shown
+    assert "hidden" in dock.run.state.text()
+    known = (result.reasons == "").to_numpy()
+    for layer, name in zip(own()[::-1], result.cell_types, strict=True):
+        found = np.asarray(layer.features["proportion"])[known]
+        np.testing.assert_allclose(found, result.proportions[name].to_numpy()[known])
+    # They are left alone, and only those that are gone are added again.
+    lowest = own()[0]
+    lowest.visible = True
+    dock.session.show(result.cell_types[1])
+    assert lowest.visible
+    viewer.layers.remove(own()[-1])
+    dock.run.keep.press("Layer per cell type")
+    qtbot.waitUntil(lambda: len(own()) == len(result.cell_types), timeout=20_000)
+    qtbot.wait(50)
+    assert len(own()) == len(result.cell_types)
+    assert lowest in own()
+
+
+def test_layers_are_no_longer_added_once_the_result_has_gone(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    dock.run.keep.press("Layer per cell type")
+    dock.session.set_tissue(Tissue(result.spatial.copy(), "other"))
+    qtbot.wait(100)
+    assert not any(layer.metadata.get(METADATA, {}).get("own") for layer in viewer.layers)

@@ -97,6 +97,11 @@ class RunPanel(QWidget):
                     self._copy_command,
                 ),
                 ("Copy Python", "Python that makes this result", self._copy_python),
+                (
+                    "Layer per cell type",
+                    "Add a layer of its own for each cell type, to be shown, blended and changed as you like",
+                    self._add_layers,
+                ),
             ],
         )
         self.state = plain_label()
@@ -324,6 +329,10 @@ class RunPanel(QWidget):
         self.notes.set_title(count(len(notes), "note"))
         self.notes_text.setText(bullet_list(notes))
 
+    def _add_layers(self) -> None:
+        self._session.layers_wanted.emit()
+        self.state.setText("Each cell type has a layer of its own, hidden: press its eye in napari's list.")
+
     def _enable(self) -> None:
         self.busy_changed.emit(self.is_running)
         obstacle = self._obstacle
@@ -335,7 +344,7 @@ class RunPanel(QWidget):
         self.save.enabled = self._session.result is not None and not self.is_running
         self.keep.setEnabled(self.save.enabled)
         self.keep.setToolTip(
-            "Export it, or copy what makes it again"
+            "Export it, copy what makes it again, or add a layer per cell type"
             if self.save.enabled
             else "There is no result yet: run first"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from qtpy.QtCore import QTimer
 
 from napari_spotmix.ui import layers
 from napari_spotmix.ui.handover import introduce
@@ -54,7 +55,8 @@ class Scene:
 
     A layer is made when what it shows is first looked at, and only the chosen one is visible. All cell types
     share a layer, and so do all blends: to colour spots anew takes a fraction of what it takes to add them.
-    Any of them may be deleted by the user at any time: what is needed again is made again.
+    Any of them may be deleted by the user at any time: what is needed again is made again. Layers of single
+    cell types are added where the user wants them; they are the user's, and left alone from then on.
     """
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
@@ -63,6 +65,9 @@ class Scene:
         self._of_tissue: list[Layer] = []
         self._of_types: dict[Shown | type, Layer] = {}
         self._of_spot: list[Layer] = []
+        # One at a time, so that the window stays alive.
+        self._adding, self._to_add = QTimer(interval=0), list[str]()
+        self._adding.timeout.connect(self._add_own_layer)
         session.tissue_changed.connect(self._show_tissue)
         session.image_changed.connect(self._show_image)
         session.result_changed.connect(self._drop_result)
@@ -72,6 +77,7 @@ class Scene:
         session.opacity_changed.connect(self._set_opacity)
         session.threshold_changed.connect(self._set_threshold)
         session.camera_wanted.connect(self._look_at)
+        session.layers_wanted.connect(self._add_own_layers)
         viewer.scene.camera.events.zoom.connect(self._note_camera)
         viewer.scene.camera.events.center.connect(self._note_camera)
         viewer.mouse_drag_callbacks.append(self._on_press)
@@ -85,7 +91,7 @@ class Scene:
         """Take over what an earlier dock of this viewer has made."""
         for layer in self._viewer.layers:
             kept = layer.metadata.get(layers.METADATA, {})
-            if self._is_of_session(kept.get("result")):
+            if self._is_of_session(kept.get("result")) and not kept.get("own"):
                 self._of_types[_kind_of(kept["shown"])] = layer
             elif layer.name in (_NEIGHBORHOOD, _SELECTION) and kept:
                 self._of_spot.append(layer)
@@ -109,6 +115,8 @@ class Scene:
         session.opacity_changed.disconnect(self._set_opacity)
         session.threshold_changed.disconnect(self._set_threshold)
         session.camera_wanted.disconnect(self._look_at)
+        session.layers_wanted.disconnect(self._add_own_layers)
+        self._adding.stop()
         self._viewer.scene.camera.events.zoom.disconnect(self._note_camera)
         self._viewer.scene.camera.events.center.disconnect(self._note_camera)
         if self._on_move in self._viewer.mouse_move_callbacks:
@@ -176,6 +184,7 @@ class Scene:
         self._viewer.canvas.overlay_tiling.events(type_name="placed")
 
     def _drop_result(self) -> None:
+        self._to_add = []
         self._remove(self._of_spot)
         self._remove(list(self._of_types.values()))
         self._of_types.clear()
@@ -226,9 +235,38 @@ class Scene:
         layer.opacity = self._session.opacity
         self._viewer.layers.insert(self._top_of_types(), layer)
         if isinstance(shown, str) or shown in _MAPS:
-            bar = layer.colorbar if isinstance(layer, Image) else layer.face_colorbar
-            bar.visible = True
+            _color_bar(layer).visible = True
         return layer
+
+    def _add_own_layers(self) -> None:
+        """Add a layer for each cell type that has none of its own."""
+        if self._session.result is not None:
+            there = {layer.metadata[layers.METADATA]["shown"] for layer in self._own_layers()}
+            self._to_add = [name for name in self._session.result.cell_types if name not in there]
+            self._adding.start()
+
+    def _add_own_layer(self) -> None:
+        """Add the next one, hidden, below what is shown."""
+        if not self._to_add:
+            self._adding.stop()
+            return
+        name, active = self._to_add.pop(0), self._viewer.layers.selection.active
+        layer = Layer.create(*layers.proportion_layer(self._session.result, name))
+        layer.visible = False
+        self._label(layer, name)
+        layer.metadata[layers.METADATA]["own"] = True
+        self._viewer.layers.insert(self._bottom_of_types(), layer)
+        _color_bar(layer).visible = True
+        self._viewer.layers.selection.active = active
+
+    def _own_layers(self) -> list[Layer]:
+        """Return the layers of single cell types that were added for this result."""
+        kept = [(layer, layer.metadata.get(layers.METADATA, {})) for layer in self._viewer.layers]
+        return [layer for layer, of in kept if of.get("own") and of["result"] is self._session.result]
+
+    def _bottom_of_types(self) -> int:
+        of_types = [*self._of_types.values(), *self._own_layers()]
+        return min(map(self._viewer.layers.index, of_types), default=self._top_of_types())
 
     def _recolor(self, shown: Shown) -> None:
         """Show another cell type or another result in a layer that is there: others follow when looked at."""
@@ -388,6 +426,10 @@ class Scene:
         for group in (self._of_tissue, self._of_spot):
             if layer in group:
                 group.remove(layer)
+
+
+def _color_bar(layer: Layer) -> Any:
+    return layer.colorbar if isinstance(layer, Image) else layer.face_colorbar
 
 
 def _kind_of(shown: Shown) -> Shown | type:

@@ -161,6 +161,7 @@ class Session:
     panels_changed = Signal()
     camera_wanted = Signal(object)
     niches_wanted = Signal(int, bool)
+    layers_wanted = Signal()
 
     def __init__(self) -> None:
         self.tissue: Tissue | None = None
