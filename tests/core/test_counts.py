@@ -126,3 +126,10 @@ def test_blocks_hold_a_bounded_number_of_bytes_or_one_row() -> None:
 def test_order_is_asked_for_within_rows_only(columns: list[int], expected: bool) -> None:
     rows = csr_array((np.ones(4), np.array(columns), np.array([0, 2, 4])), shape=(2, 4))
     assert is_in_order(rows) is expected
+
+
+def test_some_columns_alone_keep_their_genes() -> None:
+    rows = csr_array(np.array([[1, 2, 9, 0], [0, 3, 9, 4]]))
+    some = Counts(rows, np.array([0, 1, -1, 1])).of_columns(np.array([1, 3]))
+    assert some.rows.toarray().tolist() == [[2, 0], [3, 4]]
+    assert some.gene_sums(2).tolist() == [0.0, 9.0]

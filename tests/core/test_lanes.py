@@ -22,6 +22,7 @@ from napari_spotmix.core._lanes import (
     load,
     smaller,
     store,
+    sum_of,
     turn,
 )
 
@@ -45,6 +46,7 @@ def facts(a: Any, b: Any, out: Any) -> None:
     out[0, 2] = count_above(x, largest_of(x) - 1e-3)
     out[0, 3] = count_above(x, largest_of(x))
     out[0, 4] = largest_of(y)
+    out[0, 5] = sum_of(x * 2.0)
 
 
 def moves(a: Any, b: Any, out: Any) -> None:

@@ -31,6 +31,7 @@ from napari_spotmix.core._lanes import (
     prefetch,
     smaller,
     store,
+    sum_of,
     turn,
 )
 
@@ -135,6 +136,26 @@ def _add_rows(A, rows, factors, start, stop, times, out):
             total += factors[p] * A[_row(rows, p), k]
         out[k] += times * total
         k += 1
+
+
+@_inlined
+def _dot(A, row, x):
+    """Return the sum of products of a row of `A` with `x`."""
+    k, total = 0, 0.0
+    if x.size >= WIDTH:
+        products = load(A, row, 0) * load(x, 0)
+        k = WIDTH
+        while k + WIDTH <= x.size:
+            products = products + load(A, row, k) * load(x, k)
+            k += WIDTH
+        total = sum_of(products)
+    if k + HALF <= x.size:
+        total += sum_of(half(A, row, k) * half(x, k))
+        k += HALF
+    while k < x.size:
+        total += A[row, k] * x[k]
+        k += 1
+    return total
 
 
 @_inlined
@@ -420,7 +441,7 @@ def _spot_violation(units, x, gradient):
 
 @_compiled
 def _factor_on(support, size, M, scale, shift, L):
-    """Write the Cholesky factor of ``scale M + shift I`` on `support`.
+    """Write the Cholesky factor of ``scale M + shift I`` on `support`, with one over each of its pivots.
 
     Return -1, or the position in `support` whose pivot vanishes (a type that the others imply).
     """
@@ -434,11 +455,11 @@ def _factor_on(support, size, M, scale, shift, L):
             for q in range(c):
                 total -= L[r, q] * L[c, q]
             if c < r:
-                L[r, c] = total / L[c, c]
+                L[r, c] = total * L[c, c]
             elif total <= 1e-12 * full:
                 return r
             else:
-                L[r, r] = np.sqrt(total)
+                L[r, r] = 1.0 / np.sqrt(total)
     return -1
 
 
@@ -449,12 +470,12 @@ def _substitute(support, size, L, target, solution):
         total = target[support[r]]
         for q in range(r):
             total -= L[r, q] * solution[q]
-        solution[r] = total / L[r, r]
+        solution[r] = total * L[r, r]
     for r in range(size - 1, -1, -1):
         total = solution[r]
         for q in range(r + 1, size):
             total -= L[q, r] * solution[q]
-        solution[r] = total / L[r, r]
+        solution[r] = total * L[r, r]
 
 
 @_compiled
@@ -1322,28 +1343,30 @@ def held_out_score(indptr, indices, data, gene_of_column, ST, total_signature, s
     With ``m_g = x . S_g`` and ``t = x . sum_g S_g``: ``score = sum_g Y_g log(m_g / t)`` and
     ``C = -sum_g Y_g (S_g / m_g - sum_g S_g / t)``.
     """
-    n_types = ST.shape[1]
+    longest = 0
+    for i in range(start, stop):
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    genes, factors = np.empty(longest, np.int64), np.empty(longest)
     for i in range(start, stop):
         score[i] = 0.0
-        for k in range(n_types):
-            C[i, k] = 0.0
+        C[i] = 0.0
         total = 0.0
-        for k in range(n_types):
+        for k in range(ST.shape[1]):
             total += X[i, k] * total_signature[k]
         if total <= 0.0:
             continue
-        n_counts = 0.0
+        n_counts, size = 0.0, 0
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
             if g >= 0:
-                mean = 0.0
-                for k in range(n_types):
-                    mean += X[i, k] * ST[g, k]
-                score[i] += data[p] * np.log(mean / total)
+                mean = _dot(ST, g, X[i])
+                score[i] += data[p] * np.log(mean)
                 n_counts += data[p]
-                for k in range(n_types):
-                    C[i, k] -= data[p] * ST[g, k] / mean
-        for k in range(n_types):
+                genes[size], factors[size] = g, data[p] / mean
+                size += 1
+        score[i] -= n_counts * np.log(total)
+        _add_rows(ST, genes, factors, 0, size, -1.0, C[i])
+        for k in range(ST.shape[1]):
             C[i, k] += n_counts * total_signature[k] / total
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "smaller",
     "store",
+    "sum_of",
     "turn",
 ]
 
@@ -106,6 +107,11 @@ def count_above(a, b):
 def largest_of(lanes):
     """Return the largest of the numbers side by side."""
     return lanes.max()
+
+
+def sum_of(lanes):
+    """Return the sum of the numbers side by side."""
+    return lanes.sum()
 
 
 class _LanesType(types.Type):
@@ -330,19 +336,25 @@ _spreading(alike, _LANES)
 _spreading(half_alike, _HALF)
 
 
-@intrinsic
-def _largest_of(typing, lanes):
-    def write(context, builder, signature, given):
-        left = [builder.extract_element(given[0], ir.Constant(ir.IntType(32), k)) for k in range(lanes.width)]
-        while len(left) > 1:
-            pairs = zip(left[::2], left[1::2], strict=True)
-            left = [builder.select(builder.fcmp_ordered(">", a, b), a, b) for a, b in pairs]
-        return left[0]
+def _joining(function, join):
+    """Let `join` write how two numbers become one, until all of the lanes are one."""
 
-    return types.float64(lanes), write
+    @intrinsic
+    def joined(typing, lanes):
+        def write(context, builder, signature, given):
+            places = (ir.Constant(ir.IntType(32), k) for k in range(lanes.width))
+            left = [builder.extract_element(given[0], place) for place in places]
+            while len(left) > 1:
+                left = [join(builder, a, b) for a, b in zip(left[::2], left[1::2], strict=True)]
+            return left[0]
+
+        return types.float64(lanes), write
+
+    overload(function)(lambda lanes: lambda lanes: joined(lanes))
 
 
-overload(largest_of)(lambda lanes: lambda lanes: _largest_of(lanes))
+_joining(sum_of, lambda builder, a, b: builder.fadd(a, b))
+_joining(largest_of, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
 
 def _define(function, build, result=None):

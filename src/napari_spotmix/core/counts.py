@@ -182,6 +182,11 @@ class Counts:
                 on_rows(here.stop)
         return Counts(csr_array(vstack(found, format="csr")), self.gene_of_column)
 
+    def of_columns(self, columns: NDArray[np.int64]) -> Counts:
+        """Return the counts, which are in memory, of some columns alone."""
+        assert isinstance(self.rows, csr_array)
+        return Counts(csr_array(self.rows[:, columns]), self.gene_of_column[columns])
+
     def by_gene(self, n_genes: int) -> csr_array:
         """Return counts that are in memory with a column for each gene, shape (n_spots, n_genes)."""
         assert isinstance(self.rows, csr_array)

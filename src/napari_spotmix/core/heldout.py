@@ -88,7 +88,7 @@ class _Fold:
 
     statistics: Statistics
     unit: float
-    held_out: NDArray[np.int64]
+    held_out: Counts
     total_signature: Array
     embedding: Array
     abundances: Array | None = None
@@ -176,7 +176,7 @@ class HeldOutGenes:
         unit = statistics.mean_precision() or 1.0
         statistics.divide_by(unit)
         genes = self._counts.gene_of_column
-        held_out = np.where((genes >= 0) & is_held_out[genes], genes, -1)
+        held_out = self._counts.of_columns(np.flatnonzero((genes >= 0) & is_held_out[genes]))
         total = self._predicting[is_held_out].sum(axis=0)
         return _Fold(statistics, unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
 
@@ -240,7 +240,7 @@ class HeldOutGenes:
                 values.indptr,
                 values.indices,
                 values.data,
-                fold.held_out,
+                fold.held_out.gene_of_column,
                 self._predicting,
                 fold.total_signature,
                 start,
@@ -250,7 +250,7 @@ class HeldOutGenes:
                 slope[spots],
             )
 
-        self._counts.over_rows(judge, self._alone)
+        fold.held_out.over_rows(judge, self._alone)
         return -score, slope, W
 
     def _edges(self, fold: _Fold, smoothing: Smoothing) -> csr_array:
