@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_spotmix.errors import InputError
@@ -103,3 +104,16 @@ def test_whole_numbers_that_fit_into_no_file_are_refused() -> None:
     with pytest.raises(InputError, match="`random_state` must be at most 9223372036854775807"):
         Parameters(random_state=2**63)
     assert Parameters(random_state=2**63 - 1).random_state == 2**63 - 1
+
+
+@pytest.mark.parametrize("value", [1, np.float32(1), np.int64(1)])
+def test_whole_numbers_and_those_of_numpy_are_kept_as_plain_ones(value: Any) -> None:
+    parameters = Parameters(lambda_c=value, lambda_r=value)
+    assert [type(number) for number in (parameters.lambda_c, parameters.lambda_r)] == [float, float]
+    assert type(Parameters(n_epochs=np.int64(2)).n_epochs) is int
+
+
+@pytest.mark.parametrize("value", [1e200, 10**400])
+def test_numbers_whose_squares_are_infinite_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match="`lambda_c` must be at most"):
+        Parameters(lambda_c=value)

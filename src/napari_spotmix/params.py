@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -46,8 +47,8 @@ BIN_UM = 8.0
 #: Side of the bins that Stereo-seq's places are gathered in where no other is asked for, in places (0.5 um).
 GEM_BIN = 50
 
-#: Whole numbers above it fit into no file.
-_LARGEST = 2**63 - 1
+#: Whole numbers above it fit into no file, and squares of others above it are infinite.
+_LARGEST: dict[type, float] = {int: 2**63 - 1, float: 1e100}
 
 
 def _parameter(
@@ -265,9 +266,12 @@ class Parameters:
     )
 
     def __post_init__(self) -> None:
-        problems = [text for info in describe(Parameters) if (text := info.problem(getattr(self, info.name)))]
+        known = list(describe(Parameters))
+        problems = [text for info in known if (text := info.problem(getattr(self, info.name)))]
         if problems:
             raise InputError(problems)
+        for info in known:
+            object.__setattr__(self, info.name, info.plain(getattr(self, info.name)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters as a plain dictionary, in order."""
@@ -307,19 +311,27 @@ class ParameterInfo:
         if not self._is_number(value):
             noun = "a whole number" if self.kind is int else "a finite number"
             return f"`{self.name}` must be {noun}, found {value!r}."
-        if self.minimum is not None and value < self.minimum:
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if self.minimum is not None and number < self.minimum:
             return f"`{self.name}` must be at least {self.minimum}, found {value!r}."
-        maximum = _LARGEST if self.maximum is None and self.kind is int else self.maximum
-        if maximum is not None and value > maximum:
+        maximum = _LARGEST[self.kind] if self.maximum is None else self.maximum
+        if number > maximum:
             return f"`{self.name}` must be at most {maximum}, found {value!r}."
         return None
+
+    def plain(self, value: Any) -> Any:
+        """Return an allowed value as what it is kept as: 1 and NumPy's numbers as Python's of this kind.
+
+        Files hold no other, and compiled functions tell whole numbers from others.
+        """
+        return self.kind(value) if self.kind in _LARGEST and value is not None else value
 
     def _is_number(self, value: Any) -> bool:
         if isinstance(value, bool):
             return False
-        if self.kind is int:
-            return isinstance(value, int)
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        if isinstance(value, Integral):
+            return True
+        return self.kind is float and isinstance(value, Real) and math.isfinite(value)
 
 
 def describe(parameters: type[Parameters] = Parameters) -> Iterator[ParameterInfo]:

@@ -157,6 +157,8 @@ def deconvolve(
 
 
 def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
+    if params is not None and not isinstance(params, Parameters):
+        raise InputError(f"`params` must be Parameters, found {params!r}.")
     known = (params or Parameters()).as_dict()
     unknown = sorted(set(parameters) - set(known))
     if unknown:

@@ -24,7 +24,7 @@ from napari_spotmix.core.solver import Solution
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
-from napari_spotmix.params import Parameters
+from napari_spotmix.params import Parameters, describe
 from napari_spotmix.progress import ProgressCallback, silent
 from napari_spotmix.regions import Region, from_geojson, to_geojson
 
@@ -287,7 +287,7 @@ class Result:
         Raises
         ------
         InputError
-            If this result was read from a file; if the smoothness is negative; if a type is unknown or none
+            If this result was read from a file; if the smoothness is no number of at least 0; if a type is unknown or none
             is left.
 
         Examples
@@ -322,8 +322,9 @@ class Result:
         ]
         if set(self.cell_types) <= set(without):
             problems.append("`without`: at least one cell type must be left.")
-        if lambda_c is not None and not 0 <= lambda_c < np.inf:
-            problems.append(f"`lambda_c` must be a finite number of at least 0, found {lambda_c!r}.")
+        of_lambda_c = next(info for info in describe() if info.name == "lambda_c")
+        if problem := of_lambda_c.problem(lambda_c):
+            problems.append(problem)
         if problems:
             raise InputError(problems)
         problem = self.problem.only(self._left(without)) if without else self.problem
