@@ -303,6 +303,13 @@ def test_a_warm_start_saves_sweeps() -> None:
     assert nearby.n_sweeps < cold.n_sweeps
 
 
+def test_penalties_may_be_whole_numbers() -> None:
+    rng = np.random.default_rng(36)
+    statistics, W = random_statistics(rng, 60, 9), path_graph(60)
+    whole = run(statistics, W, lambda_r=1, lambda_c=2)
+    np.testing.assert_array_equal(whole.abundances, run(statistics, W, lambda_r=1.0, lambda_c=2.0).abundances)
+
+
 def test_too_few_sweeps_warn_with_what_is_left() -> None:
     rng = np.random.default_rng(17)
     statistics, W = random_statistics(rng, 100, 4), path_graph(100)
@@ -313,6 +320,16 @@ def test_too_few_sweeps_warn_with_what_is_left() -> None:
     assert solution.violation > 1e-12
     measured = violation(solution.abundances, statistics, W, 0.0, 50.0) / solution.abundances.max()
     assert measured > 1e-12
+
+
+@pytest.mark.parametrize("max_sweeps", [2, 6, 20])
+def test_what_is_said_to_be_left_is_that_of_what_is_returned(max_sweeps: int) -> None:
+    rng = np.random.default_rng(37)
+    statistics, W = random_statistics(rng, 100, 4), path_graph(100)
+    with pytest.warns(ConvergenceWarning):
+        solution = run(statistics, W, lambda_c=500.0, tolerance=1e-15, max_sweeps=max_sweeps)
+    measured = violation(solution.abundances, statistics, W, 0.0, 500.0) / solution.abundances.max()
+    assert solution.violation == pytest.approx(measured, rel=1e-3)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
@@ -361,6 +378,18 @@ def test_sweeps_stay_in_the_tens_however_strong_the_smoothing(
     assert solution.n_sweeps < 100
     left = violation(solution.abundances, statistics, W, 1e-6, lambda_c)
     assert left <= 1.001 * tolerance * solution.abundances.max()
+
+
+@pytest.mark.parametrize("n_spots", [2, 7, 24, 33, 120])
+def test_few_spots_need_no_more_sweeps_than_many(n_spots: int) -> None:
+    rng = np.random.default_rng(38)
+    statistics = random_statistics(rng, n_spots, 30, 8, n_genes=200, n_present=8)
+    edges = build_graph(rng.random((n_spots, 2))).squared_distance
+    W = csr_array((np.exp(-edges.data), edges.indices, edges.indptr), shape=edges.shape)
+    statistics.divide_by(statistics.mean_precision())
+    solution = run(statistics, W, lambda_r=1e-6, lambda_c=300.0, max_sweeps=60, tolerance=1e-4)
+    left = violation(solution.abundances, statistics, W, 1e-6, 300.0)
+    assert left <= 1.001e-4 * solution.abundances.max()
 
 
 def patchy_tissue(side: int) -> tuple[Statistics, csr_array]:

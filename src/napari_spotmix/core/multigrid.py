@@ -40,8 +40,9 @@ _ENOUGH = 0.5
 _SHARE = 0.5
 #: Single spots are settled as long as those visited are at most this part of all.
 _FEW = 0.5
-#: No coarser level below this many spots, or where grouping would hardly lower their number.
-_SMALLEST, _LEAST_GAIN = 32, 0.8
+#: No coarser level where grouping would hardly lower the number of spots: levels cost little once they are
+#: small, and the last one is a single group, since ties that are strong hold a few spots as well as many.
+_LEAST_GAIN = 0.8
 #: Cycles on groups of groups per cycle above them, where ties are stronger than usual by far, for a first
 #: guess, and pairs of sweeps on the largest.
 _CYCLES, _MORE_CYCLES, _FIRST_CYCLES, _COARSEST_SWEEPS = 1, 2, 4, 10
@@ -111,7 +112,7 @@ class Level:
     def group_spots(self) -> None:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
         n_spots = self._W.shape[0]
-        if self._groups is None and not self.is_separable and n_spots > _SMALLEST:
+        if self._groups is None and not self.is_separable and n_spots > 1:
             self.n_cycles = _MORE_CYCLES if self._ties >= _STIFFEST * self._hold else _CYCLES
             self._groups = _grouped(self, self._W.data, self._held(), self._statistics.n_cell_types)
 
@@ -332,7 +333,7 @@ class _Groups:
         self._kind = _colors(self._links)
         self._turns = Turns(self._links, self._kind)
         self._coarser: _Groups | None = None
-        self._is_last = n_groups <= _SMALLEST
+        self._is_last = n_groups == 1
 
     def begin(self, finer: Level | _Groups, b: Array) -> Array:
         """Return a first guess, found from the largest groups down to these, every member moving alike."""

@@ -121,7 +121,7 @@ def solve(
     )
     memory: _Memory | None = None
     violations, unit = np.zeros(len(X)), level.unit(X)
-    while n_sweeps < max_sweeps:
+    while True:
         # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
         n_sweeps += level.improve(b, X, _BEYOND * tolerance * unit)
         aim = tolerance * level.unit(X)
@@ -130,7 +130,7 @@ def solve(
         unit = level.unit(X)
         history.append(float(violations.max(initial=0.0)) / unit)
         report()
-        if history[-1] <= tolerance:
+        if history[-1] <= tolerance or n_sweeps >= max_sweeps:
             break
         if len(history) == _PLAIN_CYCLES:
             level.group_spots()
@@ -139,7 +139,7 @@ def solve(
         elif level.is_very_stiff() or len(history) >= _CYCLES_WITHOUT_MEMORY:
             memory = _Memory(level, X)
     n_whole = int(np.ceil(n_sweeps))
-    converged = bool(history) and history[-1] <= tolerance
+    converged = history[-1] <= tolerance
     if not converged:
         warnings.warn(
             f"After {n_whole} sweeps the optimality conditions are violated by {history[-1]:.1e}, "
