@@ -287,8 +287,8 @@ class Result:
         Raises
         ------
         InputError
-            If this result was read from a file; if the smoothness is no number of at least 0; if a type is unknown or none
-            is left.
+            If this result was read from a file; if the smoothness is no number of at least 0; if a type is
+            unknown or none is left.
 
         Examples
         --------
@@ -323,8 +323,8 @@ class Result:
         if set(self.cell_types) <= set(without):
             problems.append("`without`: at least one cell type must be left.")
         of_lambda_c = next(info for info in describe() if info.name == "lambda_c")
-        if problem := of_lambda_c.problem(lambda_c):
-            problems.append(problem)
+        if wrong := of_lambda_c.problem(lambda_c):
+            problems.append(wrong)
         if problems:
             raise InputError(problems)
         problem = self.problem.only(self._left(without)) if without else self.problem
