@@ -303,6 +303,21 @@ def test_a_warm_start_saves_sweeps() -> None:
     assert nearby.n_sweeps < cold.n_sweeps
 
 
+@pytest.mark.parametrize(("lambda_r", "lambda_c"), [(0.0, 160.0), (1e-3, 1.0), (1e-6, 1e4)])
+@pytest.mark.parametrize("n_cell_types", [1, 3])
+def test_a_type_without_a_signature_is_nowhere(n_cell_types: int, lambda_r: float, lambda_c: float) -> None:
+    rng = np.random.default_rng(39)
+    S = rng.gamma(0.5, size=(n_cell_types, 40))
+    S[0] = 0.0
+    Y = rng.gamma(0.3, size=(222, n_cell_types)) @ S
+    statistics = dense_statistics(Y, S, np.ones((1, 40)), np.zeros(222, int), np.ones(222))
+    W = csr_array(build_graph(rng.random((222, 2))).squared_distance)
+    solution = run(statistics, W, lambda_r=lambda_r, lambda_c=lambda_c, tolerance=1e-4)
+    assert solution.converged
+    assert (solution.abundances[:, 0] == 0).all()
+    assert (solution.abundances[:, 1:].max(axis=0) > 0).all()
+
+
 def test_penalties_may_be_whole_numbers() -> None:
     rng = np.random.default_rng(36)
     statistics, W = random_statistics(rng, 60, 9), path_graph(60)

@@ -1081,7 +1081,8 @@ def _close_group(a, group_indptr, group_indices, reach, inner, block, ties, bloc
     So the problem is one in reach plus step: what is added must be what is written, in single precision.
     """
     for k in range(inner.size):
-        block[k, k] -= inner[0, k]
+        # Of what ties cancel, rounding may leave less than nothing.
+        block[k, k] = max(block[k, k] - inner[0, k], 0.0)
     _pack(block, a, blocks)
     _add_packed_product(blocks[a], reach[a], target[a])
     _add_ties(-1.0, group_indptr, group_indices, ties, reach, a, target[a])

@@ -131,10 +131,13 @@ class Level:
         return np.asarray((own + self._lambda_r) / self._lambda_c)
 
     def guess(self, b: Array) -> Array:
-        """Return where to begin: zero, or the minimiser for groups that move as one, where there are any."""
+        """Return where to begin: zero, or the minimiser for groups that move as one, where there are any.
+
+        A type that the data do not speak of is nowhere: ties alone would leave it wherever it begins.
+        """
         if self._groups is None:
             return np.zeros(b.shape)
-        return self._groups.spread(self._groups.begin(self, b))
+        return self._groups.spread(self._groups.begin(self, b)) * (self._typical > 0)
 
     def improve(self, b: Array, X: Array, tolerance: float) -> int:
         """Run one cycle on `X` in place; return the number of sweeps over this level's spots."""
