@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -741,6 +742,15 @@ def test_view_of_what_is_no_run_is_refused(tmp_path: Path) -> None:
     done = spotmix("view", tmp_path)
     assert done.returncode == 2
     assert "is not the folder of a finished run" in done.stderr
+
+
+def test_view_of_spots_without_a_result_is_refused_in_one_sentence(sample: Path, tmp_path: Path) -> None:
+    spots = tmp_path / "spatial.h5ad"
+    shutil.copy(sample / "spots.h5ad", spots)
+    done = spotmix("view", spots)
+    assert done.returncode == 2
+    assert "holds spots, but no result of a run. Open the `spatial.h5ad` that" in done.stderr
+    assert "problems" not in done.stderr
 
 
 def test_demo_into_a_missing_folder_is_refused(tmp_path: Path) -> None:

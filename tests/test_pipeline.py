@@ -209,6 +209,13 @@ def test_no_counts_at_all(spatial: AnnData, reference: AnnData) -> None:
     assert "no counts at all" in only_problem(spatial, reference)
 
 
+def test_values_larger_than_any_count(spatial: AnnData, reference: AnnData) -> None:
+    values = reference.X.astype(np.float64).toarray()
+    values[3, 4] = 1e300
+    reference.X = csr_matrix(values)
+    assert "values up to 1e+300, larger than any count" in only_problem(spatial, reference)
+
+
 def test_no_matrix(spatial: AnnData, reference: AnnData) -> None:
     spatial.X = None
     assert "is empty" in only_problem(spatial, reference)
@@ -248,6 +255,12 @@ def test_what_is_no_anndata_is_told_with_how_to_read_it() -> None:
 def test_no_place_at_all(spatial: AnnData, reference: AnnData) -> None:
     spatial.obsm["spatial"] = np.full((80, 2), np.nan)
     assert "every spot" in only_problem(spatial, reference)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_coordinates_whose_squares_are_no_numbers(spatial: AnnData, reference: AnnData, scale: float) -> None:
+    spatial.obsm["spatial"] = spatial.obsm["spatial"].astype(np.float64) * scale
+    assert "no places in pixels or micrometres" in only_problem(spatial, reference)
 
 
 def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:

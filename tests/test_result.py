@@ -262,10 +262,19 @@ def test_a_result_without_notes_comes_back_without_notes(whole: Result, tmp_path
     assert Result.from_anndata(anndata.read_h5ad(tmp_path / "quiet.h5ad")).notes == ()
 
 
-def test_spots_without_a_result_are_refused_with_all_that_is_missing(whole: Result) -> None:
+def test_spots_without_a_result_are_refused_in_one_sentence(whole: Result) -> None:
     with pytest.raises(InputError) as caught:
         Result.from_anndata(whole.spatial)
-    assert len(caught.value.problems) == 6
+    assert len(caught.value.problems) == 1
+    assert "holds spots, but no result of a run. Open the `spatial.h5ad`" in str(caught.value)
+
+
+def test_half_a_result_is_refused_with_all_that_is_missing(whole: Result) -> None:
+    half = whole.to_anndata()
+    del half.obsm["spotmix_abundances"], half.obs["spotmix_reason"]
+    with pytest.raises(InputError) as caught:
+        Result.from_anndata(half)
+    assert len(caught.value.problems) == 2
     assert "`obsm['spotmix_abundances']` is missing" in str(caught.value)
     assert "spatial.h5ad" in str(caught.value)
 

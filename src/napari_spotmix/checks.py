@@ -43,6 +43,9 @@ FEW_CELLS = 10
 FEW_GENES = 50
 #: Below this, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
+#: No count is larger: not even whole numbers can be told apart above it. And squares of distances farther
+#: than this, or as small as one over it, are no numbers.
+_LARGEST_COUNT, _FARTHEST = 2.0**53, 1e100
 #: More labels than this, with fewer cells each than that on average, are no cell types.
 _MANY_TYPES, _CELLS_PER_TYPE = 100, 3
 
@@ -235,6 +238,8 @@ def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: Progre
         return [f"{where} holds {found.n_negative} negative values, as scaled or centred data do. {needed}"]
     if not found.n_positive:
         return [f"{where} holds no counts at all: every value is 0."]
+    if found.largest > _LARGEST_COUNT:
+        return [f"{where} holds values up to {found.largest:.2g}, larger than any count. {needed}"]
     if not found.is_counts and not is_signatures(adata):
         share = found.n_fractions / found.n_positive
         if found.largest < _LARGEST_LOG:
@@ -322,6 +327,12 @@ def coordinate_problems(spatial: AnnData) -> list[str]:
         return [f"`obsm['{SPATIAL}']` must hold numbers, x and y of each spot ({error})."]
     if not np.isfinite(xy).all(axis=1).any():
         return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
+    farthest = np.abs(xy[np.isfinite(xy)]).max()
+    if farthest > _FARTHEST or 0 < farthest < 1 / _FARTHEST:
+        return [
+            f"`obsm['{SPATIAL}']` holds coordinates up to {farthest:.2g}, which are no places in pixels or "
+            "micrometres. Correct them, or set those of single spots to NaN."
+        ]
     return []
 
 

@@ -580,6 +580,8 @@ def _missing_slots(adata: AnnData, keys: dict[str, str]) -> list[str]:
     wanted = [(slot, keys[role]) for slot in roles for role in roles[slot]]
     missing = [(slot, name) for slot, name in wanted if name not in getattr(adata, slot)]
     advice = "Open the `spatial.h5ad` that `spotmix run` or Save has written."
+    if missing == wanted:
+        return [f"holds spots, but no result of a run. {advice}"]
     return [f"`{slot}[{name!r}]` is missing, which a result holds. {advice}" for slot, name in missing]
 
 

@@ -59,8 +59,10 @@ def view(
     Parameters
     ----------
     directory
-        Folder of a finished run.
+        Folder of a finished run, or its ``spatial.h5ad``.
     """
+    if directory.name == "spatial.h5ad" and directory.is_file():
+        directory = directory.absolute().parent
     if not (directory / "spatial.h5ad").is_file():
         raise ReadError(directory, _why_not(directory))
     _check_viewer()
