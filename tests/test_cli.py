@@ -7,8 +7,8 @@ import hashlib
 import os
 import re
 import shlex
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -699,7 +699,7 @@ def test_figure_that_cannot_be_drawn_is_refused_in_words(
 
 
 def test_figure_of_what_holds_no_result_is_refused(sample: Path, tmp_path: Path) -> None:
-    for path, said in ((tmp_path, "holds no `spatial.h5ad`"), (sample / "spots.h5ad", "is missing")):
+    for path, said in ((tmp_path, "holds no `spatial.h5ad`"), (sample / "spots.h5ad", "no result of a run")):
         done = spotmix("figure", path, "--show", "dominant", "--output", tmp_path / "a.png")
         assert done.returncode == 2
         assert said in done.stderr
@@ -719,7 +719,7 @@ def test_report_is_made_again_of_a_finished_run(finished: tuple[Path, str, str],
 
 
 def test_report_of_what_holds_no_result_is_refused(sample: Path, tmp_path: Path) -> None:
-    for path, said in ((tmp_path, "holds no `spatial.h5ad`"), (sample / "spots.h5ad", "is missing")):
+    for path, said in ((tmp_path, "holds no `spatial.h5ad`"), (sample / "spots.h5ad", "no result of a run")):
         done = spotmix("report", path, "--output", tmp_path / "a.html")
         assert done.returncode == 2
         assert said in done.stderr
@@ -733,6 +733,25 @@ def test_a_run_without_a_report_leaves_none(sample: Path, tmp_path: Path) -> Non
     )
     run_job(job)
     assert files_in(tmp_path) == OUTPUTS - {"report.html"}
+
+
+@POSIX
+def test_a_disk_that_is_full_is_told_in_one_sentence(sample: Path, tmp_path: Path) -> None:
+    """A limit on the size of files does what a full disk does, and needs no disk."""
+    options = (sample / "spots.h5ad", sample / "cells.h5ad", "--output", tmp_path, "--lambda-c", 0)
+    limited = shlex.join(map(str, command("run", *options)))
+    # In blocks of 1,024 bytes, for bash.
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 60; exec {limited}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
+    assert errors == [f"Error: --output: writing to {tmp_path} failed (File too large). Nothing was kept."]
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------ demo and view

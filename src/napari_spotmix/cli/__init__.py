@@ -19,7 +19,7 @@ from napari_spotmix.cli._options import as_options
 from napari_spotmix.cli._report import report
 from napari_spotmix.cli._rerun import rerun
 from napari_spotmix.cli._run import run_command
-from napari_spotmix.cli._terminal import WRONG_INPUT, say
+from napari_spotmix.cli._terminal import WRONG_INPUT, leave, say, without_afterthoughts
 from napari_spotmix.cli._view import demo, view
 from napari_spotmix.errors import InputError
 
@@ -34,12 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     app = _app()
     try:
-        app(arguments, exit_on_error=False, result_action="return_value")
+        with without_afterthoughts():
+            app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:  # cyclopts has printed what is wrong
         say(f"See {' '.join(['spotmix', *(error.command_chain or ()), '--help'])}", sys.stderr)
         sys.exit(WRONG_INPUT)
     except InputError as error:
-        say(f"Error: {as_options(str(error))}", sys.stderr)
+        words = f"Error: {as_options(str(error))}"
+        if isinstance(error.__cause__, OSError):
+            # HDF5 tries again at the end to write what it could not, and crashes where the disk is full.
+            leave(WRONG_INPUT, words)
+        say(words, sys.stderr)
         sys.exit(WRONG_INPUT)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

@@ -15,7 +15,7 @@ from napari_spotmix.cli._options import as_options
 from napari_spotmix.errors import Cancelled, ConvergenceWarning
 from napari_spotmix.progress import Progress, ProgressCallback
 
-__all__ = ["WRONG_INPUT", "cancellable", "harmless", "say"]
+__all__ = ["WRONG_INPUT", "cancellable", "harmless", "leave", "say", "without_afterthoughts"]
 
 #: Exit code of a command whose input cannot be used.
 WRONG_INPUT = 2
@@ -65,13 +65,25 @@ def cancellable(
             thread.join(0.05)
         thread.join(PATIENCE if received else None)
     if received and "result" not in outcome:
-        _leave(128 + received[0], cancelled())
+        leave(128 + received[0], cancelled())
     if "error" in outcome:
         raise outcome["error"]
     return outcome["result"]
 
 
-def _leave(code: int, words: str) -> None:
+@contextmanager
+def without_afterthoughts() -> Iterator[None]:
+    """Say nothing of errors while objects are deleted: HDF5 repeats there what has been told already."""
+    before = sys.unraisablehook, sys.excepthook
+    # Cython shows such errors in both ways. What a command raises is shown later, when it has been left.
+    sys.unraisablehook, sys.excepthook = lambda _: None, lambda *_: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook, sys.excepthook = before
+
+
+def leave(code: int, words: str) -> None:
     """End the process now, whatever its threads are doing, with nothing left behind."""
     # Not by an import, which would wait for one that the other thread may be in the middle of.
     discard = getattr(sys.modules.get("napari_spotmix.io.export"), "discard_unfinished", None)

@@ -86,7 +86,7 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        words = error.strerror or str(error)
+        words = _reason(error)
         return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you may write to."]
     return [*_would_be_lost(directory, inputs or {}), *report_problems(directory / REPORT)]
 
@@ -211,7 +211,7 @@ def write_outputs(
             on_progress(Progress(_STAGE, 3, 3))
             return _move(stage, directory)
     except OSError as error:
-        words = error.strerror or str(error)
+        words = _reason(error)
         raise InputError(f"`output`: writing to {directory} failed ({words}). Nothing was kept.") from error
 
 
@@ -335,8 +335,14 @@ def _written(path: Path, write: Callable[[Path], Any]) -> Path:
             write(stage / path.name)
             return (stage / path.name).replace(path)
     except OSError as error:
-        words = error.strerror or str(error)
+        words = _reason(error)
         raise InputError(f"Writing {path} failed ({words}). Nothing was kept.") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return why writing failed in the system's words; HDF5 gives them in the middle of many of its own."""
+    number = re.search(r"errno[ =]+(\d+)", str(error))
+    return os.strerror(int(number[1])) if number else error.strerror or str(error)
 
 
 def discard_unfinished() -> None:
