@@ -318,13 +318,6 @@ def test_a_type_without_a_signature_is_nowhere(n_cell_types: int, lambda_r: floa
     assert (solution.abundances[:, 1:].max(axis=0) > 0).all()
 
 
-def test_penalties_may_be_whole_numbers() -> None:
-    rng = np.random.default_rng(36)
-    statistics, W = random_statistics(rng, 60, 9), path_graph(60)
-    whole = run(statistics, W, lambda_r=1, lambda_c=2)
-    np.testing.assert_array_equal(whole.abundances, run(statistics, W, lambda_r=1.0, lambda_c=2.0).abundances)
-
-
 def test_too_few_sweeps_warn_with_what_is_left() -> None:
     rng = np.random.default_rng(17)
     statistics, W = random_statistics(rng, 100, 4), path_graph(100)
