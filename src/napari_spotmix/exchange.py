@@ -257,20 +257,22 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
     spots = placed_spots(result.spatial)
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
-        for at, feature in enumerate(_spot_features(result, spots)):
+        measured = heard(lambda: _measurements(result), _STAGE, on_progress)
+        for at, feature in enumerate(_spot_features(result, spots, measured)):
             if at % _BATCH == 0:
                 on_progress(Progress(_STAGE, at, len(spots)))
             file.write((",\n" if at else "\n") + json.dumps(feature, allow_nan=False))
         file.write("\n]}\n")
 
 
-def _spot_features(result: Result, spots: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
+def _spot_features(
+    result: Result, spots: NDArray[np.intp], measured: pd.DataFrame
+) -> Iterator[dict[str, Any]]:
     """Yield spots as QuPath's detections: it reads class, colour and measurements of `properties`."""
     outline, xy = _outline(result.spatial), result.coordinates
     colors = {name: _rgb(color) for name, color in result.colors.items()}
     names = result.abundances.index.astype(str)
     dominant = result.dominant.astype(object).to_numpy()
-    measured = _measurements(result)
     keys, values = list(measured.columns), measured.to_numpy(dtype=float)
     for spot in spots:
         ring = np.round(xy[spot] + outline, 2).tolist()
