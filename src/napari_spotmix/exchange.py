@@ -36,6 +36,8 @@ __all__ = ["TARGETS", "Target", "export", "export_notes", "target_of"]
 _STAGE = "Exporting"
 #: Spots between two reports of progress.
 _BATCH = 2000
+#: Features of GeoJSON between two: each takes longer than a row.
+_FEATURES = 500
 #: Spots in each group of rows of a parquet file.
 _GROUP = 50_000
 #: Corners of the polygon that stands for a round spot; its area is 97% of the circle's.
@@ -259,7 +261,7 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
         file.write('{"type": "FeatureCollection", "features": [')
         measured = heard(lambda: _measurements(result), _STAGE, on_progress)
         for at, feature in enumerate(_spot_features(result, spots, measured)):
-            if at % _BATCH == 0:
+            if at % _FEATURES == 0:
                 on_progress(Progress(_STAGE, at, len(spots)))
             file.write((",\n" if at else "\n") + json.dumps(feature, allow_nan=False))
         file.write("\n]}\n")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from layouts import slide, write_hd, write_store
+from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
 from napari_spotmix.io import IMAGE_SUFFIXES
@@ -397,3 +398,25 @@ def test_tables_of_a_store_are_offered_and_read_when_they_are_chosen(
     viewer.layers.clear()
     viewer.open(store, plugin="napari-spotmix")
     assert dock.load.table.native.isVisible(), "a store that was dropped on the window offers its tables too"
+
+
+def test_large_letters_widen_the_dock_and_a_long_name_is_shortened(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
+) -> None:
+    _, dock = make_dock(show=True)
+    settings = get_settings().appearance
+    usual = settings.font_size
+    name = "Visium_FFPE_Human_Prostate_Acinar_Cell_Carcinoma_section_02"
+    bar = dock.area.horizontalScrollBar()
+    try:
+        dock.load.take(Tissue(tissue.spatial, name), tissue.reference)
+        assert dock.load.summary.startswith("Visium_FFPE_Hum…noma_section_02, 90 spots")
+        assert name not in dock.load.state.text()
+        assert dock.load.state.toolTip() == name
+        settings.font_size = 15
+        qtbot.waitUntil(lambda: dock.area.widget().minimumSizeHint().width() > 430, timeout=5000)
+        qtbot.waitUntil(lambda: bar.maximum() == 0, timeout=5000)
+        title, label = dock.sections["Data"]._title, dock.load.state
+        assert title.fontMetrics().height() >= label.fontMetrics().height(), "titles are no smaller than text"
+    finally:
+        settings.font_size = usual

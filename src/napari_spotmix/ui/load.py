@@ -19,7 +19,7 @@ from napari_spotmix.ui.layers import METADATA, grid_of, prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
-from napari_spotmix.ui.text import bullet_list, count, display_name, plain
+from napari_spotmix.ui.text import bullet_list, count, display_name, plain, shortened
 from napari_spotmix.ui.worker import Runner
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ __all__ = ["LoadPanel", "PathEdit", "simulate_task"]
 
 _IMAGES = f"Images ({' '.join(f'*{end} *{end.upper()}' for end in sorted(io.IMAGE_SUFFIXES))})"
 _SPOTS = f"Spots (*.h5ad {' '.join(f'*{end} *{end}.gz' for end in io.TABLE_SUFFIXES)})"
+#: Letters of a section's name; the tooltip has all of it.
+_LETTERS = 32
 _TABLES = "Tables (*.csv *.tsv *.txt *.gz *.parquet)"
 _REFERENCES = f"References (*.h5ad *.h5 *.loom *.csv *.tsv *.txt *.gz *.parquet);;AnnData (*.h5ad);;{_TABLES}"
 
@@ -68,6 +70,7 @@ class PathEdit(FileEdit):
         """Show which path is in use, without reading it again, or a hint where there is none."""
         self._last = path
         self.line_edit.native.setPlaceholderText(hint)
+        self.line_edit.native.setToolTip("" if path is None else plain(str(path)))
         if self.value != path:
             with self.line_edit.changed.blocked():
                 self.line_edit.value = "" if path is None else str(path)
@@ -213,7 +216,7 @@ class LoadPanel(QWidget):
         tissue, reference = self._session.tissue, self._session.reference
         parts = []
         if tissue is not None:
-            parts.append(f"{tissue.name}, {count(tissue.adata.n_obs, 'spot')}")
+            parts.append(f"{shortened(tissue.name, _LETTERS)}, {count(tissue.adata.n_obs, 'spot')}")
         if reference is not None and self._session.cell_type_key is not None:
             n_types = reference.adata.obs[self._session.cell_type_key].nunique()
             parts.append(f"reference {count(n_types, 'type')}")
@@ -476,6 +479,7 @@ class LoadPanel(QWidget):
         self._offer_layers()
         self._show_choices()
         self._say(self._overview())
+        self.state.setToolTip("" if tissue is None else plain(tissue.name))
         self.labels.enabled = bool(self._label_columns())
         self.labels.tooltip = (
             "Column of the reference's obs that holds the cell types"
