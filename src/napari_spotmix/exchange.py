@@ -36,6 +36,8 @@ __all__ = ["TARGETS", "Target", "export", "export_notes", "target_of"]
 _STAGE = "Exporting"
 #: Spots between two reports of progress.
 _BATCH = 2000
+#: Features of GeoJSON between two: each takes longer than a row.
+_FEATURES = 500
 #: Spots in each group of rows of a parquet file.
 _GROUP = 50_000
 #: Corners of the polygon that stands for a round spot; its area is 97% of the circle's.
@@ -257,20 +259,22 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
     spots = placed_spots(result.spatial)
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
-        for at, feature in enumerate(_spot_features(result, spots)):
-            if at % _BATCH == 0:
+        measured = heard(lambda: _measurements(result), _STAGE, on_progress)
+        for at, feature in enumerate(_spot_features(result, spots, measured)):
+            if at % _FEATURES == 0:
                 on_progress(Progress(_STAGE, at, len(spots)))
             file.write((",\n" if at else "\n") + json.dumps(feature, allow_nan=False))
         file.write("\n]}\n")
 
 
-def _spot_features(result: Result, spots: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
+def _spot_features(
+    result: Result, spots: NDArray[np.intp], measured: pd.DataFrame
+) -> Iterator[dict[str, Any]]:
     """Yield spots as QuPath's detections: it reads class, colour and measurements of `properties`."""
     outline, xy = _outline(result.spatial), result.coordinates
     colors = {name: _rgb(color) for name, color in result.colors.items()}
     names = result.abundances.index.astype(str)
     dominant = result.dominant.astype(object).to_numpy()
-    measured = _measurements(result)
     keys, values = list(measured.columns), measured.to_numpy(dtype=float)
     for spot in spots:
         ring = np.round(xy[spot] + outline, 2).tolist()

@@ -9,8 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import h5py
-import numpy as np
 import psutil
 
 from napari_spotmix import simulate
@@ -87,33 +85,8 @@ class Running:
         return self.process.returncode, out
 
 
-def content(path: Path) -> object:
-    """Return the bytes of a file; of HDF5 what it holds, since gaps in it keep what was in memory before."""
-    return held(path) if path.suffix == ".h5ad" else path.read_bytes()
-
-
-def held(path: Path) -> dict[str, object]:
-    """Return every array and attribute of an HDF5 file, bit by bit."""
-    found: dict[str, object] = {}
-
-    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        found[name] = bits(item[()]) if isinstance(item, h5py.Dataset) else None
-        found.update({f"{name}@{key}": bits(value) for key, value in item.attrs.items()})
-
-    with h5py.File(path) as file:
-        note("/", file)
-        file.visititems(note)
-    return found
-
-
-def bits(value: object) -> tuple[str, bytes]:
-    array = np.asarray(value)
-    # Texts are objects, of which the bytes are only addresses.
-    return str(array.dtype), repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
-
-
-def contents(output: Path) -> dict[str, object]:
-    """Return the content of every file of a cohort that must not depend on how it was run."""
+def contents(output: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of a cohort that must not depend on how it was run."""
     names = [*OUTPUTS, "proportions.parquet"]
     files = [path for name in names for path in output.rglob(name) if ".spotmix-" not in str(path)]
-    return {path.relative_to(output).as_posix(): content(path) for path in files}
+    return {path.relative_to(output).as_posix(): path.read_bytes() for path in files}

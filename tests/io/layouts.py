@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,28 @@ def slide(path: Path, pixels: np.ndarray, *, levels: int = 2) -> None:
         for name, kind in (("label", 1), ("macro", 9)):
             about = f"Aperio Image Library v1\r\n{name} {small.shape[1]}x{small.shape[0]}"
             tiff.write(small, description=about, subfiletype=kind, **options)
+
+
+def write_store(path: Path, regions: dict[str, int]) -> Path:
+    """Write a SpatialData store with a table ``table_NAME`` for each region, of so many round spots."""
+    import anndata
+    import spatialdata
+    from spatialdata.models import ShapesModel, TableModel
+
+    elements: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of versions to come
+        for region, n_spots in regions.items():
+            number = np.arange(n_spots)
+            xy = 50.0 * np.column_stack([number % 4, number // 4])
+            obs = pd.DataFrame(
+                {"region": pd.Categorical([region] * n_spots), "id": number}, number.astype(str)
+            )
+            counts = csc_matrix(np.random.default_rng(n_spots).poisson(2.0, (n_spots, 6)), dtype=np.float32)
+            table = anndata.AnnData(counts.tocsr(), obs=obs)
+            elements[region] = ShapesModel.parse(xy, geometry=0, radius=20.0, index=number)
+            elements[f"table_{region}"] = TableModel.parse(
+                table, region=region, region_key="region", instance_key="id"
+            )
+        spatialdata.SpatialData.init_from_elements(elements).write(path)
+    return path

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -87,6 +88,29 @@ def test_two_runs_give_the_same_bytes(tmp_path, adata, proportions):
         write(tmp_path / name, adata, proportions)
     for name in OUTPUTS:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_a_profiler_that_looks_on_changes_no_byte(tmp_path, adata, proportions):
+    """It holds frames, and so their datasets, longer than they last: as the one in each worker of Dask."""
+    adata.obsm["shares"] = proportions
+    adata.uns["many"] = {f"number {n}": np.arange(n) for n in range(100)}
+    write(tmp_path / "alone", adata, proportions)
+    is_done = threading.Event()
+    profiler = threading.Thread(target=hold_frames, args=(is_done,))
+    profiler.start()
+    for name in "abc":
+        write(tmp_path / name, adata, proportions)
+    is_done.set()
+    profiler.join()
+    files = [tmp_path / name / "spatial.h5ad" for name in ("alone", *"abc")]
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def hold_frames(is_done: threading.Event) -> None:
+    while not is_done.is_set():
+        frames = sys._current_frames()
+        is_done.wait(0.002)
+        del frames
 
 
 def test_files_of_others_are_left_alone_and_earlier_results_replaced(tmp_path, adata, proportions):

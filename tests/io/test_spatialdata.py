@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.errors import Cancelled
-from napari_spotmix.io import bin_sizes, checksums, is_large, reading_notes, sniff
+from napari_spotmix.io import Reading, bin_sizes, checksums, choices, is_large, reading_notes, sniff
 from napari_spotmix.scale import bin_sides, microns_per_pixel, spot_diameter, tissue_image
 
 #: Pixels of the full-resolution image to one of the smaller one.
@@ -167,6 +167,9 @@ def test_square_bins_of_visium_hd(tmp_path):
         read_spatial(store, bin_um=5)
     with pytest.raises(ReadError, match=r"`table`: there is no 'x'\. Choose one of 'square_008um"):
         read_spatial(store, table="x")
+    offered = choices(store, Reading(bin_um=16))
+    assert [size.um for size in offered.bin_sizes] == [2, 8, 16]
+    assert offered.tables == ("square_016um: hd_square_016um",), "those of other bins are other sizes"
 
 
 def test_labels_tell_places_too(tmp_path):

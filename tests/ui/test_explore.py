@@ -17,10 +17,13 @@ from qtpy.QtWidgets import QColorDialog, QFileDialog
 from scipy.sparse import csr_array
 
 from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.errors import Cancelled
+from napari_spotmix.progress import Progress
 from napari_spotmix.result import Result
 from napari_spotmix.scale import microns_per_pixel
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.explore import SORT_BY_NAME
+from napari_spotmix.ui.figures import figure_task
 from napari_spotmix.ui.layers import METADATA
 from napari_spotmix.ui.legend import legend_of
 from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
@@ -391,6 +394,16 @@ def test_what_is_shown_is_saved_as_a_figure(
     with qtbot.waitSignal(dock.explore.figure.runner.failed, timeout=20_000):
         dock.explore.figure.native.click()
     assert "figure.gif" in dock.explore.state.text()
+
+
+def test_a_figure_that_is_cancelled_while_it_is_written_is_not_kept(result: Result, tmp_path: Path) -> None:
+    def cancel_late(progress: Progress) -> None:
+        if progress.step == progress.total:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        figure_task(result, "dominant", tmp_path / "figure.png", 1.0)(cancel_late)
+    assert list(tmp_path.iterdir()) == []
     assert list(tmp_path.iterdir()) == []
 
 

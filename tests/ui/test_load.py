@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import slide, write_hd
+from layouts import slide, write_hd, write_store
+from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
 from napari_spotmix.io import IMAGE_SUFFIXES
@@ -344,3 +345,78 @@ def test_every_image_that_can_be_read_can_be_chosen(make_dock: Callable[..., Any
     for suffix in IMAGE_SUFFIXES:
         assert f"*{suffix} " in dock.load.image.filter
         assert f"*{suffix.upper()}" in dock.load.image.filter
+
+
+def test_a_table_of_coordinates_is_asked_for_where_counts_lack_one(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path, told: list[str]
+) -> None:
+    _, dock = make_dock(show=True)
+    spots, field = tissue.spatial, dock.load.coordinates
+    places = tmp_path / "elsewhere" / "places.csv"
+    places.parent.mkdir()
+    pd.DataFrame(spots.X.toarray(), spots.obs_names, spots.var_names).to_csv(tmp_path / "counts.csv")
+    pd.DataFrame(spots.obsm["spatial"], spots.obs_names, ["x", "y"]).to_csv(places)
+    assert not field.native.isVisible()
+    dock.load.spatial.value = tmp_path / "counts.csv"
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=5000)
+    assert "name it as `coordinates`" in told[0]
+    assert field.native.isVisible()
+    field.value = tmp_path / "counts.csv"
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=5000)
+    assert "must have columns of x and y" in told[1]
+    field.value = places
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
+    np.testing.assert_allclose(dock.session.tissue.adata.obsm["spatial"], spots.obsm["spatial"])
+    assert dock.session.tissue.reading == Reading(coordinates=places)
+    assert dock.session.inputs == {"spatial": tmp_path / "counts.csv", "coordinates": places}
+    assert field.value == places, "what was read is shown"
+    spots.write_h5ad(tmp_path / "gut.h5ad")
+    dock.load.spatial.value = tmp_path / "gut.h5ad"
+    qtbot.waitUntil(lambda: dock.session.tissue.path == tmp_path / "gut.h5ad", timeout=5000)
+    assert not field.native.isVisible(), "an .h5ad file holds its own"
+    assert dock.session.tissue.reading == Reading()
+
+
+def test_tables_of_a_store_are_offered_and_read_when_they_are_chosen(
+    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("spatialdata", reason="needs the extra spatialdata")
+    store = write_store(tmp_path / "brain.zarr", {"left": 12, "right": 15})
+    viewer, dock = make_dock(show=True)
+    assert not dock.load.table.native.isVisible()
+    dock.load.spatial.value = store
+    qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=20000)
+    box = dock.load.table
+    assert box.native.isVisible()
+    assert box.choices == ("table_left: left", "table_right: right")
+    assert (box.value, dock.session.tissue.adata.n_obs) == ("table_left: left", 12)
+    box.value = "table_right: right"
+    qtbot.waitUntil(lambda: dock.session.tissue.adata.n_obs == 15, timeout=20000)
+    assert box.value == "table_right: right"
+    assert dock.session.tissue.reading == Reading(table="table_right: right")
+    assert not dock.load.bin_size.native.isVisible()
+    viewer.layers.clear()
+    viewer.open(store, plugin="napari-spotmix")
+    assert dock.load.table.native.isVisible(), "a store that was dropped on the window offers its tables too"
+
+
+def test_large_letters_widen_the_dock_and_a_long_name_is_shortened(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
+) -> None:
+    _, dock = make_dock(show=True)
+    settings = get_settings().appearance
+    usual = settings.font_size
+    name = "Visium_FFPE_Human_Prostate_Acinar_Cell_Carcinoma_section_02"
+    bar = dock.area.horizontalScrollBar()
+    try:
+        dock.load.take(Tissue(tissue.spatial, name), tissue.reference)
+        assert dock.load.summary.startswith("Visium_FFPE_Hum…noma_section_02, 90 spots")
+        assert name not in dock.load.state.text()
+        assert dock.load.state.toolTip() == name
+        settings.font_size = 15
+        qtbot.waitUntil(lambda: dock.area.widget().minimumSizeHint().width() > 430, timeout=5000)
+        qtbot.waitUntil(lambda: bar.maximum() == 0, timeout=5000)
+        title, label = dock.sections["Data"]._title, dock.load.state
+        assert title.fontMetrics().height() >= label.fontMetrics().height(), "titles are no smaller than text"
+    finally:
+        settings.font_size = usual

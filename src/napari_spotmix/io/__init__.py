@@ -15,6 +15,7 @@ from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import restored_names, with_safe_names
 from napari_spotmix.io._notes import NOTES, reading_notes
 from napari_spotmix.io._problems import Gatherer, listed, reported
+from napari_spotmix.io._table import takes_places
 from napari_spotmix.io._text import TABLE_SUFFIXES
 from napari_spotmix.io._waiting import heard
 from napari_spotmix.io.export import (
@@ -28,13 +29,13 @@ from napari_spotmix.io.export import (
     write_h5ad,
     write_outputs,
 )
-from napari_spotmix.io.formats import FORMATS, Format, SpatialReader, format_of
+from napari_spotmix.io.formats import FORMATS, TABLES, Format, SpatialReader, format_of
 from napari_spotmix.io.h5ad import label_columns
 from napari_spotmix.io.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.joining import joined
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
 from napari_spotmix.io.overview import lay_under, read_overview, spots_off_image
-from napari_spotmix.io.reading import Reading
+from napari_spotmix.io.reading import DEFAULT, Choices, Reading
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.references import MissingLabels, read_labelled
 from napari_spotmix.io.remote import fetched, is_url, on_this_machine, place, shown_url
@@ -50,6 +51,7 @@ __all__ = [
     "NOTES",
     "OUTPUTS",
     "BinSize",
+    "Choices",
     "FORMATS",
     "Format",
     "Found",
@@ -62,6 +64,7 @@ __all__ = [
     "check_whole",
     "check_writable",
     "checksums",
+    "choices",
     "close_files",
     "copied",
     "discard_unfinished",
@@ -219,6 +222,33 @@ def bin_sizes(path: str | os.PathLike[str], format: str | None = None) -> list[B
     found = sniff(path, format)
     one = format_of(found.kind)
     return [] if one is None or one.bins_in is None else one.bins_in(found.path)
+
+
+def choices(path: str | os.PathLike[str], how: Reading = DEFAULT) -> Choices:
+    """Return what `read_spatial` can be told of a path beside it; fast, and raises nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+    how : Reading
+        What it is told already.
+
+    Examples
+    --------
+    >>> choices("no/such/place")
+    Choices(bin_sizes=(), tables=(), coordinates=False)
+    """
+    found = sniff_as(path, how)
+    one = format_of(found.kind)
+    try:
+        if one is None or one.name == TABLES:
+            return Choices(coordinates=one is not None or takes_places(found.path))
+        return Choices(
+            () if one.bins_in is None else tuple(one.bins_in(found.path)),
+            () if one.tables_in is None else tuple(one.tables_in(found.path, how)),
+        )
+    except (OSError, ReadError):
+        return Choices()  # reading tells what is wrong
 
 
 def read_reference(

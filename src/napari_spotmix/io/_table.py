@@ -26,6 +26,7 @@ __all__ = [
     "open_tables",
     "plain_name",
     "tables_place",
+    "takes_places",
     "why_no_spots",
 ]
 
@@ -211,6 +212,11 @@ def tables_place(path: Path) -> Path | None:
     counts, places = _candidates(path)
     is_known = [table for table in counts if table.is_section or places]
     return path if is_known else None
+
+
+def takes_places(path: Path) -> bool:
+    """Tell whether a table of counts lies at `path`, whose places may be told in another table."""
+    return (path.is_dir() or is_table_name(path.name)) and bool(_candidates(path)[0])
 
 
 def _candidates(path: Path) -> tuple[list[Table], list[Table]]:

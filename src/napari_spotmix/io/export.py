@@ -275,14 +275,17 @@ def write_h5ad(adata: AnnData, path: str | Path, *, tell: Callable[[], None] = l
 
     Names that HDF5 cannot hold ("NK/T" as a column) get "_" for "/" in the file, with the true
     names in ``uns["spotmix_names"]``. Matrices that are on disk are copied from file to file. `tell` is
-    called several times a second; what it raises ends the writing, and leaves an unfinished file.
+    called several times a second; what it raises ends the writing, and leaves an unfinished file. The same
+    `adata` gives the same bytes.
     """
     import h5py
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
         safe = with_safe_names(adata)
-        with h5py.File(path, "w") as file:
+        # Chunks go to the file at once: kept in a cache they would go when Python happens to let go of their
+        # dataset, which a profiler in another thread (as that of Dask) puts off, and lie in another order.
+        with h5py.File(path, "w", rdcc_nbytes=0) as file:
             write_in_pieces(file, without_matrices(safe), tell)
             write_matrices(file, safe, tell)
 

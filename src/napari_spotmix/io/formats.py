@@ -12,7 +12,13 @@ from napari_spotmix.io.gem import gem_bins, gem_files, gem_place, read_gem
 from napari_spotmix.io.h5ad import is_h5ad, read_spatial_h5ad
 from napari_spotmix.io.reading import Reading
 from napari_spotmix.io.space_ranger import find_layout, read_space_ranger, space_ranger_folder
-from napari_spotmix.io.spatialdata import bins_in_store, find_spatialdata, read_spatialdata, spatialdata_files
+from napari_spotmix.io.spatialdata import (
+    bins_in_store,
+    find_spatialdata,
+    read_spatialdata,
+    spatialdata_files,
+    tables_in_store,
+)
 from napari_spotmix.io.stores import find_anndata_store, read_spatial_anndata_store, store_files
 from napari_spotmix.io.tables import read_tables, table_files
 from napari_spotmix.io.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
@@ -54,6 +60,8 @@ class Format:
         Reads it.
     bins_in : callable, optional
         The sizes of bins that a place holds, of which `Reading.bin_um` chooses; None where there are no bins.
+    tables_in : callable, optional
+        The names of tables that `Reading.table` chooses from, the likeliest first.
     """
 
     name: str
@@ -62,6 +70,7 @@ class Format:
     files: Callable[[Path, Reading], list[Path]]
     read_spatial: SpatialReader
     bins_in: Callable[[Path], list[BinSize]] | None = None
+    tables_in: Callable[[Path, Reading], list[str]] | None = None
 
 
 FORMATS: tuple[Format, ...] = (
@@ -94,6 +103,7 @@ FORMATS: tuple[Format, ...] = (
         files=spatialdata_files,
         read_spatial=read_spatialdata,
         bins_in=bins_in_store,
+        tables_in=tables_in_store,
     ),
     Format(
         "anndata_zarr",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["DEFAULT", "Reading"]
+if TYPE_CHECKING:
+    from napari_spotmix.io.visium_hd import BinSize
+
+__all__ = ["DEFAULT", "Choices", "Reading"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,22 @@ class Reading:
 
 #: Everything is found out.
 DEFAULT = Reading()
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What `read_spatial` can be told of a path beside it.
+
+    Attributes
+    ----------
+    bin_sizes : tuple of BinSize
+        Values of `Reading.bin_um`, the smallest first; empty where there are no bins.
+    tables : tuple of str
+        Values of `Reading.table`, the one that is read without it first; empty but for a SpatialData store.
+    coordinates : bool
+        Whether a table of coordinates can be named as `Reading.coordinates`.
+    """
+
+    bin_sizes: tuple[BinSize, ...] = ()
+    tables: tuple[str, ...] = ()
+    coordinates: bool = False

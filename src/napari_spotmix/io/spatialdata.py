@@ -37,7 +37,13 @@ from napari_spotmix.keys import SPATIAL
 from napari_spotmix.params import BIN_UM
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
-__all__ = ["bins_in_store", "find_spatialdata", "read_spatialdata", "spatialdata_files"]
+__all__ = [
+    "bins_in_store",
+    "find_spatialdata",
+    "read_spatialdata",
+    "spatialdata_files",
+    "tables_in_store",
+]
 
 _STAGE = "Reading spots"
 _ATTRIBUTES = "spatialdata_attrs"
@@ -112,6 +118,19 @@ def bins_in_store(path: Path) -> list[BinSize]:
     """
     sides = {side for part in _parts(path) if (side := _bin_side(part)) is not None}
     return [BinSize(side, None) for side in sorted(sides)]
+
+
+def tables_in_store(path: Path, how: Reading = DEFAULT) -> list[str]:
+    """Return the names of tables, and of their regions, that have bins of the size that is read.
+
+    Raises
+    ------
+    ReadError
+        If the store is damaged, has no table, or none that was asked for.
+    """
+    parts = _parts(path)
+    side = _bin_side(_chosen(parts, how, path)[0])
+    return [part.name for part in parts if _bin_side(part) == side]
 
 
 def _regions(table: Any, folder: str, name: str) -> Iterator[_Part]:

@@ -54,9 +54,9 @@ def read_tissue(path: str) -> list[FullLayerData]:
     ReadError
         If the file or folder cannot be read, or holds no coordinates of spots.
     """
-    from napari_spotmix.io import bin_sizes, read_spatial
+    from napari_spotmix.io import choices, read_spatial
     from napari_spotmix.ui.layers import tissue_layers
     from napari_spotmix.ui.text import display_name
 
     name = display_name(Path(path))
-    return tissue_layers(read_spatial(path), name, path=Path(path), bin_sizes=tuple(bin_sizes(path)))
+    return tissue_layers(read_spatial(path), name, path=Path(path), choices=choices(path))

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DeconvolutionWidget"]
 
-_WIDEST = 430
+#: Pixels that the dock is at least, usually and at most wide, where the letters are not large.
+_NARROWEST, _USUAL, _WIDEST = 320, 400, 430
+#: Left and right of the content: margins, frames and the scroll bar.
+_AROUND = 30
+#: By how much it may be wider than its content needs.
+_SLACK = 30
 
 
 def _close(dock: weakref.ref[DeconvolutionWidget], _: QObject | None = None) -> None:
@@ -108,6 +113,9 @@ class DeconvolutionWidget(QWidget):
         self._closing.timeout.connect(self._stop_if_closed)
         self._watch = _CloseWatch()
         self._watch.asked.connect(self._closing.start)
+        # Once all parts of the content have learned of other letters.
+        self._refit = QTimer(self, singleShot=True, interval=0)
+        self._refit.timeout.connect(self._fit_letters)
         self.destroyed.connect(partial(_close, weakref.ref(self)))
         self._lay_out()
         # Data that change under a run would leave its result without its tissue.
@@ -126,7 +134,7 @@ class DeconvolutionWidget(QWidget):
 
     def sizeHint(self) -> QSize:
         """Return a width that leaves the canvas the largest thing on the screen."""
-        return QSize(400, 700)
+        return QSize(max(_USUAL, self.minimumWidth()), 700)
 
     def close_session(self) -> None:
         """Stop every thread and let go of the viewer; the layers and the session stay."""
@@ -162,8 +170,15 @@ class DeconvolutionWidget(QWidget):
             self._watch_window()
         return super().event(event)
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Watch what the content needs."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._refit.start()
+        return False
+
     def _lay_out(self) -> None:
         inner = QWidget()
+        inner.installEventFilter(self)
         column = QVBoxLayout(inner)
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(4)
@@ -182,8 +197,15 @@ class DeconvolutionWidget(QWidget):
         order = [widget for section in self.sections.values() for widget in section.in_tab_order]
         for first, second in pairwise(order):
             QWidget.setTabOrder(first, second)
-        self.setMinimumWidth(320)
+        self.setMinimumWidth(_NARROWEST)
         self.setMaximumWidth(_WIDEST)
+
+    def _fit_letters(self) -> None:
+        """Be as wide as the content needs, folded or not, but leave a third of the screen."""
+        needed = max(section.content.minimumSizeHint().width() for section in self.sections.values())
+        narrowest = min(max(_NARROWEST, needed + _AROUND), 2 * self.screen().availableGeometry().width() // 3)
+        self.setMinimumWidth(narrowest)
+        self.setMaximumWidth(max(_WIDEST, narrowest + _SLACK))
 
     def _signals(self) -> tuple[Any, ...]:
         session = self.session

@@ -49,7 +49,12 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
         on_progress(Progress("Drawing", 0, 2))
         drawn = figure.draw(result, shown, opacity=opacity)
         on_progress(Progress("Drawing", 1, 2))
-        return figure.save(drawn, path)
+
+        def save(aside: Path) -> None:
+            figure.save(drawn, aside)
+            on_progress(Progress("Drawing", 2, 2))  # what was cancelled meanwhile is not kept
+
+        return write_aside(path, save)
 
     return task
 

@@ -128,7 +128,7 @@ def tissue_layers(
 ) -> list[FullLayerData]:
     """Return the image (where there is one) and the spots over it; the spots' layer keeps the data.
 
-    `origin` is kept with them: `path`, `reading` and `bin_sizes` of the `Tissue`.
+    `origin` is kept with them: `path`, `reading` and `choices` of the `Tissue`.
     """
     image = image_layer(adata, f"{name} image")
     spots = spots_layer(adata, f"{name} spots")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
 from napari_spotmix.errors import InputError
+from napari_spotmix.io.reading import DEFAULT
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.scale import scalefactors
 from napari_spotmix.ui.layers import METADATA, grid_of, prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
-from napari_spotmix.ui.text import bullet_list, count, display_name, plain
+from napari_spotmix.ui.text import bullet_list, count, display_name, plain, shortened
 from napari_spotmix.ui.worker import Runner
 
 if TYPE_CHECKING:
@@ -31,12 +33,10 @@ __all__ = ["LoadPanel", "PathEdit", "simulate_task"]
 
 _IMAGES = f"Images ({' '.join(f'*{end} *{end.upper()}' for end in sorted(io.IMAGE_SUFFIXES))})"
 _SPOTS = f"Spots (*.h5ad {' '.join(f'*{end} *{end}.gz' for end in io.TABLE_SUFFIXES)})"
-
-
-_REFERENCES = (
-    "References (*.h5ad *.h5 *.loom *.csv *.tsv *.txt *.gz *.parquet);;"
-    "AnnData (*.h5ad);;Tables (*.csv *.tsv *.txt *.gz *.parquet)"
-)
+#: Letters of a section's name; the tooltip has all of it.
+_LETTERS = 32
+_TABLES = "Tables (*.csv *.tsv *.txt *.gz *.parquet)"
+_REFERENCES = f"References (*.h5ad *.h5 *.loom *.csv *.tsv *.txt *.gz *.parquet);;AnnData (*.h5ad);;{_TABLES}"
 
 
 class PathEdit(FileEdit):
@@ -70,6 +70,7 @@ class PathEdit(FileEdit):
         """Show which path is in use, without reading it again, or a hint where there is none."""
         self._last = path
         self.line_edit.native.setPlaceholderText(hint)
+        self.line_edit.native.setToolTip("" if path is None else plain(str(path)))
         if self.value != path:
             with self.line_edit.changed.blocked():
                 self.line_edit.value = "" if path is None else str(path)
@@ -138,6 +139,17 @@ class LoadPanel(QWidget):
             choices=self._bin_sizes,
             tooltip="Side of the bins. 8 µm is about one cell; smaller bins hold fewer counts",
         )
+        self.table = ComboBox(
+            label="Table",
+            choices=self._tables,
+            tooltip="Which table of counts of the SpatialData store is read",
+        )
+        self.coordinates = PathEdit(
+            self._take_coordinates,
+            label="Coordinates",
+            filter=_TABLES,
+            tooltip="Table of each spot's name, x and y: needed where none lies beside the counts",
+        )
         self.image = PathEdit(
             self._read_image,
             label="Other image",
@@ -158,7 +170,7 @@ class LoadPanel(QWidget):
         self.label_table = PathEdit(
             self._take_label_table,
             label="Label table",
-            filter="Tables (*.csv *.tsv *.txt *.gz *.parquet)",
+            filter=_TABLES,
             tooltip="CSV or TSV with the name of each cell and its type",
         )
         self.labels = ComboBox(
@@ -173,8 +185,10 @@ class LoadPanel(QWidget):
         )
         self.state = plain_label()
         self._asked: tuple[Path, ...] = ()
+        self._asked_spots: tuple[Path, io.Reading] | None = None
         cells = [self.reference, self.label_table, self.labels]
-        self._form = Form([self.layer, self.spatial, self.bin_size, self.image, *cells])
+        spots = [self.layer, self.spatial, self.coordinates, self.table, self.bin_size, self.image]
+        self._form = Form([*spots, *cells])
         add_all(self, self._form, self.sample.native, self.state)
         self._runners = {
             field: self._runner(field) for field in (self.spatial, self.image, self.reference, self.sample)
@@ -182,13 +196,16 @@ class LoadPanel(QWidget):
         self.layer.changed.connect(self._take_layer)
         self.labels.changed.connect(self._choose_labels)
         self.bin_size.changed.connect(self._choose_bin_size)
+        self.table.changed.connect(self._choose_table)
         self.add_btn.changed.connect(self._add_references)
         self.sample.changed.connect(self._simulate)
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         session.tissue_changed.connect(self._show)
+        session.tissue_changed.connect(self._show_places)
         session.reference_changed.connect(self._show)
         session.reference_changed.connect(self._show_labels)
+        self._form.show_field(self.coordinates, False)
         self._layers_changed()
         self._show()
         self._show_labels()
@@ -199,7 +216,7 @@ class LoadPanel(QWidget):
         tissue, reference = self._session.tissue, self._session.reference
         parts = []
         if tissue is not None:
-            parts.append(f"{tissue.name}, {count(tissue.adata.n_obs, 'spot')}")
+            parts.append(f"{shortened(tissue.name, _LETTERS)}, {count(tissue.adata.n_obs, 'spot')}")
         if reference is not None and self._session.cell_type_key is not None:
             n_types = reference.adata.obs[self._session.cell_type_key].nunique()
             parts.append(f"reference {count(n_types, 'type')}")
@@ -220,6 +237,7 @@ class LoadPanel(QWidget):
         self._viewer.layers.events.inserted.disconnect(self._layers_changed)
         self._viewer.layers.events.removed.disconnect(self._layers_changed)
         self._session.tissue_changed.disconnect(self._show)
+        self._session.tissue_changed.disconnect(self._show_places)
         self._session.reference_changed.disconnect(self._show)
         self._session.reference_changed.disconnect(self._show_labels)
 
@@ -257,21 +275,31 @@ class LoadPanel(QWidget):
 
     def _fail(self, field: Any, error: BaseException) -> None:
         self._say(f"Failed: {problem_text(error)}")
-        if isinstance(field, PathEdit):
-            field.forget()
+        for edit in (field, *([self.coordinates] if field is self.spatial else [])):
+            if isinstance(edit, PathEdit):
+                edit.forget()
         if isinstance(error, io.MissingLabels):
             self._form.show_field(self.label_table, True)
-        self._show_bin_size()
+        self._show_choices()
         show_problem(error)
 
-    def _read_spatial(self, path: Path, bin_um: float | None = None) -> None:
-        how = io.Reading(bin_um=bin_um)
+    def _read_spatial(self, path: Path, how: io.Reading = DEFAULT) -> None:
+        """Find out what could be told of the path, and show it, before reading takes its time."""
+
+        def task(_: ProgressCallback) -> Callable[[], None]:
+            choices = io.choices(path, how)
+            return lambda: self._read_as(path, how, choices)
+
+        self._start(self.spatial, task)
+
+    def _read_as(self, path: Path, how: io.Reading, choices: io.Choices) -> None:
+        self._ask_for_places(path, how, choices)
 
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
             is_large = io.is_large(path, how)
-            adata = io.read_spatial(path, bin_um=bin_um, backed=is_large, on_progress=on_progress)
+            adata = io.read_spatial(path, **vars(how), backed=is_large, on_progress=on_progress)
             grid_of(adata)  # takes a while for a million bins, and is kept
-            tissue = Tissue(adata, display_name(path), path, how, tuple(io.bin_sizes(path)))
+            tissue = Tissue(adata, display_name(path), path, how, choices)
             result = result_in(adata)
             return lambda: self._take_tissue(tissue, result)
 
@@ -352,7 +380,7 @@ class LoadPanel(QWidget):
         kept = self._viewer.layers[name].metadata[METADATA]
         tissue = self._session.tissue
         if tissue is None or tissue.adata is not kept["spatial"]:
-            origin = {key: kept[key] for key in ("path", "reading", "bin_sizes") if key in kept}
+            origin = {key: kept[key] for key in ("path", "reading", "choices") if key in kept}
             opened = Tissue(kept["spatial"], name.removesuffix(" spots"), **origin)
             self.take(opened, kept.get("reference"))
 
@@ -362,28 +390,57 @@ class LoadPanel(QWidget):
         found = (_spatial_of(layer) for layer in self._viewer.layers)
         self._form.show_field(self.layer, any(adata is not None and adata is not current for adata in found))
 
-    # The size of bins
+    # What the reader can be told of the spots
+
+    @telling
+    def _take_coordinates(self, path: Path) -> None:
+        if self._asked_spots is not None:
+            asked, how = self._asked_spots
+            self._read_spatial(asked, replace(how, coordinates=path))
+
+    def _show_places(self) -> None:
+        tissue = self._session.tissue
+        if tissue is not None:
+            self._ask_for_places(tissue.path, tissue.reading, tissue.choices)
+
+    def _ask_for_places(self, path: Path | None, how: io.Reading, choices: io.Choices) -> None:
+        """Ask for a table of coordinates where a path can be read with one, be it read already or not."""
+        self._asked_spots = None if path is None else (path, how)
+        self.coordinates.reflect(how.coordinates, "Spots with x and y")
+        self._form.show_field(self.coordinates, choices.coordinates)
+
+    def _tables(self, _: Any = None) -> tuple[str, ...]:
+        tissue = self._session.tissue
+        return () if tissue is None else tissue.choices.tables
+
+    @telling
+    def _choose_table(self, name: str | None) -> None:
+        tissue = self._session.tissue
+        if name is not None and tissue is not None and tissue.path and name != _table_of(tissue):
+            self._read_spatial(tissue.path, replace(tissue.reading, table=name))
 
     def _bin_sizes(self, _: Any = None) -> list[tuple[str, float]]:
         tissue = self._session.tissue
-        return [(_size_words(size), size.um) for size in tissue.bin_sizes] if tissue else []
+        return [(_size_words(size), size.um) for size in tissue.choices.bin_sizes] if tissue else []
 
     @telling
     def _choose_bin_size(self, um: float | None) -> None:
         tissue = self._session.tissue
         if um is not None and tissue is not None and tissue.path and um != _bin_size_of(tissue):
-            self._read_spatial(tissue.path, um)
+            self._read_spatial(tissue.path, replace(tissue.reading, bin_um=um, table=None))
 
-    def _show_bin_size(self) -> None:
-        """Show which size the bins have that are loaded, where there are others to choose."""
+    def _show_choices(self) -> None:
+        """Show which bins and which table are loaded, where there are others to choose."""
         tissue = self._session.tissue
-        sizes = [um for _, um in self._bin_sizes()]
-        um = None if tissue is None else _bin_size_of(tissue)
-        with self.bin_size.changed.blocked():
-            self.bin_size.reset_choices()
-            if um in sizes:
-                self.bin_size.value = um
-        self._form.show_field(self.bin_size, len(sizes) > 1)
+        self._show_choice(self.bin_size, [um for _, um in self._bin_sizes()], tissue and _bin_size_of(tissue))
+        self._show_choice(self.table, self._tables(), tissue and _table_of(tissue))
+
+    def _show_choice(self, box: ComboBox, offered: Sequence[Any], chosen: Any) -> None:
+        with box.changed.blocked():
+            box.reset_choices()
+            if chosen in offered:
+                box.value = chosen
+        self._form.show_field(box, len(offered) > 1)
 
     # The labels
 
@@ -420,8 +477,9 @@ class LoadPanel(QWidget):
         if self._session.image is None:
             self.image.reflect(None, "Optional")
         self._offer_layers()
-        self._show_bin_size()
+        self._show_choices()
         self._say(self._overview())
+        self.state.setToolTip("" if tissue is None else plain(tissue.name))
         self.labels.enabled = bool(self._label_columns())
         self.labels.tooltip = (
             "Column of the reference's obs that holds the cell types"
@@ -446,6 +504,12 @@ def simulate_task(on_progress: ProgressCallback) -> tuple[AnnData, AnnData]:
 
 def _bin_size_of(tissue: Tissue) -> float | None:
     return scalefactors(tissue.adata).get("bin_size_um")
+
+
+def _table_of(tissue: Tissue) -> str | None:
+    """Return the name of the table that was read, as it is offered."""
+    told, names = tissue.reading.table, tissue.choices.tables
+    return next((name for name in names if told in (None, name)), None)
 
 
 def _size_words(size: io.BinSize) -> str:

@@ -149,7 +149,7 @@ class Scene:
         tissue = self._session.tissue
         if tissue is None or self._is_open(tissue.adata):
             return
-        origin = {"path": tissue.path, "reading": tissue.reading, "bin_sizes": tissue.bin_sizes}
+        origin = {"path": tissue.path, "reading": tissue.reading, "choices": tissue.choices}
         data = layers.tissue_layers(tissue.adata, tissue.name, **origin)
         self._of_tissue = [self._insert(item, at) for at, item in enumerate(data)]
         # A slide is mostly glass: look at the spots.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from magicgui.widgets.bases import Widget
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_spotmix.ui.text import plain
@@ -124,6 +124,13 @@ class Section(QFrame):
         self._summary.setText(text)
         self._summary.setToolTip(plain(text))
         self._summary.setVisible(bool(text) and not self.is_open)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Give the title letters as large as those of labels, which napari sets."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._summary.ensurePolished()
+            self._title.setFont(self._summary.font())
 
     def _fold(self, open: bool) -> None:
         self._title.setArrowType(Qt.ArrowType.DownArrow if open else Qt.ArrowType.RightArrow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 from psygnal import Signal
 from scipy.spatial import KDTree
 
-from napari_spotmix.io.reading import DEFAULT, Reading
+from napari_spotmix.io.reading import DEFAULT, Choices, Reading
 from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.ui.bins import MOST_POINTS
 from napari_spotmix.ui.edges import Edges, offered_edges
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_spotmix.core.neighborhoods import Niches
-    from napari_spotmix.io import BinSize, TissueImage
+    from napari_spotmix.io import TissueImage
     from napari_spotmix.regions import Region
     from napari_spotmix.result import Result
 
@@ -105,16 +105,22 @@ class Camera:
 class Tissue:
     """Spatial data and where it came from; `path` is None for what was never a file.
 
-    `reading` is what the reader was told beside the path, of which `bin_sizes` could have been chosen.
+    `reading` is what the reader was told beside the path, and `choices` what it could have been told.
     """
 
     adata: AnnData
     name: str
     path: Path | None = None
     reading: Reading = DEFAULT
-    bin_sizes: tuple[BinSize, ...] = ()
+    choices: Choices = field(default_factory=Choices)
     mends: tuple[str, ...] = ()
     original: AnnData | None = None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """What was read, by role, as `Job.inputs` calls it."""
+        beside = {"image": self.reading.image, "coordinates": self.reading.coordinates}
+        return {role: path for role, path in ({"spatial": self.path} | beside).items() if path is not None}
 
 
 @dataclass(frozen=True)
@@ -192,8 +198,7 @@ class Session:
     @property
     def inputs(self) -> dict[str, Path]:
         """The files that were read, by role."""
-        path = None if self.tissue is None else self.tissue.path
-        spatial = {} if path is None else {"spatial": path}
+        spatial = {} if self.tissue is None else self.tissue.inputs
         return spatial | ({} if self.reference is None else self.reference.inputs)
 
     def set_image(self, image: TissueImage) -> None:
