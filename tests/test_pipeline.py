@@ -108,7 +108,7 @@ def test_no_label_at_all(spatial: AnnData, reference: AnnData) -> None:
 @pytest.mark.parametrize("which", ["spatial", "reference"])
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize(
-    ("value", "words"), [(-1.0, "holds 1 negative values"), (np.nan, "NaN or infinite"), (np.inf, "infinite")]
+    ("value", "words"), [(-1.0, "holds 1 negative value,"), (np.nan, "NaN or infinite"), (np.inf, "infinite")]
 )
 def test_values_that_are_no_counts(
     spatial: AnnData, reference: AnnData, which: str, dense: bool, value: float, words: str

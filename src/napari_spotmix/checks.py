@@ -20,6 +20,7 @@ from napari_spotmix.io import is_closed, is_signatures
 from napari_spotmix.keys import CELL_TYPE, RAW, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.rows import value_blocks
+from napari_spotmix.words import count
 
 __all__ = [
     "FEW_CELLS",
@@ -233,9 +234,12 @@ def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: Progre
     found = _tally(blocks, n_blocks, on_progress)
     needed = f"Raw counts are needed.{'' if found.is_counts else _advice(adata)}"
     if found.n_not_finite:
-        return [f"{where} holds {found.n_not_finite} values that are NaN or infinite. {needed}"]
+        values = count(found.n_not_finite, "value")
+        are = "is" if found.n_not_finite == 1 else "are"
+        return [f"{where} holds {values} that {are} NaN or infinite. {needed}"]
     if found.n_negative:
-        return [f"{where} holds {found.n_negative} negative values, as scaled or centred data do. {needed}"]
+        negative = count(found.n_negative, "negative value")
+        return [f"{where} holds {negative}, as scaled or centred data do. {needed}"]
     if not found.n_positive:
         return [f"{where} holds no counts at all: every value is 0."]
     if found.largest > _LARGEST_COUNT:

@@ -48,6 +48,7 @@ from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.result import Result, over_all_spots
 from napari_spotmix.rows import row_blocks
+from napari_spotmix.words import count
 
 __all__ = ["deconvolve"]
 
@@ -359,7 +360,9 @@ def _gene_notes(genes: GeneMatch) -> list[str]:
         if n
     ]
     if len(genes.names) < FEW_GENES:
-        notes.append(f"Only {len(genes.names)} genes are shared and informative: proportions are uncertain.")
+        are = "is" if len(genes.names) == 1 else "are"
+        shared = f"Only {count(len(genes.names), 'gene')} {are} shared and informative"
+        notes.append(f"{shared}: proportions are uncertain.")
     return notes
 
 

@@ -503,3 +503,23 @@ def test_layers_are_no_longer_added_once_the_result_has_gone(
     dock.session.set_tissue(Tissue(result.spatial.copy(), "other"))
     qtbot.wait(100)
     assert not any(layer.metadata.get(METADATA, {}).get("own") for layer in viewer.layers)
+
+
+def test_the_legend_leaves_a_small_canvas_to_the_map_and_goes_with_the_last_layer(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    many = [(f"type {number}", "#ff0000") for number in range(30)]
+    for height in (900, 500):
+        viewer.window.resize(1280, height)
+        qtbot.wait(100)
+        dock.legend.show_entries(many)
+        canvas = dock.legend.parent()
+        assert dock.legend.height() < max(0.55 * canvas.height(), 120)
+        n_named = len(dock.legend.entries) - 1
+        assert dock.legend.entries[-1][0] == f"{30 - n_named} more types"
+    assert n_named < 16
+    dock.session.show(DOMINANT)
+    viewer.layers.clear()
+    assert dock.legend.isHidden()

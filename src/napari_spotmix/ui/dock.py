@@ -72,6 +72,7 @@ class DeconvolutionWidget(QWidget):
         super().__init__()
         # napari hands out a proxy; the viewer itself tells its session and its layers apart.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._layers = viewer.layers
         self.session: Session = session_of(viewer)
         self.scene = Scene(viewer, self.session)
         self.load = LoadPanel(viewer, self.session)
@@ -125,6 +126,7 @@ class DeconvolutionWidget(QWidget):
         for signal in self._signals():
             signal.connect(self._summarize)
         self.session.result_changed.connect(self._fold_what_is_done)
+        self._layers.events.removed.connect(self._clear_legend)
         self.session.shown_changed.connect(self._show_legend)
         self.session.result_changed.connect(self._show_legend)
         self.session.result_replayed.connect(self._show_legend)
@@ -146,6 +148,7 @@ class DeconvolutionWidget(QWidget):
         for signal in self._signals():
             signal.disconnect(self._summarize)
         self.session.result_changed.disconnect(self._fold_what_is_done)
+        self._layers.events.removed.disconnect(self._clear_legend)
         self.session.shown_changed.disconnect(self._show_legend)
         self.session.result_changed.disconnect(self._show_legend)
         self.session.result_replayed.disconnect(self._show_legend)
@@ -255,6 +258,10 @@ class DeconvolutionWidget(QWidget):
         if self.session.result is None:
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))
         self._summarize()
+
+    def _clear_legend(self) -> None:
+        if not self._layers:
+            self.legend.show_entries([])
 
     def _show_legend(self) -> None:
         result, shown = self.session.result, self.session.shown

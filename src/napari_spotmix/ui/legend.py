@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "niche_colors"]
 
-_MOST = 16
+#: It names this many, and takes no more than this part of the canvas' height, but never fewer than the least.
+_MOST, _FEWEST, _HIGHEST = 16, 4, 0.45
 #: A niche is named by its largest type, and by its second where that has this share.
 _LEAST = 0.15
 _ROW, _SWATCH, _WIDEST = 18, 11, 190
@@ -72,12 +73,20 @@ class Legend(CanvasBox):
 
     def __init__(self) -> None:
         super().__init__()
-        self.entries: Sequence[tuple[str, str]] = ()
+        self._all: Sequence[tuple[str, str]] = ()
+
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """Names and colours of what there is room for, and how many more there are."""
+        canvas = self.parent()
+        room = int(_HIGHEST * canvas.height() / _ROW) if isinstance(canvas, QWidget) else _MOST
+        most = min(max(room, _FEWEST), _MOST)
+        rest = len(self._all) - most
+        return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, "more type"), "")]
 
     def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
         """Show these names and colours, or nothing at all."""
-        rest = len(entries) - _MOST
-        self.entries = entries if rest <= 0 else [*entries[:_MOST], (count(rest, "more type"), "")]
+        self._all = entries
         self.place()
         self.setVisible(bool(entries) and self.parent() is not None)
         self.update()
