@@ -153,5 +153,5 @@ def test_folder_without_result_says_so(tissue: SimulatedTissue, tmp_path: Path) 
     with pytest.raises(ReadError, match=r"spatial\.h5ad"):
         read_result(tmp_path)
     tissue.spatial.write_h5ad(tmp_path / "spatial.h5ad")
-    with pytest.raises(InputError, match="spotmix_abundances"):
+    with pytest.raises(InputError, match="no result of a run"):
         read_result(tmp_path)
