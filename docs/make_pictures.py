@@ -29,7 +29,7 @@ def main() -> None:
     """Walk through the tutorial and take a picture at each step."""
     viewer, dock = open_dock("napari")
     dock.load.sample.native.click()
-    wait_until(lambda: dock.session.what_is_missing() is None)
+    wait_until(lambda: dock.session.what_is_missing() is None and not dock.check.is_busy)
     take(viewer, "1-loaded")
     dock.run.run.native.click()
     wait_until(lambda: dock.session.result is not None)
