@@ -15,7 +15,7 @@ from anndata import AnnData
 N_SPOTS, N_GENES, N_PER_SPOT = 8000, 8000, 6500
 MATRIX_MB = N_SPOTS * N_PER_SPOT * 8 / 2**20
 
-#: Run once before it is measured, so that all compiled kernels are there: to compile takes memory too.
+#: Run once before it is measured, so that compiled kernels are there.
 MEASURED = """
 import sys
 from napari_spotmix import deconvolve, read_reference, read_spatial
@@ -29,7 +29,10 @@ spatial = read_spatial(sys.argv[1], backed=large == "spatial")
 reference = read_reference(sys.argv[2], backed=large == "reference")
 settings = {"n_genes": 0, "lambda_c": 1.0, "alpha": 0.3, "attention": False, "cell_variation": 0.0,
             "lambda_r": 0.0, "overdispersion": 0.0, "platform_effect": "on", "n_epochs": 1}
-deconvolve(spatial, reference, **settings)
+if large == "spatial":
+    deconvolve(spatial[:50].to_memory(), reference, **settings)
+else:
+    deconvolve(spatial, reference[::67].to_memory(), **settings)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # forget the peak so far
 before = megabytes("VmRSS")
@@ -73,7 +76,10 @@ def test_counts_on_disk_are_never_held_in_memory(tmp_path: Path, large: str) -> 
     for name, path in files.items():
         (write_large if name == large else write_small)(path)
     command = [sys.executable, "-c", MEASURED, *map(str, files.values()), large]
-    peak_mb = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # A process before the one that counts: it compiles what is not on disk yet, which takes memory too.
+    for _ in range(2):
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    peak_mb = float(told)
     files[large].unlink()  # pytest keeps its folders for a while
     assert MATRIX_MB > 390
     assert peak_mb < 0.4 * MATRIX_MB

@@ -269,11 +269,16 @@ def _pooled_counts(
 
 def _squared_distance(observed: Array, fitted: Array) -> Array:
     """Return the chi-square distance of each row's profile from the fit, less what sampling alone brings."""
-    total = np.maximum(observed.sum(axis=1, keepdims=True), 1.0)
-    profile, model = observed / total, fitted / np.maximum(fitted.sum(axis=1, keepdims=True), 1e-300)
+    # One row after the other: tables of patches and genes would be copied several times.
+    return np.array([_squared_distance_of(*rows) for rows in zip(observed, fitted, strict=True)])
+
+
+def _squared_distance_of(observed: Array, fitted: Array) -> float:
+    total = max(observed.sum(), 1.0)
+    profile, model = observed / total, fitted / max(fitted.sum(), 1e-300)
     middle = (profile + model) / 2
     squares = (profile - model) ** 2 - profile / total
-    return np.asarray(np.divide(squares, middle, out=np.zeros_like(middle), where=middle > 0).sum(axis=1))
+    return float(np.divide(squares, middle, out=np.zeros_like(middle), where=middle > 0).sum())
 
 
 def _typical_distance(signatures: Array) -> float:
