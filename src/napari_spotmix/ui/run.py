@@ -152,8 +152,14 @@ class RunPanel(QWidget):
 
     def hold(self, n_problems: int) -> None:
         """Hold back the run while so many problems keep the data from being used."""
-        if n_problems != self._n_problems:
-            self._n_problems = n_problems
+        if n_problems == self._n_problems:
+            return
+        says_what_came = self.state.text() != self._idle
+        self._n_problems = n_problems
+        # How the last run ended stays to be read: the check has words of its own.
+        if says_what_came:
+            self._enable()
+        else:
             self._show()
 
     @property
@@ -163,6 +169,11 @@ class RunPanel(QWidget):
             return missing
         them = "it" if self._n_problems == 1 else "them"
         return f"Check found {count(self._n_problems, 'problem')}. Mend {them} above, or choose other data."
+
+    @property
+    def _idle(self) -> str:
+        """What is said while nothing has been run."""
+        return self._obstacle or "Ready to run."
 
     @telling
     def start(self) -> None:
@@ -319,7 +330,7 @@ class RunPanel(QWidget):
 
     def _show(self) -> None:
         if not self.is_running:
-            self.state.setText(self._obstacle or "Ready to run.")
+            self.state.setText(self._idle)
         self._show_notes()
         self._enable()
 
