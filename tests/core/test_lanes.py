@@ -12,18 +12,18 @@ from numba import njit
 from napari_spotmix.core._lanes import (
     HALF,
     WIDTH,
-    alike,
+    broadcast,
     count_above,
     entry,
     half,
-    half_alike,
+    half_broadcast,
     larger,
     largest_of,
     load,
     smaller,
     store,
     sum_of,
-    turn,
+    transpose,
 )
 
 
@@ -35,8 +35,8 @@ def arithmetic(a: Any, b: Any, out: Any) -> None:
     store(1.0 / (0.5 + x), out, 3, 0)
     store(larger(x, y), out, 4, 0)
     store(smaller(x, 0.25), out, 5, 0)
-    store(alike(3.0), out, 6, 1)
-    store(half(a, 2, 1) * half(b, 2) + half_alike(7.0), out, 7, 2)
+    store(broadcast(3.0), out, 6, 1)
+    store(half(a, 2, 1) * half(b, 2) + half_broadcast(7.0), out, 7, 2)
 
 
 def facts(a: Any, b: Any, out: Any) -> None:
@@ -50,7 +50,7 @@ def facts(a: Any, b: Any, out: Any) -> None:
 
 
 def moves(a: Any, b: Any, out: Any) -> None:
-    turn(a, 2, 1, out, 1, 2)
+    transpose(a, 2, 1, out, 1, 2)
     store(load(a, 0, 0), b, 1)
 
 
@@ -72,7 +72,7 @@ def test_compiled_lanes_are_numpy_arrays(function: Callable[..., None], dtype: t
 def test_numbers_turn_into_columns_and_back() -> None:
     rows = np.random.default_rng(1).random((WIDTH, WIDTH))
     columns, again = np.zeros_like(rows), np.zeros_like(rows)
-    compiled = njit(lambda a, b: turn(a, 0, 0, b, 0, 0))
+    compiled = njit(lambda a, b: transpose(a, 0, 0, b, 0, 0))
     compiled(rows, columns)
     compiled(columns, again)
     np.testing.assert_array_equal(columns, rows.T)
@@ -81,7 +81,7 @@ def test_numbers_turn_into_columns_and_back() -> None:
 
 def test_single_numbers_are_written_as_such() -> None:
     table, wanted = np.zeros((2, WIDTH + HALF), np.float32), np.float32(1 / 3)
-    njit(lambda t: store(alike(1 / 3), t, 1, HALF))(table)
+    njit(lambda t: store(broadcast(1 / 3), t, 1, HALF))(table)
     assert (table[1, HALF:] == wanted).all()
     assert not table[0].any()
     assert not table[1, :HALF].any()
@@ -92,9 +92,9 @@ def test_entries_come_from_one_matrix_or_from_several_side_by_side() -> None:
     found = np.zeros((2, WIDTH))
 
     def write(matrix: Any, stack: Any, found: Any) -> None:
-        store(alike(entry(matrix, 1, 2)), found, 0, 0)
+        store(broadcast(entry(matrix, 1, 2)), found, 0, 0)
         store(entry(stack, 1, 2), found, 1, 0)
-        store(alike(-1.0), stack, 0, 1)
+        store(broadcast(-1.0), stack, 0, 1)
 
     njit(write)(matrix, stack, found)
     assert (found[0] == 5.0).all()

@@ -20,11 +20,11 @@ from numba import njit
 from napari_spotmix.core._lanes import (
     HALF,
     WIDTH,
-    alike,
+    broadcast,
     count_above,
     entry,
     half,
-    half_alike,
+    half_broadcast,
     larger,
     largest_of,
     load,
@@ -32,7 +32,7 @@ from napari_spotmix.core._lanes import (
     smaller,
     store,
     sum_of,
-    turn,
+    transpose,
 )
 
 __all__ = [
@@ -113,7 +113,7 @@ def _add_rows(A, rows, factors, start, stop, times, out):
     """
     k = 0
     while k + WIDTH <= out.size:
-        even, odd = alike(0.0), alike(0.0)
+        even, odd = broadcast(0.0), broadcast(0.0)
         for p in range(start, stop - 1, 2):
             even = even + factors[p] * load(A, _row(rows, p), k)
             odd = odd + factors[p + 1] * load(A, _row(rows, p + 1), k)
@@ -122,7 +122,7 @@ def _add_rows(A, rows, factors, start, stop, times, out):
         store(load(out, k) + times * (even + odd), out, k)
         k += WIDTH
     if k + HALF <= out.size:
-        one, other = half_alike(0.0), half_alike(0.0)
+        one, other = half_broadcast(0.0), half_broadcast(0.0)
         for p in range(start, stop - 1, 2):
             one = one + factors[p] * half(A, _row(rows, p), k)
             other = other + factors[p + 1] * half(A, _row(rows, p + 1), k)
@@ -204,7 +204,7 @@ def filtered_projections(indptr, indices, data, gene_of_column, filters, archety
     for i in range(start, stop):
         of_genes = filters[archetype[i]]
         for k in range(0, sums.size, COLUMNS):
-            first, second, third = alike(0.0), alike(0.0), alike(0.0)
+            first, second, third = broadcast(0.0), broadcast(0.0), broadcast(0.0)
             for p in range(indptr[i], indptr[i + 1]):
                 g = gene_of_column[indices[p]]
                 if g >= 0:
@@ -427,7 +427,7 @@ def _find_units(diagonal, scale, shift, typical, units):
 @_inlined
 def _spot_violation(units, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
-    k, worst_of_lanes = 0, alike(0.0)
+    k, worst_of_lanes = 0, broadcast(0.0)
     while k + WIDTH <= x.size:
         least = smaller(load(x, k), load(gradient, k) * load(units, k))
         worst_of_lanes = larger(worst_of_lanes, larger(least, 0.0 - least))
@@ -576,7 +576,7 @@ def _fill_lanes(size, room):
 @_inlined
 def _side_by_side(rows, lanes):
     for k in range(0, lanes.shape[0], WIDTH):
-        turn(rows, 0, k, lanes, k, 0)
+        transpose(rows, 0, k, lanes, k, 0)
 
 
 @_inlined
@@ -584,7 +584,7 @@ def _empty_lanes(room):
     """Put the abundances of a batch back into rows."""
     rows, tables = room[1], room[2]
     for k in range(0, rows.shape[2], WIDTH):
-        turn(tables[1], k, 0, rows[1], 0, k)
+        transpose(tables[1], k, 0, rows[1], 0, k)
 
 
 @_inlined
@@ -658,7 +658,7 @@ def _batch_steps(M, per_spot, typical, steps, units):
 @_inlined
 def _batch_violation(units, x, gradient):
     """As `_spot_violation`, for a batch."""
-    worst = alike(0.0)
+    worst = broadcast(0.0)
     for k in range(x.shape[0]):
         least = smaller(load(x, k, 0), load(gradient, k, 0) * load(units, k, 0))
         worst = larger(worst, larger(least, 0.0 - least))
@@ -1214,7 +1214,7 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
     """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
     n_types, room = Y.shape[1], _room(Y.shape[1])
     per_group, rows = room[0], room[1]
-    store(alike(1.0), per_group, _SCALE, 0)
+    store(broadcast(1.0), per_group, _SCALE, 0)
     stack, block, none = np.empty((n_types, n_types, WIDTH)), np.empty((n_types, n_types)), np.zeros(n_types)
     n_packed = -(-blocks.shape[1] // WIDTH) * WIDTH
     packed, packed_lanes = np.zeros((WIDTH, n_packed)), np.empty((n_packed, WIDTH))

@@ -21,18 +21,19 @@ from numba.extending import intrinsic, models, overload, register_model
 __all__ = [
     "HALF",
     "WIDTH",
-    "alike",
+    "broadcast",
     "count_above",
     "entry",
     "half",
-    "half_alike",
+    "half_broadcast",
     "larger",
     "largest_of",
     "load",
+    "prefetch",
     "smaller",
     "store",
     "sum_of",
-    "turn",
+    "transpose",
 ]
 
 #: Numbers side by side, and in half a set of lanes. Where registers are shorter, several stand for one.
@@ -68,7 +69,7 @@ def prefetch(array, row):
     """Have a row of a table, or a number, brought near before it is needed."""
 
 
-def turn(source, row, column, target, to_row, to_column):
+def transpose(source, row, column, target, to_row, to_column):
     """Write `WIDTH` by `WIDTH` numbers of a table to another, rows as columns, from an element of each on."""
     square = source[row : row + WIDTH, column : column + WIDTH]
     target[to_row : to_row + WIDTH, to_column : to_column + WIDTH] = square.T
@@ -79,12 +80,12 @@ def entry(matrices, row, column):
     return matrices[row, column]
 
 
-def alike(number):
+def broadcast(number):
     """Return a number in every lane."""
     return np.full(WIDTH, number)
 
 
-def half_alike(number):
+def half_broadcast(number):
     """Return a number in every lane of half a set."""
     return np.full(HALF, number)
 
@@ -280,7 +281,7 @@ overload(prefetch)(lambda array, row: lambda array, row: _prefetch(array, row))
 
 
 @intrinsic
-def _turn(typing, source, row, column, target, to_row, to_column):
+def _transpose(typing, source, row, column, target, to_row, to_column):
     place = types.intp
 
     def write(context, builder, signature, given):
@@ -309,9 +310,9 @@ def _mixed(builder, a, b, chosen):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen))
 
 
-@overload(turn)
+@overload(transpose)
 def _(source, row, column, target, to_row, to_column):
-    return lambda source, row, column, target, to_row, to_column: _turn(
+    return lambda source, row, column, target, to_row, to_column: _transpose(
         source, row, column, target, to_row, to_column
     )
 
@@ -332,8 +333,8 @@ def _spreading(function, lanes):
     overload(function)(lambda number: lambda number: spread(number))
 
 
-_spreading(alike, _LANES)
-_spreading(half_alike, _HALF)
+_spreading(broadcast, _LANES)
+_spreading(half_broadcast, _HALF)
 
 
 def _joining(function, join):
