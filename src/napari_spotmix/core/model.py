@@ -223,7 +223,6 @@ class _Epochs:
         self.abundances: Array | None = None
         # Written anew by each epoch, in the same memory: new memory is slow.
         self.weights, self.attention = _weights_on(graph), _weights_on(graph)
-        self._projection: Array | None = None
         self.statistics: Statistics
         self.unit: float
         self._use(replace(self.unlearned, sharpness=0.0))
@@ -477,7 +476,6 @@ class _Epochs:
 
     def _reduce_counts(self) -> None:
         self.statistics = self._statistics()
-        self._projection = self.statistics.projection
         # With plain least squares the penalties are those of the stated objective, to the letter.
         self.unit = self.statistics.mean_precision() if self.params.weights == "poisson" else 1.0
         self.statistics.divide_by(self.unit or 1.0)
@@ -519,7 +517,7 @@ class _Epochs:
             archetype=self.archetypes.label,
             scale=scale,
             threads=self.threads,
-            out=self._projection,
+            out=self.statistics.projection if self.n_done else None,
             on_progress=self.on_progress,
         )
 
