@@ -253,6 +253,8 @@ class _Epochs:
                 threads=self.threads,
                 on_block=self._tell_comparing,
             )
+            if self.n_done == self.params.n_epochs:
+                self.proportions = None  # large, and of no more use
             if self.n_done == 1 and self.params.normalize:
                 genes = self._learn_data_term()
             if self.has_platform:
