@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from oracles import hexagonal_grid, random_graph, square_grid
@@ -9,13 +11,14 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
+from napari_spotmix.core._threads import Threads
 from napari_spotmix.core.graph import (
     build_graph,
     color_classes,
     detect_layout,
     detect_pitch,
-    knn_pairs,
-    radius_pairs,
+    knn_links,
+    radius_links,
 )
 
 LAYOUTS = {"hexagonal": hexagonal_grid(14, 15), "square": square_grid(13, 14)}
@@ -37,6 +40,13 @@ def neighbours(edges: csr_array) -> np.ndarray:
 def edge_set(edges: csr_array) -> set[tuple[int, int]]:
     row = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
     return set(zip(row.tolist(), edges.indices.tolist(), strict=True))
+
+
+def pairs_of(links: tuple[np.ndarray, np.ndarray]) -> set[tuple[int, int]]:
+    indptr, indices = links
+    row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    assert all((np.diff(indices[a:b]) > 0).all() for a, b in pairwise(indptr))
+    return set(zip(row.tolist(), indices.tolist(), strict=True))
 
 
 def inner(places: np.ndarray, margin: float) -> np.ndarray:
@@ -123,21 +133,46 @@ def test_nearest_neighbours_are_those_of_the_distance_matrix(n_neighbors: int) -
     distance = cdist(places, places)
     np.fill_diagonal(distance, np.inf)
     nearest = np.argsort(distance, axis=1)[:, :n_neighbors]
-    wanted = {(min(i, j), max(i, j)) for i in range(80) for j in nearest[i].tolist()}
-    found = {(int(i), int(j)) for i, j in knn_pairs(places, n_neighbors)}
-    assert found == wanted
+    one_way = {(i, j) for i in range(80) for j in nearest[i].tolist()}
+    assert pairs_of(knn_links(places, n_neighbors)) == one_way | {(j, i) for i, j in one_way}
     assert neighbours(build_graph(places, n_neighbors=n_neighbors).squared_distance).min() >= n_neighbors
 
 
 def test_more_neighbours_than_spots_link_all_pairs() -> None:
-    assert len(knn_pairs(scattered(5), 64)) == 10
+    assert len(pairs_of(knn_links(scattered(5), 64))) == 5 * 4
 
 
-def test_pairs_within_a_radius_are_those_of_the_distance_matrix() -> None:
-    places = scattered(60)
-    i, j = np.nonzero(np.triu(cdist(places, places) <= 150, k=1))
-    found = {tuple(pair) for pair in radius_pairs(places, 150).tolist()}
-    assert found == set(zip(i.tolist(), j.tolist(), strict=True))
+@pytest.mark.parametrize("radius", [1.0, 40.0, 150.0, 5e3])
+@pytest.mark.parametrize("kind", ["scattered", "on a line", "in heaps", "far apart", "rounded"])
+def test_links_within_a_radius_are_those_of_the_distance_matrix(kind: str, radius: float) -> None:
+    places = scattered()
+    if kind == "on a line":
+        places[:, 1] = 3.0
+    elif kind == "in heaps":
+        places = places[np.random.default_rng(2).integers(0, 20, len(places))]
+    elif kind == "far apart":
+        places[::5] *= 1e12
+    elif kind == "rounded":
+        places = np.rint(places / 10) * 10  # many are exactly as far apart as the radius
+    near = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) <= radius
+    np.fill_diagonal(near, False)
+    assert pairs_of(radius_links(places, radius)) == set(
+        zip(*map(np.ndarray.tolist, np.nonzero(near)), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", ["hexagonal", "square", "scattered"])
+def test_any_number_of_threads_finds_the_same_graph(name: str) -> None:
+    places = np.vstack([LAYOUTS.get(name, scattered()) + np.array([100, 1000]) * k for k in range(40)])
+    alone = build_graph(places).squared_distance
+    with Threads.of(3) as threads:
+        together = build_graph(places, threads=threads).squared_distance
+    for of_one, of_three in zip(
+        (alone.indptr, alone.indices, alone.data),
+        (together.indptr, together.indices, together.data),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(of_one, of_three)
 
 
 @pytest.mark.parametrize("layout", ["auto", "hexagonal", "square", "knn"])

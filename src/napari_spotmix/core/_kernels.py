@@ -50,6 +50,7 @@ __all__ = [
     "factor_own_blocks",
     "filtered_grams",
     "filtered_projections",
+    "find_near",
     "follow_groups",
     "group_groups",
     "group_neighbors",
@@ -57,7 +58,6 @@ __all__ = [
     "grow_patches",
     "held_out_score",
     "kkt_violations",
-    "link_both_ways",
     "link_groups",
     "mark_around",
     "place_members",
@@ -68,6 +68,8 @@ __all__ = [
     "row_totals",
     "rows_in_order",
     "solve_own_blocks",
+    "sort_rows",
+    "squared_lengths",
     "step_in_plane",
     "sum_by_group",
     "sweep",
@@ -264,15 +266,44 @@ def sum_by_group(values, times, label, sums):
 
 
 @_compiled
-def link_both_ways(pairs, places, free, indices, squared):
-    """Enter each pair in the rows of both its ends with its squared distance; `free` is a row's next."""
-    for q in range(pairs.shape[0]):
-        i, j = pairs[q, 0], pairs[q, 1]
-        apart = (places[i, 0] - places[j, 0]) ** 2 + (places[i, 1] - places[j, 1]) ** 2
-        indices[free[i]], squared[free[i]] = j, apart
-        indices[free[j]], squared[free[j]] = i, apart
-        free[i] += 1
-        free[j] += 1
+def find_near(start, stop, first_of_strip, strip, order, places, radius, free, indices):
+    """Find all that is at most `radius` away from the spots of strips `start` to `stop`.
+
+    `places` are sorted by strip, and by x within each; `order` says which spots they are. Each that is found
+    moves the place in `free` of the spot on by one, and is written there if `indices` has any.
+    """
+    for s in range(start, stop):
+        for t in range(max(s - 1, 0), min(s + 2, strip.size)):
+            if abs(strip[t] - strip[s]) > 1.0:
+                continue
+            first = first_of_strip[t]
+            for p in range(first_of_strip[s], first_of_strip[s + 1]):
+                x, y, i = places[p, 0], places[p, 1], order[p]
+                while first < first_of_strip[t + 1] and x - places[first, 0] > radius:
+                    first += 1
+                q = first
+                while q < first_of_strip[t + 1] and places[q, 0] - x <= radius:
+                    if q != p and (places[q, 0] - x) ** 2 + (places[q, 1] - y) ** 2 <= radius * radius:
+                        if indices.size > 0:
+                            indices[free[i]] = order[q]
+                        free[i] += 1
+                    q += 1
+
+
+@_compiled
+def sort_rows(indptr, indices, start, stop):
+    """Put the columns of rows `start` to `stop` in order."""
+    for i in range(start, stop):
+        indices[indptr[i] : indptr[i + 1]].sort()
+
+
+@_compiled
+def squared_lengths(indptr, indices, places, start, stop, squared):
+    """Write how far the ends of each edge of rows `start` to `stop` are apart, squared."""
+    for i in range(start, stop):
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            squared[p] = (places[i, 0] - places[j, 0]) ** 2 + (places[i, 1] - places[j, 1]) ** 2
 
 
 @_compiled

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from napari_spotmix.core import _kernels
+from napari_spotmix.core._threads import Threads
 
 __all__ = [
     "SpatialGraph",
@@ -22,14 +23,19 @@ __all__ = [
     "color_classes",
     "detect_layout",
     "detect_pitch",
-    "knn_pairs",
-    "radius_pairs",
+    "knn_links",
+    "radius_links",
 ]
 
 #: Pitch and layout of a larger tissue are told by this many of its spots.
 _PATCH = 50_000
 
-Pairs = NDArray[np.int64]
+#: Rows, and strips of spots, that a thread takes at a time.
+_BLOCK, _STRIPS = 16384, 8
+
+#: Start of each spot's neighbours, and the neighbours: the first two arrays of a CSR matrix.
+Links = tuple[NDArray[np.integer], NDArray[np.integer]]
+OnBlock = Callable[[int], None]
 
 #: Neighbours up to this distance in pitches: a hexagonal lattice has its six at 1 and the next at 1.73,
 #: a square lattice its eight at 1 and 1.41 and the next at 2.
@@ -80,10 +86,11 @@ def detect_layout(coordinates: NDArray[np.float64], pitch: float) -> str:
     In a square lattice the angle between two such neighbours is a multiple of 90 degrees, in a
     hexagonal one of 60; where neither fits nine pairs in ten, the layout is no grid.
     """
-    pairs = radius_pairs(coordinates, 1.15 * pitch)
-    if len(pairs) < 2:
+    indptr, other = radius_links(coordinates, 1.15 * pitch)
+    spot = np.repeat(np.arange(len(coordinates)), np.diff(indptr))
+    if len(spot) < 4:
         return "knn"
-    step = coordinates[pairs[:, 1]] - coordinates[pairs[:, 0]]
+    step = (coordinates[other] - coordinates[spot])[spot < other]
     # A multiple of 1/fold turn away from the first edge becomes angle 0 when multiplied by fold.
     angle = np.arctan2(step[:, 1], step[:, 0])
     if not _is_regular(step, pitch):
@@ -101,27 +108,98 @@ def _is_regular(step: NDArray[np.float64], pitch: float) -> bool:
     return bool((np.abs(length - 1) < 0.1).mean() > 0.9)
 
 
-def radius_pairs(
-    coordinates: NDArray[np.float64], radius: float, on_step: Callable[[int], None] = lambda _: None
-) -> Pairs:
-    """Return each pair (i, j), i < j, of spots at most `radius` apart, int64 (n_pairs, 2)."""
-    tree = cKDTree(coordinates)
-    on_step(0)
-    pairs = tree.query_pairs(radius, output_type="ndarray")
-    return pairs.astype(np.int64, copy=False).reshape(-1, 2)
+def radius_links(
+    coordinates: NDArray[np.float64],
+    radius: float,
+    threads: Threads | None = None,
+    on_block: OnBlock = lambda _: None,
+) -> Links:
+    """Return the other spots at most `radius` away from each spot, each row in order.
+
+    Spots are sorted into strips as wide as the radius, and along them: whoever is near lies in a spot's own
+    strip or in one beside it, in a piece that moves on with the spot.
+
+    Examples
+    --------
+    >>> indptr, indices = radius_links(np.array([[0.0, 0.0], [5.0, 0.0], [1.0, 1.0]]), radius=2.0)
+    >>> indptr.tolist(), indices.tolist()
+    ([0, 1, 1, 2], [2, 0])
+    """
+    threads = threads or Threads(1)
+    n_spots = len(coordinates)
+    x, strip = coordinates[:, 0], np.floor(coordinates[:, 1] / radius)
+    order = np.lexsort((x, strip))
+    on_block(0)
+    sorted_places, sorted_strip = coordinates[order], strip[order]
+    first = np.flatnonzero(np.diff(sorted_strip, prepend=np.nan) != 0)
+    strips = (np.append(first, n_spots), sorted_strip[first], order, sorted_places)
+
+    def find(free: NDArray[np.int64], indices: NDArray[np.integer]) -> None:
+        def some(start: int, stop: int) -> None:
+            _kernels.find_near(start, stop, *strips, radius, free, indices)
+
+        threads.over_blocks(some, len(first), block=_STRIPS, on_block=on_block)
+
+    n_near = np.zeros(n_spots, np.int64)
+    find(n_near, np.empty(0, np.int32))
+    indptr = np.concatenate([[0], np.cumsum(n_near)])
+    indices = np.empty(indptr[-1], _kind(max(indptr[-1], n_spots)))
+    find(indptr[:-1].copy(), indices)
+    return _in_order(indptr, indices, threads, on_block)
 
 
-def knn_pairs(coordinates: NDArray[np.float64], n_neighbors: int) -> Pairs:
-    """Return each pair (i, j), i < j, of which one is among the `n_neighbors` nearest of the other."""
+def knn_links(
+    coordinates: NDArray[np.float64],
+    n_neighbors: int,
+    threads: Threads | None = None,
+    on_block: OnBlock = lambda _: None,
+) -> Links:
+    """Return the spots of which either is among the `n_neighbors` nearest of the other, each row in order.
+
+    Examples
+    --------
+    >>> indptr, indices = knn_links(np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]), n_neighbors=1)
+    >>> indptr.tolist(), indices.tolist()
+    ([0, 1, 3, 4], [1, 0, 2, 1])
+    """
+    threads = threads or Threads(1)
     n_spots = len(coordinates)
     k = min(n_neighbors, n_spots - 1)
     if k < 1:
-        return np.empty((0, 2), np.int64)
-    _, nearest = cKDTree(coordinates).query(coordinates, k=k + 1)
-    ends = np.column_stack([np.repeat(np.arange(n_spots), k + 1), nearest.ravel()])
-    # Among spots at one place a spot need not be its own nearest: drop it wherever it stands.
-    ends = np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1)
-    return np.unique(ends, axis=0)
+        return np.zeros(n_spots + 1, np.int32), np.empty(0, np.int32)
+    tree = cKDTree(coordinates)
+    on_block(0)
+    nearest = np.empty((n_spots, k + 1), _kind(2 * n_spots * (k + 1)))
+
+    def some(start: int, stop: int) -> None:
+        # In the order of the tree, so that what is near in space is near in memory.
+        spots = tree.indices[start:stop]
+        nearest[spots] = tree.query(coordinates[spots], k=k + 1)[1]
+
+    threads.over_blocks(some, n_spots, block=_BLOCK, on_block=on_block)
+    # Among spots at one place a spot need not be its own nearest: leave it out wherever it stands.
+    others = nearest != np.arange(n_spots)[:, None]
+    indptr = np.append(0, np.cumsum(others.sum(axis=1))).astype(nearest.dtype)
+    one_way = csr_array((np.ones(indptr[-1], np.int8), nearest[others], indptr), shape=(n_spots, n_spots))
+    on_block(0)
+    both_ways = one_way + one_way.T.tocsr()
+    on_block(0)
+    return _in_order(both_ways.indptr, both_ways.indices, threads, on_block)
+
+
+def _kind(largest: int) -> type[np.int32] | type[np.int64]:
+    """Return the type for numbers up to the `largest`: small ones where they do, since sweeps read them."""
+    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
+
+
+def _in_order(
+    indptr: NDArray[np.integer], indices: NDArray[np.integer], threads: Threads, on_block: OnBlock
+) -> Links:
+    def some(start: int, stop: int) -> None:
+        _kernels.sort_rows(indptr, indices, start, stop)
+
+    threads.over_blocks(some, len(indptr) - 1, block=_BLOCK, on_block=on_block)
+    return indptr.astype(indices.dtype), indices
 
 
 def build_graph(
@@ -130,7 +208,8 @@ def build_graph(
     layout: str = "auto",
     n_neighbors: int = 6,
     sample: NDArray[np.integer] | None = None,
-    on_step: Callable[[int], None] = lambda _: None,
+    threads: Threads | None = None,
+    on_block: OnBlock = lambda _: None,
 ) -> SpatialGraph:
     """Link neighbouring spots, both ways, never across samples.
 
@@ -144,8 +223,10 @@ def build_graph(
         For "knn".
     sample : ndarray of int, shape (n_spots,), optional
         Spots of different samples are not linked.
-    on_step : callable, optional
-        Called between steps of the work; what it raises stops it.
+    threads : Threads, optional
+        One where none are given.
+    on_block : callable, optional
+        Called between blocks of the work; what it raises stops it.
 
     Examples
     --------
@@ -154,26 +235,23 @@ def build_graph(
     >>> graph.layout, graph.pitch, graph.n_edges
     ('square', 2.0, 11)
     """
+    threads = threads or Threads(1)
     groups = _groups(sample, len(coordinates))
     patches = [_patch(coordinates[group]) for group in groups]
     pitch = float(np.median([detect_pitch(patch) for patch in patches])) if patches else 1.0
-    on_step(0)
+    on_block(0)
     if layout == "auto":
         layout = detect_layout(max(patches, key=len, default=coordinates), pitch)
-    link: Callable[[NDArray[np.float64]], Pairs]
-    if layout == "knn":
-        link = lambda places: knn_pairs(places, n_neighbors)  # noqa: E731
-    else:
-        link = lambda places: radius_pairs(places, _REACH[layout] * pitch, on_step)  # noqa: E731
-    linked: list[Pairs] = []
-    for group in groups:
-        on_step(len(linked))
-        pairs = link(coordinates[group]) if len(group) > 1 else np.empty((0, 2), np.int64)
-        # Not copied where there is one sample: pairs of a million spots take longer to copy than to find.
-        linked.append(pairs if len(groups) == 1 else group[pairs])
-    on_step(len(linked))
-    pairs = linked[0] if len(linked) == 1 else np.concatenate([*linked, np.empty((0, 2), np.int64)])
-    return SpatialGraph(_symmetric(pairs, coordinates / pitch, on_step), layout, pitch)
+    on_block(0)
+
+    def link(group: NDArray[np.int64]) -> Links:
+        places = coordinates if len(group) == len(coordinates) else coordinates[group]
+        if layout == "knn":
+            return knn_links(places, n_neighbors, threads, on_block)
+        return radius_links(places, _REACH[layout] * pitch, threads, on_block)
+
+    links = _joined([link(group) for group in groups], groups, len(coordinates))
+    return SpatialGraph(_measured(links, coordinates / pitch, threads, on_block), layout, pitch)
 
 
 def _patch(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,22 +268,33 @@ def _groups(sample: NDArray[np.integer] | None, n_spots: int) -> list[NDArray[np
     return [np.flatnonzero(sample == value) for value in np.unique(sample)]
 
 
-def _symmetric(pairs: Pairs, places: NDArray[np.float64], on_step: Callable[[int], None]) -> csr_array:
-    n_places = len(places)
-    indptr = np.zeros(n_places + 1, np.int64)
-    np.cumsum(np.bincount(pairs.ravel(), minlength=n_places), out=indptr[1:])
-    on_step(0)
-    # Small numbers where they do: the solver reads them in every sweep.
-    kind = np.int32 if max(indptr[-1], n_places) <= np.iinfo(np.int32).max else np.int64
-    indices, squared = np.empty(indptr[-1], kind), np.empty(indptr[-1])
-    on_step(0)
-    _kernels.link_both_ways(pairs, places, indptr[:-1].copy(), indices, squared)
-    on_step(0)
-    # A pair stands once in each direction, and a distance of 0 is kept: nothing is summed, nothing dropped.
-    edges = csr_array((squared, indices, indptr.astype(kind)), shape=(n_places, n_places))
-    on_step(0)
-    edges.sort_indices()
-    return edges
+def _joined(found: list[Links], groups: list[NDArray[np.int64]], n_spots: int) -> Links:
+    """Return the links of all samples, given those within each, in the numbers of all spots."""
+    if len(found) == 1:
+        return found[0]
+    n_links = np.zeros(n_spots, np.int64)
+    for (indptr, _), group in zip(found, groups, strict=True):
+        n_links[group] = np.diff(indptr)
+    indptr = np.append(0, np.cumsum(n_links))
+    indices = np.empty(indptr[-1], _kind(max(indptr[-1], n_spots)))
+    for (_, others), group in zip(found, groups, strict=True):
+        # A group's spots are in order: so are their neighbours in the numbers of all.
+        within = np.zeros(n_spots, np.bool_)
+        within[group] = True
+        indices[np.repeat(within, n_links)] = group[others]
+    return indptr.astype(indices.dtype), indices
+
+
+def _measured(links: Links, places: NDArray[np.float64], threads: Threads, on_block: OnBlock) -> csr_array:
+    """Return the squared length of each link; a length of 0 is kept."""
+    indptr, indices = links
+    squared = np.empty(len(indices))
+
+    def some(start: int, stop: int) -> None:
+        _kernels.squared_lengths(indptr, indices, places, start, stop, squared)
+
+    threads.over_blocks(some, len(places), block=_BLOCK, on_block=on_block)
+    return csr_array((squared, indices, indptr), shape=(len(places), len(places)))
 
 
 def color_classes(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> list[NDArray[np.int64]]:

@@ -156,7 +156,12 @@ def fit(
 
     linking()
     graph = build_graph(
-        coordinates, layout=params.graph, n_neighbors=params.n_neighbors, sample=sample, on_step=linking
+        coordinates,
+        layout=params.graph,
+        n_neighbors=params.n_neighbors,
+        sample=sample,
+        threads=threads,
+        on_block=linking,
     )
     data_term = DataTerm(params.overdispersion or 0.0, variation, params.cell_variation or 0.0)
     epochs = _Epochs(counts, signatures, totals, data_term, graph, params, threads, on_progress)
