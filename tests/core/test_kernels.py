@@ -43,6 +43,20 @@ def rows(rng: np.random.Generator, n_rows: int = 12, n_columns: int = 9) -> csr_
     return csr_array(rng.poisson(0.6, size=(n_rows, n_columns)).astype(np.float64))
 
 
+def test_lanes_go_side_by_side_over_rows_of_any_length() -> None:
+    for size in range(WIDTH, 10 * WIDTH):
+        done, k = np.zeros(size, int), 0
+        while k < size:
+            thirds = _kernels._thirds.py_func(k, size)
+            here = np.zeros(size, int)
+            for first in thirds:
+                assert 0 <= first <= size - WIDTH
+                here[first : first + WIDTH] = 1
+            done += here
+            k = thirds[-1] + WIDTH
+        assert (done == 1).all()  # no number twice, since sums are added to what is there
+
+
 def test_row_totals_touch_only_their_rows(kernels: ModuleType) -> None:
     rng = np.random.default_rng(1)
     Y, used = rows(rng), rng.random(9) < 0.6
@@ -211,7 +225,7 @@ def test_the_solver_converges(kernels: ModuleType) -> None:
     assert violation(X, statistics, W, 0.01, 0.5) <= 1e-7 * X.max()
 
 
-@pytest.mark.parametrize("K", [3, 6])
+@pytest.mark.parametrize("K", [3, 11, 27])
 def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(
     kernels: ModuleType, K: int
 ) -> None:
@@ -229,7 +243,8 @@ def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(
     np.testing.assert_allclose(reach, 0.5 * by_group.sum(axis=1) / np.maximum((by_group > 0).sum(axis=1), 1))
     per_reach = np.divide(1.0, reach, out=np.zeros_like(reach), where=reach > 0)
     blocks, ties, target = np.empty((4, K * (K + 1) // 2)), np.empty((n_links, K)), np.empty((4, K))
-    data = (statistics.gram, statistics.archetype, statistics.scale, lambda_r, lambda_c)
+    shift = lambda_r + lambda_c * W.sum(axis=1)
+    data = (statistics.gram, statistics.archetype, statistics.scale, shift, lambda_c)
     layout = (start_of, members, group, indptr, indices[:n_links], reach, per_reach)
     problem = (statistics.projection, X, blocks, ties, target)
     kernels.group_spots(0, 4, *layout, W.indptr, W.indices, W.data, *data, *problem)
@@ -255,15 +270,17 @@ def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(
     assert moved.min() >= 0
 
 
-def test_groups_of_groups_are_as_groups_of_spots(kernels: ModuleType) -> None:
+@pytest.mark.parametrize("K", [3, 11])
+def test_groups_of_groups_are_as_groups_of_spots(kernels: ModuleType, K: int) -> None:
     """Spots of which each is a group, grouped once more, give the problem of grouping the spots."""
     rng = np.random.default_rng(10)
-    n, K = 9, 3
+    n, size = 9, K * (K + 1) // 2
     statistics, W = random_statistics(rng, n, K, 1), random_graph(rng, n, 0.4)
     X, b = rng.random((n, K)), statistics.projection
-    data = (statistics.gram, statistics.archetype, statistics.scale, 0.1, 0.7)
+    shift = 0.1 + 0.7 * W.sum(axis=1)
+    data = (statistics.gram, statistics.archetype, statistics.scale, shift, 0.7)
     alone, all_of = np.arange(n), (X.copy(), 1 / X)  # a reach of all of X: every part is 1
-    single = [np.empty((n, 6)), np.empty((W.nnz, K)), np.empty((n, K))]
+    single = [np.empty((n, size)), np.empty((W.nnz, K)), np.empty((n, K))]
     edges = (W.indptr, W.indices)
     kernels.group_spots(
         0, n, np.arange(n + 1), alone, alone, *edges, *all_of, *edges, W.data, *data, b, X, *single
@@ -274,7 +291,7 @@ def test_groups_of_groups_are_as_groups_of_spots(kernels: ModuleType) -> None:
     reach = np.empty((3, K))
     kernels.reach_of_groups(0, 3, start_of, alone, 0.5, X, reach)
     layout = (start_of, alone, group, indptr, indices[:n_links], reach, 1 / reach)
-    twice, once = ([np.empty((3, 6)), np.empty((n_links, K)), np.empty((3, K))] for _ in range(2))
+    twice, once = ([np.empty((3, size)), np.empty((n_links, K)), np.empty((3, K))] for _ in range(2))
     kernels.group_groups(0, 3, *layout, *edges, single[1], single[0], single[2], X, *twice)
     kernels.group_spots(0, 3, *layout, *edges, W.data, *data, b, X, *once)
     for one, other in zip(twice, once, strict=True):

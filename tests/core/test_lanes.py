@@ -10,13 +10,10 @@ import pytest
 from numba import njit
 
 from napari_spotmix.core._lanes import (
-    HALF,
     WIDTH,
     broadcast,
     count_above,
     entry,
-    half,
-    half_broadcast,
     larger,
     largest_of,
     load,
@@ -36,7 +33,7 @@ def arithmetic(a: Any, b: Any, out: Any) -> None:
     store(larger(x, y), out, 4, 0)
     store(smaller(x, 0.25), out, 5, 0)
     store(broadcast(3.0), out, 6, 1)
-    store(half(a, 2, 1) * half(b, 2) + half_broadcast(7.0), out, 7, 2)
+    store(load(a, 2, 1) * load(b, 2) + broadcast(7.0), out, 7, 2)
 
 
 def facts(a: Any, b: Any, out: Any) -> None:
@@ -80,11 +77,11 @@ def test_numbers_turn_into_columns_and_back() -> None:
 
 
 def test_single_numbers_are_written_as_such() -> None:
-    table, wanted = np.zeros((2, WIDTH + HALF), np.float32), np.float32(1 / 3)
-    njit(lambda t: store(broadcast(1 / 3), t, 1, HALF))(table)
-    assert (table[1, HALF:] == wanted).all()
+    table, wanted = np.zeros((2, WIDTH + 3), np.float32), np.float32(1 / 3)
+    njit(lambda t: store(broadcast(1 / 3), t, 1, 3))(table)
+    assert (table[1, 3:] == wanted).all()
     assert not table[0].any()
-    assert not table[1, :HALF].any()
+    assert not table[1, :3].any()
 
 
 def test_entries_come_from_one_matrix_or_from_several_side_by_side() -> None:

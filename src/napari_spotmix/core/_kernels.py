@@ -18,13 +18,10 @@ import numpy as np
 from numba import njit
 
 from napari_spotmix.core._lanes import (
-    HALF,
     WIDTH,
     broadcast,
     count_above,
     entry,
-    half,
-    half_broadcast,
     larger,
     largest_of,
     load,
@@ -107,36 +104,38 @@ def _row(rows, p):
 
 
 @_inlined
+def _thirds(k, size):
+    """Return where the next three sets of lanes begin that go side by side over so many numbers, from `k` on.
+
+    None goes beyond the end: rather they overlap, and are all read before any is written. So that there are
+    numbers enough for that, less is done at once where else a few would be left.
+    """
+    last = k + WIDTH if 3 * WIDTH < size - k < 4 * WIDTH else size - WIDTH
+    return k, min(k + WIDTH, last), min(k + 2 * WIDTH, last)
+
+
+@_inlined
 def _add_rows(A, rows, factors, start, stop, times, out):
     """Add ``times factors_p A[rows_p]`` to `out`, for p from `start` to `stop`; without `rows`, ``A[p]``.
 
-    Sums stay in registers until they are done. Of two, each takes every other row: one alone would wait for
-    itself.
+    Sums stay in registers until they are done.
     """
     k = 0
-    while k + WIDTH <= out.size:
-        even, odd = broadcast(0.0), broadcast(0.0)
-        for p in range(start, stop - 1, 2):
-            even = even + factors[p] * load(A, _row(rows, p), k)
-            odd = odd + factors[p + 1] * load(A, _row(rows, p + 1), k)
-        if (stop - start) % 2 == 1:
-            even = even + factors[stop - 1] * load(A, _row(rows, stop - 1), k)
-        store(load(out, k) + times * (even + odd), out, k)
-        k += WIDTH
-    if k + HALF <= out.size:
-        one, other = half_broadcast(0.0), half_broadcast(0.0)
-        for p in range(start, stop - 1, 2):
-            one = one + factors[p] * half(A, _row(rows, p), k)
-            other = other + factors[p + 1] * half(A, _row(rows, p + 1), k)
-        if (stop - start) % 2 == 1:
-            one = one + factors[stop - 1] * half(A, _row(rows, stop - 1), k)
-        store(half(out, k) + times * (one + other), out, k)
-        k += HALF
-    while k < out.size:
-        total = 0.0
+    while WIDTH <= out.size > k:
+        k, m, o = _thirds(k, out.size)
+        a, b, c = load(out, k), load(out, m), load(out, o)
         for p in range(start, stop):
-            total += factors[p] * A[_row(rows, p), k]
-        out[k] += times * total
+            factor, row = times * factors[p], _row(rows, p)
+            a = a + factor * load(A, row, k)
+            b = b + factor * load(A, row, m)
+            c = c + factor * load(A, row, o)
+        store(a, out, k)
+        store(b, out, m)
+        store(c, out, o)
+        k = o + WIDTH
+    while k < out.size:
+        for p in range(start, stop):
+            out[k] += times * factors[p] * A[_row(rows, p), k]
         k += 1
 
 
@@ -151,9 +150,6 @@ def _dot(A, row, x):
             products = products + load(A, row, k) * load(x, k)
             k += WIDTH
         total = sum_of(products)
-    if k + HALF <= x.size:
-        total += sum_of(half(A, row, k) * half(x, k))
-        k += HALF
     while k < x.size:
         total += A[row, k] * x[k]
         k += 1
@@ -421,14 +417,6 @@ def _gradient(M, scale, shift, target, x, gradient):
 
 
 @_inlined
-def _degree(indptr, weight, i):
-    degree = 0.0
-    for p in range(indptr[i], indptr[i + 1]):
-        degree += weight[p]
-    return degree
-
-
-@_inlined
 def _spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
     """``b_i + lambda_c sum_j W_ij x_j`` into `target`."""
     for k in range(target.size):
@@ -444,28 +432,31 @@ def _curvature(own, shift, typical):
     The spot's own curvature with its ties to neighbours (`shift`), but no more than that of the data: a whole
     region may be far off although each spot, tied to its neighbours, could move alone by very little.
     """
-    return min(own + shift, max(own, typical))
+    return smaller(own + shift, larger(own, typical))
 
 
 @_inlined
-def _find_units(diagonal, scale, shift, typical, units):
-    """Write by what the gradient is multiplied to be measured, for each type."""
-    for k in range(diagonal.size):
-        curvature = _curvature(scale * diagonal[k], shift, typical[k])
-        units[k] = 1.0 / curvature if curvature > 0.0 else 0.0
+def _inverse(h):
+    """One over `h`, which is not negative, and 0 where it is 0."""
+    return smaller(1e300 * h, 1.0) / larger(h, 1e-300)
 
 
 @_inlined
-def _spot_violation(units, x, gradient):
+def _spot_violation(diagonal, scale, shift, typical, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
     k, worst_of_lanes = 0, broadcast(0.0)
-    while k + WIDTH <= x.size:
-        least = smaller(load(x, k), load(gradient, k) * load(units, k))
+    while WIDTH <= x.size > k:
+        k = min(k, x.size - WIDTH)
+        h = _curvature(scale * load(diagonal, k), shift, load(typical, k))
+        least = smaller(load(x, k), load(gradient, k) * _inverse(h))
         worst_of_lanes = larger(worst_of_lanes, larger(least, 0.0 - least))
         k += WIDTH
     worst = largest_of(worst_of_lanes)
     while k < x.size:
-        worst = max(worst, abs(min(x[k], gradient[k] * units[k])))
+        own = scale * diagonal[k]
+        curvature = min(own + shift, max(own, typical[k]))
+        step = gradient[k] / curvature if curvature > 0.0 else 0.0
+        worst = max(worst, abs(min(x[k], step)))
         k += 1
     return worst
 
@@ -671,19 +662,17 @@ def _batch_gradient(M, per_spot, target, x, scaled, gradient):
 
 
 @_inlined
-def _batch_inverse(h):
-    """One over `h`, which is not negative, and 0 where it is 0."""
-    return smaller(1e300 * h, 1.0) / larger(h, 1e-300)
-
-
-@_inlined
 def _batch_steps(M, per_spot, typical, steps, units):
     """Write by what gradients are multiplied: to be minimised, and to be measured (see `_curvature`)."""
     scale, shift = load(per_spot, _SCALE, 0), load(per_spot, _SHIFT, 0)
     for k in range(steps.shape[0]):
         own = scale * entry(M, k, k)
-        store(_batch_inverse(own + shift), steps, k, 0)
-        store(_batch_inverse(smaller(own + shift, larger(own, typical[k]))), units, k, 0)
+        full, measure = own + shift, _curvature(own, shift, typical[k])
+        # One division for both: it takes longer than all else here.
+        safe = larger(measure, 1e-50 * full)
+        both = _inverse(full * safe)
+        store(both * safe, steps, k, 0)
+        store(both * full * smaller(1e300 * measure, 1.0), units, k, 0)
 
 
 @_inlined
@@ -799,7 +788,7 @@ def sweep(
     archetype,
     scale,
     b,
-    lambda_r,
+    shift,
     lambda_c,
     typical,
     tolerance,
@@ -822,7 +811,7 @@ def sweep(
             i = spots[first + lane]
             _spot_target(indptr, indices, weight, X, b, lambda_c, i, rows[0, lane][:n_types])
             per_spot[_SCALE, lane] = scale[i]
-            per_spot[_SHIFT, lane] = lambda_r + lambda_c * _degree(indptr, weight, i)
+            per_spot[_SHIFT, lane] = shift[i]
             _copy(X[i], rows[1, lane])
         _fill_lanes(size, room)
         gram = M[archetype[spots[first]]]
@@ -840,12 +829,12 @@ def sweep(
 
 
 @_compiled
-def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, lambda_r, lambda_c, X, HX):
-    """``HX = (c M + lambda_r) X + lambda_c (D - W) X`` for rows `start` to `stop`."""
+def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, shift, lambda_c, X, HX):
+    """``HX = (c M + shift) X - lambda_c W X`` for rows `start` to `stop`."""
     for i in range(start, stop):
-        shift, image = lambda_r + lambda_c * _degree(indptr, weight, i), HX[i]
+        image = HX[i]
         for k in range(image.size):
-            image[k] = shift * X[i, k]
+            image[k] = shift[i] * X[i, k]
         _add_product(M[archetype[i]], scale[i], X[i], image)
         if lambda_c > 0.0:
             _add_rows(X, indices, weight, indptr[i], indptr[i + 1], -lambda_c, image)
@@ -861,7 +850,7 @@ def kkt_violations(
     archetype,
     scale,
     b,
-    lambda_r,
+    shift,
     lambda_c,
     typical,
     diagonal,
@@ -870,13 +859,11 @@ def kkt_violations(
 ):
     """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = H X - b``."""
     target, gradient = np.empty(X.shape[1]), np.empty(X.shape[1])
-    units = np.empty(X.shape[1])
     for i in spots:
         _spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
-        shift = lambda_r + lambda_c * _degree(indptr, weight, i)
-        _gradient(M[archetype[i]], scale[i], shift, target, X[i], gradient)
-        _find_units(diagonal[archetype[i]], scale[i], shift, typical, units)
-        violations[i] = _spot_violation(units, X[i], gradient)
+        _gradient(M[archetype[i]], scale[i], shift[i], target, X[i], gradient)
+        own = diagonal[archetype[i]]
+        violations[i] = _spot_violation(own, scale[i], shift[i], typical, X[i], gradient)
 
 
 @_compiled
@@ -989,17 +976,24 @@ def _part(x, per_reach):
 def _add_tie(times, own, X, j, per_reach, c, ties, q):
     """Add to a row of `ties` so many times what binds a member that follows by `own` to `j` of group `c`."""
     k = 0
-    while k + WIDTH <= own.size:
-        part = smaller(load(X, j, k) * load(per_reach, c, k), 1.0)
-        store(load(ties, q, k) + times * load(own, k) * part, ties, q, k)
-        k += WIDTH
-    if k + HALF <= own.size:
-        rest = smaller(half(X, j, k) * half(per_reach, c, k), 1.0)
-        store(half(ties, q, k) + times * half(own, k) * rest, ties, q, k)
-        k += HALF
+    while WIDTH <= own.size > k:
+        k, m, o = _thirds(k, own.size)
+        first = load(ties, q, k) + times * load(own, k) * _parts(X, j, per_reach, c, k)
+        second = load(ties, q, m) + times * load(own, m) * _parts(X, j, per_reach, c, m)
+        third = load(ties, q, o) + times * load(own, o) * _parts(X, j, per_reach, c, o)
+        store(first, ties, q, k)
+        store(second, ties, q, m)
+        store(third, ties, q, o)
+        k = o + WIDTH
     while k < own.size:
         ties[q, k] += times * own[k] * _part(X[j, k], per_reach[c, k])
         k += 1
+
+
+@_inlined
+def _parts(X, j, per_reach, c, k):
+    """As `_part`, for some types."""
+    return smaller(load(X, j, k) * load(per_reach, c, k), 1.0)
 
 
 @_inlined
@@ -1049,23 +1043,19 @@ def _pack(block, a, triangles):
 
 @_inlined
 def _add_follower(M, scale, own, block):
-    """Add ``scale P M P`` to `block`; P says how far a member follows."""
+    """Add ``scale P M P`` to the lower triangle of `block`; P says how far a member follows."""
     for m in range(own.size):
-        if own[m] > 0.0:
-            _add_parts(M, m, scale * own[m], own, block)
+        _add_parts(M, m, scale * own[m], own, block)
 
 
 @_inlined
 def _add_parts(M, m, times, own, block):
-    """Add a row of `M` to that of `block`, of each type so many times its own part."""
+    """Add a row of `M` to that of `block`, of each type so many times its part, as far as it counts."""
     k = 0
-    while k + WIDTH <= own.size:
+    while k <= m and k + WIDTH <= own.size:
         store(load(block, m, k) + times * load(own, k) * load(M, m, k), block, m, k)
         k += WIDTH
-    if k + HALF <= own.size:
-        store(half(block, m, k) + times * half(own, k) * half(M, m, k), block, m, k)
-        k += HALF
-    while k < own.size:
+    while k <= m:
         block[m, k] += times * own[k] * M[m, k]
         k += 1
 
@@ -1074,19 +1064,18 @@ def _add_parts(M, m, times, own, block):
 def _add_ties(times, indptr, indices, ties, Y, a, out):
     """Add ``times sum_c ties_ac y_c`` to `out`, type by type."""
     k = 0
-    while k + WIDTH <= Y.shape[1]:
-        total = load(out, k)
+    while WIDTH <= out.size > k:
+        k, m, o = _thirds(k, out.size)
+        first, second, third = load(out, k), load(out, m), load(out, o)
         for p in range(indptr[a], indptr[a + 1]):
-            total = total + times * load(ties, p, k) * load(Y, indices[p], k)
-        store(total, out, k)
-        k += WIDTH
-    if k + HALF <= Y.shape[1]:
-        so_far = half(out, k)
-        for p in range(indptr[a], indptr[a + 1]):
-            so_far = so_far + times * half(ties, p, k) * half(Y, indices[p], k)
-        store(so_far, out, k)
-        k += HALF
-    while k < Y.shape[1]:
+            first = first + times * load(ties, p, k) * load(Y, indices[p], k)
+            second = second + times * load(ties, p, m) * load(Y, indices[p], m)
+            third = third + times * load(ties, p, o) * load(Y, indices[p], o)
+        store(first, out, k)
+        store(second, out, m)
+        store(third, out, o)
+        k = o + WIDTH
+    while k < out.size:
         for p in range(indptr[a], indptr[a + 1]):
             out[k] += times * ties[p, k] * Y[indices[p], k]
         k += 1
@@ -1136,7 +1125,7 @@ def group_spots(
     M,
     archetype,
     scale,
-    lambda_r,
+    shift,
     lambda_c,
     b,
     X,
@@ -1161,15 +1150,14 @@ def group_spots(
         q = group_indptr[a]
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
-            shift = lambda_r + lambda_c * _degree(indptr, weight, i)
             _spot_target(indptr, indices, weight, X, b, lambda_c, i, residual)
             _add_product(M[archetype[i]], -scale[i], X[i], residual)
             for k in range(n_types):
                 own[k] = _part(X[i, k], per_reach[a, k])
             for k in range(n_types):
-                target[a, k] += own[k] * (residual[k] - shift * X[i, k])
+                target[a, k] += own[k] * (residual[k] - shift[i] * X[i, k])
             for k in range(n_types):
-                inner[0, k] -= shift * own[k] * own[k]
+                inner[0, k] -= shift[i] * own[k] * own[k]
             _add_follower(M[archetype[i]], scale[i], own, block)
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
@@ -1264,7 +1252,7 @@ def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance,
             if lane < size:
                 _copy(target[a], rows[0, lane])
                 _copy(Y[a], rows[1, lane])
-                _add_ties(1.0, indptr, indices, ties, Y, a, rows[0, lane])
+                _add_ties(1.0, indptr, indices, ties, Y, a, rows[0, lane][:n_types])
         _fill_lanes(size, room)
         _side_by_side(packed, packed_lanes)
         _unpack_lanes(packed_lanes, stack)
@@ -1336,14 +1324,9 @@ def step_in_plane(start, stop, X, last, before, along_new, along_old):
 
 
 @_compiled
-def factor_own_blocks(
-    start, stop, indptr, weight, M, archetype, scale, lambda_r, lambda_c, X, support, size, L
-):
+def factor_own_blocks(start, stop, M, archetype, scale, shift, X, support, size, L):
     """Write the Cholesky factor of each spot's own block of ``H`` on the types it has (``X > 0``)."""
     for i in range(start, stop):
-        shift = lambda_r
-        for p in range(indptr[i], indptr[i + 1]):
-            shift += lambda_c * weight[p]
         size[i] = 0
         for k in range(X.shape[1]):
             if X[i, k] > 0.0:
@@ -1351,7 +1334,7 @@ def factor_own_blocks(
                 size[i] += 1
         singular = 0
         while singular >= 0:
-            singular = _factor_on(support[i], size[i], M[archetype[i]], scale[i], shift, L[i])
+            singular = _factor_on(support[i], size[i], M[archetype[i]], scale[i], shift[i], L[i])
             if singular >= 0:
                 size[i] = _drop(support[i], size[i], singular)
 

@@ -19,13 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 __all__ = [
-    "HALF",
     "WIDTH",
     "broadcast",
     "count_above",
     "entry",
-    "half",
-    "half_broadcast",
     "larger",
     "largest_of",
     "load",
@@ -36,8 +33,8 @@ __all__ = [
     "transpose",
 ]
 
-#: Numbers side by side, and in half a set of lanes. Where registers are shorter, several stand for one.
-WIDTH, HALF = 8, 4
+#: Numbers side by side. Where registers are shorter, several stand for one.
+WIDTH = 8
 
 #: A product and a sum may be rounded once, where the processor can do so.
 _FUSED = ("contract",)
@@ -46,11 +43,6 @@ _FUSED = ("contract",)
 def load(array, row, column=None):
     """Return the lanes that begin at an element of a table, or of a row of numbers."""
     return _from(array, row, column)[:WIDTH].copy()
-
-
-def half(array, row, column=None):
-    """Return the half set of lanes that begins at an element."""
-    return _from(array, row, column)[:HALF].copy()
 
 
 def store(lanes, array, row, column=None):
@@ -85,11 +77,6 @@ def broadcast(number):
     return np.full(WIDTH, number)
 
 
-def half_broadcast(number):
-    """Return a number in every lane of half a set."""
-    return np.full(HALF, number)
-
-
 def larger(a, b):
     """Return the larger number of each lane."""
     return np.where(a > b, a, b)
@@ -116,24 +103,20 @@ def sum_of(lanes):
 
 
 class _LanesType(types.Type):
-    """The type of so many numbers side by side."""
+    """The type of numbers side by side."""
 
-    def __init__(self, width):
-        self.width = width
-        super().__init__(name=f"Lanes({width})")
-
-    @property
-    def vector(self):
-        return ir.VectorType(ir.DoubleType(), self.width)
+    def __init__(self):
+        super().__init__(name="Lanes")
 
 
-_LANES, _HALF = _LanesType(WIDTH), _LanesType(HALF)
+_LANES = _LanesType()
+_DOUBLE, _SINGLE = ir.VectorType(ir.DoubleType(), WIDTH), ir.VectorType(ir.FloatType(), WIDTH)
 
 
 @register_model(_LanesType)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, lanes):
-        super().__init__(manager, lanes, lanes.vector)
+        super().__init__(manager, lanes, _DOUBLE)
 
 
 def _pointer(context, builder, kind, array, places, vector):
@@ -144,59 +127,52 @@ def _pointer(context, builder, kind, array, places, vector):
     return builder.bitcast(place, vector.as_pointer())
 
 
-def _single(lanes):
-    return ir.VectorType(ir.FloatType(), lanes.width)
-
-
-def _read(context, builder, kind, array, places, lanes):
+def _read(context, builder, kind, array, places):
     """Load numbers, single ones as double ones."""
     if kind.dtype == types.float64:
-        return builder.load(_pointer(context, builder, kind, array, places, lanes.vector), align=8)
-    found = builder.load(_pointer(context, builder, kind, array, places, _single(lanes)), align=4)
-    return builder.fpext(found, lanes.vector)
+        return builder.load(_pointer(context, builder, kind, array, places, _DOUBLE), align=8)
+    found = builder.load(_pointer(context, builder, kind, array, places, _SINGLE), align=4)
+    return builder.fpext(found, _DOUBLE)
 
 
-def _write(context, builder, kind, array, places, lanes, value):
+def _write(context, builder, kind, array, places, value):
     """Store numbers, where the array holds single ones as such."""
     if kind.dtype == types.float64:
-        builder.store(value, _pointer(context, builder, kind, array, places, lanes.vector), align=8)
+        builder.store(value, _pointer(context, builder, kind, array, places, _DOUBLE), align=8)
     else:
-        place = _pointer(context, builder, kind, array, places, _single(lanes))
-        builder.store(builder.fptrunc(value, _single(lanes)), place, align=4)
+        place = _pointer(context, builder, kind, array, places, _SINGLE)
+        builder.store(builder.fptrunc(value, _SINGLE), place, align=4)
     return context.get_dummy_value()
 
 
-def _loading(function, lanes):
-    @intrinsic
-    def of_table(typing, table, row, column):
-        def write(context, builder, signature, given):
-            return _read(context, builder, table, given[0], given[1:], lanes)
+@intrinsic
+def _load_from_table(typing, table, row, column):
+    def write(context, builder, signature, given):
+        return _read(context, builder, table, given[0], given[1:])
 
-        return lanes(table, types.intp, types.intp), write
-
-    @intrinsic
-    def of_row(typing, row, place):
-        def write(context, builder, signature, given):
-            return _read(context, builder, row, given[0], given[1:], lanes)
-
-        return lanes(row, types.intp), write
-
-    @overload(function)
-    def _(array, row, column=None):
-        if array.ndim == 1:
-            return lambda array, row, column=None: of_row(array, row)
-        return lambda array, row, column=None: of_table(array, row, column)
+    return _LANES(table, types.intp, types.intp), write
 
 
-_loading(load, _LANES)
-_loading(half, _HALF)
+@intrinsic
+def _load_from_row(typing, row, place):
+    def write(context, builder, signature, given):
+        return _read(context, builder, row, given[0], given[1:])
+
+    return _LANES(row, types.intp), write
+
+
+@overload(load)
+def _(array, row, column=None):
+    if array.ndim == 1:
+        return lambda array, row, column=None: _load_from_row(array, row)
+    return lambda array, row, column=None: _load_from_table(array, row, column)
 
 
 @intrinsic
 def _entries(typing, stack, row, column):
     def write(context, builder, signature, given):
         first = context.get_constant(types.intp, 0)
-        return _read(context, builder, stack, given[0], [*given[1:], first], _LANES)
+        return _read(context, builder, stack, given[0], [*given[1:], first])
 
     return _LANES(stack, types.intp, types.intp), write
 
@@ -211,7 +187,7 @@ def _(matrices, row, column):
 @intrinsic
 def _store_to_table(typing, lanes, table, row, column):
     def write(context, builder, signature, given):
-        return _write(context, builder, table, given[1], given[2:], lanes, given[0])
+        return _write(context, builder, table, given[1], given[2:], given[0])
 
     return types.void(lanes, table, types.intp, types.intp), write
 
@@ -219,7 +195,7 @@ def _store_to_table(typing, lanes, table, row, column):
 @intrinsic
 def _store_to_row(typing, lanes, row, place):
     def write(context, builder, signature, given):
-        return _write(context, builder, row, given[1], given[2:], lanes, given[0])
+        return _write(context, builder, row, given[1], given[2:], given[0])
 
     return types.void(lanes, row, types.intp), write
 
@@ -228,7 +204,7 @@ def _store_to_row(typing, lanes, row, place):
 def _store_to_stack(typing, lanes, stack, row, column):
     def write(context, builder, signature, given):
         places = [*given[2:], context.get_constant(types.intp, 0)]
-        return _write(context, builder, stack, given[1], places, lanes, given[0])
+        return _write(context, builder, stack, given[1], places, given[0])
 
     return types.void(lanes, stack, types.intp, types.intp), write
 
@@ -288,10 +264,7 @@ def _transpose(typing, source, row, column, target, to_row, to_column):
         def at(row, r):
             return builder.add(row, context.get_constant(types.intp, r))
 
-        rows = [
-            _read(context, builder, source, given[0], [at(given[1], r), given[2]], _LANES)
-            for r in range(WIDTH)
-        ]
+        rows = [_read(context, builder, source, given[0], [at(given[1], r), given[2]]) for r in range(WIDTH)]
         for s in (1, 2, 4):
             # Blocks of s by s numbers beside the diagonal change places.
             for i in (i for i in range(WIDTH) if not i & s):
@@ -299,7 +272,7 @@ def _transpose(typing, source, row, column, target, to_row, to_column):
                 rows[i] = _mixed(builder, a, b, [WIDTH + (k ^ s) if k & s else k for k in range(WIDTH)])
                 rows[i | s] = _mixed(builder, a, b, [WIDTH + k if k & s else k | s for k in range(WIDTH)])
         for r, lanes in enumerate(rows):
-            _write(context, builder, target, given[3], [at(given[4], r), given[5]], _LANES, lanes)
+            _write(context, builder, target, given[3], [at(given[4], r), given[5]], lanes)
         return context.get_dummy_value()
 
     return types.void(source, place, place, target, place, place), write
@@ -317,24 +290,18 @@ def _(source, row, column, target, to_row, to_column):
     )
 
 
-def _spread(builder, number, lanes):
-    empty = ir.Constant(lanes.vector, ir.Undefined)
+def _spread(builder, number):
+    empty = ir.Constant(_DOUBLE, ir.Undefined)
     first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-    return _mixed(builder, first, empty, [0] * lanes.width)
+    return _mixed(builder, first, empty, [0] * WIDTH)
 
 
-def _spreading(function, lanes):
-    @intrinsic
-    def spread(typing, number):
-        return lanes(types.float64), lambda context, builder, signature, given: _spread(
-            builder, given[0], lanes
-        )
-
-    overload(function)(lambda number: lambda number: spread(number))
+@intrinsic
+def _broadcast(typing, number):
+    return _LANES(types.float64), lambda context, builder, signature, given: _spread(builder, given[0])
 
 
-_spreading(broadcast, _LANES)
-_spreading(half_broadcast, _HALF)
+overload(broadcast)(lambda number: lambda number: _broadcast(number))
 
 
 def _joining(function, join):
@@ -343,7 +310,7 @@ def _joining(function, join):
     @intrinsic
     def joined(typing, lanes):
         def write(context, builder, signature, given):
-            places = (ir.Constant(ir.IntType(32), k) for k in range(lanes.width))
+            places = (ir.Constant(ir.IntType(32), k) for k in range(WIDTH))
             left = [builder.extract_element(given[0], place) for place in places]
             while len(left) > 1:
                 left = [join(builder, a, b) for a, b in zip(left[::2], left[1::2], strict=True)]
@@ -363,16 +330,14 @@ def _define(function, build, result=None):
 
     @intrinsic
     def of_lanes(typing, a, b):
-        lanes = a if isinstance(a, _LanesType) else b
-
         def write(context, builder, signature, given):
             both = [
-                value if isinstance(kind, _LanesType) else _spread(builder, value, lanes)
+                value if isinstance(kind, _LanesType) else _spread(builder, value)
                 for kind, value in zip((a, b), given, strict=True)
             ]
             return build(builder, *both)
 
-        return (result or lanes)(a, b), write
+        return (result or _LANES)(a, b), write
 
     @overload(function)
     def _(a, b):

@@ -81,6 +81,9 @@ class Level:
         self._statistics, self._W = statistics, W
         # Whole numbers too, for which kernels are not compiled.
         self._lambda_r, self._lambda_c = float(lambda_r), float(lambda_c)
+        degree = W.sum(axis=1)
+        # What the penalties add to the diagonal.
+        self._shift = self._lambda_r + self._lambda_c * degree
         self._threads, self._on_block = threads, on_block
         self._links: Links = (W.indptr, W.indices)
         self._edges = (*self._links, W.data)
@@ -91,7 +94,7 @@ class Level:
         self._kind = self._kinds()
         self._turns = None if self.is_separable else Turns(self._links, self._kind)
         # How firmly a spot is held on average by its neighbours, and by the data.
-        self._ties = lambda_c * float(W.data.sum()) / max(W.shape[0], 1)
+        self._ties = lambda_c * float(degree.sum()) / max(W.shape[0], 1)
         self._hold = float(self._typical.mean())
         self._enough = _ENOUGH * (self._ties / self._hold if self._ties < self._hold else 1.0)
         self._groups: _Groups | None = None
@@ -185,7 +188,7 @@ class Level:
                 per_reach,
                 *self._edges,
                 *self._data,
-                self._lambda_r,
+                self._shift,
                 self._lambda_c,
                 b,
                 X,
@@ -212,9 +215,7 @@ class Level:
         HX = np.empty_like(X) if out is None else out
 
         def block(start: int, stop: int) -> None:
-            _kernels.apply_hessian(
-                start, stop, *self._edges, *self._data, self._lambda_r, self._lambda_c, X, HX
-            )
+            _kernels.apply_hessian(start, stop, *self._edges, *self._data, self._shift, self._lambda_c, X, HX)
 
         self._over_rows(block, len(X))
         return HX
@@ -252,22 +253,9 @@ class Level:
         n_spots, n_types = X.shape
         support, size = np.zeros(X.shape, np.int64), np.zeros(n_spots, np.int64)
         factor = np.zeros((n_spots, n_types, n_types))
-        indptr, _, weight = self._edges
 
         def block(start: int, stop: int) -> None:
-            _kernels.factor_own_blocks(
-                start,
-                stop,
-                indptr,
-                weight,
-                *self._data,
-                self._lambda_r,
-                self._lambda_c,
-                X,
-                support,
-                size,
-                factor,
-            )
+            _kernels.factor_own_blocks(start, stop, *self._data, self._shift, X, support, size, factor)
 
         self._over_rows(block, n_spots)
         return support, size, factor
@@ -302,7 +290,7 @@ class Level:
             *self._edges,
             *self._data,
             b,
-            self._lambda_r,
+            self._shift,
             self._lambda_c,
             self._typical,
         )
