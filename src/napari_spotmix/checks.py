@@ -277,19 +277,26 @@ def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressC
     found = _Tally()
     for step, block in enumerate(blocks):
         on_progress(Progress("Checking the input", step, n_blocks))
-        finite = _chosen(block, np.isfinite(block)) if block.dtype.kind == "f" else block
-        positive = _chosen(finite, finite > 0)
-        found.n_not_finite += len(block) - len(finite)
-        found.n_negative += 0 if len(positive) == len(finite) else int((finite < 0).sum())
+        positive = block if _all_positive(block) else _positive_of(block, found)
         found.n_positive += len(positive)
-        found.n_fractions += int((positive != np.round(positive)).sum())
-        found.largest = max(found.largest, float(positive.max(initial=0)))
+        if len(positive):
+            found.largest = max(found.largest, float(positive.max()))
+        if block.dtype.kind == "f":
+            found.n_fractions += int(np.count_nonzero(positive != np.rint(positive)))
     return found
 
 
-def _chosen(values: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return some values; of sparse counts mostly all, which are not copied."""
-    return values if where.all() else values[where]
+def _all_positive(block: NDArray[Any]) -> bool:
+    """Tell whether all values are, as those of sparse counts mostly are; NaN and infinity are not."""
+    return len(block) > 0 and bool(block.min() > 0 and np.isfinite(block.max()))
+
+
+def _positive_of(block: NDArray[Any], found: _Tally) -> NDArray[Any]:
+    """Return the positive values, and count those that should not be there."""
+    finite = block[np.isfinite(block)]
+    found.n_not_finite += len(block) - len(finite)
+    found.n_negative += int(np.count_nonzero(finite < 0))
+    return np.asarray(finite[finite > 0])
 
 
 def _advice(adata: AnnData) -> str:
