@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_spotmix import deconvolve
 from napari_spotmix.result import Result
@@ -105,6 +107,21 @@ def test_a_type_that_is_left_out_goes_and_the_others_share_its_part(
     assert gone not in [row.key for row in dock.explore.list.rows.rows]
     np.testing.assert_allclose(result.proportions.sum(axis=1).dropna(), 1.0)
     assert result.parameters["learned"]["resolved"]["without"] == [gone]
+
+
+def test_the_list_of_types_shows_whole_rows_and_cuts_long_names_off(ran: Any, fitted: Result) -> None:
+    _, dock = ran
+    names = [f"{name} of the lamina propria, as far as it was taken out" for name in fitted.cell_types]
+    long = dict(zip(fitted.cell_types, names, strict=True))
+    tables = {name: getattr(fitted, name).rename(columns=long) for name in ("abundances", "standard_errors")}
+    dock.session.set_result(replace(fitted, **tables, signatures=fitted.signatures.rename(index=long)))
+    QApplication.processEvents()
+    types = dock.adjust.types
+    last = types.visualItemRect(types.item(types.count() - 1))
+    assert types.count() == 5
+    assert types.viewport().rect().contains(last)
+    assert types.horizontalScrollBar().maximum() == 0
+    assert types.verticalScrollBar().maximum() == 0
 
 
 def test_the_last_type_cannot_be_left_out(qtbot: Any, ran: Any, fitted: Result) -> None:

@@ -413,6 +413,7 @@ def test_large_letters_widen_the_dock_and_a_long_name_is_shortened(
         assert dock.load.summary.startswith("Visium_FFPE_Hum…noma_section_02, 90 spots")
         assert name not in dock.load.state.text()
         assert dock.load.state.toolTip() == name
+        assert dock.sections["Data"]._summary.toolTip().startswith(f"{name}\n")
         settings.font_size = 15
         qtbot.waitUntil(lambda: dock.area.widget().minimumSizeHint().width() > 430, timeout=5000)
         qtbot.waitUntil(lambda: bar.maximum() == 0, timeout=5000)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSlider, QStyle, QWidget
 
@@ -204,9 +204,11 @@ class AdjustPanel(QWidget):
     def _fill(self, learned: Result) -> None:
         blocked = self.types.blockSignals(True)
         self.types.clear()
+        height = self.types.fontMetrics().height() + 2
         for name in learned.cell_types:
             item = QListWidgetItem(name)
             item.setToolTip(plain(name))
+            item.setSizeHint(QSize(1, height))  # as wide as the list: a long name is cut off, with a tooltip
             item.setFlags(
                 Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             )
@@ -214,9 +216,8 @@ class AdjustPanel(QWidget):
             self.types.addItem(item)
         self.types.blockSignals(blocked)
         rows = min(self.types.count(), _MOST_ROWS)
-        self.types.setFixedHeight(
-            rows * max(self.types.sizeHintForRow(0), 1) + 2 * self.types.frameWidth() + 2
-        )
+        row = max(self.types.sizeHintForRow(0), 1) + 2 * self.types.spacing()
+        self.types.setFixedHeight(rows * row + 2 * self.types.frameWidth() + 2)
 
     def _reset(self) -> None:
         """Set everything as the run has it, without solving."""

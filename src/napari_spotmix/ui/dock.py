@@ -245,6 +245,7 @@ class DeconvolutionWidget(QWidget):
     def _summarize(self) -> None:
         for section, panel in zip(self.sections.values(), self._panels, strict=True):
             section.set_summary(panel.summary)
+        self.sections["Data"].set_summary(self.load.summary, tip=self.load.full_names)
 
     def _fold_what_is_done(self) -> None:
         is_done = self.session.result is not None

@@ -223,6 +223,12 @@ class LoadPanel(QWidget):
         return " · ".join(parts)
 
     @property
+    def full_names(self) -> str:
+        """What is loaded, by names of any length, a line each."""
+        loaded = (self._session.tissue, self._session.reference)
+        return "\n".join(one.name for one in loaded if one is not None)
+
+    @property
     def is_busy(self) -> bool:
         """Whether something is being read."""
         return any(runner.is_running for runner in self._runners.values())

@@ -119,10 +119,10 @@ class Section(QFrame):
         """Fold or unfold."""
         self._title.setChecked(open)
 
-    def set_summary(self, text: str) -> None:
+    def set_summary(self, text: str, tip: str = "") -> None:
         """Say in one line what stands inside; nothing where `text` is empty."""
         self._summary.setText(text)
-        self._summary.setToolTip(plain(text))
+        self._summary.setToolTip(plain(tip or text))
         self._summary.setVisible(bool(text) and not self.is_open)
 
     def changeEvent(self, event: QEvent) -> None:
