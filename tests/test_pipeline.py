@@ -744,6 +744,8 @@ def test_stages_come_in_order(spatial: AnnData, reference: AnnData) -> None:
     for stage in STAGES:
         steps = [call.step for call in calls if call.stage == stage]
         assert steps == sorted(steps)
+    learned = {call.step for call in calls if call.stage == "Learning the data term"}
+    assert len(learned) > 1, "the bar moves while the data term is learned"
 
 
 @pytest.mark.parametrize("stage", STAGES)

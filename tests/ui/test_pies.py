@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from napari.layers import Layer, Surface
 from napari.utils.colormaps.standardize_color import transform_color
@@ -13,6 +14,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.layers import spot_diameter
+from napari_spotmix.ui.legend import legend_of, legend_of_pies
 from napari_spotmix.ui.pies import pies_layer
 from napari_spotmix.ui.session import DOMINANT, PIES
 
@@ -62,6 +64,15 @@ def test_a_spot_without_estimate_has_no_pie(result: Result) -> None:
     assert isinstance(Layer.create(*data), Surface)
 
 
+def test_the_legend_of_pies_names_every_slice_that_is_seen(result: Result) -> None:
+    shares = pd.DataFrame(0.0, index=result.abundances.index, columns=result.cell_types)
+    large, small, hardly, *_ = result.cell_types
+    shares[large], shares[small], shares[hardly] = 0.8, 0.194, 0.006
+    shown = replace(result, abundances=shares)
+    assert legend_of_pies(shown) == [(name, shown.colors[name]) for name in (large, small)]
+    assert [name for name, _ in legend_of(shown)] == [large]
+
+
 def test_pies_follow_another_result_and_are_picked(make_dock: Any, result: Result) -> None:
     viewer, dock = make_dock()
     show_result(dock, result, "Gut")
@@ -70,9 +81,10 @@ def test_pies_follow_another_result_and_are_picked(make_dock: Any, result: Resul
     assert isinstance(layer, Surface)
     assert layer.visible
     assert not dock.scene.layer_of(DOMINANT).visible
-    assert dict(dock.legend.entries) == {
-        name: result.colors[name] for name in result.dominant.dropna().unique()
-    }
+    sliced = result.proportions.max() >= 0.01
+    assert dict(dock.legend.entries) == {name: result.colors[name] for name in sliced.index[sliced]}
+    means = [result.mean_proportions[name] for name, _ in dock.legend.entries]
+    assert means == sorted(means, reverse=True)
     x, y = result.coordinates[12]
     dock.session.pick_at(y, x)
     assert dock.session.spot == 12

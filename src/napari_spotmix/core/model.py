@@ -235,7 +235,7 @@ class _Epochs:
         self.platform = np.ones(signatures.shape[1])
         self.proportions: NDArray[np.float32] | None = None
         self.n_done = 0
-        self._learning, self._n_evaluations = "", 0
+        self._begin_learning("", 0)
 
     def advance(self) -> None:
         """Estimate anew what depends on the proportions, then solve."""
@@ -300,7 +300,8 @@ class _Epochs:
         open_ = (params.platform_effect == "auto", params.overdispersion is None)
         if not any(open_):
             return None
-        self._learning = "Learning the data term"
+        # Genes are shared out once for what is known, and once more for each part that is open.
+        self._begin_learning("Learning the data term", 1 + sum(open_))
         genes = self._held_out_genes(predicting=self.signatures)
         if params.platform_effect == "auto":
             genes = self._learn_platform(genes)
@@ -400,7 +401,7 @@ class _Epochs:
         self.weights.data *= self.attention.data
 
     def _learn(self, genes: HeldOutGenes | None) -> None:
-        self._learning = "Learning the smoothing (folds of genes)"
+        self._begin_learning("Learning the smoothing (folds of genes)", _EXPECTED_EVALUATIONS)
         params, genes = self.params, genes or self._held_out_genes()
         lambda_c = params.lambda_c if self._can_smooth() else 0.0
         self.choice = choose_smoothing(
@@ -424,7 +425,7 @@ class _Epochs:
         squared = self.graph.squared_distance
         spots, counts = self._patches
         everywhere = len(spots) == len(self.totals)
-        return HeldOutGenes(
+        genes = HeldOutGenes(
             counts,
             self.signatures * self.platform,
             self.totals[spots],
@@ -440,15 +441,20 @@ class _Epochs:
             predicting=predicting,
             on_progress=self._tell_learning_step,
         )
+        self._n_learned += 1
+        return genes
+
+    def _begin_learning(self, what: str, n_steps: int) -> None:
+        self._learning, self._n_learned, self._n_to_learn = what, 0, n_steps
 
     def _tell_learning(self, candidate: str) -> None:
         self._learning = f"Learning the smoothing ({candidate})"
-        self._n_evaluations += 1
+        self._n_learned += 1
         self._tell_learning_step()
 
     def _tell_learning_step(self, _: object = None) -> None:
-        done = min(self._n_evaluations, _EXPECTED_EVALUATIONS)
-        self._tell(Progress(self._learning, done, _EXPECTED_EVALUATIONS))
+        done = min(self._n_learned, self._n_to_learn)
+        self._tell(Progress(self._learning, done, self._n_to_learn))
 
     def _platform_factors(self) -> Array:
         assert self.abundances is not None

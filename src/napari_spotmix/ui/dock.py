@@ -17,7 +17,7 @@ from napari_spotmix.ui.check import CheckPanel
 from napari_spotmix.ui.explore import ExplorePanel
 from napari_spotmix.ui.hover import HoverBox
 from napari_spotmix.ui.inspect import InspectPanel
-from napari_spotmix.ui.legend import Legend, legend_of, legend_of_edges, legend_of_niches
+from napari_spotmix.ui.legend import Legend, legend_of, legend_of_edges, legend_of_niches, legend_of_pies
 from napari_spotmix.ui.load import LoadPanel
 from napari_spotmix.ui.regions import RegionsPanel
 from napari_spotmix.ui.run import RunPanel
@@ -271,8 +271,10 @@ class DeconvolutionWidget(QWidget):
             pass  # each panel names its own
         elif result is not None and isinstance(shown, tuple):
             entries = [(name, result.colors[name]) for name in shown]
-        elif result is not None and shown in (DOMINANT, PIES):
+        elif result is not None and shown is DOMINANT:
             entries = legend_of(result)
+        elif result is not None and shown is PIES:
+            entries = legend_of_pies(result)
         elif result is not None and shown is NICHES and self.session.niches is not None:
             entries = legend_of_niches(result, self.session.niches)
         elif result is not None and shown is GRAPH:

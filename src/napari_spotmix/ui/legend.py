@@ -15,13 +15,14 @@ from napari_spotmix.ui.edges import Edges, edge_limits, scale_words
 from napari_spotmix.ui.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.overlay import PAD, CanvasBox
 from napari_spotmix.ui.paint import draw_name, fill
+from napari_spotmix.ui.pies import THINNEST
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
     from napari_spotmix.core.neighborhoods import Niches
     from napari_spotmix.result import Result
 
-__all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "niche_colors"]
+__all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "legend_of_pies", "niche_colors"]
 
 #: It names this many, and takes no more than this part of the canvas' height, but never fewer than the least.
 _MOST, _FEWEST, _HIGHEST = 16, 4, 0.45
@@ -35,6 +36,13 @@ def legend_of(result: Result) -> list[tuple[str, str]]:
     colors = result.colors
     frequent = result.dominant.value_counts()
     return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
+
+
+def legend_of_pies(result: Result) -> list[tuple[str, str]]:
+    """Return (name, colour) of each type of which a slice is seen anywhere, the most abundant first."""
+    means = result.mean_proportions.sort_values(ascending=False, kind="stable")
+    seen = result.proportions.max() >= THINNEST
+    return [(name, result.colors[name]) for name in means.index if seen[name]]
 
 
 def niche_colors(niches: Niches) -> list[str]:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from napari_spotmix.result import Result
 
-__all__ = ["has_pies", "pies_layer"]
+__all__ = ["THINNEST", "has_pies", "pies_layer"]
 
 #: A full circle is drawn with so many corners, and a slice with at least two of its own.
 _CORNERS = 24
 #: Thinner slices are left out: they would be lines.
-_THINNEST = 0.01
+THINNEST = 0.01
 
 
 def has_pies(result: Result) -> bool:
@@ -38,7 +38,7 @@ def pies_layer(result: Result, name: str) -> FullLayerData:
     spots = placed_spots(result.spatial)
     shares = result.proportions.to_numpy()[spots]
     spots, shares = spots[~np.isnan(shares).any(axis=1)], shares[~np.isnan(shares).any(axis=1)]
-    shares = np.where(shares < _THINNEST, 0.0, shares)
+    shares = np.where(shares < THINNEST, 0.0, shares)
     shares /= shares.sum(axis=1, keepdims=True)
     pie, kind = np.nonzero(shares)
     ends = np.cumsum(shares, axis=1)[pie, kind]
