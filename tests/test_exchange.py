@@ -6,6 +6,8 @@ import csv
 import json
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -242,6 +244,27 @@ def test_a_cancelled_export_leaves_nothing_behind(
 
     with pytest.raises(Cancelled):
         export(result, tmp_path / name, on_progress=cancel)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")  # spatialdata's own
+def test_a_store_that_is_cancelled_while_it_is_written_is_given_up_at_once(
+    result: Result, tmp_path: Path
+) -> None:
+    told: list[float] = []
+
+    def cancel(progress: Progress) -> None:
+        if progress.fraction >= 0.75:
+            told.append(time.monotonic())
+            if len(told) > 1:  # it is being written
+                raise Cancelled
+
+    with pytest.raises(Cancelled):
+        export(result, tmp_path / "a.zarr", on_progress=cancel)
+    assert time.monotonic() - told[-1] < 0.5
+    for thread in threading.enumerate():
+        if thread.name.startswith("spotmix-waiting"):
+            thread.join(30)
     assert not list(tmp_path.iterdir())
 
 

@@ -335,8 +335,10 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
         spatialdata = _spatialdata()
         for at, (name, make) in enumerate(steps):
             parts[name] = heard(make, _STAGE, on_progress, at, len(steps) + 1)
-        on_progress(Progress(_STAGE, len(steps), len(steps) + 1))
-        spatialdata.SpatialData(**parts).write(path)
+        whole, n_steps = spatialdata.SpatialData(**parts), len(steps)
+        # The folder that it lies in was made for it.
+        aside = path.parent
+        heard(lambda: whole.write(path), _STAGE, on_progress, n_steps, n_steps + 1, writes_into=aside)
 
 
 def _spatialdata() -> Any:

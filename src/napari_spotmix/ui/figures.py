@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import checksums, write_aside
+from napari_spotmix.io import checksums, heard, write_aside
 from napari_spotmix.progress import Progress
 from napari_spotmix.ui.session import COUNTS, DOMINANT, PIES, UNEXPLAINED
 
@@ -46,12 +46,12 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
 
         if problems := figure.save_problems(path):
             raise InputError(problems)
-        on_progress(Progress("Drawing", 0, 2))
-        drawn = figure.draw(result, shown, opacity=opacity)
-        on_progress(Progress("Drawing", 1, 2))
+        drawn = heard(lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2)
 
         def save(aside: Path) -> None:
-            figure.save(drawn, aside)
+            # The folder that it lies in was made for it.
+            place = aside.parent
+            heard(lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place)
             on_progress(Progress("Drawing", 2, 2))  # what was cancelled meanwhile is not kept
 
         return write_aside(path, save)
