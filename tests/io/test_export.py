@@ -76,6 +76,24 @@ def test_csv_has_spots_in_its_first_column_and_every_digit(tmp_path, adata, prop
     assert [float(cell) for cell in rows[1][1:]] == proportions.iloc[0].tolist()
 
 
+@pytest.mark.parametrize("n_types", [1, 3])
+def test_csv_keeps_odd_names_and_numbers(tmp_path, n_types, monkeypatch):
+    monkeypatch.setattr(export, "_BATCH", 3)
+    names = ["plain", "a,b", 'say "T"', "two\nlines", "cr\rlf", "ünïcode 🧬", "=1+1", ""]
+    values = np.full((len(names), n_types), 1 / 3)
+    values[:5, 0] = [0.0, 1.0, 5e-324, 0.1 + 0.2, 1e-17]
+    values[6] = np.nan
+    table = pd.DataFrame(values, index=names, columns=["T <b>", "B", "x"][:n_types])
+    sha = export._write_proportions(table, tmp_path / "a.csv", lambda: None)
+    assert sha == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["spot", *table.columns]
+    assert [row[0] for row in rows] == names
+    found = np.array([[float(cell or "nan") for cell in row[1:]] for row in rows])
+    np.testing.assert_array_equal(found, values)
+
+
 def test_spots_can_be_opened_again(tmp_path, adata, proportions):
     adata.obsm["spotmix"] = proportions
     write(tmp_path / "a", adata, proportions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anndata
@@ -23,6 +25,8 @@ def adata(monkeypatch: pytest.MonkeyPatch) -> AnnData:
     """Spots that take many pieces of everything."""
     monkeypatch.setattr(_pieces, "_BYTES", 1000)
     monkeypatch.setattr(_pieces, "_NAMES", 50)
+    monkeypatch.setattr(_pieces, "_CHUNKED", 100)
+    monkeypatch.setattr(_pieces, "_AT_ONCE", 2)
     random = np.random.default_rng(0)
     names = [f"spot µ{i}" for i in range(333)]
     shares = pd.DataFrame(random.random((333, 3)), names, ["B", "T", "a cell"])
@@ -87,3 +91,42 @@ def test_a_cancel_is_heard_before_every_piece(adata: AnnData, tmp_path: Path) ->
         )
     assert told[-1].step == 1, "while the file was written"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", ">f8", "i8", "u2", "i1"])
+@pytest.mark.parametrize(("shape", "chunks"), [((1000,), (64,)), ((10, 7), (4, 3)), ((5,), (5,))])
+def test_chunks_hold_every_number_whatever_the_edges(
+    tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
+) -> None:
+    numbers = np.random.default_rng(0).normal(0, 50, shape).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        numbers.ravel()[::7] = np.nan
+    with h5py.File(tmp_path / "a.h5", "w") as file, ThreadPoolExecutor(2) as pool:
+        kwargs = {"chunks": chunks, "compression": "gzip"}
+        _pieces._write_array(file, "numbers", np.asfortranarray(numbers), lambda: None, pool, **kwargs)
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["numbers"][()], numbers)
+        assert file["numbers"].dtype == numbers.dtype
+
+
+def test_any_number_of_cores_writes_the_same_bytes(
+    adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n_cores in (1, 2, 5):
+        monkeypatch.setattr(_pieces, "_cores", lambda n=n_cores: range(n))
+        write_h5ad(adata, tmp_path / f"{n_cores}.h5ad")
+    first, *others = ((tmp_path / f"{n_cores}.h5ad").read_bytes() for n_cores in (1, 2, 5))
+    assert all(other == first for other in others)
+
+
+def test_what_stops_the_writing_leaves_no_thread(adata: AnnData, tmp_path: Path) -> None:
+    before, told = threading.active_count(), []
+
+    def tell() -> None:
+        told.append(1)
+        if len(told) > 20:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_h5ad(adata, tmp_path / "a.h5ad", tell=tell)
+    assert threading.active_count() == before

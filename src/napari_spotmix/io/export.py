@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.io._names import with_safe_names
 from napari_spotmix.io._pieces import write_in_pieces
@@ -30,6 +32,7 @@ from napari_spotmix.progress import Progress, ProgressCallback, silent
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 __all__ = [
     "OUTPUTS",
@@ -53,7 +56,7 @@ REPORT = "report.html"
 _GENERATOR = b'<meta name="generator" content="napari-spotmix">'
 _STAGE = "Writing results"
 #: Rows of a table that are written at once: a cancel is heard in between.
-_BATCH = 5000
+_BATCH = 20_000
 #: Attribute of ``spatial.h5ad`` with the SHA-256 of the ``proportions.csv`` that was written with it.
 _BELONGS_TO = "spotmix_proportions_sha256"
 #: Name of a folder that is written aside: the machine and the process that write it.
@@ -219,13 +222,38 @@ def _write_proportions(proportions: pd.DataFrame, path: Path, tell: Callable[[],
     """Write the table and return the SHA-256 of the file."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for start in range(0, max(len(proportions), 1), _BATCH):
-            tell()
-            rows = proportions.iloc[start : start + _BATCH]
-            text = rows.to_csv(index_label="spot", header=not start, lineterminator="\n").encode()
+        for text in _csv(proportions, tell):
             digest.update(text)
             file.write(text)
     return digest.hexdigest()
+
+
+def _csv(proportions: pd.DataFrame, tell: Callable[[], None]) -> Iterator[bytes]:
+    """Yield the table as CSV, names quoted where they need it, numbers with all their digits."""
+    yield proportions.iloc[:0].to_csv(index_label="spot", lineterminator="\n").encode()
+    for start in range(0, len(proportions), _BATCH):
+        tell()
+        rows = proportions.iloc[start : start + _BATCH]
+        names, numbers = map(_quoted, rows.index.astype(str)), _numbers(rows.to_numpy(np.float64))
+        yield "".join([f"{name},{line}\n" for name, line in zip(names, numbers, strict=True)]).encode()
+
+
+def _numbers(rows: NDArray[np.float64]) -> list[str]:
+    """Return each row as a line of CSV; a number that is not known is left out."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    # Five times as quick as pandas or Python; but names would all be quoted.
+    columns = [pa.array(column, from_pandas=True) for column in rows.T]
+    text = pa.BufferOutputStream()
+    table = pa.Table.from_arrays(columns, names=[str(at) for at in range(len(columns))])
+    csv.write_csv(table, text, csv.WriteOptions(include_header=False))
+    return str(text.getvalue().to_pybytes(), "ascii").splitlines()
+
+
+def _quoted(name: str) -> str:
+    needs_quotes = any(letter in name for letter in ',"\n\r')
+    return '"' + name.replace('"', '""') + '"' if needs_quotes else name
 
 
 def _set_mark(path: Path, mark: str) -> None:
