@@ -91,10 +91,17 @@ def test_a_result_from_a_file_cannot_be_solved_again(result: Result) -> None:
 
 def test_all_that_is_wrong_is_told_at_once(result: Result) -> None:
     with pytest.raises(InputError) as caught:
-        result.resolve(lambda_c=-1.0, without=["Nobody"])
-    assert len(caught.value.problems) == 2
+        result.resolve(lambda_c=-1.0, without=["Nobody"], n_threads=2.5)  # type: ignore[arg-type]
+    assert len(caught.value.problems) == 3
+    with pytest.raises(InputError, match="`n_threads` must be at least 0, found -1"):
+        result.resolve(lambda_c=1.0, n_threads=-1)
     with pytest.raises(InputError, match="at least one"):
         result.resolve(without=result.cell_types)
+
+
+def test_a_single_name_is_one_cell_type(result: Result) -> None:
+    name = result.cell_types[0]
+    assert result.resolve(without=name).cell_types == [one for one in result.cell_types if one != name]
 
 
 def test_what_was_solved_again_can_be_kept_with_the_spots(result: Result) -> None:

@@ -48,7 +48,7 @@ from napari_spotmix.params import Parameters
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.result import Result, over_all_spots
 from napari_spotmix.rows import row_blocks
-from napari_spotmix.words import count
+from napari_spotmix.words import agreeing, count
 
 __all__ = ["deconvolve"]
 
@@ -355,7 +355,8 @@ def _disk_notes(counts: Any) -> list[str]:
 
 def _gene_notes(genes: GeneMatch) -> list[str]:
     notes = [
-        f"{n} gene names stand more than once in the {what} data; their counts were summed."
+        f"{count(n, 'gene name')} {agreeing(n, 'stands', 'stand')} more than once in the {what} data; "
+        "counts were summed."
         for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
         if n
     ]
@@ -369,7 +370,8 @@ def _gene_notes(genes: GeneMatch) -> list[str]:
 def _spot_notes(reasons: pd.Series) -> list[str]:
     left_out = reasons[reasons != ""].value_counts()
     return [
-        f"{n} of {len(reasons)} spots were not estimated ({reason}); they are kept, with NaN."
+        f"{n} of {len(reasons)} spots {agreeing(n, 'was', 'were')} not estimated ({reason}); "
+        f"{agreeing(n, 'it is', 'they are')} kept, with NaN."
         for reason, n in left_out.items()
     ]
 
@@ -389,7 +391,8 @@ def _type_notes(labels: pd.Categorical[str]) -> list[str]:
             f"{', '.join(few[:20])}{f' and {len(few) - 20} more' if len(few) > 20 else ''}."
         )
     if n_unlabelled:
-        notes.append(f"{n_unlabelled} reference cells without a label were left out.")
+        cells = count(n_unlabelled, "reference cell")
+        notes.append(f"{cells} without a label {agreeing(n_unlabelled, 'was', 'were')} left out.")
     return notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "percent"]
+__all__ = ["agreeing", "count", "percent"]
 
 
 def percent(share: float) -> str:
@@ -30,3 +30,14 @@ def count(number: int, noun: str) -> str:
     ('1 spot', '1,234 spots')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def agreeing(number: int, one: str, several: str) -> str:
+    """Return the words that go with a number: those for one, or those for none and for several.
+
+    Examples
+    --------
+    >>> f"1 of 9 spots {agreeing(1, 'is', 'are')} empty, 2 of 9 {agreeing(2, 'is', 'are')}"
+    '1 of 9 spots is empty, 2 of 9 are'
+    """
+    return one if number == 1 else several

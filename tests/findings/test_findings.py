@@ -96,7 +96,7 @@ def test_repeated_barcodes_and_empty_spots_are_told(tissue: SimulatedTissue) -> 
     counts[3] = 0
     spots.X = counts.tocsr()
     found = look(spots, tissue.reference)
-    told(found, "note", "1 of 80 spots have no counts")
+    told(found, "note", "1 of 80 spots has no counts")
     mends = told(found, "warning", "1 barcode of spots found more than once").mends
     assert mended(spots, tissue.reference, mends)[0].obs_names.is_unique
 

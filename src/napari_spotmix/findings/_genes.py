@@ -18,7 +18,7 @@ from napari_spotmix.findings._finding import NOTE, PROBLEM, WARNING, Finding
 from napari_spotmix.mends import Mend, without_version
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.rows import row_blocks
-from napari_spotmix.words import count
+from napari_spotmix.words import agreeing, count
 
 __all__ = ["depth_findings", "mends_for_names", "name_findings"]
 
@@ -163,7 +163,7 @@ def _empty(spots: NDArray[np.float64]) -> list[Finding]:
     return [
         Finding(
             NOTE,
-            f"{n_empty:,} of {len(spots):,} spots have no counts of the shared genes. They are kept, with "
-            "NaN.",
+            f"{n_empty:,} of {len(spots):,} spots {agreeing(n_empty, 'has', 'have')} no counts of the shared "
+            f"genes. {agreeing(n_empty, 'It is', 'They are')} kept, with NaN.",
         )
     ]

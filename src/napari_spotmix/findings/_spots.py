@@ -10,7 +10,7 @@ from napari_spotmix.findings._finding import NOTE, WARNING, Finding
 from napari_spotmix.io import listed, spots_off_image
 from napari_spotmix.mends import MENDS, Mend
 from napari_spotmix.placing import better_moves, factor_of, images_of, pictures_of
-from napari_spotmix.words import count
+from napari_spotmix.words import agreeing, count
 
 __all__ = ["place_findings"]
 
@@ -24,8 +24,9 @@ def place_findings(spatial: AnnData) -> list[Finding]:
     n_lost = int((~np.isfinite(xy).all(axis=1)).sum())
     if n_lost:
         text = (
-            f"{n_lost:,} of {len(xy):,} spots have a coordinate that is NaN or infinite. They are kept, with "
-            "NaN as proportions. If they have places, read the positions again."
+            f"{n_lost:,} of {len(xy):,} spots {agreeing(n_lost, 'has', 'have')} a coordinate that is NaN or "
+            f"infinite. {agreeing(n_lost, 'It is', 'They are')} kept, with NaN as proportions. "
+            f"If {agreeing(n_lost, 'it has a place', 'they have places')}, read the positions again."
         )
         found.append(Finding(WARNING, text))
     return found + _turned(spatial) + _off_image(spatial) + _without_scale(spatial)
