@@ -72,12 +72,13 @@ def content_of(
     result: Result, inputs: Mapping[str, Any], title: str, on_progress: ProgressCallback
 ) -> dict[str, Any]:
     """Return all that the template of a section asks for."""
-    result = _laid_out(result)
+    given = result
+    result = heard(lambda: _laid_out(given), _STAGE, on_progress)
     section = _Section(result, on_progress)
     return {
         "title": title,
         "summary": result.parameters.get("summary", ""),
-        "facts": facts_of(result),
+        "facts": heard(lambda: facts_of(result), _STAGE, on_progress),
         "notes": result.notes,
         "view_box": " ".join(f"{side:.6g}" for side in section.view_box),
         "spots_box": section.view_box,
