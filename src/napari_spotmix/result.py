@@ -287,8 +287,8 @@ class Result:
         Raises
         ------
         InputError
-            If this result was read from a file; if the smoothness is no number of at least 0; if a type is
-            unknown or none is left.
+            If this result was read from a file; if the smoothness or the number of threads is out of
+            bounds; if a type is unknown or none is left.
 
         Examples
         --------
@@ -299,7 +299,7 @@ class Result:
         >>> bool(smoother.proportions.var().sum() < result.proportions.var().sum())
         True
         """
-        nearby = self._nearby_problem(lambda_c, without)
+        nearby = self._nearby_problem(lambda_c, without, n_threads)
         with Threads.of(n_threads) as threads:
             problem, solution = nearby.solved(
                 tolerance=self._given("tolerance", Parameters.tolerance),
@@ -309,7 +309,7 @@ class Result:
             )
         return self._resolved(problem, solution, without)
 
-    def _nearby_problem(self, lambda_c: float | None, without: Sequence[str]) -> Problem:
+    def _nearby_problem(self, lambda_c: float | None, without: Sequence[str], n_threads: int) -> Problem:
         if self.problem is None:
             raise InputError(
                 "This result was read from a file, which does not hold what solving again needs. "
@@ -322,9 +322,10 @@ class Result:
         ]
         if set(self.cell_types) <= set(without):
             problems.append("`without`: at least one cell type must be left.")
-        of_lambda_c = next(info for info in describe() if info.name == "lambda_c")
-        if wrong := of_lambda_c.problem(lambda_c):
-            problems.append(wrong)
+        given = {"lambda_c": lambda_c, "n_threads": n_threads}
+        problems += [
+            wrong for info in describe() if (wrong := info.problem(given.get(info.name, info.default)))
+        ]
         if problems:
             raise InputError(problems)
         problem = self.problem.only(self._left(without)) if without else self.problem
