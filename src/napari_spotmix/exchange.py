@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import heard, write_aside, write_folder_aside
+from napari_spotmix.io import heard, listed, write_aside, write_folder_aside
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.regions import to_geojson
@@ -100,8 +100,8 @@ def export(
     Raises
     ------
     InputError
-        If the kind is unknown or not that of such a file, there is nothing to export, or it cannot
-        be written there.
+        If the kind is unknown or not that of such a file, there is nothing to export, names that must
+        tell spots apart do not, or it cannot be written there.
 
     Examples
     --------
@@ -395,6 +395,12 @@ def _table(result: Result) -> Any:
     adata = result.to_anndata().to_memory()
     adata.uns.pop(SPATIAL, None)
     adata = adata[placed_spots(adata)].copy()
+    if adata.obs_names.has_duplicates:
+        twice = list(adata.obs_names[adata.obs_names.duplicated()].unique())
+        raise InputError(
+            "A SpatialData store tells spots apart by their names, and here some have the same: "
+            f"{listed(twice, most=3)}. Run again with `--mend spatial:name-apart`, or write a table."
+        )
     adata.obs[_REGION] = pd.Categorical(["spots"] * adata.n_obs)
     adata.obs[_SPOT] = adata.obs_names
     adata = sanitize_table(adata, inplace=False)
