@@ -25,6 +25,7 @@ from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.regions import to_geojson
 from napari_spotmix.scale import bin_sides, placed_spots, scalefactors, spot_diameter
+from napari_spotmix.words import agreeing, count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -175,7 +176,8 @@ def export_notes(result: Result, path: str | Path, kind: str | None = None) -> l
     formulas = [name for name in names if name.startswith(_FORMULA)]
     if ".csv" in target.suffixes and formulas:
         notes.append(
-            f"{len(formulas):,} names begin like a formula ({formulas[0]!r}). They are as they were: "
+            f"{count(len(formulas), 'name')} {agreeing(len(formulas), 'begin')} like a formula "
+            f"({formulas[0]!r}). Names are as they were: "
             "import the file as text into a spreadsheet."
         )
     return notes

@@ -27,6 +27,7 @@ from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.progress import ProgressCallback, silent
 from napari_spotmix.regions import Region, from_geojson, to_geojson
+from napari_spotmix.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -555,7 +556,8 @@ def over_all_spots(
 
 def _resolved_summary(problem: Problem, left_out: list[str]) -> str:
     n_spots, n_types = problem.abundances.shape
-    text = f"{n_spots:,} spots, {n_types} cell types; solved again with smoothness {problem.lambda_c:.3g}"
+    size = f"{count(n_spots, 'spot')}, {count(n_types, 'cell type')}"
+    text = f"{size}; solved again with smoothness {problem.lambda_c:.3g}"
     return f"{text} and without {', '.join(left_out)}." if left_out else f"{text}."
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "percent"]
+__all__ = ["agreeing", "count", "percent"]
+
+_SINGULAR = {
+    "agree": "agrees",
+    "begin": "begins",
+    "lie": "lies",
+    "stand": "stands",
+    "are": "is",
+    "have": "has",
+    "were": "was",
+}
 
 
 def percent(share: float) -> str:
@@ -30,3 +40,14 @@ def count(number: int, noun: str) -> str:
     ('1 spot', '1,234 spots')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def agreeing(number: int, verb: str) -> str:
+    """Return a verb as it goes with a number.
+
+    Examples
+    --------
+    >>> agreeing(1, "have"), agreeing(2, "have")
+    ('has', 'have')
+    """
+    return _SINGULAR[verb] if number == 1 else verb
