@@ -201,6 +201,27 @@ def test_bins_are_squares_in_spatialdata_and_odd_names_are_no_hindrance(
     assert len(store["table"]) == 60
 
 
+def test_a_type_with_the_name_of_the_folder_above_is_kept_in_spatialdata(
+    spatialdata: Any, plain: Result, tmp_path: Path
+) -> None:
+    names = ["..", *plain.cell_types[1:]]
+    errors = plain.standard_errors.set_axis(names, axis=1)
+    named = replace(plain, abundances=plain.abundances.set_axis(names, axis=1), standard_errors=errors)
+    store = spatialdata.read_zarr(export(named, tmp_path / "store.zarr"))
+    assert list(Result.from_anndata(store["table"]).cell_types) == names
+
+
+def test_spots_of_one_name_are_told_since_no_store_can_hold_them(plain: Result, tmp_path: Path) -> None:
+    pytest.importorskip("spatialdata")
+    spatial = plain.spatial.copy()
+    spatial.obs_names = ["twice", "twice", *spatial.obs_names[2:]]
+    tables = ("abundances", "standard_errors")
+    named = {name: getattr(plain, name).set_axis(spatial.obs_names, axis=0) for name in tables}
+    with pytest.raises(InputError, match="some have the same: 'twice'"):
+        export(replace(plain, spatial=spatial, **named), tmp_path / "store.zarr")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_store_is_never_replaced(result: Result, tmp_path: Path) -> None:
     (tmp_path / "store.zarr").mkdir()
     (tmp_path / "store.zarr" / "mine").touch()

@@ -142,6 +142,39 @@ def test_what_this_version_does_not_know_is_told_and_not_left_out(copy: Path) ->
         plan_rerun(copy / "results")
 
 
+EDITS = {
+    "path": ("path = ", "place = ", r"\[inputs.spatial\] must name a file or folder as `path`, found None"),
+    "files": ("[[inputs.spatial.files]]", "[[others]]", r"\[inputs.spatial\] must list its `files`"),
+    "sums": ("sha256 = ", "md5 = ", "each with `name` and `sha256`"),
+    "versions": ("[versions]", "versions = 3\n[others]", r"\[versions\] must be a table, found 3"),
+    "outputs": ("[outputs]", "outputs = 3\n[others]", r"\[outputs\] must be a table, found 3"),
+    "layer": ("[parameters]", "[parameters]\nlayer = 3", r"In \[parameters\], layer must be a text, found 3"),
+    "mend": ("[parameters]", '[parameters]\nmend = "raw"', "mend must be a list of texts, found 'raw'"),
+    "bin_um": ("[parameters]", '[reading]\nbin_um = "x"\n[parameters]', "bin_um must be a number, found 'x'"),
+    "image": ("[parameters]", "[reading]\nimage = 5\n[parameters]", "image must be a text, found 5"),
+    "unknown": ("[parameters]", "[reading]\nmagic = 5\n[parameters]", "holds `magic`, which this version"),
+    "seed": ("n_genes = 5000", "n_genes = -5", "`n_genes` must be at least 0"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_recipe_that_was_edited_wrongly_is_told_where(copy: Path, name: str) -> None:
+    old, new, words = EDITS[name]
+    text = (copy / "results" / "recipe.toml").read_text(encoding="utf-8")
+    # A key of the root must stand before all tables.
+    root, _, rest = new.partition("\n") if name in ("versions", "outputs") else ("", "", new)
+    change(copy / "results", lambda _: f"{root}\n{text.replace(old, rest)}")
+    with pytest.raises(ReadError, match=words):
+        plan_rerun(copy / "results")
+
+
+def test_all_that_is_wrong_in_an_edited_recipe_is_told_at_once(copy: Path) -> None:
+    edited = "[parameters]\nlayer = 3\nmend = [1]\nmagic = 2"
+    change(copy / "results", lambda text: text.replace("[parameters]", edited).replace("5000", "-5"))
+    with pytest.raises(ReadError, match="4 problems"):
+        plan_rerun(copy / "results")
+
+
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     done = spotmix("rerun", ".", cwd=tmp_path)
     assert done.returncode == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -91,12 +93,18 @@ def test_a_result_from_a_file_cannot_be_solved_again(result: Result) -> None:
 
 def test_all_that_is_wrong_is_told_at_once(result: Result) -> None:
     with pytest.raises(InputError) as caught:
-        result.resolve(lambda_c=-1.0, without=["Nobody"], n_threads=2.5)  # type: ignore[arg-type]
-    assert len(caught.value.problems) == 3
-    with pytest.raises(InputError, match="`n_threads` must be at least 0, found -1"):
-        result.resolve(lambda_c=1.0, n_threads=-1)
+        result.resolve(lambda_c=-1.0, without=["Nobody"])
+    assert len(caught.value.problems) == 2
     with pytest.raises(InputError, match="at least one"):
         result.resolve(without=result.cell_types)
+
+
+@pytest.mark.parametrize("n_threads", [-1, 2.5, 5000, True])
+def test_a_number_of_threads_out_of_bounds_is_refused_with_all_else(result: Result, n_threads: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        result.resolve(lambda_c=-1.0, n_threads=n_threads)
+    assert [problem.split("`")[1] for problem in caught.value.problems] == ["lambda_c", "n_threads"]
+    assert caught.value.problems[1].endswith(f"found {n_threads!r}.")
 
 
 def test_a_single_name_is_one_cell_type(result: Result) -> None:

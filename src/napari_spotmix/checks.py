@@ -20,7 +20,7 @@ from napari_spotmix.io import is_closed, is_signatures
 from napari_spotmix.keys import CELL_TYPE, RAW, SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.rows import value_blocks
-from napari_spotmix.words import count
+from napari_spotmix.words import agreeing, count
 
 __all__ = [
     "FEW_CELLS",
@@ -155,9 +155,8 @@ def _why_none(spatial: Sequence[str], reference: Sequence[str]) -> str:
     lower = {str(name).lower() for name in reference}
     n_but_for_case = sum(str(name).lower() in lower for name in spatial)
     if n_but_for_case:
-        return (
-            f"{n_but_for_case} names agree but for upper and lower case: is one of them of another species?"
-        )
+        names, agree = count(n_but_for_case, "name"), agreeing(n_but_for_case, "agree")
+        return f"{names} {agree} but for upper and lower case: is one of them of another species?"
     return "Are some of them identifiers and the others symbols? Bring both to the same kind."
 
 
@@ -234,8 +233,7 @@ def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: Progre
     found = _tally(blocks, n_blocks, on_progress)
     needed = f"Raw counts are needed.{'' if found.is_counts else _advice(adata)}"
     if found.n_not_finite:
-        values = count(found.n_not_finite, "value")
-        are = "is" if found.n_not_finite == 1 else "are"
+        values, are = count(found.n_not_finite, "value"), agreeing(found.n_not_finite, "are")
         return [f"{where} holds {values} that {are} NaN or infinite. {needed}"]
     if found.n_negative:
         negative = count(found.n_negative, "negative value")

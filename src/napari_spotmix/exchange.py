@@ -20,11 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_spotmix.errors import InputError
-from napari_spotmix.io import heard, write_aside, write_folder_aside
+from napari_spotmix.io import heard, listed, write_aside, write_folder_aside
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 from napari_spotmix.regions import to_geojson
 from napari_spotmix.scale import bin_sides, placed_spots, scalefactors, spot_diameter
+from napari_spotmix.words import agreeing, count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,8 +101,8 @@ def export(
     Raises
     ------
     InputError
-        If the kind is unknown or not that of such a file, there is nothing to export, or it cannot
-        be written there.
+        If the kind is unknown or not that of such a file, there is nothing to export, names that must
+        tell spots apart do not, or it cannot be written there.
 
     Examples
     --------
@@ -175,7 +176,8 @@ def export_notes(result: Result, path: str | Path, kind: str | None = None) -> l
     formulas = [name for name in names if name.startswith(_FORMULA)]
     if ".csv" in target.suffixes and formulas:
         notes.append(
-            f"{len(formulas):,} names begin like a formula ({formulas[0]!r}). They are as they were: "
+            f"{count(len(formulas), 'name')} {agreeing(len(formulas), 'begin')} like a formula "
+            f"({formulas[0]!r}). Names are as they were: "
             "import the file as text into a spreadsheet."
         )
     return notes
@@ -397,6 +399,12 @@ def _table(result: Result) -> Any:
     adata = result.to_anndata().to_memory()
     adata.uns.pop(SPATIAL, None)
     adata = adata[placed_spots(adata)].copy()
+    if adata.obs_names.has_duplicates:
+        twice = list(adata.obs_names[adata.obs_names.duplicated()].unique())
+        raise InputError(
+            "A SpatialData store tells spots apart by their names, and here some have the same: "
+            f"{listed(twice, most=3)}. Run again with `--mend spatial:name-apart`, or write a table."
+        )
     adata.obs[_REGION] = pd.Categorical(["spots"] * adata.n_obs)
     adata.obs[_SPOT] = adata.obs_names
     adata = sanitize_table(adata, inplace=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import partial
@@ -308,7 +308,8 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
     Raises
     ------
     InputError
-        If an input was no file, or the recipe holds what this version does not know.
+        If an input was no file, a value cannot be one of its kind, or the recipe holds what this version
+        does not know; all of it.
 
     Examples
     --------
@@ -329,19 +330,26 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
         for name in ("spatial", "reference")
         if name not in inputs
     ]
+    others: list[str] = []
     for item in fields(Job):
         default = default_of(item)
         if is_dataclass(default) and item.name in recipe:
-            values[item.name] = _restored(type(default), recipe[item.name])
-            names |= recipe[item.name].keys()
+            table = recipe[item.name]
+            own = [one for one in fields(default) if one.name in table]
+            problems += _misfits(item.name, own, table)
+            values[item.name] = _restored(type(default), {one.name: table[one.name] for one in own})
+            others += table.keys() - {one.name for one in own}
+            names |= table.keys()
         elif item.name in given and item.name not in _APART:
+            problems += _misfits("parameters", [item], given)
             found = given.pop(item.name)
             values[item.name] = tuple(found) if isinstance(found, list) else found
     known = {item.name for item in fields(Parameters)}
+    attempted(problems, lambda: Parameters(**{name: given[name] for name in known & given.keys()}))
     problems += [
         f"The recipe holds `{name}`, which this version does not know. Update with "
         "`pip install --upgrade napari-spotmix`."
-        for name in [*(given.keys() - known), *(inputs.keys() - names)]
+        for name in [*sorted(others), *sorted(given.keys() - known), *sorted(inputs.keys() - names)]
     ]
     if problems:
         raise InputError(problems)
@@ -357,6 +365,24 @@ def _restored(kind: type[Any], table: Mapping[str, Any]) -> Any:
     """Return a dataclass of what TOML holds, where paths are texts and tuples are lists."""
     hints = get_type_hints(kind)
     return kind(**{name: _as_hinted(hints.get(name), value) for name, value in table.items()})
+
+
+def _misfits(table: str, expected: Iterable[Field[Any]], values: Mapping[str, Any]) -> Iterator[str]:
+    """Say which values in a table of a recipe are not of the kind of their fields; paths are texts there."""
+    for item in expected:
+        kind, value = str(item.type), values[item.name]
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if "tuple" in kind:
+            fits, what = isinstance(value, list), "a list of texts" if "str" in kind else "a list"
+            fits = fits and ("str" not in kind or all(isinstance(one, str) for one in value))
+        elif "float" in kind:
+            fits, what = is_whole or isinstance(value, float), "a number"
+        elif "int" in kind:
+            fits, what = is_whole, "a whole number"
+        else:
+            fits, what = isinstance(value, str), "a text"
+        if not fits:
+            yield f"In [{table}], {item.name} must be {what}, found {value!r}."
 
 
 def _as_hinted(hint: Any, value: Any) -> Any:

@@ -355,13 +355,13 @@ def _disk_notes(counts: Any) -> list[str]:
 
 def _gene_notes(genes: GeneMatch) -> list[str]:
     notes = [
-        f"{count(n, 'gene name')} {agreeing(n, 'stands', 'stand')} more than once in the {what} data; "
-        "counts were summed."
+        f"{count(n, 'gene name')} {agreeing(n, 'stand')} more than once in the {what} data; "
+        "the counts were summed."
         for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
         if n
     ]
     if len(genes.names) < FEW_GENES:
-        are = "is" if len(genes.names) == 1 else "are"
+        are = agreeing(len(genes.names), "are")
         shared = f"Only {count(len(genes.names), 'gene')} {are} shared and informative"
         notes.append(f"{shared}: proportions are uncertain.")
     return notes
@@ -370,8 +370,8 @@ def _gene_notes(genes: GeneMatch) -> list[str]:
 def _spot_notes(reasons: pd.Series) -> list[str]:
     left_out = reasons[reasons != ""].value_counts()
     return [
-        f"{n} of {len(reasons)} spots {agreeing(n, 'was', 'were')} not estimated ({reason}); "
-        f"{agreeing(n, 'it is', 'they are')} kept, with NaN."
+        f"{n} of {len(reasons)} spots {agreeing(n, 'were')} not estimated ({reason}), "
+        f"and {agreeing(n, 'are')} kept, with NaN."
         for reason, n in left_out.items()
     ]
 
@@ -392,7 +392,7 @@ def _type_notes(labels: pd.Categorical[str]) -> list[str]:
         )
     if n_unlabelled:
         cells = count(n_unlabelled, "reference cell")
-        notes.append(f"{cells} without a label {agreeing(n_unlabelled, 'was', 'were')} left out.")
+        notes.append(f"{cells} without a label {agreeing(n_unlabelled, 'were')} left out.")
     return notes
 
 
@@ -487,7 +487,7 @@ def _pair_notes(assessment: Assessment, cell_types: list[str]) -> list[str]:
     more = len(assessment.pairs) - len(named)
     return [
         "A spot of usual depth cannot tell these cell types apart, only their sum is sure: "
-        f"{'; '.join(named)}{f'; and {more} more pairs' if more else ''}."
+        f"{'; '.join(named)}{'; and ' + count(more, 'more pair') if more else ''}."
     ]
 
 
@@ -577,6 +577,6 @@ def _summary(fitted: Fit, problem: _Problem) -> str:
     if fitted.lambda_c == 0:
         smoothing = "no smoothing"
     return (
-        f"{problem.kept.sum():,} spots, {len(problem.cell_types)} cell types, "
-        f"{problem.signatures.shape[1]:,} genes; {smoothing}; {fitted.graph.layout} neighbours."
+        f"{count(problem.kept.sum(), 'spot')}, {count(len(problem.cell_types), 'cell type')}, "
+        f"{count(problem.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbours."
     )

@@ -27,6 +27,7 @@ from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.progress import ProgressCallback, silent
 from napari_spotmix.regions import Region, from_geojson, to_geojson
+from napari_spotmix.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -287,8 +288,8 @@ class Result:
         Raises
         ------
         InputError
-            If this result was read from a file; if the smoothness or the number of threads is no number of at
-            least 0; if a type is unknown or none is left.
+            If this result was read from a file; if the smoothness or the number of threads is out of
+            bounds; if a type is unknown or none is left.
 
         Examples
         --------
@@ -324,8 +325,9 @@ class Result:
         if set(self.cell_types) <= set(without):
             problems.append("`without`: at least one cell type must be left.")
         given = {"lambda_c": lambda_c, "n_threads": n_threads}
-        wrong = (info.problem(given[info.name]) for info in describe() if info.name in given)
-        problems += [text for text in wrong if text]
+        problems += [
+            wrong for info in describe() if (wrong := info.problem(given.get(info.name, info.default)))
+        ]
         if problems:
             raise InputError(problems)
         problem = self.problem.only(self._left(without)) if without else self.problem
@@ -555,7 +557,8 @@ def over_all_spots(
 
 def _resolved_summary(problem: Problem, left_out: list[str]) -> str:
     n_spots, n_types = problem.abundances.shape
-    text = f"{n_spots:,} spots, {n_types} cell types; solved again with smoothness {problem.lambda_c:.3g}"
+    size = f"{count(n_spots, 'spot')}, {count(n_types, 'cell type')}"
+    text = f"{size}; solved again with smoothness {problem.lambda_c:.3g}"
     return f"{text} and without {', '.join(left_out)}." if left_out else f"{text}."
 
 

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 __all__ = ["agreeing", "count", "percent"]
 
+_SINGULAR = {
+    "agree": "agrees",
+    "begin": "begins",
+    "lie": "lies",
+    "stand": "stands",
+    "are": "is",
+    "have": "has",
+    "were": "was",
+}
+
 
 def percent(share: float) -> str:
     """Return a share for people: no more digits than can be trusted.
@@ -32,12 +42,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def agreeing(number: int, one: str, several: str) -> str:
-    """Return the words that go with a number: those for one, or those for none and for several.
+def agreeing(number: int, verb: str) -> str:
+    """Return a verb as it goes with a number.
 
     Examples
     --------
-    >>> f"1 of 9 spots {agreeing(1, 'is', 'are')} empty, 2 of 9 {agreeing(2, 'is', 'are')}"
-    '1 of 9 spots is empty, 2 of 9 are'
+    >>> agreeing(1, "have"), agreeing(2, "have")
+    ('has', 'have')
     """
-    return one if number == 1 else several
+    return _SINGULAR[verb] if number == 1 else verb

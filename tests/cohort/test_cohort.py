@@ -162,7 +162,7 @@ def test_ctrl_c_ends_all_sections_and_keeps_what_is_finished(folder: Path, tmp_p
     took = time.monotonic() - start
     assert code == 130
     assert took < 1.5  # half a second, and what a loaded machine takes
-    assert "Cancelled. 1 of 3 sections have ended" in running.said
+    assert "Cancelled. 1 of 3 sections has ended" in running.said
     assert_ended(children)
     assert_only_the_first_is_whole(tmp_path / "out")
 

@@ -262,7 +262,10 @@ CASES = [
     Case("Ensembl against symbols", of_cells(ensembl), "share no gene names"),
     Case("Ensembl beside symbols", with_ids, "--mend spatial:genes=gene_ids --mend reference:no-versions"),
     Case(
-        "duplicated genes", of_spots(twice), "2 gene names found more than once in the spatial data", code=0
+        "duplicated genes",
+        of_spots(twice),
+        "2 gene names are found more than once",
+        code=0,
     ),
     Case("a type with one cell", of_cells(one_cell), "whose proportions cannot be trusted", code=0),
     Case("NaN coordinates", of_spots(without_places), "3 of 150 spots have a coordinate that is NaN", code=0),

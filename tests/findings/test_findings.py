@@ -96,9 +96,25 @@ def test_repeated_barcodes_and_empty_spots_are_told(tissue: SimulatedTissue) -> 
     counts[3] = 0
     spots.X = counts.tocsr()
     found = look(spots, tissue.reference)
-    told(found, "note", "1 of 80 spots has no counts")
-    mends = told(found, "warning", "1 barcode of spots found more than once").mends
+    told(found, "note", "1 of 80 spots has no counts of the shared genes, and is kept")
+    mends = told(found, "warning", "1 barcode of spots is found more than once").mends
     assert mended(spots, tissue.reference, mends)[0].obs_names.is_unique
+
+
+def test_what_is_one_is_told_in_the_singular(tissue: SimulatedTissue) -> None:
+    spots, cells = tissue.spatial[:, :1].copy(), tissue.reference
+    spots.obsm["spatial"] = spots.obsm["spatial"].astype(float)
+    spots.obsm["spatial"][0] = np.nan
+    cells.obs.loc[cells.obs_names[0], "cell_type"] = np.nan
+    found = look(spots, cells)
+    told(found, "warning", "1 gene is in both")
+    told(found, "warning", "1 of 80 spots has a coordinate that is NaN or infinite, and is kept")
+    told(found, "warning", "1 more pair of cell types is nearly alike")
+    told(found, "note", "1 of 120 reference cells has no label and is left out.")
+    result = deconvolve(spots, cells, lambda_c=0.0)
+    assert " spots, 4 cell types, 1 gene; " in result.parameters["summary"]
+    assert "1 reference cell without a label was left out." in result.notes
+    assert "1 of 80 spots was not estimated (no coordinates), and is kept, with NaN." in result.notes
 
 
 def test_an_image_without_its_factor_is_told(tissue: SimulatedTissue) -> None:

@@ -225,7 +225,7 @@ def test_an_image_given_beside_an_h5ad_is_kept_with_it(tmp_path, pixels):
     write_image(tmp_path / "full.png", pixels)
     adata = read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")
     assert np.array_equal(adata.uns["spatial"]["library"]["images"]["hires"], pixels)
-    assert any("1 of 2 spots lie outside of `full.png`" in note for note in reading_notes(adata))
+    assert any("1 of 2 spots lies outside of `full.png`" in note for note in reading_notes(adata))
 
 
 def test_of_an_image_of_channels_the_first_is_shown_and_that_is_told(tmp_path):

@@ -104,7 +104,7 @@ def test_antibodies_are_left_out_and_told(tmp_path):
     tissue = section(n_antibodies=2)
     adata = read_spatial(write_folder(tmp_path / "run", tissue))
     assert adata.n_vars == 7
-    assert any("2 features that are not gene expression" in note for note in reading_notes(adata))
+    assert any("2 features of other kinds than gene expression" in note for note in reading_notes(adata))
 
 
 def test_only_antibodies_is_refused(tmp_path):
@@ -172,7 +172,7 @@ def test_image_that_does_not_lie_under_the_spots_is_told(tmp_path, tissue):
     tissue.columns_px[0] += 10_000
     adata = read_spatial(write_folder(tmp_path / "run", tissue, images=("hires",)))
     (note,) = reading_notes(adata)
-    assert "1 of 9 spots lie outside of the hires image" in note
+    assert "1 of 9 spots lies outside of the hires image" in note
 
 
 def test_progress_can_cancel(outs):

@@ -277,8 +277,8 @@ def test_spots_without_coordinates_are_kept_and_told(tmp_path):
     assert list(adata.obs_names) == SPOTS
     assert np.flatnonzero(np.isnan(adata.obsm["spatial"]).any(axis=1)).tolist() == [3, 10, 11]
     notes = "\n".join(reading_notes(adata))
-    assert "3 of 12 spots have no coordinates: they are kept, but not estimated." in notes
-    assert "1 spots of `coords.csv` have no counts" in notes
+    assert "3 of 12 spots have no coordinates, and are kept, but not estimated." in notes
+    assert "1 spot of `coords.csv` has no counts" in notes
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -260,6 +260,14 @@ def test_a_page_of_somebody_else_is_kept(section: Result, tmp_path: Path) -> Non
     assert write_report(folder, tmp_path / "other.html").exists()
 
 
+def test_a_slip_in_the_name_of_the_page_replaces_no_other_file(section: Result, tmp_path: Path) -> None:
+    folder = written(tmp_path, section)
+    before = (folder / "spatial.h5ad").read_bytes()
+    with pytest.raises(InputError, match=r"a report is a page named .html; found 'spatial.h5ad'"):
+        write_report(folder, folder / "spatial.h5ad")
+    assert (folder / "spatial.h5ad").read_bytes() == before
+
+
 def test_a_report_of_other_results_does_not_stay(section: Result, tmp_path: Path) -> None:
     write_report(written(tmp_path, section))
     written(tmp_path, section)

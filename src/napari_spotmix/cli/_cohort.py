@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_spotmix.cli._terminal import cancellable, harmless, say
 from napari_spotmix.errors import InputError
 from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.words import agreeing, count
 
 if TYPE_CHECKING:
     from napari_spotmix.cohort import Cohort, Outcome, Section
@@ -73,10 +74,8 @@ class _Sections:
         self._begun: set[str] = set()
 
     def cancelled(self) -> str:
-        return (
-            f"Cancelled. {self._ended} of {self._n} sections have ended, and what they wrote is kept. "
-            "The same command goes on with the others."
-        )
+        ended = f"{self._ended} of {self._n} sections {agreeing(self._ended, 'have')} ended"
+        return f"Cancelled. {ended}, and what was written is kept. The same command goes on with the others."
 
     def tell(self, sample: str, told: Progress | Outcome) -> None:
         """Show how far a section is, or what became of it."""
@@ -148,8 +147,7 @@ def _duration(seconds: float) -> str:
 def _report(cohort: Cohort, output: Path) -> str:
     counts = {state: len(cohort.of_state(state)) for state in _WORDS}
     parts = [f"{n} {_WORDS[state]}" for state, n in counts.items() if n]
-    n = len(cohort.outcomes)
-    lines = [f"{n} section{'' if n == 1 else 's'}: {', '.join(parts)}."]
+    lines = [f"{count(len(cohort.outcomes), 'section')}: {', '.join(parts)}."]
     failed = cohort.of_state("failed")
     warned = [one for one in cohort.outcomes if one.message and one not in failed]
     for title, some in (("Failed:", failed), ("Notes:", warned)):

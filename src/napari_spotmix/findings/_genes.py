@@ -37,7 +37,7 @@ def name_findings(spatial: AnnData, reference: AnnData) -> list[Finding]:
     mends = mends_for_names(spatial, reference)
     if shared and mends:
         text = (
-            f"Only {len(shared):,} gene names are in both the spatial data and the reference; "
+            f"Only {_gene_names_are(len(shared))} in both the spatial data and the reference; "
             f"{_most_shared(spatial, reference)[1]:,} would be, by the other names that the files hold."
         )
         found.append(Finding(WARNING, text, mends))
@@ -56,8 +56,8 @@ def _in_several_columns(adata: AnnData, role: str) -> Finding | None:
         return None
     twice = names[names.duplicated()].unique()
     text = (
-        f"{count(len(twice), 'gene name')} found more than once in the {role} data ({_few(twice)}). "
-        "A run sums their counts by itself; summed beforehand, the result has each name once."
+        f"{_gene_names_are(len(twice))} found more than once in the {role} data ({_few(twice)}). "
+        "A run sums such counts by itself; summed beforehand, the result has each name once."
     )
     return Finding(NOTE, text, (Mend(role, "sum-genes"),))
 
@@ -70,7 +70,7 @@ def _other_species(spatial: AnnData, reference: AnnData, n_shared: int) -> Findi
         return None
     return Finding(
         WARNING,
-        f"Only {n_shared:,} gene names are in both the spatial data and the reference, but "
+        f"Only {_gene_names_are(n_shared)} in both the spatial data and the reference, but "
         f"{n_but_for_case:,} agree but for upper and lower case, as those of human and mouse do. Take a "
         "reference of the same species.",
     )
@@ -115,6 +115,10 @@ def _may_be_names(column: pd.Series[Any]) -> bool:
     return bool(is_text) and column.nunique() > _DISTINCT * len(column)
 
 
+def _gene_names_are(number: int) -> str:
+    return f"{count(number, 'gene name')} {agreeing(number, 'are')}"
+
+
 def _few(names: pd.Index[str]) -> str:
     return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -146,7 +150,8 @@ def _shares(n_shared: int, spots: NDArray[np.float64], cells: NDArray[np.float64
     of_spots, of_cells = (float(totals[:, 1].sum() / totals[:, 0].sum()) for totals in (spots, cells))
     seen = np.median(spots[spots[:, 1] > 0, 1])
     text = (
-        f"{n_shared:,} genes are in both: {of_spots:.0%} of the counts of the spots and {of_cells:.0%} of "
+        f"{count(n_shared, 'gene')} {agreeing(n_shared, 'are')} in both: "
+        f"{of_spots:.0%} of the counts of the spots and {of_cells:.0%} of "
         f"those of the reference. A spot has {seen:,.0f} counts of them (median)."
     )
     if n_shared >= FEW_GENES and min(of_spots, of_cells) >= _LITTLE:
@@ -163,7 +168,7 @@ def _empty(spots: NDArray[np.float64]) -> list[Finding]:
     return [
         Finding(
             NOTE,
-            f"{n_empty:,} of {len(spots):,} spots {agreeing(n_empty, 'has', 'have')} no counts of the shared "
-            f"genes. {agreeing(n_empty, 'It is', 'They are')} kept, with NaN.",
+            f"{n_empty:,} of {len(spots):,} spots {agreeing(n_empty, 'have')} no counts of the shared genes, "
+            f"and {agreeing(n_empty, 'are')} kept, with NaN.",
         )
     ]

@@ -23,10 +23,10 @@ def place_findings(spatial: AnnData) -> list[Finding]:
     xy = coordinates(spatial)
     n_lost = int((~np.isfinite(xy).all(axis=1)).sum())
     if n_lost:
+        have, are = agreeing(n_lost, "have"), agreeing(n_lost, "are")
         text = (
-            f"{n_lost:,} of {len(xy):,} spots {agreeing(n_lost, 'has', 'have')} a coordinate that is NaN or "
-            f"infinite. {agreeing(n_lost, 'It is', 'They are')} kept, with NaN as proportions. "
-            f"If {agreeing(n_lost, 'it has a place', 'they have places')}, read the positions again."
+            f"{n_lost:,} of {len(xy):,} spots {have} a coordinate that is NaN or infinite, and {are} kept, "
+            "with NaN as proportions. Where there are places, read the positions again."
         )
         found.append(Finding(WARNING, text))
     return found + _turned(spatial) + _off_image(spatial) + _without_scale(spatial)
@@ -38,7 +38,8 @@ def _repeated(spatial: AnnData) -> list[Finding]:
         return []
     twice = names[names.duplicated()].unique()
     text = (
-        f"{count(len(twice), 'barcode')} of spots found more than once ({listed(list(twice), most=3)}), so "
+        f"{count(len(twice), 'barcode')} of spots {agreeing(len(twice), 'are')} found more than once "
+        f"({listed(list(twice), most=3)}), so "
         "that tables of the result would be ambiguous. "
         "If these are several sections, name the column that tells them apart as `sample_key`, and "
         "number the repeats."

@@ -24,7 +24,7 @@ from napari_spotmix.findings._finding import NOTE, PROBLEM, WARNING, Finding
 from napari_spotmix.mends import Mend, same_but_for_spelling
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.rows import row_blocks
-from napari_spotmix.words import agreeing
+from napari_spotmix.words import agreeing, count
 
 __all__ = ["label_findings", "signature_findings"]
 
@@ -41,8 +41,8 @@ def label_findings(reference: AnnData, cell_type_key: str) -> list[Finding]:
     found = [_few_cells(n_cells), *_alike_in_name(n_cells)]
     n_unlabelled = int((types.codes < 0).sum())
     if n_unlabelled:
-        words = agreeing(n_unlabelled, "has no label and is", "have no label and are")
-        text = f"{n_unlabelled:,} of {len(types):,} reference cells {words} left out."
+        have, are = agreeing(n_unlabelled, "have"), agreeing(n_unlabelled, "are")
+        text = f"{n_unlabelled:,} of {len(types):,} reference cells {have} no label and {are} left out."
         found.append(Finding(NOTE, text))
     return [one for one in found if one is not None]
 
@@ -132,6 +132,7 @@ def _alike(pairs: Sequence[tuple[str, str]], n_cells: pd.Series[int]) -> list[Fi
         found.append(Finding(WARNING, text, (_merge(one, other),)))
     if len(pairs) > _LISTED:
         more = len(pairs) - _LISTED
-        text = f"{more} more pairs of cell types are nearly alike. Are the types too fine for spots?"
+        pairs_are = f"{count(more, 'more pair')} of cell types {agreeing(more, 'are')}"
+        text = f"{pairs_are} nearly alike. Are the types too fine for spots?"
         found.append(Finding(WARNING, text))
     return found

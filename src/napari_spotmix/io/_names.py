@@ -1,4 +1,4 @@
-"""Names that HDF5 cannot hold: made safe in the file, and restored when it is read.
+"""Names that HDF5 or Zarr cannot hold: made safe in the file, and restored when it is read.
 
 A column or key becomes the name of an HDF5 object, in which "/" would nest ("NK/T" would be "T" inside
 "NK"). In the file such a name gets "_" for "/", and ``uns["spotmix_names"]`` tells the true one.
@@ -20,6 +20,8 @@ __all__ = ["NAMES", "restore_names", "restored_names", "with_safe_names"]
 
 #: ``uns`` key of the table safe name -> true name; absent where every name is safe.
 NAMES = "spotmix_names"
+#: No names in a path: of nothing, of the folder itself, and of the one above, which Zarr refuses.
+_NO_PATHS = ("", ".", "..")
 
 
 def with_safe_names(adata: AnnData) -> AnnData:
@@ -56,11 +58,11 @@ def restore_names(adata: AnnData) -> None:
 
 
 def _is_safe(name: str) -> bool:
-    return "/" not in name and name not in ("", ".", "_index")  # the last is how anndata calls the rows
+    return "/" not in name and name not in (*_NO_PATHS, "_index")  # the last is how anndata calls the rows
 
 
 def _safe(name: str, taken: set[str]) -> str:
-    safe = "_" if name in ("", ".") else name.replace("/", "_")
+    safe = "_" if name in _NO_PATHS else name.replace("/", "_")
     while safe in taken:
         safe += "_"
     return safe

@@ -24,6 +24,7 @@ from napari_spotmix.io._text import is_table_name
 from napari_spotmix.io.h5ad import label_columns
 from napari_spotmix.io.tables import text_columns
 from napari_spotmix.keys import CELL_TYPE
+from napari_spotmix.words import agreeing
 
 __all__ = ["LabelTable", "find_labels", "join_labels", "label_files", "may_be_labels", "read_labels"]
 
@@ -229,7 +230,7 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     adata.obs = adata.obs.drop(columns=adata.obs.columns.intersection(columns.columns)).join(columns)
     note = (
         f"Cell types come from the column {chosen!r} of `{table.path.name}`{words}: {n_labelled:,} of "
-        f"{adata.n_obs:,} cells have a label."
+        f"{adata.n_obs:,} cells {agreeing(n_labelled, 'have')} a label."
     )
     add_notes(adata, [note])
 

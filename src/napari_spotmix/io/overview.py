@@ -16,6 +16,7 @@ from napari_spotmix.io._problems import reported
 from napari_spotmix.io.images import TissueImage, read_image
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.words import agreeing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -119,7 +120,7 @@ def spots_off_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
     if not off:
         return []
     return [
-        f"{off:,} of {len(xy):,} spots lie outside of {name}: "
+        f"{off:,} of {len(xy):,} spots {agreeing(off, 'lie')} outside of {name}: "
         "image and positions may belong to different sections."
     ]
 

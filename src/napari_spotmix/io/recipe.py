@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     ReadError
-        If the file is missing or no TOML.
+        If the file is missing or no TOML, or what it holds is not laid out as a recipe.
     """
     path = Path(path)
     if not path.exists():
@@ -220,4 +220,28 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     if "versions" not in recipe:
         raise ReadError(path, "is a TOML file but no recipe of spotmix: it has no table [versions].")
+    if problems := list(_layout_problems(recipe)):
+        raise ReadError(path, problems)
     return recipe
+
+
+def _layout_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Say where a recipe that was edited is not laid out as `make_recipe` does, so that no reader trips."""
+    advice = "Correct it, or take the recipe as the run wrote it."
+    for name in ("inputs", "parameters", "reading", "learned", "versions", "outputs"):
+        if not isinstance(recipe.get(name, {}), Mapping):
+            yield f"[{name}] must be a table, found {recipe[name]!r}. {advice}"
+    inputs = recipe.get("inputs", {})
+    for name, entry in inputs.items() if isinstance(inputs, Mapping) else ():
+        path = entry.get("path") if isinstance(entry, Mapping) else None
+        if not isinstance(path, str) or not path:
+            yield f"[inputs.{name}] must name a file or folder as `path`, found {path!r}. {advice}"
+        elif not _are_files(entry.get("files")):
+            yield f"[inputs.{name}] must list its `files`, each with `name` and `sha256`. {advice}"
+
+
+def _are_files(files: Any) -> bool:
+    return isinstance(files, list) and all(
+        isinstance(file, Mapping) and all(isinstance(file.get(key), str) for key in ("name", "sha256"))
+        for file in files
+    )

@@ -45,6 +45,7 @@ from napari_spotmix.io.sniff import sniff
 from napari_spotmix.io.stores import find_anndata_store, read_anndata_store, store_files
 from napari_spotmix.io.tables import TableCounts, read_counts, with_plain_ids
 from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.words import agreeing, count
 
 __all__ = ["REFERENCES", "MissingLabels", "ReferenceFormat", "read_labelled", "reference_files"]
 
@@ -209,7 +210,8 @@ def _read_tenx(path: Path, labels: LabelTable | None, on_progress: ProgressCallb
     adata = AnnData(genes.counts, obs=pd.DataFrame(index=genes.barcodes))
     adata.var = genes.features.astype({"feature_types": "category"})
     if n_others:
-        add_notes(adata, [f"{n_others:,} features of the reference that are no genes were left out."])
+        features, were = count(n_others, "feature"), agreeing(n_others, "were")
+        add_notes(adata, [f"{features} of the reference other than genes {were} left out."])
     on_progress(Progress(_STAGE, 1, 1))
     return adata
 

@@ -34,6 +34,7 @@ from napari_spotmix.io.overview import spots_off_image
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.words import agreeing, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -280,7 +281,8 @@ def _read_genes(
         name = layout.matrix.relative_to(layout.root).as_posix()
         raise ReadError(layout.root, f"`{name}` holds no gene expression, only {kinds}.")
     if others:
-        notes.append(f"{others:,} features that are not gene expression (such as antibodies) were left out.")
+        features, were = count(others, "feature"), agreeing(others, "were")
+        notes.append(f"{features} of other kinds than gene expression (such as antibodies) {were} left out.")
     if layout.is_raw:
         notes.append(
             "There was no filtered matrix: the spots under tissue were taken from the raw one, "
@@ -340,8 +342,9 @@ def _check_positions(matrix: Matrix, positions: pd.DataFrame, layout: Layout) ->
     if len(lost):
         raise ReadError(
             layout.root,
-            f"{len(lost):,} of {len(matrix.barcodes):,} barcodes of `{layout.matrix.name}` are missing from "
-            f"`{layout.positions.name}`: {listed(list(lost), most=3)}. "
+            f"{len(lost):,} of {len(matrix.barcodes):,} barcodes of `{layout.matrix.name}` "
+            f"{agreeing(len(lost), 'are')} missing from `{layout.positions.name}`: "
+            f"{listed(list(lost), most=3)}. "
             f"Take both from the same run{_and_size(layout)}.",
         )
 

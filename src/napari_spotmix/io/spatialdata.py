@@ -36,6 +36,7 @@ from napari_spotmix.io.visium_hd import BinSize
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.params import BIN_UM
 from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.words import agreeing
 
 __all__ = [
     "bins_in_store",
@@ -284,8 +285,8 @@ def _centres(adata: AnnData, element: Any, system: str, part: _Part, path: Path)
     if n_lost:
         raise ReadError(
             path,
-            f"{n_lost:,} of {adata.n_obs:,} spots of the table {part.table!r} have no shape in "
-            f"{part.region!r}. Write both from the same section.",
+            f"{n_lost:,} of {adata.n_obs:,} spots of the table {part.table!r} "
+            f"{agreeing(n_lost, 'have')} no shape in {part.region!r}. Write both from the same section.",
         )
     return places[["x", "y"]].to_numpy(dtype=np.float64)[rows]
 

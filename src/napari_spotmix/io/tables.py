@@ -37,6 +37,7 @@ from napari_spotmix.io.images import read_pixels
 from napari_spotmix.io.reading import DEFAULT, Reading
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.progress import ProgressCallback, silent
+from napari_spotmix.words import agreeing, count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -314,7 +315,10 @@ def _matched(
     if n_empty:
         assert section.places is not None
         name = section.places.path.name
-        notes.append(f"{n_empty:,} spots of `{name}` have no counts; they were left out.")
+        notes.append(
+            f"{count(n_empty, 'spot')} of `{name}` {agreeing(n_empty, 'have')} no counts, and "
+            f"{agreeing(n_empty, 'were')} left out."
+        )
     keep = None if places.in_tissue is None else is_found & under_tissue[in_places]
     return _only(counts, xy, keep, notes)
 
@@ -326,7 +330,9 @@ def _only(
     if keep is None or keep.all():
         return counts, xy
     kept = np.flatnonzero(keep)
-    notes.append(f"{len(keep) - len(kept):,} of {len(keep):,} spots are not under tissue and were left out.")
+    n_out = len(keep) - len(kept)
+    are, were = agreeing(n_out, "are"), agreeing(n_out, "were")
+    notes.append(f"{n_out:,} of {len(keep):,} spots {are} not under tissue and {were} left out.")
     return TableCounts(counts.matrix[kept], [counts.rows[row] for row in kept], counts.columns), xy[kept]
 
 
@@ -365,7 +371,10 @@ def _columns_left_out(table: Table) -> list[str]:
 def _without_place(xy: NDArray[np.float64]) -> list[str]:
     n_lost = int((~np.isfinite(xy).all(axis=1)).sum())
     return (
-        [f"{n_lost:,} of {len(xy):,} spots have no coordinates: they are kept, but not estimated."]
+        [
+            f"{n_lost:,} of {len(xy):,} spots {agreeing(n_lost, 'have')} no coordinates, and "
+            f"{agreeing(n_lost, 'are')} kept, but not estimated."
+        ]
         if n_lost
         else []
     )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["make_report", "write_report"]
 
 
+#: Endings of pages.
+_PAGES = (".html", ".htm")
+
+
 def make_report(
     result: Result,
     inputs: Mapping[str, Any] | None = None,
@@ -100,13 +104,15 @@ def write_report(
     ReadError
         If there is no result, or it is damaged.
     InputError
-        If the page cannot be written there.
+        If the page is named like no page, or cannot be written there.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     file = folder / REPORT if output is None else Path(output)
     if output is None and (problems := report_problems(file)):
         raise InputError(problems)
+    if file.suffix.lower() not in _PAGES:  # of a slip that would replace a file of another kind
+        raise InputError(f"`output`: a report is a page named .html; found {file.name!r}.")
     result = read_result(path, backed=_is_large(path), on_progress=on_progress)
     try:
         html = make_report(result, _inputs_of(path), on_progress=on_progress)
