@@ -541,6 +541,23 @@ def test_misused_command_line_is_exit_code_2_on_stderr(arguments: list[str], tmp
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "spots.h5ad", "cells.h5ad", "-o", "out", "--gem-bin", "2.5"],
+        ["run", "sheet.csv", "-o", "out", "--at-once", "1.5"],
+        ["rerun", "out", "--threads", "2.5"],
+    ],
+)
+def test_a_fraction_is_not_cut_to_a_whole_number(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_main(arguments)
+    assert left.value.code == 2
+    assert f"must be a whole number, found '{arguments[-1]}'" in " ".join(capsys.readouterr().err.split())
+
+
 def test_file_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
     done = spotmix("run", "a\x1b[31m", "b", "-o", tmp_path / "results")
     assert done.returncode == 2

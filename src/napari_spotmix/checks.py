@@ -334,6 +334,8 @@ def coordinate_problems(spatial: AnnData) -> list[str]:
         xy = coordinates(spatial)
     except (TypeError, ValueError) as error:
         return [f"`obsm['{SPATIAL}']` must hold numbers, x and y of each spot ({error})."]
+    if not len(xy):  # which is told of the counts
+        return []
     if not np.isfinite(xy).all(axis=1).any():
         return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
     farthest = np.abs(xy[np.isfinite(xy)]).max()
@@ -377,10 +379,13 @@ def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
 
 
 def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical[str]:
-    """Return the labels as text, with only the types that have cells, in the reference's own order."""
+    """Return the labels as text, with only the types that have cells, in the reference's own order.
+
+    A label that is empty, as of columns that were joined or saved by other programs, is none.
+    """
     given = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
     # By way of text, since a column may hold both 1 and "1".
     names = [str(name) for name in given.categories]
-    number = pd.Index(names).unique()
+    number = pd.Index([name for name in names if name.strip()], dtype=object).unique()
     codes = np.append(number.get_indexer(pd.Index(names)), -1)[given.codes]
     return pd.Categorical.from_codes(codes, categories=number)

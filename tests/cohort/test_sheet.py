@@ -107,6 +107,22 @@ def test_a_header_that_is_wrong_is_told_with_what_was_meant(folder: Path) -> Non
     assert "'lambda_c' is there 2 times" in found[2]
 
 
+def test_rows_are_looked_at_though_the_header_is_wrong(folder: Path) -> None:
+    path = sheet(folder, "sample,spatial,lambda_c,magic\none,a.h5ad,-1,x\none,gone.h5ad,1,\n")
+    missing, unknown, bound, gone, twice = problems(path)
+    assert "'reference' is missing" in missing
+    assert unknown.startswith("Row 1, column 4: 'magic'")
+    assert bound == "Row 2, column lambda_c: must be at least 0, found -1.0."
+    assert gone.startswith("Row 3, column spatial: there is no")
+    assert twice.startswith("Row 3, column sample: 'one' is the name of row 2 already")
+
+
+def test_a_mend_that_there_is_not_is_told_before_anything_runs(folder: Path) -> None:
+    text = "sample,spatial,reference,mend\none,a.h5ad,cells.h5ad,spatial:flip-x|spatial:foo\n"
+    (problem,) = problems(sheet(folder, text))
+    assert problem.startswith("Row 2, column mend: `mend`: there is no mend 'spatial:foo'")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -117,6 +117,19 @@ def test_what_is_one_is_told_in_the_singular(tissue: SimulatedTissue) -> None:
     assert "1 of 80 spots was not estimated (no coordinates), and is kept, with NaN." in result.notes
 
 
+def test_an_empty_label_is_none(tissue: SimulatedTissue) -> None:
+    types = list(tissue.reference.obs["cell_type"].cat.categories)
+    rename(tissue, {types[0]: "", types[1]: " "})
+    told(look(tissue.spatial, tissue.reference), "note", "60 of 120 reference cells have no label")
+    assert deconvolve(tissue.spatial, tissue.reference, lambda_c=0.0).cell_types == types[2:]
+
+
+def test_no_spots_at_all_are_one_problem(tissue: SimulatedTissue) -> None:
+    found = look(tissue.spatial[:0].copy(), tissue.reference)
+    (problem,) = (one.text for one in found if one.level == "problem")
+    assert "is empty: 0 rows" in problem
+
+
 def test_an_image_without_its_factor_is_told(tissue: SimulatedTissue) -> None:
     (library,) = tissue.spatial.uns["spatial"].values()
     library["scalefactors"] = {}

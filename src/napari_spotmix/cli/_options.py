@@ -12,7 +12,16 @@ from cyclopts import Group, Parameter
 
 from napari_spotmix.params import ParameterInfo, describe, option_name
 
-__all__ = ["as_options", "group", "option", "option_name", "path_given", "place_given", "places_given"]
+__all__ = [
+    "as_options",
+    "group",
+    "option",
+    "option_name",
+    "path_given",
+    "place_given",
+    "places_given",
+    "whole_given",
+]
 
 MAIN = "Model"
 #: Advanced parameters that are options of the main part.
@@ -37,6 +46,15 @@ def place_given(_: Any, tokens: Sequence[Any]) -> Path | str:
     path = path_given(_, tokens)
     text = str(tokens[0].value)
     return text if "://" in text else path
+
+
+def whole_given(_: Any, tokens: Sequence[Any]) -> int:
+    """Refuse what is no whole number: 2.5 would be taken for 2."""
+    text = str(tokens[0].value)
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"it must be a whole number, found {text!r}.") from None
 
 
 def places_given(_: Any, tokens: Sequence[Any]) -> tuple[Path | str, ...]:

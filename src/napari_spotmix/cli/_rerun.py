@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from napari_spotmix.cli._options import path_given
+from napari_spotmix.cli._options import path_given, whole_given
 from napari_spotmix.cli._run import finished_words
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.progress import ProgressCallback
@@ -21,7 +21,7 @@ def rerun(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     inputs: Annotated[Path | None, Parameter(converter=path_given)] = None,
-    threads: int = 0,
+    threads: Annotated[int, Parameter(converter=whole_given)] = 0,
 ) -> None:
     """Run again what was run before, from its recipe.toml: the same files, the same parameters.
 

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from napari_spotmix.cli._cohort import run_sheet
-from napari_spotmix.cli._options import as_options, group, option, path_given, place_given, places_given
+from napari_spotmix.cli._options import (
+    as_options,
+    group,
+    option,
+    path_given,
+    place_given,
+    places_given,
+    whole_given,
+)
 from napari_spotmix.cli._terminal import cancellable, say
 from napari_spotmix.errors import InputError
 from napari_spotmix.job import Finished, Job, run_job
@@ -152,6 +160,7 @@ RUN_PARAMETERS = {
         group=group("Files", 1),
     ),
     "gem_bin": Parameter(
+        converter=whole_given,
         help="For a table of one count in each row: side of the bins, for Stereo-seq in DNBs of 0.5 um; "
         f"without it {GEM_BIN} for Stereo-seq, and each place a spot for another.",
         group=group("Files", 1),
@@ -179,6 +188,7 @@ RUN_PARAMETERS = {
         group=group("Files", 1),
     ),
     "at_once": Parameter(
+        converter=whole_given,
         help="Sections of a samplesheet that run at once; 0 chooses by cores and memory.",
         group=group("Many sections", 1),
     ),

@@ -14,6 +14,7 @@ from typing import Any
 
 from napari_spotmix.errors import InputError, ReadError
 from napari_spotmix.job import Job
+from napari_spotmix.mends import all_parsed
 from napari_spotmix.params import ParameterInfo, describe
 
 __all__ = ["COLUMNS", "Section", "is_samplesheet", "read_samplesheet"]
@@ -99,11 +100,14 @@ def read_samplesheet(
     path = Path(path)
     header, rows = _table(path)
     defaults = {name: value for name, value in (defaults or {}).items() if value is not None}
-    if problems := _header_problems(header, defaults):
-        raise ReadError(path, problems)
     reader = _Rows(path.absolute().parent, Path(output).absolute(), defaults)
     sections = [reader.section(number, dict(zip(header, cells, strict=False))) for number, cells in rows]
-    problems = [*_shape_problems(header, rows), *reader.problems, *_name_problems(sections)]
+    problems = [
+        *_header_problems(header, defaults),
+        *_shape_problems(header, rows),
+        *reader.problems,
+        *_name_problems(sections),
+    ]
     if problems:
         raise ReadError(path, problems)
     return [section for _, section in sections]
@@ -204,12 +208,14 @@ class _Rows:
         self._folder, self._output, self._defaults = folder, output, defaults
 
     def section(self, number: int, cells: Mapping[str, str]) -> tuple[int, Section]:
-        given = {name: text for name, text in cells.items() if text and name not in ("sample", "condition")}
+        """Return the section of a row; columns that are not known or missing are told with the header."""
+        known = {"spatial", "reference", *_settings(), *_parameters()}
+        given = {name: text for name, text in cells.items() if text and name in known}
         values = dict(self._defaults)
         for column, text in given.items():
             values[column] = self._attempt(number, column, text)
         for column in COLUMNS[:3]:
-            if not cells.get(column) and column not in values:
+            if cells.get(column) == "" and column not in values:
                 self._tell(number, column, "the cell is empty.")
         sample = cells.get("sample", "")
         job = job_of_values(
@@ -233,7 +239,10 @@ class _Rows:
             return self._place(text)
         if (info := _parameters().get(column)) is not None:
             return _parameter(info, text)
-        return self._setting(_settings()[column], text)
+        value = self._setting(_settings()[column], text)
+        if column == "mend":
+            all_parsed(value)  # tells now what no section could do
+        return value
 
     def _place(self, text: str) -> Path | str:
         from napari_spotmix.io import is_url
