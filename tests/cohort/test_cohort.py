@@ -219,7 +219,7 @@ def test_as_many_sections_run_at_once_as_cores_and_memory_allow(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = [order_of(section, 1) for section in read_samplesheet(folder / "sheet.csv", folder)]
-    monkeypatch.setattr(local, "cores", lambda: 6)
+    monkeypatch.setattr(local, "available_cores", lambda: 6)
     monkeypatch.setattr(local, "_memory_free", lambda: 10**15)
     assert local.how_many_at_once(orders) == 6
     monkeypatch.setattr(local, "_memory_free", lambda: 3 * local._memory_needed(orders[0]))

@@ -109,11 +109,21 @@ def test_chunks_hold_every_number_whatever_the_edges(
         assert file["numbers"].dtype == numbers.dtype
 
 
+def test_numbers_below_a_mask_are_kept(tmp_path: Path) -> None:
+    numbers = np.arange(100.0)
+    with h5py.File(tmp_path / "a.h5", "w") as file, ThreadPoolExecutor(1) as pool:
+        masked = np.ma.masked_greater(numbers, 10)
+        _pieces._write_array(file, "numbers", masked, lambda: None, pool, chunks=(30,), compression="gzip")
+        file.create_dataset("by h5py", data=masked)
+        np.testing.assert_array_equal(file["numbers"][()], numbers)
+        np.testing.assert_array_equal(file["by h5py"][()], numbers)
+
+
 def test_any_number_of_cores_writes_the_same_bytes(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n_cores in (1, 2, 5):
-        monkeypatch.setattr(_pieces, "_cores", lambda n=n_cores: range(n))
+        monkeypatch.setattr(_pieces, "available_cores", lambda n=n_cores: n)
         write_h5ad(adata, tmp_path / f"{n_cores}.h5ad")
     first, *others = ((tmp_path / f"{n_cores}.h5ad").read_bytes() for n_cores in (1, 2, 5))
     assert all(other == first for other in others)

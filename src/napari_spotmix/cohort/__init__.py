@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_spotmix.cohort.section import DONE, FAILED, UNCHANGED, Outcome, order_of
 from napari_spotmix.cohort.sheet import COLUMNS, Section, is_samplesheet, read_samplesheet
+from napari_spotmix.cores import available_cores
 from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = [
@@ -126,10 +127,10 @@ def _run(
         # A worker gets as many sections at once as it has threads.
         run_on_cluster(dask, [order_of(section, 1) for section in sections], listen, tick)
         return
-    from napari_spotmix.cohort.local import cores, how_many_at_once, run_here
+    from napari_spotmix.cohort.local import how_many_at_once, run_here
 
     at_once = at_once or how_many_at_once([order_of(section, 1) for section in sections])
-    n_threads = max(1, cores() // max(1, min(at_once, len(sections))))
+    n_threads = max(1, available_cores() // max(1, min(at_once, len(sections))))
     run_here([order_of(section, n_threads) for section in sections], listen, tick, at_once=at_once)
 
 

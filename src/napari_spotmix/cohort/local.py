@@ -17,10 +17,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from napari_spotmix.cohort.section import FAILED, Order, job_of_order
+from napari_spotmix.cores import available_cores
 from napari_spotmix.errors import InputError
 from napari_spotmix.params import LARGE_FILE
 
-__all__ = ["cores", "how_many_at_once", "run_here"]
+__all__ = ["how_many_at_once", "run_here"]
 
 #: Told the sample, and what its worker says: ``progress`` or ``outcome``.
 Listener = Callable[[str, Mapping[str, Any]], None]
@@ -177,18 +178,11 @@ def _why_dead(code: int, last_words: str) -> str:
 # ------------------------------------------------------------------------------------------ how many
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def how_many_at_once(orders: Sequence[Order]) -> int:
     """Return how many sections to run at once: as many as there are cores, and as memory allows."""
     needs = sorted((_memory_needed(order) for order in orders), reverse=True)
     left, n = _memory_free(), 0
-    for need in needs[: cores()]:
+    for need in needs[: available_cores()]:
         left -= need
         if left < 0:
             break

@@ -9,7 +9,8 @@ What is compiled is kept on disk until this file changes. After a change of :mod
 alone, touch this file too.
 
 Symbols: n spots, G genes, K cell types, A archetypes; ``S`` signatures (K, G), ``ST`` its transpose,
-``X`` abundances (n, K), ``M`` Gram matrices (A, K, K), ``W`` edge weights in CSR form.
+``X`` abundances (n, K), ``M`` Gram matrices (A, K, K), ``W`` edge weights in CSR form; ``shift`` (n,) is what
+the penalties add to each spot's diagonal, ``lambda_r + lambda_c sum_j W_ij``.
 """
 
 from __future__ import annotations

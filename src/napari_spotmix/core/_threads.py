@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from threading import Event, Lock
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+from napari_spotmix.cores import available_cores
 
 __all__ = ["Threads"]
 
@@ -42,7 +43,7 @@ class Threads:
     """
 
     def __init__(self, n_threads: int = 0) -> None:
-        self.n_threads = n_threads or _available_cores()
+        self.n_threads = n_threads or available_cores()
         self._pool = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
 
     @classmethod
@@ -154,9 +155,3 @@ def _one_after_another(
     for start, stop in bounds:
         yield kernel(start, stop)
         on_block(stop)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

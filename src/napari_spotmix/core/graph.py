@@ -18,6 +18,7 @@ from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
 
 __all__ = [
+    "Links",
     "SpatialGraph",
     "build_graph",
     "color_classes",
@@ -33,7 +34,7 @@ _PATCH = 50_000
 #: Rows, and strips of spots, that a thread takes at a time.
 _BLOCK, _STRIPS = 16384, 8
 
-#: Start of each spot's neighbours, and the neighbours: the first two arrays of a CSR matrix.
+#: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 OnBlock = Callable[[int], None]
 
@@ -277,11 +278,10 @@ def _joined(found: list[Links], groups: list[NDArray[np.int64]], n_spots: int) -
         n_links[group] = np.diff(indptr)
     indptr = np.append(0, np.cumsum(n_links))
     indices = np.empty(indptr[-1], _kind(max(indptr[-1], n_spots)))
-    for (_, others), group in zip(found, groups, strict=True):
+    for (starts, others), group in zip(found, groups, strict=True):
         # A group's spots are in order: so are their neighbours in the numbers of all.
-        within = np.zeros(n_spots, np.bool_)
-        within[group] = True
-        indices[np.repeat(within, n_links)] = group[others]
+        moved = np.repeat(indptr[group] - starts[:-1], np.diff(starts))
+        indices[moved + np.arange(len(others))] = group[others]
     return indptr.astype(indices.dtype), indices
 
 

@@ -18,8 +18,9 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
+from napari_spotmix.core.graph import Links
 from napari_spotmix.core.statistics import Statistics
-from napari_spotmix.core.turns import Links, Turns, links_between, members_of
+from napari_spotmix.core.turns import Turns, links_between, members_of
 
 __all__ = ["Level"]
 

@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from napari_spotmix.core import _kernels
 from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.graph import color_classes
+from napari_spotmix.core.graph import Links, color_classes
 
-__all__ = ["Links", "Turns", "links_between", "members_of"]
+__all__ = ["Turns", "links_between", "members_of"]
 
-#: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
-Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 Nodes = NDArray[np.int64]
 
 #: Most nodes of a patch, so that it stays in the cache, and how many patches a graph of more than one has, so

@@ -9,8 +9,7 @@ anndata, "On-disk format" (0.8 and later), and `anndata.experimental.write_dispa
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
@@ -21,6 +20,8 @@ from anndata import AnnData
 from anndata.experimental import write_dispatched
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
+
+from napari_spotmix.cores import available_cores
 
 __all__ = ["copy_dataset", "pieces", "write_in_pieces"]
 
@@ -42,8 +43,7 @@ def write_in_pieces(group: h5py.Group, adata: AnnData, tell: Callable[[], None])
     tell : callable
         Called several times a second; what it raises ends the writing.
     """
-
-    with ThreadPoolExecutor(len(_cores())) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         write_dispatched(group, "/", adata, _writer(tell, pool), dataset_kwargs={"compression": "gzip"})
 
 
@@ -79,10 +79,6 @@ def _writer(tell: Callable[[], None], pool: ThreadPoolExecutor) -> Callable[...,
         )
 
     return write_one
-
-
-def _cores() -> Collection[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _is_large(array: NDArray[Any]) -> bool:
@@ -135,7 +131,8 @@ def _write_chunks(
     """Write numbers into a new dataset that is compressed by gzip alone, a few chunks at a time."""
     from imagecodecs import deflate_encode
 
-    chunk = dataset.chunks
+    # Of masked numbers those below the mask too, as h5py writes them.
+    chunk, array = dataset.chunks, np.asarray(array)
 
     def packed(offset: tuple[int, ...]) -> bytes:
         block = array[tuple(slice(start, start + n) for start, n in zip(offset, chunk, strict=True))]

@@ -243,7 +243,7 @@ def _numbers(rows: NDArray[np.float64]) -> list[str]:
     import pyarrow as pa
     from pyarrow import csv
 
-    # Five times as quick as pandas or Python; but names would all be quoted.
+    # Several times as quick as pandas or Python; but names would all be quoted.
     columns = [pa.array(column, from_pandas=True) for column in rows.T]
     text = pa.BufferOutputStream()
     table = pa.Table.from_arrays(columns, names=[str(at) for at in range(len(columns))])
