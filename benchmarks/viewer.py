@@ -116,6 +116,7 @@ def measure(n_spots: int) -> dict[str, float]:
     _settle(QApplication.instance())  # a layer that is shown and removed without being drawn upsets OpenGL
     viewer.layers.clear()
     _settle(QApplication.instance())
+    dock.close_session()  # what it does for points it would do for these
     waits |= alone(viewer, result, timed)
     viewer.close()
     return waits

@@ -81,7 +81,7 @@ def test_a_metric_of_the_types_is_used_where_it_fits(left: Result) -> None:
 def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     qtbot: Any, make_dock: Any, left: Result
 ) -> None:
-    viewer, dock = make_dock(show=True)
+    _, dock = make_dock(show=True)
     show_result(dock, left, "Gut")
     assert not dock.explore.edges.native.isVisible()
     dock.session.show(GRAPH)
@@ -89,7 +89,7 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     layer, explore = dock.scene.layer_of(GRAPH), dock.explore
     assert explore.edges.native.isVisible()
     assert explore.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
-    assert viewer.canvas.overlays.text.text == Edges.UNUSED.value
+    assert dock.title.text == Edges.UNUSED.value
     low, high = layer.edge_contrast_limits
     assert (low, high) == edge_limits(left, Edges.UNUSED)
     assert dock.legend.entries[0] == ("Learned, not used", "")
@@ -100,7 +100,7 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     explore.edges.value = Edges.WEIGHTS
     layer = dock.scene.layer_of(GRAPH)
     assert set(layer.features["weight"]) <= set(left.weights.data)
-    assert viewer.canvas.overlays.text.text == "Weights used"
+    assert dock.title.text == "Weights used"
     assert dock.legend.entries[0][0].startswith("Weight ")
     dock.session.show(left.cell_types[0])
     assert not explore.edges.native.isVisible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_coarser_levels_are_means_and_stay_in_register() -> None:
 
 def test_the_bin_under_the_mouse_is_found_and_its_neighbour_is_another() -> None:
     adata = binned(0.3, tells_places=True)
-    grid = bin_grid(adata, np.arange(len(adata)))
+    grid = bin_grid(adata)
     assert grid is not None
     for spot in (5, 1234):
         x, y = adata.obsm["spatial"][spot]
@@ -106,7 +107,7 @@ def test_dominant_types_have_their_colours_and_counts_their_map() -> None:
     result = result_of(adata)
     layer = Layer.create(*layers.dominant_layer(result, "Dominant type"))
     assert layer.rgb
-    grid = layers.grid_of(adata)
+    grid = bin_grid(adata)
     finest = np.asarray(layer.data[0])
     expected = transform_color([result.colors[name] for name in result.dominant.iloc[:3]])
     np.testing.assert_allclose(finest[grid.rows[:3], grid.columns[:3]] / 255, expected, atol=0.003)
@@ -129,18 +130,18 @@ def test_what_is_no_grid_of_many_square_bins_is_drawn_as_points(
         xy += np.random.default_rng(4).normal(0, 5, xy.shape)
     elif what == "two in one place":
         xy[10] = xy[11]
-    assert layers.grid_of(adata) is None
+    assert bin_grid(adata) is None
     data = layers.proportion_layer(result_of(adata), "a")
     assert data[2] == "points"
 
 
 def test_a_grid_is_forgotten_with_its_data() -> None:
     adata = binned()
-    assert layers.grid_of(adata) is layers.grid_of(adata)
-    key = id(adata)
+    assert bin_grid(adata) is bin_grid(adata)
+    grid = weakref.ref(bin_grid(adata))
     del adata
     gc.collect()
-    assert key not in bins._found
+    assert grid() is None
 
 
 def test_a_user_shows_picks_and_recolours_bins(make_dock: Any) -> None:
@@ -159,7 +160,7 @@ def test_a_user_shows_picks_and_recolours_bins(make_dock: Any) -> None:
     changed = result_of(result.spatial)
     changed.abundances.iloc[:] = changed.abundances.to_numpy()[:, ::-1]
     dock.session.replay(changed)
-    grid = layers.grid_of(result.spatial)
+    grid = bin_grid(result.spatial)
     shown = np.asarray(dock.scene.layer_of("b").data[0])[grid.rows, grid.columns]
     np.testing.assert_allclose(shown, changed.proportions["b"], rtol=1e-6)
     dock.explore.threshold.value = 0.4

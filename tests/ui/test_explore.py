@@ -127,7 +127,7 @@ def test_further_maps_show_what_they_name(
     below = expected[known] <= high
     assert np.corrcoef(brightness[below], expected[known][below])[0, 1] > 0.9
     assert layer.face_colorbar.visible
-    assert viewer.canvas.overlays.text.text == title
+    assert dock.title.text == title
     assert dock.explore.summary == key.value
 
 
@@ -151,7 +151,7 @@ def test_hostile_names_are_shown_literally(qtbot: Any, explored: Any) -> None:
     assert not Qt.mightBeRichText(index.data(Qt.ItemDataRole.ToolTipRole))
     assert plain(HOSTILE) in viewer.layers
     assert not Qt.mightBeRichText(plain(HOSTILE))
-    assert viewer.canvas.overlays.text.text == f"{HOSTILE}: proportion"
+    assert dock.title.text == f"{HOSTILE}: proportion"
     dock.sections["Explore"].set_open(False)
     assert dock.sections["Explore"].summary == HOSTILE
 
@@ -165,6 +165,24 @@ def test_legend_lists_the_dominant_types_in_the_colours_of_the_layer(explored: A
     assert dock.legend.entries == entries
     dock.session.show(result.cell_types[1])
     assert list(dock.legend.entries) == []
+
+
+def test_the_title_is_painted_and_leaves_its_corner_to_nothing_else(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    _, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    dock.session.show(HOSTILE)
+    qtbot.waitUntil(dock.title.isVisible)
+    assert dock.title.text == f"{HOSTILE}: proportion"
+    image = dock.title.grab().toImage()
+    seen = {image.pixelColor(x, image.height() // 2).name() for x in range(image.width())}
+    assert dock.title.palette().color(dock.title.foregroundRole()).name() in seen, "letters"
+    narrow = dock.title.width()
+    dock.session.show(DOMINANT)
+    assert dock.title.text == "Dominant type"
+    assert dock.title.width() < narrow
+    assert not dock.title.geometry().intersects(dock.legend.geometry())
 
 
 def test_legend_is_painted(qtbot: Any, explored: Any) -> None:
@@ -456,7 +474,7 @@ def test_another_type_colours_the_same_layer_and_is_drawn_once(
     )
     expected = layer.face_colormap.map(result.proportions[second].to_numpy()[known])
     np.testing.assert_allclose(layer.face_color[known], expected, atol=1e-6)
-    assert viewer.canvas.overlays.text.text.endswith(": proportion")
+    assert dock.title.text.endswith(": proportion")
     assert layer.face_colorbar.visible
 
 
@@ -523,3 +541,4 @@ def test_the_legend_leaves_a_small_canvas_to_the_map_and_goes_with_the_last_laye
     dock.session.show(DOMINANT)
     viewer.layers.clear()
     assert dock.legend.isHidden()
+    assert dock.title.isHidden()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -72,12 +73,11 @@ def test_spots_that_another_plugin_has_coloured_are_ours_again_at_a_click(explor
 
 def test_what_was_made_for_others_goes_with_the_result(result: Result) -> None:
     other = replace(result)
-    key = id(other)
-    handover.for_spatialdata(other)
-    assert key in handover._made
+    made = weakref.ref(handover.for_spatialdata(other)["adata"])
+    assert handover.for_spatialdata(other)["adata"] is made()
     del other
     gc.collect()
-    assert key not in handover._made
+    assert made() is None
 
 
 def test_the_status_bar_tells_of_bins(monkeypatch: pytest.MonkeyPatch, make_dock: Any) -> None:

@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.result import Result
 from napari_spotmix.ui import bins, layers
+from napari_spotmix.ui.bins import bin_grid
 from napari_spotmix.ui.demo import show_result, spot_at_a_border
 from napari_spotmix.ui.panels import panels_task, tissue_pictures
 from napari_spotmix.ui.session import DOMINANT
@@ -118,6 +119,7 @@ def test_each_chosen_type_has_a_panel_and_leaving_gives_back_what_was_shown(
     assert [panel.title.name for panel in dock.beside.panels] == list(chosen)
     assert dock.beside.isVisible()
     assert not dock.legend.isVisible()
+    assert not dock.title.isVisible()
     assert not dock.scale_bar.isVisible()
     assert dock.explore.beside.isChecked()
     assert dock.explore.summary == "4 cell types side by side"
@@ -162,7 +164,7 @@ def test_a_panel_shows_what_the_layer_of_its_type_does(result: Result) -> None:
 def test_bins_lie_where_their_layer_has_them(bins_result: Result) -> None:
     adata = bins_result.spatial
     (picture,) = panels_task(bins_result, ["b"], 0.0, [], 1.0)(lambda _: None).colors
-    grid = layers.grid_of(adata)
+    grid = bin_grid(adata)
     for spot in (0, 17, len(adata) - 1):
         edge = np.array([grid.columns[spot] + 0.5, grid.rows[spot] + 0.5, 1.0])
         np.testing.assert_allclose((picture.to_xy @ edge)[:2], adata.obsm["spatial"][spot], atol=1)

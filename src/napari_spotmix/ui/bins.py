@@ -6,7 +6,6 @@ the tissue, so bins that lie askew in the microscope's image are in register too
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from napari_spotmix.core.graph import detect_pitch
 from napari_spotmix.keys import SPATIAL
+from napari_spotmix.scale import placed_spots
+from napari_spotmix.ui.kept import kept_with
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,26 +78,13 @@ class BinGrid:
         return None if found < 0 else found
 
 
-_found: dict[int, BinGrid | None] = {}
-
-
-def bin_grid(adata: AnnData, placed: NDArray[np.integer]) -> BinGrid | None:
+@kept_with
+def bin_grid(adata: AnnData) -> BinGrid | None:
     """Return the grid of many bins, or None where points serve: few spots, or spots on no square grid.
 
-    Parameters
-    ----------
-    adata : AnnData
-    placed : ndarray of int
-        The bins that have coordinates, in whose order the grid's are.
+    Bins without coordinates are left out; the others are in the order of the data.
     """
-    key = id(adata)
-    if key not in _found:
-        _found[key] = _find_grid(adata, placed)
-        weakref.finalize(adata, _found.pop, key, None)
-    return _found[key]
-
-
-def _find_grid(adata: AnnData, placed: NDArray[np.integer]) -> BinGrid | None:
+    placed = placed_spots(adata)
     if len(placed) <= MOST_POINTS:
         return None
     yx = np.asarray(adata.obsm[SPATIAL], dtype=float)[placed, 1::-1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_spotmix.ui.layers import grid_of
+from napari_spotmix.ui.bins import bin_grid
 from napari_spotmix.ui.notify import problem_text, telling
 from napari_spotmix.ui.section import Section, add_all, plain_label
 from napari_spotmix.ui.text import plain, shortened
@@ -237,7 +237,7 @@ def mend_task(session: Session, mends: tuple[str, ...]) -> Task:
         from napari_spotmix.mends import mended
 
         both = mended(spatial, reference, mends, cell_type_key=key)
-        grid_of(both[0])  # takes a while for a million bins, and is kept
+        bin_grid(both[0])  # takes a while for a million bins, and is kept
         return *both, mends
 
     return task

@@ -26,10 +26,15 @@ from napari_spotmix.ui.scene import Scene
 from napari_spotmix.ui.section import Section
 from napari_spotmix.ui.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
 from napari_spotmix.ui.side_by_side import SideBySide
+from napari_spotmix.ui.software import QuickPoints
 from napari_spotmix.ui.tissue import TissuePanel
+from napari_spotmix.ui.title import Title, title_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.session import Shown
 
 __all__ = ["DeconvolutionWidget"]
 
@@ -104,9 +109,11 @@ class DeconvolutionWidget(QWidget):
             ),
             "Inspect": Section("Inspect", self.inspect, tip="Look into one spot"),
         }
+        self.title = Title()
         self.legend = Legend()
         self.hover = HoverBox(self.session)
         self.scale_bar = ScaleBar(viewer, self.session)
+        self.quick = QuickPoints(viewer)
         self.beside = SideBySide(viewer, self.session, self.scene.press)
         self.is_closed = False
         # Looked at once the window has closed: napari may still ask, and stay open.
@@ -126,11 +133,11 @@ class DeconvolutionWidget(QWidget):
         for signal in self._signals():
             signal.connect(self._summarize)
         self.session.result_changed.connect(self._fold_what_is_done)
-        self._layers.events.removed.connect(self._clear_legend)
-        self.session.shown_changed.connect(self._show_legend)
-        self.session.result_changed.connect(self._show_legend)
-        self.session.result_replayed.connect(self._show_legend)
-        self.session.panels_changed.connect(self._show_legend)
+        self._layers.events.removed.connect(self._clear_empty_canvas)
+        self.session.shown_changed.connect(self._explain)
+        self.session.result_changed.connect(self._explain)
+        self.session.result_replayed.connect(self._explain)
+        self.session.panels_changed.connect(self._explain)
         self.session.spot_changed.connect(self._scroll_to_spot)
         self._summarize()
 
@@ -148,13 +155,13 @@ class DeconvolutionWidget(QWidget):
         for signal in self._signals():
             signal.disconnect(self._summarize)
         self.session.result_changed.disconnect(self._fold_what_is_done)
-        self._layers.events.removed.disconnect(self._clear_legend)
-        self.session.shown_changed.disconnect(self._show_legend)
-        self.session.result_changed.disconnect(self._show_legend)
-        self.session.result_replayed.disconnect(self._show_legend)
-        self.session.panels_changed.disconnect(self._show_legend)
+        self._layers.events.removed.disconnect(self._clear_empty_canvas)
+        self.session.shown_changed.disconnect(self._explain)
+        self.session.result_changed.disconnect(self._explain)
+        self.session.result_replayed.disconnect(self._explain)
+        self.session.panels_changed.disconnect(self._explain)
         self.session.spot_changed.disconnect(self._scroll_to_spot)
-        for part in (self.scene, *self._panels, self.hover, self.scale_bar, self.beside):
+        for part in (self.scene, *self._panels, self.hover, self.scale_bar, self.quick, self.beside):
             part.let_go()
         with suppress(RuntimeError):  # the window may have taken them along
             for box in self._boxes:
@@ -227,7 +234,7 @@ class DeconvolutionWidget(QWidget):
     @property
     def _boxes(self) -> tuple[Any, ...]:
         """What lies over the canvas."""
-        return self.legend, self.hover, self.scale_bar, self.beside
+        return self.title, self.legend, self.hover, self.scale_bar, self.beside
 
     @property
     def _panels(self) -> tuple[Any, ...]:
@@ -260,26 +267,36 @@ class DeconvolutionWidget(QWidget):
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))
         self._summarize()
 
-    def _clear_legend(self) -> None:
+    def _clear_empty_canvas(self) -> None:
         if not self._layers:
-            self.legend.show_entries([])
+            self._clear_canvas()
 
-    def _show_legend(self) -> None:
+    def _clear_canvas(self) -> None:
+        self.title.show_text("")
+        self.legend.show_entries([])
+
+    def _explain(self) -> None:
+        """Say on the canvas what its colours mean; panels say it themselves."""
         result, shown = self.session.result, self.session.shown
-        entries: list[tuple[str, str]] = []
-        if self.session.panels:
-            pass  # each panel names its own
-        elif result is not None and isinstance(shown, tuple):
-            entries = [(name, result.colors[name]) for name in shown]
-        elif result is not None and shown is DOMINANT:
-            entries = legend_of(result)
-        elif result is not None and shown is PIES:
-            entries = legend_of_pies(result)
-        elif result is not None and shown is NICHES and self.session.niches is not None:
-            entries = legend_of_niches(result, self.session.niches)
-        elif result is not None and shown is GRAPH:
-            entries = legend_of_edges(result, self.session.edges)
-        self.legend.show_entries(entries)
+        if result is None or shown is None or self.session.panels:
+            self._clear_canvas()
+            return
+        self.title.show_text(title_of(shown, self.session.edges))
+        self.legend.show_entries(self._entries(result, shown))
+
+    def _entries(self, result: Result, shown: Shown) -> list[tuple[str, str]]:
+        """Return the names and colours of what is shown, where there are such."""
+        if isinstance(shown, tuple):
+            return [(name, result.colors[name]) for name in shown]
+        if shown is DOMINANT:
+            return legend_of(result)
+        if shown is PIES:
+            return legend_of_pies(result)
+        if shown is NICHES and self.session.niches is not None:
+            return legend_of_niches(result, self.session.niches)
+        if shown is GRAPH:
+            return legend_of_edges(result, self.session.edges)
+        return []
 
     def _scroll_to_spot(self) -> None:
         """Bring what a click has asked for into view, once it has its size."""
@@ -299,7 +316,8 @@ class DeconvolutionWidget(QWidget):
         if isinstance(window, QMainWindow) and window.centralWidget() is not self.legend.parent():
             for box in self._boxes:
                 box.put_on(window.centralWidget())
-            self._show_legend()
+            self.quick.put_on(window.centralWidget())
+            self._explain()
 
     def _stop_if_closed(self) -> None:
         if not self.window().isVisible():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,9 @@ from napari.layers import Image, Layer, Points
 from scipy.sparse import issparse
 
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
-from napari_spotmix.ui.layers import METADATA, UNKNOWN, grid_of, placed_spots
+from napari_spotmix.ui.bins import bin_grid
+from napari_spotmix.ui.kept import kept_with
+from napari_spotmix.ui.layers import METADATA, UNKNOWN, placed_spots
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = ["describe_bin", "for_spatialdata", "introduce"]
 
 _REGION, _INSTANCE, _ATTRS = "region", "instance_id", "spatialdata_attrs"
 _NOT_ESTIMATED = "not estimated"
-_made: dict[int, AnnData] = {}
 
 
 def introduce(layer: Layer) -> None:
@@ -59,16 +59,9 @@ def for_spatialdata(result: Result) -> dict[str, Any]:
     }
 
 
+@kept_with
 def _annotated(result: Result) -> AnnData:
-    """Return the spots with what was found of them, made once for a result."""
-    key = id(result)
-    if key not in _made:
-        _made[key] = _annotate(result)
-        weakref.finalize(result, _made.pop, key, None)
-    return _made[key]
-
-
-def _annotate(result: Result) -> AnnData:
+    """Return the spots with what was found of them."""
     spots, keys = placed_spots(result.spatial), added_keys(ADDED)
     obs = result.spatial.obs.iloc[spots].copy()
     obs[keys["dominant"]], colors = _dominant(result, spots)
@@ -104,7 +97,7 @@ def _dominant(result: Result, spots: np.ndarray) -> tuple[pd.Series, list[str]]:
 
 def describe_bin(result: Result, y: float, x: float) -> list[str]:
     """Return what is known of the bin under a point, as napari writes the features of a point."""
-    grid = grid_of(result.spatial)
+    grid = bin_grid(result.spatial)
     found = None if grid is None else grid.at(y, x)
     if found is None:
         return []

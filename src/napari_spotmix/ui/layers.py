@@ -21,8 +21,9 @@ from napari_spotmix import scale
 from napari_spotmix.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.scale import placed_spots, scalefactors, tissue_image
-from napari_spotmix.ui.bins import BinGrid, bin_grid, bins_layer
+from napari_spotmix.ui.bins import bin_grid, bins_layer
 from napari_spotmix.ui.edges import MOST_EDGES, Edges, edge_limits, edge_values
+from napari_spotmix.ui.kept import kept_with
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ __all__ = [
     "blend_layer",
     "dominant_layer",
     "graph_layer",
-    "grid_of",
     "image_layer",
     "is_foreign",
     "is_tissue",
@@ -117,7 +117,7 @@ def spot_diameter(adata: AnnData) -> float:
 
     That of bins which are too many for points is their side.
     """
-    grid = grid_of(adata)
+    grid = bin_grid(adata)
     if grid is not None:
         return grid.side
     return scale.spot_diameter(adata)
@@ -172,14 +172,9 @@ def _image(pixels: np.ndarray, step: float, name: str) -> FullLayerData:
     return pixels, settings, "image"
 
 
-def grid_of(adata: AnnData) -> BinGrid | None:
-    """Return the grid of bins that are too many for points, or None."""
-    return bin_grid(adata, placed_spots(adata))
-
-
 def prepare(result: Result) -> None:
     """Find out what takes long to find out of a large result, and is kept: here, no window waits for it."""
-    grid_of(result.spatial)
+    bin_grid(result.spatial)
     _ = (result.dominant, result.mean_proportions, result.unexplained)
     if result.attention.nnz <= MOST_EDGES:
         _ = result.unused_attention
@@ -187,7 +182,7 @@ def prepare(result: Result) -> None:
 
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     """Return the spots as thin outlines at their true size, with the first that is known of each."""
-    spots, grid = placed_spots(adata), grid_of(adata)
+    spots, grid = placed_spots(adata), bin_grid(adata)
     if grid is not None:
         veil = np.broadcast_to(transform_color(_VEIL)[0], (len(spots), 4))
         return bins_layer(grid, name, veil)
@@ -258,7 +253,7 @@ def _valued_layer(
     result: Result, name: str, feature: str, values: np.ndarray, colormap: Colormap | str, top: float
 ) -> FullLayerData:
     """Return spots, or bins, coloured by a value each from 0 to `top`."""
-    grid = grid_of(result.spatial)
+    grid = bin_grid(result.spatial)
     if grid is not None:
         values = np.where(_is_estimated(result), values, np.nan)
         return bins_layer(
@@ -266,6 +261,7 @@ def _valued_layer(
         )
     features = _features(result)
     if feature not in features:
+        features = features.copy(deep=False)
         features.insert(1, feature, values)
     settings = _result_points(result, name, features) | {
         "face_color": feature,
@@ -294,7 +290,7 @@ def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLay
 
 def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData:
     """Return spots, or bins, in a colour each."""
-    grid = grid_of(result.spatial)
+    grid = bin_grid(result.spatial)
     if grid is not None:
         return bins_layer(grid, name, rgba)
     settings = _result_points(result, name, _features(result)) | {"face_color": rgba}
@@ -439,7 +435,9 @@ def _row(matrix: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
     return matrix.indices[span], matrix.data[span]
 
 
+@kept_with
 def _features(result: Result) -> pd.DataFrame:
+    """Return what is told of the spots, whatever they show."""
     spots = placed_spots(result.spatial)
     reasons = result.reasons.iloc[spots].astype(object)
     return pd.DataFrame(
@@ -514,5 +512,5 @@ def _outline(adata: AnnData) -> str:
 
 def _symbol(adata: AnnData) -> str:
     """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
-    is_bin = "bin_size_um" in scalefactors(adata) or grid_of(adata) is not None
+    is_bin = "bin_size_um" in scalefactors(adata) or bin_grid(adata) is not None
     return "square" if is_bin else "disc"

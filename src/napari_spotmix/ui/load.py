@@ -15,7 +15,8 @@ from napari_spotmix.errors import InputError
 from napari_spotmix.io.reading import DEFAULT
 from napari_spotmix.progress import Progress, ProgressCallback
 from napari_spotmix.scale import scalefactors
-from napari_spotmix.ui.layers import METADATA, grid_of, prepare
+from napari_spotmix.ui.bins import bin_grid
+from napari_spotmix.ui.layers import METADATA, prepare
 from napari_spotmix.ui.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.section import Form, add_all, plain_label
 from napari_spotmix.ui.session import Reference, Session, Tissue
@@ -304,7 +305,7 @@ class LoadPanel(QWidget):
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
             is_large = io.is_large(path, how)
             adata = io.read_spatial(path, **vars(how), backed=is_large, on_progress=on_progress)
-            grid_of(adata)  # takes a while for a million bins, and is kept
+            bin_grid(adata)  # takes a while for a million bins, and is kept
             tissue = Tissue(adata, display_name(path), path, how, choices)
             result = result_in(adata)
             return lambda: self._take_tissue(tissue, result)

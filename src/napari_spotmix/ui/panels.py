@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_spotmix.progress import Progress
 from napari_spotmix.ui import layers
+from napari_spotmix.ui.bins import bin_grid
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -141,7 +142,7 @@ def _colored(result: Result, name: str, lookup: NDArray[np.uint8]) -> Any:
     values = result.proportions[name].to_numpy()[layers.placed_spots(result.spatial)]
     known = np.clip(np.nan_to_num(values), 0, 1)
     at = np.where(np.isnan(values), _N_COLORS, np.rint(known * (_N_COLORS - 1))).astype(np.int32)
-    grid = layers.grid_of(result.spatial)
+    grid = bin_grid(result.spatial)
     if grid is None:
         return lookup[at]
     pixels = np.full(grid.shape, _N_COLORS, np.int32)
@@ -150,7 +151,7 @@ def _colored(result: Result, name: str, lookup: NDArray[np.uint8]) -> Any:
 
 
 def _spots(result: Result) -> Spots | None:
-    if layers.grid_of(result.spatial) is not None:
+    if bin_grid(result.spatial) is not None:
         return None
     placed = layers.placed_spots(result.spatial)
     return Spots(

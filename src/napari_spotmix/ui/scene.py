@@ -26,7 +26,7 @@ from napari_spotmix.ui.session import (
     Shown,
     name_of,
 )
-from napari_spotmix.ui.text import plain, shortened
+from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,15 +39,9 @@ __all__ = ["Scene"]
 
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
-#: A longer title would run into the colour bar.
-_LONGEST_TITLE = 27
 _NEIGHBORHOOD, _SELECTION = "Neighbourhood", "Selected spot"
-#: The feature that a map shows, and what stands above it.
-_MAPS = {
-    UNEXPLAINED: ("unexplained", "Unexplained: share"),
-    COUNTS: ("counts", "Counts per spot"),
-    ERRORS: ("dominant_error", "Standard error of the largest type"),
-}
+#: The feature that a map shows.
+_MAPS = {UNEXPLAINED: "unexplained", COUNTS: "counts", ERRORS: "dominant_error"}
 
 
 class Scene:
@@ -175,20 +169,11 @@ class Scene:
 
     # The result
 
-    def _title(self, text: str) -> None:
-        """Say on the canvas what its colours mean."""
-        title = self._viewer.canvas.overlays.text
-        title.text, title.visible = text, bool(text)
-        title.position, title.box, title.font_size = "top_left", True, 12
-        # Else napari places what lies on the canvas while it draws, and finds that it has to draw again.
-        self._viewer.canvas.overlay_tiling.events(type_name="placed")
-
     def _drop_result(self) -> None:
         self._to_add = []
         self._remove(self._of_spot)
         self._remove(list(self._of_types.values()))
         self._of_types.clear()
-        self._title("")
         spots = None if self._session.tissue is None else self._spots_of(self._session.tissue.adata)
         if spots is not None:
             # Under those of a result nobody sees them, and they take as long to draw.
@@ -204,7 +189,6 @@ class Scene:
             if other.visible != (other is layer):  # napari arranges its canvas anew at every change
                 other.visible = other is layer
         self._activate(layer)
-        self._title(session.edges.value if shown is GRAPH else _title_of(shown))
 
     def _up_to_date(self, shown: Shown) -> Layer:
         """Return the layer of what is shown, made or coloured anew where it has to be."""
@@ -321,7 +305,7 @@ class Scene:
             return layers.blend_layer(result, name, shown, threshold)
         if isinstance(shown, str):
             return layers.proportion_layer(result, shown, threshold)
-        return layers.map_layer(result, name, _MAPS[shown][0])
+        return layers.map_layer(result, name, _MAPS[shown])
 
     def _top_of_types(self) -> int:
         """Return where the next layer of a type goes: below what marks the picked spot, and below regions."""
@@ -435,11 +419,3 @@ def _color_bar(layer: Layer) -> Any:
 def _kind_of(shown: Shown) -> Shown | type:
     """Return what has a layer of its own: all cell types share one, and so do all blends."""
     return type(shown) if isinstance(shown, str | tuple) else shown
-
-
-def _title_of(shown: Shown) -> str:
-    if isinstance(shown, str):
-        return f"{shortened(shown, _LONGEST_TITLE)}: proportion"
-    if isinstance(shown, tuple):
-        return f"Blend of {len(shown)} types"  # the legend names them
-    return _MAPS[shown][1] if shown in _MAPS else name_of(shown)

@@ -15,9 +15,9 @@ from scipy.spatial import KDTree
 
 from napari_spotmix.io.reading import DEFAULT, Choices, Reading
 from napari_spotmix.params import MOST_NICHES
-from napari_spotmix.ui.bins import MOST_POINTS
+from napari_spotmix.ui.bins import MOST_POINTS, bin_grid
 from napari_spotmix.ui.edges import Edges, offered_edges
-from napari_spotmix.ui.layers import grid_of, neighbors_of, placed_spots, spot_diameter
+from napari_spotmix.ui.layers import neighbors_of, placed_spots, spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -474,7 +474,7 @@ class SpotFinder:
 
     def __init__(self, spatial: AnnData) -> None:
         self._placed = placed_spots(spatial)
-        self._grid = grid_of(spatial)
+        self._grid = bin_grid(spatial)
         if self._grid is not None:
             return
         xy = np.asarray(spatial.obsm["spatial"], dtype=float)[self._placed, :2]
