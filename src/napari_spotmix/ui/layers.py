@@ -399,7 +399,9 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
         layer.data = values
         _set_changed(layer, settings, "contrast_limits", "colormap")
         return
-    layer.features = settings["features"]
+    # Of new features napari tells twice, of their values and of their colours, and would draw twice.
+    with layer._face.events.color_properties.blocker():
+        layer.features = settings["features"]
     is_mapped = isinstance(settings["face_color"], str)
     if not is_mapped or layer.face_color_mode != "colormap":  # else colours have followed the features
         layer.face_color = settings["face_color"]
