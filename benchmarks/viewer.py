@@ -28,8 +28,7 @@ from tables import Table, fill
 #: What a user waits for, and at most how many milliseconds that may take with 5,000 spots and with a million.
 AIMS = {
     "adding the result": (500, 3000),
-    "first look at a type": (50, 300),
-    "back to a type": (50, 300),
+    "until the map is seen": (50, 300),
     "picking a spot": (20, 20),
     "panning": (None, None),
     "six types side by side": (None, None),

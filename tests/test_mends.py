@@ -26,14 +26,15 @@ def tissue() -> SimulatedTissue:
 
 def test_every_mend_leaves_what_it_was_given(tissue: SimulatedTissue) -> None:
     types = list(tissue.reference.obs["cell_type"].cat.categories)
-    values = {"layer": "counts", "genes": "ids", "merge": f"{types[0]}+{types[1]}", "drop-below": "99"}
+    values = {"layer": "counts", "genes": "ids", "merge": f"{types[0]}+{types[1]}"}
+    values |= {"drop": types[0], "drop-below": "99"}
     spots = tissue.spatial.copy()
     spots.raw = spots
     spots.layers["counts"] = spots.X * 2
     spots.var["ids"] = [f"ENSG{n:011d}.3" for n in range(spots.n_vars)]
     before, cells = spots.copy(), tissue.reference.copy()
     for name, kind in MENDS.items():
-        role = "reference" if name in ("merge", "drop-below") else "spatial"
+        role = "reference" if name in ("merge", "drop", "drop-below") else "spatial"
         text = f"{role}:{name}" + (f"={values[name]}" if kind.needs else "")
         mended(spots, cells, [text])
     assert (spots.X != before.X).nnz == 0

@@ -109,8 +109,11 @@ def problems_by_part(
 
 
 def _sample_problems(spatial: AnnData, sample_key: str | None) -> list[str]:
-    if sample_key is None or sample_key in spatial.obs:
+    if sample_key is None:
         return []
+    if sample_key in spatial.obs:
+        is_empty = spatial.n_obs > 0 and spatial.obs[sample_key].isna().all()
+        return [f"`sample_key`: the column {sample_key!r} of the spatial data is empty."] if is_empty else []
     return [f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"]
 
 

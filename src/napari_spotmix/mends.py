@@ -17,6 +17,7 @@ name               what is done
 ``flip-x``         spots are mirrored left to right, in the middle of their image
 ``flip-y``         spots are mirrored top to bottom
 ``merge=A+B``      cells of type B are taken for cells of type A
+``drop=A``         cells of type A are left out
 ``drop-below=N``   types with fewer than N cells are left out
 =================  ==============================================================================
 """
@@ -282,12 +283,23 @@ def _two_types(value: str, types: set[str]) -> tuple[str, str]:
     raise InputError(f"expected two cell types with a + between them; there are {_listed(sorted(types))}.")
 
 
+# Cells without a label are left out of every run; so none of the counts has to be copied.
+
+
 def _dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
+    names = _labels(adata, cell_type_key)
+    if value not in set(names.dropna()):
+        raise InputError(
+            f"there is no cell type {value!r}; there are {_listed(sorted(set(names.dropna())))}."
+        )
+    return _labelled(adata, cell_type_key, names.where(names != value))
+
+
+def _few_dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
     if not value.isdecimal():
         raise InputError(f"expected a number of cells, found {value!r}.")
     names = _labels(adata, cell_type_key)
     number = names.map(names.value_counts())
-    # Cells without a label are left out of every run; so none of the counts has to be copied.
     return _labelled(adata, cell_type_key, names.where(number >= int(value)))
 
 
@@ -333,5 +345,6 @@ MENDS: Mapping[str, _Kind] = {
     "flip-x": _Kind(_moving("flip-x"), "Flip left to right"),
     "flip-y": _Kind(_moving("flip-y"), "Flip top to bottom"),
     "merge": _Kind(_merged, "Merge {}", needs=True),
-    "drop-below": _Kind(_dropped, "Drop types below {} cells", needs=True),
+    "drop": _Kind(_dropped, "Drop {}", needs=True),
+    "drop-below": _Kind(_few_dropped, "Drop types below {} cells", needs=True),
 }

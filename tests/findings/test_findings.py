@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 
-from napari_spotmix import Cancelled, deconvolve
+from napari_spotmix import Cancelled, InputError, deconvolve
 from napari_spotmix.cost import Size, needed
 from napari_spotmix.findings import Finding, look, look_at_files
 from napari_spotmix.io import close_files, read_spatial
@@ -46,6 +47,55 @@ def test_nothing_is_changed(tissue: SimulatedTissue) -> None:
     look(tissue.spatial, tissue.reference)
     assert (tissue.spatial.X != before[0].X).nnz == 0
     assert tissue.reference.obs.equals(before[1].obs)
+
+
+@pytest.mark.parametrize("name", ["nan", "N/A", "Unknown", "low_quality", "?"])
+def test_what_reads_like_no_type_is_told_and_dropped(tissue: SimulatedTissue, name: str) -> None:
+    first = tissue.reference.obs["cell_type"].cat.categories[0]
+    n_cells = int((tissue.reference.obs["cell_type"] == first).sum())
+    rename(tissue, {first: name})
+    found = told(look(tissue.spatial, tissue.reference), "warning", f"{name!r} ({n_cells} cells) reads as if")
+    assert [str(mend) for mend in found.mends] == [f"reference:drop={name}"]
+    spatial, reference = mended(tissue.spatial, tissue.reference, found.mends)
+    again = look(spatial, reference)
+    assert not any("reads as if" in one.text for one in again)
+    told(again, "note", f"{n_cells} of {reference.n_obs} reference cells have no label")
+    assert name not in deconvolve(spatial, reference).cell_types
+
+
+def test_names_that_hold_such_words_are_types(tissue: SimulatedTissue) -> None:
+    types = list(tissue.reference.obs["cell_type"].cat.categories)
+    rename(tissue, dict(zip(types, ["NA-high neuron", "unknown lymphoid", "Nanog+", "B"], strict=True)))
+    assert not any("reads as if" in one.text for one in look(tissue.spatial, tissue.reference))
+
+
+def test_spots_in_one_place_are_told(tissue: SimulatedTissue) -> None:
+    twice = anndata.concat([tissue.spatial, tissue.spatial], keys=["a", "b"], label="slide", index_unique="-")
+    found = told(look(twice, tissue.reference), "warning", "160 of 160 spots lie where another one lies")
+    assert "`sample_key`" in found.text
+    apart = look(twice, tissue.reference, sample_key="slide")
+    assert not any("lie where another" in one.text for one in apart)
+    tissue.spatial.obsm["spatial"][:] = 7
+    told(look(tissue.spatial, tissue.reference), "warning", "80 of 80 spots lie where another one lies")
+    assert np.isfinite(deconvolve(tissue.spatial, tissue.reference).proportions.to_numpy()).all()
+
+
+def test_few_spots_in_one_place_are_no_matter(tissue: SimulatedTissue) -> None:
+    tissue.spatial.obsm["spatial"][:3] = tissue.spatial.obsm["spatial"][0]
+    tissue.spatial.obsm["spatial"][-9:] = np.nan
+    assert not any("lie where another" in one.text for one in look(tissue.spatial, tissue.reference))
+
+
+def test_spots_of_no_section_are_told(tissue: SimulatedTissue) -> None:
+    tissue.spatial.obs["slide"] = ["a"] * 70 + [None] * 10
+    found = look(tissue.spatial, tissue.reference, sample_key="slide")
+    told(found, "warning", "10 of 80 spots have no value in 'slide'")
+    tissue.spatial.obs["slide"] = None
+    found = look(tissue.spatial, tissue.reference, sample_key="slide")
+    told(found, "problem", "`sample_key`: the column 'slide' of the spatial data is empty.")
+    assert not any("no value" in one.text for one in found if one.level == "warning")
+    with pytest.raises(InputError, match="is empty"):
+        deconvolve(tissue.spatial, tissue.reference, sample_key="slide")
 
 
 def test_one_type_under_two_labels_is_found_and_merged(tissue: SimulatedTissue) -> None:

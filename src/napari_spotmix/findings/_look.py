@@ -73,7 +73,7 @@ def look(
     # What makes all of a result wrong comes before what makes one type of it doubtful.
     found += _genes.name_findings(spatial, reference)
     found += _genes.depth_findings(spatial, reference, on_progress) if is_usable else []
-    found += _spots.place_findings(spatial)
+    found += _spots.place_findings(spatial, sample_key)
     if not parts["labels"] and not is_signatures(reference):
         found += _types.label_findings(reference, cell_type_key)
     if is_usable:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from napari_spotmix.checks import coordinate_problems, coordinates
 from napari_spotmix.findings._finding import NOTE, WARNING, Finding
@@ -15,9 +17,13 @@ from napari_spotmix.words import agreeing, count
 __all__ = ["place_findings"]
 
 
-def place_findings(spatial: AnnData) -> list[Finding]:
+#: From this share of spots on that have no place of their own, it is no accident.
+_MANY_TOGETHER = 0.1
+
+
+def place_findings(spatial: AnnData, sample_key: str | None = None) -> list[Finding]:
     """Tell of repeated barcodes, missing places, and spots that do not lie on the tissue of their image."""
-    found = _repeated(spatial)
+    found = _repeated(spatial) + _without_sample(spatial, sample_key)
     if coordinate_problems(spatial):
         return found
     xy = coordinates(spatial)
@@ -29,6 +35,7 @@ def place_findings(spatial: AnnData) -> list[Finding]:
             "with NaN as proportions. Where there are places, read the positions again."
         )
         found.append(Finding(WARNING, text))
+    found += _together(spatial, xy, sample_key)
     return found + _turned(spatial) + _off_image(spatial) + _without_scale(spatial)
 
 
@@ -45,6 +52,32 @@ def _repeated(spatial: AnnData) -> list[Finding]:
         "number the repeats."
     )
     return [Finding(WARNING, text, (Mend("spatial", "name-apart"),))]
+
+
+def _without_sample(spatial: AnnData, sample_key: str | None) -> list[Finding]:
+    if sample_key not in spatial.obs:  # not asked for, or a problem
+        return []
+    n_lost = int(spatial.obs[sample_key].isna().sum())
+    if n_lost in (0, spatial.n_obs):  # none at all is a problem
+        return []
+    text = (
+        f"{n_lost:,} of {spatial.n_obs:,} spots {agreeing(n_lost, 'have')} no value in {sample_key!r}, and "
+        f"{agreeing(n_lost, 'are')} taken for a section of their own. Fill the column."
+    )
+    return [Finding(WARNING, text)]
+
+
+def _together(spatial: AnnData, xy: NDArray[np.float64], sample_key: str | None) -> list[Finding]:
+    """Tell of spots that lie in one place: they would be each other's nearest neighbours."""
+    sample = pd.factorize(spatial.obs[sample_key])[0] if sample_key in spatial.obs else 0
+    places = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "sample": sample}).dropna()
+    n_together = int(places.duplicated(keep=False).sum())
+    if n_together == 0 or n_together < _MANY_TOGETHER * len(places):
+        return []
+    text = f"{n_together:,} of {len(places):,} spots lie where another one lies. Look at the coordinates."
+    if sample_key is None:
+        text += " If these are several sections, name the column that tells them apart as `sample_key`."
+    return [Finding(WARNING, text)]
 
 
 def _turned(spatial: AnnData) -> list[Finding]:

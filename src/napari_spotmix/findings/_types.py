@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -30,6 +31,11 @@ __all__ = ["label_findings", "signature_findings"]
 
 #: At most so many pairs of types are told one by one.
 _LISTED = 5
+#: Names that programs and people give to cells whose type they do not know.
+_NO_TYPE = re.compile(
+    r"nan|n ?a|none|null|\?|un(known|assigned|classified|defined|determined|labell?ed)"
+    r"|doublets?|low quality|debris"
+)
 #: Counts of a spot that types are compared for. In deeper ones their cells differ more than counts scatter.
 _DEPTH = 2000.0
 
@@ -38,13 +44,26 @@ def label_findings(reference: AnnData, cell_type_key: str) -> list[Finding]:
     """Tell of types with few cells, names that hardly differ, and cells without a label."""
     types = labels(reference, cell_type_key)
     n_cells = pd.Series(types).value_counts(sort=False)
-    found = [_few_cells(n_cells), *_alike_in_name(n_cells)]
+    found = [*_no_types(n_cells), _few_cells(n_cells), *_alike_in_name(n_cells)]
     n_unlabelled = int((types.codes < 0).sum())
     if n_unlabelled:
         have, are = agreeing(n_unlabelled, "have"), agreeing(n_unlabelled, "are")
         text = f"{n_unlabelled:,} of {len(types):,} reference cells {have} no label and {are} left out."
         found.append(Finding(NOTE, text))
     return [one for one in found if one is not None]
+
+
+def _no_types(n_cells: pd.Series[int]) -> list[Finding]:
+    names = [str(name) for name in n_cells.index if _NO_TYPE.fullmatch(same_but_for_spelling(str(name)))]
+    return [
+        Finding(
+            WARNING,
+            f"The cell type {name!r} ({count(n_cells[name], 'cell')}) reads as if nobody knew what these "
+            "cells are. It would be estimated like any other. If it is no type, drop it.",
+            (Mend("reference", "drop", name),),
+        )
+        for name in names
+    ]
 
 
 def _few_cells(n_cells: pd.Series[int]) -> Finding | None:
