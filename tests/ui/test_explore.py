@@ -481,7 +481,9 @@ def test_another_type_colours_the_same_layer_and_is_drawn_once(
 def test_each_cell_type_can_have_a_layer_of_its_own(qtbot: Any, make_dock: Any, result: Result) -> None:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
+    dock.session.show(HOSTILE)
     shown = viewer.layers.selection.active
+    assert shown.name == plain(HOSTILE)
     dock.run.keep.press("Layer per cell type")
 
     def own() -> list[Any]:
@@ -504,6 +506,8 @@ def test_each_cell_type_can_have_a_layer_of_its_own(qtbot: Any, make_dock: Any, 
     lowest.visible = True
     dock.session.show(result.cell_types[1])
     assert lowest.visible
+    assert shown.name == f"{plain(result.cell_types[1])} (Explore)"
+    assert not any("[1]" in layer.name for layer in viewer.layers)
     viewer.layers.remove(own()[-1])
     dock.run.keep.press("Layer per cell type")
     qtbot.waitUntil(lambda: len(own()) == len(result.cell_types), timeout=20_000)

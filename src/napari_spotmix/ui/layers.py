@@ -197,7 +197,9 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
     return _positions(adata), settings, "points"
 
 
-def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> FullLayerData:
+def proportion_layer(
+    result: Result, cell_type: str, threshold: float = 0.0, *, name: str | None = None
+) -> FullLayerData:
     """Return the spots coloured by the proportion of one cell type, on a fixed scale from 0 to 1.
 
     Spots that were not estimated are hollow and grey; their feature `not estimated` says why. Bins that were
@@ -205,7 +207,7 @@ def proportion_layer(result: Result, cell_type: str, threshold: float = 0.0) -> 
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
     colormap = proportion_colormap(result, threshold)
-    return _valued_layer(result, plain(cell_type), "proportion", values, colormap, 1.0)
+    return _valued_layer(result, name or plain(cell_type), "proportion", values, colormap, 1.0)
 
 
 def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:

@@ -227,6 +227,9 @@ class Scene:
         if self._session.result is not None:
             there = {layer.metadata[layers.METADATA]["shown"] for layer in self._own_layers()}
             self._to_add = [name for name in self._session.result.cell_types if name not in there]
+            if str in self._of_types:
+                shared = self._of_types[str]
+                shared.name = self._layer_name(shared.metadata[layers.METADATA]["shown"])
             self._adding.start()
 
     def _add_own_layer(self) -> None:
@@ -287,10 +290,15 @@ class Scene:
         if self._session.shown is not None:
             self._show_type()
 
+    def _layer_name(self, shown: Shown) -> str:
+        """Return a name; the plain ones of cell types are those of their own layers, where there are such."""
+        is_of_own = isinstance(shown, str) and bool(self._to_add or self._own_layers())
+        # napari shows the names of layers in labels that guess at HTML.
+        return plain(name_of(shown)) + (" (Explore)" if is_of_own else "")
+
     def _type_data(self, shown: Shown) -> FullLayerData:
         result, threshold = self._session.result, self._session.threshold
-        # napari shows the names of layers in labels that guess at HTML.
-        name = plain(name_of(shown))
+        name = self._layer_name(shown)
         if shown is DOMINANT:
             return layers.dominant_layer(result, name, threshold)
         if shown is PIES:
@@ -304,7 +312,7 @@ class Scene:
         if isinstance(shown, tuple):
             return layers.blend_layer(result, name, shown, threshold)
         if isinstance(shown, str):
-            return layers.proportion_layer(result, shown, threshold)
+            return layers.proportion_layer(result, shown, threshold, name=name)
         return layers.map_layer(result, name, _MAPS[shown])
 
     def _top_of_types(self) -> int:
