@@ -29,8 +29,8 @@ def tissue() -> SimulatedTissue:
 
 @pytest.fixture(scope="module")
 def section() -> SimulatedTissue:
-    """The size of a real section, with ten types, one of them rare."""
-    return simulate(n_spots=900, n_genes=1000, n_cell_types=10, image=False)
+    """The size of a real section of deep spots, with ten types, one of them rare."""
+    return simulate(n_spots=900, n_genes=1000, n_cell_types=10, counts_per_spot=5000, image=False)
 
 
 @pytest.fixture

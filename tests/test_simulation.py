@@ -189,7 +189,7 @@ def split(tissue: SimulatedTissue) -> list[anndata.AnnData]:
 
 
 def test_counts_per_spot_is_the_mean_depth() -> None:
-    for layout, given, mean in (("hexagonal", None, 5000), ("square", None, 30), ("square", 300, 300)):
+    for layout, given, mean in (("hexagonal", None, 1000), ("square", None, 30), ("square", 300, 300)):
         spatial = simulate(500, 200, 5, layout=layout, counts_per_spot=given, image=False).spatial  # type: ignore[arg-type]
         assert spatial.X.sum(axis=1).mean() == pytest.approx(mean, rel=0.03)
 

@@ -81,7 +81,7 @@ def simulate(
         Spots apart from each other that hold several cells, as in Visium, or contiguous bins,
         by default smaller than a cell.
     counts_per_spot : float, optional
-        Mean of the total of a spot; 5000 for spots and 30 for bins where not given.
+        Mean of the total of a spot; 1000 for spots and 30 for bins where not given.
     n_cells_per_type : int, optional
         Reference cells of each type.
     pitch_um : float, optional

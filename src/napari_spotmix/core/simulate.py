@@ -61,7 +61,7 @@ class Layout:
 
 #: Visium's spots, and bins smaller than a cell; the diameter is in pitches.
 LAYOUTS: dict[LayoutName, Layout] = {
-    "hexagonal": Layout(pitch_um=100.0, diameter=0.55, counts_per_spot=5000.0),
+    "hexagonal": Layout(pitch_um=100.0, diameter=0.55, counts_per_spot=1000.0),
     "square": Layout(pitch_um=4.0, diameter=1.0, counts_per_spot=30.0),
 }
 
