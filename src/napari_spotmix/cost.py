@@ -17,8 +17,8 @@ from napari_spotmix.params import LARGE_FILE
 __all__ = ["LARGEST", "WITHIN", "Size", "machine_megabytes", "needed"]
 
 #: Seconds, and megabytes, for each of what `Size.seconds` and `Size.megabytes` list.
-_SECONDS = (3.38, 0.0726, 3.67, 9.42, 0.543)
-_MEGABYTES = (401.0, 2.25, 5.00, 20.4)
+_SECONDS = (5.30, 0.046, 3.31, 10.7, 0.803)
+_MEGABYTES = (396.0, 2.27, 5.84, 21.2)
 #: Learning takes no longer for more spots than about so many.
 _LEARNS_FROM = 10_000
 #: Spots of the largest run that the model was fitted to.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_spotmix.core.graph import detect_pitch
 from napari_spotmix.keys import SPATIAL
 from napari_spotmix.scale import placed_spots
-from napari_spotmix.ui.kept import kept_with
+from napari_spotmix.ui.once import made_once
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -78,7 +78,7 @@ class BinGrid:
         return None if found < 0 else found
 
 
-@kept_with
+@made_once
 def bin_grid(adata: AnnData) -> BinGrid | None:
     """Return the grid of many bins, or None where points serve: few spots, or spots on no square grid.
 

@@ -13,8 +13,8 @@ from scipy.sparse import issparse
 
 from napari_spotmix.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.ui.bins import bin_grid
-from napari_spotmix.ui.kept import kept_with
 from napari_spotmix.ui.layers import METADATA, UNKNOWN, placed_spots
+from napari_spotmix.ui.once import made_once
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def for_spatialdata(result: Result) -> dict[str, Any]:
     }
 
 
-@kept_with
+@made_once
 def _annotated(result: Result) -> AnnData:
     """Return the spots with what was found of them."""
     spots, keys = placed_spots(result.spatial), added_keys(ADDED)

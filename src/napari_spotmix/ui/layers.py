@@ -23,7 +23,7 @@ from napari_spotmix.keys import SPATIAL
 from napari_spotmix.scale import placed_spots, scalefactors, tissue_image
 from napari_spotmix.ui.bins import bin_grid, bins_layer
 from napari_spotmix.ui.edges import MOST_EDGES, Edges, edge_limits, edge_values
-from napari_spotmix.ui.kept import kept_with
+from napari_spotmix.ui.once import made_once
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -439,7 +439,7 @@ def _row(matrix: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
     return matrix.indices[span], matrix.data[span]
 
 
-@kept_with
+@made_once
 def _features(result: Result) -> pd.DataFrame:
     """Return what is told of the spots, whatever they show."""
     spots = placed_spots(result.spatial)

@@ -66,9 +66,12 @@ class QuickPoints:
         self._look()
 
     def let_go(self) -> None:
-        """Let go of the viewer; what has been changed stays quick until it is seen from nearby."""
+        """Let go of the viewer, and leave all layers to napari."""
         self._viewer.scene.camera.events.zoom.disconnect(self._look)
         self._viewer.layers.events.inserted.disconnect(self._look)
+        for markers, hooks in self._hooks.items():
+            _change(markers, "instanced", hooks)
+        self._hooks.clear()
 
     def _look(self) -> None:
         """Have each layer of points drawn in the way that suits its size on the screen."""

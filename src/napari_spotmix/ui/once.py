@@ -7,17 +7,17 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-__all__ = ["kept_with"]
+__all__ = ["made_once"]
 
 Owner, Made = TypeVar("Owner"), TypeVar("Made")
 
 
-def kept_with(make: Callable[[Owner], Made]) -> Callable[[Owner], Made]:
+def made_once(make: Callable[[Owner], Made]) -> Callable[[Owner], Made]:
     """Make something of an object once, and forget it with the object, which needs no hash.
 
     Examples
     --------
-    >>> @kept_with
+    >>> @made_once
     ... def length(numbers):
     ...     print("counting")
     ...     return len(numbers)
