@@ -220,3 +220,13 @@ def test_outlines_do_not_hide_the_colours_of_dense_spots() -> None:
     layer = Layer.create(*layers.proportion_layer(dense, "B"))
     assert (layer.border_color[:, 3] == 0).all()
     assert (layer.border_width == 0).all()
+
+
+def test_layers_have_features_of_their_own(result: Result) -> None:
+    one, other = (Layer.create(*layers.proportion_layer(result, name)) for name in result.cell_types[:2])
+    before = other.features.copy()
+    one.features["counts"] = 0
+    one.features.loc[0, "unexplained"] = 0.123
+    pd.testing.assert_frame_equal(other.features, before)
+    again = Layer.create(*layers.proportion_layer(result, result.cell_types[1]))
+    pd.testing.assert_frame_equal(again.features, before)

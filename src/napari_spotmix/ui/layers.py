@@ -263,7 +263,6 @@ def _valued_layer(
         )
     features = _features(result)
     if feature not in features:
-        features = features.copy(deep=False)
         features.insert(1, feature, values)
     settings = _result_points(result, name, features) | {
         "face_color": feature,
@@ -439,9 +438,13 @@ def _row(matrix: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
     return matrix.indices[span], matrix.data[span]
 
 
-@made_once
 def _features(result: Result) -> pd.DataFrame:
-    """Return what is told of the spots, whatever they show."""
+    """Return what is told of the spots, whatever they show; each layer has its own."""
+    return _told(result).copy()
+
+
+@made_once
+def _told(result: Result) -> pd.DataFrame:
     spots = placed_spots(result.spatial)
     reasons = result.reasons.iloc[spots].astype(object)
     return pd.DataFrame(
