@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ from cohorts import ENDLESS, Running, contents, write_sections, write_sheet
 
 from napari_spotmix import InputError
 from napari_spotmix.cohort import read_samplesheet, run_cohort
+from napari_spotmix.cohort.cluster import _follow
 from napari_spotmix.io import OUTPUTS
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -96,6 +99,49 @@ def test_a_worker_killed_in_the_middle_loses_and_changes_nothing(folder: Path, c
     assert [one.state for one in here.outcomes].count("done") == 7
     assert contents(folder / "there") == contents(folder / "here")
     assert len(contents(folder / "there")) == 7 * len(OUTPUTS) + 1
+
+
+class Lost:
+    """A future whose result was there, and went with its worker before it could be fetched."""
+
+    def __init__(self, statuses: list[str]) -> None:
+        self._statuses = statuses
+
+    @property
+    def status(self) -> str:
+        return self._statuses.pop(0)
+
+    def result(self, timeout: float) -> dict[str, str]:
+        if self._statuses[0] != "here":
+            raise TimeoutError
+        return {"state": "done"}
+
+    def exception(self) -> Exception:
+        return OSError("no space left")
+
+    def release(self) -> None:
+        self._statuses = ["released"]
+
+
+def test_a_result_that_is_lost_before_it_is_here_is_waited_for_or_was_told_already() -> None:
+    """The moment between the end of a section and the end of its worker is too short for a test to hit."""
+    heard: list[tuple[str, Mapping[str, Any]]] = []
+    told: SimpleQueue[Any] = SimpleQueue()
+    told.put(("d", {"outcome": {"state": "failed"}}))
+    told.put(("d", {"outcome": {"state": "unchanged"}}))
+    futures = {
+        "a": Lost(["pending", "lost", "finished", "lost", "finished", "here"]),
+        "b": Lost(["lost", "error"]),
+        "c": Lost(["cancelled"]),
+        "d": Lost(["lost"]),
+    }
+    _follow(futures, told, lambda *one: heard.append(one), lambda: None)
+    outcomes = {sample: said["outcome"] for sample, said in heard}
+    assert outcomes["a"] == {"state": "done"}
+    assert outcomes["b"]["message"] == "on the cluster: no space left"
+    assert outcomes["c"]["message"] == "on the cluster: the cluster has cancelled it"
+    assert outcomes["d"] == {"state": "failed"}
+    assert len(heard) == 4
 
 
 def test_cancelling_stops_the_workers_within_half_a_second(

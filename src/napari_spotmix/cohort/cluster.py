@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from napari_spotmix.cohort.child import _now_and_then
@@ -19,6 +20,8 @@ __all__ = ["run_on_cluster"]
 
 #: Seconds between two looks at whether to go on, and for a scheduler to answer.
 _TICK, _TIMEOUT = 0.05, 10
+#: Seconds for the result of a section, which is a few words, to come from its worker.
+_FETCH = 2
 
 
 def run_on_cluster(address: str, orders: Sequence[Order], listen: Listener, tick: Callable[[], None]) -> None:
@@ -41,13 +44,13 @@ def run_on_cluster(address: str, orders: Sequence[Order], listen: Listener, tick
     with _connected(address) as client:
         client.subscribe_topic(run, lambda event: told.put(event[1]))
         futures = {
-            client.submit(do_on_worker, order, run, key=f"{run}-{n}", pure=False): order["sample"]
+            order["sample"]: client.submit(do_on_worker, order, run, key=f"{run}-{n}", pure=False)
             for n, order in enumerate(orders)
         }
         try:
             _follow(futures, told, listen, tick)
         except BaseException:
-            client.cancel(list(futures), force=True)
+            client.cancel(list(futures.values()), force=True)
             raise
 
 
@@ -73,36 +76,49 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 def _follow(
-    futures: dict[Any, str],
+    futures: Mapping[str, Any],
     told: SimpleQueue[tuple[str, Mapping[str, Any]]],
     listen: Listener,
     tick: Callable[[], None],
 ) -> None:
+    """Pass on what workers tell of each sample until all have an outcome."""
     left = dict(futures)
+
+    def hear(sample: str, message: Mapping[str, Any]) -> None:
+        if sample in left:
+            listen(sample, message)
+            if "outcome" in message:
+                left.pop(sample).release()
+
     while left:
         tick()
-        _pass_on(told, set(left.values()), listen)
-        for future in [future for future in left if future.done()]:
-            listen(left.pop(future), {"outcome": _outcome(future)})
+        while not told.empty():
+            hear(*told.get())
+        for sample, future in list(left.items()):
+            outcome = _outcome(future)
+            if outcome is not None:
+                hear(sample, {"outcome": outcome})
         time.sleep(_TICK)
 
 
-def _pass_on(told: SimpleQueue[tuple[str, Mapping[str, Any]]], wanted: set[str], listen: Listener) -> None:
-    while True:
+def _outcome(future: Any) -> dict[str, Any] | None:
+    """Return what came of a section, or None as long as that is not known.
+
+    A result is lost with the worker that has it, at any moment until it is here.
+    """
+    status = future.status
+    if status == "finished":
         try:
-            sample, message = told.get_nowait()
-        except Empty:
-            return
-        if sample in wanted:
-            listen(sample, message)
-
-
-def _outcome(future: Any) -> dict[str, Any]:
-    if future.status == "finished":
-        outcome: dict[str, Any] = future.result()
+            outcome: dict[str, Any] = future.result(timeout=_FETCH)
+        except (TimeoutError, CancelledError):
+            return None
         return outcome
-    error = future.exception() if future.status == "error" else None
-    words = " ".join(str(error).split())[:300] or "the cluster has cancelled it"
+    if status == "error":
+        words = " ".join(str(future.exception()).split())[:300]
+    elif status == "cancelled":
+        words = "the cluster has cancelled it"
+    else:
+        return None
     return {"state": FAILED, "seconds": 0.0, "message": f"on the cluster: {words}"}
 
 
@@ -124,4 +140,7 @@ def do_on_worker(order: Order, topic: str) -> dict[str, Any]:
             raise Cancelled
         say(progress)
 
-    return do_order(order, on_progress=on_progress)
+    outcome = do_order(order, on_progress=on_progress)
+    # Told as well: what only this worker has is lost with it, and what it has done would be found unchanged.
+    worker.log_event(topic, (order["sample"], {"outcome": outcome}))
+    return outcome
