@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -174,15 +173,6 @@ def test_a_command_that_opens_a_window_gets_as_far_as_the_display(
     done = spotmix(*shlex.split(line)[1:], cwd=workplace)
     assert done.returncode == 2
     assert "There is no display" in done.stderr or "needs a Qt library" in done.stderr
-
-
-@pytest.mark.viewer
-def test_the_demo_draws_its_picture_in_a_process_of_its_own(workplace: Path) -> None:
-    (line,) = [line for line in OPENS_A_WINDOW if "--screenshot" in line]
-    words = shlex.split(line)[1:]
-    done = spotmix(*words, cwd=workplace)
-    assert done.returncode == 0, done.stderr
-    assert matplotlib.image.imread(workplace / words[-1]).std() > 0.05
 
 
 def test_every_make_target_that_is_named_exists() -> None:

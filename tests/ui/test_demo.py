@@ -20,9 +20,9 @@ pytestmark = pytest.mark.viewer
 
 def test_demo_writes_a_picture_of_the_whole_window(tmp_path: Path) -> None:
     path = tmp_path / "demo.png"
-    code = "import sys, pathlib, napari_spotmix.ui.demo as demo; demo.run_demo(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", "from napari_spotmix.cli import main; main()", "demo"]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=False
+        [*command, "--screenshot", str(path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     picture = imagecodecs.png_decode(path.read_bytes())
