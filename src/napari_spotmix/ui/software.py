@@ -80,7 +80,7 @@ class QuickPoints:
         zoom = self._viewer.scene.camera.zoom * self._canvas.native.devicePixelRatioF()
         for markers in _markers_below(self._canvas.central_widget):
             is_small = markers._data["a_size"].max() * zoom <= _LARGEST
-            if is_small and len(markers._data) >= _MANY and markers not in self._hooks:
+            if is_small and len(markers._data) >= _MANY and markers._method == "instanced":
                 self._hooks[markers] = _change(markers, "points", _hooks_of_points())
             elif not is_small and markers in self._hooks:
                 _change(markers, "instanced", self._hooks.pop(markers))
