@@ -113,8 +113,8 @@ def _sample_problems(spatial: AnnData, sample_key: str | None) -> list[str]:
         return []
     if sample_key in spatial.obs:
         is_empty = spatial.n_obs > 0 and spatial.obs[sample_key].isna().all()
-        text = f"`sample_key`: the column {sample_key!r} of the spatial data is empty. Fill it, or name another."
-        return [text] if is_empty else []
+        text = f"`sample_key`: the column {sample_key!r} of the spatial data is empty."
+        return [f"{text} Fill it, or name another."] if is_empty else []
     return [f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"]
 
 
