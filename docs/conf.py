@@ -31,7 +31,9 @@ extensions = [
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/**.md"]
 # Folders without pages, such as .venv, are not even looked through.
-exclude_patterns = [path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("docs", "benchmarks")]
+exclude_patterns = [
+    path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("docs", "benchmarks")
+]
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]  # formulas as code forges render them
 myst_heading_anchors = 4

@@ -116,7 +116,13 @@ def section(kind: str, names: list[str]) -> str:
 
 
 def readable_defaults(
-    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
 ) -> tuple[str | None, str | None]:
     """Show a function that is a default by its name, and what a dataclass makes anew as an ellipsis."""
     if signature is None:
