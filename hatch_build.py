@@ -25,8 +25,10 @@ def with_absolute_links(text: str, address: str, tag: str) -> str:
 
     Examples
     --------
-    >>> with_absolute_links("![A map](docs/map.png) [Licence](LICENSE)", "https://forge.example/spotmix", "v1.0")
-    '![A map](https://forge.example/spotmix/raw/v1.0/docs/map.png) [Licence](https://forge.example/spotmix/blob/v1.0/LICENSE)'
+    >>> with_absolute_links("![A map](docs/map.png)", "https://forge.example/spotmix", "v1.0")
+    '![A map](https://forge.example/spotmix/raw/v1.0/docs/map.png)'
+    >>> with_absolute_links("[Licence](LICENSE)", "https://forge.example/spotmix", "v1.0")
+    '[Licence](https://forge.example/spotmix/blob/v1.0/LICENSE)'
     """
 
     def absolute(link: re.Match[str]) -> str:

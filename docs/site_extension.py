@@ -1,4 +1,4 @@
-"""What the site needs beyond Sphinx: navigation and API made from what is already there, and files in their place."""
+"""What the site needs beyond Sphinx: navigation and API from what is there already, and files in place."""
 
 from __future__ import annotations
 

@@ -201,9 +201,13 @@ def resolves(page: Path, link: str) -> bool:
 @pytest.mark.parametrize("page", [page for page in PAGES if "docs" in page.parts], ids=name_of)
 def test_every_page_is_reached_from_the_start_page(page: Path) -> None:
     start = ROOT / "docs" / "README.md"
-    linked = {(start.parent / link).resolve() for link in LINK.findall(start.read_text(encoding="utf-8"))}
-    folders = {path for path in linked if path.is_dir()}
-    assert page == start or page.resolve() in linked or page.resolve().parent in folders
+    linked = linked_from(start)
+    lists = [path for path in linked if path.name == "README.md" and (ROOT / "docs") in path.parents]
+    assert page == start or page in linked.union(*map(linked_from, lists))
+
+
+def linked_from(page: Path) -> set[Path]:
+    return {(page.parent / link).resolve() for link in LINK.findall(page.read_text(encoding="utf-8"))}
 
 
 def test_the_table_of_parameters_is_up_to_date() -> None:
