@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import posixpath
 import re
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ ENTRY = re.compile(r"- \[.+?\]\(([^)#]+)\.md\)")
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", add_generated_parts)
     app.connect("autodoc-process-signature", readable_defaults)
+    app.connect("autodoc-process-docstring", list_references)
     app.connect("doctree-read", link_files_in_place, priority=400)  # before Sphinx makes downloads of them
     app.connect("build-finished", finish)
     app.add_lexer("csv", TextLexer)
@@ -34,16 +36,20 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 def add_generated_parts(app: Sphinx, docname: str, source: list[str]) -> None:
     """Add to a page what a code forge would only show as clutter."""
+    root = Path(app.srcdir)
     if docname == app.config.root_doc:
-        source[0] += toctree(None, [START])
-        source[0] += "".join(toctree(*group) for group in groups(Path(app.srcdir), START))
-    elif docname.endswith("/README") and docname != START:
-        source[0] += "".join(toctree(*group) for group in groups(Path(app.srcdir), docname))
+        source[0] += toctree(None, [START]) + navigation(root, START)
+    elif re.fullmatch("docs/.+/README", docname):
+        source[0] += navigation(root, docname)
     elif docname == API:
         source[0] += api()
 
 
 # Navigation
+
+
+def navigation(root: Path, docname: str) -> str:
+    return "".join(toctree(*group) for group in groups(root, docname))
 
 
 def groups(root: Path, docname: str) -> Iterator[tuple[str | None, list[str]]]:
@@ -54,25 +60,8 @@ def groups(root: Path, docname: str) -> Iterator[tuple[str | None, list[str]]]:
         if caption := CAPTION.match(line):
             found.append((caption[1], []))
         elif entry := ENTRY.match(line):
-            found[-1][1].append(normalized(folder / entry[1]))
+            found[-1][1].append(posixpath.normpath(folder / entry[1]))
     yield from (group for group in found if group[1])
-
-
-def normalized(path: PurePosixPath) -> str:
-    """Return a path without "..".
-
-    Examples
-    --------
-    >>> normalized(PurePosixPath("docs/how-to/../../CHANGELOG"))
-    'CHANGELOG'
-    """
-    parts: list[str] = []
-    for part in path.parts:
-        if part == "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts)
 
 
 def toctree(caption: str | None, pages: list[str]) -> str:
@@ -130,6 +119,14 @@ def readable_defaults(
     return re.sub(r"<function (\w+)[^>]*>", r"\1", signature).replace("<factory>", "…"), returns
 
 
+def list_references(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Make the footnotes of a docstring a list: those of all docstrings on the page would clash."""
+    cited = (re.sub(r"(\[\d+\])_", r"\1", line) for line in lines)
+    lines[:] = [re.sub(r"^\.\. \[(\d+)\] ", r"\1. ", line) for line in cited]
+
+
 # Files
 
 
@@ -138,13 +135,12 @@ def link_files_in_place(app: Sphinx, doctree: nodes.document) -> None:
     folder = PurePosixPath(app.env.docname).parent
     for node in list(doctree.findall(download_reference)):
         target = unquote(node["reftarget"])
-        path = normalized(PurePosixPath(target.lstrip("/")) if target.startswith("/") else folder / target)
+        path = posixpath.normpath(target.lstrip("/") if target.startswith("/") else folder / target)
         if not (Path(app.srcdir) / path).is_file():
             continue
         linked_files(app).add(path)
-        up = "../" * (len(folder.parts))
-        link = nodes.reference("", "", *node.children, refuri=up + path, internal=False)
-        node.replace_self(link)
+        address = "../" * len(folder.parts) + path
+        node.replace_self(nodes.reference("", "", *node.children, refuri=address, internal=False))
 
 
 def linked_files(app: Sphinx) -> set[str]:

@@ -132,15 +132,65 @@ def test_the_report_opens_and_is_not_downloaded(site: Path, pages: dict[str, Pag
     assert not [link for page in pages.values() for link in page.downloads]
 
 
-def test_a_broken_link_and_a_page_outside_of_the_navigation_fail_the_build(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    (root / "docs").mkdir(parents=True)
+FORMULA = r'''
+def {name}(x):
+    """Square a number.
+
+    Parameters
+    ----------
+    x : float
+        Number; `{name}` does not round it.
+
+    Notes
+    -----
+    After [1]_, with a remark of [2]_:
+
+    .. math:: y = x^2
+
+    References
+    ----------
+    .. [1] Euclid, Elements {name}.
+    .. [2] Nobody.
+    """
+'''
+
+
+def a_small_root(folder: Path) -> Path:
+    """Make a folder with the settings of the site and two pages."""
+    root = folder / "root"
     shutil.copytree(ROOT / "docs" / "theme", root / "docs" / "theme")
     for name in ("conf.py", "site_extension.py"):
         shutil.copy(ROOT / "docs" / name, root / "docs")
     (root / "README.md").write_text("# Start\n\n[The pages](docs/README.md)\n")
+    (root / "docs" / "README.md").write_text("# Pages\n\n**Look up**\n\n- [API](reference/api.md)\n")
+    (root / "docs" / "reference").mkdir()
+    (root / "docs" / "reference" / "api.md").write_text("# API\n")
+    return root
+
+
+def test_formulas_and_references_of_several_docstrings_stand_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = a_small_root(tmp_path)
+    package = root / "src" / "napari_spotmix"
+    package.mkdir(parents=True)
+    functions = "".join(FORMULA.replace("{name}", name) for name in ("square", "power"))
+    (package / "__init__.py").write_text(f"__all__ = ['square', 'power']\n{functions}")
+    monkeypatch.setenv("PYTHONPATH", str(root / "src"))
+    done = build(root, tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "site" / "docs" / "reference" / "api.html").read_text(encoding="utf-8")
+    assert text.count(r"\[y = x^2\]") == 2
+    assert text.count("After [1], with a remark of [2]:") == 2
+    items = re.findall(r"<li><p>(.*?)</p></li>", text)
+    assert items[-4:] == ["Euclid, Elements square.", "Nobody.", "Euclid, Elements power.", "Nobody."]
+
+
+def test_a_broken_link_and_a_page_outside_of_the_navigation_fail_the_build(tmp_path: Path) -> None:
+    root = a_small_root(tmp_path)
     (root / "docs" / "README.md").write_text("# Pages\n\n**Do**\n\n- [One](one.md)\n")
     (root / "docs" / "one.md").write_text("# One\n\nSee [two](two.md#nowhere) and [three](three.md).\n")
+    (root / "docs" / "reference" / "api.md").unlink()
     (root / "docs" / "two.md").write_text("# Two\n")
     done = build(root, tmp_path)
     assert done.returncode != 0
