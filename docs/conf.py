@@ -55,8 +55,10 @@ html_title = f"{project} {release}"
 html_static_path = ["theme", str(MATHJAX)]
 mathjax_path = MATHJAX.name
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sphinx = False
+html_context = {"default_mode": "auto"}  # light or dark, as the browser asks
 html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": False,
