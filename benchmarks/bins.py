@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
 from napari_spotmix import Result, deconvolve, simulate
-from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.simulation.simulate import SimulatedTissue
 from tables import Table
 
 COUNTS, SEEDS = (20, 40), (0, 1)

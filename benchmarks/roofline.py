@@ -31,8 +31,17 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from napari_spotmix import Result, deconvolve
-from napari_spotmix.core import _kernels
-from napari_spotmix.progress import Progress
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.model.kernels import (
+    aggregation,
+    attention,
+    clustering,
+    counts,
+    graph,
+    jit,
+    sweep,
+    uncertainty,
+)
 from speed import simulated
 from tables import Table, fill
 
@@ -65,6 +74,7 @@ def _members(start: int, stop: int, start_of: Any) -> float:
     return float(start_of[stop] - start_of[start])
 
 
+KERNELS = (aggregation, attention, clustering, counts, graph, jit, sweep, uncertainty)
 #: How many rows a call visits, by where its arguments say so: a list of rows, or the first and the last.
 ROWS: dict[str, Callable[..., float]] = {
     "filtered_projections": lambda *given: _between(*given[-3:-1]),
@@ -116,14 +126,15 @@ def counted(work: Work) -> Iterator[None]:
 
         return call
 
-    kernels = {name: getattr(_kernels, name) for name in ROWS}
+    homes = {name: module for module in KERNELS for name in ROWS if name in module.__all__}
+    kernels = {name: getattr(homes[name], name) for name in ROWS}
     for name, kernel in kernels.items():
-        setattr(_kernels, name, counting(name, kernel))
+        setattr(homes[name], name, counting(name, kernel))
     try:
         yield
     finally:
         for name, kernel in kernels.items():
-            setattr(_kernels, name, kernel)
+            setattr(homes[name], name, kernel)
 
 
 def run(spatial: anndata.AnnData, reference: anndata.AnnData) -> tuple[Result, Work]:

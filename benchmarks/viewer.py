@@ -41,7 +41,7 @@ def truth_as_result(n_spots: int) -> Any:
     from scipy.sparse import csr_array
 
     from napari_spotmix import simulate
-    from napari_spotmix.core.graph import build_graph
+    from napari_spotmix.model.graph import build_graph
     from napari_spotmix.result import Result
 
     is_binned = n_spots > 20_000
@@ -73,9 +73,9 @@ def measure(n_spots: int) -> dict[str, float]:
     """Open a window, do what a user does, and return the milliseconds that each step takes."""
     from qtpy.QtWidgets import QApplication
 
+    from napari_spotmix.ui.canvas.layers import prepare
     from napari_spotmix.ui.demo import open_dock
-    from napari_spotmix.ui.layers import prepare
-    from napari_spotmix.ui.session import Tissue
+    from napari_spotmix.ui.state.session import Tissue
 
     result = truth_as_result(n_spots)
     viewer, dock = open_dock("Benchmark")

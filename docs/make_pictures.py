@@ -15,10 +15,10 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_spotmix.colors import PALETTE as TYPE_COLORS
+from napari_spotmix.base.colors import PALETTE as TYPE_COLORS
 from napari_spotmix.ui.demo import open_dock, spot_at_a_border
 from napari_spotmix.ui.dock import DeconvolutionWidget
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = 1280, 800

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_spotmix.errors import InputError
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.params import ParameterInfo, Parameters, describe
 
 INFOS = tuple(describe())

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from napari_spotmix import Result, deconvolve, read_reference, read_spatial
-from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.objective import violation
-from napari_spotmix.core.resolve import Problem
-from napari_spotmix.core.solver import solve
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.model.objective import violation
+from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.solver.solve import solve
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEMO, BENCH = SHARED / "data" / "demo", SHARED / "data" / "bench"

@@ -14,8 +14,8 @@ from anndata import AnnData
 from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix import InputError, Result, deconvolve, simulate
-from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.keys import added_keys
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.keys import added_keys
 from napari_spotmix.result import storable
 
 HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "_index", ".", "日本語"]

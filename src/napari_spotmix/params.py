@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from napari_spotmix.errors import InputError
+from napari_spotmix.base.errors import InputError
 
 __all__ = [
     "BIN_UM",
@@ -97,7 +97,7 @@ class Parameters:
     'poisson'
     >>> Parameters(lambda_c=-1.0, n_epochs=-2)
     Traceback (most recent call last):
-    napari_spotmix.errors.InputError: 2 problems:
+    napari_spotmix.base.errors.InputError: 2 problems:
       1. `lambda_c` must be at least 0, found -1.0.
       2. `n_epochs` must be at least 0, found -2.
     """

@@ -15,19 +15,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 
-from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.attention import attention_between
-from napari_spotmix.core.heldout import Smoothing
-from napari_spotmix.core.resolve import Problem
-from napari_spotmix.core.solver import Solution
-from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.keys import ADDED, SPATIAL, added_keys
+from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.base.text import count
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.dataset.regions import Region, from_geojson, to_geojson
 from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
-from napari_spotmix.keys import ADDED, SPATIAL, added_keys
+from napari_spotmix.model.attention import attention_between
+from napari_spotmix.model.learning.heldout import Smoothing
+from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.solver.solve import Solution
 from napari_spotmix.params import Parameters, describe
-from napari_spotmix.progress import ProgressCallback, silent
-from napari_spotmix.regions import Region, from_geojson, to_geojson
-from napari_spotmix.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData

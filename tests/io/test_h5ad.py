@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import section, write_folder
 from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_reference, read_spatial
 from napari_spotmix.io import close_files, is_on_disk, label_columns, reading_notes, write_h5ad
+from tests.io.layouts import section, write_folder
 
 
 @pytest.fixture

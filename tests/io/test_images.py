@@ -10,13 +10,13 @@ import pytest
 import tifffile
 import zarr
 from anndata import AnnData
-from layouts import section, slide, write_folder
 
 from napari_spotmix import ReadError, read_spatial
+from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import TissueImage, read_image, reading_notes
-from napari_spotmix.io import images as images_module
-from napari_spotmix.io.overview import overview
-from napari_spotmix.progress import Progress
+from napari_spotmix.io.readers import images as images_module
+from napari_spotmix.io.readers.overview import overview
+from tests.io.layouts import section, slide, write_folder
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import REAL_DATA
 
 from napari_spotmix import ReadError, read_reference, read_spatial
+from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter
 from napari_spotmix.io import label_columns, reading_notes
-from napari_spotmix.scale import bin_sides, microns_per_pixel, spot_diameter
+from tests.io.layouts import REAL_DATA
 
 pytestmark = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="needs real data at ../shared/data, not part of the repository"

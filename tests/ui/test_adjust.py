@@ -14,9 +14,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_spotmix import deconvolve
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 pytestmark = pytest.mark.viewer
 

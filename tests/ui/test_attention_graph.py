@@ -13,11 +13,11 @@ from scipy.stats import spearmanr
 
 from napari_spotmix import deconvolve
 from napari_spotmix.result import Result, read_result
-from napari_spotmix.simulation import simulate
+from napari_spotmix.simulation.simulate import simulate
+from napari_spotmix.ui.canvas.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
+from napari_spotmix.ui.canvas.legend import legend_of_edges
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
-from napari_spotmix.ui.legend import legend_of_edges
-from napari_spotmix.ui.session import GRAPH
+from napari_spotmix.ui.state.session import GRAPH
 
 LEARNED = "learned but not used"
 

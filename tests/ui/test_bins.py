@@ -14,11 +14,12 @@ from napari.layers import Image, Layer
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import csr_array
 
+from napari_spotmix.dataset import bin_grid as bins
+from napari_spotmix.dataset.bin_grid import bin_grid, pyramid
 from napari_spotmix.result import Result
-from napari_spotmix.ui import bins, layers
-from napari_spotmix.ui.bins import bin_grid, pyramid
+from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 pytestmark = pytest.mark.viewer
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_spotmix.findings import Finding
-from napari_spotmix.mends import Mend
-from napari_spotmix.simulation import SimulatedTissue
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.dataset.diagnostics import Finding
+from napari_spotmix.dataset.fixes import Mend
+from napari_spotmix.simulation.simulate import SimulatedTissue
+from napari_spotmix.ui.state.session import Tissue
 
 pytestmark = pytest.mark.viewer
 
@@ -136,12 +136,12 @@ def test_checking_can_be_stopped(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def endless(*_: Any, on_progress: Any, **__: Any) -> list[Finding]:
-        from napari_spotmix.progress import Progress
+        from napari_spotmix.base.progress import Progress
 
         while True:
             on_progress(Progress("Looking at the counts", 0, 0))
 
-    monkeypatch.setattr("napari_spotmix.findings.look", endless)
+    monkeypatch.setattr("napari_spotmix.dataset.diagnostics.look", endless)
     _, dock = make_dock()
     load(dock, tissue, lambda *_: None)
     qtbot.waitUntil(lambda: dock.check.state.text() == "Looking at the counts…", timeout=5000)

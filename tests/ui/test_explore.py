@@ -16,19 +16,19 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QFileDialog
 from scipy.sparse import csr_array
 
-from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.errors import Cancelled
-from napari_spotmix.progress import Progress
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.errors import Cancelled
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.geometry import microns_per_pixel
 from napari_spotmix.result import Result
-from napari_spotmix.scale import microns_per_pixel
+from napari_spotmix.ui.canvas.layers import METADATA
+from napari_spotmix.ui.canvas.legend import legend_of
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.explore import SORT_BY_NAME
-from napari_spotmix.ui.figures import figure_task
-from napari_spotmix.ui.layers import METADATA
-from napari_spotmix.ui.legend import legend_of
-from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
+from napari_spotmix.ui.panels.explore import SORT_BY_NAME
+from napari_spotmix.ui.panels.type_list import rows_of
+from napari_spotmix.ui.state.figures import figure_task
+from napari_spotmix.ui.state.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
 from napari_spotmix.ui.text import plain
-from napari_spotmix.ui.type_list import rows_of
 
 pytestmark = pytest.mark.viewer
 

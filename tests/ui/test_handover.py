@@ -14,10 +14,11 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_array
 
+from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.result import Result
-from napari_spotmix.ui import bins, handover
+from napari_spotmix.ui.canvas import spatialdata_interop as handover
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result, spot_at_a_border
-from napari_spotmix.ui.inspect import composition_of, describe_spot
+from napari_spotmix.ui.panels.inspect import composition_of, describe_spot
 
 pytestmark = pytest.mark.viewer
 

@@ -14,12 +14,12 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_spotmix.exchange import TARGETS
 from napari_spotmix.io import read_recipe
-from napari_spotmix.rerun import plan_rerun
+from napari_spotmix.output.exporters import TARGETS
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import simulate
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.simulation.simulate import simulate
+from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.workflow.rerun import plan_rerun
 
 pytestmark = pytest.mark.viewer
 

@@ -12,11 +12,11 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt
 from scipy.sparse import csr_array
 
-from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.io import read_image
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import SimulatedTissue
-from napari_spotmix.ui import layers
+from napari_spotmix.simulation.simulate import SimulatedTissue
+from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer

@@ -11,13 +11,14 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import QPoint, Qt
 from scipy.sparse import csr_array
 
-from napari_spotmix.core.neighborhoods import colocalisation
-from napari_spotmix.errors import Cancelled
+from napari_spotmix.analysis.neighborhoods import colocalisation
+from napari_spotmix.analysis.niches import tissue_task
+from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT, NICHES
-from napari_spotmix.ui.tissue import diverging, tissue_task
-from napari_spotmix.ui.type_list import rows_of
+from napari_spotmix.ui.panels.tissue import diverging
+from napari_spotmix.ui.panels.type_list import rows_of
+from napari_spotmix.ui.state.session import DOMINANT, NICHES
 
 pytestmark = pytest.mark.viewer
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.keys import CELL_TYPE
+from napari_spotmix.base.progress import ProgressCallback
+from napari_spotmix.base.text import count
 from napari_spotmix.cli._options import as_options, path_given
 from napari_spotmix.cli._run import RUN_PARAMETERS, alone_problems, is_many
 from napari_spotmix.cli._terminal import WRONG_INPUT, cancellable, say
-from napari_spotmix.errors import InputError
-from napari_spotmix.keys import CELL_TYPE
-from napari_spotmix.progress import ProgressCallback
-from napari_spotmix.words import count
 
 if TYPE_CHECKING:
-    from napari_spotmix.findings import Finding
-    from napari_spotmix.job import Job
+    from napari_spotmix.dataset.diagnostics import Finding
+    from napari_spotmix.workflow.job import Job
 
 __all__ = ["check"]
 
@@ -90,8 +90,8 @@ def _sections(spatial: Path | str, output: Path | None, given: Mapping[str, Any]
     InputError
         If there is no reference, or something is wrong with the samplesheet.
     """
-    from napari_spotmix.cohort import read_samplesheet
-    from napari_spotmix.cohort.sheet import job_of_values
+    from napari_spotmix.workflow.cohort import read_samplesheet
+    from napari_spotmix.workflow.cohort.sheet import job_of_values
 
     folder = output or Path("results")
     if is_many(spatial, given["reference"]):
@@ -112,8 +112,8 @@ def _looked(
 
 
 def _look_at(job: Job, is_told_output: bool, on_progress: ProgressCallback) -> list[Finding]:
-    from napari_spotmix.findings import PROBLEM, Finding, look_at_files
-    from napari_spotmix.job import fetched_job
+    from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, look_at_files
+    from napari_spotmix.workflow.job import fetched_job
 
     try:
         here = fetched_job(job, on_progress=on_progress)

@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.keys import CELL_TYPE
+from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.cli._cohort import run_sheet
 from napari_spotmix.cli._options import (
     as_options,
@@ -22,11 +25,8 @@ from napari_spotmix.cli._options import (
     whole_given,
 )
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.errors import InputError
-from napari_spotmix.job import Finished, Job, run_job
-from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import BIN_UM, GEM_BIN, describe
-from napari_spotmix.progress import ProgressCallback
+from napari_spotmix.workflow.job import Finished, Job, run_job
 
 __all__ = ["RUN_PARAMETERS", "finished_words", "run_command"]
 
@@ -209,7 +209,7 @@ RUN_PARAMETERS = {
 
 def is_many(spatial: Path | str, reference: Path | str | None) -> bool:
     """Tell whether a samplesheet is given: by its header, or as a table that nothing else goes with."""
-    from napari_spotmix.cohort import is_samplesheet
+    from napari_spotmix.workflow.cohort import is_samplesheet
 
     if not isinstance(spatial, Path):
         return False

@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_spotmix.result import Result, read_result
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.ui.state.session import Tissue
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.dock import DeconvolutionWidget

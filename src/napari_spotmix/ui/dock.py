@@ -12,29 +12,35 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
-from napari_spotmix.ui.adjust import AdjustPanel
-from napari_spotmix.ui.check import CheckPanel
-from napari_spotmix.ui.explore import ExplorePanel
-from napari_spotmix.ui.hover import HoverBox
-from napari_spotmix.ui.inspect import InspectPanel
-from napari_spotmix.ui.legend import Legend, legend_of, legend_of_edges, legend_of_niches, legend_of_pies
-from napari_spotmix.ui.load import LoadPanel
-from napari_spotmix.ui.regions import RegionsPanel
-from napari_spotmix.ui.run import RunPanel
-from napari_spotmix.ui.scale_bar import ScaleBar
-from napari_spotmix.ui.scene import Scene
-from napari_spotmix.ui.section import Section
-from napari_spotmix.ui.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
-from napari_spotmix.ui.side_by_side import SideBySide
-from napari_spotmix.ui.software import QuickPoints
-from napari_spotmix.ui.tissue import TissuePanel
-from napari_spotmix.ui.title import Title, title_of
+from napari_spotmix.ui.canvas.hover import HoverBox
+from napari_spotmix.ui.canvas.legend import (
+    Legend,
+    legend_of,
+    legend_of_edges,
+    legend_of_niches,
+    legend_of_pies,
+)
+from napari_spotmix.ui.canvas.scale_bar import ScaleBar
+from napari_spotmix.ui.canvas.scene import Scene
+from napari_spotmix.ui.canvas.side_by_side import SideBySide
+from napari_spotmix.ui.canvas.software import QuickPoints
+from napari_spotmix.ui.canvas.title import Title, title_of
+from napari_spotmix.ui.panels.adjust import AdjustPanel
+from napari_spotmix.ui.panels.check import CheckPanel
+from napari_spotmix.ui.panels.explore import ExplorePanel
+from napari_spotmix.ui.panels.inspect import InspectPanel
+from napari_spotmix.ui.panels.load import LoadPanel
+from napari_spotmix.ui.panels.regions import RegionsPanel
+from napari_spotmix.ui.panels.run import RunPanel
+from napari_spotmix.ui.panels.section import Section
+from napari_spotmix.ui.panels.tissue import TissuePanel
+from napari_spotmix.ui.state.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.session import Shown
+    from napari_spotmix.ui.state.session import Shown
 
 __all__ = ["DeconvolutionWidget"]
 
