@@ -55,7 +55,7 @@ HEADINGS = {
         "Comparing cells of the reference",
         "Comparing with the reference",
     ),
-    "linking neighbours": ("Linking",),
+    "linking neighbors": ("Linking",),
     "reducing counts": ("Weighing genes", "Reducing counts"),
     "solving": ("Solving",),
     "learning": ("Learning", "Comparing cells"),
@@ -178,7 +178,7 @@ def costs(result: Result) -> dict[str, tuple[float, float]]:
     look_of_group = around + 2 * K**2 + (5 + _ROOT) * K
     a_round, round_of_group = own + (5 + 5) * K, 2 * K**2 + (5 + 5) * K
     table, edges = 8 * K, 12 * e
-    # How far a member and its neighbours follow, what ties them, and the members' blocks.
+    # How far a member and its neighbors follow, what ties them, and the members' blocks.
     assembly = around + own + (2 + 4 * e) * K + 3 * p * (p + 1) / 2
     triangle = 4 * K * (K + 1) / 2
     return {
@@ -207,11 +207,11 @@ def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[floa
     n, K = result.abundances.shape
     nnz, table = result.spatial.X.nnz, n * K * 8
     by_row = costs(result)
-    # What is not done by kernels: reading, tables made anew, searching for neighbours.
+    # What is not done by kernels: reading, tables made anew, searching for neighbors.
     moved = Counter(
         {
             "checking and averaging the input": 3 * nnz * 8 + 3 * n_cells_nnz * 8,
-            "linking neighbours": 16 * n + 12 * result.weights.nnz,
+            "linking neighbors": 16 * n + 12 * result.weights.nnz,
             "comparing spots": 3 * 3 * table,
             "measuring how sure": nnz * 8,
             "writing up": 3 * table,
@@ -220,7 +220,7 @@ def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[floa
     done = Counter(
         {
             "checking and averaging the input": 3 * nnz + 4 * n_cells_nnz,
-            "linking neighbours": 8 * n * np.log2(n),
+            "linking neighbors": 8 * n * np.log2(n),
             "comparing spots": 3 * n * 2 * _ROOT * K,
             "measuring how sure": nnz,
             "writing up": 3 * n * K,

@@ -37,7 +37,7 @@ AIMS = {
 
 
 def truth_as_result(n_spots: int) -> Any:
-    """Return a result that holds the simulated truth, of spots that are linked to their neighbours."""
+    """Return a result that holds the simulated truth, of spots that are linked to their neighbors."""
     from scipy.sparse import csr_array
 
     from napari_spotmix import simulate
@@ -139,7 +139,7 @@ def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> d
 
 
 def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
-    """Return what napari takes for as many points, coloured by a feature."""
+    """Return what napari takes for as many points, colored by a feature."""
     values = result.abundances.iloc[:, :2].rename(columns=lambda name: f"_{name}").to_numpy()
     features = pd.DataFrame({"first": values[:, 0], "second": values[:, 1]})
     made: list[Any] = []

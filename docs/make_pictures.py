@@ -133,11 +133,11 @@ def take(viewer: napari.Viewer, name: str) -> None:
 
 
 def few_colors(picture: Image.Image) -> Image.Image:
-    """Return a small version in 256 colours: cell types and interface exactly, the tissue about."""
+    """Return a small version in 256 colors: cell types and interface exactly, the tissue about."""
     colors, n_pixels = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
     types = np.array([list(bytes.fromhex(color[1:])) for color in TYPE_COLORS], np.uint8)
     common = colors[np.argsort(-n_pixels)][: 256 - 160 - len(types)].astype(np.uint8)
-    # The octree spreads its colours evenly, so that the few pixels of a colour bar get theirs too.
+    # The octree spreads its colors evenly, so that the few pixels of a color bar get theirs too.
     about = np.array(picture.quantize(160, Image.Quantize.FASTOCTREE).getpalette(), np.uint8).reshape(-1, 3)
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate([types, common, about])[:256].tobytes())

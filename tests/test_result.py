@@ -134,7 +134,7 @@ def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> No
     assert (csr_array(opened.obsp[keys["attention"]]) != whole.attention).nnz == 0
 
 
-def test_the_dominant_type_is_categorical_with_a_colour_each(whole: Result, opened: AnnData) -> None:
+def test_the_dominant_type_is_categorical_with_a_color_each(whole: Result, opened: AnnData) -> None:
     dominant = opened.obs["spotmix_dominant"]
     assert isinstance(dominant.dtype, pd.CategoricalDtype)
     assert list(dominant.cat.categories) == whole.cell_types
@@ -147,7 +147,7 @@ def test_the_dominant_type_is_categorical_with_a_colour_each(whole: Result, open
     ("stored", "is_taken"),
     [("#123ABC", True), ("red; <b>", False), ("#12345", False), ("", False)],
 )
-def test_colours_are_those_of_the_file_where_they_are_colours(
+def test_colors_are_those_of_the_file_where_they_are_colors(
     whole: Result, stored: str, is_taken: bool
 ) -> None:
     adata = whole.to_anndata()
@@ -163,7 +163,7 @@ def test_colours_are_those_of_the_file_where_they_are_colours(
     assert Result.from_anndata(adata).colors == usual
 
 
-def test_colours_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:
+def test_colors_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:
     all_colors = dict(
         zip(opened.obs["spotmix_dominant"].cat.categories, opened.uns["spotmix_dominant_colors"], strict=True)
     )

@@ -41,7 +41,7 @@ LARGE_FILE = 512 * 2**20
 #: Options whose names are shorter than their parameters'.
 _SHORT = {"random_state": "seed", "n_threads": "threads"}
 
-#: Side of the bins, in micrometres, that is read of a run with several sizes: about one cell.
+#: Side of the bins, in micrometers, that is read of a run with several sizes: about one cell.
 BIN_UM = 8.0
 
 #: Side of the bins that Stereo-seq's places are gathered in where no other is asked for, in places (0.5 um).
@@ -77,7 +77,7 @@ def _parameter(
 
 
 #: Niches of a tissue. Compositions change gradually, and criteria that choose a number of clusters then take
-#: two, or as many as they are offered; six is as many as a map shows in colours that are told apart at once.
+#: two, or as many as they are offered; six is as many as a map shows in colors that are told apart at once.
 N_NICHES = 6
 MOST_NICHES = 20
 
@@ -126,7 +126,7 @@ class Parameters:
     )
     normalize: bool = _parameter(
         True,
-        "Normalise",
+        "Normalize",
         "Divide the counts of each spot by their total, so that abundances sum to about 1.",
         group="Data term",
     )
@@ -173,7 +173,7 @@ class Parameters:
         None,
         "Smoothness",
         "Strength with which linked spots are drawn together (lambda_c). 0 switches it off; "
-        "1 lets a neighbour weigh as much as the spot's own counts. Empty: learned from held-out genes.",
+        "1 lets a neighbor weigh as much as the spot's own counts. Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
         advanced=False,
@@ -197,14 +197,14 @@ class Parameters:
     )
     graph: GraphKind = _parameter(
         "auto",
-        "Neighbours",
+        "Neighbors",
         "Which spots are linked: six around (hexagonal), eight around (square), "
         "the nearest n (knn), or what the layout shows (auto).",
         group="Space",
     )
     n_neighbors: int = _parameter(
         6,
-        "Number of neighbours",
+        "Number of neighbors",
         "Nearest spots that each spot is linked to where the layout is no grid.",
         group="Space",
         minimum=1,

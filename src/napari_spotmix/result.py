@@ -50,7 +50,7 @@ class Result:
     Attributes
     ----------
     abundances : DataFrame of float64, shape (n_spots, n_cell_types)
-        Minimiser of the model, >= 0. With normalised counts a row sums to about 1, and 1 minus
+        Minimizer of the model, >= 0. With normalized counts a row sums to about 1, and 1 minus
         the sum is the share of the spot's counts that the reference does not explain.
     counts : Series of float64, shape (n_spots,)
         Counts of each spot over the genes that were fitted.
@@ -80,7 +80,7 @@ class Result:
     problem : Problem or None
         What `resolve` needs; None where the result was read from a file, which does not hold it.
     chosen_colors : dict of str
-        Colour of cell types, "#rrggbb", where it is not that of their place in the palette.
+        Color of cell types, "#rrggbb", where it is not that of their place in the palette.
     regions : tuple of Region
         Outlines that somebody has drawn on the tissue.
     view : dict
@@ -111,7 +111,7 @@ class Result:
 
     @property
     def colors(self) -> dict[str, str]:
-        """Colour of each cell type, "#rrggbb": the same in layers, lists, legends and files."""
+        """Color of each cell type, "#rrggbb": the same in layers, lists, legends and files."""
         usual = cell_type_colors(self.cell_types)
         return {name: self.chosen_colors.get(name, color) for name, color in usual.items()}
 
@@ -162,7 +162,7 @@ class Result:
 
     @property
     def links(self) -> csr_array:
-        """Who neighbours whom, each edge with weight 1, to compare neighbours by.
+        """Who neighbors whom, each edge with weight 1, to compare neighbors by.
 
         Not `weights`: attention is made from the proportions, and each type would seem to seek itself.
         """
@@ -171,7 +171,7 @@ class Result:
 
     @cached_property
     def uses_attention(self) -> bool:
-        """Whether likeness tells neighbours apart in `weights`."""
+        """Whether likeness tells neighbors apart in `weights`."""
         return bool((self.attention.data < 1).any())
 
     @property
@@ -200,7 +200,7 @@ class Result:
 
     @cached_property
     def unexplained(self) -> pd.Series:
-        """1 minus the row sum of normalised abundances, at least 0; NaN where it has no meaning."""
+        """1 minus the row sum of normalized abundances, at least 0; NaN where it has no meaning."""
         share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)
         return share if self._given("normalize", True) else share * np.nan
 
@@ -365,7 +365,7 @@ class Result:
             | {"learned": learned, "summary": _resolved_summary(problem, left_out)},
             notes=(*self.notes, _resolved_note(problem, without)),
             problem=problem,
-            # A type keeps its colour when another is left out.
+            # A type keeps its color when another is left out.
             chosen_colors=self.colors,
         )
 
@@ -516,7 +516,7 @@ def _view_in_file(text: Any) -> dict[str, Any]:
 
 
 def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:
-    """Return the colours that a file gives its cell types; none where they are not one each."""
+    """Return the colors that a file gives its cell types; none where they are not one each."""
     found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
     is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
     return dict(zip(cell_types, found, strict=True)) if is_usable else {}

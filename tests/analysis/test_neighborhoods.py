@@ -1,4 +1,4 @@
-"""Co-localisation against brute force over permutations, and niches that were planted."""
+"""Co-localization against brute force over permutations, and niches that were planted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from napari_spotmix.analysis import neighborhoods
-from napari_spotmix.analysis.neighborhoods import colocalisation, niches
+from napari_spotmix.analysis.neighborhoods import colocalization, niches
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.graph import build_graph
 from tests.model.oracles import no_edges, path_graph, random_graph
@@ -32,7 +32,7 @@ def moran(p: np.ndarray, W: np.ndarray) -> np.ndarray:
 def test_observed_is_the_bivariate_moran_statistic() -> None:
     rng = np.random.default_rng(0)
     p, W = shares(rng, 40, 5), random_graph(rng, 40)
-    found = colocalisation(p, W).observed
+    found = colocalization(p, W).observed
     np.testing.assert_allclose(found, moran(p, W.toarray()), atol=1e-12)
     np.testing.assert_array_equal(found, found.T)
 
@@ -41,7 +41,7 @@ def test_observed_is_the_bivariate_moran_statistic() -> None:
 def test_moments_are_those_over_all_orders_of_the_spots(n_spots: int) -> None:
     rng = np.random.default_rng(n_spots)
     p, W = shares(rng, n_spots), random_graph(rng, n_spots, 0.7)
-    found = colocalisation(p, W)
+    found = colocalization(p, W)
     everything = np.array([moran(p[list(order)], W.toarray()) for order in permutations(range(n_spots))])
     np.testing.assert_allclose(found.expected, everything.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(found.deviation, everything.std(axis=0), atol=1e-12)
@@ -50,7 +50,7 @@ def test_moments_are_those_over_all_orders_of_the_spots(n_spots: int) -> None:
 def test_scores_of_spots_in_random_order_scatter_as_told() -> None:
     rng = np.random.default_rng(1)
     p = shares(rng, 400, 4)
-    z = np.array([colocalisation(rng.permutation(p), GRID).z for _ in range(300)])
+    z = np.array([colocalization(rng.permutation(p), GRID).z for _ in range(300)])
     # Four standard errors of a mean and of a standard deviation over 300 draws.
     assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(300)
     assert np.abs(z.std(axis=0) - 1).max() < 4 / np.sqrt(600)
@@ -60,17 +60,17 @@ def test_types_side_by_side_attract_and_types_apart_avoid_each_other() -> None:
     """The first two alternate from row to row on the left, the third has the right."""
     left, odd = PLACES[:, 1] < 10, PLACES[:, 0] % 2 == 1
     p = np.column_stack([left & odd, left & ~odd, ~left]).astype(float)
-    z = colocalisation(p, GRID).z
+    z = colocalization(p, GRID).z
     assert z[0, 1] > 5
     assert z[0, 2] < -5
     assert z[2, 2] > 5
 
 
-def test_mixing_inside_of_spots_is_not_taken_for_neighbourhood() -> None:
+def test_mixing_inside_of_spots_is_not_taken_for_neighborhood() -> None:
     """Two types always come together, but in spots that lie anywhere."""
     rng = np.random.default_rng(2)
     both = rng.random(400)
-    z = colocalisation(np.column_stack([both / 2, both / 2, 1 - both]), GRID).z
+    z = colocalization(np.column_stack([both / 2, both / 2, 1 - both]), GRID).z
     assert np.abs(z).max() < 4
 
 
@@ -78,18 +78,18 @@ def test_neither_units_of_weights_nor_order_of_spots_matter() -> None:
     rng = np.random.default_rng(3)
     p, W = shares(rng, 60), random_graph(rng, 60)
     order = rng.permutation(60)
-    expected = colocalisation(p, W).z
-    np.testing.assert_allclose(colocalisation(p, csr_array(3.0 * W)).z, expected, rtol=1e-9)
-    np.testing.assert_allclose(colocalisation(p[order], csr_array(W[order][:, order])).z, expected, rtol=1e-9)
+    expected = colocalization(p, W).z
+    np.testing.assert_allclose(colocalization(p, csr_array(3.0 * W)).z, expected, rtol=1e-9)
+    np.testing.assert_allclose(colocalization(p[order], csr_array(W[order][:, order])).z, expected, rtol=1e-9)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     p, W = shares(rng, 60), random_graph(rng, 60)
-    expected = colocalisation(p, W)
+    expected = colocalization(p, W)
     monkeypatch.setattr(neighborhoods, "_BLOCK", 7)
-    np.testing.assert_allclose(colocalisation(p, W).observed, expected.observed, atol=1e-14)
-    np.testing.assert_allclose(colocalisation(p, W).deviation, expected.deviation, atol=1e-14)
+    np.testing.assert_allclose(colocalization(p, W).observed, expected.observed, atol=1e-14)
+    np.testing.assert_allclose(colocalization(p, W).deviation, expected.deviation, atol=1e-14)
 
 
 def test_spots_not_estimated_are_as_if_absent() -> None:
@@ -98,7 +98,7 @@ def test_spots_not_estimated_are_as_if_absent() -> None:
     gone = np.arange(30) % 5 == 0
     with_gaps = np.where(gone[:, None], np.nan, p)
     only = csr_array(W[~gone][:, ~gone])
-    np.testing.assert_array_equal(colocalisation(with_gaps, W).z, colocalisation(p[~gone], only).z)
+    np.testing.assert_array_equal(colocalization(with_gaps, W).z, colocalization(p[~gone], only).z)
     with Threads.of(1) as threads:
         label = niches(with_gaps, W, 3, random_state=0, threads=threads).label
         expected = niches(p[~gone], only, 3, random_state=0, threads=threads).label
@@ -109,12 +109,12 @@ def test_spots_not_estimated_are_as_if_absent() -> None:
 def test_what_cannot_be_told_is_nan() -> None:
     p = shares(np.random.default_rng(6), 10)
     p[:, 0] = 0.0
-    z = colocalisation(p, path_graph(10)).z
+    z = colocalization(p, path_graph(10)).z
     assert np.isnan(z[0]).all()
     assert np.isnan(z[:, 0]).all()
     assert np.isfinite(z[1:, 1:]).all()
-    assert np.isnan(colocalisation(p, no_edges(10)).z).all()
-    assert np.isnan(colocalisation(p[:3], path_graph(3)).z).all()
+    assert np.isnan(colocalization(p, no_edges(10)).z).all()
+    assert np.isnan(colocalization(p[:3], path_graph(3)).z).all()
 
 
 def planted(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +129,7 @@ def test_niches_are_the_planted_bands_the_largest_first() -> None:
     found = niches(p, GRID, 3, random_state=0, threads=Threads(1))
     assert (found.label == band).mean() > 0.9
     assert (np.diff(np.bincount(found.label)) <= 0).all()
-    # Better than spots by themselves, since neighbours are of a kind.
+    # Better than spots by themselves, since neighbors are of a kind.
     assert (found.label == band).mean() > (p.argmax(axis=1) == band).mean()
     for a, composition in enumerate(found.composition):
         np.testing.assert_allclose(composition, p[found.label == a].mean(axis=0), rtol=1e-12)
@@ -161,6 +161,6 @@ def test_what_is_raised_between_blocks_stops_the_work() -> None:
 
     p = shares(np.random.default_rng(9), 400)
     with pytest.raises(InterruptedError):
-        colocalisation(p, GRID, stop)
+        colocalization(p, GRID, stop)
     with pytest.raises(InterruptedError):
         niches(p, GRID, random_state=0, threads=Threads(1), on_block=stop)

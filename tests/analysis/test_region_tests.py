@@ -179,7 +179,7 @@ def test_adjusted_p_values_are_holms() -> None:
     np.testing.assert_array_equal(np.argsort(holm(p), kind="stable")[:2], np.argsort(p)[:2])
 
 
-@pytest.mark.parametrize("stage", ["Pooling spots", "Comparing neighbours", "Drawing surrogates"])
+@pytest.mark.parametrize("stage", ["Pooling spots", "Comparing neighbors", "Drawing surrogates"])
 def test_it_can_be_cancelled_in_every_stage(stage: str) -> None:
     def cancel(progress: Progress) -> None:
         assert progress.step <= progress.total

@@ -1,4 +1,4 @@
-"""The palette, as it is seen over stained tissue and with other kinds of colour vision."""
+"""The palette, as it is seen over stained tissue and with other kinds of color vision."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ VISION = {
 #: Glass, and what eosin and haematoxylin make of collagen, cytoplasm, muscle, pale and dense nuclei.
 STAINED = ("#f4f2f4", "#e8b4cc", "#d9749c", "#c85a6e", "#b496c8", "#6a4c8f")
 N_FIRST = 12
-#: Two colours of CIELAB that are this far apart are told apart in small areas and at a glance.
+#: Two colors of CIELAB that are this far apart are told apart in small areas and at a glance.
 CLEAR = 30.0
 
 
 def lab(colors: tuple[str, ...], vision: str = "normal") -> np.ndarray:
-    """Return CIELAB (D65) of hex colours, as somebody with that vision sees them."""
+    """Return CIELAB (D65) of hex colors, as somebody with that vision sees them."""
     srgb = np.array([[int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in colors]) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ VISION[vision].T, 0, 1)

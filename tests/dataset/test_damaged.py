@@ -253,7 +253,7 @@ CASES = [
     ),
     Case("wrong columns", of_folder(wrong_columns), "has no column 'pxl_row_in_fullres'"),
     Case("swapped x and y", of_spots(swapped), "on it if one would swap x and y", code=0),
-    Case("log-normalised counts", of_spots(logged), "looks log-normalised"),
+    Case("log-normalized counts", of_spots(logged), "looks log-normalized"),
     Case(
         "mouse against human",
         of_cells(lambda cells: setattr(cells, "var_names", cells.var_names.str.swapcase())),

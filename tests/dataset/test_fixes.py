@@ -145,7 +145,7 @@ def test_a_run_mends_and_its_recipe_tells_how(tissue: SimulatedTissue, tmp_path:
     tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
     before = (tmp_path / "spots.h5ad").read_bytes()
     files = tmp_path / "spots.h5ad", tmp_path / "cells.h5ad"
-    with pytest.raises(InputError, match="looks log-normalised"):
+    with pytest.raises(InputError, match="looks log-normalized"):
         run_job(Job(*files, tmp_path / "out", report=False))
     job = Job(*files, tmp_path / "out", report=False, mend=("spatial:layer=counts",))
     done = run_job(job)

@@ -1,4 +1,4 @@
-"""Micrometres per pixel and the shape of spots, of all that is read or simulated."""
+"""Micrometers per pixel and the shape of spots, of all that is read or simulated."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_visium_tells_its_scale_by_the_array_whatever_a_spot_is_said_to_measure(
 ) -> None:
     adata = section(degrees=degrees, mirrored=mirrored, spot_diameter_fullres=diameter_um * PX_PER_UM)
     assert microns_per_pixel(adata) == pytest.approx(1 / PX_PER_UM)
-    few = adata[[0, 14, 30, 91, 140]].copy()  # no two of which are neighbours
+    few = adata[[0, 14, 30, 91, 140]].copy()  # no two of which are neighbors
     assert microns_per_pixel(few) == pytest.approx(1 / PX_PER_UM)
 
 
@@ -113,7 +113,7 @@ def test_space_ranger_output_tells_its_scale(tmp_path: Path) -> None:
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs real data at ../shared/data")
 @pytest.mark.parametrize("folder", ["demo/mouse_muscle_injury_visium", "formats/seurat_visium_and_hd/visium"])
 def test_real_spots_are_65_um_by_their_scale_factors(folder: str) -> None:
-    """Neighbours are 100 um apart, so that lengths by a diameter taken for 55 um would be 15% too short."""
+    """Neighbors are 100 um apart, so that lengths by a diameter taken for 55 um would be 15% too short."""
     adata = read_spatial(REAL_DATA / folder)
     assert spot_diameter(adata) * microns_per_pixel(adata) == pytest.approx(65, rel=0.01)
 

@@ -170,7 +170,7 @@ def test_a_size_that_is_none(tmp_path, side):
         read_spatial(write(tmp_path, dnbs()), gem_bin=side)
 
 
-def test_the_size_of_bins_can_be_told_in_micrometres_and_usual_ones_are_offered(tmp_path):
+def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(tmp_path):
     path = write(tmp_path, dnbs())
     assert 25.0 in [size.um for size in bin_sizes(path)]
     np.testing.assert_array_equal(

@@ -94,7 +94,7 @@ def test_plain_tiff(tmp_path, pixels):
     assert image.is_rgb
 
 
-def test_grey_and_many_channel_tiff_are_no_rgb(tmp_path):
+def test_gray_and_many_channel_tiff_are_no_rgb(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 40, 50), np.uint16), metadata={"axes": "CYX"})
     image = read_image(tmp_path / "a.ome.tif")
     assert not image.is_rgb

@@ -1,4 +1,4 @@
-"""Visium HD: any size of its bins, from any folder of the run, in register and in micrometres."""
+"""Visium HD: any size of its bins, from any folder of the run, in register and in micrometers."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def dense_statistics(
 
 
 def random_graph(rng: np.random.Generator, n_spots: int, density: float = 0.2) -> csr_array:
-    """A symmetric graph with random weights; some spots may have no neighbour."""
+    """A symmetric graph with random weights; some spots may have no neighbor."""
     upper = np.triu(rng.random((n_spots, n_spots)) < density, k=1) * rng.random((n_spots, n_spots))
     return csr_array(upper + upper.T)
 
@@ -77,7 +77,7 @@ def dense_objective(
     return float(x @ hessian(statistics, W, lambda_r, lambda_c) @ x - 2 * b @ x)
 
 
-def dense_minimiser(statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: float) -> Array:
+def dense_minimizer(statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: float) -> Array:
     """Solve the whole problem at once: ``x'Hx - 2b'x = ||Rx - R'^-1 b||^2`` with ``R'R = H``, by NNLS."""
     lower = np.linalg.cholesky(hessian(statistics, W, lambda_r, lambda_c))
     target = np.linalg.solve(lower, statistics.projection.ravel())

@@ -118,7 +118,7 @@ def test_planted_platform_factors_are_recovered_but_for_a_level_per_type() -> No
     np.testing.assert_allclose(found[well_seen], wanted[well_seen], atol=0.05)
 
 
-def test_factors_are_centred_over_the_markers_of_each_type() -> None:
+def test_factors_are_centered_over_the_markers_of_each_type() -> None:
     rng = np.random.default_rng(8)
     S = signatures()
     expected = 1e7 * S.mean(axis=0)

@@ -35,7 +35,7 @@ def test_attention_is_the_mean_over_heads_of_gaussians(n_heads: int, threads: Th
     np.testing.assert_allclose(found, np.where(edges.toarray() > 0, dense, 0), rtol=1e-12)
 
 
-def test_it_is_scaled_dot_product_attention_of_normalised_embeddings(threads: Threads) -> None:
+def test_it_is_scaled_dot_product_attention_of_normalized_embeddings(threads: Threads) -> None:
     edges, z = edges_and_embedding()
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     found = attention_weights(edges, z, np.full((1, 5), 3.0), threads)

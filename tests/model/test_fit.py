@@ -17,7 +17,7 @@ from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.objective import violation
 from napari_spotmix.params import Parameters
 from tests.model.oracles import (
-    dense_minimiser,
+    dense_minimizer,
     dense_statistics,
     hexagonal_grid,
     poisson_maximum_likelihood,
@@ -58,7 +58,7 @@ def tissue(n_rows: int = 10, depth: float = 500.0) -> tuple[np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize(("lambda_r", "lambda_c"), [(0.0, 0.0), (0.01, 0.05), (0.5, 3.0)])
-def test_plain_weights_minimise_the_stated_objective(
+def test_plain_weights_minimize_the_stated_objective(
     lambda_r: float, lambda_c: float, attention: bool
 ) -> None:
     Y, S, _ = tissue(n_rows=6)
@@ -76,7 +76,7 @@ def test_plain_weights_minimise_the_stated_objective(
     )
     n = len(Y)
     stated = dense_statistics(Y, S, np.ones((1, S.shape[1])), np.zeros(n, int), np.ones(n))
-    expected = dense_minimiser(stated, found.weights, lambda_r, lambda_c)
+    expected = dense_minimizer(stated, found.weights, lambda_r, lambda_c)
     np.testing.assert_allclose(found.abundances, expected, atol=1e-8 * expected.max())
     assert found.precision_unit == 1.0
 
@@ -143,7 +143,7 @@ def test_abundances_sum_to_about_one() -> None:
     assert np.abs(total - 1).max() < 0.15
 
 
-def test_unnormalised_abundances_sum_to_about_the_counts() -> None:
+def test_unnormalized_abundances_sum_to_about_the_counts() -> None:
     Y, S, _ = tissue()
     options: dict[str, Any] = {"lambda_c": 0.0, "lambda_r": 0.0, "tolerance": 1e-10}
     options |= {"overdispersion": 0.0, "platform_effect": "off"}
@@ -223,7 +223,7 @@ def test_planted_platform_factors_are_found_and_help() -> None:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_platform_factors_are_kept_whether_or_not_counts_are_normalised(normalize: bool) -> None:
+def test_platform_factors_are_kept_whether_or_not_counts_are_normalized(normalize: bool) -> None:
     rng = np.random.default_rng(4)
     _, S, p = tissue(depth=2000.0)
     observed = rng.poisson(2000 * (p @ S) * np.exp(rng.normal(0, 0.4, size=S.shape[1]))).astype(float)

@@ -1,4 +1,4 @@
-"""Neighbours: known lattices, invariances, samples and odd layouts."""
+"""Neighbors: known lattices, invariances, samples and odd layouts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rotated(places: np.ndarray, degrees: float) -> np.ndarray:
     return places @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def neighbours(edges: csr_array) -> np.ndarray:
+def neighbors(edges: csr_array) -> np.ndarray:
     return np.diff(edges.indptr)
 
 
@@ -54,15 +54,15 @@ def inner(places: np.ndarray, margin: float) -> np.ndarray:
     return ((places > low) & (places < high)).all(axis=1)
 
 
-@pytest.mark.parametrize(("layout", "n_neighbours"), [("hexagonal", 6), ("square", 8)])
-def test_inner_spots_of_a_lattice_have_the_neighbours_around_them(layout: str, n_neighbours: int) -> None:
+@pytest.mark.parametrize(("layout", "n_neighbors"), [("hexagonal", 6), ("square", 8)])
+def test_inner_spots_of_a_lattice_have_the_neighbors_around_them(layout: str, n_neighbors: int) -> None:
     places = LAYOUTS[layout] * 37.5
     graph = build_graph(places)
     assert graph.layout == layout
     assert graph.pitch == pytest.approx(37.5)
-    counted = neighbours(graph.squared_distance)
-    assert set(counted[inner(places, 37.5)]) == {n_neighbours}
-    assert counted.max() == n_neighbours
+    counted = neighbors(graph.squared_distance)
+    assert set(counted[inner(places, 37.5)]) == {n_neighbors}
+    assert counted.max() == n_neighbors
 
 
 @pytest.mark.parametrize("layout", ["hexagonal", "square", "knn"])
@@ -128,17 +128,17 @@ def test_scattered_places_are_no_lattice() -> None:
 
 
 @pytest.mark.parametrize("n_neighbors", [1, 4, 6])
-def test_nearest_neighbours_are_those_of_the_distance_matrix(n_neighbors: int) -> None:
+def test_nearest_neighbors_are_those_of_the_distance_matrix(n_neighbors: int) -> None:
     places = scattered(80)
     distance = cdist(places, places)
     np.fill_diagonal(distance, np.inf)
     nearest = np.argsort(distance, axis=1)[:, :n_neighbors]
     one_way = {(i, j) for i in range(80) for j in nearest[i].tolist()}
     assert pairs_of(knn_links(places, n_neighbors)) == one_way | {(j, i) for i, j in one_way}
-    assert neighbours(build_graph(places, n_neighbors=n_neighbors).squared_distance).min() >= n_neighbors
+    assert neighbors(build_graph(places, n_neighbors=n_neighbors).squared_distance).min() >= n_neighbors
 
 
-def test_more_neighbours_than_spots_link_all_pairs() -> None:
+def test_more_neighbors_than_spots_link_all_pairs() -> None:
     assert len(pairs_of(knn_links(scattered(5), 64))) == 5 * 4
 
 
@@ -223,12 +223,12 @@ def test_hardly_any_spots(n_spots: int, layout: str) -> None:
 def test_a_far_spot_is_isolated_on_a_lattice() -> None:
     places = np.vstack([LAYOUTS["hexagonal"], [[500.0, 500.0]]])
     edges = build_graph(places).squared_distance
-    assert neighbours(edges)[-1] == 0
+    assert neighbors(edges)[-1] == 0
     assert connected_components(edges)[0] == 2
 
 
 @pytest.mark.parametrize("name", ["hexagonal", "square", "scattered", "random"])
-def test_no_edge_lies_inside_a_colour_class(name: str) -> None:
+def test_no_edge_lies_inside_a_color_class(name: str) -> None:
     rng = np.random.default_rng(4)
     edges = (
         random_graph(rng, 100)
@@ -239,10 +239,10 @@ def test_no_edge_lies_inside_a_colour_class(name: str) -> None:
     np.testing.assert_array_equal(np.sort(np.concatenate(classes)), np.arange(edges.shape[0]))
     for spots in classes:
         assert csr_array(edges[spots][:, spots]).nnz == 0
-    assert len(classes) <= neighbours(edges).max() + 1
+    assert len(classes) <= neighbors(edges).max() + 1
 
 
-def test_lattices_need_few_colours() -> None:
+def test_lattices_need_few_colors() -> None:
     n_colors = {
         name: len(color_classes(edges.indptr, edges.indices))
         for name, places in LAYOUTS.items()

@@ -189,7 +189,7 @@ def test_color_greedily(kernels: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
-def test_patches_hold_neighbours_and_every_node_once(kernels: SimpleNamespace, size: int) -> None:
+def test_patches_hold_neighbors_and_every_node_once(kernels: SimpleNamespace, size: int) -> None:
     edges, patch = random_graph(np.random.default_rng(15), 30, 0.08), np.full(30, -1)
     n_patches = kernels.grow_patches(edges.indptr, edges.indices, size, patch)
     assert sorted(set(patch.tolist())) == list(range(n_patches))

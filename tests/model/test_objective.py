@@ -7,7 +7,7 @@ import pytest
 
 from napari_spotmix.model.objective import curvature, gradient, objective, violation
 from tests.model.oracles import (
-    dense_minimiser,
+    dense_minimizer,
     dense_objective,
     dense_statistics,
     hessian,
@@ -74,10 +74,10 @@ def test_curvature_is_the_diagonal_of_the_hessian_but_no_more_than_that_of_the_d
     np.testing.assert_allclose(curvature(statistics, W, 0.0, 1e9)[W.sum(axis=1) > 0], most[W.sum(axis=1) > 0])
 
 
-def test_violation_vanishes_at_the_minimiser_and_nowhere_near_it() -> None:
+def test_violation_vanishes_at_the_minimizer_and_nowhere_near_it() -> None:
     rng = np.random.default_rng(6)
     statistics, W = random_statistics(rng, 20, 4, 2), random_graph(rng, 20)
-    X = dense_minimiser(statistics, W, 0.1, 1.0)
+    X = dense_minimizer(statistics, W, 0.1, 1.0)
     assert violation(X, statistics, W, 0.1, 1.0) < 1e-9
     for index in [(0, 0), (3, 2), (19, 3)]:
         moved = X.copy()

@@ -1,4 +1,4 @@
-"""Patches and their colours: everybody once, no two linked ones at the same time, any number of threads."""
+"""Patches and their colors: everybody once, no two linked ones at the same time, any number of threads."""
 
 from __future__ import annotations
 

@@ -74,12 +74,12 @@ def test_genes_that_a_platform_catches_differently_are_no_scatter() -> None:
 def test_what_cells_vary_by_is_not_counted_again() -> None:
     rng = np.random.default_rng(15)
     kappa = 0.25
-    programmes = [
+    programs = [
         np.sqrt(kappa * X[:, k, None]) * rng.standard_normal((N_SPOTS, 2)) @ VARIED.directions[k].T
         for k in range(N_TYPES)
     ]
     alone = np.sqrt(kappa * X @ VARIED.single) * rng.standard_normal((N_SPOTS, N_GENES))
-    counts = counted(0.0, np.maximum(X @ S + sum(programmes) + alone, 0))
+    counts = counted(0.0, np.maximum(X @ S + sum(programs) + alone, 0))
     without, known = estimate(counts), estimate(counts, DataTerm(0.0, VARIED, kappa))
     assert without > 0.02
     assert known < 0.25 * without

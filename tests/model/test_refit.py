@@ -1,4 +1,4 @@
-"""Solving again from a result: the same minimiser as from the start, and clear refusals."""
+"""Solving again from a result: the same minimizer as from the start, and clear refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def result() -> Result:
 
 
 @pytest.mark.parametrize("lambda_c", [0.0, 0.6, 50.0])
-def test_it_minimises_the_objective_at_the_new_smoothness(result: Result, lambda_c: float) -> None:
+def test_it_minimizes_the_objective_at_the_new_smoothness(result: Result, lambda_c: float) -> None:
     again = result.resolve(lambda_c=lambda_c)
     assert again.problem is not None
     left = violation(again.abundances.to_numpy(), again.problem.statistics, again.weights, 1e-6, lambda_c)
@@ -33,7 +33,7 @@ def test_there_and_back_again(result: Result) -> None:
 
 
 def test_a_type_left_out_is_held_at_zero(result: Result) -> None:
-    """The minimiser among abundances without the type: the types left meet their conditions."""
+    """The minimizer among abundances without the type: the types left meet their conditions."""
     gone = result.cell_types[1]
     again = result.resolve(without=[gone])
     assert again.problem is not None
@@ -53,7 +53,7 @@ def test_a_type_left_out_is_held_at_zero(result: Result) -> None:
     ]
 
 
-def test_the_other_types_keep_their_colours(result: Result) -> None:
+def test_the_other_types_keep_their_colors(result: Result) -> None:
     gone = result.cell_types[0]
     left = result.resolve(without=[gone])
     assert left.colors == {name: color for name, color in result.colors.items() if name != gone}

@@ -140,7 +140,7 @@ def test_folds_hold_out_every_gene_once_in_each_way_to_split_few_genes() -> None
     assert len(np.unique(held[:, 0], axis=0)) == 3
 
 
-def test_smoothing_is_learned_where_neighbours_help() -> None:
+def test_smoothing_is_learned_where_neighbors_help() -> None:
     learned, truth = fitted(15.0, is_smooth=True)
     plain, _ = fitted(15.0, is_smooth=True, lambda_c=0.0)
     assert learned.choice is not None
@@ -148,7 +148,7 @@ def test_smoothing_is_learned_where_neighbours_help() -> None:
     assert error(learned, truth) < 0.6 * error(plain, truth)
 
 
-def test_smoothing_is_switched_off_where_neighbours_do_not_help() -> None:
+def test_smoothing_is_switched_off_where_neighbors_do_not_help() -> None:
     learned, truth = fitted(400.0, is_smooth=False)
     plain, _ = fitted(400.0, is_smooth=False, lambda_c=0.0)
     assert learned.choice is not None

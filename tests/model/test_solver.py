@@ -23,7 +23,7 @@ from napari_spotmix.model.objective import objective, violation
 from napari_spotmix.model.solver.solve import Solution, solve
 from napari_spotmix.model.sufficient_statistics import Statistics
 from tests.model.oracles import (
-    dense_minimiser,
+    dense_minimizer,
     dense_objective,
     dense_statistics,
     hessian,
@@ -123,7 +123,7 @@ def test_exactly_duplicated_signatures_with_smoothing_reach_the_lowest_objective
     statistics = dense_statistics(Y, S, np.ones((1, 40)), np.zeros(25, int), np.ones(25))
     W = random_graph(rng, 25)
     X = run(statistics, W, lambda_r=1e-6, lambda_c=0.5, tolerance=1e-7).abundances
-    best = dense_objective(dense_minimiser(statistics, W, 1e-6, 0.5), statistics, W, 1e-6, 0.5)
+    best = dense_objective(dense_minimizer(statistics, W, 1e-6, 0.5), statistics, W, 1e-6, 0.5)
     assert dense_objective(X, statistics, W, 1e-6, 0.5) == pytest.approx(best, rel=1e-9)
 
 
@@ -133,7 +133,7 @@ def test_with_smoothing_it_equals_a_dense_solver(lambda_r: float, lambda_c: floa
     rng = np.random.default_rng(6)
     statistics, W = random_statistics(rng, 40, 5, n_archetypes), random_graph(rng, 40)
     statistics.projection[:, 0] -= 50.0  # absent even where every spot is like the others
-    expected = dense_minimiser(statistics, W, lambda_r, lambda_c)
+    expected = dense_minimizer(statistics, W, lambda_r, lambda_c)
     assert (expected == 0).any()
     assert (expected > 0).any()
     solution = run(statistics, W, lambda_r=lambda_r, lambda_c=lambda_c)
@@ -224,7 +224,7 @@ def test_the_order_of_cell_types_does_not_matter() -> None:
     np.testing.assert_allclose(permuted, straight[:, order], atol=1e-10)
 
 
-def test_the_minimiser_scales_with_the_counts() -> None:
+def test_the_minimizer_scales_with_the_counts() -> None:
     rng = np.random.default_rng(13)
     statistics, W = random_statistics(rng, 30, 4), random_graph(rng, 30)
     larger = Statistics(statistics.gram, statistics.archetype, statistics.scale, 1e6 * statistics.projection)
@@ -233,7 +233,7 @@ def test_the_minimiser_scales_with_the_counts() -> None:
 
 
 def large_solution(n_threads: int) -> Solution:
-    """Enough spots per colour for several blocks of work."""
+    """Enough spots per color for several blocks of work."""
     rng = np.random.default_rng(14)
     n_spots = 6000
     statistics = random_statistics(rng, n_spots, 4, 5)
@@ -279,10 +279,10 @@ def test_two_solves_at_once_do_not_disturb_each_other() -> None:
 
 
 @pytest.mark.parametrize("kind", ["zero", "random", "huge", "solution"])
-def test_every_start_leads_to_the_same_minimiser(kind: str) -> None:
+def test_every_start_leads_to_the_same_minimizer(kind: str) -> None:
     rng = np.random.default_rng(15)
     statistics, W = random_statistics(rng, 40, 5, 2), random_graph(rng, 40)
-    expected = dense_minimiser(statistics, W, 0.01, 1.0)
+    expected = dense_minimizer(statistics, W, 0.01, 1.0)
     starts = {
         "zero": np.zeros((40, 5)),
         "random": rng.gamma(1.0, size=(40, 5)),
@@ -433,7 +433,7 @@ def test_fewer_than_sixty_sweeps_for_any_smoothing_also_across_sharp_borders(lam
     assert nearby.n_sweeps <= max(solution.n_sweeps, 10)
 
 
-def pooled_minimiser(statistics: Statistics, part: slice, lambda_r: float) -> np.ndarray:
+def pooled_minimizer(statistics: Statistics, part: slice, lambda_r: float) -> np.ndarray:
     """The abundances that all spots of a part would share."""
     grams = statistics.scale[part, None, None] * statistics.gram[statistics.archetype[part]]
     lower = np.linalg.cholesky(grams.sum(axis=0) + lambda_r * len(grams) * np.eye(grams.shape[1]))
@@ -446,7 +446,7 @@ def test_endless_smoothing_pools_each_connected_part() -> None:
     W = csr_array(block_diag([path_graph(9), path_graph(5)]))
     pooled = np.empty((14, 4))
     for part in (slice(0, 9), slice(9, 14)):
-        pooled[part] = pooled_minimiser(statistics, part, 0.01)
+        pooled[part] = pooled_minimizer(statistics, part, 0.01)
     assert np.abs(pooled[0] - pooled[-1]).max() > 0.1
 
     def distance(lambda_c: float) -> float:
@@ -491,7 +491,7 @@ def test_penalties_may_be_whole_numbers() -> None:
 def test_one_spot() -> None:
     statistics = random_statistics(np.random.default_rng(24), 1, 4)
     np.testing.assert_allclose(
-        run(statistics, lambda_c=1.0).abundances, dense_minimiser(statistics, no_edges(1), 0, 0), atol=1e-10
+        run(statistics, lambda_c=1.0).abundances, dense_minimizer(statistics, no_edges(1), 0, 0), atol=1e-10
     )
 
 
@@ -513,7 +513,7 @@ def test_one_cell_type_has_a_closed_form(lambda_c: float) -> None:
     np.testing.assert_allclose(solution.abundances.ravel(), expected, atol=1e-9)
 
 
-def test_spots_without_information_take_after_their_neighbours() -> None:
+def test_spots_without_information_take_after_their_neighbors() -> None:
     rng = np.random.default_rng(26)
     full = random_statistics(rng, 3, 3)
     scale, projection = full.scale.copy(), full.projection.copy()

@@ -102,7 +102,7 @@ def test_a_spot_without_abundances_has_no_error() -> None:
 
 @pytest.fixture(scope="module")
 def reference() -> tuple[np.ndarray, Cells]:
-    """Signatures, and cells that differ along one programme of genes that leads from a type to the next."""
+    """Signatures, and cells that differ along one program of genes that leads from a type to the next."""
     rng = np.random.default_rng(3)
     S = rng.dirichlet(np.ones(N_GENES), N_TYPES)
     label = np.repeat(np.arange(N_TYPES), 200)
@@ -120,7 +120,7 @@ def residuals_of(S: np.ndarray, X: np.ndarray, profiles: np.ndarray, rng: np.ran
     return gene_residuals(counts, S, X, np.full(len(X), 2000.0))
 
 
-def test_cells_are_chosen_from_every_type_and_labelled(reference: tuple[np.ndarray, Cells]) -> None:
+def test_cells_are_chosen_from_every_type_and_labeled(reference: tuple[np.ndarray, Cells]) -> None:
     _, cells = reference
     assert np.bincount(cells.label).tolist() == [64] * N_TYPES
     np.testing.assert_allclose(cells.totals, np.asarray(cells.counts.sum(axis=1)))
@@ -141,11 +141,11 @@ def test_spots_of_single_cells_show_all_of_their_differences(reference: tuple[np
     rng = np.random.default_rng(5)
     label = rng.integers(N_TYPES, size=2000)
     X = np.eye(N_TYPES)[label]
-    programme = 0.5 * (S[(label + 1) % N_TYPES] - S[label])
-    profiles = X @ S + 0.4 * rng.normal(size=(len(X), 1)) * programme
+    program = 0.5 * (S[(label + 1) % N_TYPES] - S[label])
+    profiles = X @ S + 0.4 * rng.normal(size=(len(X), 1)) * program
     noise = measure_noise(residuals_of(S, X, profiles, rng), S, S.T[None], X.mean(axis=0)[None], cells)
     assert 0.7 < noise.cell_share < 1.4
-    # Along the programme S w Y scatters far more than independent genes would make it.
+    # Along the program S w Y scatters far more than independent genes would make it.
     scores = (profiles - X @ S) @ S.T
     largest = np.linalg.eigvalsh(np.cov(scores.T, bias=True))[-1]
     assert 0.5 < np.linalg.eigvalsh(noise.square[0])[-1] / largest < 2
@@ -180,7 +180,7 @@ def test_chance_differences_of_signatures_do_not_tell_twins_apart() -> None:
     assert confusable_pairs(S, variance, np.zeros(N_GENES), 5000.0) == [(0, 1)]
 
 
-def test_what_neighbours_say_makes_an_estimate_surer() -> None:
+def test_what_neighbors_say_makes_an_estimate_surer() -> None:
     rng = np.random.default_rng(8)
     statistics = random_statistics(rng, 5, N_TYPES)
     X, one, content = rng.random((5, N_TYPES)), np.ones(5), np.ones(N_TYPES)

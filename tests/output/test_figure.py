@@ -1,4 +1,4 @@
-"""Figures: what is where on the page, in which colour, and what is written."""
+"""Figures: what is where on the page, in which color, and what is written."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_the_scale_bar_is_as_long_as_it_says(microns: float, shown: Any) -> None
     assert 0.05 <= length / (right - left) <= 0.25
 
 
-def test_the_scale_bar_counts_pixels_where_micrometres_are_not_known(result: Result) -> None:
+def test_the_scale_bar_counts_pixels_where_micrometers_are_not_known(result: Result) -> None:
     assert scale_bar(draw(result, "Macrophage")) == (pytest.approx(100), "100 px")
 
 
@@ -263,14 +263,14 @@ def test_lengths_are_the_same_along_both_axes(result: Result) -> None:
 def test_several_types_share_one_scale(result: Result, tmp_path: Path) -> None:
     figure = draw(result, TYPES)
     assert [axes.get_title() for axes in panels(figure)] == TYPES
-    assert [axes.get_label() for axes in figure.axes].count("colour bar") == 1
+    assert [axes.get_label() for axes in figure.axes].count("color bar") == 1
     shown = pixels(figure, tmp_path)
     for panel in range(4):
         expected = mpl.colormaps["viridis"](SHARES[3, panel])[:3]
         np.testing.assert_allclose(color_at(figure, shown, XY[3], panel), expected, atol=0.01)
 
 
-def test_the_colour_bar_says_what_it_measures(result: Result) -> None:
+def test_the_color_bar_says_what_it_measures(result: Result) -> None:
     for shown, label in (
         ("Macrophage", "Proportion of Macrophage"),
         (HOSTILE, f"Proportion of {HOSTILE}"),
@@ -341,9 +341,9 @@ def test_what_cannot_be_drawn_is_told(result: Result, shown: Any, options: Any, 
 
 
 def test_what_is_not_known_is_not_drawn(result: Result) -> None:
-    unnormalised = replace(result, parameters={"given": {"normalize": False}})
+    unnormalized = replace(result, parameters={"given": {"normalize": False}})
     with pytest.raises(InputError, match="not known"):
-        draw(unnormalised, "unexplained")
+        draw(unnormalized, "unexplained")
     result.spatial.obsm["spatial"][:] = np.nan
     with pytest.raises(InputError, match="No spot has coordinates"):
         draw(result, "dominant")

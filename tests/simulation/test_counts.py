@@ -146,8 +146,8 @@ def test_rare_type_is_rare_and_lives_together() -> None:
     tissue = make(n_spots=900)
     rare = tissue.cells.types == 9
     assert 0.01 < rare.mean() < 0.02
-    neighbours = np.sort(cdist(tissue.cells.xy_um[rare], tissue.cells.xy_um[rare]), axis=1)[:, 1]
-    assert (neighbours < 30).mean() > 0.7
+    neighbors = np.sort(cdist(tissue.cells.xy_um[rare], tissue.cells.xy_um[rare]), axis=1)[:, 1]
+    assert (neighbors < 30).mean() > 0.7
     assert 0.005 < tissue.truth.toarray()[:, 9].mean() < 0.03
 
 

@@ -1,4 +1,4 @@
-"""The stained picture: colours of haematoxylin and eosin, each nucleus where its cell is."""
+"""The stained picture: colors of haematoxylin and eosin, each nucleus where its cell is."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_each_nucleus_lies_where_its_cell_is(tissue: Tissue, picture: np.ndarray
         assert at(nuclei, xy + shift).mean() < 0.5
 
 
-def test_long_nuclei_point_along_their_fibres(tissue: Tissue, picture: np.ndarray) -> None:
+def test_long_nuclei_point_along_their_fibers(tissue: Tissue, picture: np.ndarray) -> None:
     long = tissue.cells.types == [kind.name for kind in tissue.cell_types].index("Smooth muscle")
     xy, angles = tissue.cells.xy_um[long], tissue.cells.angles[long]
     step = 5 * np.column_stack([np.cos(angles), np.sin(angles)])

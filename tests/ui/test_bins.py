@@ -88,7 +88,7 @@ def test_coarser_levels_are_means_and_stay_in_register() -> None:
     assert np.isnan(levels[1][~known]).all()
 
 
-def test_the_bin_under_the_mouse_is_found_and_its_neighbour_is_another() -> None:
+def test_the_bin_under_the_mouse_is_found_and_its_neighbor_is_another() -> None:
     adata = binned(0.3, tells_places=True)
     grid = bin_grid(adata)
     assert grid is not None
@@ -103,7 +103,7 @@ def test_the_bin_under_the_mouse_is_found_and_its_neighbour_is_another() -> None
     assert grid.side == pytest.approx(12.0)
 
 
-def test_dominant_types_have_their_colours_and_counts_their_map() -> None:
+def test_dominant_types_have_their_colors_and_counts_their_map() -> None:
     adata = binned()
     result = result_of(adata)
     layer = Layer.create(*layers.dominant_layer(result, "Dominant type"))
@@ -145,7 +145,7 @@ def test_a_grid_is_forgotten_with_its_data() -> None:
     assert grid() is None
 
 
-def test_a_user_shows_picks_and_recolours_bins(make_dock: Any) -> None:
+def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     viewer, dock = make_dock()
     result = result_of(binned())
     show_result(dock, result, "bins")

@@ -66,7 +66,7 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     for written in ("spotmix-results/proportions.csv", "python.csv"):
         found = pd.read_csv(tmp_path / written, index_col=0, float_precision="round_trip")
         np.testing.assert_array_equal(found, expected)
-    # Another colour is no other run; another smoothness is.
+    # Another color is no other run; another smoothness is.
     dock.session.set_color(dock.session.result.cell_types[0], "#123456")
     assert copied(dock, "Copy command") == command
     # What Save writes is made again by a rerun too.

@@ -201,7 +201,7 @@ def test_spots_without_coordinates_are_left_out_of_layers_only(result: Result) -
     assert np.isfinite(layer.extent.world).all()
 
 
-def test_outlines_do_not_hide_the_colours_of_dense_spots() -> None:
+def test_outlines_do_not_hide_the_colors_of_dense_spots() -> None:
     n_spots = 5000
     spots = pd.Index([f"spot {number}" for number in range(n_spots)])
     shares = np.random.default_rng(0).dirichlet([1, 1], n_spots)

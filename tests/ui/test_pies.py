@@ -1,4 +1,4 @@
-"""Pies: every slice as large as its proportion, in its type's colour, and gone with what it showed."""
+"""Pies: every slice as large as its proportion, in its type's color, and gone with what it showed."""
 
 from __future__ import annotations
 

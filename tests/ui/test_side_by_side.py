@@ -271,7 +271,7 @@ def test_other_marks_change_the_panels_and_a_single_one_ends_them(qtbot: Any, be
     assert dock.session.shown == title.name
 
 
-def test_spots_are_seen_in_their_colours(qtbot: Any, beside: Any) -> None:
+def test_spots_are_seen_in_their_colors(qtbot: Any, beside: Any) -> None:
     _, dock = beside
     dock.beside.look_at_all()
     pixels = dock.beside.canvas.render(alpha=False)

@@ -19,7 +19,7 @@ from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.validation import check
 from napari_spotmix.simulation.simulate import SimulatedTissue
-from tests.model.oracles import dense_minimiser, dense_statistics
+from tests.model.oracles import dense_minimizer, dense_statistics
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_values_that_are_no_counts(
 
 
 @pytest.mark.parametrize("which", ["spatial", "reference"])
-def test_log_normalised_values_name_the_layer_that_would_serve(
+def test_log_normalized_values_name_the_layer_that_would_serve(
     spatial: AnnData, reference: AnnData, which: str
 ) -> None:
     adata = {"spatial": spatial, "reference": reference}[which]
@@ -132,11 +132,11 @@ def test_log_normalised_values_name_the_layer_that_would_serve(
     total = np.asarray(adata.X.sum(axis=1))
     adata.X = csr_matrix(np.log1p(adata.X.toarray() / total * 1e4))
     problem = only_problem(spatial, reference)
-    assert problem.startswith(f"The {which} data (`X`) looks log-normalised")
+    assert problem.startswith(f"The {which} data (`X`) looks log-normalized")
     assert "The layer 'counts' holds whole numbers: choose it as `layer`." in problem
 
 
-def test_log_normalised_values_name_raw_where_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
+def test_log_normalized_values_name_raw_where_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
     spatial.raw = spatial.copy()
     spatial.X = csr_matrix(np.log1p(spatial.X.toarray() * 0.37))
     assert "Its `raw` holds whole numbers: choose 'raw' as `layer`." in only_problem(spatial, reference)
@@ -190,12 +190,12 @@ def test_the_scale_of_signatures_does_not_matter(spatial: AnnData, reference: An
 
 def test_scaled_values(spatial: AnnData, reference: AnnData) -> None:
     spatial.X = spatial.X.toarray() - spatial.X.toarray().mean(axis=0)
-    assert "negative values, as scaled or centred data do" in only_problem(spatial, reference)
+    assert "negative values, as scaled or centered data do" in only_problem(spatial, reference)
 
 
 def test_counts_per_million(spatial: AnnData, reference: AnnData) -> None:
     spatial.X = csr_matrix(spatial.X.toarray() / np.asarray(spatial.X.sum(axis=1)) * 1e6)
-    assert "looks normalised" in only_problem(spatial, reference)
+    assert "looks normalized" in only_problem(spatial, reference)
 
 
 def test_values_that_are_no_numbers(spatial: AnnData, reference: AnnData) -> None:
@@ -260,7 +260,7 @@ def test_no_place_at_all(spatial: AnnData, reference: AnnData) -> None:
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
 def test_coordinates_whose_squares_are_no_numbers(spatial: AnnData, reference: AnnData, scale: float) -> None:
     spatial.obsm["spatial"] = spatial.obsm["spatial"].astype(np.float64) * scale
-    assert "no places in pixels or micrometres" in only_problem(spatial, reference)
+    assert "no places in pixels or micrometers" in only_problem(spatial, reference)
 
 
 def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
@@ -421,8 +421,8 @@ def test_cells_without_a_label_are_left_out_and_told(spatial: AnnData, reference
     result = deconvolve(spatial, reference)
     n_missing = int(labels.isna().sum())
     assert f"{n_missing} reference cells without a label were left out." in result.notes
-    labelled = reference[labels.notna().to_numpy()].copy()
-    np.testing.assert_allclose(result.abundances, deconvolve(spatial, labelled).abundances, atol=1e-12)
+    labeled = reference[labels.notna().to_numpy()].copy()
+    np.testing.assert_allclose(result.abundances, deconvolve(spatial, labeled).abundances, atol=1e-12)
 
 
 def test_labels_that_are_numbers_become_text(spatial: AnnData, reference: AnnData) -> None:
@@ -515,7 +515,7 @@ def test_inputs_are_not_modified(spatial: AnnData, reference: AnnData) -> None:
 # What comes out
 
 
-def test_plain_weights_minimise_the_stated_objective(spatial: AnnData, reference: AnnData) -> None:
+def test_plain_weights_minimize_the_stated_objective(spatial: AnnData, reference: AnnData) -> None:
     """||Y - XS||^2 + lr ||X||^2 + lc Tr(X'LX), by an independent dense solver."""
     small = spatial[:30].copy()
     result = deconvolve(
@@ -531,7 +531,7 @@ def test_plain_weights_minimise_the_stated_objective(spatial: AnnData, reference
     genes = list(result.signatures.columns)
     Y, S = small[:, genes].X.toarray().astype(float), result.signatures.to_numpy()
     stated = dense_statistics(Y, S, np.ones((1, len(genes))), np.zeros(30, int), np.ones(30))
-    expected = dense_minimiser(stated, result.weights, 0.002, 0.01)
+    expected = dense_minimizer(stated, result.weights, 0.002, 0.01)
     np.testing.assert_allclose(result.abundances, expected, atol=1e-7 * expected.max())
     assert result.weights.nnz > 60
 
@@ -680,7 +680,7 @@ def test_the_rare_type_is_found_where_it_is(section: SimulatedTissue) -> None:
     assert found[truth == 0].mean() < 0.02
 
 
-def test_neighbours_help_shallow_bins_and_attention_helps_more() -> None:
+def test_neighbors_help_shallow_bins_and_attention_helps_more() -> None:
     bins = simulate(1600, 600, 8, layout="square", counts_per_spot=30, image=False)
     truth = bins.spatial.obsm["truth_rna"]
     alone, plain, attentive = (
@@ -713,7 +713,7 @@ STAGES = [
     "Averaging the reference",
     "Counting",
     "Comparing cells of the reference",
-    "Linking neighbours",
+    "Linking neighbors",
     "Weighing genes (first fit)",
     "Reducing counts (first fit)",
     "Solving (first fit)",

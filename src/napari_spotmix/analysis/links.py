@@ -16,7 +16,7 @@ __all__ = [
 
 
 def neighbors_of(result: Result, spot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the neighbours of a spot, the weight W of each edge, and the attention in it, 0 to 1."""
+    """Return the neighbors of a spot, the weight W of each edge, and the attention in it, 0 to 1."""
     neighbors, weights = _row(result.weights, spot)
     attended, values = _row(result.attention, spot)
     attention = pd.Series(values, index=attended).reindex(neighbors, fill_value=0.0)

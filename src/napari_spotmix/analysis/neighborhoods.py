@@ -1,4 +1,4 @@
-"""Which cell types lie near each other, and which kinds of neighbourhood a tissue has."""
+"""Which cell types lie near each other, and which kinds of neighborhood a tissue has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_spotmix.model.attention import embed
 from napari_spotmix.model.clustering import cluster_points, group_means
 from napari_spotmix.params import N_NICHES
 
-__all__ = ["BY_CHANCE", "Colocalisation", "Niches", "colocalisation", "niches"]
+__all__ = ["BY_CHANCE", "Colocalization", "Niches", "colocalization", "niches"]
 
 Array = NDArray[np.float64]
 OnBlock = Callable[[int], None]
@@ -30,13 +30,13 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Colocalisation:
+class Colocalization:
     """How alike proportions are across the edges of a graph, against spots put in random order.
 
     Attributes
     ----------
     observed : ndarray of float64, shape (n_cell_types, n_cell_types)
-        Bivariate Moran's I: mean over edges, by their weight, of the product of the standardised proportion
+        Bivariate Moran's I: mean over edges, by their weight, of the product of the standardized proportion
         of one type at one end and of another at the other end. Symmetric; the diagonal is Moran's I.
     expected, deviation : ndarray of float64, shape (n_cell_types, n_cell_types)
         Its mean and standard deviation if whole spots changed places at random.
@@ -59,8 +59,8 @@ class Colocalisation:
         )
 
 
-def colocalisation(proportions: Array, W: csr_array, on_block: OnBlock = lambda _: None) -> Colocalisation:
-    """Tell which types lie in neighbouring spots, by moments that are exact for random order of the spots.
+def colocalization(proportions: Array, W: csr_array, on_block: OnBlock = lambda _: None) -> Colocalization:
+    """Tell which types lie in neighboring spots, by moments that are exact for random order of the spots.
 
     Parameters
     ----------
@@ -75,20 +75,20 @@ def colocalisation(proportions: Array, W: csr_array, on_block: OnBlock = lambda 
 
     Returns
     -------
-    Colocalisation
+    Colocalization
         NaN for a type that is the same in all spots; all NaN for fewer than four spots or without edges.
 
     Notes
     -----
-    Moments are those under randomisation (Cliff and Ord 1981; Czaplewski and Reich 1993 for two variables),
-    so no permutations are drawn. A fit that draws neighbours together makes every type like itself nearby:
+    Moments are those under randomization (Cliff and Ord 1981; Czaplewski and Reich 1993 for two variables),
+    so no permutations are drawn. A fit that draws neighbors together makes every type like itself nearby:
     compare pairs of types by z, and do not read the diagonal as evidence of structure.
 
     Examples
     --------
     >>> first = np.array([1.0, 0.9, 0.1, 0.0])
     >>> path = csr_array(np.eye(4, k=1) + np.eye(4, k=-1))
-    >>> found = colocalisation(np.column_stack([first, 1 - first]), path)
+    >>> found = colocalization(np.column_stack([first, 1 - first]), path)
     >>> np.sign(found.z)
     array([[ 1., -1.],
            [-1.,  1.]])
@@ -100,18 +100,18 @@ def colocalisation(proportions: Array, W: csr_array, on_block: OnBlock = lambda 
     n_types, total = proportions.shape[1], float(linked.sum())
     if len(known) < 4 or total <= 0:
         unknown = np.full((n_types, n_types), np.nan)
-        return Colocalisation(unknown, unknown, unknown)
-    Z = _standardised(proportions[known], on_block)
+        return Colocalization(unknown, unknown, unknown)
+    Z = _standardized(proportions[known], on_block)
     observed = _across_edges(linked, Z, on_block) / total
     expected, variance = _moments(linked, Z, on_block)
-    return Colocalisation(observed, expected / total, np.sqrt(np.maximum(variance, 0.0)) / total)
+    return Colocalization(observed, expected / total, np.sqrt(np.maximum(variance, 0.0)) / total)
 
 
 def _between(W: csr_array, spots: NDArray[np.int64]) -> csr_array:
     return W if len(spots) == W.shape[0] else csr_array(W[spots][:, spots])
 
 
-def _standardised(values: Array, on_block: OnBlock) -> Array:
+def _standardized(values: Array, on_block: OnBlock) -> Array:
     """Return columns of mean 0 and mean square 1; NaN for one that does not vary."""
     on_block(0)
     Z = values - values.mean(axis=0)
@@ -166,7 +166,7 @@ def _moments(W: csr_array, Z: Array, on_block: OnBlock) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Niches:
-    """Spots in groups of like neighbourhoods, the largest first.
+    """Spots in groups of like neighborhoods, the largest first.
 
     Attributes
     ----------
@@ -212,7 +212,7 @@ def niches(
     Notes
     -----
     k-means on square roots (Hellinger distance) of each spot's proportions averaged with the mean of its
-    neighbours; the tightest grouping of a few starts.
+    neighbors; the tightest grouping of a few starts.
 
     Examples
     --------

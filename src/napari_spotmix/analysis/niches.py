@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_spotmix.analysis.neighborhoods import Colocalisation, Niches, colocalisation, niches
+from napari_spotmix.analysis.neighborhoods import Colocalization, Niches, colocalization, niches
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.base.threads import Threads
 
@@ -23,7 +23,7 @@ __all__ = [
 class Whole:
     """What was found of a result as a whole."""
 
-    colocalisation: Colocalisation
+    colocalization: Colocalization
     niches: Niches
 
 
@@ -34,8 +34,8 @@ def tissue_task(result: Result, n_niches: int) -> Task:
         values = result.proportions.to_numpy()
         edges = result.links
         seed = result.parameters.get("given", {}).get("random_state", 0)
-        together = colocalisation(
-            values, edges, on_block=lambda _: on_progress(Progress("Comparing neighbours", 0, 2))
+        together = colocalization(
+            values, edges, on_block=lambda _: on_progress(Progress("Comparing neighbors", 0, 2))
         )
         with Threads.of(0) as threads:
             found = niches(

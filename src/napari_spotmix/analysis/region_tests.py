@@ -1,6 +1,6 @@
-"""Mean composition of regions, and whether two regions differ, judged as what neighbouring spots can tell.
+"""Mean composition of regions, and whether two regions differ, judged as what neighboring spots can tell.
 
-Neighbouring spots are alike, so n of them tell less than n independent ones would: taken as independent,
+Neighboring spots are alike, so n of them tell less than n independent ones would: taken as independent,
 a region's mean looks far too certain. Here the proportions of a type are a level for each region plus a
 Gaussian field, of which a share is each spot's own and the rest correlated over some reach, roughly or
 smoothly. The likelihood of each of a set of such models, with the levels projected out (restricted
@@ -302,7 +302,7 @@ def _patches_of(
     """Yield a part of a region in patches of about `size` spots: all of it, or where it has more, a sample.
 
     Were patches of one region much larger than those of another, what they scatter would not tell how the
-    others should. A sample has a few neighbouring patches at each of many places, to see how alike they are.
+    others should. A sample has a few neighboring patches at each of many places, to see how alike they are.
     """
     if len(spots) <= n_patches * size:
         yield from _cut(spots, coordinates, n_patches, on_step)
@@ -454,7 +454,7 @@ class _Judge:
         self._freedom = len(patches.values) - patches.n_regions
         self._families: list[_Family] = []
         for family in _families(patches):
-            on_progress(Progress("Comparing neighbours", len(self._families), _N_FAMILIES))
+            on_progress(Progress("Comparing neighbors", len(self._families), _N_FAMILIES))
             self._families.append(family)
         self._variances = np.concatenate([f.contrast_variances(self._weights) for f in self._families])
         self._logarithms = np.concatenate([-0.5 * np.log(f.spectra).sum(axis=1) for f in self._families])

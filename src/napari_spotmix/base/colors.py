@@ -1,4 +1,4 @@
-"""The colours of cell types: one assignment for layers, bars, legends, figures and files."""
+"""The colors of cell types: one assignment for layers, bars, legends, figures and files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["MAP", "PALETTE", "PROPORTION", "USUAL", "cell_type_colors", "opacity
 PROPORTION = "viridis"
 #: Another one for what is no proportion, so that the two are not taken for each other.
 MAP = "magma"
-#: The colours of such a map end where so many of the spots lie below.
+#: The colors of such a map end where so many of the spots lie below.
 USUAL = 0.98
 
-#: Thirty colours, ordered so that the first ones differ most for any kind of colour vision and stand out
-#: from stained tissue and from glass: six of Okabe and Ito (2008), then colours far, in CIELAB as seen
+#: Thirty colors, ordered so that the first ones differ most for any kind of color vision and stand out
+#: from stained tissue and from glass: six of Okabe and Ito (2008), then colors far, in CIELAB as seen
 #: with normal, deuteranopic and protanopic vision, from those before them and from eosin and haematoxylin.
 PALETTE: tuple[str, ...] = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#552200", "#00ff99",
@@ -28,7 +28,7 @@ PALETTE: tuple[str, ...] = (
 
 
 def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
-    """Return a hex colour per cell type, in the order given; beyond thirty the palette starts again.
+    """Return a hex color per cell type, in the order given; beyond thirty the palette starts again.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
 
 
 def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
-    """Return the opacity of a colour by its place in the colormap: the lowest let the tissue show through.
+    """Return the opacity of a color by its place in the colormap: the lowest let the tissue show through.
 
     Examples
     --------
@@ -49,13 +49,13 @@ def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
     return np.clip(0.1 + 0.9 * np.asarray(share, dtype=float) / 0.25, 0.1, 1.0)
 
 
-#: Colours of pairs of types end at this Moran's I: few go beyond.
+#: Colors of pairs of types end at this Moran's I: few go beyond.
 _STRONGEST = 0.5
 _APART, _NEUTRAL, _TOGETHER, _UNKNOWN = "#2166ac", "#f7f7f7", "#b2182b", "#808080"
 
 
 def pair_color(value: float) -> str:
-    """Return the colour of a Moran's I: red for types that lie together, blue for those that lie apart.
+    """Return the color of a Moran's I: red for types that lie together, blue for those that lie apart.
 
     Examples
     --------

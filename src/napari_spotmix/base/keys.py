@@ -30,7 +30,7 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
     misfit            ``obs``   float, share that a type missing in the reference would have
     residual_genes    ``uns``   DataFrame (n_genes, 5), genes that the fit does not explain
     dominant          ``obs``   categorical, the type with the largest proportion
-    colors            ``uns``   list of hex colours, one per category of ``dominant``
+    colors            ``uns``   list of hex colors, one per category of ``dominant``
     unexplained       ``obs``   float, share of the counts that the fit leaves over
     counts            ``obs``   float, counts of the spot over the genes that were fitted
     reason            ``obs``   categorical, why a spot was not estimated ("" where it was)

@@ -144,7 +144,7 @@ RUN_PARAMETERS = {
         group=group("Files", 1),
     ),
     "bin_um": Parameter(
-        help="Side of the bins of Visium HD, in micrometres; without it "
+        help="Side of the bins of Visium HD, in micrometers; without it "
         f"{BIN_UM:g}, or the nearest to it that there is.",
         group=group("Files", 1),
     ),

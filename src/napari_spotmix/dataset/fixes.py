@@ -252,7 +252,7 @@ def _merged(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
     names = _labels(adata, cell_type_key)
     kept, other = _two_types(value, set(names.dropna()))
     together = kept if same_but_for_spelling(kept) == same_but_for_spelling(other) else f"{kept} + {other}"
-    return _labelled(adata, cell_type_key, names.replace({kept: together, other: together}))
+    return _labeled(adata, cell_type_key, names.replace({kept: together, other: together}))
 
 
 def _two_types(value: str, types: set[str]) -> tuple[str, str]:
@@ -269,7 +269,7 @@ def _dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
         raise InputError(
             f"there is no cell type {value!r}; there are {_listed(sorted(set(names.dropna())))}."
         )
-    return _labelled(adata, cell_type_key, names.where(names != value))
+    return _labeled(adata, cell_type_key, names.where(names != value))
 
 
 def _few_dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
@@ -277,7 +277,7 @@ def _few_dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
         raise InputError(f"expected a number of cells, found {value!r}.")
     names = _labels(adata, cell_type_key)
     number = names.map(names.value_counts())
-    return _labelled(adata, cell_type_key, names.where(number >= int(value)))
+    return _labeled(adata, cell_type_key, names.where(number >= int(value)))
 
 
 def _labels(adata: AnnData, cell_type_key: str) -> pd.Series[str]:
@@ -287,7 +287,7 @@ def _labels(adata: AnnData, cell_type_key: str) -> pd.Series[str]:
     return pd.Series(given.astype(str).where(given.notna()))
 
 
-def _labelled(adata: AnnData, cell_type_key: str, names: pd.Series[str]) -> AnnData:
+def _labeled(adata: AnnData, cell_type_key: str, names: pd.Series[str]) -> AnnData:
     return replaced(adata, obs=adata.obs.assign(**{cell_type_key: names.astype("category")}))
 
 

@@ -1,7 +1,7 @@
 """Where spots and the image of a section lie and how large they are, as its files tell it.
 
 Everything is in full-resolution pixels, the unit of ``obsm['spatial']``; `microns_per_pixel` turns them into
-micrometres.
+micrometers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 #: So many spots tell the usual distance between spots.
 _MOST_MEASURED = 2000
-#: Micrometres between the middles of neighbouring spots of Visium, whose rows alternate.
+#: Micrometers between the middles of neighboring spots of Visium, whose rows alternate.
 _VISIUM_PITCH = 100.0
 #: What `spot_diameter_fullres` may be of that: Space Ranger gives a spot 65 um, though it measures 55.
 _VISIUM_DIAMETERS = (0.5, 0.8)
@@ -88,7 +88,7 @@ def bin_sides(adata: AnnData) -> NDArray[np.float64] | None:
 
 
 def microns_per_pixel(adata: AnnData) -> float | None:
-    """Return the micrometres that a full-resolution pixel measures, or None where the section does not tell.
+    """Return the micrometers that a full-resolution pixel measures, or None where the section does not tell.
 
     The scale factors may say it (`microns_per_pixel`, or `bin_size_um` for a bin's diameter in pixels). Else,
     spots with the diameter of Visium's that lie in its array of alternating rows (``obs`` array_row,

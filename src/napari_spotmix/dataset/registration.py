@@ -126,9 +126,9 @@ def _under_tissue(spatial: AnnData) -> Points:
 
 
 def stain(image: NDArray[Any]) -> Points:
-    """Return by how much the colour differs from that of the glass, on a coarse grid, in parts of 255.
+    """Return by how much the color differs from that of the glass, on a coarse grid, in parts of 255.
 
-    The glass has the usual colour along the border of the image.
+    The glass has the usual color along the border of the image.
     """
     skip = max(max(image.shape[:2]) // (8 * _CELLS), 1)
     image = image[::skip, ::skip]

@@ -212,7 +212,7 @@ def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: Progre
         return [f"{where} holds {values} that {are} NaN or infinite. {needed}"]
     if found.n_negative:
         negative = count(found.n_negative, "negative value")
-        return [f"{where} holds {negative}, as scaled or centred data do. {needed}"]
+        return [f"{where} holds {negative}, as scaled or centered data do. {needed}"]
     if not found.n_positive:
         return [f"{where} holds no counts at all: every value is 0."]
     if found.largest > _LARGEST_COUNT:
@@ -221,10 +221,10 @@ def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: Progre
         share = found.n_fractions / found.n_positive
         if found.largest < _LARGEST_LOG:
             return [
-                f"{where} looks log-normalised: {share:.0%} of its values are fractions and the largest is "
+                f"{where} looks log-normalized: {share:.0%} of its values are fractions and the largest is "
                 f"{found.largest:.2f}. {needed}"
             ]
-        return [f"{where} looks normalised: {share:.0%} of its values are fractions. {needed}"]
+        return [f"{where} looks normalized: {share:.0%} of its values are fractions. {needed}"]
     return []
 
 
@@ -304,7 +304,7 @@ def coordinate_problems(spatial: AnnData) -> list[str]:
     if farthest > _FARTHEST or 0 < farthest < 1 / _FARTHEST:
         return [
             f"`obsm['{SPATIAL}']` holds coordinates up to {farthest:.2g}, which are no places in pixels or "
-            "micrometres. Correct them, or set those of single spots to NaN."
+            "micrometers. Correct them, or set those of single spots to NaN."
         ]
     return []
 

@@ -26,7 +26,7 @@ from napari_spotmix.io.readers.images import IMAGE_SUFFIXES, TissueImage, read_i
 from napari_spotmix.io.readers.joining import joined
 from napari_spotmix.io.readers.overview import lay_under, read_overview, spots_off_image
 from napari_spotmix.io.readers.reading import DEFAULT, Choices, Reading
-from napari_spotmix.io.readers.references import MissingLabels, read_labelled
+from napari_spotmix.io.readers.references import MissingLabels, read_labeled
 from napari_spotmix.io.readers.signatures import is_signatures
 from napari_spotmix.io.readers.table_files import takes_places
 from napari_spotmix.io.readers.visium_hd import BinSize
@@ -123,7 +123,7 @@ def read_spatial(
     format : str, optional
         Name of the format, one of those in `FORMATS`; without it the format is found out.
     bin_um : float, optional
-        Side of the bins in micrometres, where there are several sizes (see `bin_sizes`); without it the one
+        Side of the bins in micrometers, where there are several sizes (see `bin_sizes`); without it the one
         nearest to `params.BIN_UM`, 8.
     image : str or Path, optional
         The full-resolution image that the coordinates refer to, which lies elsewhere: TIFF (OME-TIFF, BTF,
@@ -301,7 +301,7 @@ def read_reference(
     table = None if labels is None else Path(labels)
 
     def read(one: Path) -> AnnData:
-        return read_labelled(
+        return read_labeled(
             one,
             cell_type_key=cell_type_key,
             labels=table,

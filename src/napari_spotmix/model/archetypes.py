@@ -2,7 +2,7 @@
 
 A count of mean ``N m`` has variance ``N m + phi (N m)^2`` (Poisson, and overdispersion ``phi``), so a share
 ``y`` has precision ``N w`` with ``w = 1 / (m (1 + phi N m))``. ``m`` is the *model's* mean, never the
-observed one: weights from observed counts favour genes that happen to be low, and lose the spot's total.
+observed one: weights from observed counts favor genes that happen to be low, and lose the spot's total.
 Reweighting to convergence with ``phi = 0`` gives the Poisson fit. Spots of like composition share their
 weights, one vector per *archetype*, so that only a few Gram matrices are needed.
 """

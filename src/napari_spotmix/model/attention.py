@@ -1,7 +1,7 @@
-"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: neighbours that are close and alike pull most.
+"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: neighbors that are close and alike pull most.
 
 ``Attn_ij`` is the mean over heads h of ``exp(-1/2 sum_k beta_hk (z_ik - z_jk)^2)``: scaled dot-product
-attention with shared queries and keys of normalised embeddings, hence symmetric, and at most 1. The
+attention with shared queries and keys of normalized embeddings, hence symmetric, and at most 1. The
 embedding ``z`` is the square root of the proportions, smoothed once over the graph so that the noise of
 a single spot does not cut its edges.
 """
@@ -46,13 +46,13 @@ def distance_weights(squared_distance: csr_array, alpha: float, out: Array | Non
 
 
 def embed(abundances: Array, W: csr_array, threads: Threads, on_block: OnBlock = lambda _: None) -> Array:
-    """Return ``z``: square roots of proportions, each averaged with its neighbourhood's mean.
+    """Return ``z``: square roots of proportions, each averaged with its neighborhood's mean.
 
     Parameters
     ----------
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
     W : csr_array, shape (n_spots, n_spots)
-        Weights of the mean over neighbours.
+        Weights of the mean over neighbors.
     threads : Threads
     on_block : callable, optional
         Called between blocks of spots; what it raises stops the work.
@@ -60,7 +60,7 @@ def embed(abundances: Array, W: csr_array, threads: Threads, on_block: OnBlock =
     Returns
     -------
     ndarray of float64, shape (n_spots, n_cell_types)
-        Rows of norm at most 1; zero for a spot without abundances and neighbours.
+        Rows of norm at most 1; zero for a spot without abundances and neighbors.
     """
     total = abundances.sum(axis=1)
     one_over_total = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)

@@ -55,7 +55,7 @@ _SMALL_OVERDISPERSION = 1e-3
 _LOOSER = 30.0
 #: Spots whose proportions a thread takes at a time.
 _BLOCK = 8192
-#: Least ridge where none is given: it keeps the minimiser unique.
+#: Least ridge where none is given: it keeps the minimizer unique.
 _LEAST_RIDGE = 1e-6
 #: For the progress bar only.
 _EXPECTED_EVALUATIONS = 30
@@ -153,7 +153,7 @@ def fit(
     """
 
     def linking(_: int = 0) -> None:
-        on_progress(Progress("Linking neighbours", 0, 1))
+        on_progress(Progress("Linking neighbors", 0, 1))
 
     linking()
     graph = build_graph(
@@ -270,7 +270,7 @@ class _Epochs:
         if self.choice is None:
             self._use(self.unlearned)
         elif self.choice.chosen.smoothing.strength == 0:
-            # Neighbours are shown as smoothing would have begun to see them.
+            # Neighbors are shown as smoothing would have begun to see them.
             self._use(replace(self.unlearned, strength=0.0, ridge=self.choice.chosen.smoothing.ridge))
         else:
             self._follow_path()
@@ -390,7 +390,7 @@ class _Epochs:
             self._use(path[step])
 
     def _use(self, smoothing: Smoothing) -> None:
-        """Tie neighbours by `smoothing`, and by the likeness of what was found so far."""
+        """Tie neighbors by `smoothing`, and by the likeness of what was found so far."""
         self.smoothing, edges = smoothing, self.graph.squared_distance
         self.attention.data[:] = 1.0
         if self.abundances is not None and smoothing.sharpness > 0:

@@ -1,6 +1,6 @@
-"""Coordinates -> which spots are neighbours, how far apart in pitches, and in which colour classes.
+"""Coordinates -> which spots are neighbors, how far apart in pitches, and in which color classes.
 
-The pitch is the usual distance from a spot to its nearest neighbour; measured in pitches, a distance
+The pitch is the usual distance from a spot to its nearest neighbor; measured in pitches, a distance
 means the same on every platform.
 """
 
@@ -34,18 +34,18 @@ _PATCH = 50_000
 #: Rows, and strips of spots, that a thread takes at a time.
 _BLOCK, _STRIPS = 16384, 8
 
-#: Start of each node's neighbours, and the neighbours: the first two arrays of a CSR matrix.
+#: Start of each node's neighbors, and the neighbors: the first two arrays of a CSR matrix.
 Links = tuple[NDArray[np.integer], NDArray[np.integer]]
 OnBlock = Callable[[int], None]
 
-#: Neighbours up to this distance in pitches: a hexagonal lattice has its six at 1 and the next at 1.73,
+#: Neighbors up to this distance in pitches: a hexagonal lattice has its six at 1 and the next at 1.73,
 #: a square lattice its eight at 1 and 1.41 and the next at 2.
 _REACH = {"hexagonal": 1.3, "square": 1.6}
 
 
 @dataclass(frozen=True)
 class SpatialGraph:
-    """A symmetric graph of neighbouring spots.
+    """A symmetric graph of neighboring spots.
 
     Attributes
     ----------
@@ -82,9 +82,9 @@ def detect_pitch(coordinates: NDArray[np.float64]) -> float:
 
 
 def detect_layout(coordinates: NDArray[np.float64], pitch: float) -> str:
-    """Return "hexagonal", "square" or "knn" by the angles between neighbours at about one pitch.
+    """Return "hexagonal", "square" or "knn" by the angles between neighbors at about one pitch.
 
-    In a square lattice the angle between two such neighbours is a multiple of 90 degrees, in a
+    In a square lattice the angle between two such neighbors is a multiple of 90 degrees, in a
     hexagonal one of 60; where neither fits nine pairs in ten, the layout is no grid.
     """
     indptr, other = radius_links(coordinates, 1.15 * pitch)
@@ -212,14 +212,14 @@ def build_graph(
     threads: Threads | None = None,
     on_block: OnBlock = lambda _: None,
 ) -> SpatialGraph:
-    """Link neighbouring spots, both ways, never across samples.
+    """Link neighboring spots, both ways, never across samples.
 
     Parameters
     ----------
     coordinates : ndarray of float64, shape (n_spots, 2)
         Any unit; (x, y) or (y, x).
     layout : {"auto", "hexagonal", "square", "knn"}, optional
-        Six neighbours at one pitch, eight within 1.6 pitches, or the nearest `n_neighbors`.
+        Six neighbors at one pitch, eight within 1.6 pitches, or the nearest `n_neighbors`.
     n_neighbors : int, optional
         For "knn".
     sample : ndarray of int, shape (n_spots,), optional
@@ -279,7 +279,7 @@ def _joined(found: list[Links], groups: list[NDArray[np.int64]], n_spots: int) -
     indptr = np.append(0, np.cumsum(n_links))
     indices = np.empty(indptr[-1], _kind(max(indptr[-1], n_spots)))
     for (starts, others), group in zip(found, groups, strict=True):
-        # A group's spots are in order: so are their neighbours in the numbers of all.
+        # A group's spots are in order: so are their neighbors in the numbers of all.
         moved = np.repeat(indptr[group] - starts[:-1], np.diff(starts))
         indices[moved + np.arange(len(others))] = group[others]
     return indptr.astype(indices.dtype), indices
@@ -300,7 +300,7 @@ def _measured(links: Links, places: NDArray[np.float64], threads: Threads, on_bl
 def color_classes(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> list[NDArray[np.int64]]:
     """Split the nodes of a graph, given in CSR form, into classes without an edge inside.
 
-    The colouring is greedy, in the given order.
+    The coloring is greedy, in the given order.
 
     Examples
     --------

@@ -17,7 +17,7 @@ def platform_factors(
 ) -> NDArray[np.float64]:
     """Return one factor per gene for the difference between two technologies.
 
-    ``gamma_g = observed_g / expected_g``, drawn to 1 by its own sampling error, bounded, and centred so that
+    ``gamma_g = observed_g / expected_g``, drawn to 1 by its own sampling error, bounded, and centered so that
     each type's markers keep their mean: factors are only known up to a scale per type, since raising all
     markers of a type is the same as lowering its share.
 
@@ -46,8 +46,8 @@ def platform_factors(
     shrunk = log_ratio * spread / (spread + noise) if spread > 0 else np.zeros_like(log_ratio)
     limit = np.log(bound)
     shrunk = np.clip(shrunk, -limit, limit)
-    centred = shrunk - _type_component(shrunk, signatures)
-    return np.asarray(np.exp(np.clip(centred, -limit, limit)))
+    centered = shrunk - _type_component(shrunk, signatures)
+    return np.asarray(np.exp(np.clip(centered, -limit, limit)))
 
 
 def _type_component(values: Array, signatures: Array) -> Array:

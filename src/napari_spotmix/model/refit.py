@@ -28,7 +28,7 @@ class Problem:
     lambda_r, lambda_c : float
         Penalties, in the units of the statistics.
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
-        Its minimiser, from which the next one is begun.
+        Its minimizer, from which the next one is begun.
     """
 
     statistics: Statistics
@@ -58,7 +58,7 @@ class Problem:
         threads: Threads,
         on_progress: ProgressCallback = silent,
     ) -> tuple[Problem, Solution]:
-        """Return the problem with its minimiser, and how that was reached.
+        """Return the problem with its minimizer, and how that was reached.
 
         Examples
         --------

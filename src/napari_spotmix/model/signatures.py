@@ -73,6 +73,6 @@ def mean_signatures(
 
     # One thread, one order: sums in another would differ in their last bits.
     counts.over_rows(add, Threads(1), on_rows)
-    labelled = label >= 0
-    whole = np.bincount(label[labelled], np.sqrt(totals[labelled]), n_cell_types)
+    labeled = label >= 0
+    whole = np.bincount(label[labeled], np.sqrt(totals[labeled]), n_cell_types)
     return np.divide(sums, whole[:, None], out=sums, where=whole[:, None] > 0), totals

@@ -61,7 +61,7 @@ class Statistics:
         return float((self.scale * diagonal[self.archetype]).mean())
 
     def divide_by(self, unit: float) -> None:
-        """Divide the data term by `unit`, in place; its minimiser stays the same."""
+        """Divide the data term by `unit`, in place; its minimizer stays the same."""
         for values in (self.gram, self.projection):
             np.divide(values, unit, out=values)
 

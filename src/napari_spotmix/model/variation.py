@@ -8,7 +8,7 @@ the covariance
 
 of counting and of cells, with ``m`` the expected shares, ``N`` the spot's total, ``p`` its proportions and
 ``n_k`` the reference cells behind signature k. ``C_k`` comes from the reference. ``kappa``, the inverse of an
-effective number of cells in a spot, comes from the spots: it maximises the restricted likelihood, that of
+effective number of cells in a spot, comes from the spots: it maximizes the restricted likelihood, that of
 the part of the counts that no mixture of signatures explains.
 
 References

@@ -272,7 +272,7 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
 def _spot_features(
     result: Result, spots: NDArray[np.intp], measured: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """Yield spots as QuPath's detections: it reads class, colour and measurements of `properties`."""
+    """Yield spots as QuPath's detections: it reads class, color and measurements of `properties`."""
     outline, xy = _outline(result.spatial), result.coordinates
     colors = {name: _rgb(color) for name, color in result.colors.items()}
     names = result.abundances.index.astype(str)

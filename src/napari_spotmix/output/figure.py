@@ -1,6 +1,6 @@
 """Figures for publication: a result over its tissue, drawn by matplotlib without a window.
 
-Colours are those of the viewer. Only matplotlib's objects are used, never pyplot, which would need the main
+Colors are those of the viewer. Only matplotlib's objects are used, never pyplot, which would need the main
 thread. Lengths are inches on the page, points for text, and full-resolution pixels on the tissue (y down).
 """
 
@@ -61,7 +61,7 @@ _MOST_PIES = 6000
 _MOST_NAMED = 16
 #: More spots than these become a picture inside an SVG or PDF, which would be slow to open and to edit.
 _MOST_VECTORS = 5000
-#: Around more spots than these, outlines hide the colours: as in the viewer.
+#: Around more spots than these, outlines hide the colors: as in the viewer.
 _MOST_OUTLINED = 3000
 #: A piece of a pie below this is not seen.
 _LEAST_PIECE = 0.005
@@ -119,7 +119,7 @@ def draw(
     >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
     >>> figure = draw(result, "Fibroblast")
     >>> [axes.get_label() for axes in figure.axes]
-    ['map', 'colour bar']
+    ['map', 'color bar']
     """
     names = [shown] if isinstance(shown, str) else list(shown)
     _check(result, names, opacity, region)
@@ -211,7 +211,7 @@ def _name_problems(result: Result, names: list[str]) -> list[str]:
         elif name not in (*result.cell_types, *maps):
             problems.append(_unknown_name(result, name))
         elif name == "unexplained" and result.unexplained.isna().all():
-            problems.append("`show`: what is unexplained is not known without normalised counts.")
+            problems.append("`show`: what is unexplained is not known without normalized counts.")
     return problems
 
 
@@ -422,7 +422,7 @@ def _draw_image(axes: Axes, scene: Scene) -> None:
 
 
 def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_]) -> None:
-    """Draw the spots that are known in their colours, RGBA (n_drawn, 4), and a cross where nothing is."""
+    """Draw the spots that are known in their colors, RGBA (n_drawn, 4), and a cross where nothing is."""
     scene = page.scene
     line = 0.0 if scene.is_dense else page.points(0.03 * scene.diameter)
     _add(axes, scene, scene.outline, colors[known], known, line)
@@ -458,7 +458,7 @@ def _add(
 
 
 def _draw_values(page: _Page, result: Result, names: list[str], is_type: bool) -> None:
-    """Draw a panel per name on one scale, and the colour bar."""
+    """Draw a panel per name on one scale, and the color bar."""
     values = [_values(result, name, is_type)[page.scene.spots] for name in names]
     estimated = result.dominant.notna().to_numpy()[page.scene.spots]
     top = 1.0 if is_type else usual_top(values[0][estimated])
@@ -481,7 +481,7 @@ def _values(result: Result, name: str, is_type: bool) -> Floats:
 
 
 def usual_top(values: Floats) -> float:
-    """Return where the colours of a map end: most of its values lie below; 1 where there are none."""
+    """Return where the colors of a map end: most of its values lie below; 1 where there are none."""
     known = values[~np.isnan(values)]
     top = float(np.quantile(known, USUAL)) if len(known) else 1.0
     return top if top > 0 else 1.0
@@ -507,7 +507,7 @@ def _draw_bar(page: _Page, scale: ScalarMappable, label: str, exceeds: bool) -> 
     height = float(np.clip(page.extent[1], *_BAR_HEIGHTS))
     page.widen(_GAP + _BAR_WIDTH + _BAR_SPACE, height + 2 * _MARGIN)
     top = max(0.0, page.extent[1] - height) / 2
-    axes = page.add_axes((page.extent[0] + _GAP, top, _BAR_WIDTH, height), "colour bar")
+    axes = page.add_axes((page.extent[0] + _GAP, top, _BAR_WIDTH, height), "color bar")
     bar = page.figure.colorbar(scale, cax=axes, extend="max" if exceeds else "neither")
     bar.outline.set_edgecolor(page.ink)
     bar.outline.set_linewidth(0.5)
@@ -522,7 +522,7 @@ def _draw_bar(page: _Page, scale: ScalarMappable, label: str, exceeds: bool) -> 
 
 
 def _draw_types(page: _Page, result: Result, shown: str) -> None:
-    """Draw each spot in the colour of its largest type, or as a pie, and the legend."""
+    """Draw each spot in the color of its largest type, or as a pie, and the legend."""
     axes, spots = page.panels[0], page.scene.spots
     known = result.dominant.notna().to_numpy()[spots]
     shares = result.proportions.to_numpy()[spots]

@@ -2,7 +2,7 @@
 
 The tissue resembles the wall of a gut, since that holds every kind of pattern a method has to
 cope with: three layers with sharp borders, glands that repeat, dense round follicles, an
-infiltrate that fades out, and nests of a rare type. Lengths are in micrometres, x right, y down.
+infiltrate that fades out, and nests of a rare type. Lengths are in micrometers, x right, y down.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ CELL_TYPES: tuple[CellType, ...] = (
     CellType("Monocyte", "myeloid", 0.8, (5.5, 7.0), 0.95, "random", (0, 3, 2, 1, 0, 2, 4, 16)),
     CellType("Stem cell", "epithelial", 1.2, (5.0, 7.5), 1.1, "radial", (14, 0, 0, 0, 0, 0, 0, 0)),
     CellType("Regulatory T cell", "lymphoid", 0.5, (6.2, 6.6), 1.15, "random", (0, 4, 1, 0, 4, 14, 0, 8)),
-    CellType("Germinal-centre B cell", "lymphoid", 0.9, (7.0, 7.6), 1.0, "random", (0, 0, 0, 0, 42, 2, 0, 0)),
+    CellType("Germinal-center B cell", "lymphoid", 0.9, (7.0, 7.6), 1.0, "random", (0, 0, 0, 0, 42, 2, 0, 0)),
     CellType("Adipocyte", "stromal", 0.7, (3.0, 8.0), 0.9, "random", (0, 0, 12, 2, 0, 0, 1, 1)),
     CellType("Interstitial cell", "muscle", 0.9, (3.0, 11.0), 0.9, "along", (0, 0, 1, 15, 0, 0, 0, 0)),
     CellType("Enteric neuron", "neural", 1.8, (8.0, 9.0), 0.75, "random", (0, 0, 3, 7, 0, 0, 0, 0)),
@@ -141,7 +141,7 @@ class Discs:
         return KDTree(self.centers_um)
 
     def relative(self, xy_um: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return each point's distance from the nearest centre, in radii and in micrometres outside
+        """Return each point's distance from the nearest center, in radii and in micrometers outside
         the disc, and its direction in radians."""
         if not len(self.centers_um):
             far = np.full(len(xy_um), np.inf)
@@ -232,7 +232,7 @@ class Anatomy:
         return np.asarray(v + self._wave(u))
 
     def direction(self, xy_um: Floats) -> Floats:
-        """Return the direction of the layers, and so of the fibres, in radians."""
+        """Return the direction of the layers, and so of the fibers, in radians."""
         u = (xy_um[:, 0] - self.center_um[0]) / self.radius_um
         slope = (_WAVES[:, 0] * _WAVES[:, 1] * np.cos(u[:, None] * _WAVES[:, 1] + self.waves)).sum(axis=1)
         return np.asarray(np.arctan(-slope))
@@ -243,12 +243,12 @@ class Anatomy:
         return np.asarray(np.exp(-((distance / 0.36) ** 2)))
 
     def lumen(self, xy_um: Floats) -> Floats:
-        """Return the distance from the cavities of glands and vessels, in micrometres; negative inside."""
+        """Return the distance from the cavities of glands and vessels, in micrometers; negative inside."""
         gland = self.glands.scaled(_GLAND_LUMEN).relative(xy_um)[1]
         return np.minimum(gland, self.vessels.scaled(_VESSEL_LUMEN).relative(xy_um)[1])
 
     def blood(self, xy_um: Floats) -> Floats:
-        """Return how far a point is inside the blood that fills some vessels, in micrometres."""
+        """Return how far a point is inside the blood that fills some vessels, in micrometers."""
         filled = self.vessels.where(self.vessels.phases > 0.8 * np.pi)
         return -filled.scaled(0.88 * _VESSEL_LUMEN).relative(xy_um)[1]
 
@@ -352,7 +352,7 @@ def place_cells(
     cell_types : tuple of CellType
         The types to draw from.
     diameter_um : float
-        Distance of neighbouring cells where they are packed most closely.
+        Distance of neighboring cells where they are packed most closely.
     rng : Generator
         Source of randomness.
 
@@ -417,8 +417,8 @@ def _angles(
 ) -> Floats:  # fmt: skip
     orientation = np.array([cell_type.orientation for cell_type in cell_types])[types]
     relative, _, around = anatomy.vessels.relative(xy)
-    fibres = np.where(relative < 1.1, around + np.pi / 2, anatomy.direction(xy))
+    fibers = np.where(relative < 1.1, around + np.pi / 2, anatomy.direction(xy))
     angles = np.where(
-        orientation == "along", fibres + rng.normal(0, 0.22, len(xy)), rng.uniform(0, np.pi, len(xy))
+        orientation == "along", fibers + rng.normal(0, 0.22, len(xy)), rng.uniform(0, np.pi, len(xy))
     )
     return np.where(orientation == "radial", radial + rng.normal(0, 0.1, len(xy)), angles)

@@ -77,7 +77,7 @@ class Spots:
     rows, columns : ndarray of int64, shape (n_spots,)
         Its place in the grid; columns of a hexagonal grid count half pitches.
     pitch_um, diameter_um : float
-        Distance of neighbours, and diameter of a spot or side of a bin.
+        Distance of neighbors, and diameter of a spot or side of a bin.
     """
 
     xy_um: Floats
@@ -136,7 +136,7 @@ class Tissue:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Labelled single cells.
+    """Labeled single cells.
 
     Attributes
     ----------
@@ -174,9 +174,9 @@ def simulate_tissue(
     counts_per_spot : float
         Mean of the total of a spot.
     pitch_um : float
-        Distance of neighbouring spots, or side of a bin.
+        Distance of neighboring spots, or side of a bin.
     cell_diameter_um : float
-        Distance of neighbouring cells where they are packed most closely.
+        Distance of neighboring cells where they are packed most closely.
     platform_effect : float
         Standard deviation of the logarithm of a factor per gene between reference and tissue.
     random_state : int
@@ -400,7 +400,7 @@ def _draw_genes(
 def simulate_reference(
     tissue: Tissue, *, n_cells_per_type: int, counts_per_cell: float, overdispersion: float, random_state: int
 ) -> Reference:
-    """Draw labelled single cells from the signatures of a tissue, before any platform effect.
+    """Draw labeled single cells from the signatures of a tissue, before any platform effect.
 
     Parameters
     ----------

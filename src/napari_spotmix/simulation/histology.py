@@ -5,7 +5,7 @@ Light passes through the stains by the law of Beer and Lambert,
     I = I_0 exp(-(c_H o_H + c_E o_E))
 
 with the amount of each stain c per pixel and the optical densities o of the stains in red, green
-and blue. Haematoxylin is in nuclei, eosin in cytoplasm and fibres.
+and blue. Haematoxylin is in nuclei, eosin in cytoplasm and fibers.
 
 References
 ----------
@@ -43,11 +43,11 @@ _STAMP = 1 << 20  # pixels of nuclei drawn at once
 
 
 class _Look(NamedTuple):
-    """Mean eosin and haematoxylin of a zone without its nuclei, and how strong its fibres show."""
+    """Mean eosin and haematoxylin of a zone without its nuclei, and how strong its fibers show."""
 
     eosin: float
     haematoxylin: float
-    fibres: float
+    fibers: float
 
 
 _LAMINA_LOOK = _Look(0.40, 0.08, 0.30)
@@ -70,7 +70,7 @@ def render(tissue: Tissue, um_per_px: float, rng: np.random.Generator) -> NDArra
     tissue : Tissue
         What to draw.
     um_per_px : float
-        Size of a pixel in micrometres; the middle of pixel (row, column) lies at
+        Size of a pixel in micrometers; the middle of pixel (row, column) lies at
         (x, y) = (column, row) * `um_per_px`.
     rng : Generator
         Source of the texture.
@@ -84,8 +84,8 @@ def render(tissue: Tissue, um_per_px: float, rng: np.random.Generator) -> NDArra
     shape = (int(height), int(width))
     planes = _ask(tissue.anatomy, shape, um_per_px, rng)
     grain = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 0.7)
-    fibres = _fibres(tissue.anatomy, shape, um_per_px, rng)
-    eosin = planes.eosin * np.clip(1 + planes.fibres * fibres + 0.25 * grain, 0.04, 2.2)
+    fibers = _fibers(tissue.anatomy, shape, um_per_px, rng)
+    eosin = planes.eosin * np.clip(1 + planes.fibers * fibers + 0.25 * grain, 0.04, 2.2)
     eosin *= 1 - _mucin(tissue, shape, um_per_px)
     haematoxylin = planes.haematoxylin * (1 + 0.5 * grain)
     filled = _soft_step(planes.lumen_um, um_per_px)
@@ -115,7 +115,7 @@ class _Planes(NamedTuple):
     blood_um: Plane
     eosin: Plane
     haematoxylin: Plane
-    fibres: Plane
+    fibers: Plane
 
 
 def _ask(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator) -> _Planes:
@@ -124,7 +124,7 @@ def _ask(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.ran
     rows, columns = np.indices(coarse)
     xy = np.column_stack([columns.ravel(), rows.ravel()]).astype(np.float64) * (_COARSE * um_per_px)
     looks = np.array([_LOOKS.get(zone, _LAMINA_LOOK) for zone in range(8)])[anatomy.zones(xy)]
-    # An infiltrate loosens the fibres and swells the tissue.
+    # An infiltrate loosens the fibers and swells the tissue.
     looks += 0.8 * anatomy.infiltration(xy)[:, None] * (np.array(_INFILTRATE_LOOK) - looks)
     ragged = (
         gaussian_filter(rng.standard_normal(coarse), 0.8) * 8
@@ -158,8 +158,8 @@ def _soft_step(distance_um: Plane, um_per_px: float) -> Plane:
     return np.asarray(np.clip(distance_um / (2 * um_per_px) + 0.5, 0, 1))
 
 
-def _fibres(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator) -> Plane:
-    """Wavy fibres along the layers, of variance about 1: stretched noise, its columns shifted to follow."""
+def _fibers(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator) -> Plane:
+    """Wavy fibers along the layers, of variance about 1: stretched noise, its columns shifted to follow."""
     height, width = shape
     length = max(2, round(45 / um_per_px))
     noise = rng.standard_normal((2 * height, width // length + 3), dtype=np.float32)

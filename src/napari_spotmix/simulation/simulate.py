@@ -64,7 +64,7 @@ def simulate(
     image: bool = True,
     on_progress: ProgressCallback = silent,
 ) -> SimulatedTissue:
-    """Simulate a tissue section with known composition, and a labelled reference.
+    """Simulate a tissue section with known composition, and a labeled reference.
 
     The tissue resembles the wall of a gut: layers with sharp borders, glands, follicles, vessels,
     an infiltrate that fades out, and from four types on a rare one (1.5% of the cells) in nests.
@@ -85,10 +85,10 @@ def simulate(
     n_cells_per_type : int, optional
         Reference cells of each type.
     pitch_um : float, optional
-        Distance of neighbouring spots (100 where not given; their diameter is 0.55 pitches), or side
-        of a bin (4 where not given), in micrometres.
+        Distance of neighboring spots (100 where not given; their diameter is 0.55 pitches), or side
+        of a bin (4 where not given), in micrometers.
     cell_diameter_um : float, optional
-        Distance of neighbouring cells where they are packed most closely, in micrometres.
+        Distance of neighboring cells where they are packed most closely, in micrometers.
     platform_effect : float, optional
         Standard deviation of the logarithm of a factor per gene by which tissue and reference differ.
     random_state : int, optional

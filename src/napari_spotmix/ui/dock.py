@@ -95,7 +95,7 @@ class DeconvolutionWidget(QWidget):
         self.tissue = TissuePanel(self.session)
         self.inspect = InspectPanel(self.session)
         self.sections = {
-            "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
+            "Data": Section("Data", self.load, tip="Choose spatial data and a labeled reference"),
             "Check": Section(
                 "Check", self.check, tip="What is worth knowing of these data before a run", open=False
             ),
@@ -282,7 +282,7 @@ class DeconvolutionWidget(QWidget):
         self.legend.show_entries([])
 
     def _explain(self) -> None:
-        """Say on the canvas what its colours mean; panels say it themselves."""
+        """Say on the canvas what its colors mean; panels say it themselves."""
         result, shown = self.session.result, self.session.shown
         if result is None or shown is None or self.session.panels:
             self._clear_canvas()
@@ -291,7 +291,7 @@ class DeconvolutionWidget(QWidget):
         self.legend.show_entries(self._entries(result, shown))
 
     def _entries(self, result: Result, shown: Shown) -> list[tuple[str, str]]:
-        """Return the names and colours of what is shown, where there are such."""
+        """Return the names and colors of what is shown, where there are such."""
         if isinstance(shown, tuple):
             return [(name, result.colors[name]) for name in shown]
         if shown is DOMINANT:

@@ -74,7 +74,7 @@ def deconvolve(
         Raw counts of the spots in `X` (or `layer` where it has one of that name), coordinates (x, y) in
         ``obsm['spatial']``. Not modified.
     reference : AnnData, n_cells x n_genes
-        Raw counts of labelled single cells, in `X` (or `layer` where it has one of that name), or signatures
+        Raw counts of labeled single cells, in `X` (or `layer` where it has one of that name), or signatures
         (see `read_reference`). Not modified.
     cell_type_key : str, optional
         Column of ``reference.obs`` with the labels; cells without a label are left out.
@@ -239,7 +239,7 @@ def _prepare(
 
 @dataclass(frozen=True)
 class _Cells:
-    """The labelled cells of the reference over the shared genes that it shows."""
+    """The labeled cells of the reference over the shared genes that it shows."""
 
     genes: GeneMatch
     rows: csr_array | RowBlocks
@@ -374,16 +374,16 @@ def _fit_notes(fitted: Fit) -> list[str]:
 def _type_notes(labels: pd.Categorical[str]) -> list[str]:
     n_cells = pd.Series(labels).value_counts(sort=False)
     few = [f"{name} ({n})" for name, n in n_cells.items() if n < FEW_CELLS]
-    n_unlabelled = int((labels.codes < 0).sum())
+    n_unlabeled = int((labels.codes < 0).sum())
     notes = []
     if few:
         notes.append(
             f"Cell types with fewer than {FEW_CELLS} reference cells, to be read with care: "
             f"{', '.join(few[:20])}{f' and {len(few) - 20} more' if len(few) > 20 else ''}."
         )
-    if n_unlabelled:
-        cells = count(n_unlabelled, "reference cell")
-        notes.append(f"{cells} without a label {agreeing(n_unlabelled, 'were')} left out.")
+    if n_unlabeled:
+        cells = count(n_unlabeled, "reference cell")
+        notes.append(f"{cells} without a label {agreeing(n_unlabeled, 'were')} left out.")
     return notes
 
 
@@ -569,5 +569,5 @@ def _summary(fitted: Fit, problem: _Problem) -> str:
         smoothing = "no smoothing"
     return (
         f"{count(problem.kept.sum(), 'spot')}, {count(len(problem.cell_types), 'cell type')}, "
-        f"{count(problem.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbours."
+        f"{count(problem.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbors."
     )

@@ -75,7 +75,7 @@ LEARNED = {
         "ridge": {"loss": 14392.56, "gain": -0.0008, "standard_error": 0.0004},
         "attention": {"loss": 4359.29, "gain": 33.26, "standard_error": 3.78},
         "chosen": "attention",
-        "reason": "Neighbours are weighted by distance and likeness: this predicted held-out genes best.",
+        "reason": "Neighbors are weighted by distance and likeness: this predicted held-out genes best.",
     },
     "data_term": {"platform_effect": {"used": False, "gain": 2.0, "error": 3.0, "explained": 0.9}},
 }

@@ -58,7 +58,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def opened(browser: Any, page: Path, *, width: int = 1280, scheme: str = "light") -> None:
-    """Open a page in a window of that width, under its own colours."""
+    """Open a page in a window of that width, under its own colors."""
     scheme_of = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme_of)
@@ -112,7 +112,7 @@ def test_a_page_fits_its_window(browser: Any, pages: dict[str, Path], name: str,
     assert browser.execute_script("return document.documentElement.scrollWidth") == width
 
 
-#: Texts whose colour has too little contrast to what is below: WCAG's ratio, 4.5 at least.
+#: Texts whose color has too little contrast to what is below: WCAG's ratio, 4.5 at least.
 FAINT = """
 const parts = color => color.match(/[\\d.]+/g).map(Number);
 const light = ([r, g, b]) => [r, g, b].map(one => one / 255)

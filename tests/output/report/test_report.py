@@ -105,7 +105,7 @@ def test_a_recipe_that_was_edited_is_told_as_far_as_it_goes(section: Result) -> 
     assert "a.h5" not in html
 
 
-def test_counts_that_were_not_normalised_have_no_unexplained_share(section: Result) -> None:
+def test_counts_that_were_not_normalized_have_no_unexplained_share(section: Result) -> None:
     html = make_report(replace(section, parameters={"given": {"normalize": False}}))
     assert "What is unexplained is not known" in html
 
@@ -169,7 +169,7 @@ def test_a_report_is_cancelled_between_any_two_maps(section: Result) -> None:
 # -------------------------------------------------------------------------------------------- its pictures
 
 
-def test_a_map_has_the_colour_of_each_spot_at_its_place(section: Result) -> None:
+def test_a_map_has_the_color_of_each_spot_at_its_place(section: Result) -> None:
     scene = scene_of(section)
     raster = rasterize(scene, None, 700, "", silent)
     codes = np.arange(len(scene.spots)) % 2
@@ -229,7 +229,7 @@ def test_images_of_other_kinds_are_shown(section: Result, kind: type) -> None:
     assert picture_of(box.uri)[20, 20, :3] == pytest.approx(128, abs=2)
 
 
-def test_more_colours_than_a_palette_holds_are_drawn() -> None:
+def test_more_colors_than_a_palette_holds_are_drawn() -> None:
     names = tuple(f"type {at}" for at in range(80))
     result = a_section(names=names)
     chosen = {name: f"#{at:02x}00{255 - at:02x}" for at, name in enumerate(names)}
@@ -294,7 +294,7 @@ def test_sections_stand_side_by_side(tmp_path: Path) -> None:
     assert "b/report.html" not in html, "there is none"
     assert html.count("<rect") == 5
     colors = dict(re.findall(r'background-color: (#\w{6})"></span><bdi>([\w ]+)</bdi></li>', html))
-    assert len(colors) == 4, "each type has a colour of its own"
+    assert len(colors) == 4, "each type has a color of its own"
     assert html == joint_report(runs, {"liver 3": "There are <no> spots."}, home=tmp_path)
 
 

@@ -69,7 +69,7 @@ def _without_sample(spatial: AnnData, sample_key: str | None) -> list[Finding]:
 
 
 def _together(spatial: AnnData, xy: NDArray[np.float64], sample_key: str | None) -> list[Finding]:
-    """Tell of spots that lie in one place: they would be each other's nearest neighbours."""
+    """Tell of spots that lie in one place: they would be each other's nearest neighbors."""
     sample = pd.factorize(spatial.obs[sample_key])[0] if sample_key in spatial.obs else 0
     places = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "sample": sample}).dropna()
     n_together = int(places.duplicated(keep=False).sum())

@@ -46,10 +46,10 @@ def label_findings(reference: AnnData, cell_type_key: str) -> list[Finding]:
     types = labels(reference, cell_type_key)
     n_cells = pd.Series(types).value_counts(sort=False)
     found = [*_no_types(n_cells), _few_cells(n_cells), *_alike_in_name(n_cells)]
-    n_unlabelled = int((types.codes < 0).sum())
-    if n_unlabelled:
-        have, are = agreeing(n_unlabelled, "have"), agreeing(n_unlabelled, "are")
-        text = f"{n_unlabelled:,} of {len(types):,} reference cells {have} no label and {are} left out."
+    n_unlabeled = int((types.codes < 0).sum())
+    if n_unlabeled:
+        have, are = agreeing(n_unlabeled, "have"), agreeing(n_unlabeled, "are")
+        text = f"{n_unlabeled:,} of {len(types):,} reference cells {have} no label and {are} left out."
         found.append(Finding(NOTE, text))
     return [one for one in found if one is not None]
 

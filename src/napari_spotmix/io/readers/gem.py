@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gem_bins", "gem_files", "gem_place", "read_gem"]
 
-#: Micrometres between the DNBs of a Stereo-seq chip.
+#: Micrometers between the DNBs of a Stereo-seq chip.
 PITCH_UM = 0.5
 #: Sides of bins that people use, in DNBs, to choose from.
 _SIDES = (20, 50, 100, 200)
@@ -122,7 +122,7 @@ def read_gem(
     AnnData
         Spots are bins that hold any count, row by row. ``obs`` array_row, array_col of bins.
         ``obsm['spatial']`` float64, middle of a bin in DNBs, or in the unit of the table; for GEM
-        ``uns['spatial']`` tells their size in micrometres.
+        ``uns['spatial']`` tells their size in micrometers.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Read ``.h5ad`` files: spots in the layout of scanpy, and labelled single cells."""
+"""Read ``.h5ad`` files: spots in the layout of scanpy, and labeled single cells."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class TissueImage:
         3 or 4) where `is_rgb`, or with leading axes otherwise. NumPy, or Zarr arrays that read
         tiles when asked.
     is_rgb : bool
-        True if the last axis is colour.
+        True if the last axis is color.
     name : str
         Name of the file without its ending.
     """
@@ -110,7 +110,7 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Return 16-bit pixels as 8-bit ones, and grey with transparency as grey."""
+    """Return 16-bit pixels as 8-bit ones, and gray with transparency as gray."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] <= 2 else pixels

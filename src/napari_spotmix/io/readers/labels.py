@@ -226,11 +226,11 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     chosen = cell_type_key if cell_type_key in columns else likely[0]
     if cell_type_key in (None, CELL_TYPE) and CELL_TYPE not in columns:
         columns = columns.rename(columns={chosen: CELL_TYPE})
-    n_labelled = int(columns[CELL_TYPE if chosen not in columns else chosen].notna().sum())
+    n_labeled = int(columns[CELL_TYPE if chosen not in columns else chosen].notna().sum())
     adata.obs = adata.obs.drop(columns=adata.obs.columns.intersection(columns.columns)).join(columns)
     note = (
-        f"Cell types come from the column {chosen!r} of `{table.path.name}`{words}: {n_labelled:,} of "
-        f"{adata.n_obs:,} cells {agreeing(n_labelled, 'have')} a label."
+        f"Cell types come from the column {chosen!r} of `{table.path.name}`{words}: {n_labeled:,} of "
+        f"{adata.n_obs:,} cells {agreeing(n_labeled, 'have')} a label."
     )
     add_notes(adata, [note])
 

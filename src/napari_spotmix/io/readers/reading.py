@@ -21,7 +21,7 @@ class Reading:
     format : str, optional
         Name of a format, where the path could be several.
     bin_um : float, optional
-        Side of the bins in micrometres, where a run has bins of several sizes.
+        Side of the bins in micrometers, where a run has bins of several sizes.
     image : Path, optional
         The full-resolution image that the coordinates refer to, which lies elsewhere.
     coordinates : Path, optional

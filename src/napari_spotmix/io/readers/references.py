@@ -47,7 +47,7 @@ from napari_spotmix.io.readers.stores import find_anndata_store, read_anndata_st
 from napari_spotmix.io.readers.table_files import Table, open_table
 from napari_spotmix.io.readers.tables import TableCounts, read_counts, with_plain_ids
 
-__all__ = ["REFERENCES", "MissingLabels", "ReferenceFormat", "read_labelled", "reference_files"]
+__all__ = ["REFERENCES", "MissingLabels", "ReferenceFormat", "read_labeled", "reference_files"]
 
 _STAGE = "Reading reference"
 #: In order of preference; a name may follow a prefix, as in downloads from GEO.
@@ -97,7 +97,7 @@ class ReferenceFormat:
     read_backed: Callable[[Path, LabelTable | None, ProgressCallback], AnnData] | None = None
 
 
-def read_labelled(
+def read_labeled(
     path: Path,
     *,
     cell_type_key: str | None = None,
@@ -118,7 +118,7 @@ def read_labelled(
 
 
 def reference_files(path: Path, labels: Path | None = None) -> list[Path]:
-    """Return every file that `read_labelled` opens for `path`, but for `labels`, in a fixed order.
+    """Return every file that `read_labeled` opens for `path`, but for `labels`, in a fixed order.
 
     Raises
     ------

@@ -233,9 +233,9 @@ def _place(adata: AnnData, store: Any, element: Any, part: _Part, path: Path, no
     layers = _image_layers(store.images, system, part)
     frame, layers = _common_frame(layers)
     to_pixels: Affine = np.linalg.inv(frame).astype(np.float64)
-    adata.obsm[SPATIAL] = _transformed(_centres(adata, element, system, part, path), to_pixels)
+    adata.obsm[SPATIAL] = _transformed(_centers(adata, element, system, part, path), to_pixels)
     notes.append(
-        f"Coordinates are the centres of {part.region!r} in the coordinate system {system!r}"
+        f"Coordinates are the centers of {part.region!r} in the coordinate system {system!r}"
         f"{'' if np.allclose(frame, np.eye(3)) else ', in pixels of its image'}."
     )
     factors = _sizes(element, to_pixels @ _affine(element, system), part)
@@ -276,7 +276,7 @@ def _coordinate_system(element: Any, images: Any) -> str:
     return min(systems, key=rank)
 
 
-def _centres(adata: AnnData, element: Any, system: str, part: _Part, path: Path) -> NDArray[np.float64]:
+def _centers(adata: AnnData, element: Any, system: str, part: _Part, path: Path) -> NDArray[np.float64]:
     from spatialdata import get_centroids
 
     places: pd.DataFrame = get_centroids(element, coordinate_system=system).compute()
@@ -368,7 +368,7 @@ def _pixels(layer: _Layer) -> tuple[NDArray[Any], float]:
 
 
 def _as_picture(channels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return channels (c, y, x) as 8-bit grey or colour; of other numbers of channels the first."""
+    """Return channels (c, y, x) as 8-bit gray or color; of other numbers of channels the first."""
     if channels.dtype != np.uint8:
         largest = (
             1.0 if channels.dtype.kind == "f" and channels.max() <= 1 else max(float(channels.max()), 1.0)

@@ -42,7 +42,7 @@ class BinSize:
     Attributes
     ----------
     um : float
-        Side of a bin in micrometres.
+        Side of a bin in micrometers.
     n_bins : int or None
         How many bins would be read, None where the file does not tell.
     """

@@ -39,10 +39,10 @@ __all__ = [
 
 @compiled
 def group_neighbors(indptr, indices, weight, least, strength, group):
-    """Gather each spot and its strong neighbours into groups; return the number of groups.
+    """Gather each spot and its strong neighbors into groups; return the number of groups.
 
     An edge is strong if its weight is at least `strength` times the largest at either end. First whole
-    neighbourhoods that are still free become groups, then the rest joins its strongest neighbour's, also by
+    neighborhoods that are still free become groups, then the rest joins its strongest neighbor's, also by
     way of others that joined. Edges below the `least` of either end do not count, and a spot without any
     that does is in no group: -1.
     """
@@ -369,7 +369,7 @@ def group_groups(
 
 @compiled
 def sweep_groups(groups, kind, indptr, indices, ties, blocks, target, tolerance, enough, Y):
-    """Minimise over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
+    """Minimize over each of `groups` in turn, the others fixed, as `sweep` does over spots."""
     n_types, room = Y.shape[1], make_room(Y.shape[1])
     per_group, rows = room[0], room[1]
     store(broadcast(1.0), per_group, SCALE, 0)

@@ -16,7 +16,7 @@ __all__ = [
 
 @compiled
 def embed_rows(indptr, indices, weight, X, one_over_total, start, stop, Z):
-    """``sqrt((p_i + mean_j p_j) / 2)`` of rows `start` to `stop`, the mean over neighbours by `weight`."""
+    """``sqrt((p_i + mean_j p_j) / 2)`` of rows `start` to `stop`, the mean over neighbors by `weight`."""
     n_types = X.shape[1]
     around = np.empty(n_types)
     for i in range(start, stop):

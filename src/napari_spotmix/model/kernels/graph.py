@@ -61,7 +61,7 @@ def squared_lengths(indptr, indices, places, start, stop, squared):
 
 @compiled
 def color_greedily(indptr, indices, color):
-    """Give each node the smallest colour that no neighbour has; return the number of colours."""
+    """Give each node the smallest color that no neighbor has; return the number of colors."""
     n_colors = 0
     taken = np.full(indptr.size + 1, -1, np.int64)
     for i in range(indptr.size - 1):
@@ -89,7 +89,7 @@ def place_members(group, free, members):
 
 @compiled
 def grow_patches(indptr, indices, size, patch):
-    """Gather nodes, all in patch -1, into patches of at most `size` neighbours; return how many there are."""
+    """Gather nodes, all in patch -1, into patches of at most `size` neighbors; return how many there are."""
     n_patches = 0
     found = np.empty(size, np.int64)
     for first in range(patch.size):
@@ -111,7 +111,7 @@ def grow_patches(indptr, indices, size, patch):
 
 @compiled
 def mark_around(spots, indptr, indices, marked):
-    """Mark `spots` and their neighbours."""
+    """Mark `spots` and their neighbors."""
     for i in spots:
         marked[i] = True
         for p in range(indptr[i], indptr[i + 1]):

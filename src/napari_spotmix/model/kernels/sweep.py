@@ -76,8 +76,8 @@ def spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
 def _curvature(own, shift, typical):
     """What a gradient is divided by to measure it in units of abundance.
 
-    The spot's own curvature with its ties to neighbours (`shift`), but no more than that of the data: a whole
-    region may be far off although each spot, tied to its neighbours, could move alone by very little.
+    The spot's own curvature with its ties to neighbors (`shift`), but no more than that of the data: a whole
+    region may be far off although each spot, tied to its neighbors, could move alone by very little.
     """
     return smaller(own + shift, larger(own, typical))
 
@@ -109,8 +109,8 @@ def _spot_violation(diagonal, scale, shift, typical, x, gradient):
 
 
 @compiled
-def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution):
-    """Move `x` to the minimiser on its support, dropping types that reach zero; return the support's size."""
+def _minimize_on_support(M, scale, shift, target, x, support, size, L, solution):
+    """Move `x` to the minimizer on its support, dropping types that reach zero; return the support's size."""
     while size > 0:
         singular = factor_on(support, size, M, scale, shift, L)
         if singular >= 0:
@@ -137,9 +137,9 @@ def _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 @compiled
 def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred):
-    """Minimise the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
+    """Minimize the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
-    Every step lowers the objective and ends at the minimiser on a support, so it ends after finitely
+    Every step lowers the objective and ends at the minimizer on a support, so it ends after finitely
     many supports (Lawson and Hanson 1974, chapter 23; warm start after Bro and de Jong 1997).
     """
     n_types = x.size
@@ -149,7 +149,7 @@ def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support,
         if x[k] > 0.0:
             support[size] = k
             size += 1
-    size = _minimise_on_support(M, scale, shift, target, x, support, size, L, solution)
+    size = _minimize_on_support(M, scale, shift, target, x, support, size, L, solution)
     for _ in range(3 * n_types):
         _gradient(M, scale, shift, target, x, gradient)
         entering, steepest = -1, tolerance
@@ -161,7 +161,7 @@ def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support,
         if entering < 0:
             return
         support[size] = entering
-        size = _minimise_on_support(M, scale, shift, target, x, support, size + 1, L, solution)
+        size = _minimize_on_support(M, scale, shift, target, x, support, size + 1, L, solution)
         # A type that leaves as it enters is implied by the others: do not try it again.
         barred[entering] = x[entering] == 0.0
 
@@ -222,7 +222,7 @@ def batch_size(spots, first, kind):
 
 @compiled
 def solve_lane(M, room, lane, x):
-    """Minimise over one spot exactly, from where its batch left it: rare, so its own room is made anew."""
+    """Minimize over one spot exactly, from where its batch left it: rare, so its own room is made anew."""
     n_types = x.size
     per_spot, target = room[0], room[1][0, lane][:n_types]
     units = _tables(room, n_types)[5][:, lane].copy()
@@ -264,7 +264,7 @@ def _batch_gradient(M, per_spot, target, x, scaled, gradient):
 
 @inlined
 def _batch_steps(M, per_spot, typical, steps, units):
-    """Write by what gradients are multiplied: to be minimised, and to be measured (see `_curvature`)."""
+    """Write by what gradients are multiplied: to be minimized, and to be measured (see `_curvature`)."""
     scale, shift = load(per_spot, SCALE, 0), load(per_spot, _SHIFT, 0)
     for k in range(steps.shape[0]):
         own = scale * entry(M, k, k)
@@ -340,7 +340,7 @@ def _batch_descend(M, per_spot, steps, x, gradient):
 
 @inlined
 def improve_batch(M, typical, tolerance, enough, room):
-    """Minimise over one type after the other as long as this soon brings any spot of the batch to its aim.
+    """Minimize over one type after the other as long as this soon brings any spot of the batch to its aim.
 
     What is left of the violations is written. Return how many rounds spots needed, all together.
     """
@@ -396,7 +396,7 @@ def sweep(
     enough,
     X,
 ):
-    """Minimise over each of `spots` in turn, the others fixed.
+    """Minimize over each of `spots` in turn, the others fixed.
 
     What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. Spots of one `kind`
     share an archetype and no edge: those that follow each other are done at once, in batches. Return how many

@@ -34,7 +34,7 @@ def proportion_errors(
     """Standard errors of the proportions of rows `start` to `stop`, at most 1.
 
     With every type free, a spot's Hessian is ``P = scale M + tie`` and its right-hand side has the covariance
-    ``J = once linear + twice square``; what the neighbours say brings ``tie`` times the ratio of the traces
+    ``J = once linear + twice square``; what the neighbors say brings ``tie`` times the ratio of the traces
     of noise and data. All are given in the eigenvectors of their archetype's ``M``. Proportions are
     ``z / sum z``, ``z = x / content``: with `g` the gradient of one of them and ``P a = g``, the variance is
     ``a' J a``, and what the contents bring. `tilted` holds the eigenvectors as rows, divided by the contents,

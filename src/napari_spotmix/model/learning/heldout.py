@@ -50,7 +50,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How neighbours are tied together, and abundances to zero.
+    """How neighbors are tied together, and abundances to zero.
 
     Attributes
     ----------

@@ -102,7 +102,7 @@ class Choice:
 def prior_smoothness(mean_precision: float) -> float:
     """Return ``lambda_c`` for a first fit to a data term of the given mean precision, in units of it.
 
-    The shallower the counts of a spot, the more its neighbours can tell about it.
+    The shallower the counts of a spot, the more its neighbors can tell about it.
 
     Examples
     --------
@@ -420,16 +420,16 @@ def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
         return "What was left open of the smoothing was learned: it predicted held-out genes best."
     if best.strength == 0:
         return (
-            "Smoothing was switched off: neighbouring spots did not clearly help to predict held-out genes."
+            "Smoothing was switched off: neighboring spots did not clearly help to predict held-out genes."
         )
     if best.sharpness > 0:
-        return "Neighbours are weighted by distance and likeness: this predicted held-out genes best."
+        return "Neighbors are weighted by distance and likeness: this predicted held-out genes best."
     if any(candidate.smoothing.sharpness > 0 for candidate in candidates):
         return (
-            "Neighbours are weighted by distance alone: attention did not clearly help to predict "
+            "Neighbors are weighted by distance alone: attention did not clearly help to predict "
             "held-out genes."
         )
-    return "Neighbours are weighted by distance alone."
+    return "Neighbors are weighted by distance alone."
 
 
 def contiguous_patches(
@@ -438,7 +438,7 @@ def contiguous_patches(
     """Return about `n_spots` spots in patches of linked spots, sorted; all spots where there are no more.
 
     Many small patches, spread at random, stand for the tissue better than a few large ones, and inside a
-    patch every spot has its neighbours.
+    patch every spot has its neighbors.
 
     Examples
     --------

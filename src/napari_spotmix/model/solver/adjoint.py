@@ -1,6 +1,6 @@
-"""How a score of the minimiser changes with what the minimiser depends on.
+"""How a score of the minimizer changes with what the minimizer depends on.
 
-At a minimiser ``X`` the free entries (``X > 0``) solve ``(H X = b)`` on themselves. With ``C = dE/dX``, one
+At a minimizer ``X`` the free entries (``X > 0``) solve ``(H X = b)`` on themselves. With ``C = dE/dX``, one
 more linear solve ``H Lambda = C`` on the free entries gives the derivative of ``E`` by every parameter of
 ``H`` at once: ``dE/dp = -<Lambda, (dH/dp) X>``.
 """
@@ -31,7 +31,7 @@ def solve_on_free(
     level : Level
         Gives ``H``.
     X : ndarray of float64, shape (n_spots, n_cell_types)
-        A minimiser.
+        A minimizer.
     C : ndarray of float64, shape (n_spots, n_cell_types)
     start : ndarray of float64, shape (n_spots, n_cell_types), optional
         Where to begin, e.g. the solution for a nearby problem; not modified.

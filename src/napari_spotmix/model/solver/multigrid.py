@@ -1,6 +1,6 @@
 """The quadratic problem on the spots, and on ever larger groups of them.
 
-Sweeps even out differences between neighbours at once and those across the tissue slowly. A difference
+Sweeps even out differences between neighbors at once and those across the tissue slowly. A difference
 across the tissue is one between groups: so each cycle also moves whole groups, every member as far as it
 can, by solving the same kind of problem with groups for spots (a Galerkin coarse problem; monotone
 multigrid after Kornhuber 1994, with what is at its bound truncated smoothly). A move of groups never leaves
@@ -31,13 +31,13 @@ Spots = NDArray[np.int64]
 #: The types in each spot's block, their number, and its Cholesky factor.
 OwnBlocks = tuple[NDArray[np.int64], NDArray[np.int64], Array]
 
-#: Rows that a thread takes at a time: so few that two threads share a colour of a section of 5,000 spots.
+#: Rows that a thread takes at a time: so few that two threads share a color of a section of 5,000 spots.
 _BLOCK = 512
 #: An edge counts as strong, when groups are made, from this part of the spot's strongest on.
 _STRENGTH = 0.1
 #: And only from this part of what holds either spot on: spots that the data hold follow their own sweeps.
 _LEAST = 0.05
-#: A sweep leaves this part of a spot's violation: its neighbours will move too, if they are tied to it.
+#: A sweep leaves this part of a spot's violation: its neighbors will move too, if they are tied to it.
 _ENOUGH = 0.5
 #: A group may fall by this share of its mean in one move.
 _SHARE = 0.5
@@ -96,7 +96,7 @@ class Level:
         self._all = np.arange(W.shape[0])
         self._kind = self._kinds()
         self._turns = None if self.is_separable else Turns(self._links, self._kind)
-        # How firmly a spot is held on average by its neighbours, and by the data.
+        # How firmly a spot is held on average by its neighbors, and by the data.
         self._ties = lambda_c * float(degree.sum()) / max(W.shape[0], 1)
         self._hold = float(self._typical.mean())
         self._enough = _ENOUGH * (self._ties / self._hold if self._ties < self._hold else 1.0)
@@ -109,7 +109,7 @@ class Level:
         return self._lambda_c == 0 or self._W.nnz == 0
 
     def _kinds(self) -> Spots:
-        """Return a number for each spot that those share which may be swept at once: archetype and colour."""
+        """Return a number for each spot that those share which may be swept at once: archetype and color."""
         archetype = self._statistics.archetype
         if self.is_separable:
             return archetype
@@ -137,7 +137,7 @@ class Level:
         return np.asarray((own + self._lambda_r) / self._lambda_c)
 
     def guess(self, b: Array) -> Array:
-        """Return where to begin: zero, or the minimiser for groups that move as one, where there are any.
+        """Return where to begin: zero, or the minimizer for groups that move as one, where there are any.
 
         A type that the data do not speak of is nowhere: ties alone would leave it wherever it begins.
         """
@@ -347,7 +347,7 @@ class _Groups:
         return np.where(self._group[:, None] >= 0, Y[self._group], 0.0)
 
     def correct(self, finer: Level | _Groups, b: Array, X: Array, tolerance: float) -> None:
-        """Move whole groups towards the minimiser, in place."""
+        """Move whole groups towards the minimizer, in place."""
         reach, per_reach, Y = self._room
 
         def find(start: int, stop: int) -> None:
@@ -451,7 +451,7 @@ def _grouped(
 
 
 def _colors(links: Links) -> NDArray[np.int64]:
-    """Return a colour for each node that no neighbour has."""
+    """Return a color for each node that no neighbor has."""
     color = np.empty(len(links[0]) - 1, np.int64)
     graph_kernels.color_greedily(*links, color)
     return color

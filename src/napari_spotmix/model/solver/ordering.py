@@ -1,9 +1,9 @@
 """In which order the nodes of a graph are visited, so that many threads find what one would.
 
-A node's visit reads its neighbours, so two that are linked must not be visited at once. Nodes are gathered
-into patches of neighbours, and patches that share no edge have the same colour: those of one colour may be
-done at once, each from its first node to its last. Single nodes could be coloured as well, but then every
-colour would read all of the tissue, and most of the time would go to waiting for memory.
+A node's visit reads its neighbors, so two that are linked must not be visited at once. Nodes are gathered
+into patches of neighbors, and patches that share no edge have the same color: those of one color may be
+done at once, each from its first node to its last. Single nodes could be colored as well, but then every
+color would read all of the tissue, and most of the time would go to waiting for memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SMALLEST = 32
 
 
 class Turns:
-    """The patches of a graph and their colours.
+    """The patches of a graph and their colors.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Turns:
         patch = np.full(n_nodes, -1, np.int64)
         n_patches = graph_kernels.grow_patches(*links, size, patch)
         classes = color_classes(*links_between(*members_of(patch, n_patches), patch, links, n_patches))
-        # Patches are numbered in the order of their turns, those of one colour one after the other.
+        # Patches are numbered in the order of their turns, those of one color one after the other.
         turn_of_patch = np.empty(n_patches, np.int64)
         turn_of_patch[np.concatenate([*classes, np.empty(0, np.int64)])] = np.arange(n_patches)
         self._turn = turn_of_patch[patch]
@@ -101,7 +101,7 @@ class Turns:
         return nodes[np.argsort(self._key[nodes], kind="stable")]
 
     def _tasks(self, nodes: Nodes) -> Iterator[tuple[Nodes, Nodes]]:
-        """Yield, for each colour, its nodes and where to cut them into parts that share no edge."""
+        """Yield, for each color, its nodes and where to cut them into parts that share no edge."""
         turn = self._turn[nodes]
         least = self._part_of(len(nodes))
         bounds = [*np.searchsorted(turn, self._first_turns), len(nodes)]

@@ -1,8 +1,8 @@
 """Projected Gauss-Seidel sweeps over the spots, to a stated violation of the optimality conditions.
 
-A sweep minimises the objective over one spot's abundances after the other, exactly, the neighbours held
-fixed. Spots of one colour share no edge, so they may be done in any order or at once: the result is the
-same to the last bit for any number of threads. Where neighbours are tied so strongly that sweeps alone
+A sweep minimizes the objective over one spot's abundances after the other, exactly, the neighbors held
+fixed. Spots of one color share no edge, so they may be done in any order or at once: the result is the
+same to the last bit for any number of threads. Where neighbors are tied so strongly that sweeps alone
 would be slow, groups of spots move together (:mod:`~napari_spotmix.model.solver.multigrid`); each step
 is combined with the one before as conjugate gradients do.
 """
@@ -38,7 +38,7 @@ _BEYOND, _SETTLED = 0.05, 0.9
 
 @dataclass(frozen=True)
 class Solution:
-    """Minimiser of the objective, and how it was reached.
+    """Minimizer of the objective, and how it was reached.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ def solve(
     threads: Threads,
     on_progress: ProgressCallback = silent,
 ) -> Solution:
-    """Minimise ``f`` of :mod:`napari_spotmix.model.objective` over ``X >= 0``.
+    """Minimize ``f`` of :mod:`napari_spotmix.model.objective` over ``X >= 0``.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ def solve(
     lambda_r, lambda_c : float
         Penalties, in the units of the statistics.
     start : ndarray of float64, shape (n_spots, n_cell_types), optional
-        Where to begin, e.g. the minimiser for a nearby penalty.
+        Where to begin, e.g. the minimizer for a nearby penalty.
     overwrite_start : bool, optional
-        Write the minimiser to `start`, which saves its memory; else `start` is not modified.
+        Write the minimizer to `start`, which saves its memory; else `start` is not modified.
     tolerance : float, optional
         Bound on the violation, relative to the largest abundance.
     max_sweeps : int, optional
@@ -122,7 +122,7 @@ def solve(
     memory: _Memory | None = None
     violations, unit = np.zeros(len(X)), level.unit(X)
     while True:
-        # Each spot is solved beyond the aim, so that its neighbours' moves fit in the rest.
+        # Each spot is solved beyond the aim, so that its neighbors' moves fit in the rest.
         n_sweeps += level.improve(b, X, _BEYOND * tolerance * unit)
         aim = tolerance * level.unit(X)
         level.find_violations(b, X, violations)

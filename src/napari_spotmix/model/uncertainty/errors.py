@@ -2,7 +2,7 @@
 
 The error of an estimate is the noise of the counts, seen through the fit. The noise has three parts:
 sampling; what each gene's counts scatter beyond it; and the differences between cells of a type. The last
-moves whole programmes of genes at once, some of them towards another type, so that many genes do not average
+moves whole programs of genes at once, some of them towards another type, so that many genes do not average
 it out. Its shape is taken from the cells of the reference, its size from the scatter in the tissue.
 """
 
@@ -258,7 +258,7 @@ def standard_errors(
     totals : ndarray of float64, shape (n_spots,)
         Counts of each spot.
     tie : ndarray of float64, shape (n_spots,)
-        Curvature that ridge and neighbours add: ``lambda_r + lambda_c D_ii``.
+        Curvature that ridge and neighbors add: ``lambda_r + lambda_c D_ii``.
     content, content_variance : ndarray of float64, shape (n_cell_types,)
         What abundances are divided by before they become proportions, and the variance of its logarithm.
     threads : Threads
@@ -330,7 +330,7 @@ def confusable_pairs(
     excess : ndarray of float64, shape (n_genes,)
         Variance of a count beyond sampling, as a multiple of its squared mean.
     depth : float
-        Counts of the spot, with what its neighbours lend it.
+        Counts of the spot, with what its neighbors lend it.
     overdispersion : float, optional
         With which counts are weighted.
 

@@ -193,7 +193,7 @@ def find_misfit(
     threads: Threads,
     on_progress: ProgressCallback = silent,
 ) -> Misfit:
-    """Compare the pooled counts of patches of neighbouring spots with the fit.
+    """Compare the pooled counts of patches of neighboring spots with the fit.
 
     Parameters
     ----------

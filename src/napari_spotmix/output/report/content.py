@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.colors import to_hex, to_rgba_array
 from numpy.typing import NDArray
 
-from napari_spotmix.analysis.neighborhoods import BY_CHANCE, colocalisation
+from napari_spotmix.analysis.neighborhoods import BY_CHANCE, colocalization
 from napari_spotmix.base.colors import MAP, PROPORTION, cell_type_colors, pair_color
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _STAGE = "Drawing the report"
 #: Pixels along the longer side of the large map and of the small ones: twice what they take on a screen.
 _LARGE, _SMALL = 1400, 480
-#: Where the colours of a type may end: few ends, so that types with the same one can be compared.
+#: Where the colors of a type may end: few ends, so that types with the same one can be compared.
 _TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _NEARLY_ALL = 0.995
 _STEPS = MOST_COLORS - 1
@@ -42,8 +42,8 @@ _MOST_PAIRS = 6
 _CANDIDATES = {
     "none": "no smoothing",
     "ridge": "no smoothing, abundances drawn to zero",
-    "laplacian": "neighbours weighted by distance",
-    "attention": "neighbours weighted by distance and likeness",
+    "laplacian": "neighbors weighted by distance",
+    "attention": "neighbors weighted by distance and likeness",
 }
 _PARTS = {
     "cell_variation": "Variation between cells of a type",
@@ -181,7 +181,7 @@ class _Section:
 
     @property
     def legend(self) -> list[tuple[str, str, int]]:
-        """Name, colour and spots of each type that is the largest somewhere, the most frequent first."""
+        """Name, color and spots of each type that is the largest somewhere, the most frequent first."""
         number = self.result.dominant.value_counts()
         colors = self.result.colors
         order = sorted(self.result.cell_types, key=lambda name: -number[name])
@@ -189,12 +189,12 @@ class _Section:
 
     @property
     def dominant(self) -> Map:
-        """Each spot in the colour of its largest type."""
+        """Each spot in the color of its largest type."""
         codes = self.result.dominant.cat.codes.to_numpy()[self.scene.spots]
         colors, of_type = _few_colors(self.result)
         codes = np.where(codes < 0, len(colors), of_type[codes])
         first = "; ".join(f"{name} in {number:,}" for name, _, number in self.legend[:3])
-        words = f"Map of the section, each spot in the colour of its largest cell type. Most spots: {first}."
+        words = f"Map of the section, each spot in the color of its largest cell type. Most spots: {first}."
         table = np.vstack([to_rgba_array(colors), _NOT_ESTIMATED])
         raster = self._raster(_LARGE)
         self._tell()
@@ -278,7 +278,7 @@ class _Section:
 
 
 def _few_colors(result: Result) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the colours of the types without repetitions, and which each type has."""
+    """Return the colors of the types without repetitions, and which each type has."""
     chosen = list(result.colors.values())
     if len(set(chosen)) > _STEPS:
         chosen = list(cell_type_colors(result.cell_types).values())
@@ -307,13 +307,13 @@ def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:
 
 
 def _pairs(result: Result, on_progress: ProgressCallback) -> dict[str, Any] | None:
-    """Return who lies near whom, or None where there are no neighbours to tell it from."""
+    """Return who lies near whom, or None where there are no neighbors to tell it from."""
     if not result.links.nnz:
         return None
-    found = colocalisation(
+    found = colocalization(
         result.proportions.to_numpy(),
         result.links,
-        on_block=lambda _: on_progress(Progress("Comparing neighbours", 0, 1)),
+        on_block=lambda _: on_progress(Progress("Comparing neighbors", 0, 1)),
     )
     is_sure = np.abs(np.nan_to_num(found.z)) >= BY_CHANCE
     names = result.cell_types
@@ -339,7 +339,7 @@ def _cell(value: float, is_sure: bool, is_diagonal: bool) -> dict[str, Any]:
 
 
 def _is_dark(color: str) -> bool:
-    """Tell whether white letters are read better on a colour than black ones, by WCAG's luminance."""
+    """Tell whether white letters are read better on a color than black ones, by WCAG's luminance."""
     parts = np.array(list(bytes.fromhex(color[1:]))) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return bool(linear @ (0.2126, 0.7152, 0.0722) < 0.179)
@@ -388,7 +388,7 @@ def _holds(one: Any, *names: str) -> bool:
 #: What is shown of that which was learned, and what it is called.
 _LEARNED = {
     "layout": "Layout of the spots",
-    "n_edges": "Pairs of neighbours",
+    "n_edges": "Pairs of neighbors",
     "lambda_c": "Smoothness",
     "alpha": "Distance decay",
     "attention_sharpness": "Attention sharpness",

@@ -113,7 +113,7 @@ def _link(report: Path, home: Path | None) -> str:
 
 
 def _types(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
-    """Return all types, the most abundant first, and their colours: their own where all samples agree."""
+    """Return all types, the most abundant first, and their colors: their own where all samples agree."""
     total: dict[str, float] = {}
     own: dict[str, set[str]] = {}
     for sample in samples:
@@ -129,7 +129,7 @@ def _types(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, s
 def _stack(
     means: Mapping[str, float], names: Sequence[str], colors: Mapping[str, str]
 ) -> list[tuple[str, float, float, str]]:
-    """Return name, beginning, length and colour of each piece of a sample's bar, as percentages."""
+    """Return name, beginning, length and color of each piece of a sample's bar, as percentages."""
     pieces, end = [], 0.0
     for name in names:
         share = 100 * means.get(name, 0.0)

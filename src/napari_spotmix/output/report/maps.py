@@ -1,7 +1,7 @@
 """Maps of a section as small pictures: which spot lies on a pixel is found once, then any map is a look-up.
 
 Figures for a paper are drawn by `figure`. A report holds a map of every type, and so many pictures of so many
-spots would take minutes and megabytes: here a map is a PNG of at most 256 colours, transparent between spots,
+spots would take minutes and megabytes: here a map is a PNG of at most 256 colors, transparent between spots,
 over one picture of the tissue that all maps of the page share.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["MOST_COLORS", "Box", "Raster", "painted", "rasterize", "tissue_pictu
 
 Floats = NDArray[np.float64]
 
-#: Colours of a map, so that each with its soft edges and "nothing" fit into a palette of 256.
+#: Colors of a map, so that each with its soft edges and "nothing" fit into a palette of 256.
 MOST_COLORS = 63
 #: Degrees to which the edge of a spot covers a pixel.
 _COVERS = 4
@@ -146,7 +146,7 @@ def painted(raster: Raster, codes: NDArray[np.integer[Any]], colors: Floats) -> 
     ----------
     raster : Raster
     codes : ndarray of int, shape (n_drawn,)
-        Colour of each spot.
+        Color of each spot.
     colors : ndarray of float64, shape (n_colors, 4)
         RGBA, 0 to 1; at most 63.
     """
@@ -159,7 +159,7 @@ def painted(raster: Raster, codes: NDArray[np.integer[Any]], colors: Floats) -> 
     palette = np.rint(255 * np.vstack([np.zeros((1, 4)), palette])).astype(np.uint8)
     picture = Image.fromarray(index)
     picture.putpalette(palette[:, :3].tobytes())
-    # Not optimised: a twentieth smaller, for ten times the time.
+    # Not optimized: a twentieth smaller, for ten times the time.
     return _data_uri(picture, "png", transparency=palette[:, 3].tobytes())
 
 
@@ -183,7 +183,7 @@ def tissue_picture(scene: Scene) -> Box | None:
 
 
 def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return uint8 (height, width, 3): of an image that is no colour, its first channel."""
+    """Return uint8 (height, width, 3): of an image that is no color, its first channel."""
     if pixels.ndim == 2 or pixels.shape[2] not in (3, 4):
         pixels = pixels.reshape(*pixels.shape[:2], -1)[..., :1].repeat(3, axis=2)
     pixels = pixels[..., :3]

@@ -26,7 +26,7 @@ def bins_layer(
     grid : BinGrid
     name : str
     values : ndarray, shape (n_bins,) or (n_bins, 4)
-        A value per bin, or its colour as RGBA from 0 to 1.
+        A value per bin, or its color as RGBA from 0 to 1.
     settings : dict, optional
         Of the layer.
     """

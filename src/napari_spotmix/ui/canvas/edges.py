@@ -16,7 +16,7 @@ __all__ = ["MOST_EDGES", "Edges", "about_edges", "edge_limits", "edge_values", "
 
 #: More edges than these, counted both ways, would be a carpet that takes seconds to draw.
 MOST_EDGES = 400_000
-#: Quantiles between which colours are told apart where nearly all edges are alike.
+#: Quantiles between which colors are told apart where nearly all edges are alike.
 _USUAL = (0.02, 0.98)
 _CHOSEN = {"none": "without smoothing", "ridge": "without smoothing", "laplacian": "by distance alone"}
 _ASK = "To learn it, run again with Attention on and Smoothness and Attention sharpness left empty."
@@ -44,10 +44,10 @@ def edge_values(result: Result, edges: Edges) -> csr_array:
 
 
 def edge_limits(result: Result, edges: Edges) -> tuple[float, float]:
-    """Return the values at the ends of the colours.
+    """Return the values at the ends of the colors.
 
     Attention in use goes from 0 to 1, weights to their largest. One that learning left is mostly faint: its
-    colours are stretched over what is usual.
+    colors are stretched over what is usual.
     """
     if edges is Edges.ATTENTION:
         return 0.0, 1.0
@@ -72,11 +72,11 @@ def scale_words(limits: tuple[float, float]) -> list[str]:
 def about_edges(result: Result, edges: Edges) -> str:
     """Say what is seen, and why attention was not used where it was not."""
     if result.uses_attention:
-        return "Neighbours are weighted by distance and likeness: dark edges are borders."
+        return "Neighbors are weighted by distance and likeness: dark edges are borders."
     tried = result.tried_attention
     if tried is None:
         return f"Attention was not learned in this run. {_ASK}"
-    seen = "Dark edges join unlike spots; colours are stretched. " if edges is Edges.UNUSED else ""
+    seen = "Dark edges join unlike spots; colors are stretched. " if edges is Edges.UNUSED else ""
     return f"{seen}Attention was learned but not used: with it, {_verdict(result, float(tried['loss']))}"
 
 

@@ -28,7 +28,7 @@ _AWAY = 16
 
 
 def largest_types(result: Result, spot: int) -> list[tuple[str, str, float]]:
-    """Return (name, colour, proportion) of the three largest types of a spot; none where not estimated."""
+    """Return (name, color, proportion) of the three largest types of a spot; none where not estimated."""
     own = result.proportions.to_numpy()[spot]
     if np.isnan(own).any():
         return []

@@ -70,12 +70,12 @@ METADATA = "spotmix"
 
 ATTENTION_COLORMAP = "plasma"
 
-#: The colour of what was not estimated.
+#: The color of what was not estimated.
 UNKNOWN = "#808080"
 
 
 def _over_tissue(name: str) -> Colormap:
-    """Return a colormap whose lowest colours let the tissue show through."""
+    """Return a colormap whose lowest colors let the tissue show through."""
     places = np.linspace(0, 1, 256)
     colors = ensure_colormap(name).map(places)
     colors[:, 3] = opacity_over_tissue(places)
@@ -89,7 +89,7 @@ _MAP_OVER_TISSUE = _over_tissue(MAP)
 
 _CLEAR = "#00000000"
 
-#: What is below the threshold keeps so much of its colour, to be found again.
+#: What is below the threshold keeps so much of its color, to be found again.
 _FADED = 0.06
 
 #: So fine that a threshold falls where it is set, in steps of the slider.
@@ -98,7 +98,7 @@ _N_COLORS = 1001
 #: Bins without a result: where they are, and no more.
 _VEIL = "#80808040"
 
-#: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colours.
+#: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colors.
 MOST_OUTLINED = 3000
 
 #: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
@@ -212,10 +212,10 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
 def proportion_layer(
     result: Result, cell_type: str, threshold: float = 0.0, *, name: str | None = None
 ) -> FullLayerData:
-    """Return the spots coloured by the proportion of one cell type, on a fixed scale from 0 to 1.
+    """Return the spots colored by the proportion of one cell type, on a fixed scale from 0 to 1.
 
-    Spots that were not estimated are hollow and grey; their feature `not estimated` says why. Bins that were
-    not are left out of their image. Below the `threshold`, colours are faded.
+    Spots that were not estimated are hollow and gray; their feature `not estimated` says why. Bins that were
+    not are left out of their image. Below the `threshold`, colors are faded.
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
     colormap = proportion_colormap(result, threshold)
@@ -223,7 +223,7 @@ def proportion_layer(
 
 
 def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
-    """Return the colours of proportions from 0 to 1: those over a tissue that is seen, where there is one."""
+    """Return the colors of proportions from 0 to 1: those over a tissue that is seen, where there is one."""
     is_over_tissue = _has_image(result.spatial)
     if threshold > 0:
         return _faded_below(threshold, is_over_tissue)
@@ -232,7 +232,7 @@ def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
 
 @cache
 def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
-    """Return the colours of proportions, with next to none below a threshold."""
+    """Return the colors of proportions, with next to none below a threshold."""
     usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
     at = np.linspace(0, 1, _N_COLORS)
     colors = usual.map(at)
@@ -244,7 +244,7 @@ def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
 def blend_layer(
     result: Result, name: str, cell_types: Sequence[str], threshold: float = 0.0
 ) -> FullLayerData:
-    """Return the spots in the blended colours of some cell types, the fainter the less there is of them."""
+    """Return the spots in the blended colors of some cell types, the fainter the less there is of them."""
     shares = _of_placed(result, result.proportions[list(cell_types)].to_numpy())
     own = transform_color([result.colors[one] for one in cell_types])[:, :3]
     total = np.nan_to_num(shares.sum(axis=1, keepdims=True))
@@ -255,7 +255,7 @@ def blend_layer(
 
 
 def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
-    """Return the spots coloured by one of their features, from 0 to what few spots exceed."""
+    """Return the spots colored by one of their features, from 0 to what few spots exceed."""
     values = _of_placed(result, getattr(result, feature).to_numpy(float))
     known = values[~np.isnan(values) & _is_estimated(result)]
     top = float(np.quantile(known, USUAL)) if len(known) else 1.0
@@ -266,7 +266,7 @@ def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
 def _valued_layer(
     result: Result, name: str, feature: str, values: np.ndarray, colormap: Colormap | str, top: float
 ) -> FullLayerData:
-    """Return spots, or bins, coloured by a value each from 0 to `top`."""
+    """Return spots, or bins, colored by a value each from 0 to `top`."""
     grid = bin_grid(result.spatial)
     if grid is not None:
         values = np.where(_is_estimated(result), values, np.nan)
@@ -285,14 +285,14 @@ def _valued_layer(
 
 
 def niche_layer(result: Result, name: str, label: np.ndarray, colors: Sequence[str]) -> FullLayerData:
-    """Return the spots in the colour of their niche, a number from 0; -1 for what was not estimated."""
+    """Return the spots in the color of their niche, a number from 0; -1 for what was not estimated."""
     rgba = transform_color([*colors, _CLEAR])[_of_placed(result, label)]
     return _colored_layer(result, name, rgba)
 
 
 def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLayerData:
-    """Return the spots in the colour of their largest cell type, faded where that is below a threshold."""
-    # As RGBA: napari takes long to read the names of so many colours. Code -1 is the last: not known.
+    """Return the spots in the color of their largest cell type, faded where that is below a threshold."""
+    # As RGBA: napari takes long to read the names of so many colors. Code -1 is the last: not known.
     colors = transform_color([*result.colors.values(), _CLEAR])
     rgba = colors[_of_placed(result, result.dominant.cat.codes.to_numpy())]
     if threshold > 0:
@@ -302,7 +302,7 @@ def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLay
 
 
 def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData:
-    """Return spots, or bins, in a colour each."""
+    """Return spots, or bins, in a color each."""
     grid = bin_grid(result.spatial)
     if grid is not None:
         return bins_layer(grid, name, rgba)
@@ -311,7 +311,7 @@ def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData
 
 
 def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
-    """Return the outlines of a spot (white around black, to be seen on any ground) and of its neighbours."""
+    """Return the outlines of a spot (white around black, to be seen on any ground) and of its neighbors."""
     neighbors, _, attention = neighbors_of(result, spot)
     rows = np.concatenate([neighbors, [spot, spot]])
     diameter = spot_diameter(result.spatial)
@@ -333,9 +333,9 @@ def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
 
 
 def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
-    """Return the edges from a spot to its neighbours, in colour and width by attention from 0 to 1.
+    """Return the edges from a spot to its neighbors, in color and width by attention from 0 to 1.
 
-    Vectors (n_lines, 2, 2), each from the spot's centre to a neighbour's; features `weight` (W)
+    Vectors (n_lines, 2, 2), each from the spot's center to a neighbor's; features `weight` (W)
     and `attention` (Attn), in the order of the row of ``result.weights``. A layer of vectors has one width:
     the higher the attention in an edge, the more lines lie beside each other, one to four.
     """
@@ -378,7 +378,7 @@ def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
 
 
 def graph_layer(result: Result, name: str, edges: Edges = Edges.ATTENTION) -> FullLayerData:
-    """Return every edge between neighbours once, in the colour of its value: borders are dark."""
+    """Return every edge between neighbors once, in the color of its value: borders are dark."""
     upper = triu(edge_values(result, edges)).tocoo()
     first, second = upper.coords
     feature = "weight" if edges is Edges.WEIGHTS else "attention"
@@ -400,7 +400,7 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
     """Give a layer of the picked spot the data of another spot."""
     values, settings, _ = data
     layer.data = values
-    for name in _UPDATED:  # in this order: colours are looked up in the features
+    for name in _UPDATED:  # in this order: colors are looked up in the features
         if name in settings:
             setattr(layer, name, settings[name])
 
@@ -412,11 +412,11 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
         layer.data = values
         _set_changed(layer, settings, "contrast_limits", "colormap")
         return
-    # Of new features napari tells twice, of their values and of their colours, and would draw twice.
+    # Of new features napari tells twice, of their values and of their colors, and would draw twice.
     with layer._face.events.color_properties.blocker():
         layer.features = settings["features"]
     is_mapped = isinstance(settings["face_color"], str)
-    if not is_mapped or layer.face_color_mode != "colormap":  # else colours have followed the features
+    if not is_mapped or layer.face_color_mode != "colormap":  # else colors have followed the features
         layer.face_color = settings["face_color"]
     if is_mapped:
         _set_changed(layer, settings, "face_contrast_limits", "face_colormap")
@@ -426,7 +426,7 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
 
 
 def is_foreign(layer: Layer) -> bool:
-    """Whether another plugin has coloured spots by features of its own."""
+    """Whether another plugin has colored spots by features of its own."""
     return isinstance(layer, Points) and "dominant" not in layer.features
 
 
@@ -512,7 +512,7 @@ def _has_image(adata: AnnData) -> bool:
 
 
 def _outline(adata: AnnData) -> str:
-    """Return a colour seen on the tissue, or on a canvas that may be dark or light."""
+    """Return a color seen on the tissue, or on a canvas that may be dark or light."""
     return "#202020a0" if _has_image(adata) else UNKNOWN
 
 

@@ -32,27 +32,27 @@ _ROW, _SWATCH, _WIDEST = 18, 11, 190
 
 
 def legend_of(result: Result) -> list[tuple[str, str]]:
-    """Return (name, colour) of each type that is the largest anywhere, the most frequent first."""
+    """Return (name, color) of each type that is the largest anywhere, the most frequent first."""
     colors = result.colors
     frequent = result.dominant.value_counts()
     return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
 
 
 def legend_of_pies(result: Result) -> list[tuple[str, str]]:
-    """Return (name, colour) of each type of which a slice is seen anywhere, the most abundant first."""
+    """Return (name, color) of each type of which a slice is seen anywhere, the most abundant first."""
     means = result.mean_proportions.sort_values(ascending=False, kind="stable")
     seen = result.proportions.max() >= THINNEST
     return [(name, result.colors[name]) for name in means.index if seen[name]]
 
 
 def niche_colors(niches: Niches) -> list[str]:
-    """Return a colour for each niche: those that come after the cell types' own, not to be taken for them."""
+    """Return a color for each niche: those that come after the cell types' own, not to be taken for them."""
     n_niches, n_types = niches.composition.shape
     return list(cell_type_colors([str(number) for number in range(n_types + n_niches)]).values())[n_types:]
 
 
 def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
-    """Return (number and largest types, colour) of each niche."""
+    """Return (number and largest types, color) of each niche."""
     names = np.array(result.cell_types, dtype=object)
     entries = []
     for number, composition in enumerate(niches.composition, start=1):
@@ -63,7 +63,7 @@ def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
 
 
 def legend_of_edges(result: Result, edges: Edges) -> list[tuple[str, str]]:
-    """Return the colours of edges by their value, the largest first."""
+    """Return the colors of edges by their value, the largest first."""
     from napari.utils.colormaps import ensure_colormap
 
     if edges is Edges.WEIGHTS and np.ptp(result.weights.data) == 0:
@@ -85,7 +85,7 @@ class Legend(CanvasBox):
 
     @property
     def entries(self) -> list[tuple[str, str]]:
-        """Names and colours of what there is room for, and how many more there are."""
+        """Names and colors of what there is room for, and how many more there are."""
         canvas = self.parent()
         room = int(_HIGHEST * canvas.height() / _ROW) if isinstance(canvas, QWidget) else _MOST
         most = min(max(room, _FEWEST), _MOST)
@@ -93,7 +93,7 @@ class Legend(CanvasBox):
         return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, "more type"), "")]
 
     def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Show these names and colours, or nothing at all."""
+        """Show these names and colors, or nothing at all."""
         self._all = entries
         self.place()
         self.setVisible(bool(entries) and self.parent() is not None)

@@ -42,7 +42,7 @@ class CanvasBox(QWidget):
             self.raise_()
 
     def paint_ground(self) -> QPainter:
-        """Paint the ground, and return the painter with the colour of the text."""
+        """Paint the ground, and return the painter with the color of the text."""
         painter = QPainter(self)
         ground = self.palette().color(QPalette.ColorRole.Window)
         ground.setAlphaF(0.92)

@@ -9,7 +9,7 @@ __all__ = ["draw_name", "draw_number", "fill"]
 
 
 def fill(painter: QPainter, area: QRect, color: str | QColor) -> None:
-    """Fill an area, with a faint edge in the colour of the text: it parts dark colours from a dark ground."""
+    """Fill an area, with a faint edge in the color of the text: it parts dark colors from a dark ground."""
     if area.width() < 1:
         return
     painter.fillRect(area, QColor(color))

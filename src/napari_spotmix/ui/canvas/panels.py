@@ -28,7 +28,7 @@ __all__ = ["PanelData", "Picture", "Spots", "arrangement", "panels_task", "tissu
 
 #: The tissue below all panels together has no more pixels than this: each panel holds its own copy.
 _MOST_PIXELS = 8_000_000
-#: Steps of the colours.
+#: Steps of the colors.
 _N_COLORS = 1001
 
 
@@ -70,7 +70,7 @@ class PanelData:
     spots : Spots or None
         None where bins are drawn as pictures.
     colors : list
-        For each type the colours of its spots, uint8 (n_spots, 4), or the Picture of its bins.
+        For each type the colors of its spots, uint8 (n_spots, 4), or the Picture of its bins.
     """
 
     names: tuple[str, ...]
@@ -130,14 +130,14 @@ def panels_task(
 
 
 def _lookup(colormap: Colormap, opacity: float) -> NDArray[np.uint8]:
-    """Return the colours from 0 to 1, and as the last one that of what is not known: none."""
+    """Return the colors from 0 to 1, and as the last one that of what is not known: none."""
     colors = np.array(colormap.map(np.linspace(0, 1, _N_COLORS)), dtype=float)
     colors[:, 3] *= opacity
     return np.rint(255 * np.vstack([colors, np.zeros(4)])).astype(np.uint8)
 
 
 def _colored(result: Result, name: str, lookup: NDArray[np.uint8]) -> Any:
-    """Return the colours of one type's spots, or the picture of its bins."""
+    """Return the colors of one type's spots, or the picture of its bins."""
     values = result.proportions[name].to_numpy()[layers.placed_spots(result.spatial)]
     known = np.clip(np.nan_to_num(values), 0, 1)
     at = np.where(np.isnan(values), _N_COLORS, np.rint(known * (_N_COLORS - 1))).astype(np.int32)
@@ -184,7 +184,7 @@ def _is_flat(layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class _Source:
-    """An image of the viewer: its levels, the finest first, and how its values become colours."""
+    """An image of the viewer: its levels, the finest first, and how its values become colors."""
 
     levels: list[Any]
     affine: NDArray[np.float64]

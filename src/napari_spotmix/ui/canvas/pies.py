@@ -1,4 +1,4 @@
-"""Every spot as a pie of its proportions: one surface of coloured triangles, crisp at any zoom."""
+"""Every spot as a pie of its proportions: one surface of colored triangles, crisp at any zoom."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def has_pies(result: Result) -> bool:
 def pies_layer(result: Result, name: str) -> FullLayerData:
     """Return the pies, slices in the order of the cell types, from twelve o'clock on.
 
-    Vertices (n, 2) in (y, x), triangles (m, 3), and a colour for each vertex. Spots that were not estimated
+    Vertices (n, 2) in (y, x), triangles (m, 3), and a color for each vertex. Spots that were not estimated
     have no pie.
     """
     spots = placed_spots(result.spatial)

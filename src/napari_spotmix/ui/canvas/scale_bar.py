@@ -1,4 +1,4 @@
-"""A scale bar in micrometres, in place of napari's, whose unit is the pixel of the full-resolution image."""
+"""A scale bar in micrometers, in place of napari's, whose unit is the pixel of the full-resolution image."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ __all__ = ["Scene"]
 
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
-_NEIGHBORHOOD, _SELECTION = "Neighbourhood", "Selected spot"
+_NEIGHBORHOOD, _SELECTION = "Neighborhood", "Selected spot"
 #: The feature that a map shows.
 _MAPS = {UNEXPLAINED: "unexplained", COUNTS: "counts", ERRORS: "dominant_error"}
 
@@ -48,7 +48,7 @@ class Scene:
     """The layers of one session in one viewer.
 
     A layer is made when what it shows is first looked at, and only the chosen one is visible. All cell types
-    share a layer, and so do all blends: to colour spots anew takes a fraction of what it takes to add them.
+    share a layer, and so do all blends: to color spots anew takes a fraction of what it takes to add them.
     Any of them may be deleted by the user at any time: what is needed again is made again. Layers of single
     cell types are added where the user wants them; they are the user's, and left alone from then on.
     """
@@ -191,7 +191,7 @@ class Scene:
         self._activate(layer)
 
     def _up_to_date(self, shown: Shown) -> Layer:
-        """Return the layer of what is shown, made or coloured anew where it has to be."""
+        """Return the layer of what is shown, made or colored anew where it has to be."""
         kind = _kind_of(shown)
         kept = self._of_types.get(kind)
         if kept is not None and self._is_outdated(kept):

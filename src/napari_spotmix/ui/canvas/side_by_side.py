@@ -195,7 +195,7 @@ class SideBySide(QWidget):
         for panel, colors in zip(self.panels, data.colors, strict=True):
             panel.show_tissue(data.tissue)
             panel.show_spots(data, colors)
-            panel.title.update()  # its share and colour may be others
+            panel.title.update()  # its share and color may be others
         self._mark()
 
     def _follow_tissue(self, event: Event) -> None:
@@ -366,7 +366,7 @@ class _Panel:
         return visual
 
     def show_spots(self, data: PanelData, colors: Any) -> None:
-        """Show the spots in their colours, or the picture of the bins."""
+        """Show the spots in their colors, or the picture of the bins."""
         if isinstance(colors, Picture):
             if self._spots is None:
                 self._spots = self._shown(colors, 100)
@@ -398,7 +398,7 @@ class _Panel:
             self._marks = _markers(self.view.scene, 200)
             self._marks.canvas_size_limits = (_LEAST_MARK, 10_000)
         yx, settings = marks
-        rings = slice(-2, None)  # its neighbours come before
+        rings = slice(-2, None)  # its neighbors come before
         self._marks.visible = True
         self._marks.set_data(
             yx[rings, ::-1].astype(np.float32),
@@ -429,7 +429,7 @@ def _put(visual: Any, picture: Picture, order: int) -> None:
 
 
 class _Title(QWidget):
-    """Colour, name and mean share of a type; a click shows it alone."""
+    """Color, name and mean share of a type; a click shows it alone."""
 
     def __init__(self, parent: QWidget, session: Session, name: str) -> None:
         super().__init__(parent)
@@ -456,7 +456,7 @@ class _Title(QWidget):
 
 
 class _Foot(QWidget):
-    """The colours of all panels, a scale bar, and the way back."""
+    """The colors of all panels, a scale bar, and the way back."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -466,7 +466,7 @@ class _Foot(QWidget):
         self.back.setToolTip("Back to one map, as it was (Escape)")
 
     def show_colors(self, colormap: Any) -> None:
-        """Take the colours of proportions from 0 to 1."""
+        """Take the colors of proportions from 0 to 1."""
         colors = np.asarray(colormap.map(np.linspace(0, 1, 101)), dtype=float)
         self._colors = [QColor.fromRgbF(*map(float, color)) for color in colors]
         self.update()
@@ -499,7 +499,7 @@ class _Foot(QWidget):
         left = 8 + painter.fontMetrics().horizontalAdvance(words) + 6
         draw_name(painter, QRect(8, 0, left, self.height()), words)
         bar = QRect(left, (self.height() - 12) // 2, 140, 12)
-        painter.fillRect(bar, QColor("#e8e0e4"))  # about as light as tissue, which shows through low colours
+        painter.fillRect(bar, QColor("#e8e0e4"))  # about as light as tissue, which shows through low colors
         gradient = QLinearGradient(bar.left(), 0, bar.right(), 0)
         for at, color in enumerate(self._colors):
             gradient.setColorAt(at / max(len(self._colors) - 1, 1), color)

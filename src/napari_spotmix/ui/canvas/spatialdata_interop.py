@@ -88,7 +88,7 @@ def _annotated(result: Result) -> AnnData:
 
 
 def _dominant(result: Result, spots: np.ndarray) -> tuple[pd.Series, list[str]]:
-    """Return the dominant type of spots, and a colour of each category; with no category all go white."""
+    """Return the dominant type of spots, and a color of each category; with no category all go white."""
     dominant, colors = result.dominant.iloc[spots], list(result.colors.values())
     if dominant.notna().all():
         return dominant, colors

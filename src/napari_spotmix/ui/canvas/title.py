@@ -1,4 +1,4 @@
-"""What the colours on the canvas mean, in its upper left corner."""
+"""What the colors on the canvas mean, in its upper left corner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Title", "title_of"]
 
-#: A longer name would run into the colour bar.
+#: A longer name would run into the color bar.
 _LONGEST = 27
 _OF_MAPS = {
     UNEXPLAINED: "Unexplained: share",

@@ -58,7 +58,7 @@ class _Smoothness(QSlider):
         self.setPageStep(_STEPS_PER_TEN // 4)
         self.setMinimumHeight(_MARK_HEIGHT)
         self.setToolTip(
-            "How much neighbours draw each other together (lambda_c): less to the left, and none at its end; "
+            "How much neighbors draw each other together (lambda_c): less to the left, and none at its end; "
             "more to the right. The line marks what was learned; twenty steps are a factor of ten"
         )
 

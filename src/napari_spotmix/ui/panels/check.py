@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckPanel"]
 
-#: Each level with its colour, that of the line beside it, which is seen on light and dark alike.
+#: Each level with its color, that of the line beside it, which is seen on light and dark alike.
 _COLORS = {"problem": "#d64545", "warning": "#d9962b", "note": "#8a8f98"}
 #: So many problems and warnings stand open; the others and the notes are folded away.
 _OPEN = 4

@@ -59,7 +59,7 @@ class ExplorePanel(QWidget):
             tooltip="Spots with a smaller proportion of what is shown are faded",
         )
         self.edges = ComboBox(
-            label="Edges", choices=list(Edges), tooltip="What the colours of edges between neighbours show"
+            label="Edges", choices=list(Edges), tooltip="What the colors of edges between neighbors show"
         )
         self._edges = Container(widgets=[self.edges])
         self._edges.margins = (0, 0, 0, 0)
@@ -74,7 +74,7 @@ class ExplorePanel(QWidget):
         self.list.setToolTip(
             "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to six "
             f"or to choose up to {MOST_PANELS} for side by side. "
-            "Double-click: its colour"
+            "Double-click: its color"
         )
         self.hint = plain_label("Cell types are listed here after a run.")
         self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
@@ -113,10 +113,10 @@ class ExplorePanel(QWidget):
 
     @telling
     def _choose_color(self, index: QModelIndex) -> None:
-        """Let the user choose the colour of a cell type."""
+        """Let the user choose the color of a cell type."""
         row: Row = self.list.rows.rows[index.row()]
         if isinstance(row.key, str):
-            color = QColorDialog.getColor(QColor(row.colors[0]), self, f"Colour of {plain(row.name)}")
+            color = QColorDialog.getColor(QColor(row.colors[0]), self, f"Color of {plain(row.name)}")
             if color.isValid():
                 self._session.set_color(row.key, color.name())
 

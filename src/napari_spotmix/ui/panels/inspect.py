@@ -1,4 +1,4 @@
-"""What a picked spot is made of, beside its neighbourhood."""
+"""What a picked spot is made of, beside its neighborhood."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_BARS = 8
 #: Types below this share are not told by single genes.
 _LEAST_TOLD = 0.03
 _INDENT = 4
-_KEY = "Strong: this spot. Pale: its neighbours, weighted."
+_KEY = "Strong: this spot. Pale: its neighbors, weighted."
 _KEY_OF_WHISKERS = " Whiskers: 90% interval."
 #: Nine tenths of a normal distribution lie within so many standard deviations.
 _Z90 = 1.645
@@ -39,7 +39,7 @@ _Z90 = 1.645
 
 @dataclass(frozen=True)
 class Bar:
-    """Proportion of one cell type in a spot, and its mean over the spot's neighbours (NaN without any).
+    """Proportion of one cell type in a spot, and its mean over the spot's neighbors (NaN without any).
 
     The true share lies between `low` and `high` about nine times in ten; NaN where this is not known. The
     `note` is shown in place of the proportion.
@@ -55,7 +55,7 @@ class Bar:
 
 
 def composition_of(result: Result, spot: int) -> list[Bar]:
-    """Return the cell types in a spot or around it, the largest first; neighbours count by their weight W."""
+    """Return the cell types in a spot or around it, the largest first; neighbors count by their weight W."""
     own = result.proportions.to_numpy()[spot]
     around = _neighborhood_mean(result, spot)
     colors = result.colors
@@ -104,7 +104,7 @@ def describe_spot(result: Result, spot: int) -> str:
     facts = [f"{result.counts.iloc[spot]:,.0f} counts"]
     if not np.isnan(result.unexplained.iloc[spot]):
         facts.append(f"{percent(result.unexplained.iloc[spot])} unexplained")
-    facts.append(count(len(neighbors_of(result, spot)[0]), "neighbour"))
+    facts.append(count(len(neighbors_of(result, spot)[0]), "neighbor"))
     lines = [f"Spot {name}", " · ".join(facts)]
     if result.reasons.iloc[spot]:
         lines.append(f"Not estimated: {result.reasons.iloc[spot]}")
@@ -126,7 +126,7 @@ def _draw_whisker(painter: QPainter, y: int, first: int, last: int) -> None:
 
 
 class Bars(QWidget):
-    """Horizontal bars, painted: a solid one for the spot, a pale one below it for the neighbourhood."""
+    """Horizontal bars, painted: a solid one for the spot, a pale one below it for the neighborhood."""
 
     _row, _bar, _number = 24, 8, 44
 
@@ -179,12 +179,12 @@ class Bars(QWidget):
 
 
 class _Gradient(QWidget):
-    """The colours of the edges, from attention 0 to 1."""
+    """The colors of the edges, from attention 0 to 1."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFixedHeight(18)
-        self.setToolTip("Colour and width of the lines to the neighbours: how alike they are, 0 to 1")
+        self.setToolTip("Color and width of the lines to the neighbors: how alike they are, 0 to 1")
 
     def paintEvent(self, event: QPaintEvent) -> None:
         from napari.utils.colormaps import ensure_colormap

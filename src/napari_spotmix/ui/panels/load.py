@@ -162,7 +162,7 @@ class LoadPanel(QWidget):
             folders="folder with a 10x matrix or tables",
             label="Reference",
             filter=_REFERENCES,
-            tooltip="Labelled single cells with raw counts: .h5ad, loom; a 10x matrix or a table, with a "
+            tooltip="Labeled single cells with raw counts: .h5ad, loom; a 10x matrix or a table, with a "
             "table of labels. Or a table of signatures, genes x cell types",
         )
         self.add_btn = PushButton(text="+", tooltip="Join further references with this one")
@@ -455,9 +455,9 @@ class LoadPanel(QWidget):
         """Ask for a table of labels only where cells have none, or have them from one."""
         reference = self._session.reference
         table = None if reference is None else reference.labels
-        is_unlabelled = reference is not None and reference.path is not None and not reference.columns
+        is_unlabeled = reference is not None and reference.path is not None and not reference.columns
         self.label_table.reflect(table, "Cells and their types")
-        self._form.show_field(self.label_table, table is not None or is_unlabelled)
+        self._form.show_field(self.label_table, table is not None or is_unlabeled)
         self._asked = () if reference is None or reference.path is None else (reference.path, *reference.more)
         self.add_btn.visible = bool(self._asked)
         self.add_btn.tooltip = plain(_say_paths(reference))
@@ -479,7 +479,7 @@ class LoadPanel(QWidget):
         tissue, reference = self._session.tissue, self._session.reference
         self.spatial.reflect(*((tissue.path, tissue.name) if tissue else (None, "Folder, .h5ad or table")))
         self.reference.reflect(
-            *((reference.path, reference.name) if reference else (None, "Labelled cells, e.g. .h5ad"))
+            *((reference.path, reference.name) if reference else (None, "Labeled cells, e.g. .h5ad"))
         )
         if self._session.image is None:
             self.image.reflect(None, "Optional")

@@ -41,7 +41,7 @@ _CORNERS = 64
 
 _KEY = (
     "Strong: the region, with its 95% interval. Pale: the other. "
-    "p: corrected for the number of types, and for neighbours being alike."
+    "p: corrected for the number of types, and for neighbors being alike."
 )
 
 _SHAPES = ("polygon", "rectangle", "ellipse")

@@ -1,4 +1,4 @@
-"""The tissue as a whole: which cell types lie near each other, and niches of like neighbourhoods."""
+"""The tissue as a whole: which cell types lie near each other, and niches of like neighborhoods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_spotmix.analysis.neighborhoods import BY_CHANCE, Colocalisation
+from napari_spotmix.analysis.neighborhoods import BY_CHANCE, Colocalization
 from napari_spotmix.base.colors import pair_color
 from napari_spotmix.params import MOST_NICHES, N_NICHES
 from napari_spotmix.ui.canvas.paint import draw_name, fill
@@ -46,7 +46,7 @@ _PRESSES = {Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space}
 
 
 def diverging(value: float) -> QColor:
-    """Return the colour of a Moran's I: red for types that lie together, blue for those that lie apart.
+    """Return the color of a Moran's I: red for types that lie together, blue for those that lie apart.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class HeatMap(QWidget):
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def show_pairs(self, colors: dict[str, str], found: Colocalisation) -> None:
+    def show_pairs(self, colors: dict[str, str], found: Colocalization) -> None:
         """Show Moran's I of each pair of the types, white where chance explains it."""
         self.names, self.colors = list(colors), colors
         self.values, self.scores = found.observed, found.z
@@ -162,7 +162,7 @@ class HeatMap(QWidget):
         painter.setFont(font)
         for row, name in enumerate(self.names):
             top = _HEAD + row * height
-            # Columns are told by the colours of their types.
+            # Columns are told by the colors of their types.
             fill(painter, QRect(self._name + row * side, 0, side - 1, _SWATCH), self.colors[name])
             fill(painter, QRect(4, top + (height - _SWATCH) // 2, _SWATCH, _SWATCH), self.colors[name])
             draw_name(painter, QRect(_SWATCH + 10, top, self._name - _SWATCH - 16, height), name)
@@ -174,7 +174,7 @@ class HeatMap(QWidget):
             self._paint_cursor(painter)
 
     def _paint_cursor(self, painter: QPainter) -> None:
-        """Outline the cell of the cursor, white around black, to be seen on any colour."""
+        """Outline the cell of the cursor, white around black, to be seen on any color."""
         cell = self._cell(*self.cursor_at)
         for color, away in (("#ffffff", 2), ("#000000", 1)):
             painter.setPen(QColor(color))
@@ -200,7 +200,7 @@ class TissuePanel(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.pairs: Colocalisation | None = None
+        self.pairs: Colocalization | None = None
         #: Whether niches that a saved view asked for are to be seen; None where the user asked.
         self._restored_on_screen: bool | None = None
         self.n_niches = SpinBox(
@@ -208,7 +208,7 @@ class TissuePanel(QWidget):
             value=N_NICHES,
             min=2,
             max=MOST_NICHES,
-            tooltip="Number of groups of spots with like neighbourhoods",
+            tooltip="Number of groups of spots with like neighborhoods",
         )
         self.state = plain_label()
         self.find = TaskButton(
@@ -220,7 +220,7 @@ class TissuePanel(QWidget):
         self._head = Container(widgets=[self.n_niches, self.find], layout="horizontal")
         self._head.margins = (0, 0, 0, 0)
         self.map = HeatMap()
-        self.show_niches = PushButton(text="Show niches", tooltip="Each spot in the colour of its niche")
+        self.show_niches = PushButton(text="Show niches", tooltip="Each spot in the color of its niche")
         add_all(self, self._head.native, self.state, self.map, self.show_niches.native)
         self.find.runner.finished.connect(self._take)
         self.map.asked.connect(self._blend)
@@ -260,7 +260,7 @@ class TissuePanel(QWidget):
 
     @telling
     def _take(self, whole: Whole) -> None:
-        self.pairs = whole.colocalisation
+        self.pairs = whole.colocalization
         # Meanwhile the user may have chosen something else to look at.
         is_asked = self._restored_on_screen is None
         is_shown = is_asked or (bool(self._restored_on_screen) and self._session.shown is DOMINANT)
@@ -288,6 +288,6 @@ class TissuePanel(QWidget):
         else:
             self.map.show_pairs(result.colors, pairs)
             self.state.setText(
-                "In neighbouring spots, red: together; blue: apart; white: no more than chance. "
+                "In neighboring spots, red: together; blue: apart; white: no more than chance. "
                 "Click a cell, or move with the arrow keys and press Enter, to see both types."
             )

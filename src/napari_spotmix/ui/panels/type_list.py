@@ -1,4 +1,4 @@
-"""The list of what can be shown: colour, name and mean share of each cell type, then further maps."""
+"""The list of what can be shown: color, name and mean share of each cell type, then further maps."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _MOST_ROWS = 11
 _BAR, _NUMBER = 70, 44
 _MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
 _TIPS: dict[Shown, str] = {
-    DOMINANT: "Each spot in the colour of its largest cell type",
+    DOMINANT: "Each spot in the color of its largest cell type",
     PIES: "Each spot as a pie of its proportions; come near to see them",
     ERRORS: "Standard error of the proportion of each spot's largest cell type",
     UNEXPLAINED: "Share of each spot's counts that no mixture of the reference's cell types explains",
-    NICHES: "Groups of spots with like neighbourhoods",
-    GRAPH: "Attention between neighbours: where it is low, dark edges, lies a border",
+    NICHES: "Groups of spots with like neighborhoods",
+    GRAPH: "Attention between neighbors: where it is low, dark edges, lies a border",
     COUNTS: "Number of counts of each spot, of the genes shared with the reference",
 }
 

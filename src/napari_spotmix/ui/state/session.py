@@ -57,7 +57,7 @@ class _Special(Enum):
     NICHES = "Niches"
 
 
-#: Shown in place of one cell type: each spot in the colour of its largest one.
+#: Shown in place of one cell type: each spot in the color of its largest one.
 DOMINANT: Final = _Special.DOMINANT
 
 #: What the cell types do not explain of a spot's counts, and how many counts it has.
@@ -71,10 +71,10 @@ ERRORS: Final = _Special.ERRORS
 #: Each spot as a pie of its proportions.
 PIES: Final = _Special.PIES
 
-#: Every edge between neighbours in the colour of its attention.
+#: Every edge between neighbors in the color of its attention.
 GRAPH: Final = _Special.GRAPH
 
-#: Each spot in the colour of its niche, once niches have been found.
+#: Each spot in the color of its niche, once niches have been found.
 NICHES: Final = _Special.NICHES
 
 #: A cell type, several of them blended, or a map of its own.
@@ -86,7 +86,7 @@ MOST_BLENDED: Final = 6
 #: So many panels side by side are still large enough to see.
 MOST_PANELS: Final = 12
 
-#: A neighbour lies in a direction if the cosine of the angle to it is at least this: 45 degrees or so.
+#: A neighbor lies in a direction if the cosine of the angle to it is at least this: 45 degrees or so.
 _AHEAD = 0.7
 
 
@@ -135,7 +135,7 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Reference:
-    """Labelled cells, where they came from, and the columns that may hold cell types, likeliest first.
+    """Labeled cells, where they came from, and the columns that may hold cell types, likeliest first.
 
     `more` are the files that were joined with the first, `labels` the table that labels were taken from.
     `mends` is what they have been mended by since they were read, and `original` what they were before; so
@@ -345,7 +345,7 @@ class Session:
             self.panels_changed.emit()
 
     def set_color(self, cell_type: str, color: str) -> None:
-        """Give a cell type another colour everywhere, "#rrggbb"; it is kept with the result."""
+        """Give a cell type another color everywhere, "#rrggbb"; it is kept with the result."""
         assert self.result is not None
         assert self.learned is not None
         chosen = {cell_type: color}
@@ -410,7 +410,7 @@ class Session:
         self.pick(None)
 
     def walk(self, down: float, right: float) -> None:
-        """Look into the neighbour that lies in a direction from the picked spot, if one does."""
+        """Look into the neighbor that lies in a direction from the picked spot, if one does."""
         if self.result is None or self.spot is None:
             return
         neighbors = neighbors_of(self.result, self.spot)[0]
