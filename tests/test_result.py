@@ -320,7 +320,7 @@ def test_storable_drops_what_a_file_cannot_hold() -> None:
     assert storable({"a": None, "b": {"c": None, "d": (1, (2, None))}}) == {"b": {"d": [1, [2, None]]}}
 
 
-def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
+def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     rng = np.random.default_rng(50)
     S = rng.dirichlet(np.full(12, 0.3), size=3)
     genes = [f"g{at}" for at in range(12)]
@@ -340,7 +340,7 @@ def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     given = {"given": {"layer": "raw"}}
     result = Result(shares, totals, reasons, signatures, none, none, spatial, parameters=given)
     for spot in range(4):
-        found = result.telling_genes(spot, 4)
+        found = result.supporting_genes(spot, 4)
         assert set(found) <= {name for name, x in zip("abc", X[spot], strict=True) if x > 0}
         for k, name in enumerate("abc"):
             lost = {}
@@ -353,4 +353,4 @@ def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
             ranked = sorted((gene for gene in lost if lost[gene] > 0), key=lambda gene: -lost[gene])
             assert found.get(name, []) == ranked[:4]
     unknown = replace(result, signatures=pd.DataFrame(index=shares.columns))
-    assert unknown.telling_genes(0) == {}
+    assert unknown.supporting_genes(0) == {}

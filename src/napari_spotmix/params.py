@@ -95,11 +95,11 @@ class Parameters:
     --------
     >>> Parameters().weights
     'poisson'
-    >>> Parameters(lambda_c=-1.0, n_epochs=-2)
+    >>> Parameters(lambda_c=-1.0, n_outer_iterations=-2)
     Traceback (most recent call last):
     napari_spotmix.base.errors.InputError: 2 problems:
       1. `lambda_c` must be at least 0, found -1.0.
-      2. `n_epochs` must be at least 0, found -2.
+      2. `n_outer_iterations` must be at least 0, found -2.
     """
 
     n_genes: int = _parameter(
@@ -110,7 +110,7 @@ class Parameters:
         minimum=0,
         unit="genes",
     )
-    exclude_housekeeping: bool = _parameter(
+    exclude_mito_ribo: bool = _parameter(
         True,
         "Leave out housekeeping genes",
         "Leave out mitochondrial and ribosomal-protein genes (by symbol: mt-, MT-, Rps, Rpl ...), whose "
@@ -154,9 +154,9 @@ class Parameters:
         minimum=0,
         maximum=100,
     )
-    n_archetypes: int = _parameter(
+    n_clusters: int = _parameter(
         32,
-        "Archetypes",
+        "CompositionClusters",
         "Number of groups of alike spots that share their weights.",
         group="Data term",
         minimum=1,
@@ -225,9 +225,9 @@ class Parameters:
         group="Space",
         minimum=0,
     )
-    n_epochs: int = _parameter(
+    n_outer_iterations: int = _parameter(
         3,
-        "Epochs",
+        "Outer iterations",
         "How often attention is estimated anew from the current proportions.",
         group="Space",
         minimum=0,

@@ -78,7 +78,7 @@ class Result:
     spatial : AnnData
         The spots that were given, unchanged.
     problem : Problem or None
-        What `resolve` needs; None where the result was read from a file, which does not hold it.
+        What `refit` needs; None where the result was read from a file, which does not hold it.
     chosen_colors : dict of str
         Color of cell types, "#rrggbb", where it is not that of their place in the palette.
     regions : tuple of Region
@@ -204,7 +204,7 @@ class Result:
         share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)
         return share if self._given("normalize", True) else share * np.nan
 
-    def telling_genes(self, spot: int, n_genes: int = 3) -> dict[str, list[str]]:
+    def supporting_genes(self, spot: int, n_genes: int = 3) -> dict[str, list[str]]:
         """Return the genes that speak most for each cell type of a spot.
 
         With the other types in its place, each by its proportion, the spot's counts of a gene would be less
@@ -229,7 +229,7 @@ class Result:
         >>> from napari_spotmix import deconvolve, simulate
         >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
         >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
-        >>> genes = result.telling_genes(0)
+        >>> genes = result.supporting_genes(0)
         >>> largest = result.dominant.iloc[0]
         >>> len(genes[largest])
         3
@@ -254,7 +254,7 @@ class Result:
     def _given(self, name: str, default: Any) -> Any:
         return self.parameters.get("given", {}).get(name, default)
 
-    def resolve(
+    def refit(
         self,
         *,
         lambda_c: float | None = None,
@@ -282,7 +282,7 @@ class Result:
         Returns
         -------
         Result
-            ``parameters['learned']['resolved']`` says what was changed; its notes say so too. What takes
+            ``parameters['learned']['refit']`` says what was changed; its notes say so too. What takes
             the counts (`standard_errors`, `misfit`, `residual_genes`) is empty.
 
         Raises
@@ -296,7 +296,7 @@ class Result:
         >>> from napari_spotmix import deconvolve, simulate
         >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
         >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
-        >>> smoother = result.resolve(lambda_c=10.0)
+        >>> smoother = result.refit(lambda_c=10.0)
         >>> bool(smoother.proportions.var().sum() < result.proportions.var().sum())
         True
         """
@@ -309,7 +309,7 @@ class Result:
                 threads=threads,
                 on_progress=on_progress,
             )
-        return self._resolved(problem, solution, without)
+        return self._refitted(problem, solution, without)
 
     def _nearby_problem(self, lambda_c: float | None, without: Sequence[str], n_threads: int) -> Problem:
         if self.problem is None:
@@ -336,7 +336,7 @@ class Result:
     def _left(self, without: Sequence[str]) -> NDArray[np.int64]:
         return np.array([k for k, name in enumerate(self.cell_types) if name not in without], np.int64)
 
-    def _resolved(self, problem: Problem, solution: Solution, without: Sequence[str]) -> Result:
+    def _refitted(self, problem: Problem, solution: Solution, without: Sequence[str]) -> Result:
         left = self._left(without)
         learned = dict(self.parameters["learned"])
         left_out = [*learned.get("resolved", {}).get("without", []), *without]
@@ -361,9 +361,8 @@ class Result:
             standard_errors=pd.DataFrame(),
             misfit=pd.Series(dtype=float),
             residual_genes=pd.DataFrame(),
-            parameters=self.parameters
-            | {"learned": learned, "summary": _resolved_summary(problem, left_out)},
-            notes=(*self.notes, _resolved_note(problem, without)),
+            parameters=self.parameters | {"learned": learned, "summary": _refit_summary(problem, left_out)},
+            notes=(*self.notes, _refit_note(problem, without)),
             problem=problem,
             # A type keeps its color when another is left out.
             chosen_colors=self.colors,
@@ -555,14 +554,14 @@ def over_all_spots(
     return pd.DataFrame(table, index=reasons.index, columns=cell_types), reasons.mask(unmatched, UNMATCHED)
 
 
-def _resolved_summary(problem: Problem, left_out: list[str]) -> str:
+def _refit_summary(problem: Problem, left_out: list[str]) -> str:
     n_spots, n_types = problem.abundances.shape
     size = f"{count(n_spots, 'spot')}, {count(n_types, 'cell type')}"
     text = f"{size}; solved again with smoothness {problem.lambda_c:.3g}"
     return f"{text} and without {', '.join(left_out)}." if left_out else f"{text}."
 
 
-def _resolved_note(problem: Problem, without: Sequence[str]) -> str:
+def _refit_note(problem: Problem, without: Sequence[str]) -> str:
     types = f", without {', '.join(without)}" if without else ""
     return f"Solved again with lambda_c {problem.lambda_c:.3g}{types}; weights and attention stay as fitted."
 

@@ -45,7 +45,7 @@ from tests.io.layouts import write_hd
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
 OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml", "report.html"}
 #: Never converges, so that there is time to cancel.
-ENDLESS = ("--tolerance", "1e-14", "--max-sweeps", "100000000", "--n-epochs", "100", "--lambda-c", "1000")
+ENDLESS = ("--tolerance", "1e-14", "--max-sweeps", "100000000", "--n-iterations", "100", "--lambda-c", "1000")
 
 
 def command(*arguments: object) -> list[str]:
@@ -172,7 +172,7 @@ def test_every_parameter_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     run_main(["run", "a", "b", "-o", "c", "--layer", "counts", "--cell-type-key", "label", *arguments])
     (job,) = taken
     assert (job.spatial, job.reference, job.output) == (Path("a"), Path("b"), Path("c"))
-    assert job.settings == {"cell_type_key": "label", "layer": "counts", "sample_key": None}
+    assert job.settings == {"cell_type_key": "label", "layer": "counts", "library_key": None}
     assert Parameters(**job.parameters).as_dict() == wanted
 
 
@@ -245,7 +245,13 @@ def test_spots_of_different_samples_are_not_linked(sample: Path, tmp_path: Path)
     )
     spots.write_h5ad(tmp_path / "spots.h5ad")
     done = spotmix(
-        "run", tmp_path / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "out", "--sample-key", "slice"
+        "run",
+        tmp_path / "spots.h5ad",
+        sample / "cells.h5ad",
+        "-o",
+        tmp_path / "out",
+        "--library-key",
+        "slice",
     )
     assert done.returncode == 0, done.stderr
     result = read_spatial(tmp_path / "out" / "spatial.h5ad")
@@ -253,7 +259,7 @@ def test_spots_of_different_samples_are_not_linked(sample: Path, tmp_path: Path)
     assert len(row) > 100
     assert (result.obs["slice"].to_numpy()[row] == result.obs["slice"].to_numpy()[column]).all()
     recipe = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text(encoding="utf-8"))
-    assert recipe["parameters"]["sample_key"] == "slice"
+    assert recipe["parameters"]["library_key"] == "slice"
 
 
 def test_same_seed_gives_the_same_bytes(

@@ -260,7 +260,7 @@ CASES = [
         "names agree but for upper and lower case: is one of them of another species?",
     ),
     Case("Ensembl against symbols", of_cells(ensembl), "share no gene names"),
-    Case("Ensembl beside symbols", with_ids, "--mend spatial:genes=gene_ids --mend reference:no-versions"),
+    Case("Ensembl beside symbols", with_ids, "--fix spatial:genes=gene_ids --fix reference:no-versions"),
     Case(
         "duplicated genes",
         of_spots(twice),

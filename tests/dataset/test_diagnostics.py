@@ -14,7 +14,7 @@ import pytest
 from napari_spotmix import Cancelled, InputError, deconvolve
 from napari_spotmix.dataset.cost import Size, needed
 from napari_spotmix.dataset.diagnostics import Finding, look, look_at_files
-from napari_spotmix.dataset.fixes import mended
+from napari_spotmix.dataset.fixes import fixed
 from napari_spotmix.io import close_files, read_spatial
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 
@@ -55,8 +55,8 @@ def test_what_reads_like_no_type_is_told_and_dropped(tissue: SimulatedTissue, na
     n_cells = int((tissue.reference.obs["cell_type"] == first).sum())
     rename(tissue, {first: name})
     found = told(look(tissue.spatial, tissue.reference), "warning", f"{name!r} ({n_cells} cells) reads as if")
-    assert [str(mend) for mend in found.mends] == [f"reference:drop={name}"]
-    spatial, reference = mended(tissue.spatial, tissue.reference, found.mends)
+    assert [str(fix) for fix in found.fixes] == [f"reference:drop={name}"]
+    spatial, reference = fixed(tissue.spatial, tissue.reference, found.fixes)
     again = look(spatial, reference)
     assert not any("reads as if" in one.text for one in again)
     told(again, "note", f"{n_cells} of {reference.n_obs} reference cells have no label")
@@ -72,8 +72,8 @@ def test_names_that_hold_such_words_are_types(tissue: SimulatedTissue) -> None:
 def test_spots_in_one_place_are_told(tissue: SimulatedTissue) -> None:
     twice = anndata.concat([tissue.spatial, tissue.spatial], keys=["a", "b"], label="slide", index_unique="-")
     found = told(look(twice, tissue.reference), "warning", "160 of 160 spots lie where another one lies")
-    assert "`sample_key`" in found.text
-    apart = look(twice, tissue.reference, sample_key="slide")
+    assert "`library_key`" in found.text
+    apart = look(twice, tissue.reference, library_key="slide")
     assert not any("lie where another" in one.text for one in apart)
     tissue.spatial.obsm["spatial"][:] = 7
     told(look(tissue.spatial, tissue.reference), "warning", "80 of 80 spots lie where another one lies")
@@ -88,14 +88,14 @@ def test_few_spots_in_one_place_are_no_matter(tissue: SimulatedTissue) -> None:
 
 def test_spots_of_no_section_are_told(tissue: SimulatedTissue) -> None:
     tissue.spatial.obs["slide"] = ["a"] * 70 + [None] * 10
-    found = look(tissue.spatial, tissue.reference, sample_key="slide")
+    found = look(tissue.spatial, tissue.reference, library_key="slide")
     told(found, "warning", "10 of 80 spots have no value in 'slide'")
     tissue.spatial.obs["slide"] = None
-    found = look(tissue.spatial, tissue.reference, sample_key="slide")
-    told(found, "problem", "`sample_key`: the column 'slide' of the spatial data is empty.")
+    found = look(tissue.spatial, tissue.reference, library_key="slide")
+    told(found, "problem", "`library_key`: the column 'slide' of the spatial data is empty.")
     assert not any("no value" in one.text for one in found if one.level == "warning")
     with pytest.raises(InputError, match="is empty"):
-        deconvolve(tissue.spatial, tissue.reference, sample_key="slide")
+        deconvolve(tissue.spatial, tissue.reference, library_key="slide")
 
 
 def test_one_type_under_two_labels_is_found_and_merged(tissue: SimulatedTissue) -> None:
@@ -110,7 +110,7 @@ def test_one_type_under_two_labels_is_found_and_merged(tissue: SimulatedTissue) 
     assert len(alike) == 1
     assert "'Other half'" in alike[0].text
     assert repr(first) in alike[0].text
-    after = look(*mended(tissue.spatial, tissue.reference, alike[0].mends))
+    after = look(*fixed(tissue.spatial, tissue.reference, alike[0].fixes))
     assert not [one for one in after if "nearly the same signature" in one.text]
 
 
@@ -118,7 +118,7 @@ def test_names_that_collide_are_told_with_their_merge(tissue: SimulatedTissue) -
     types = list(tissue.reference.obs["cell_type"].cat.categories)
     rename(tissue, {types[0]: "T cell", types[1]: "t-Cell"})
     found = told(look(tissue.spatial, tissue.reference), "warning", "differ only in spelling")
-    _, cells = mended(tissue.spatial, tissue.reference, found.mends)
+    _, cells = fixed(tissue.spatial, tissue.reference, found.fixes)
     assert len(set(cells.obs["cell_type"])) == len(types) - 1
 
 
@@ -128,8 +128,8 @@ def test_other_names_are_used_where_more_genes_agree(tissue: SimulatedTissue) ->
     reference.var["feature_name"] = reference.var_names.to_numpy()
     reference.var_names = [*reference.var_names[:5], *[f"ENSG{n:011d}" for n in range(reference.n_vars - 5)]]
     found = told(look(tissue.spatial, reference), "warning", "Only 5 gene names are in both")
-    assert [str(mend) for mend in found.mends] == ["reference:genes=feature_name"]
-    spatial, cells = mended(tissue.spatial, reference, found.mends)
+    assert [str(fix) for fix in found.fixes] == ["reference:genes=feature_name"]
+    spatial, cells = fixed(tissue.spatial, reference, found.fixes)
     assert len(set(spatial.var_names) & set(cells.var_names)) == 150
 
 
@@ -147,8 +147,8 @@ def test_repeated_barcodes_and_empty_spots_are_told(tissue: SimulatedTissue) -> 
     spots.X = counts.tocsr()
     found = look(spots, tissue.reference)
     told(found, "note", "1 of 80 spots has no counts of the shared genes, and is kept")
-    mends = told(found, "warning", "1 barcode of spots is found more than once").mends
-    assert mended(spots, tissue.reference, mends)[0].obs_names.is_unique
+    fixes = told(found, "warning", "1 barcode of spots is found more than once").fixes
+    assert fixed(spots, tissue.reference, fixes)[0].obs_names.is_unique
 
 
 def test_what_is_one_is_told_in_the_singular(tissue: SimulatedTissue) -> None:
@@ -208,9 +208,9 @@ def test_counts_in_raw_are_offered(tissue: SimulatedTissue) -> None:
     tissue.reference.raw = tissue.reference
     tissue.reference.X = tissue.reference.X.log1p()
     (problem,) = (one for one in look(tissue.spatial, tissue.reference) if one.level == "problem")
-    assert [str(mend) for mend in problem.mends] == ["reference:raw"]
+    assert [str(fix) for fix in problem.fixes] == ["reference:raw"]
     assert not [
-        one for one in look(*mended(tissue.spatial, tissue.reference, problem.mends)) if one.level != "note"
+        one for one in look(*fixed(tissue.spatial, tissue.reference, problem.fixes)) if one.level != "note"
     ]
 
 
@@ -285,7 +285,7 @@ def test_the_command_prints_groups_or_json(tissue: SimulatedTissue, tmp_path: Pa
     rows = json.loads(done.stdout)
     assert [row["text"] for row in rows] == [one.text for one in look_at_files(*files)]
     done = subprocess.run(
-        [*command, "--mend", "reference:drop-below=99"], capture_output=True, text=True, check=False
+        [*command, "--fix", "reference:drop-below=99"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stdout.startswith("1 problem:\n  - --cell-type-key: ")

@@ -29,7 +29,7 @@ QUICK: dict[str, Any] = {
     "attention": False,
     "platform_effect": "on",
     "cell_variation": 0.0,
-    "n_epochs": 1,
+    "n_outer_iterations": 1,
 }
 
 

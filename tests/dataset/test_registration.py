@@ -7,7 +7,7 @@ import pytest
 from anndata import AnnData
 
 from napari_spotmix.dataset.diagnostics import look
-from napari_spotmix.dataset.fixes import mended
+from napari_spotmix.dataset.fixes import fixed
 from napari_spotmix.dataset.registration import MOVES, better_moves, extent_of, moved
 from napari_spotmix.io import read_spatial
 from napari_spotmix.simulation.simulate import simulate
@@ -24,13 +24,13 @@ def on_picture() -> AnnData:
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-def test_what_was_turned_is_found_and_mended(way: tuple[str, ...]) -> None:
+def test_what_was_turned_is_found_and_fixed(way: tuple[str, ...]) -> None:
     spots = on_picture()
     right = spots.obsm["spatial"]
     spots.obsm["spatial"] = moved(right, way[::-1], extent_of(spots))
-    mends = [f"spatial:{move}" for move in better_moves(spots)]
-    assert mends
-    assert np.allclose(mended(spots, spots, mends)[0].obsm["spatial"], right)
+    fixes = [f"spatial:{move}" for move in better_moves(spots)]
+    assert fixes
+    assert np.allclose(fixed(spots, spots, fixes)[0].obsm["spatial"], right)
 
 
 def test_nothing_is_said_of_spots_on_their_tissue_or_without_a_clear_outline() -> None:

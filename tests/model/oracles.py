@@ -16,7 +16,7 @@ def random_statistics(
     rng: np.random.Generator,
     n_spots: int,
     n_cell_types: int,
-    n_archetypes: int = 1,
+    n_clusters: int = 1,
     n_genes: int = 40,
     n_present: int = 2,
 ) -> Statistics:
@@ -26,18 +26,18 @@ def random_statistics(
     for row in X:
         row[rng.choice(n_cell_types, min(n_present, n_cell_types), replace=False)] = rng.gamma(3.0)
     Y = np.maximum(X @ S + 0.3 * rng.standard_normal((n_spots, n_genes)), 0)
-    weights = rng.gamma(4.0, 0.25, size=(n_archetypes, n_genes))
-    archetype = np.arange(n_spots) % n_archetypes
-    return dense_statistics(Y, S, weights, archetype, rng.gamma(4.0, 0.25, size=n_spots))
+    weights = rng.gamma(4.0, 0.25, size=(n_clusters, n_genes))
+    cluster = np.arange(n_spots) % n_clusters
+    return dense_statistics(Y, S, weights, cluster, rng.gamma(4.0, 0.25, size=n_spots))
 
 
 def dense_statistics(
-    Y: Array, S: Array, weights: Array, archetype: NDArray[np.int64], scale: Array
+    Y: Array, S: Array, weights: Array, cluster: NDArray[np.int64], scale: Array
 ) -> Statistics:
     """``M_a = S diag(w_a) S'`` and ``b_i = c_i S diag(w_a(i)) y_i`` by dense products."""
     gram = np.stack([(S * w) @ S.T for w in weights])
-    projection = scale[:, None] * ((Y * weights[archetype]) @ S.T)
-    return Statistics(gram, archetype.astype(np.int64), scale, projection)
+    projection = scale[:, None] * ((Y * weights[cluster]) @ S.T)
+    return Statistics(gram, cluster.astype(np.int64), scale, projection)
 
 
 def random_graph(rng: np.random.Generator, n_spots: int, density: float = 0.2) -> csr_array:
@@ -66,7 +66,7 @@ def hessian(statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: flo
     H = lambda_r * np.eye(n * K) + lambda_c * np.kron(laplacian(W), np.eye(K))
     for i in range(n):
         block = slice(i * K, (i + 1) * K)
-        H[block, block] += statistics.scale[i] * statistics.gram[statistics.archetype[i]]
+        H[block, block] += statistics.scale[i] * statistics.gram[statistics.cluster[i]]
     return H
 
 

@@ -98,7 +98,7 @@ def test_shallow_counts_alone_are_smoothed_by_default() -> None:
     assert strong > 0.5
 
 
-def test_one_archetype_per_spot_ends_at_the_poisson_likelihoods_maximum() -> None:
+def test_one_cluster_per_spot_ends_at_the_poisson_likelihoods_maximum() -> None:
     """At the maximum the score ``S (y / m - 1)`` is 0 where a type is present, and nowhere above 0."""
     rng = np.random.default_rng(2)
     S = rng.uniform(0.5, 2.0, size=(4, 30))
@@ -110,8 +110,8 @@ def test_one_archetype_per_spot_ends_at_the_poisson_likelihoods_maximum() -> Non
         counts,
         S,
         square_grid(3, 4),
-        n_archetypes=12,
-        n_epochs=60,
+        n_clusters=12,
+        n_outer_iterations=60,
         lambda_c=0.0,
         lambda_r=0.0,
         tolerance=1e-12,
@@ -127,9 +127,9 @@ def test_one_archetype_per_spot_ends_at_the_poisson_likelihoods_maximum() -> Non
     np.testing.assert_allclose(X.sum(axis=1), totals[:, 0], rtol=1e-6)
 
 
-def test_shared_archetypes_are_near_the_poisson_likelihoods_maximum() -> None:
+def test_shared_clusters_are_near_the_poisson_likelihoods_maximum() -> None:
     Y, S, _ = tissue(depth=3000.0)
-    found = run(Y, S, hexagonal_grid(10, 10), n_archetypes=16, lambda_c=0.0)
+    found = run(Y, S, hexagonal_grid(10, 10), n_clusters=16, lambda_c=0.0)
     expected = np.array([poisson_maximum_likelihood(y, S, 2000) for y in Y])
     expected /= expected.sum(axis=1, keepdims=True)
     p = found.abundances / found.abundances.sum(axis=1, keepdims=True)
@@ -194,7 +194,7 @@ def test_the_unit_of_the_coordinates_does_not_matter() -> None:
 
 
 def test_samples_do_not_touch_each_other() -> None:
-    """With one archetype, and alone in its sample, a spot does not see the other sample's composition."""
+    """With one cluster, and alone in its sample, a spot does not see the other sample's composition."""
     Y, S, _ = tissue()
     places = np.vstack([hexagonal_grid(10, 10)] * 2)
     options: dict[str, Any] = {"weights": "none", "lambda_c": 0.05, "tolerance": 1e-10}
@@ -262,13 +262,13 @@ def test_what_it_returns_solves_its_own_problem() -> None:
     assert found.statistics.mean_precision() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("options", [{"n_epochs": 0}, {"n_archetypes": 1}, {"attention": False}])
+@pytest.mark.parametrize("options", [{"n_outer_iterations": 0}, {"n_clusters": 1}, {"attention": False}])
 def test_each_part_can_be_left_out(options: dict[str, Any]) -> None:
     Y, S, p = tissue(depth=3000.0)
     found = run(Y, S, hexagonal_grid(10, 10), **options)
     X = found.abundances / found.abundances.sum(axis=1, keepdims=True)
     assert np.sqrt(((X - p) ** 2).mean()) < 0.05
-    if options in ({"n_epochs": 0}, {"attention": False}):
+    if options in ({"n_outer_iterations": 0}, {"attention": False}):
         assert (found.attention.data == 1).all()
 
 

@@ -124,7 +124,7 @@ def test_errors_of_proportions(kernels: SimpleNamespace) -> None:
     own = np.stack([np.diag(values) for values in curvature])  # noise of the data alone
     trace = np.stack([curvature.sum(axis=1), curvature.sum(axis=1), np.zeros(2)], axis=1)
     X, tie, content = rng.random((5, 3)), rng.random(5), rng.uniform(0.5, 2, 3)
-    label, scale, zero, errors = statistics.archetype, statistics.scale, np.zeros(5), np.full((5, 3), -1.0)
+    label, scale, zero, errors = statistics.cluster, statistics.scale, np.zeros(5), np.full((5, 3), -1.0)
     noise, tilted = (1e-3 * scale, zero), (basis / content[:, None]).transpose(0, 2, 1).copy()
     turned = (tilted, tilted.sum(axis=2), curvature, own, 0 * own, trace)
     kernels.proportion_errors(*turned, label, scale, tie, *noise, content, zero[:3], X, 1, 4, errors)
@@ -142,10 +142,10 @@ def test_filtered_projections(kernels: SimpleNamespace) -> None:
     Y, filters = rows(rng), np.zeros((2, 6, counts.COLUMNS))
     filters[:, :, :3] = rng.random((2, 6, 3))
     gene = np.array([0, -1, 1, 2, 2, -1, 3, 4, 5])
-    archetype, scale, b = rng.integers(2, size=12), rng.random(12), np.full((12, 3), -1.0)
-    kernels.filtered_projections(Y.indptr, Y.indices, Y.data, gene, filters, archetype, scale, 2, 12, b)
+    cluster, scale, b = rng.integers(2, size=12), rng.random(12), np.full((12, 3), -1.0)
+    kernels.filtered_projections(Y.indptr, Y.indices, Y.data, gene, filters, cluster, scale, 2, 12, b)
     summed = np.stack([Y.toarray()[:, gene == g].sum(axis=1) for g in range(6)], axis=1)
-    expected = scale[:, None] * np.einsum("ng,ngk->nk", summed, filters[archetype, :, :3])
+    expected = scale[:, None] * np.einsum("ng,ngk->nk", summed, filters[cluster, :, :3])
     np.testing.assert_allclose(b[2:], expected[2:], rtol=1e-12)
     assert (b[:2] == -1).all()
 
@@ -260,14 +260,14 @@ def test_the_problem_of_groups_is_that_of_the_spots_seen_through_their_parts(
     per_reach = np.divide(1.0, reach, out=np.zeros_like(reach), where=reach > 0)
     blocks, ties, target = np.empty((4, K * (K + 1) // 2)), np.empty((n_links, K)), np.empty((4, K))
     shift = lambda_r + lambda_c * W.sum(axis=1)
-    data = (statistics.gram, statistics.archetype, statistics.scale, shift, lambda_c)
+    data = (statistics.gram, statistics.cluster, statistics.scale, shift, lambda_c)
     layout = (start_of, members, group, indptr, indices[:n_links], reach, per_reach)
     problem = (statistics.projection, X, blocks, ties, target)
     kernels.group_spots(0, 4, *layout, W.indptr, W.indices, W.data, *data, *problem)
 
     laplacian = np.diag(W.sum(axis=1)) - W.toarray()
     H = np.einsum("ij,km->ikjm", lambda_c * laplacian + lambda_r * np.eye(n), np.eye(K))
-    H[range(n), :, range(n)] += statistics.scale[:, None, None] * statistics.gram[statistics.archetype]
+    H[range(n), :, range(n)] += statistics.scale[:, None, None] * statistics.gram[statistics.cluster]
     reached = np.where(reach > 0, reach, 1.0)[group]
     parts = np.einsum("ia,ik,km->ikam", np.eye(4)[group], np.minimum(X / reached, 1.0), np.eye(K))
     H_groups = np.einsum("ikam,ikjl,jlbn->ambn", parts, H, parts, optimize=True)
@@ -294,7 +294,7 @@ def test_groups_of_groups_are_as_groups_of_spots(kernels: SimpleNamespace, K: in
     statistics, W = random_statistics(rng, n, K, 1), random_graph(rng, n, 0.4)
     X, b = rng.random((n, K)), statistics.projection
     shift = 0.1 + 0.7 * W.sum(axis=1)
-    data = (statistics.gram, statistics.archetype, statistics.scale, shift, 0.7)
+    data = (statistics.gram, statistics.cluster, statistics.scale, shift, 0.7)
     alone, all_of = np.arange(n), (X.copy(), 1 / X)  # a reach of all of X: every part is 1
     single = [np.empty((n, size)), np.empty((W.nnz, K)), np.empty((n, K))]
     edges = (W.indptr, W.indices)
@@ -319,7 +319,7 @@ def small_fit(**parameters: Any) -> Fit:
     S = rng.dirichlet(np.ones(20), size=3)
     counts = csr_array(rng.poisson(200 * rng.dirichlet(np.ones(3), size=20) @ S).astype(np.float32))
     totals = np.asarray(counts.sum(axis=1), dtype=float)
-    params = Parameters(n_archetypes=4, n_epochs=2, **parameters)
+    params = Parameters(n_clusters=4, n_outer_iterations=2, **parameters)
     with Threads.of(2) as threads:
         return fit(Counts(counts, np.arange(20)), S, totals, square_grid(4, 5), params, threads=threads)
 

@@ -57,15 +57,18 @@ def nnls_per_spot(
 
 
 @pytest.mark.parametrize("lambda_r", [0.0, 1e-3, 0.7, 50.0])
-@pytest.mark.parametrize("n_archetypes", [1, 4])
-def test_without_smoothing_each_spot_is_nnls(lambda_r: float, n_archetypes: int) -> None:
+@pytest.mark.parametrize("n_clusters", [1, 4])
+def test_without_smoothing_each_spot_is_nnls(lambda_r: float, n_clusters: int) -> None:
     rng = np.random.default_rng(1)
     S = rng.gamma(0.5, size=(8, 60))
     Y = rng.gamma(0.4, size=(50, 8)) @ S + 0.5 * rng.standard_normal((50, 60))
-    weights, archetype = rng.gamma(2.0, size=(n_archetypes, 60)), np.arange(50) % n_archetypes
+    weights, cluster = (
+        rng.gamma(2.0, size=(n_clusters, 60)),
+        np.arange(50) % n_clusters,
+    )
     scale = rng.gamma(2.0, size=50)
-    solution = run(dense_statistics(Y, S, weights, archetype, scale), lambda_r=lambda_r)
-    expected = nnls_per_spot(Y, S, weights[archetype], scale, lambda_r)
+    solution = run(dense_statistics(Y, S, weights, cluster, scale), lambda_r=lambda_r)
+    expected = nnls_per_spot(Y, S, weights[cluster], scale, lambda_r)
     assert (expected == 0).any()
     np.testing.assert_allclose(solution.abundances, expected, rtol=0, atol=1e-8)
 
@@ -128,10 +131,10 @@ def test_exactly_duplicated_signatures_with_smoothing_reach_the_lowest_objective
 
 
 @pytest.mark.parametrize(("lambda_r", "lambda_c"), [(0.0, 0.1), (0.01, 3.0), (0.5, 300.0)])
-@pytest.mark.parametrize("n_archetypes", [1, 3])
-def test_with_smoothing_it_equals_a_dense_solver(lambda_r: float, lambda_c: float, n_archetypes: int) -> None:
+@pytest.mark.parametrize("n_clusters", [1, 3])
+def test_with_smoothing_it_equals_a_dense_solver(lambda_r: float, lambda_c: float, n_clusters: int) -> None:
     rng = np.random.default_rng(6)
-    statistics, W = random_statistics(rng, 40, 5, n_archetypes), random_graph(rng, 40)
+    statistics, W = random_statistics(rng, 40, 5, n_clusters), random_graph(rng, 40)
     statistics.projection[:, 0] -= 50.0  # absent even where every spot is like the others
     expected = dense_minimizer(statistics, W, lambda_r, lambda_c)
     assert (expected == 0).any()
@@ -202,7 +205,7 @@ def test_the_order_of_spots_does_not_matter() -> None:
     statistics, W = random_statistics(rng, 60, 5, 3), random_graph(rng, 60)
     order = rng.permutation(60)
     shuffled = Statistics(
-        statistics.gram, statistics.archetype[order], statistics.scale[order], statistics.projection[order]
+        statistics.gram, statistics.cluster[order], statistics.scale[order], statistics.projection[order]
     )
     straight = run(statistics, W, lambda_r=0.01, lambda_c=1.0).abundances
     permuted = run(shuffled, csr_array(W[order][:, order]), lambda_r=0.01, lambda_c=1.0).abundances
@@ -215,7 +218,7 @@ def test_the_order_of_cell_types_does_not_matter() -> None:
     order = rng.permutation(6)
     shuffled = Statistics(
         np.ascontiguousarray(statistics.gram[:, order][:, :, order]),
-        statistics.archetype,
+        statistics.cluster,
         statistics.scale,
         np.ascontiguousarray(statistics.projection[:, order]),
     )
@@ -227,7 +230,7 @@ def test_the_order_of_cell_types_does_not_matter() -> None:
 def test_the_minimizer_scales_with_the_counts() -> None:
     rng = np.random.default_rng(13)
     statistics, W = random_statistics(rng, 30, 4), random_graph(rng, 30)
-    larger = Statistics(statistics.gram, statistics.archetype, statistics.scale, 1e6 * statistics.projection)
+    larger = Statistics(statistics.gram, statistics.cluster, statistics.scale, 1e6 * statistics.projection)
     small = run(statistics, W, lambda_r=0.01, lambda_c=1.0).abundances
     np.testing.assert_allclose(run(larger, W, lambda_r=0.01, lambda_c=1.0).abundances, 1e6 * small, atol=1e-4)
 
@@ -435,7 +438,7 @@ def test_fewer_than_sixty_sweeps_for_any_smoothing_also_across_sharp_borders(lam
 
 def pooled_minimizer(statistics: Statistics, part: slice, lambda_r: float) -> np.ndarray:
     """The abundances that all spots of a part would share."""
-    grams = statistics.scale[part, None, None] * statistics.gram[statistics.archetype[part]]
+    grams = statistics.scale[part, None, None] * statistics.gram[statistics.cluster[part]]
     lower = np.linalg.cholesky(grams.sum(axis=0) + lambda_r * len(grams) * np.eye(grams.shape[1]))
     return nnls(lower.T, np.linalg.solve(lower, statistics.projection[part].sum(axis=0)))[0]
 
@@ -518,7 +521,7 @@ def test_spots_without_information_take_after_their_neighbors() -> None:
     full = random_statistics(rng, 3, 3)
     scale, projection = full.scale.copy(), full.projection.copy()
     scale[1], projection[1] = 0.0, 0.0
-    statistics = Statistics(full.gram, full.archetype, scale, projection)
+    statistics = Statistics(full.gram, full.cluster, scale, projection)
     X = run(statistics, path_graph(3), lambda_c=1.0).abundances
     np.testing.assert_allclose(X[1], (X[0] + X[2]) / 2, atol=1e-9)
     assert (run(statistics).abundances[1] == 0).all()
@@ -526,7 +529,7 @@ def test_spots_without_information_take_after_their_neighbors() -> None:
 
 def test_a_negative_projection_everywhere_gives_zero() -> None:
     full = random_statistics(np.random.default_rng(27), 12, 3)
-    statistics = Statistics(full.gram, full.archetype, full.scale, -full.projection)
+    statistics = Statistics(full.gram, full.cluster, full.scale, -full.projection)
     solution = run(statistics, path_graph(12), lambda_c=1.0)
     assert (solution.abundances == 0).all()
     assert solution.converged
@@ -546,7 +549,7 @@ def test_its_minimum_is_no_higher_than_any_point_nearby() -> None:
 def test_inputs_are_not_modified() -> None:
     rng = np.random.default_rng(29)
     statistics, W = random_statistics(rng, 30, 4, 2), random_graph(rng, 30)
-    arrays = [statistics.gram, statistics.archetype, statistics.scale, statistics.projection, W.data]
+    arrays = [statistics.gram, statistics.cluster, statistics.scale, statistics.projection, W.data]
     copies = [array.copy() for array in arrays]
     run(statistics, W, lambda_c=1.0)
     for array, copy in zip(arrays, copies, strict=True):

@@ -34,7 +34,7 @@ def problem(rng: np.random.Generator, n_spots: int = 30) -> dict[str, Any]:
         "signatures": signatures,
         "divisor": rng.integers(5, 50, size=n_spots).astype(np.float64),
         "filters": weights[:, :, None] * signatures.T,
-        "archetype": rng.integers(3, size=n_spots),
+        "cluster": rng.integers(3, size=n_spots),
         "scale": rng.gamma(2.0, size=n_spots),
     }
 
@@ -50,11 +50,11 @@ def with_counts(parts: dict[str, Any], rows: Any) -> dict[str, Any]:
 def expected(parts: dict[str, Any]) -> Statistics:
     Y = dense(parts) / parts["divisor"][:, None]
     weights = parts["filters"][:, :, 0] / parts["signatures"][0]
-    return dense_statistics(Y, parts["signatures"], weights, parts["archetype"], parts["scale"])
+    return dense_statistics(Y, parts["signatures"], weights, parts["cluster"], parts["scale"])
 
 
 def assert_same(found: Statistics, wanted: Statistics, rtol: float) -> None:
-    for name in ("gram", "archetype", "scale"):
+    for name in ("gram", "cluster", "scale"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=rtol)
     np.testing.assert_allclose(found.projection, wanted.projection, rtol=SINGLE)
 
@@ -129,7 +129,7 @@ def test_gram_matrices_are_symmetric_to_the_last_bit(threads: Threads) -> None:
 
 def test_mean_precision_is_the_mean_diagonal_and_units_cancel(threads: Threads) -> None:
     statistics = sufficient_statistics(**problem(np.random.default_rng(8)), threads=threads)
-    grams = statistics.scale[:, None, None] * statistics.gram[statistics.archetype]
+    grams = statistics.scale[:, None, None] * statistics.gram[statistics.cluster]
     wanted = np.mean([np.trace(gram) / 4 for gram in grams])
     assert statistics.mean_precision() == pytest.approx(wanted)
     statistics.divide_by(statistics.mean_precision())

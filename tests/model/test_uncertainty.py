@@ -54,7 +54,7 @@ def test_errors_are_those_of_the_sandwich_and_the_delta_method() -> None:
     factor, totals, tie = 1e-3 * rng.random(N_SPOTS), 20 * rng.random(N_SPOTS), rng.random(N_SPOTS)
     content, variance = rng.uniform(0.5, 2, N_TYPES), 0.01 * rng.random(N_TYPES)
     errors = standard_errors(statistics, X, noise, factor, totals, tie, content, variance, ONE)
-    for i, a in enumerate(statistics.archetype):
+    for i, a in enumerate(statistics.cluster):
         data = statistics.scale[i] * statistics.gram[a]
         J = factor[i] ** 2 * (totals[i] * noise.linear[a] + totals[i] ** 2 * noise.square[a])
         prior = np.trace(J) / np.trace(data) * tie[i] * np.eye(N_TYPES)

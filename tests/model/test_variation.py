@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import find_archetypes
+from napari_spotmix.model.composition_clusters import find_composition_clusters
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.variation import CellVariation, VariationEvidence, learn_strength
@@ -184,9 +184,9 @@ class Section:
 
     def learned(self, **options: Any) -> VariationEvidence:
         totals = self.counts.sum(axis=1)
-        archetypes = find_archetypes(self.truth, totals, 32, random_state=0, threads=Threads(1))
+        clusters = find_composition_clusters(self.truth, totals, 32, random_state=0, threads=Threads(1))
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
-        given = counts, totals, self.truth, self.signatures, archetypes, self.variation
+        given = counts, totals, self.truth, self.signatures, clusters, self.variation
         return learn_strength(*given, random_state=0, threads=Threads(1), **options)
 
     def fit(self, **options: Any) -> Fit:
@@ -223,7 +223,7 @@ def test_spots_that_only_counting_sets_apart_have_none(seed: int) -> None:
 
 
 def test_what_types_there_are_is_no_variation_of_cells() -> None:
-    """Shares of types differ from those of the archetype: mixtures are left out of what is compared."""
+    """Shares of types differ from those of the cluster: mixtures are left out of what is compared."""
     section = Section.of(None)
     few = replace(section, truth=np.tile(section.truth.mean(axis=0), (300, 1)))
     assert few.learned().strength == 0
@@ -235,7 +235,7 @@ def test_a_single_spot_cannot_tell() -> None:
     assert one.learned().strength == 0
 
 
-def test_a_cancel_between_archetypes_is_heard() -> None:
+def test_a_cancel_between_clusters_is_heard() -> None:
     def cancel(_: int) -> None:
         raise Cancelled
 

@@ -33,7 +33,7 @@ TRIANGLE = Region('in <b> "quotes"', np.array([[0.0, 0.0], [900.0, 0.0], [0.0, 9
 @pytest.fixture(scope="module")
 def plain() -> Result:
     tissue = simulate(n_spots=60, n_genes=80, n_cell_types=3, n_cells_per_type=20)
-    return deconvolve(tissue.spatial, tissue.reference, lambda_c=0.5, n_epochs=0)
+    return deconvolve(tissue.spatial, tissue.reference, lambda_c=0.5, n_outer_iterations=0)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_file_keeps_it(left: Result, tmp_path: Path) -> None:
 
 
 def test_solving_again_without_a_type_keeps_it_for_the_others(left: Result) -> None:
-    fewer = left.resolve(without=left.cell_types[:1])
+    fewer = left.refit(without=left.cell_types[:1])
     assert 0 <= fewer.unused_attention.data.min() < 1
 
 

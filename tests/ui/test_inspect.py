@@ -201,6 +201,6 @@ def test_genes_are_told_where_the_signatures_are_known(qtbot: Any, shown: Any, r
     dock.session.replay(known)
     dock.session.pick(13)
     largest = dock.inspect.bars.bars[0].name
-    assert f"{largest}: {', '.join(known.telling_genes(13)[largest])}" in dock.inspect.genes.text()
+    assert f"{largest}: {', '.join(known.supporting_genes(13)[largest])}" in dock.inspect.genes.text()
     dock.session.pick(4)
     assert dock.inspect.genes.isHidden(), "nothing was estimated there"

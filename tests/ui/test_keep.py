@@ -37,7 +37,7 @@ def run_from_files(qtbot: Any, make_dock: Any, tmp_path: Path) -> Any:
     dock.load.reference.value = folder / "cells.h5ad"
     qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=20_000)
     dock.run.form.fields["random_state"].value = 5
-    dock.run.form.fields["n_epochs"].value = 1
+    dock.run.form.fields["n_outer_iterations"].value = 1
     qtbot.mouseClick(dock.run.run.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
     return dock
@@ -52,7 +52,7 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     dock = run_from_files
     expected = dock.session.result.proportions
     command = copied(dock, "Copy command")
-    assert command.endswith("--output spotmix-results --n-epochs 1 --seed 5")
+    assert command.endswith("--output spotmix-results --n-iterations 1 --seed 5")
     assert "Paste it into a terminal" in dock.run.state.text()
     words = [sys.executable, "-m", "napari_spotmix.cli", *shlex.split(command)[1:]]
     code = copied(dock, "Copy Python") + "\nresult.proportions.to_csv('python.csv')"
@@ -73,8 +73,8 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     dock.run.save_to(tmp_path / "saved")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
     assert read_recipe(tmp_path / "saved") == read_recipe(tmp_path / "spotmix-results")
-    assert plan_rerun(tmp_path / "saved").job.parameters["n_epochs"] == 1
-    dock.session.replay(dock.session.learned.resolve(lambda_c=10.0))
+    assert plan_rerun(tmp_path / "saved").job.parameters["n_outer_iterations"] == 1
+    dock.session.replay(dock.session.learned.refit(lambda_c=10.0))
     assert copied(dock, "Copy command") == command
     assert "What was adjusted after the run is not in it." in dock.run.state.text()
 

@@ -139,7 +139,7 @@ def start_long_run(qtbot: Any, dock: Any, tissue: SimulatedTissue) -> None:
     dock.load.take(Tissue(tissue.spatial, "Large"), tissue.reference)
     dock.run.form.fields["tolerance"].value = "1e-14"
     dock.run.form.fields["lambda_c"].value = "100"
-    dock.run.form.fields["n_epochs"].value = 100
+    dock.run.form.fields["n_outer_iterations"].value = 100
     press(qtbot, dock.run.run)
     qtbot.waitUntil(lambda: dock.run.state.text().startswith("Running: "), timeout=30000)
 

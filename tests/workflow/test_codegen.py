@@ -49,13 +49,13 @@ def typed(command: str, monkeypatch: pytest.MonkeyPatch) -> Job:
             Path("-results"),
             cell_type_key="-Inf; #",
             layer=HOSTILE,
-            sample_key="a b",
+            library_key="a b",
             parameters={info.name: another(info) for info in describe()},
             reading=Reading("tables", 16, Path(HOSTILE), Path("/places.csv"), 5, "-a table"),
             report=False,
             labels=Path(HOSTILE),
             more_references=(Path("/b.h5ad"), "https://example.org/c.h5ad"),
-            mend=("spatial:layer=counts", "reference:drop-types=20"),
+            fix=("spatial:layer=counts", "reference:drop-types=20"),
         ),
     ],
     ids=["plain", "everything"],
@@ -78,8 +78,8 @@ def test_everything_that_can_be_told_is_told_by_the_commands_and_kept_by_the_rec
     job = Job(Path("/outs"), Path("/cells.h5ad"), Path("/out"))
     kept = tables_of(job)
     assert kept["parameters"].keys() | kept["reading"].keys() | set(job.inputs) >= told - {
-        *("output", "report", "labels", "more_references", "mend")
-    }, "all but where it is written, and what a job without labels, mends and others has not"
+        *("output", "report", "labels", "more_references", "fix")
+    }, "all but where it is written, and what a job without labels, fixes and others has not"
 
 
 def test_only_what_differs_from_the_defaults_is_said() -> None:

@@ -264,7 +264,7 @@ def test_coordinates_whose_squares_are_no_numbers(spatial: AnnData, reference: A
 
 
 def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
-    assert only_problem(spatial, reference, sample_key="slide").startswith("`sample_key`: the spatial data")
+    assert only_problem(spatial, reference, library_key="slide").startswith("`library_key`: the spatial data")
 
 
 def test_unknown_parameters_are_all_named(spatial: AnnData, reference: AnnData) -> None:
@@ -277,9 +277,11 @@ def test_unknown_parameters_are_all_named(spatial: AnnData, reference: AnnData) 
 
 
 def test_bad_values_of_parameters_are_all_named(spatial: AnnData, reference: AnnData) -> None:
-    problems = problems_of(spatial, reference, lambda_c=-1.0, n_epochs=1.5, weights="gauss", alpha=np.nan)
+    problems = problems_of(
+        spatial, reference, lambda_c=-1.0, n_outer_iterations=1.5, weights="gauss", alpha=np.nan
+    )
     names = [re.match(r"`(\w+)` must be", problem) for problem in problems]
-    assert sorted(name[1] for name in names if name) == ["alpha", "lambda_c", "n_epochs", "weights"]
+    assert sorted(name[1] for name in names if name) == ["alpha", "lambda_c", "n_outer_iterations", "weights"]
 
 
 def test_all_problems_are_listed_at_once(spatial: AnnData, reference: AnnData) -> None:
@@ -315,7 +317,7 @@ def test_good_input_has_no_problems(spatial: AnnData, reference: AnnData) -> Non
     assert check(spatial, reference) == []
 
 
-# What is mended, and told
+# What is fixed, and told
 
 
 def test_spots_without_counts_are_kept_as_nan_and_told(spatial: AnnData, reference: AnnData) -> None:
@@ -469,7 +471,7 @@ def test_more_than_two_coordinates_and_a_table_of_them_are_read(spatial: AnnData
 
 def test_samples_are_not_linked(spatial: AnnData, reference: AnnData) -> None:
     spatial.obs["slide"] = np.where(np.arange(80) % 2, "a", "b")
-    result = deconvolve(spatial, reference, sample_key="slide", graph="knn", lambda_c=1.0)
+    result = deconvolve(spatial, reference, library_key="slide", graph="knn", lambda_c=1.0)
     row, column = result.weights.tocoo().coords
     assert len(row)
     assert (row % 2 == column % 2).all()
@@ -537,10 +539,10 @@ def test_plain_weights_minimize_the_stated_objective(spatial: AnnData, reference
 
 
 def test_parameters_may_be_given_together_or_one_by_one(spatial: AnnData, reference: AnnData) -> None:
-    params = Parameters(lambda_c=0.7, n_epochs=1)
+    params = Parameters(lambda_c=0.7, n_outer_iterations=1)
     together = deconvolve(spatial, reference, params=params)
-    single = deconvolve(spatial, reference, lambda_c=0.7, n_epochs=1)
-    both = deconvolve(spatial, reference, params=Parameters(lambda_c=9.0, n_epochs=1), lambda_c=0.7)
+    single = deconvolve(spatial, reference, lambda_c=0.7, n_outer_iterations=1)
+    both = deconvolve(spatial, reference, params=Parameters(lambda_c=9.0, n_outer_iterations=1), lambda_c=0.7)
     for other in (single, both):
         np.testing.assert_array_equal(other.abundances, together.abundances)
         assert other.parameters["given"] == together.parameters["given"]
@@ -717,17 +719,17 @@ STAGES = [
     "Weighing genes (first fit)",
     "Reducing counts (first fit)",
     "Solving (first fit)",
-    "Comparing spots (epoch 1 of 1)",
-    "Comparing cells (epoch 1 of 1)",
+    "Comparing spots (iteration 1 of 1)",
+    "Comparing cells (iteration 1 of 1)",
     "Learning the data term",
-    "Comparing with the reference (epoch 1 of 1)",
+    "Comparing with the reference (iteration 1 of 1)",
     "Learning the smoothing (folds of genes)",
     "Learning the smoothing (ridge)",
     "Learning the smoothing (laplacian)",
     "Learning the smoothing (attention)",
-    "Weighing genes (epoch 1 of 1)",
-    "Reducing counts (epoch 1 of 1)",
-    "Solving (epoch 1 of 1)",
+    "Weighing genes (iteration 1 of 1)",
+    "Reducing counts (iteration 1 of 1)",
+    "Solving (iteration 1 of 1)",
     "Comparing genes",
     "Comparing patches",
     "Measuring noise",
@@ -738,7 +740,7 @@ STAGES = [
 
 def test_stages_come_in_order(spatial: AnnData, reference: AnnData) -> None:
     calls: list[Progress] = []
-    deconvolve(spatial, reference, n_epochs=1, on_progress=calls.append)
+    deconvolve(spatial, reference, n_outer_iterations=1, on_progress=calls.append)
     assert list(dict.fromkeys(call.stage for call in calls)) == STAGES
     assert all(0 <= call.fraction <= 1 for call in calls)
     for stage in STAGES:
@@ -763,7 +765,7 @@ def test_cancelling_at_any_stage_leaves_nothing_running(
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        deconvolve(spatial, reference, n_epochs=1, n_threads=2, on_progress=cancel)
+        deconvolve(spatial, reference, n_outer_iterations=1, n_threads=2, on_progress=cancel)
     assert not after_cancel
     assert set(threading.enumerate()) == before
     assert set(spatial.obsm) == {"spatial", "truth", "truth_rna"}

@@ -63,7 +63,7 @@ data = read_spatial(spots), read_reference(cells)
 replace = Path.replace
 
 def write(output, lambda_c):
-    result = deconvolve(*data, lambda_c=lambda_c, n_epochs=0)
+    result = deconvolve(*data, lambda_c=lambda_c, n_outer_iterations=0)
     recipe = make_recipe({}, result.parameters)
     write_outputs(output, adata=result.to_anndata(), proportions=result.proportions, recipe=recipe)
 
@@ -145,7 +145,7 @@ def test_a_run_killed_between_two_moves_is_never_taken_for_whole(
             read_result(tmp_path / name)
         assert not output_problems(tmp_path / name)
     for name in ("old 1", "new 2"):
-        run_job(Job(*files, tmp_path / name, parameters={"lambda_c": 5.0, "n_epochs": 0}))
+        run_job(Job(*files, tmp_path / name, parameters={"lambda_c": 5.0, "n_outer_iterations": 0}))
         assert read_result(tmp_path / name).parameters["given"]["lambda_c"] == 5.0
         assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
     assert not list(tmp_path.glob(".spotmix-*"))

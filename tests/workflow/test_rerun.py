@@ -114,7 +114,7 @@ def test_a_recipe_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
 def test_other_versions_and_adjustments_are_warned_of(copy: Path) -> None:
     recipe = read_recipe(copy / "results")
     recipe["versions"] |= {"numpy": "1.0", "no-such-package": "2"}
-    recipe["learned"]["resolved"] = {"lambda_c": 1.0}
+    recipe["learned"]["refit"] = {"lambda_c": 1.0}
     (copy / "results" / "recipe.toml").write_bytes(tomli_w.dumps(recipe).encode())
     versions, adjusted = plan_rerun(copy / "results").warnings
     assert "numpy 1.0 (now " in versions
@@ -150,7 +150,7 @@ EDITS = {
     "versions": ("[versions]", "versions = 3\n[others]", r"\[versions\] must be a table, found 3"),
     "outputs": ("[outputs]", "outputs = 3\n[others]", r"\[outputs\] must be a table, found 3"),
     "layer": ("[parameters]", "[parameters]\nlayer = 3", r"In \[parameters\], layer must be a text, found 3"),
-    "mend": ("[parameters]", '[parameters]\nmend = "raw"', "mend must be a list of texts, found 'raw'"),
+    "fix": ("[parameters]", '[parameters]\nfix = "raw"', "fix must be a list of texts, found 'raw'"),
     "bin_um": ("[parameters]", '[reading]\nbin_um = "x"\n[parameters]', "bin_um must be a number, found 'x'"),
     "image": ("[parameters]", "[reading]\nimage = 5\n[parameters]", "image must be a text, found 5"),
     "unknown": ("[parameters]", "[reading]\nmagic = 5\n[parameters]", "holds `magic`, which this version"),
@@ -170,7 +170,7 @@ def test_a_recipe_that_was_edited_wrongly_is_told_where(copy: Path, name: str) -
 
 
 def test_all_that_is_wrong_in_an_edited_recipe_is_told_at_once(copy: Path) -> None:
-    edited = "[parameters]\nlayer = 3\nmend = [1]\nmagic = 2"
+    edited = "[parameters]\nlayer = 3\nfix = [1]\nmagic = 2"
     change(copy / "results", lambda text: text.replace("[parameters]", edited).replace("5000", "-5"))
     with pytest.raises(ReadError, match="4 problems"):
         plan_rerun(copy / "results")
@@ -205,7 +205,7 @@ def test_every_field_of_a_job_survives_its_recipe(tmp_path: Path) -> None:
         *(tmp_path / name for name in ("spots", "cells", "out")),
         cell_type_key="kind",
         layer="raw",
-        sample_key="slice",
+        library_key="slice",
         parameters={"lambda_c": 0.5, "attention": False},
         reading=Reading("space_ranger", 16, tmp_path / "image.tif"),
     )

@@ -158,7 +158,7 @@ def _report(cohort: Cohort, output: Path) -> str:
         folder = shlex.quote(str(output / some[0].folder.name))
         lines += ["", f"Look at one in napari: spotmix view {folder}"]
     if failed:
-        lines += ["", "Mend what failed and run the same command again: what is done is not run again."]
+        lines += ["", "Fix what failed and run the same command again: what is done is not run again."]
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ def run_command() -> Callable[..., None]:
         output: Path,
         cell_type_key: str = CELL_TYPE,
         layer: str | None = None,
-        sample_key: str | None = None,
+        library_key: str | None = None,
         format: str | None = None,
         bin_um: float | None = None,
         image: Path | str | None = None,
@@ -67,7 +67,7 @@ def run_command() -> Callable[..., None]:
         report: bool = True,
         at_once: int = 0,
         dask: str | None = None,
-        mend: Sequence[str] = (),
+        fix: Sequence[str] = (),
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
@@ -83,10 +83,10 @@ def run_command() -> Callable[..., None]:
         settings = {
             "cell_type_key": cell_type_key,
             "layer": layer,
-            "sample_key": sample_key,
+            "library_key": library_key,
             "report": report,
         }
-        more = {"labels": labels, "more_references": more_references, "mend": tuple(mend)}
+        more = {"labels": labels, "more_references": more_references, "fix": tuple(fix)}
         if is_many(spatial, reference):
             given = {"reference": reference, **settings, **more, **reading, **values}
             run_sheet(Path(spatial), output, given, at_once=at_once, dask=dask)
@@ -133,7 +133,7 @@ RUN_PARAMETERS = {
         "taken from `X`.",
         group=group("Files", 1),
     ),
-    "sample_key": Parameter(
+    "library_key": Parameter(
         help="Column of the tissue's `obs` that tells its sections apart; spots of different sections are "
         "never linked.",
         group=group("Files", 1),
@@ -197,10 +197,10 @@ RUN_PARAMETERS = {
         "samplesheet.",
         group=group("Many sections", 1),
     ),
-    "mend": Parameter(
+    "fix": Parameter(
         negative="",
         consume_multiple=True,
-        help="Something to mend in the data once they are read, as `spotmix check` offers it. Give it "
+        help="Something to fix in the data once they are read, as `spotmix check` offers it. Give it "
         "once for each. The files are not changed.",
         group=group("Files", 1),
     ),

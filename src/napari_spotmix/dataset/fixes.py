@@ -1,8 +1,8 @@
-"""What can be mended in data before a run: pure functions from AnnData to AnnData, each with a name.
+"""What can be fixed in data before a run: pure functions from AnnData to AnnData, each with a name.
 
-A mend is written ``ROLE:NAME`` or ``ROLE:NAME=VALUE``, as in ``spatial:swap-xy`` or
+A fix is written ``ROLE:NAME`` or ``ROLE:NAME=VALUE``, as in ``spatial:swap-xy`` or
 ``reference:drop-below=10``. This is what the command line takes and what a recipe keeps, so that a rerun
-mends alike. No mend changes what it is given, nor any file.
+fixes alike. No fix changes what it is given, nor any file.
 
 =================  ==============================================================================
 name               what is done
@@ -42,17 +42,17 @@ from napari_spotmix.dataset.registration import extent_of, moved
 from napari_spotmix.io import replaced
 
 __all__ = [
-    "MENDS",
-    "Mend",
+    "FIXES",
+    "Fix",
     "all_parsed",
-    "mended",
+    "fixed",
     "parsed",
     "same_but_for_spelling",
     "without_version",
 ]
 
 
-#: What a mend may be of.
+#: What a fix may be of.
 ROLES = ("spatial", "reference")
 
 _ENSEMBL = r"^(ENS[A-Z]*[GT]\d{6,})\.\d+$"
@@ -64,21 +64,21 @@ _LOOK_ALIKES = str.maketrans("АВЕКМНОРСТХаеорсухіјѕΑΒΕΖ
 
 
 @dataclass(frozen=True)
-class Mend:
-    """One mend of the spots or of the reference.
+class Fix:
+    """One fix of the spots or of the reference.
 
     Attributes
     ----------
     role : str
         ``"spatial"`` or ``"reference"``.
     name : str
-        One of `MENDS`.
+        One of `FIXES`.
     value : str
         What it is told: a layer, a column, types or a number; "" where it needs nothing.
 
     Examples
     --------
-    >>> str(Mend("spatial", "layer", "counts"))
+    >>> str(Fix("spatial", "layer", "counts"))
     'spatial:layer=counts'
     """
 
@@ -95,75 +95,75 @@ class Mend:
 
         Examples
         --------
-        >>> Mend("reference", "drop-below", "10").words
+        >>> Fix("reference", "drop-below", "10").words
         'Drop types below 10 cells'
         """
-        return MENDS[self.name].words.format(self.value)
+        return FIXES[self.name].words.format(self.value)
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """How a mend is done, what its button says, and whether it needs a value."""
+    """How a fix is done, what its button says, and whether it needs a value."""
 
-    mend: Callable[[AnnData, str, str], AnnData]
+    fix: Callable[[AnnData, str, str], AnnData]
     words: str
     needs: bool = False
 
 
-def parsed(text: str | Mend) -> Mend:
-    """Return the mend that is written so.
+def parsed(text: str | Fix) -> Fix:
+    """Return the fix that is written so.
 
     Raises
     ------
     InputError
-        If there is no such mend; lists those that there are.
+        If there is no such fix; lists those that there are.
 
     Examples
     --------
     >>> parsed("spatial:layer=counts")
-    Mend(role='spatial', name='layer', value='counts')
+    Fix(role='spatial', name='layer', value='counts')
     """
     role, _, rest = str(text).partition(":")
     name, _, value = rest.partition("=")
-    if role in ROLES and name in MENDS and bool(value) == MENDS[name].needs:
-        return Mend(role, name, value)
-    known = ", ".join(f"{key}={'...'}" if kind.needs else key for key, kind in MENDS.items())
+    if role in ROLES and name in FIXES and bool(value) == FIXES[name].needs:
+        return Fix(role, name, value)
+    known = ", ".join(f"{key}={'...'}" if kind.needs else key for key, kind in FIXES.items())
     raise InputError(
-        f"`mend`: there is no mend {str(text)!r}. Expected spatial: or reference: and one of {known}; "
+        f"`fix`: there is no fix {str(text)!r}. Expected spatial: or reference: and one of {known}; "
         "`spotmix check` tells which would help."
     )
 
 
-def mended(
-    spatial: AnnData, reference: AnnData, mends: Iterable[str | Mend], *, cell_type_key: str = CELL_TYPE
+def fixed(
+    spatial: AnnData, reference: AnnData, fixes: Iterable[str | Fix], *, cell_type_key: str = CELL_TYPE
 ) -> tuple[AnnData, AnnData]:
-    """Return both after mends, in their order; neither is modified, and what is not mended is shared.
+    """Return both after fixes, in their order; neither is modified, and what is not fixed is shared.
 
     Raises
     ------
     InputError
-        All mends that there are not, or the first that cannot be done with these data.
+        All fixes that there are not, or the first that cannot be done with these data.
 
     Examples
     --------
     >>> spots = AnnData(np.ones((2, 1)), obsm={"spatial": np.array([[1.0, 5.0], [2.0, 6.0]])})
-    >>> mended(spots, spots, ["spatial:swap-xy"])[0].obsm["spatial"].tolist()
+    >>> fixed(spots, spots, ["spatial:swap-xy"])[0].obsm["spatial"].tolist()
     [[5.0, 1.0], [6.0, 2.0]]
     """
     data = {"spatial": spatial, "reference": reference}
-    for mend in all_parsed(mends):
+    for fix in all_parsed(fixes):
         try:
-            data[mend.role] = MENDS[mend.name].mend(data[mend.role], mend.value, cell_type_key)
+            data[fix.role] = FIXES[fix.name].fix(data[fix.role], fix.value, cell_type_key)
         except InputError as error:
-            raise InputError([f"`mend` {str(mend)!r}: {text}" for text in error.problems]) from error
+            raise InputError([f"`fix` {str(fix)!r}: {text}" for text in error.problems]) from error
     return data["spatial"], data["reference"]
 
 
-def all_parsed(mends: Iterable[str | Mend]) -> list[Mend]:
-    """Return the mends that are written so; raises InputError of all that there are not."""
-    found: list[Mend] = []
+def all_parsed(fixes: Iterable[str | Fix]) -> list[Fix]:
+    """Return the fixes that are written so; raises InputError of all that there are not."""
+    found: list[Fix] = []
     problems: list[str] = []
-    for text in mends:
+    for text in fixes:
         try:
             found.append(parsed(text))
         except InputError as error:
@@ -239,13 +239,13 @@ def _named_apart(adata: AnnData, _: str, __: str) -> AnnData:
 
 
 def _moving(move: str) -> Callable[[AnnData, str, str], AnnData]:
-    def mend(adata: AnnData, _: str, __: str) -> AnnData:
+    def fix(adata: AnnData, _: str, __: str) -> AnnData:
         if SPATIAL not in adata.obsm:
             raise InputError("there are no coordinates to move.")
         xy = moved(np.asarray(adata.obsm[SPATIAL]), [move], extent_of(adata))
         return replaced(adata, obsm={**adata.obsm, SPATIAL: xy})
 
-    return mend
+    return fix
 
 
 def _merged(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
@@ -310,8 +310,8 @@ def _listed(names: Iterable[Any]) -> str:
     return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") if shown else "nothing"
 
 
-#: Every mend by its name.
-MENDS: Mapping[str, _Kind] = {
+#: Every fix by its name.
+FIXES: Mapping[str, _Kind] = {
     "layer": _Kind(_from_layer, "Use layer {}", needs=True),
     "raw": _Kind(_from_raw, "Use raw"),
     "genes": _Kind(_called_by, "Name genes by {}", needs=True),

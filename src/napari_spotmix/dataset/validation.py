@@ -69,7 +69,7 @@ def check(
     *,
     cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
-    sample_key: str | None = None,
+    library_key: str | None = None,
     on_progress: ProgressCallback = silent,
 ) -> list[str]:
     """Return everything that keeps the input from being used; an empty list where nothing does.
@@ -81,7 +81,7 @@ def check(
         reference,
         cell_type_key=cell_type_key,
         layer=layer,
-        sample_key=sample_key,
+        library_key=library_key,
         on_progress=on_progress,
     )
     return [problem for part in parts.values() for problem in part]
@@ -93,7 +93,7 @@ def problems_by_part(
     *,
     cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
-    sample_key: str | None = None,
+    library_key: str | None = None,
     on_progress: ProgressCallback = silent,
 ) -> dict[str, list[str]]:
     """Return the problems as `check` does, by what they are about.
@@ -110,19 +110,19 @@ def problems_by_part(
         "places": coordinate_problems(spatial),
         "reference counts": _count_problems(reference, reference_layer, "reference", on_progress),
         "labels": _label_problems(reference, cell_type_key),
-        "samples": _sample_problems(spatial, sample_key),
+        "samples": _sample_problems(spatial, library_key),
         "genes": _gene_problems(*genes),
     }
 
 
-def _sample_problems(spatial: AnnData, sample_key: str | None) -> list[str]:
-    if sample_key is None:
+def _sample_problems(spatial: AnnData, library_key: str | None) -> list[str]:
+    if library_key is None:
         return []
-    if sample_key in spatial.obs:
-        is_empty = spatial.n_obs > 0 and spatial.obs[sample_key].isna().all()
-        text = f"`sample_key`: the column {sample_key!r} of the spatial data is empty."
+    if library_key in spatial.obs:
+        is_empty = spatial.n_obs > 0 and spatial.obs[library_key].isna().all()
+        text = f"`library_key`: the column {library_key!r} of the spatial data is empty."
         return [f"{text} Fill it, or name another."] if is_empty else []
-    return [f"`sample_key`: the spatial data has no column {sample_key!r}. {choices(spatial.obs.columns)}"]
+    return [f"`library_key`: the spatial data has no column {library_key!r}. {choices(spatial.obs.columns)}"]
 
 
 def _gene_problems(spatial: Sequence[str], reference: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 Points = NDArray[np.floating]
 
-#: Archetypes are found on at most this many spots, with this many rounds of k-means.
+#: CompositionClusters are found on at most this many spots, with this many rounds of k-means.
 _SAMPLE, _ROUNDS = 20_000, 10
 
 _BLOCK = 8192

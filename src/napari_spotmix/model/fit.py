@@ -1,8 +1,8 @@
 """The whole fit on arrays: counts, signatures and coordinates -> abundances and edge weights.
 
-Each epoch takes the proportions found so far and estimates from them anew what depends on them: the
-archetypes and their weights, the platform effect if asked for, and the attention; then it solves. What the
-user left open of the smoothing is learned once, in the first epoch.
+Each iteration takes the proportions found so far and estimates from them anew what depends on them: the
+clusters and their weights, the platform effect if asked for, and the attention; then it solves. What the
+user left open of the smoothing is learned once, in the first iteration.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import find_archetypes, one_archetype
 from napari_spotmix.model.attention import attention_weights, distance_weights, embed
+from napari_spotmix.model.composition_clusters import find_composition_clusters, one_composition_cluster
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.graph import SpatialGraph, build_graph
 from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
@@ -51,7 +51,7 @@ _LEARNING_SPOTS, _PATCH = 2000, 200
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Overdispersion below this changes nothing that matters.
 _SMALL_OVERDISPERSION = 1e-3
-#: Epochs in between only serve to tell which spots are alike: this many times the tolerance does.
+#: Outer iterations in between only serve to tell which spots are alike: this many times the tolerance does.
 _LOOSER = 30.0
 #: Spots whose proportions a thread takes at a time.
 _BLOCK = 8192
@@ -72,10 +72,10 @@ class Fit:
         ``W`` and ``Attn`` on the same edges.
     graph : SpatialGraph
     statistics : Statistics
-        Of the last epoch, in units of `precision_unit`: with `weights` and the penalties, all that it
+        Of the last iteration, in units of `precision_unit`: with `weights` and the penalties, all that it
         takes to solve again.
     solution : Solution
-        Of the last epoch.
+        Of the last iteration.
     lambda_r, lambda_c : float
         The penalties that were used.
     precision_unit : float
@@ -165,13 +165,13 @@ def fit(
         on_block=linking,
     )
     data_term = DataTerm(params.overdispersion or 0.0, variation, params.cell_variation or 0.0)
-    epochs = _Epochs(counts, signatures, totals, data_term, graph, params, threads, on_progress)
-    for _ in range(1 + params.n_epochs):
-        epochs.advance()
-    result = epochs.result()
-    refusal = _refusal(result, totals, params) if epochs.has_platform else None
+    iterations = _OuterIterations(counts, signatures, totals, data_term, graph, params, threads, on_progress)
+    for _ in range(1 + params.n_outer_iterations):
+        iterations.advance()
+    result = iterations.result()
+    refusal = _refusal(result, totals, params) if iterations.has_platform else None
     if refusal:
-        del epochs, result
+        del iterations, result
         plain = fit(
             counts,
             signatures,
@@ -202,8 +202,8 @@ def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
     )
 
 
-class _Epochs:
-    """The state that each epoch improves: abundances, archetypes, platform factors and attention."""
+class _OuterIterations:
+    """The state that each iteration improves: abundances, clusters, platform factors and attention."""
 
     def __init__(
         self,
@@ -227,12 +227,12 @@ class _Epochs:
         self.unlearned = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
         self.choice: Choice | None = None
         self.abundances: Array | None = None
-        # Written anew by each epoch, in the same memory: new memory is slow.
+        # Written anew by each iteration, in the same memory: new memory is slow.
         self.weights, self.attention = _weights_on(graph), _weights_on(graph)
         self.statistics: Statistics
         self.unit: float
         self._use(replace(self.unlearned, sharpness=0.0))
-        self.archetypes = one_archetype(totals, len(signatures))
+        self.clusters = one_composition_cluster(totals, len(signatures))
         self.platform = np.ones(signatures.shape[1])
         self.proportions: NDArray[np.float32] | None = None
         self.n_done = 0
@@ -251,15 +251,15 @@ class _Epochs:
         self._tell_comparing()
         self.proportions = self._mean_proportions(self.abundances)
         if self.params.weights == "poisson":
-            self.archetypes = find_archetypes(
+            self.clusters = find_composition_clusters(
                 self.proportions,
                 self.totals,
-                self.params.n_archetypes,
+                self.params.n_clusters,
                 random_state=self.params.random_state,
                 threads=self.threads,
                 on_block=self._tell_comparing,
             )
-            if self.n_done == self.params.n_epochs:
+            if self.n_done == self.params.n_outer_iterations:
                 self.proportions = None  # large, and of no more use
             if self.n_done == 1 and self.params.normalize:
                 genes = self._learn_data_term()
@@ -276,9 +276,9 @@ class _Epochs:
             self._follow_path()
 
     def _mean_proportions(self, abundances: Array) -> NDArray[np.float32]:
-        """Return the mean of two epochs: reweighting by the last one alone can swing back and forth.
+        """Return the mean of two iterations: reweighting by the last one alone can swing back and forth.
 
-        In single precision, since they only choose archetypes.
+        In single precision, since they only choose clusters.
         """
         is_first = self.proportions is None
         mean = np.empty(abundances.shape, np.float32) if self.proportions is None else self.proportions
@@ -320,7 +320,7 @@ class _Epochs:
             self.totals,
             self.abundances,
             self.signatures,
-            self.archetypes,
+            self.clusters,
             self.data_term.variation,
             random_state=self.params.random_state,
             threads=self.threads,
@@ -348,7 +348,7 @@ class _Epochs:
             self.totals[spots],
             self.abundances[spots],
             self.signatures,
-            replace(self.archetypes, label=self.archetypes.label[spots]),
+            replace(self.clusters, label=self.clusters.label[spots]),
             self.data_term,
             threads=self.threads,
             on_step=self._tell_learning_step,
@@ -385,7 +385,7 @@ class _Epochs:
         """Go on to the next smoothing of what was learned, each attention on what the one before it found."""
         assert self.choice is not None
         path = self.choice.chosen.path
-        step = self.n_done - 1 + max(len(path) - self.params.n_epochs, 0)
+        step = self.n_done - 1 + max(len(path) - self.params.n_outer_iterations, 0)
         if step < len(path):
             self._use(path[step])
 
@@ -430,7 +430,7 @@ class _Epochs:
             counts,
             self.signatures * self.platform,
             self.totals[spots],
-            replace(self.archetypes, label=self.archetypes.label[spots]),
+            replace(self.clusters, label=self.clusters.label[spots]),
             squared if everywhere else csr_array(squared[spots][:, spots]),
             data_term=self.data_term.scaled(self.platform),
             lambda_r=self._least_ridge(),
@@ -496,7 +496,7 @@ class _Epochs:
 
     def _tolerance(self) -> float:
         """Be precise in the first fit, from which all is learned, and in the last."""
-        is_between = 0 < self.n_done < self.params.n_epochs
+        is_between = 0 < self.n_done < self.params.n_outer_iterations
         return self.params.tolerance * (_LOOSER if is_between else 1.0)
 
     def _least_ridge(self) -> float:
@@ -515,9 +515,9 @@ class _Epochs:
             adapted = self.signatures * self.platform
             filters = self.data_term.scaled(self.platform).filters(
                 adapted,
-                self.archetypes,
+                self.clusters,
                 self.threads,
-                on_archetype=lambda _: self.on_progress(Progress("Weighing genes", 0, 1)),
+                on_cluster=lambda _: self.on_progress(Progress("Weighing genes", 0, 1)),
             )
             scale = self.totals if self.params.normalize else 1.0 / self.totals
         else:
@@ -528,7 +528,7 @@ class _Epochs:
             adapted,
             divisor,
             filters=filters,
-            archetype=self.archetypes.label,
+            cluster=self.clusters.label,
             scale=scale,
             threads=self.threads,
             out=self.statistics.projection if self.n_done else None,
@@ -536,9 +536,9 @@ class _Epochs:
         )
 
     def on_progress(self, progress: Progress) -> None:
-        """Pass progress on, with the epoch's number in the stage's name."""
-        epoch = f"{progress.stage} (epoch {self.n_done} of {self.params.n_epochs})"
-        self._tell(replace(progress, stage=epoch if self.n_done else f"{progress.stage} (first fit)"))
+        """Pass progress on, with the iteration's number in the stage's name."""
+        iteration = f"{progress.stage} (iteration {self.n_done} of {self.params.n_outer_iterations})"
+        self._tell(replace(progress, stage=iteration if self.n_done else f"{progress.stage} (first fit)"))
 
     def result(self) -> Fit:
         assert self.abundances is not None

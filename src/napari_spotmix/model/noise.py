@@ -1,7 +1,7 @@
 """What the counts of a spot are thought to vary by, as the precision that the fit gives to genes.
 
 ``V = diag(m (1 + phi N m)) / N`` for counting with overdispersion ``phi``, and the variation of cells on
-top (:mod:`napari_spotmix.model.variation`). One ``V`` per archetype; the statistics need its filters
+top (:mod:`napari_spotmix.model.variation`). One ``V`` per cluster; the statistics need its filters
 ``V^-1 S' / N``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import Archetypes, precision_weights
+from napari_spotmix.model.composition_clusters import CompositionClusters, precision_weights
 from napari_spotmix.model.variation import CellVariation
 
 __all__ = ["DataTerm"]
@@ -54,44 +54,42 @@ class DataTerm:
     def filters(
         self,
         signatures: Array,
-        archetypes: Archetypes,
+        clusters: CompositionClusters,
         threads: Threads,
         *,
         used: NDArray[np.bool_] | None = None,
-        on_archetype: Callable[[int], None] = lambda _: None,
+        on_cluster: Callable[[int], None] = lambda _: None,
     ) -> Array:
-        """Return ``V_a^-1 S' / N_a`` of each archetype, float64 (n_archetypes, n_genes, n_cell_types).
+        """Return ``V_a^-1 S' / N_a`` of each cluster, float64 (n_clusters, n_genes, n_cell_types).
 
         Parameters
         ----------
         signatures : ndarray of float64, shape (n_cell_types, n_genes)
-        archetypes : Archetypes
+        clusters : CompositionClusters
         threads : Threads
         used : ndarray of bool, shape (n_genes,), optional
             Genes that are fitted; the filters of others are 0.
-        on_archetype : callable, optional
-            Called between archetypes; what it raises stops the work.
+        on_cluster : callable, optional
+            Called between clusters; what it raises stops the work.
 
         Examples
         --------
-        >>> from napari_spotmix.model.archetypes import one_archetype
+        >>> from napari_spotmix.model.composition_clusters import one_composition_cluster
         >>> S = np.array([[0.8, 0.2], [0.2, 0.8]])
-        >>> DataTerm().filters(S, one_archetype(np.array([10.0]), 2), Threads(1))
+        >>> DataTerm().filters(S, one_composition_cluster(np.array([10.0]), 2), Threads(1))
         array([[[1.6, 0.4],
                 [0.4, 1.6]]])
         """
-        weights = precision_weights(signatures, archetypes, self.overdispersion)
+        weights = precision_weights(signatures, clusters, self.overdispersion)
         if used is not None:
             weights = weights * used
         found = np.empty((len(weights), *signatures.T.shape))
 
         def one(start: int, stop: int) -> None:
             for a in range(start, stop):
-                found[a] = self._filter(
-                    signatures, weights[a], archetypes.composition[a], archetypes.depth[a]
-                )
+                found[a] = self._filter(signatures, weights[a], clusters.composition[a], clusters.depth[a])
 
-        threads.over_blocks(one, len(weights), block=1, on_block=on_archetype)
+        threads.over_blocks(one, len(weights), block=1, on_block=on_cluster)
         return found
 
     def _filter(self, S: Array, w: Array, composition: Array, depth: float) -> Array:

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 def _data_product(X: Array, statistics: Statistics) -> Array:
-    products = np.einsum("nkm,nm->nk", statistics.gram[statistics.archetype], X)
+    products = np.einsum("nkm,nm->nk", statistics.gram[statistics.cluster], X)
     return np.asarray(statistics.scale[:, None] * products)
 
 
@@ -45,7 +45,7 @@ def curvature(statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: f
     Half the diagonal of the Hessian, but no more than the data term has in the spot or in the mean over
     spots: strong ties make a single spot stiff, yet a whole region may still be far from its minimum.
     """
-    diagonal = np.einsum("akk->ak", statistics.gram)[statistics.archetype]
+    diagonal = np.einsum("akk->ak", statistics.gram)[statistics.cluster]
     own = statistics.scale[:, None] * diagonal
     degree = np.asarray(W.sum(axis=1))[:, None]
     stiff = own + lambda_r + lambda_c * degree

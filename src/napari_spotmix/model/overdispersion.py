@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import Archetypes, expected_shares
+from napari_spotmix.model.composition_clusters import CompositionClusters, expected_shares
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.noise import DataTerm
 from napari_spotmix.model.variation import bulk_factors
@@ -51,7 +51,7 @@ def estimate_overdispersion(
     totals: Array,
     abundances: Array,
     signatures: Array,
-    archetypes: Archetypes,
+    clusters: CompositionClusters,
     data_term: DataTerm,
     *,
     threads: Threads,
@@ -67,13 +67,13 @@ def estimate_overdispersion(
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
         Of shares, as fitted so far.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
-    archetypes : Archetypes
+    clusters : CompositionClusters
         Of these spots.
     data_term : DataTerm
         Its overdispersion is not used.
     threads : Threads
     on_step : callable, optional
-        Called between archetypes.
+        Called between clusters.
 
     Notes
     -----
@@ -84,14 +84,14 @@ def estimate_overdispersion(
     rows = counts.by_gene(signatures.shape[1])
     factor = bulk_factors(counts, totals, abundances, signatures)
     signatures, data_term = signatures * factor, data_term.scaled(factor)
-    shares = expected_shares(signatures, archetypes)
+    shares = expected_shares(signatures, clusters)
     sums = np.zeros((len(shares), 2))
 
     def one(start: int, stop: int) -> None:
         for a in range(start, stop):
-            here = np.flatnonzero(archetypes.label == a)
+            here = np.flatnonzero(clusters.label == a)
             mean = np.maximum(abundances[here] @ signatures, 1e-3 * shares[a]) * totals[here, None]
-            own = data_term.diagonal(archetypes.composition[a])
+            own = data_term.diagonal(clusters.composition[a])
             sums[a] = _moments(rows[here].toarray(), mean, mean + totals[here, None] ** 2 * own)
 
     threads.over_blocks(one, len(shares), block=1, on_block=on_step)

@@ -1,7 +1,7 @@
 """One pass over sparse counts -> the only numbers that the solver ever sees.
 
 ``b_i = c_i S P_a(i) y_i`` (n, K) and ``M_a = S P_a S'`` (A, K, K), with ``P_a`` the precision of the genes in
-spots of an archetype and ``P_a S'`` its *filters*: the data term of spot i is ``c_i (x_i' M_a(i) x_i) -
+spots of an cluster and ``P_a S'`` its *filters*: the data term of spot i is ``c_i (x_i' M_a(i) x_i) -
 2 b_i' x_i`` up to a constant. No dense (n, G) array is made.
 """
 
@@ -27,9 +27,9 @@ class Statistics:
 
     Attributes
     ----------
-    gram : ndarray of float64, shape (n_archetypes, n_cell_types, n_cell_types)
+    gram : ndarray of float64, shape (n_clusters, n_cell_types, n_cell_types)
         ``M``.
-    archetype : ndarray of int64, shape (n_spots,)
+    cluster : ndarray of int64, shape (n_spots,)
         Which Gram matrix belongs to a spot.
     scale : ndarray of float64, shape (n_spots,)
         ``c``, what a spot's Gram matrix is multiplied by.
@@ -38,7 +38,7 @@ class Statistics:
     """
 
     gram: NDArray[np.float64]
-    archetype: NDArray[np.int64]
+    cluster: NDArray[np.int64]
     scale: NDArray[np.float64]
     projection: NDArray[np.float64]
 
@@ -52,13 +52,13 @@ class Statistics:
 
     def typical_curvature(self) -> NDArray[np.float64]:
         """Return the mean over spots of ``c_i M_kk`` for each type, float64 (n_cell_types,)."""
-        weight = np.bincount(self.archetype, self.scale, len(self.gram)) / max(len(self.scale), 1)
+        weight = np.bincount(self.cluster, self.scale, len(self.gram)) / max(len(self.scale), 1)
         return np.asarray(np.einsum("a,akk->k", weight, self.gram))
 
     def mean_precision(self) -> float:
         """Return the mean over spots and types of ``c_i M_kk``: the unit that penalties are measured in."""
         diagonal = np.einsum("akk->a", self.gram) / self.n_cell_types
-        return float((self.scale * diagonal[self.archetype]).mean())
+        return float((self.scale * diagonal[self.cluster]).mean())
 
     def divide_by(self, unit: float) -> None:
         """Divide the data term by `unit`, in place; its minimizer stays the same."""
@@ -91,7 +91,7 @@ def sufficient_statistics(
     divisor: NDArray[np.float64],
     *,
     filters: NDArray[np.float64],
-    archetype: NDArray[np.int64],
+    cluster: NDArray[np.int64],
     scale: NDArray[np.float64],
     threads: Threads,
     out: NDArray[np.float64] | None = None,
@@ -107,9 +107,9 @@ def sufficient_statistics(
         ``S``.
     divisor : ndarray of float64, shape (n_spots,)
         ``y_i`` is the counts of spot i divided by this.
-    filters : ndarray of float64, shape (n_archetypes, n_genes, n_cell_types)
-        ``P_a S'``, precision of the genes in spots of an archetype times signatures.
-    archetype : ndarray of int64, shape (n_spots,)
+    filters : ndarray of float64, shape (n_clusters, n_genes, n_cell_types)
+        ``P_a S'``, precision of the genes in spots of an cluster times signatures.
+    cluster : ndarray of int64, shape (n_spots,)
     scale : ndarray of float64, shape (n_spots,)
         ``c``, precision of a spot.
     threads : Threads
@@ -138,7 +138,7 @@ def sufficient_statistics(
             values.data,
             counts.gene_of_column,
             tables,
-            archetype[spots],
+            cluster[spots],
             factor[spots],
             start,
             stop,
@@ -150,7 +150,7 @@ def sufficient_statistics(
 
     threads.over_blocks(grams, len(filters), block=1, on_block=lambda _: report(0))
     counts.over_rows(project, threads, report)
-    return Statistics(gram, archetype, scale, projection)
+    return Statistics(gram, cluster, scale, projection)
 
 
 def _padded(filters: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import Archetypes, precision_weights
+from napari_spotmix.model.composition_clusters import CompositionClusters, precision_weights
 from napari_spotmix.model.counts import Counts
 
 __all__ = [
@@ -48,7 +48,7 @@ _MOST_CELLS, _MOST_DIRECTIONS = 200, 12
 _PRIOR_CELLS = 50
 #: Relative expression below which a gene of a type is not told from silent.
 _FLOOR = 0.01
-#: Types with less than this share of an archetype add no directions to it.
+#: Types with less than this share of an cluster add no directions to it.
 _SMALLEST_SHARE = 0.02
 #: Spots that the strength is learned from, and the strengths that are tried. What goes beyond that of four
 #: cells is mostly misfit between reference and tissue, which lies in the same directions.
@@ -201,7 +201,7 @@ def learn_strength(
     totals: Array,
     abundances: Array,
     signatures: Array,
-    archetypes: Archetypes,
+    clusters: CompositionClusters,
     variation: CellVariation,
     *,
     random_state: int,
@@ -217,27 +217,27 @@ def learn_strength(
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
         Of shares, as fitted so far.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
-    archetypes : Archetypes
+    clusters : CompositionClusters
     variation : CellVariation
     random_state : int
     threads : Threads
     on_step : callable, optional
-        Called while counts are read and between archetypes.
+        Called while counts are read and between clusters.
     """
     rng = np.random.default_rng(random_state)
     spots = np.sort(rng.choice(len(totals), min(len(totals), _SPOTS), replace=False))
-    shown, totals, label = counts.of_spots(spots, on_step), totals[spots], archetypes.label[spots]
+    shown, totals, label = counts.of_spots(spots, on_step), totals[spots], clusters.label[spots]
     # What a whole tissue shows more or less of than its reference is no variation between cells.
     factor = bulk_factors(shown, totals, abundances[spots], signatures)
     signatures, variation = signatures * factor, variation.scaled(factor)
-    weights = precision_weights(signatures, archetypes, 0.0)
+    weights = precision_weights(signatures, clusters, 0.0)
     gain = np.zeros((len(_STRENGTHS), len(spots)))
 
     def one(start: int, stop: int) -> None:
         for a in range(start, stop):
             here = np.flatnonzero(label == a)
             if len(here):
-                contrasts = _contrasts(signatures, weights[a], archetypes.composition[a], variation)
+                contrasts = _contrasts(signatures, weights[a], clusters.composition[a], variation)
                 gain[:, here] = _gains_of(shown, here, totals[here], *contrasts)
 
     threads.over_blocks(one, len(weights), block=1, on_block=on_step)

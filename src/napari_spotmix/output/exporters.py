@@ -403,7 +403,7 @@ def _table(result: Result) -> Any:
         twice = list(adata.obs_names[adata.obs_names.duplicated()].unique())
         raise InputError(
             "A SpatialData store tells spots apart by their names, and here some have the same: "
-            f"{listed(twice, most=3)}. Run again with `--mend spatial:name-apart`, or write a table."
+            f"{listed(twice, most=3)}. Run again with `--fix spatial:name-apart`, or write a table."
         )
     adata.obs[_REGION] = pd.Categorical(["spots"] * adata.n_obs)
     adata.obs[_SPOT] = adata.obs_names

@@ -55,18 +55,18 @@ def as_python(job: Job) -> str:
     result = deconvolve(spatial, reference, cell_type_key='cell_type', lambda_c=0.3)
     print(result.proportions.mean())
     """
-    labels, mends = {"cell_type_key": job.cell_type_key}, {"mends": list(job.mend)}
+    labels, fixes = {"cell_type_key": job.cell_type_key}, {"fixes": list(job.fix)}
     extra = {name: value for name, value in _own(job).items() if isinstance(value, Path)}
     settings = {name: value for name, value in job.settings.items() if value is not None}
     lines = [
         "from napari_spotmix import deconvolve, read_reference, read_spatial",
-        *(["from napari_spotmix.dataset.fixes import mended"] if job.mend else []),
+        *(["from napari_spotmix.dataset.fixes import fixed"] if job.fix else []),
         "",
         f"spatial = {_call('read_spatial', job.spatial, **_reading(job), **_backed(job.spatial))}",
         f"reference = {_call('read_reference', job.references, **labels, **extra)}",
         *(
-            [f"spatial, reference = mended(spatial, reference, {_keywords(mends | labels)})"]
-            if job.mend
+            [f"spatial, reference = fixed(spatial, reference, {_keywords(fixes | labels)})"]
+            if job.fix
             else []
         ),
         f"result = deconvolve(spatial, reference, {_keywords(settings | _chosen(job.parameters))})",

@@ -61,7 +61,7 @@ def deconvolve(
     *,
     cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
-    sample_key: str | None = None,
+    library_key: str | None = None,
     params: Parameters | None = None,
     on_progress: ProgressCallback = silent,
     **parameters: Any,
@@ -80,7 +80,7 @@ def deconvolve(
         Column of ``reference.obs`` with the labels; cells without a label are left out.
     layer : str, optional
         Layer that holds the counts, where `X` does not; ``"raw"`` is `raw`, unless a layer is called so.
-    sample_key : str, optional
+    library_key : str, optional
         Column of ``spatial.obs``; spots of different samples are never linked.
     params : Parameters, optional
         All parameters at once.
@@ -112,14 +112,14 @@ def deconvolve(
         reference,
         cell_type_key=cell_type_key,
         layer=layer,
-        sample_key=sample_key,
+        library_key=library_key,
         on_progress=on_progress,
     )
     if problems:
         raise InputError(problems)
     with Threads.of(params.n_threads) as threads:
         problem = _prepare(spatial, reference, cell_type_key, layer, params, threads, on_progress)
-        sample = None if sample_key is None else pd.factorize(spatial.obs[sample_key])[0][problem.kept]
+        sample = None if library_key is None else pd.factorize(spatial.obs[library_key])[0][problem.kept]
         fitted = fit(
             problem.counts,
             problem.signatures,
@@ -144,7 +144,7 @@ def deconvolve(
             on_progress=on_progress,
         )
     on_progress(Progress("Writing up", 0, 1))
-    settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key}
+    settings = {"cell_type_key": cell_type_key, "layer": layer, "library_key": library_key}
     return _result(spatial, problem, fitted, assessment, settings | _given(params))
 
 
@@ -296,7 +296,7 @@ def _cells(
     params: Parameters,
     on_progress: ProgressCallback,
 ) -> _Cells:
-    if params.exclude_housekeeping:
+    if params.exclude_mito_ribo:
         genes = _without_housekeeping(genes)
     counts, label = Counts(rows, genes.reference), labels.codes.astype(np.int64)
 

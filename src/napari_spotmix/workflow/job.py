@@ -53,7 +53,7 @@ class Job:
         As `read_spatial` and `read_reference` take them; or a URL, a text with "://" in it.
     output : Path
         Folder for the results.
-    cell_type_key, layer, sample_key
+    cell_type_key, layer, library_key
         As `deconvolve` takes them.
     parameters : mapping
         Fields of `Parameters` that differ from their defaults.
@@ -65,8 +65,8 @@ class Job:
         Table of cells and their types, as `read_reference` takes it.
     more_references : tuple of Path
         References that are joined with the first.
-    mend : tuple of str
-        What is mended in the data once they are read, as `mends.parsed` takes it.
+    fix : tuple of str
+        What is fixed in the data once they are read, as `fixes.parsed` takes it.
     """
 
     spatial: Path | str
@@ -74,13 +74,13 @@ class Job:
     output: Path
     cell_type_key: str = CELL_TYPE
     layer: str | None = None
-    sample_key: str | None = None
+    library_key: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reading: Reading = field(default_factory=_nothing_told)
     report: bool = True
     labels: Path | None = None
     more_references: tuple[Path | str, ...] = ()
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Path | str]:
@@ -102,7 +102,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """How the files are read, as keywords of `deconvolve`."""
-        return {"cell_type_key": self.cell_type_key, "layer": self.layer, "sample_key": self.sample_key}
+        return {"cell_type_key": self.cell_type_key, "layer": self.layer, "library_key": self.library_key}
 
 
 #: Roles of references that are joined with the first.
@@ -161,7 +161,7 @@ def run_job(
 
         sums = sums or sums_of(job, on_progress=on_progress)
         result = deconvolve(tissue, cells, params=params, on_progress=on_progress, **job.settings)
-        result = kept_with(result, job.mend)
+        result = kept_with(result, job.fix)
         written = write_outputs(
             job.output,
             adata=heard(result.to_anndata, "Gathering results", on_progress),
@@ -206,11 +206,11 @@ def fetched_job(job: Job, *, on_progress: ProgressCallback = silent) -> Job:
 @contextmanager
 def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Parameters, AnnData, AnnData]]:
     """Check and read everything before the long run, tell all problems at once; close files in the end."""
-    from napari_spotmix.dataset.fixes import all_parsed, mended
+    from napari_spotmix.dataset.fixes import all_parsed, fixed
     from napari_spotmix.io import close_files, is_large, output_problems, read_reference, read_spatial
 
     problems = output_problems(job.output, job.inputs)
-    mends = attempted(problems, lambda: all_parsed(job.mend))
+    fixes = attempted(problems, lambda: all_parsed(job.fix))
     params = attempted(problems, lambda: Parameters(**job.parameters))
     tissue = attempted(
         problems,
@@ -234,9 +234,9 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
             ),
         )
         both = tissue, cells
-        if tissue is not None and cells is not None and mends:
+        if tissue is not None and cells is not None and fixes:
             key = job.cell_type_key
-            both = attempted(problems, lambda: mended(tissue, cells, mends, cell_type_key=key)) or both
+            both = attempted(problems, lambda: fixed(tissue, cells, fixes, cell_type_key=key)) or both
         if problems:
             problems += _problems_inside(*both, job.settings)
             raise InputError(problems)

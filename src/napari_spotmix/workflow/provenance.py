@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from napari_spotmix.dataset.fixes import Mend
+from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.result import Result
 
 __all__ = [
@@ -13,11 +13,11 @@ __all__ = [
 ]
 
 
-def kept_with(result: Result, mends: Sequence[str | Mend]) -> Result:
-    """Return a result that tells by which mends its input was changed, in its parameters and notes."""
-    if not mends:
+def kept_with(result: Result, fixes: Sequence[str | Fix]) -> Result:
+    """Return a result that tells by which fixes its input was changed, in its parameters and notes."""
+    if not fixes:
         return result
-    names = [str(mend) for mend in mends]
-    given = {**result.parameters.get("given", {}), "mend": names}
-    note = f"Mended before the run: {', '.join(names)}. The files were not changed."
+    names = [str(fix) for fix in fixes]
+    given = {**result.parameters.get("given", {}), "fix": names}
+    note = f"Fixed before the run: {', '.join(names)}. The files were not changed."
     return replace(result, parameters={**result.parameters, "given": given}, notes=(*result.notes, note))

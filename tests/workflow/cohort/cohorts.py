@@ -14,7 +14,7 @@ import psutil
 from napari_spotmix import simulate
 
 #: Never converges, so that there is time to cancel.
-ENDLESS = {"tolerance": "1e-14", "max_sweeps": "100000000", "n_epochs": "0", "lambda_c": "1000"}
+ENDLESS = {"tolerance": "1e-14", "max_sweeps": "100000000", "n_outer_iterations": "0", "lambda_c": "1000"}
 OUTPUTS = ("spatial.h5ad", "proportions.csv", "recipe.toml")
 
 

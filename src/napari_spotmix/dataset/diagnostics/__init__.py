@@ -1,4 +1,4 @@
-"""What is worth telling of data before a run, each with what to do, and the mend where there is one.
+"""What is worth telling of data before a run, each with what to do, and the fix where there is one.
 
 Problems keep the data from being used (`checks` finds them), warnings make a result doubtful, notes are good
 to know.

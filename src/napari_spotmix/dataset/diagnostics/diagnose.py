@@ -14,7 +14,7 @@ from napari_spotmix.dataset.diagnostics import spots as _spots
 from napari_spotmix.dataset.diagnostics import types as _types
 from napari_spotmix.dataset.diagnostics.cost import cost_finding
 from napari_spotmix.dataset.diagnostics.finding import LEVELS, NOTE, PROBLEM, Finding
-from napari_spotmix.dataset.fixes import MENDS, Mend
+from napari_spotmix.dataset.fixes import FIXES, Fix
 from napari_spotmix.io import is_signatures, reading_notes
 
 __all__ = ["look"]
@@ -26,14 +26,14 @@ def look(
     *,
     cell_type_key: str = CELL_TYPE,
     layer: str | None = None,
-    sample_key: str | None = None,
+    library_key: str | None = None,
     on_progress: ProgressCallback = silent,
 ) -> list[Finding]:
     """Return everything that is worth knowing before `deconvolve` is called with the same arguments.
 
     Parameters
     ----------
-    spatial, reference, cell_type_key, layer, sample_key
+    spatial, reference, cell_type_key, layer, library_key
         As `deconvolve` takes them. Not modified. Counts may be on disk; they are read in blocks of rows.
     on_progress : callable, optional
         Told after every block; raises `Cancelled` to stop.
@@ -55,7 +55,7 @@ def look(
     >>> tissue.spatial.layers["counts"] = tissue.spatial.X.copy()
     >>> tissue.spatial.X = tissue.spatial.X.log1p()
     >>> worst = look(tissue.spatial, tissue.reference)[0]
-    >>> worst.level, [str(mend) for mend in worst.mends]
+    >>> worst.level, [str(fix) for fix in worst.fixes]
     ('problem', ['spatial:layer=counts'])
     """
     parts = checks.problems_by_part(
@@ -63,7 +63,7 @@ def look(
         reference,
         cell_type_key=cell_type_key,
         layer=layer,
-        sample_key=sample_key,
+        library_key=library_key,
         on_progress=on_progress,
     )
     found = list(_problems(parts, spatial, reference))
@@ -75,7 +75,7 @@ def look(
     # What makes all of a result wrong comes before what makes one type of it doubtful.
     found += _genes.name_findings(spatial, reference)
     found += _genes.depth_findings(spatial, reference, on_progress) if is_usable else []
-    found += _spots.place_findings(spatial, sample_key)
+    found += _spots.place_findings(spatial, library_key)
     if not parts["labels"] and not is_signatures(reference):
         found += _types.label_findings(reference, cell_type_key)
     if is_usable:
@@ -90,23 +90,23 @@ def look(
 def _with_counts(adata: AnnData, layer: str | None) -> AnnData:
     """Return data whose `X` is the layer that a run would take; nothing is copied."""
     if layer in adata.layers:
-        return MENDS["layer"].mend(adata, str(layer), "")
-    return MENDS["raw"].mend(adata, "", "") if layer == RAW and adata.raw is not None else adata
+        return FIXES["layer"].fix(adata, str(layer), "")
+    return FIXES["raw"].fix(adata, "", "") if layer == RAW and adata.raw is not None else adata
 
 
 def _problems(parts: Mapping[str, Sequence[str]], spatial: AnnData, reference: AnnData) -> Iterator[Finding]:
-    """Yield what `deconvolve` would refuse, with the mends that there are for it."""
+    """Yield what `deconvolve` would refuse, with the fixes that there are for it."""
     for part, problems in parts.items():
-        mends: tuple[Mend, ...] = ()
+        fixes: tuple[Fix, ...] = ()
         if problems and part == "genes":
-            mends = _genes.mends_for_names(spatial, reference)
+            fixes = _genes.fixes_for_names(spatial, reference)
         elif problems and part.endswith(" counts"):
             role = part.removesuffix(" counts")
-            mends = _mends_for_counts(spatial if role == "spatial" else reference, role)
-        yield from (Finding(PROBLEM, problem, mends) for problem in problems)
+            fixes = _fixes_for_counts(spatial if role == "spatial" else reference, role)
+        yield from (Finding(PROBLEM, problem, fixes) for problem in problems)
 
 
-def _mends_for_counts(adata: AnnData, role: str) -> tuple[Mend, ...]:
+def _fixes_for_counts(adata: AnnData, role: str) -> tuple[Fix, ...]:
     """Return what puts counts in place of `X`, if the data hold them elsewhere."""
     names = checks.layers_of_counts(adata)[:1]
-    return tuple(Mend(role, "layer", name) if name in adata.layers else Mend(role, "raw") for name in names)
+    return tuple(Fix(role, "layer", name) if name in adata.layers else Fix(role, "raw") for name in names)

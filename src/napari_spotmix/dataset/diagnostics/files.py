@@ -13,7 +13,7 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.dataset.diagnostics.diagnose import look
 from napari_spotmix.dataset.diagnostics.finding import PROBLEM, Finding
-from napari_spotmix.dataset.fixes import all_parsed, mended
+from napari_spotmix.dataset.fixes import all_parsed, fixed
 from napari_spotmix.io import Reading, close_files, output_problems, read_reference, read_spatial
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def look_at_files(
     reading: Reading | None = None,
     labels: str | Path | None = None,
     cell_type_key: str = CELL_TYPE,
-    mends: Sequence[str] = (),
+    fixes: Sequence[str] = (),
     output: str | Path | None = None,
     on_progress: ProgressCallback = silent,
     **settings: Any,
@@ -44,7 +44,7 @@ def look_at_files(
         What `read_spatial` is told beside the path.
     cell_type_key, **settings
         As `look` takes them.
-    mends : sequence of str, optional
+    fixes : sequence of str, optional
         Done before anything is looked at.
     output : path, optional
         Folder that results are to be written to.
@@ -65,7 +65,7 @@ def look_at_files(
     inputs = {"spatial": spatial, **{f"reference_{n}": path for n, path in enumerate(references, start=1)}}
     inputs |= {} if labels is None else {"labels": labels}
     problems = [] if output is None else output_problems(output, inputs)
-    wanted = attempted(problems, lambda: all_parsed(mends))
+    wanted = attempted(problems, lambda: all_parsed(fixes))
     with ExitStack() as files:
 
         def read_spots() -> AnnData:
@@ -82,7 +82,7 @@ def look_at_files(
             return found
 
         def look_at_both() -> list[Finding]:
-            both = mended(tissue, cells, wanted or (), cell_type_key=cell_type_key)
+            both = fixed(tissue, cells, wanted or (), cell_type_key=cell_type_key)
             return look(*both, cell_type_key=cell_type_key, on_progress=on_progress, **settings)
 
         tissue, cells = attempted(problems, read_spots), attempted(problems, read_cells)

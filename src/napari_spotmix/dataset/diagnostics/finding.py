@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from napari_spotmix.dataset.fixes import Mend
+from napari_spotmix.dataset.fixes import Fix
 
 __all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level"]
 
@@ -27,10 +27,10 @@ class Finding:
     text : str
         Complete sentences: what was expected, what was found and where, what to do. Plain text, which may
         hold names from files.
-    mends : tuple of Mend
-        What would mend it, all of them together; empty where only its owner can.
+    fixes : tuple of Fix
+        What would fix it, all of them together; empty where only its owner can.
     """
 
     level: Level
     text: str
-    mends: tuple[Mend, ...] = ()
+    fixes: tuple[Fix, ...] = ()

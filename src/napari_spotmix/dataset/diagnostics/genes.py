@@ -15,12 +15,12 @@ from scipy.sparse import csr_array
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.diagnostics.finding import NOTE, PROBLEM, WARNING, Finding
-from napari_spotmix.dataset.fixes import Mend, without_version
+from napari_spotmix.dataset.fixes import Fix, without_version
 from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.validation import FEW_GENES
 from napari_spotmix.model.counts import InMemory
 
-__all__ = ["depth_findings", "mends_for_names", "name_findings"]
+__all__ = ["depth_findings", "fixes_for_names", "name_findings"]
 
 #: A column of `var` that repeats itself more than this holds no names of genes.
 _DISTINCT = 0.5
@@ -34,13 +34,13 @@ def name_findings(spatial: AnnData, reference: AnnData) -> list[Finding]:
     """Tell of names that would fit better, of another species, and of genes in several columns."""
     shared = set(spatial.var_names) & set(reference.var_names)
     found = [_in_several_columns(adata, role) for adata, role in _roles(spatial, reference)]
-    mends = mends_for_names(spatial, reference)
-    if shared and mends:
+    fixes = fixes_for_names(spatial, reference)
+    if shared and fixes:
         text = (
             f"Only {_gene_names_are(len(shared))} in both the spatial data and the reference; "
             f"{_most_shared(spatial, reference)[1]:,} would be, by the other names that the files hold."
         )
-        found.append(Finding(WARNING, text, mends))
+        found.append(Finding(WARNING, text, fixes))
     elif shared:
         found.append(_other_species(spatial, reference, len(shared)))
     return [one for one in found if one is not None]
@@ -59,7 +59,7 @@ def _in_several_columns(adata: AnnData, role: str) -> Finding | None:
         f"{_gene_names_are(len(twice))} found more than once in the {role} data ({_few(twice)}). "
         "A run sums such counts by itself; summed beforehand, the result has each name once."
     )
-    return Finding(NOTE, text, (Mend(role, "sum-genes"),))
+    return Finding(NOTE, text, (Fix(role, "sum-genes"),))
 
 
 def _other_species(spatial: AnnData, reference: AnnData, n_shared: int) -> Finding | None:
@@ -76,38 +76,38 @@ def _other_species(spatial: AnnData, reference: AnnData, n_shared: int) -> Findi
     )
 
 
-def mends_for_names(spatial: AnnData, reference: AnnData) -> tuple[Mend, ...]:
+def fixes_for_names(spatial: AnnData, reference: AnnData) -> tuple[Fix, ...]:
     """Return what brings both to the same names of genes, where other names that they hold agree better."""
     n_now = len(set(spatial.var_names) & set(reference.var_names))
-    mends, n_best = _most_shared(spatial, reference)
-    return mends if n_best > max(_WORTH_IT * n_now, n_now + 1) else ()
+    fixes, n_best = _most_shared(spatial, reference)
+    return fixes if n_best > max(_WORTH_IT * n_now, n_now + 1) else ()
 
 
-def _most_shared(spatial: AnnData, reference: AnnData) -> tuple[tuple[Mend, ...], int]:
-    """Return the mends by which most genes are shared, as few as possible, and how many are then."""
+def _most_shared(spatial: AnnData, reference: AnnData) -> tuple[tuple[Fix, ...], int]:
+    """Return the fixes by which most genes are shared, as few as possible, and how many are then."""
     ways = [
         (len(set(spots) & set(cells)), (*one, *other))
         for (one, spots), (other, cells) in product(
             list(_names_of(spatial, "spatial")), list(_names_of(reference, "reference"))
         )
     ]
-    n_best, mends = max(ways, key=lambda way: (way[0], -len(way[1])))
-    return mends, n_best
+    n_best, fixes = max(ways, key=lambda way: (way[0], -len(way[1])))
+    return fixes, n_best
 
 
-def _names_of(adata: AnnData, role: str) -> Iterator[tuple[tuple[Mend, ...], pd.Index[str]]]:
-    """Yield every set of names that genes have in the data, with the mends that lead to it."""
+def _names_of(adata: AnnData, role: str) -> Iterator[tuple[tuple[Fix, ...], pd.Index[str]]]:
+    """Yield every set of names that genes have in the data, with the fixes that lead to it."""
     columns = {(): adata.var_names.to_series()} | {
-        (Mend(role, "genes", str(column)),): adata.var[column]
+        (Fix(role, "genes", str(column)),): adata.var[column]
         for column in adata.var
         if _may_be_names(adata.var[column])
     }
-    for mends, values in columns.items():
+    for fixes, values in columns.items():
         names = pd.Index(values.dropna().astype(str))
-        yield mends, names
+        yield fixes, names
         plain = without_version(names)
         if not plain.equals(names):
-            yield (*mends, Mend(role, "no-versions")), plain
+            yield (*fixes, Fix(role, "no-versions")), plain
 
 
 def _may_be_names(column: pd.Series[Any]) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.access import coordinates
 from napari_spotmix.dataset.diagnostics.finding import NOTE, WARNING, Finding
-from napari_spotmix.dataset.fixes import MENDS, Mend
+from napari_spotmix.dataset.fixes import FIXES, Fix
 from napari_spotmix.dataset.registration import better_moves, factor_of, images_of, pictures_of
 from napari_spotmix.dataset.validation import coordinate_problems
 from napari_spotmix.io import listed, spots_off_image
@@ -22,9 +22,9 @@ __all__ = ["place_findings"]
 _MANY_TOGETHER = 0.1
 
 
-def place_findings(spatial: AnnData, sample_key: str | None = None) -> list[Finding]:
+def place_findings(spatial: AnnData, library_key: str | None = None) -> list[Finding]:
     """Tell of repeated barcodes, missing places, and spots that do not lie on the tissue of their image."""
-    found = _repeated(spatial) + _without_sample(spatial, sample_key)
+    found = _repeated(spatial) + _without_sample(spatial, library_key)
     if coordinate_problems(spatial):
         return found
     xy = coordinates(spatial)
@@ -36,7 +36,7 @@ def place_findings(spatial: AnnData, sample_key: str | None = None) -> list[Find
             "with NaN as proportions. Where there are places, read the positions again."
         )
         found.append(Finding(WARNING, text))
-    found += _together(spatial, xy, sample_key)
+    found += _together(spatial, xy, library_key)
     return found + _turned(spatial) + _off_image(spatial) + _without_scale(spatial)
 
 
@@ -49,35 +49,35 @@ def _repeated(spatial: AnnData) -> list[Finding]:
         f"{count(len(twice), 'barcode')} of spots {agreeing(len(twice), 'are')} found more than once "
         f"({listed(list(twice), most=3)}), so "
         "that tables of the result would be ambiguous. "
-        "If these are several sections, name the column that tells them apart as `sample_key`, and "
+        "If these are several sections, name the column that tells them apart as `library_key`, and "
         "number the repeats."
     )
-    return [Finding(WARNING, text, (Mend("spatial", "name-apart"),))]
+    return [Finding(WARNING, text, (Fix("spatial", "name-apart"),))]
 
 
-def _without_sample(spatial: AnnData, sample_key: str | None) -> list[Finding]:
-    if sample_key not in spatial.obs:  # not asked for, or a problem
+def _without_sample(spatial: AnnData, library_key: str | None) -> list[Finding]:
+    if library_key not in spatial.obs:  # not asked for, or a problem
         return []
-    n_lost = int(spatial.obs[sample_key].isna().sum())
+    n_lost = int(spatial.obs[library_key].isna().sum())
     if n_lost in (0, spatial.n_obs):  # none at all is a problem
         return []
     text = (
-        f"{n_lost:,} of {spatial.n_obs:,} spots {agreeing(n_lost, 'have')} no value in {sample_key!r}, and "
+        f"{n_lost:,} of {spatial.n_obs:,} spots {agreeing(n_lost, 'have')} no value in {library_key!r}, and "
         f"{agreeing(n_lost, 'are')} taken for a section of their own. Fill the column."
     )
     return [Finding(WARNING, text)]
 
 
-def _together(spatial: AnnData, xy: NDArray[np.float64], sample_key: str | None) -> list[Finding]:
+def _together(spatial: AnnData, xy: NDArray[np.float64], library_key: str | None) -> list[Finding]:
     """Tell of spots that lie in one place: they would be each other's nearest neighbors."""
-    sample = pd.factorize(spatial.obs[sample_key])[0] if sample_key in spatial.obs else 0
+    sample = pd.factorize(spatial.obs[library_key])[0] if library_key in spatial.obs else 0
     places = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "sample": sample}).dropna()
     n_together = int(places.duplicated(keep=False).sum())
     if n_together == 0 or n_together < _MANY_TOGETHER * len(places):
         return []
     text = f"{n_together:,} of {len(places):,} spots lie where another one lies. Look at the coordinates."
-    if sample_key is None:
-        text += " If these are several sections, name the column that tells them apart as `sample_key`."
+    if library_key is None:
+        text += " If these are several sections, name the column that tells them apart as `library_key`."
     return [Finding(WARNING, text)]
 
 
@@ -85,10 +85,10 @@ def _turned(spatial: AnnData) -> list[Finding]:
     moves = better_moves(spatial)
     if not moves:
         return []
-    mends = tuple(Mend("spatial", move) for move in moves)
-    words = " and ".join(MENDS[move].words.lower() for move in moves)
+    fixes = tuple(Fix("spatial", move) for move in moves)
+    words = " and ".join(FIXES[move].words.lower() for move in moves)
     text = f"The spots lie beside the stained tissue, and on it if one would {words}."
-    return [Finding(WARNING, text, mends)]
+    return [Finding(WARNING, text, fixes)]
 
 
 def _off_image(spatial: AnnData) -> list[Finding]:

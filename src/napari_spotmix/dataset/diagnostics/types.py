@@ -14,7 +14,7 @@ from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.access import labels
 from napari_spotmix.dataset.diagnostics.finding import NOTE, PROBLEM, WARNING, Finding
-from napari_spotmix.dataset.fixes import Mend, same_but_for_spelling
+from napari_spotmix.dataset.fixes import Fix, same_but_for_spelling
 from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.validation import FEW_CELLS
 from napari_spotmix.model.counts import Counts
@@ -61,7 +61,7 @@ def _no_types(n_cells: pd.Series[int]) -> list[Finding]:
             WARNING,
             f"The cell type {name!r} ({count(n_cells[name], 'cell')}) reads as if nobody knew what these "
             "cells are. It would be estimated like any other. If it is no type, drop it.",
-            (Mend("reference", "drop", name),),
+            (Fix("reference", "drop", name),),
         )
         for name in names
     ]
@@ -71,7 +71,7 @@ def _few_cells(n_cells: pd.Series[int]) -> Finding | None:
     few = n_cells[n_cells < FEW_CELLS]
     if few.empty or len(n_cells) - len(few) < 2:
         return None if few.empty else Finding(WARNING, _few_words(few))
-    return Finding(WARNING, _few_words(few), (Mend("reference", "drop-below", str(FEW_CELLS)),))
+    return Finding(WARNING, _few_words(few), (Fix("reference", "drop-below", str(FEW_CELLS)),))
 
 
 def _few_words(few: pd.Series[int]) -> str:
@@ -100,8 +100,8 @@ def _alike_in_name(n_cells: pd.Series[int]) -> list[Finding]:
     ]
 
 
-def _merge(one: str, other: str) -> Mend:
-    return Mend("reference", "merge", f"{one}+{other}")
+def _merge(one: str, other: str) -> Fix:
+    return Fix("reference", "merge", f"{one}+{other}")
 
 
 def signature_findings(

@@ -453,7 +453,7 @@ def _wrong_cell(column: str, line: int, cell: str) -> str:
     words = f"must hold numbers in the column {column!r}, found {cell[:60]!r} in line {line:,}."
     if re.fullmatch(r"-?\d+,\d+", cell):
         return f"{words} Export it with decimal points: decimal commas are not read."
-    return f"{words} Mend the cell, or leave the column out."
+    return f"{words} Fix the cell, or leave the column out."
 
 
 def problem_of_names(names: list[str], what: str) -> str | None:

@@ -293,7 +293,7 @@ def _numbers(table: Table, values: pa.Array, column: int) -> NDArray[np.float64]
         raise ReadError(
             table.path.parent,
             f"`{table.path.name}` has rows without a number in the column {table.head.columns[column]!r}. "
-            "Leave them out, or mend them.",
+            "Leave them out, or fix them.",
         )
     return np.asarray(numbers, dtype=np.float64)
 

@@ -262,7 +262,7 @@ def group_spots(
     indices,
     weight,
     M,
-    archetype,
+    cluster,
     scale,
     shift,
     lambda_c,
@@ -290,14 +290,14 @@ def group_spots(
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
             spot_target(indptr, indices, weight, X, b, lambda_c, i, residual)
-            add_product(M[archetype[i]], -scale[i], X[i], residual)
+            add_product(M[cluster[i]], -scale[i], X[i], residual)
             for k in range(n_types):
                 own[k] = _part(X[i, k], per_reach[a, k])
             for k in range(n_types):
                 target[a, k] += own[k] * (residual[k] - shift[i] * X[i, k])
             for k in range(n_types):
                 inner[0, k] -= shift[i] * own[k] * own[k]
-            _add_follower(M[archetype[i]], scale[i], own, block)
+            _add_follower(M[cluster[i]], scale[i], own, block)
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 c, value = group[j], lambda_c * weight[p]

@@ -60,14 +60,14 @@ def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
 
 
 @compiled
-def filtered_projections(indptr, indices, data, gene_of_column, filters, archetype, scale, start, stop, b):
+def filtered_projections(indptr, indices, data, gene_of_column, filters, cluster, scale, start, stop, b):
     """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`.
 
     `filters` has a column for each type, and as many more, of zeros, that `COLUMNS` goes into them.
     """
     sums = np.empty(filters.shape[2])
     for i in range(start, stop):
-        of_genes = filters[archetype[i]]
+        of_genes = filters[cluster[i]]
         for k in range(0, sums.size, COLUMNS):
             first, second, third = broadcast(0.0), broadcast(0.0), broadcast(0.0)
             for p in range(indptr[i], indptr[i + 1]):
@@ -86,7 +86,7 @@ def filtered_projections(indptr, indices, data, gene_of_column, filters, archety
 
 @compiled
 def filtered_grams(ST, filters, start, stop, M):
-    """``M_a = filter_a' S'`` for archetypes `start` to `stop`, symmetric but for rounding, and made so."""
+    """``M_a = filter_a' S'`` for clusters `start` to `stop`, symmetric but for rounding, and made so."""
     n_genes, n_types = ST.shape
     for a in range(start, stop):
         M[a] = 0.0

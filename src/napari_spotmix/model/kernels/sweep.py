@@ -386,7 +386,7 @@ def sweep(
     indices,
     weight,
     M,
-    archetype,
+    cluster,
     scale,
     b,
     shift,
@@ -399,7 +399,7 @@ def sweep(
     """Minimize over each of `spots` in turn, the others fixed.
 
     What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. Spots of one `kind`
-    share an archetype and no edge: those that follow each other are done at once, in batches. Return how many
+    share an cluster and no edge: those that follow each other are done at once, in batches. Return how many
     rounds over the types were needed, of all spots together.
     """
     n_types, room = X.shape[1], make_room(X.shape[1])
@@ -415,7 +415,7 @@ def sweep(
             per_spot[_SHIFT, lane] = shift[i]
             copy(X[i], rows[1, lane])
         fill_lanes(size, room)
-        gram = M[archetype[spots[first]]]
+        gram = M[cluster[spots[first]]]
         n_needed = improve_batch(gram, typical, tolerance, enough, room)
         n_rounds += n_needed
         if n_needed > 0:
@@ -430,13 +430,13 @@ def sweep(
 
 
 @compiled
-def apply_hessian(start, stop, indptr, indices, weight, M, archetype, scale, shift, lambda_c, X, HX):
+def apply_hessian(start, stop, indptr, indices, weight, M, cluster, scale, shift, lambda_c, X, HX):
     """``HX = (c M + shift) X - lambda_c W X`` for rows `start` to `stop`."""
     for i in range(start, stop):
         image = HX[i]
         for k in range(image.size):
             image[k] = shift[i] * X[i, k]
-        add_product(M[archetype[i]], scale[i], X[i], image)
+        add_product(M[cluster[i]], scale[i], X[i], image)
         if lambda_c > 0.0:
             add_rows(X, indices, weight, indptr[i], indptr[i + 1], -lambda_c, image)
 
@@ -448,7 +448,7 @@ def kkt_violations(
     indices,
     weight,
     M,
-    archetype,
+    cluster,
     scale,
     b,
     shift,
@@ -462,8 +462,8 @@ def kkt_violations(
     target, gradient = np.empty(X.shape[1]), np.empty(X.shape[1])
     for i in spots:
         spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
-        _gradient(M[archetype[i]], scale[i], shift[i], target, X[i], gradient)
-        own = diagonal[archetype[i]]
+        _gradient(M[cluster[i]], scale[i], shift[i], target, X[i], gradient)
+        own = diagonal[cluster[i]]
         violations[i] = _spot_violation(own, scale[i], shift[i], typical, X[i], gradient)
 
 
@@ -510,7 +510,7 @@ def step_in_plane(start, stop, X, last, before, along_new, along_old):
 
 
 @compiled
-def factor_own_blocks(start, stop, M, archetype, scale, shift, X, support, size, L):
+def factor_own_blocks(start, stop, M, cluster, scale, shift, X, support, size, L):
     """Write the Cholesky factor of each spot's own block of ``H`` on the types it has (``X > 0``)."""
     for i in range(start, stop):
         size[i] = 0
@@ -520,7 +520,7 @@ def factor_own_blocks(start, stop, M, archetype, scale, shift, X, support, size,
                 size[i] += 1
         singular = 0
         while singular >= 0:
-            singular = factor_on(support[i], size[i], M[archetype[i]], scale[i], shift[i], L[i])
+            singular = factor_on(support[i], size[i], M[cluster[i]], scale[i], shift[i], L[i])
             if singular >= 0:
                 size[i] = drop(support[i], size[i], singular)
 

@@ -19,7 +19,7 @@ def proportion_errors(
     linear,
     square,
     trace,
-    archetype,
+    cluster,
     scale,
     tie,
     once,
@@ -35,7 +35,7 @@ def proportion_errors(
 
     With every type free, a spot's Hessian is ``P = scale M + tie`` and its right-hand side has the covariance
     ``J = once linear + twice square``; what the neighbors say brings ``tie`` times the ratio of the traces
-    of noise and data. All are given in the eigenvectors of their archetype's ``M``. Proportions are
+    of noise and data. All are given in the eigenvectors of their cluster's ``M``. Proportions are
     ``z / sum z``, ``z = x / content``: with `g` the gradient of one of them and ``P a = g``, the variance is
     ``a' J a``, and what the contents bring. `tilted` holds the eigenvectors as rows, divided by the contents,
     and `level` the sums of its rows.
@@ -46,7 +46,7 @@ def proportion_errors(
     a, noisy, variance = np.empty((n_types, n_types)), np.empty(n_types), np.empty(n_types)
     noise = np.empty(n_types)
     for i in range(start, stop):
-        c = archetype[i]
+        c = cluster[i]
         total = 0.0
         for k in range(n_types):
             total += X[i, k] / content[k]

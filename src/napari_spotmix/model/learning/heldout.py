@@ -19,7 +19,6 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import Archetypes
 from napari_spotmix.model.attention import (
     attention_slopes,
     attention_weights,
@@ -27,6 +26,7 @@ from napari_spotmix.model.attention import (
     embed,
     product,
 )
+from napari_spotmix.model.composition_clusters import CompositionClusters
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import attention as attention_kernels
 from napari_spotmix.model.kernels import counts as counts_kernels
@@ -105,7 +105,7 @@ class HeldOutGenes:
         Read many times: best in memory.
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
     totals : ndarray of float64, shape (n_spots,)
-    archetypes : Archetypes
+    clusters : CompositionClusters
         Of these spots.
     squared_distance : csr_array, shape (n_spots, n_spots)
         Edges between these spots.
@@ -130,7 +130,7 @@ class HeldOutGenes:
         counts: Counts,
         signatures: Array,
         totals: Array,
-        archetypes: Archetypes,
+        clusters: CompositionClusters,
         squared_distance: csr_array,
         *,
         data_term: DataTerm,
@@ -144,7 +144,7 @@ class HeldOutGenes:
         on_progress: ProgressCallback = silent,
     ) -> None:
         self._counts, self._signatures, self._totals = counts, signatures, totals
-        self._archetypes, self._squared_distance = archetypes, squared_distance
+        self._clusters, self._squared_distance = clusters, squared_distance
         self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
         # Folds are shared out among threads; within one there is too little to share.
         self._alone = Threads(1)
@@ -167,9 +167,9 @@ class HeldOutGenes:
             self._signatures,
             self._totals,
             filters=self._data_term.filters(
-                self._signatures, self._archetypes, self._threads, used=~is_held_out
+                self._signatures, self._clusters, self._threads, used=~is_held_out
             ),
-            archetype=self._archetypes.label,
+            cluster=self._clusters.label,
             scale=self._totals,
             threads=self._threads,
             on_progress=self._on_progress,

@@ -419,9 +419,7 @@ def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
     if len(candidates) == 1:
         return "What was left open of the smoothing was learned: it predicted held-out genes best."
     if best.strength == 0:
-        return (
-            "Smoothing was switched off: neighboring spots did not clearly help to predict held-out genes."
-        )
+        return "Smoothing was switched off: neighboring spots did not clearly help to predict held-out genes."
     if best.sharpness > 0:
         return "Neighbors are weighted by distance and likeness: this predicted held-out genes best."
     if any(candidate.smoothing.sharpness > 0 for candidate in candidates):

@@ -90,7 +90,7 @@ class Level:
         self._threads, self._on_block = threads, on_block
         self._links: Links = (W.indptr, W.indices)
         self._edges = (*self._links, W.data)
-        self._data = (statistics.gram, statistics.archetype, statistics.scale)
+        self._data = (statistics.gram, statistics.cluster, statistics.scale)
         self._diagonal = np.ascontiguousarray(np.einsum("akk->ak", statistics.gram))
         self._typical = statistics.typical_curvature()
         self._all = np.arange(W.shape[0])
@@ -109,11 +109,11 @@ class Level:
         return self._lambda_c == 0 or self._W.nnz == 0
 
     def _kinds(self) -> Spots:
-        """Return a number for each spot that those share which may be swept at once: archetype and color."""
-        archetype = self._statistics.archetype
+        """Return a number for each spot that those share which may be swept at once: cluster and color."""
+        cluster = self._statistics.cluster
         if self.is_separable:
-            return archetype
-        return _colors(self._links) * len(self._statistics.gram) + archetype
+            return cluster
+        return _colors(self._links) * len(self._statistics.gram) + cluster
 
     def group_spots(self) -> None:
         """Prepare to move groups of spots, groups of groups, and so on; groups once made are kept."""
@@ -133,7 +133,7 @@ class Level:
     def _held(self) -> Array:
         """Return how firmly the data hold each spot, in units of edge weights."""
         trace = np.einsum("akk->a", self._statistics.gram) / self._statistics.n_cell_types
-        own = self._statistics.scale * trace[self._statistics.archetype]
+        own = self._statistics.scale * trace[self._statistics.cluster]
         return np.asarray((own + self._lambda_r) / self._lambda_c)
 
     def guess(self, b: Array) -> Array:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import Archetypes
 from napari_spotmix.model.clustering import group_means
+from napari_spotmix.model.composition_clusters import CompositionClusters
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.fit import Fit
 from napari_spotmix.model.noise import DataTerm
@@ -82,16 +82,16 @@ def assess(
     genes = gene_residuals(counts, signatures, X, per_share, on_progress)
     misfit = find_misfit(counts, signatures, X, per_share, coordinates, threads, on_progress)
     on_progress(Progress("Measuring noise", 0, 1))
-    archetypes = _archetypes(X, totals, statistics.archetype, len(statistics.gram))
+    clusters = _clusters(X, totals, statistics.cluster, len(statistics.gram))
     on_progress(Progress("Measuring noise", 0, 1))
     overdispersion = fitted.data_term.overdispersion
-    filters = _filters(signatures, archetypes, overdispersion, params, threads)
+    filters = _filters(signatures, clusters, overdispersion, params, threads)
     gram = np.einsum("kg,agm->akm", signatures, filters) / fitted.precision_unit
     # Factors learned from the tissue itself hide the scatter that they stand for.
     plain = (
         genes if (fitted.platform == 1).all() else gene_residuals(counts, given, X, per_share, on_progress)
     )
-    noise = measure_noise(plain, signatures, filters, archetypes.composition, cells, on_progress)
+    noise = measure_noise(plain, signatures, filters, clusters.composition, cells, on_progress)
     tie = fitted.lambda_r + fitted.lambda_c * np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
     of_cells = params.share == "cells"
     errors = standard_errors(
@@ -112,14 +112,18 @@ def assess(
     return Assessment(errors, genes, misfit, pairs, noise.cell_share)
 
 
-def _archetypes(X: Array, totals: Array, label: NDArray[np.int64], n_archetypes: int) -> Archetypes:
-    depth = group_means(totals[:, None], label, n_archetypes)[:, 0]
+def _clusters(X: Array, totals: Array, label: NDArray[np.int64], n_clusters: int) -> CompositionClusters:
+    depth = group_means(totals[:, None], label, n_clusters)[:, 0]
     one_over_sum = 1.0 / np.maximum(X.sum(axis=1), 1e-300)
-    return Archetypes(group_means(X, label, n_archetypes, one_over_sum), depth, label)
+    return CompositionClusters(group_means(X, label, n_clusters, one_over_sum), depth, label)
 
 
 def _filters(
-    signatures: Array, archetypes: Archetypes, overdispersion: float, params: Parameters, threads: Threads
+    signatures: Array,
+    clusters: CompositionClusters,
+    overdispersion: float,
+    params: Parameters,
+    threads: Threads,
 ) -> Array:
     """Return the filters of a fit that weighs genes one by one.
 
@@ -127,5 +131,5 @@ def _filters(
     reference, and seen through filters made from the same cells their noise would vanish.
     """
     if params.weights == "none":
-        return np.tile(signatures.T, (len(archetypes.composition), 1, 1))
-    return DataTerm(overdispersion).filters(signatures, archetypes, threads)
+        return np.tile(signatures.T, (len(clusters.composition), 1, 1))
+    return DataTerm(overdispersion).filters(signatures, clusters, threads)

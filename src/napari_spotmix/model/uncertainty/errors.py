@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 #: Cells of each type that show how its cells differ.
 _CELLS_PER_TYPE = 64
-#: A type counts in an archetype from this mean share on.
+#: A type counts in an cluster from this mean share on.
 _PRESENT = 0.02
 #: Quantile of the normal distribution that bounds a two-sided interval of 90%.
 _Z90 = 1.6449
@@ -98,7 +98,7 @@ class Noise:
 
     Attributes
     ----------
-    linear, square : ndarray of float64, shape (n_archetypes, n_cell_types, n_cell_types)
+    linear, square : ndarray of float64, shape (n_clusters, n_cell_types, n_cell_types)
         Of a spot with one count; N is its total.
     cell_share : float
         How much of the variance between single cells of the reference is seen in spots: about one over the
@@ -127,9 +127,9 @@ def measure_noise(
     ----------
     residuals : GeneResiduals
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
-    filters : ndarray of float64, shape (n_archetypes, n_genes, n_cell_types)
+    filters : ndarray of float64, shape (n_clusters, n_genes, n_cell_types)
         ``F_a``, that the fit has used.
-    composition : ndarray of float64, shape (n_archetypes, n_cell_types)
+    composition : ndarray of float64, shape (n_clusters, n_cell_types)
     cells : Cells
         Over the same genes.
     on_progress : callable, optional
@@ -285,7 +285,7 @@ def standard_errors(
             linear,
             square,
             trace,
-            statistics.archetype,
+            statistics.cluster,
             statistics.scale,
             tie,
             once,

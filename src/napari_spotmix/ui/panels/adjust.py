@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.session import Session
 
-__all__ = ["AdjustPanel", "resolve_task"]
+__all__ = ["AdjustPanel", "refit_task"]
 
 #: The slider goes this many steps to either side of the learned value, and so many to ten times it.
 _REACH, _STEPS_PER_TEN = 60, 20
@@ -37,11 +37,11 @@ _POLL_MS = 8
 _MOST_ROWS, _MARK_HEIGHT = 6, 22
 
 
-def resolve_task(result: Result, lambda_c: float, without: Sequence[str]) -> Task:
+def refit_task(result: Result, lambda_c: float, without: Sequence[str]) -> Task:
     """Return the task that solves a result again."""
 
     def task(on_progress: ProgressCallback) -> Result:
-        found = result.resolve(lambda_c=lambda_c, without=without, on_progress=on_progress)
+        found = result.refit(lambda_c=lambda_c, without=without, on_progress=on_progress)
         prepare(found)
         return found
 
@@ -161,7 +161,7 @@ class AdjustPanel(QWidget):
             self._session.replay(learned)
             self._say()
         else:
-            self._runner.start(resolve_task(learned, *wish))
+            self._runner.start(refit_task(learned, *wish))
 
     def _go_back(self) -> None:
         self._reset()

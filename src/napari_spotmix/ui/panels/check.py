@@ -1,4 +1,4 @@
-"""What is worth knowing of the data before a run, and buttons that mend it."""
+"""What is worth knowing of the data before a run, and buttons that fix it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _LETTERS = 38
 
 
 class FindingRow(QFrame):
-    """One finding: its level, its text, and the button that mends it where one can.
+    """One finding: its level, its text, and the button that fixes it where one can.
 
     Signals
     -------
-    mend_asked : tuple of str
+    fix_asked : tuple of str
         The button was pressed.
     """
 
-    mend_asked = Signal(tuple)
+    fix_asked = Signal(tuple)
 
     def __init__(self, finding: Finding) -> None:
         super().__init__()
@@ -52,19 +52,19 @@ class FindingRow(QFrame):
         layout.setSpacing(3)
         layout.addWidget(self.text)
         self.button: QPushButton | None = None
-        if finding.mends:
-            self.button = self._mend_button(finding)
+        if finding.fixes:
+            self.button = self._fix_button(finding)
             row = QHBoxLayout()
             row.addWidget(self.button)
             row.addStretch()
             layout.addLayout(row)
 
-    def _mend_button(self, finding: Finding) -> QPushButton:
-        mends = tuple(map(str, finding.mends))
-        words = ", then ".join(mend.words for mend in finding.mends)
+    def _fix_button(self, finding: Finding) -> QPushButton:
+        fixes = tuple(map(str, finding.fixes))
+        words = ", then ".join(fix.words for fix in finding.fixes)
         button = QPushButton(shortened(words, _LETTERS).replace("&", "&&"))
-        button.setToolTip(plain(f"{words} ({' '.join(mends)}), in memory: the file stays as it is"))
-        button.clicked.connect(lambda: self.mend_asked.emit(mends))
+        button.setToolTip(plain(f"{words} ({' '.join(fixes)}), in memory: the file stays as it is"))
+        button.clicked.connect(lambda: self.fix_asked.emit(fixes))
         return button
 
 
@@ -85,24 +85,24 @@ class CheckPanel(QWidget):
         self.findings: list[Finding] = []
         self.state = plain_label()
         self.stop = QPushButton("Stop checking")
-        self.undo = QPushButton("Undo mends")
+        self.undo = QPushButton("Undo fixes")
         self.undo.setToolTip("Take the data as they are in their files")
         self._body = QWidget()
         self._rows = QVBoxLayout(self._body)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(6)
         add_all(self, self.state, self._body, self.stop, self.undo)
-        self._looker, self._mender = Runner(self), Runner(self)
+        self._looker, self._fixer = Runner(self), Runner(self)
         self._looker.progressed.connect(self._tell)
         self._looker.finished.connect(self._show)
         self._looker.failed.connect(self._fail)
         self._looker.cancelled.connect(
             lambda: self._rest("Not checked. Choose data again to have them checked.")
         )
-        self._mender.finished.connect(self._take)
-        self._mender.failed.connect(self._fail)
+        self._fixer.finished.connect(self._take)
+        self._fixer.failed.connect(self._fail)
         self.stop.clicked.connect(self._looker.cancel)
-        self.undo.clicked.connect(lambda: self._session.unmend())
+        self.undo.clicked.connect(lambda: self._session.undo_fixes())
         # Tissue and reference may change together: they are looked at once.
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._look)
@@ -121,8 +121,8 @@ class CheckPanel(QWidget):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being looked at or mended."""
-        return self._looker.is_running or self._mender.is_running or self._soon.isActive()
+        """Whether something is being looked at or fixed."""
+        return self._looker.is_running or self._fixer.is_running or self._soon.isActive()
 
     @property
     def rows(self) -> list[FindingRow]:
@@ -133,7 +133,7 @@ class CheckPanel(QWidget):
         """Stop looking."""
         self._soon.stop()
         self._looker.close()
-        self._mender.close()
+        self._fixer.close()
 
     def let_go(self) -> None:
         """Let go of the session."""
@@ -165,7 +165,7 @@ class CheckPanel(QWidget):
         self.state.setText(words)
         self.state.setVisible(bool(words))
         self.stop.setVisible(self._looker.is_running)
-        self.undo.setVisible(bool(self._session.mends))
+        self.undo.setVisible(bool(self._session.fixes))
 
     def _fail(self, error: BaseException) -> None:
         self._rest(f"Failed: {problem_text(error)}")
@@ -192,7 +192,7 @@ class CheckPanel(QWidget):
 
     def _row(self, finding: Finding) -> FindingRow:
         row = FindingRow(finding)
-        row.mend_asked.connect(self._mend)
+        row.fix_asked.connect(self._fix)
         return row
 
     def _fold(self, findings: Sequence[Finding], noun: str) -> None:
@@ -203,15 +203,15 @@ class CheckPanel(QWidget):
         title = f"{len(findings)} more" if noun == "more" else count(len(findings), noun)
         self._rows.addWidget(Section(title, inside, open=False))
 
-    # Mending
+    # Fixing
 
-    def _mend(self, mends: tuple[str, ...]) -> None:
-        self._mender.start(mend_task(self._session, mends))
-        self._rest("Mending…")
+    def _fix(self, fixes: tuple[str, ...]) -> None:
+        self._fixer.start(fix_task(self._session, fixes))
+        self._rest("Fixing…")
 
     @telling
-    def _take(self, mended: Any) -> None:
-        self._session.set_mended(*mended)
+    def _take(self, fixed: Any) -> None:
+        self._session.set_fixed(*fixed)
 
 
 def look_task(session: Session) -> Task:
@@ -228,17 +228,17 @@ def look_task(session: Session) -> Task:
     return task
 
 
-def mend_task(session: Session, mends: tuple[str, ...]) -> Task:
-    """Return the mending of what the session has loaded, with what `Session.set_mended` takes."""
+def fix_task(session: Session, fixes: tuple[str, ...]) -> Task:
+    """Return the fixing of what the session has loaded, with what `Session.set_fixed` takes."""
     assert session.tissue is not None
     assert session.reference is not None
     spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
 
     def task(_: ProgressCallback) -> tuple[Any, Any, tuple[str, ...]]:
-        from napari_spotmix.dataset.fixes import mended
+        from napari_spotmix.dataset.fixes import fixed
 
-        both = mended(spatial, reference, mends, cell_type_key=key)
+        both = fixed(spatial, reference, fixes, cell_type_key=key)
         bin_grid(both[0])  # takes a while for a million bins, and is kept
-        return *both, mends
+        return *both, fixes
 
     return task

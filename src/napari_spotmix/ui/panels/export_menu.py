@@ -61,7 +61,7 @@ def session_job(session: Session, parameters: Parameters) -> Job | str:
         reading=session.tissue.reading,
         labels=session.reference.labels,
         more_references=session.reference.more,
-        mend=session.mends,
+        fix=session.fixes,
     )
 
 

@@ -89,13 +89,13 @@ def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
 
 def genes_in_words(result: Result, spot: int, bars: Sequence[Bar]) -> str:
     """Say which genes speak most for each of the spot's types; "" where this is not known."""
-    genes = result.telling_genes(spot)
+    genes = result.supporting_genes(spot)
     lines = [
         f"{bar.name}: {', '.join(genes[bar.name])}"
         for bar in bars
         if bar.name in genes and bar.spot >= _LEAST_TOLD
     ]
-    return "\n".join(["Genes that speak for each:", *lines]) if lines else ""
+    return "\n".join(["Supporting genes:", *lines]) if lines else ""
 
 
 def describe_spot(result: Result, spot: int) -> str:

@@ -44,7 +44,7 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
     assert session.tissue is not None
     assert session.reference is not None
     spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
-    mends = session.mends
+    fixes = session.fixes
 
     def task(on_progress: ProgressCallback) -> Result:
         # Imported in the thread: numba takes its time.
@@ -52,7 +52,7 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
         from napari_spotmix.workflow.provenance import kept_with
 
         result = deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
-        result = kept_with(result, mends)
+        result = kept_with(result, fixes)
         prepare(result)
         return result
 
@@ -170,7 +170,7 @@ class RunPanel(QWidget):
         if (missing := self._session.what_is_missing()) is not None or not self._n_problems:
             return missing
         them = "it" if self._n_problems == 1 else "them"
-        return f"Check found {count(self._n_problems, 'problem')}. Mend {them} above, or choose other data."
+        return f"Check found {count(self._n_problems, 'problem')}. Fix {them} above, or choose other data."
 
     @property
     def _idle(self) -> str:

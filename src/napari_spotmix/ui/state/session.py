@@ -123,7 +123,7 @@ class Tissue:
     path: Path | None = None
     reading: Reading = DEFAULT
     choices: Choices = field(default_factory=Choices)
-    mends: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
     original: AnnData | None = None
 
     @property
@@ -138,7 +138,7 @@ class Reference:
     """Labeled cells, where they came from, and the columns that may hold cell types, likeliest first.
 
     `more` are the files that were joined with the first, `labels` the table that labels were taken from.
-    `mends` is what they have been mended by since they were read, and `original` what they were before; so
+    `fixes` is what they have been fixed by since they were read, and `original` what they were before; so
     for the tissue.
     """
 
@@ -148,7 +148,7 @@ class Reference:
     path: Path | None = None
     more: tuple[Path, ...] = ()
     labels: Path | None = None
-    mends: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
     original: AnnData | None = None
 
     @property
@@ -223,22 +223,22 @@ class Session:
         self.reference_changed.emit()
 
     @property
-    def mends(self) -> tuple[str, ...]:
-        """By which mends the data differ from their files."""
+    def fixes(self) -> tuple[str, ...]:
+        """By which fixes the data differ from their files."""
         loaded = [one for one in (self.tissue, self.reference) if one is not None]
-        return tuple(mend for one in loaded for mend in one.mends)
+        return tuple(fix for one in loaded for fix in one.fixes)
 
-    def set_mended(self, spatial: AnnData, reference: AnnData, mends: tuple[str, ...]) -> None:
-        """Take what mends have made of the data; the files, the labels and another image stay chosen."""
+    def set_fixed(self, spatial: AnnData, reference: AnnData, fixes: tuple[str, ...]) -> None:
+        """Take what fixes have made of the data; the files, the labels and another image stay chosen."""
         assert self.tissue is not None
         assert self.reference is not None
-        self._replace(_mended(self.tissue, spatial, mends), _mended(self.reference, reference, mends))
+        self._replace(_fixed(self.tissue, spatial, fixes), _fixed(self.reference, reference, fixes))
 
-    def unmend(self) -> None:
+    def undo_fixes(self) -> None:
         """Take the data as they were read."""
         assert self.tissue is not None
         assert self.reference is not None
-        self._replace(_unmended(self.tissue), _unmended(self.reference))
+        self._replace(_unfixed(self.tissue), _unfixed(self.reference))
 
     def _replace(self, tissue: Tissue, reference: Reference) -> None:
         if reference is not self.reference:
@@ -464,19 +464,19 @@ def _is_share(value: Any) -> bool:
 _Loaded = TypeVar("_Loaded", Tissue, Reference)
 
 
-def _mended(loaded: _Loaded, adata: AnnData, mends: tuple[str, ...]) -> _Loaded:
+def _fixed(loaded: _Loaded, adata: AnnData, fixes: tuple[str, ...]) -> _Loaded:
     """Return what is loaded with other data, or itself where these are its own."""
     if adata is loaded.adata:
         return loaded
     role = "spatial:" if isinstance(loaded, Tissue) else "reference:"
-    own = tuple(mend for mend in mends if mend.startswith(role))
-    return replace(loaded, adata=adata, mends=loaded.mends + own, original=loaded.original or loaded.adata)
+    own = tuple(fix for fix in fixes if fix.startswith(role))
+    return replace(loaded, adata=adata, fixes=loaded.fixes + own, original=loaded.original or loaded.adata)
 
 
-def _unmended(loaded: _Loaded) -> _Loaded:
+def _unfixed(loaded: _Loaded) -> _Loaded:
     if loaded.original is None:
         return loaded
-    return replace(loaded, adata=loaded.original, mends=(), original=None)
+    return replace(loaded, adata=loaded.original, fixes=(), original=None)
 
 
 # A viewer's state outlives its dock, which can be closed and opened again.

@@ -240,7 +240,7 @@ class _Rows:
         if (info := _parameters().get(column)) is not None:
             return _parameter(info, text)
         value = self._setting(_settings()[column], text)
-        if column == "mend":
+        if column == "fix":
             all_parsed(value)  # tells now what no section could do
         return value
 

@@ -1,4 +1,4 @@
-"""Archetypes, precision weights and platform factors: formulas, limits, planted effects."""
+"""CompositionClusters, precision weights and platform factors: formulas, limits, planted effects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.model.archetypes import Archetypes, find_archetypes, one_archetype, precision_weights
+from napari_spotmix.model.composition_clusters import (
+    CompositionClusters,
+    find_composition_clusters,
+    one_composition_cluster,
+    precision_weights,
+)
 from napari_spotmix.model.platform import platform_factors
 
 
@@ -32,39 +37,39 @@ def test_weights_are_one_over_the_variance_of_a_count() -> None:
     S = signatures()
     rng = np.random.default_rng(2)
     composition, depth = rng.dirichlet(np.ones(4), size=5), rng.gamma(2.0, 100.0, size=5)
-    archetypes = Archetypes(composition, depth, np.zeros(1, int))
-    mean = archetypes.composition @ S
+    clusters = CompositionClusters(composition, depth, np.zeros(1, int))
+    mean = clusters.composition @ S
     assert (mean > 0.01 * S.mean(axis=0)).all()
     for phi in (0.0, 0.1, 3.0):
-        depth = archetypes.depth[:, None]
+        depth = clusters.depth[:, None]
         variance = (depth * mean + phi * (depth * mean) ** 2) / depth  # of a share, times the depth
-        np.testing.assert_allclose(precision_weights(S, archetypes, phi), 1 / variance, rtol=1e-10)
+        np.testing.assert_allclose(precision_weights(S, clusters, phi), 1 / variance, rtol=1e-10)
 
 
 def test_deep_counts_are_limited_by_overdispersion_alone() -> None:
     S = signatures()
-    archetypes = one_archetype(np.full(3, 1e15), 4)
-    scaled = archetypes.depth[0] * precision_weights(S, archetypes, 0.5)
+    clusters = one_composition_cluster(np.full(3, 1e15), 4)
+    scaled = clusters.depth[0] * precision_weights(S, clusters, 0.5)
     np.testing.assert_allclose(scaled, 1 / (0.5 * S.mean(axis=0)[None] ** 2), rtol=1e-6)
 
 
 def test_a_gene_that_the_model_calls_silent_does_not_outweigh_all_others() -> None:
     S = np.array([[1.0, 0.0], [0.0, 1.0]])
-    pure = Archetypes(np.array([[1.0, 0.0]]), np.array([100.0]), np.zeros(1, int))
+    pure = CompositionClusters(np.array([[1.0, 0.0]]), np.array([100.0]), np.zeros(1, int))
     assert precision_weights(S, pure, 0.0)[0] == pytest.approx([1.0, 200.0])
 
 
-def test_the_first_archetype_is_flat_and_holds_all_spots() -> None:
-    first = one_archetype(np.array([10.0, 30.0]), 4)
+def test_the_first_cluster_is_flat_and_holds_all_spots() -> None:
+    first = one_composition_cluster(np.array([10.0, 30.0]), 4)
     assert first.composition.tolist() == [[0.25] * 4]
     assert first.depth.tolist() == [20.0]
     assert first.label.tolist() == [0, 0]
 
 
-def test_archetypes_are_means_of_their_spots(threads: Threads) -> None:
+def test_clusters_are_means_of_their_spots(threads: Threads) -> None:
     rng = np.random.default_rng(3)
     p, totals = rng.dirichlet(np.full(5, 0.4), size=400), rng.gamma(2.0, 100.0, size=400)
-    found = find_archetypes(p, totals, 12, random_state=0, threads=threads)
+    found = find_composition_clusters(p, totals, 12, random_state=0, threads=threads)
     assert found.composition.shape == (12, 5)
     assert set(found.label) == set(range(12))
     for a in range(12):
@@ -76,32 +81,32 @@ def test_clear_groups_are_found(threads: Threads) -> None:
     rng = np.random.default_rng(4)
     truth = rng.integers(6, size=300)
     p = 0.97 * np.eye(6)[truth] + 0.03 * rng.dirichlet(np.ones(6), size=300)
-    label = find_archetypes(p, np.ones(300), 6, random_state=0, threads=threads).label
+    label = find_composition_clusters(p, np.ones(300), 6, random_state=0, threads=threads).label
     pairs = set(zip(truth.tolist(), label.tolist(), strict=True))
     assert len(pairs) == 6
 
 
-def test_as_many_archetypes_as_spots_give_each_its_own(threads: Threads) -> None:
+def test_as_many_clusters_as_spots_give_each_its_own(threads: Threads) -> None:
     p = np.random.default_rng(5).dirichlet(np.ones(4), size=30)
-    found = find_archetypes(p, np.ones(30), 1000, random_state=0, threads=threads)
+    found = find_composition_clusters(p, np.ones(30), 1000, random_state=0, threads=threads)
     assert len(set(found.label)) == 30
     np.testing.assert_allclose(found.composition[found.label], p)
 
 
-def test_equal_spots_share_one_archetype(threads: Threads) -> None:
+def test_equal_spots_share_one_composition_cluster(threads: Threads) -> None:
     p = np.tile([0.2, 0.8], (50, 1))
-    found = find_archetypes(p, np.ones(50), 8, random_state=0, threads=threads)
+    found = find_composition_clusters(p, np.ones(50), 8, random_state=0, threads=threads)
     assert len(found.composition) == 1
     np.testing.assert_allclose(found.composition, [[0.2, 0.8]])
 
 
-def test_a_seed_gives_the_same_archetypes_for_any_number_of_threads() -> None:
+def test_a_seed_gives_the_same_clusters_for_any_number_of_threads() -> None:
     rng = np.random.default_rng(6)
     p, totals = rng.dirichlet(np.full(5, 0.4), size=20_000), rng.gamma(2.0, 100.0, size=20_000)
     found = []
     for n_threads in (1, 3):
         with Threads.of(n_threads) as pool:
-            found.append(find_archetypes(p, totals, 16, random_state=7, threads=pool))
+            found.append(find_composition_clusters(p, totals, 16, random_state=7, threads=pool))
     np.testing.assert_array_equal(found[0].label, found[1].label)
     np.testing.assert_array_equal(found[0].composition, found[1].composition)
 
