@@ -38,6 +38,8 @@ def test_their_bytes_are_the_same_where_the_same_libraries_and_processor_compute
     if here != (MADE_WITH, MADE_ON):
         pytest.skip(f"the frozen bytes were made with {MADE_WITH} on {MADE_ON}")
     proportions.to_csv(tmp_path / "proportions.csv")
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "proportions.csv", FROZEN)]
+    digests = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "proportions.csv", FROZEN)
+    ]
     assert digests[0] == digests[1]
     assert np.isfinite(proportions.to_numpy()).all()
