@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
 from napari_spotmix import Result, deconvolve, simulate
-from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.simulation.simulate import SimulatedTissue
 from tables import Table
 
 COUNTS, SEEDS = (20, 40), (0, 1)
@@ -77,7 +77,7 @@ def draw_edges(file: Path, counts: float = 40) -> None:
     _draw_types(true, places, spatial.obsm["truth"], colors)
     _draw_types(found, places, result.proportions, colors)
     lines = _draw_edges(edges, places, result)
-    figure.colorbar(lines, ax=edges, shrink=0.9, label="weight of a neighbour, of the bin's own counts = 1")
+    figure.colorbar(lines, ax=edges, shrink=0.9, label="weight of a neighbor, of the bin's own counts = 1")
     titles = "cell types, true", "cell types, found", "edges, learned"
     for axes, title in zip((true, found, edges), titles, strict=True):
         axes.set(title=title, xticks=[], yticks=[], aspect="equal")
@@ -101,7 +101,7 @@ def _liveliest(places: np.ndarray, types: np.ndarray) -> np.ndarray:
 
 
 def _draw_types(axes: Axes, places: np.ndarray, proportions: pd.DataFrame, colors: dict[str, str]) -> None:
-    """Draw each bin in the mixture of its types' colours."""
+    """Draw each bin in the mixture of its types' colors."""
     mixed = proportions.to_numpy() @ np.array([to_rgb(colors[name]) for name in proportions.columns])
     size = places.max(axis=0).astype(int) + 1
     picture = np.ones((size[1], size[0], 3))

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from napari_spotmix.checks import labels
-from napari_spotmix.cost import Size
+from napari_spotmix.dataset.access import labels
+from napari_spotmix.dataset.cost import Size
 from napari_spotmix.io import is_large, read_reference, read_spatial
 
 #: A run that prints, at its end, the most memory that it has had, in kB. (Not by `getrusage`, which would

@@ -31,8 +31,17 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from napari_spotmix import Result, deconvolve
-from napari_spotmix.core import _kernels
-from napari_spotmix.progress import Progress
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.model.kernels import (
+    aggregation,
+    attention,
+    clustering,
+    counts,
+    graph,
+    jit,
+    sweep,
+    uncertainty,
+)
 from speed import simulated
 from tables import Table, fill
 
@@ -46,7 +55,7 @@ HEADINGS = {
         "Comparing cells of the reference",
         "Comparing with the reference",
     ),
-    "linking neighbours": ("Linking",),
+    "linking neighbors": ("Linking",),
     "reducing counts": ("Weighing genes", "Reducing counts"),
     "solving": ("Solving",),
     "learning": ("Learning", "Comparing cells"),
@@ -65,6 +74,7 @@ def _members(start: int, stop: int, start_of: Any) -> float:
     return float(start_of[stop] - start_of[start])
 
 
+KERNELS = (aggregation, attention, clustering, counts, graph, jit, sweep, uncertainty)
 #: How many rows a call visits, by where its arguments say so: a list of rows, or the first and the last.
 ROWS: dict[str, Callable[..., float]] = {
     "filtered_projections": lambda *given: _between(*given[-3:-1]),
@@ -116,14 +126,15 @@ def counted(work: Work) -> Iterator[None]:
 
         return call
 
-    kernels = {name: getattr(_kernels, name) for name in ROWS}
+    homes = {name: module for module in KERNELS for name in ROWS if name in module.__all__}
+    kernels = {name: getattr(homes[name], name) for name in ROWS}
     for name, kernel in kernels.items():
-        setattr(_kernels, name, counting(name, kernel))
+        setattr(homes[name], name, counting(name, kernel))
     try:
         yield
     finally:
         for name, kernel in kernels.items():
-            setattr(_kernels, name, kernel)
+            setattr(homes[name], name, kernel)
 
 
 def run(spatial: anndata.AnnData, reference: anndata.AnnData) -> tuple[Result, Work]:
@@ -167,7 +178,7 @@ def costs(result: Result) -> dict[str, tuple[float, float]]:
     look_of_group = around + 2 * K**2 + (5 + _ROOT) * K
     a_round, round_of_group = own + (5 + 5) * K, 2 * K**2 + (5 + 5) * K
     table, edges = 8 * K, 12 * e
-    # How far a member and its neighbours follow, what ties them, and the members' blocks.
+    # How far a member and its neighbors follow, what ties them, and the members' blocks.
     assembly = around + own + (2 + 4 * e) * K + 3 * p * (p + 1) / 2
     triangle = 4 * K * (K + 1) / 2
     return {
@@ -196,11 +207,11 @@ def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[floa
     n, K = result.abundances.shape
     nnz, table = result.spatial.X.nnz, n * K * 8
     by_row = costs(result)
-    # What is not done by kernels: reading, tables made anew, searching for neighbours.
+    # What is not done by kernels: reading, tables made anew, searching for neighbors.
     moved = Counter(
         {
             "checking and averaging the input": 3 * nnz * 8 + 3 * n_cells_nnz * 8,
-            "linking neighbours": 16 * n + 12 * result.weights.nnz,
+            "linking neighbors": 16 * n + 12 * result.weights.nnz,
             "comparing spots": 3 * 3 * table,
             "measuring how sure": nnz * 8,
             "writing up": 3 * table,
@@ -209,7 +220,7 @@ def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[floa
     done = Counter(
         {
             "checking and averaging the input": 3 * nnz + 4 * n_cells_nnz,
-            "linking neighbours": 8 * n * np.log2(n),
+            "linking neighbors": 8 * n * np.log2(n),
             "comparing spots": 3 * n * 2 * _ROOT * K,
             "measuring how sure": nnz,
             "writing up": 3 * n * K,

@@ -37,11 +37,11 @@ AIMS = {
 
 
 def truth_as_result(n_spots: int) -> Any:
-    """Return a result that holds the simulated truth, of spots that are linked to their neighbours."""
+    """Return a result that holds the simulated truth, of spots that are linked to their neighbors."""
     from scipy.sparse import csr_array
 
     from napari_spotmix import simulate
-    from napari_spotmix.core.graph import build_graph
+    from napari_spotmix.model.graph import build_graph
     from napari_spotmix.result import Result
 
     is_binned = n_spots > 20_000
@@ -73,9 +73,9 @@ def measure(n_spots: int) -> dict[str, float]:
     """Open a window, do what a user does, and return the milliseconds that each step takes."""
     from qtpy.QtWidgets import QApplication
 
+    from napari_spotmix.ui.canvas.layers import prepare
     from napari_spotmix.ui.demo import open_dock
-    from napari_spotmix.ui.layers import prepare
-    from napari_spotmix.ui.session import Tissue
+    from napari_spotmix.ui.state.session import Tissue
 
     result = truth_as_result(n_spots)
     viewer, dock = open_dock("Benchmark")
@@ -139,7 +139,7 @@ def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> d
 
 
 def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
-    """Return what napari takes for as many points, coloured by a feature."""
+    """Return what napari takes for as many points, colored by a feature."""
     values = result.abundances.iloc[:, :2].rename(columns=lambda name: f"_{name}").to_numpy()
     features = pd.DataFrame({"first": values[:, 0], "second": values[:, 1]})
     made: list[Any] = []

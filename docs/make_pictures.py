@@ -15,10 +15,10 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_spotmix.colors import PALETTE as TYPE_COLORS
+from napari_spotmix.base.colors import PALETTE as TYPE_COLORS
 from napari_spotmix.ui.demo import open_dock, spot_at_a_border
 from napari_spotmix.ui.dock import DeconvolutionWidget
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = 1280, 800
@@ -133,11 +133,11 @@ def take(viewer: napari.Viewer, name: str) -> None:
 
 
 def few_colors(picture: Image.Image) -> Image.Image:
-    """Return a small version in 256 colours: cell types and interface exactly, the tissue about."""
+    """Return a small version in 256 colors: cell types and interface exactly, the tissue about."""
     colors, n_pixels = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
     types = np.array([list(bytes.fromhex(color[1:])) for color in TYPE_COLORS], np.uint8)
     common = colors[np.argsort(-n_pixels)][: 256 - 160 - len(types)].astype(np.uint8)
-    # The octree spreads its colours evenly, so that the few pixels of a colour bar get theirs too.
+    # The octree spreads its colors evenly, so that the few pixels of a color bar get theirs too.
     about = np.array(picture.quantize(160, Image.Quantize.FASTOCTREE).getpalette(), np.uint8).reshape(-1, 3)
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate([types, common, about])[:256].tobytes())

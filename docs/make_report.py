@@ -11,7 +11,7 @@ from PIL import Image
 from selenium import webdriver
 
 from napari_spotmix import deconvolve, simulate
-from napari_spotmix.report import make_report
+from napari_spotmix.output.report import make_report
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "report" / "simulated.html"

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 import tifffile
 from anndata import AnnData
-from layouts import Section, write_folder, write_hd
 
+from napari_spotmix.base.keys import added_keys
 from napari_spotmix.cli import main as run_main
-from napari_spotmix.keys import added_keys
-from napari_spotmix.simulation import simulate
+from napari_spotmix.simulation.simulate import simulate
+from tests.io.layouts import Section, write_folder, write_hd
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_spotmix.errors import InputError
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.params import ParameterInfo, Parameters, describe
 
 INFOS = tuple(describe())
@@ -43,9 +43,9 @@ def test_the_greatest_value_is_allowed_and_more_is_refused(info: ParameterInfo) 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("n_epochs", 1.5, "a whole number"),
-        ("n_epochs", True, "a whole number"),
-        ("n_epochs", "3", "a whole number"),
+        ("n_outer_iterations", 1.5, "a whole number"),
+        ("n_outer_iterations", True, "a whole number"),
+        ("n_outer_iterations", "3", "a whole number"),
         ("alpha", float("nan"), "a finite number"),
         ("alpha", float("inf"), "a finite number"),
         ("tolerance", None, "a finite number"),
@@ -64,9 +64,9 @@ def test_a_value_of_the_wrong_kind_is_refused_and_shown(name: str, value: Any, e
 
 def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        Parameters(lambda_c=-1.0, weights="loud", n_epochs=-2, tolerance=0.0)  # type: ignore[arg-type]
+        Parameters(lambda_c=-1.0, weights="loud", n_outer_iterations=-2, tolerance=0.0)  # type: ignore[arg-type]
     words = [problem.split("`")[1] for problem in caught.value.problems]
-    assert sorted(words) == ["lambda_c", "n_epochs", "tolerance", "weights"]
+    assert sorted(words) == ["lambda_c", "n_outer_iterations", "tolerance", "weights"]
 
 
 def test_a_changed_copy_is_checked_too() -> None:
@@ -110,7 +110,7 @@ def test_whole_numbers_that_fit_into_no_file_are_refused() -> None:
 def test_whole_numbers_and_those_of_numpy_are_kept_as_plain_ones(value: Any) -> None:
     parameters = Parameters(lambda_c=value, lambda_r=value)
     assert [type(number) for number in (parameters.lambda_c, parameters.lambda_r)] == [float, float]
-    assert type(Parameters(n_epochs=np.int64(2)).n_epochs) is int
+    assert type(Parameters(n_outer_iterations=np.int64(2)).n_outer_iterations) is int
 
 
 @pytest.mark.parametrize("value", [1e200, 10**400])

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from napari_spotmix import Result, deconvolve, read_reference, read_spatial
-from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.objective import violation
-from napari_spotmix.core.resolve import Problem
-from napari_spotmix.core.solver import solve
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.model.objective import violation
+from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.solver.solve import solve
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEMO, BENCH = SHARED / "data" / "demo", SHARED / "data" / "bench"
@@ -35,18 +35,18 @@ def muscle() -> Result:
 
 
 def muscle_share(result: Result) -> np.ndarray:
-    """Share of four genes of the contracting fibre in each spot's counts."""
+    """Share of four genes of the contracting fiber in each spot's counts."""
     spatial = result.spatial
-    fibre = spatial.var_names.isin(["Acta1", "Ckm", "Myh4", "Tnnc2"])
+    fiber = spatial.var_names.isin(["Acta1", "Ckm", "Myh4", "Tnnc2"])
     counts = np.asarray(spatial.X.sum(axis=1)).ravel()
-    return np.asarray(spatial.X[:, fibre].sum(axis=1)).ravel() / np.maximum(counts, 1)
+    return np.asarray(spatial.X[:, fiber].sum(axis=1)).ravel() / np.maximum(counts, 1)
 
 
 @needs(MUSCLE)
-def test_intact_muscle_is_myofibre(muscle: Result) -> None:
+def test_intact_muscle_is_myofiber(muscle: Result) -> None:
     share = muscle_share(muscle)
     intact = share >= np.quantile(share, 0.7)
-    assert muscle.proportions["Myofibre"][intact].mean() >= 0.8
+    assert muscle.proportions["Myofiber"][intact].mean() >= 0.8
 
 
 @needs(MUSCLE)

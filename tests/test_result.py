@@ -14,8 +14,8 @@ from anndata import AnnData
 from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix import InputError, Result, deconvolve, simulate
-from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.keys import added_keys
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.keys import added_keys
 from napari_spotmix.result import storable
 
 HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "_index", ".", "日本語"]
@@ -134,7 +134,7 @@ def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> No
     assert (csr_array(opened.obsp[keys["attention"]]) != whole.attention).nnz == 0
 
 
-def test_the_dominant_type_is_categorical_with_a_colour_each(whole: Result, opened: AnnData) -> None:
+def test_the_dominant_type_is_categorical_with_a_color_each(whole: Result, opened: AnnData) -> None:
     dominant = opened.obs["spotmix_dominant"]
     assert isinstance(dominant.dtype, pd.CategoricalDtype)
     assert list(dominant.cat.categories) == whole.cell_types
@@ -147,7 +147,7 @@ def test_the_dominant_type_is_categorical_with_a_colour_each(whole: Result, open
     ("stored", "is_taken"),
     [("#123ABC", True), ("red; <b>", False), ("#12345", False), ("", False)],
 )
-def test_colours_are_those_of_the_file_where_they_are_colours(
+def test_colors_are_those_of_the_file_where_they_are_colors(
     whole: Result, stored: str, is_taken: bool
 ) -> None:
     adata = whole.to_anndata()
@@ -163,7 +163,7 @@ def test_colours_are_those_of_the_file_where_they_are_colours(
     assert Result.from_anndata(adata).colors == usual
 
 
-def test_colours_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:
+def test_colors_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:
     all_colors = dict(
         zip(opened.obs["spotmix_dominant"].cat.categories, opened.uns["spotmix_dominant_colors"], strict=True)
     )
@@ -320,7 +320,7 @@ def test_storable_drops_what_a_file_cannot_hold() -> None:
     assert storable({"a": None, "b": {"c": None, "d": (1, (2, None))}}) == {"b": {"d": [1, [2, None]]}}
 
 
-def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
+def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     rng = np.random.default_rng(50)
     S = rng.dirichlet(np.full(12, 0.3), size=3)
     genes = [f"g{at}" for at in range(12)]
@@ -340,7 +340,7 @@ def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     given = {"given": {"layer": "raw"}}
     result = Result(shares, totals, reasons, signatures, none, none, spatial, parameters=given)
     for spot in range(4):
-        found = result.telling_genes(spot, 4)
+        found = result.supporting_genes(spot, 4)
         assert set(found) <= {name for name, x in zip("abc", X[spot], strict=True) if x > 0}
         for k, name in enumerate("abc"):
             lost = {}
@@ -353,4 +353,4 @@ def test_telling_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
             ranked = sorted((gene for gene in lost if lost[gene] > 0), key=lambda gene: -lost[gene])
             assert found.get(name, []) == ranked[:4]
     unknown = replace(result, signatures=pd.DataFrame(index=shares.columns))
-    assert unknown.telling_genes(0) == {}
+    assert unknown.supporting_genes(0) == {}

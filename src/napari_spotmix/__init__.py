@@ -16,12 +16,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_spotmix.errors import Cancelled, InputError, ReadError
+    from napari_spotmix.base.errors import Cancelled, InputError, ReadError
     from napari_spotmix.io import read_reference, read_spatial
     from napari_spotmix.params import Parameters
-    from napari_spotmix.pipeline import deconvolve
     from napari_spotmix.result import Result
-    from napari_spotmix.simulation import simulate
+    from napari_spotmix.simulation.simulate import simulate
+    from napari_spotmix.workflow.deconvolve import deconvolve
 
 __all__ = [
     "Cancelled",
@@ -39,15 +39,15 @@ __version__ = version("napari-spotmix")
 
 # Loaded when first used, so that importing the package stays fast and needs neither numba nor Qt.
 _HOME = {
-    "Cancelled": "errors",
-    "InputError": "errors",
+    "Cancelled": "base.errors",
+    "InputError": "base.errors",
     "Parameters": "params",
-    "ReadError": "errors",
+    "ReadError": "base.errors",
     "Result": "result",
-    "deconvolve": "pipeline",
+    "deconvolve": "workflow.deconvolve",
     "read_reference": "io",
     "read_spatial": "io",
-    "simulate": "simulation",
+    "simulate": "simulation.simulate",
 }
 
 

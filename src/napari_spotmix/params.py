@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from napari_spotmix.errors import InputError
+from napari_spotmix.base.errors import InputError
 
 __all__ = [
     "BIN_UM",
@@ -41,7 +41,7 @@ LARGE_FILE = 512 * 2**20
 #: Options whose names are shorter than their parameters'.
 _SHORT = {"random_state": "seed", "n_threads": "threads"}
 
-#: Side of the bins, in micrometres, that is read of a run with several sizes: about one cell.
+#: Side of the bins, in micrometers, that is read of a run with several sizes: about one cell.
 BIN_UM = 8.0
 
 #: Side of the bins that Stereo-seq's places are gathered in where no other is asked for, in places (0.5 um).
@@ -77,7 +77,7 @@ def _parameter(
 
 
 #: Niches of a tissue. Compositions change gradually, and criteria that choose a number of clusters then take
-#: two, or as many as they are offered; six is as many as a map shows in colours that are told apart at once.
+#: two, or as many as they are offered; six is as many as a map shows in colors that are told apart at once.
 N_NICHES = 6
 MOST_NICHES = 20
 
@@ -95,11 +95,11 @@ class Parameters:
     --------
     >>> Parameters().weights
     'poisson'
-    >>> Parameters(lambda_c=-1.0, n_epochs=-2)
+    >>> Parameters(lambda_c=-1.0, n_outer_iterations=-2)
     Traceback (most recent call last):
-    napari_spotmix.errors.InputError: 2 problems:
+    napari_spotmix.base.errors.InputError: 2 problems:
       1. `lambda_c` must be at least 0, found -1.0.
-      2. `n_epochs` must be at least 0, found -2.
+      2. `n_outer_iterations` must be at least 0, found -2.
     """
 
     n_genes: int = _parameter(
@@ -110,7 +110,7 @@ class Parameters:
         minimum=0,
         unit="genes",
     )
-    exclude_housekeeping: bool = _parameter(
+    exclude_mito_ribo: bool = _parameter(
         True,
         "Leave out housekeeping genes",
         "Leave out mitochondrial and ribosomal-protein genes (by symbol: mt-, MT-, Rps, Rpl ...), whose "
@@ -126,7 +126,7 @@ class Parameters:
     )
     normalize: bool = _parameter(
         True,
-        "Normalise",
+        "Normalize",
         "Divide the counts of each spot by their total, so that abundances sum to about 1.",
         group="Data term",
     )
@@ -154,9 +154,9 @@ class Parameters:
         minimum=0,
         maximum=100,
     )
-    n_archetypes: int = _parameter(
+    n_clusters: int = _parameter(
         32,
-        "Archetypes",
+        "CompositionClusters",
         "Number of groups of alike spots that share their weights.",
         group="Data term",
         minimum=1,
@@ -173,7 +173,7 @@ class Parameters:
         None,
         "Smoothness",
         "Strength with which linked spots are drawn together (lambda_c). 0 switches it off; "
-        "1 lets a neighbour weigh as much as the spot's own counts. Empty: learned from held-out genes.",
+        "1 lets a neighbor weigh as much as the spot's own counts. Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
         advanced=False,
@@ -197,14 +197,14 @@ class Parameters:
     )
     graph: GraphKind = _parameter(
         "auto",
-        "Neighbours",
+        "Neighbors",
         "Which spots are linked: six around (hexagonal), eight around (square), "
         "the nearest n (knn), or what the layout shows (auto).",
         group="Space",
     )
     n_neighbors: int = _parameter(
         6,
-        "Number of neighbours",
+        "Number of neighbors",
         "Nearest spots that each spot is linked to where the layout is no grid.",
         group="Space",
         minimum=1,
@@ -225,9 +225,9 @@ class Parameters:
         group="Space",
         minimum=0,
     )
-    n_epochs: int = _parameter(
+    n_outer_iterations: int = _parameter(
         3,
-        "Epochs",
+        "Outer iterations",
         "How often attention is estimated anew from the current proportions.",
         group="Space",
         minimum=0,

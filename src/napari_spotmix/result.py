@@ -15,19 +15,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 
-from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.core._threads import Threads
-from napari_spotmix.core.attention import attention_between
-from napari_spotmix.core.heldout import Smoothing
-from napari_spotmix.core.resolve import Problem
-from napari_spotmix.core.solver import Solution
-from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.keys import ADDED, SPATIAL, added_keys
+from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.base.text import count
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.dataset.regions import Region, from_geojson, to_geojson
 from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
-from napari_spotmix.keys import ADDED, SPATIAL, added_keys
+from napari_spotmix.model.attention import attention_between
+from napari_spotmix.model.learning.heldout import Smoothing
+from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.solver.solve import Solution
 from napari_spotmix.params import Parameters, describe
-from napari_spotmix.progress import ProgressCallback, silent
-from napari_spotmix.regions import Region, from_geojson, to_geojson
-from napari_spotmix.words import count
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,7 +50,7 @@ class Result:
     Attributes
     ----------
     abundances : DataFrame of float64, shape (n_spots, n_cell_types)
-        Minimiser of the model, >= 0. With normalised counts a row sums to about 1, and 1 minus
+        Minimizer of the model, >= 0. With normalized counts a row sums to about 1, and 1 minus
         the sum is the share of the spot's counts that the reference does not explain.
     counts : Series of float64, shape (n_spots,)
         Counts of each spot over the genes that were fitted.
@@ -78,9 +78,9 @@ class Result:
     spatial : AnnData
         The spots that were given, unchanged.
     problem : Problem or None
-        What `resolve` needs; None where the result was read from a file, which does not hold it.
+        What `refit` needs; None where the result was read from a file, which does not hold it.
     chosen_colors : dict of str
-        Colour of cell types, "#rrggbb", where it is not that of their place in the palette.
+        Color of cell types, "#rrggbb", where it is not that of their place in the palette.
     regions : tuple of Region
         Outlines that somebody has drawn on the tissue.
     view : dict
@@ -111,7 +111,7 @@ class Result:
 
     @property
     def colors(self) -> dict[str, str]:
-        """Colour of each cell type, "#rrggbb": the same in layers, lists, legends and files."""
+        """Color of each cell type, "#rrggbb": the same in layers, lists, legends and files."""
         usual = cell_type_colors(self.cell_types)
         return {name: self.chosen_colors.get(name, color) for name, color in usual.items()}
 
@@ -162,7 +162,7 @@ class Result:
 
     @property
     def links(self) -> csr_array:
-        """Who neighbours whom, each edge with weight 1, to compare neighbours by.
+        """Who neighbors whom, each edge with weight 1, to compare neighbors by.
 
         Not `weights`: attention is made from the proportions, and each type would seem to seek itself.
         """
@@ -171,7 +171,7 @@ class Result:
 
     @cached_property
     def uses_attention(self) -> bool:
-        """Whether likeness tells neighbours apart in `weights`."""
+        """Whether likeness tells neighbors apart in `weights`."""
         return bool((self.attention.data < 1).any())
 
     @property
@@ -200,11 +200,11 @@ class Result:
 
     @cached_property
     def unexplained(self) -> pd.Series:
-        """1 minus the row sum of normalised abundances, at least 0; NaN where it has no meaning."""
+        """1 minus the row sum of normalized abundances, at least 0; NaN where it has no meaning."""
         share = (1.0 - self.abundances.sum(axis=1, skipna=False)).clip(lower=0.0)
         return share if self._given("normalize", True) else share * np.nan
 
-    def telling_genes(self, spot: int, n_genes: int = 3) -> dict[str, list[str]]:
+    def supporting_genes(self, spot: int, n_genes: int = 3) -> dict[str, list[str]]:
         """Return the genes that speak most for each cell type of a spot.
 
         With the other types in its place, each by its proportion, the spot's counts of a gene would be less
@@ -229,7 +229,7 @@ class Result:
         >>> from napari_spotmix import deconvolve, simulate
         >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
         >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
-        >>> genes = result.telling_genes(0)
+        >>> genes = result.supporting_genes(0)
         >>> largest = result.dominant.iloc[0]
         >>> len(genes[largest])
         3
@@ -254,7 +254,7 @@ class Result:
     def _given(self, name: str, default: Any) -> Any:
         return self.parameters.get("given", {}).get(name, default)
 
-    def resolve(
+    def refit(
         self,
         *,
         lambda_c: float | None = None,
@@ -282,7 +282,7 @@ class Result:
         Returns
         -------
         Result
-            ``parameters['learned']['resolved']`` says what was changed; its notes say so too. What takes
+            ``parameters['learned']['refit']`` says what was changed; its notes say so too. What takes
             the counts (`standard_errors`, `misfit`, `residual_genes`) is empty.
 
         Raises
@@ -296,7 +296,7 @@ class Result:
         >>> from napari_spotmix import deconvolve, simulate
         >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
         >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
-        >>> smoother = result.resolve(lambda_c=10.0)
+        >>> smoother = result.refit(lambda_c=10.0)
         >>> bool(smoother.proportions.var().sum() < result.proportions.var().sum())
         True
         """
@@ -309,7 +309,7 @@ class Result:
                 threads=threads,
                 on_progress=on_progress,
             )
-        return self._resolved(problem, solution, without)
+        return self._refitted(problem, solution, without)
 
     def _nearby_problem(self, lambda_c: float | None, without: Sequence[str], n_threads: int) -> Problem:
         if self.problem is None:
@@ -336,7 +336,7 @@ class Result:
     def _left(self, without: Sequence[str]) -> NDArray[np.int64]:
         return np.array([k for k, name in enumerate(self.cell_types) if name not in without], np.int64)
 
-    def _resolved(self, problem: Problem, solution: Solution, without: Sequence[str]) -> Result:
+    def _refitted(self, problem: Problem, solution: Solution, without: Sequence[str]) -> Result:
         left = self._left(without)
         learned = dict(self.parameters["learned"])
         left_out = [*learned.get("resolved", {}).get("without", []), *without]
@@ -361,11 +361,10 @@ class Result:
             standard_errors=pd.DataFrame(),
             misfit=pd.Series(dtype=float),
             residual_genes=pd.DataFrame(),
-            parameters=self.parameters
-            | {"learned": learned, "summary": _resolved_summary(problem, left_out)},
-            notes=(*self.notes, _resolved_note(problem, without)),
+            parameters=self.parameters | {"learned": learned, "summary": _refit_summary(problem, left_out)},
+            notes=(*self.notes, _refit_note(problem, without)),
             problem=problem,
-            # A type keeps its colour when another is left out.
+            # A type keeps its color when another is left out.
             chosen_colors=self.colors,
         )
 
@@ -516,7 +515,7 @@ def _view_in_file(text: Any) -> dict[str, Any]:
 
 
 def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:
-    """Return the colours that a file gives its cell types; none where they are not one each."""
+    """Return the colors that a file gives its cell types; none where they are not one each."""
     found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
     is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
     return dict(zip(cell_types, found, strict=True)) if is_usable else {}
@@ -555,14 +554,14 @@ def over_all_spots(
     return pd.DataFrame(table, index=reasons.index, columns=cell_types), reasons.mask(unmatched, UNMATCHED)
 
 
-def _resolved_summary(problem: Problem, left_out: list[str]) -> str:
+def _refit_summary(problem: Problem, left_out: list[str]) -> str:
     n_spots, n_types = problem.abundances.shape
     size = f"{count(n_spots, 'spot')}, {count(n_types, 'cell type')}"
     text = f"{size}; solved again with smoothness {problem.lambda_c:.3g}"
     return f"{text} and without {', '.join(left_out)}." if left_out else f"{text}."
 
 
-def _resolved_note(problem: Problem, without: Sequence[str]) -> str:
+def _refit_note(problem: Problem, without: Sequence[str]) -> str:
     types = f", without {', '.join(without)}" if without else ""
     return f"Solved again with lambda_c {problem.lambda_c:.3g}{types}; weights and attention stay as fitted."
 

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
-from napari_spotmix.io import bin_sizes, files_read, reading_notes, sniff
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel
+from napari_spotmix.io import bin_sizes, files_read, reading_notes
+from napari_spotmix.io.readers import detect as sniff
 from napari_spotmix.params import GEM_BIN
-from napari_spotmix.progress import Progress
-from napari_spotmix.scale import bin_sides, microns_per_pixel
 
 ABOVE = """#FileFormat=GEMv0.1
 #SortedBy=None
@@ -117,9 +118,9 @@ def test_order_of_rows_and_size_of_blocks_change_nothing_but_the_order_of_genes(
     table = dnbs()
     path = write(tmp_path, table)
     whole = read_spatial(path).to_df()
-    monkeypatch.setattr("napari_spotmix.io._text._BLOCK", 4000)
-    monkeypatch.setattr("napari_spotmix.io.gem._WAITING", 300)
-    monkeypatch.setattr("napari_spotmix.io.gem._RANGE", 1 << 10)
+    monkeypatch.setattr("napari_spotmix.io.readers.delimited._BLOCK", 4000)
+    monkeypatch.setattr("napari_spotmix.io.readers.gem._WAITING", 300)
+    monkeypatch.setattr("napari_spotmix.io.readers.gem._RANGE", 1 << 10)
     pd.testing.assert_frame_equal(read_spatial(path).to_df(), whole)
     shuffled = read_spatial(write(tmp_path, table.sample(frac=1, random_state=0)))
     pd.testing.assert_frame_equal(shuffled.to_df()[whole.columns], whole)
@@ -169,7 +170,7 @@ def test_a_size_that_is_none(tmp_path, side):
         read_spatial(write(tmp_path, dnbs()), gem_bin=side)
 
 
-def test_the_size_of_bins_can_be_told_in_micrometres_and_usual_ones_are_offered(tmp_path):
+def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(tmp_path):
     path = write(tmp_path, dnbs())
     assert 25.0 in [size.um for size in bin_sizes(path)]
     np.testing.assert_array_equal(

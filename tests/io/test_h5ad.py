@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import section, write_folder
 from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_reference, read_spatial
 from napari_spotmix.io import close_files, is_on_disk, label_columns, reading_notes, write_h5ad
+from tests.io.layouts import section, write_folder
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_places_in_the_array_serve_where_there_is_nothing_else(tmp_path, cells):
     cells.obs["array_row"], cells.obs["array_col"] = [0, 0, 1, 1], [0, 2, 1, 3]
     cells.write_h5ad(tmp_path / "a.h5ad")
     xy = read_spatial(tmp_path / "a.h5ad").obsm["spatial"]
-    assert np.allclose(np.linalg.norm(xy - xy[0], axis=1)[:3], [0, 1, 1]), "neighbours are one pitch apart"
+    assert np.allclose(np.linalg.norm(xy - xy[0], axis=1)[:3], [0, 1, 1]), "neighbors are one pitch apart"
     cells.obs["array_col"] = [0, 1, 0, 1]
     cells.write_h5ad(tmp_path / "b.h5ad")
     assert read_spatial(tmp_path / "b.h5ad").obsm["spatial"].tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]

@@ -10,13 +10,13 @@ import pytest
 import tifffile
 import zarr
 from anndata import AnnData
-from layouts import section, slide, write_folder
 
 from napari_spotmix import ReadError, read_spatial
+from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import TissueImage, read_image, reading_notes
-from napari_spotmix.io import images as images_module
-from napari_spotmix.io.overview import overview
-from napari_spotmix.progress import Progress
+from napari_spotmix.io.readers import images as images_module
+from napari_spotmix.io.readers.overview import overview
+from tests.io.layouts import section, slide, write_folder
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_plain_tiff(tmp_path, pixels):
     assert image.is_rgb
 
 
-def test_grey_and_many_channel_tiff_are_no_rgb(tmp_path):
+def test_gray_and_many_channel_tiff_are_no_rgb(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 40, 50), np.uint16), metadata={"axes": "CYX"})
     image = read_image(tmp_path / "a.ome.tif")
     assert not image.is_rgb

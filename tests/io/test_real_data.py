@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import REAL_DATA
 
 from napari_spotmix import ReadError, read_reference, read_spatial
+from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter
 from napari_spotmix.io import label_columns, reading_notes
-from napari_spotmix.scale import bin_sides, microns_per_pixel, spot_diameter
+from tests.io.layouts import REAL_DATA
 
 pytestmark = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="needs real data at ../shared/data, not part of the repository"
@@ -65,11 +65,11 @@ def test_tissue_under_spots_is_darker_than_the_glass():
     """In register: a flip or an exchange of x and y would put many spots on empty glass."""
     adata = read_spatial(REAL_DATA / "formats/visium_v1_mouse_muscle_Vis7B_5dpi")
     (library,) = adata.uns["spatial"].values()
-    grey = library["images"]["lowres"].mean(axis=2)
+    gray = library["images"]["lowres"].mean(axis=2)
     xy = (adata.obsm["spatial"] * library["scalefactors"]["tissue_lowres_scalef"]).round().astype(int)
-    in_place = grey[xy[:, 1], xy[:, 0]].mean()
-    flipped = grey[:, ::-1][xy[:, 1], xy[:, 0]].mean()
-    exchanged = grey.T[xy[:, 1].clip(max=grey.shape[1] - 1), xy[:, 0].clip(max=grey.shape[0] - 1)].mean()
+    in_place = gray[xy[:, 1], xy[:, 0]].mean()
+    flipped = gray[:, ::-1][xy[:, 1], xy[:, 0]].mean()
+    exchanged = gray.T[xy[:, 1].clip(max=gray.shape[1] - 1), xy[:, 0].clip(max=gray.shape[0] - 1)].mean()
     assert in_place < min(flipped, exchanged) - 5
 
 
@@ -134,9 +134,9 @@ def test_every_table_of_counts_opens(path, shape):
 def test_spots_of_original_spatial_transcriptomics_lie_on_tissue(name):
     """In register: a flip or an exchange of x and y would put many spots on empty glass."""
     adata = read_spatial(REAL_DATA / f"formats/st_v1_mob/{name}.tsv.gz")
-    grey = adata.uns["spatial"][name]["images"]["hires"].mean(axis=2)
+    gray = adata.uns["spatial"][name]["images"]["hires"].mean(axis=2)
     x, y = adata.obsm["spatial"].round().astype(int).T
-    in_place, flipped, exchanged = (image[y, x].mean() for image in (grey, grey[:, ::-1], grey.T))
+    in_place, flipped, exchanged = (image[y, x].mean() for image in (gray, gray[:, ::-1], gray.T))
     assert in_place < min(flipped, exchanged) - 5
 
 

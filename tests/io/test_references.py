@@ -11,11 +11,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import REAL_DATA, Section, section, write_folder, write_h5, write_mtx
 from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_reference
-from napari_spotmix.errors import InputError
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.io import (
     MissingLabels,
     checksums,
@@ -24,6 +23,7 @@ from napari_spotmix.io import (
     output_problems,
     reading_notes,
 )
+from tests.io.layouts import REAL_DATA, Section, section, write_folder, write_h5, write_mtx
 
 ALL = np.ones(12, bool)
 TYPES = ["B cell", "T cell", "NK/T"] * 4

@@ -16,9 +16,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from napari_spotmix import Cancelled, InputError, simulate
-from napari_spotmix.io import fetched, remote, sniff
-from napari_spotmix.job import Job, run_job
-from napari_spotmix.progress import Progress
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.io import fetched, remote
+from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.workflow.job import Job, run_job
 
 
 @pytest.fixture(autouse=True)

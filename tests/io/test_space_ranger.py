@@ -11,11 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from layouts import HEADER, SCALE_FACTORS, Section, image, section, write_folder, write_h5
 
 from napari_spotmix import Cancelled, ReadError, read_spatial
+from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import close_files, copied, files_read, is_on_disk, reading_notes, write_h5ad
-from napari_spotmix.progress import Progress
+from tests.io.layouts import HEADER, SCALE_FACTORS, Section, image, section, write_folder, write_h5
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import write_png
 
 from napari_spotmix import Cancelled, ReadError, read_spatial
-from napari_spotmix.io import files_read, reading_notes, sniff
-from napari_spotmix.progress import Progress
-from napari_spotmix.simulation import simulate
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.io import files_read, reading_notes
+from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.simulation.simulate import simulate
+from tests.io.layouts import write_png
 
 SPOTS = [f"AACT{number:02d}-1" for number in range(12)]
 GENES = ["Actb", "Gapdh", "Nkx2.1", "H2-K1", "Actb"]

@@ -1,4 +1,4 @@
-"""Visium HD: any size of its bins, from any folder of the run, in register and in micrometres."""
+"""Visium HD: any size of its bins, from any folder of the run, in register and in micrometers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import bins, image, section, write_folder, write_h5, write_hd, write_parquet
 
 from napari_spotmix import Cancelled, ReadError, read_spatial
-from napari_spotmix.io import bin_sizes, checksums, files_read, is_on_disk, reading_notes, sniff
-from napari_spotmix.io.reading import Reading
-from napari_spotmix.progress import Progress
-from napari_spotmix.scale import bin_sides, microns_per_pixel, spot_diameter
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter
+from napari_spotmix.io import bin_sizes, checksums, files_read, is_on_disk, reading_notes
+from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.reading import Reading
+from tests.io.layouts import bins, image, section, write_folder, write_h5, write_hd, write_parquet
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import SimulatedTissue, simulate
+from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.ui.state.session import Tissue
 
 HOSTILE = 'T/NK "cells" <b>'
 

@@ -14,9 +14,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_spotmix import deconvolve
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -57,7 +57,7 @@ def test_the_map_follows_the_slider_in_the_same_layer(qtbot: Any, ran: Any, fitt
     wait_for_rest(qtbot, dock)
     assert dock.scene.layer_of(name) is layer
     assert len(viewer.layers) == n_layers
-    expected = fitted.resolve(lambda_c=20.0)
+    expected = fitted.refit(lambda_c=20.0)
     np.testing.assert_allclose(shares_shown(dock, name), expected.proportions[name], rtol=1e-12)
     assert shares_shown(dock, name).std() < 0.9 * before.std()
     assert not np.array_equal(layer.face_color, colors)
@@ -106,7 +106,7 @@ def test_a_type_that_is_left_out_goes_and_the_others_share_its_part(
     assert dock.session.shown is DOMINANT
     assert gone not in [row.key for row in dock.explore.list.rows.rows]
     np.testing.assert_allclose(result.proportions.sum(axis=1).dropna(), 1.0)
-    assert result.parameters["learned"]["resolved"]["without"] == [gone]
+    assert result.parameters["learned"]["refit"]["without"] == [gone]
 
 
 def test_the_list_of_types_shows_whole_rows_and_cuts_long_names_off(ran: Any, fitted: Result) -> None:

@@ -13,11 +13,11 @@ from scipy.stats import spearmanr
 
 from napari_spotmix import deconvolve
 from napari_spotmix.result import Result, read_result
-from napari_spotmix.simulation import simulate
+from napari_spotmix.simulation.simulate import simulate
+from napari_spotmix.ui.canvas.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
+from napari_spotmix.ui.canvas.legend import legend_of_edges
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
-from napari_spotmix.ui.legend import legend_of_edges
-from napari_spotmix.ui.session import GRAPH
+from napari_spotmix.ui.state.session import GRAPH
 
 LEARNED = "learned but not used"
 
@@ -66,7 +66,7 @@ def test_a_file_keeps_it(left: Result, tmp_path: Path) -> None:
 
 
 def test_solving_again_without_a_type_keeps_it_for_the_others(left: Result) -> None:
-    fewer = left.resolve(without=left.cell_types[:1])
+    fewer = left.refit(without=left.cell_types[:1])
     assert 0 <= fewer.unused_attention.data.min() < 1
 
 

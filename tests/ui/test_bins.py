@@ -14,11 +14,12 @@ from napari.layers import Image, Layer
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import csr_array
 
+from napari_spotmix.dataset import bin_grid as bins
+from napari_spotmix.dataset.bin_grid import bin_grid, pyramid
 from napari_spotmix.result import Result
-from napari_spotmix.ui import bins, layers
-from napari_spotmix.ui.bins import bin_grid, pyramid
+from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -87,7 +88,7 @@ def test_coarser_levels_are_means_and_stay_in_register() -> None:
     assert np.isnan(levels[1][~known]).all()
 
 
-def test_the_bin_under_the_mouse_is_found_and_its_neighbour_is_another() -> None:
+def test_the_bin_under_the_mouse_is_found_and_its_neighbor_is_another() -> None:
     adata = binned(0.3, tells_places=True)
     grid = bin_grid(adata)
     assert grid is not None
@@ -102,7 +103,7 @@ def test_the_bin_under_the_mouse_is_found_and_its_neighbour_is_another() -> None
     assert grid.side == pytest.approx(12.0)
 
 
-def test_dominant_types_have_their_colours_and_counts_their_map() -> None:
+def test_dominant_types_have_their_colors_and_counts_their_map() -> None:
     adata = binned()
     result = result_of(adata)
     layer = Layer.create(*layers.dominant_layer(result, "Dominant type"))
@@ -144,7 +145,7 @@ def test_a_grid_is_forgotten_with_its_data() -> None:
     assert grid() is None
 
 
-def test_a_user_shows_picks_and_recolours_bins(make_dock: Any) -> None:
+def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     viewer, dock = make_dock()
     result = result_of(binned())
     show_result(dock, result, "bins")

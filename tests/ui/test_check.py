@@ -1,4 +1,4 @@
-"""The panel that tells what is worth knowing of the data, and mends them by a button."""
+"""The panel that tells what is worth knowing of the data, and fixes them by a button."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_spotmix.findings import Finding
-from napari_spotmix.mends import Mend
-from napari_spotmix.simulation import SimulatedTissue
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.dataset.diagnostics import Finding
+from napari_spotmix.dataset.fixes import Fix
+from napari_spotmix.simulation.simulate import SimulatedTissue
+from napari_spotmix.ui.state.session import Tissue
 
 pytestmark = pytest.mark.viewer
 
@@ -40,7 +40,7 @@ def test_good_data_are_summed_up_in_a_line(qtbot: Any, loaded: tuple[Any, Any]) 
     assert dock.check.state.text() == "Nothing keeps these data from being used."
 
 
-def test_a_problem_opens_the_section_and_its_button_mends_it(
+def test_a_problem_opens_the_section_and_its_button_fixes_it(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
@@ -51,13 +51,13 @@ def test_a_problem_opens_the_section_and_its_button_mends_it(
     assert row.button.text() == "Use layer counts"
     before = dock.session.tissue.adata
     qtbot.mouseClick(row.button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: dock.session.mends == ("spatial:layer=counts",), timeout=5000)
+    qtbot.waitUntil(lambda: dock.session.fixes == ("spatial:layer=counts",), timeout=5000)
     checked(qtbot, dock)
     assert not [one for one in dock.check.findings if one.level != "note"]
     assert dock.session.tissue.adata.X.max() > before.X.max()
     dock.check.undo.click()
     assert dock.session.tissue.adata is before
-    assert dock.session.mends == ()
+    assert dock.session.fixes == ()
     checked(qtbot, dock)
     assert dock.check.findings[0].level == "problem"
 
@@ -68,13 +68,13 @@ def test_a_problem_holds_the_run_back_and_a_warning_does_not(
     _, dock = make_dock()
     load(dock, tissue, log)
     checked(qtbot, dock)
-    words = "Check found 1 problem. Mend it above, or choose other data."
+    words = "Check found 1 problem. Fix it above, or choose other data."
     assert not dock.run.run.enabled
     assert dock.run.run.tooltip == dock.run.state.text() == words
     dock.run.start()
     assert not dock.run.is_running, "not by a shortcut either"
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.mends), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
     checked(qtbot, dock)
     assert dock.run.run.enabled
     assert dock.run.state.text() == "Ready to run."
@@ -82,22 +82,22 @@ def test_a_problem_holds_the_run_back_and_a_warning_does_not(
     assert dock.run.run.enabled
 
 
-def test_a_run_of_mended_data_tells_by_what(
+def test_a_run_of_fixed_data_tells_by_what(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
     load(dock, tissue, log)
     checked(qtbot, dock)
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.mends), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
     checked(qtbot, dock)
     dock.run.start()
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
-    assert dock.session.result.parameters["given"]["mend"] == ["spatial:layer=counts"]
+    assert dock.session.result.parameters["given"]["fix"] == ["spatial:layer=counts"]
     assert not dock.sections["Check"].is_open
 
 
-def test_labels_stay_chosen_when_the_reference_is_mended(
+def test_labels_stay_chosen_when_the_reference_is_fixed(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
@@ -112,22 +112,22 @@ def test_labels_stay_chosen_when_the_reference_is_mended(
     checked(qtbot, dock)
     (row,) = (row for row in dock.check.rows if "fewer than 10 reference cells" in row.text.text())
     row.button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.mends), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
     checked(qtbot, dock)
     assert dock.session.cell_type_key == "annotation"
     assert not [one for one in dock.check.findings if one.level != "note"]
 
 
-def test_other_data_are_checked_anew_and_mends_are_forgotten(
+def test_other_data_are_checked_anew_and_fixes_are_forgotten(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
     load(dock, tissue, log)
     checked(qtbot, dock)
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.mends), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
     dock.session.set_tissue(Tissue(tissue.spatial, "Other"))
-    assert dock.session.mends == ()
+    assert dock.session.fixes == ()
     checked(qtbot, dock)
     assert {one.level for one in dock.check.findings} == {"note"}
 
@@ -136,12 +136,12 @@ def test_checking_can_be_stopped(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def endless(*_: Any, on_progress: Any, **__: Any) -> list[Finding]:
-        from napari_spotmix.progress import Progress
+        from napari_spotmix.base.progress import Progress
 
         while True:
             on_progress(Progress("Looking at the counts", 0, 0))
 
-    monkeypatch.setattr("napari_spotmix.findings.look", endless)
+    monkeypatch.setattr("napari_spotmix.dataset.diagnostics.look", endless)
     _, dock = make_dock()
     load(dock, tissue, lambda *_: None)
     qtbot.waitUntil(lambda: dock.check.state.text() == "Looking at the counts…", timeout=5000)
@@ -153,8 +153,8 @@ def test_checking_can_be_stopped(
 def test_names_from_files_are_plain_text(make_dock: Callable[..., Any]) -> None:
     _, dock = make_dock()
     hostile = '<img src="x"> & <b>T</b>'
-    mend = Mend("reference", "merge", f"{hostile}+B")
-    dock.check._show([Finding("warning", f"The type {hostile}.", (mend,))])
+    fix = Fix("reference", "merge", f"{hostile}+B")
+    dock.check._show([Finding("warning", f"The type {hostile}.", (fix,))])
     (row,) = dock.check.rows
     assert row.text.textFormat() == Qt.TextFormat.PlainText
     assert hostile in row.text.text()
@@ -173,7 +173,7 @@ def test_many_findings_are_folded(make_dock: Callable[..., Any]) -> None:
     assert not dock.check.rows
 
 
-def test_an_image_of_its_own_stays_with_mended_spots(
+def test_an_image_of_its_own_stays_with_fixed_spots(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     from napari_spotmix.io import TissueImage
@@ -184,6 +184,6 @@ def test_an_image_of_its_own_stays_with_mended_spots(
     checked(qtbot, dock)
     n_layers = len(viewer.layers)
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.mends), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
     assert dock.session.image is not None
     assert len(viewer.layers) == n_layers

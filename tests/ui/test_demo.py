@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from napari_spotmix.io.export import write_h5ad
+from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
 

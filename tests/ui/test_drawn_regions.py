@@ -13,15 +13,16 @@ import pandas as pd
 import pytest
 from qtpy.QtWidgets import QFileDialog
 
-from napari_spotmix.core.regions import compare_regions, region_composition
-from napari_spotmix.errors import Cancelled
-from napari_spotmix.io.export import write_h5ad
-from napari_spotmix.progress import Progress
-from napari_spotmix.regions import Region, inside
+from napari_spotmix.analysis.compare import REST, compare_task
+from napari_spotmix.analysis.region_tests import compare_regions, region_composition
+from napari_spotmix.base.errors import Cancelled
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.regions import Region, inside
+from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
-from napari_spotmix.ui.regions import REST, compare_task, outline_of
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.ui.panels.regions import outline_of
+from napari_spotmix.ui.state.session import Tissue
 
 pytestmark = pytest.mark.viewer
 
@@ -223,7 +224,7 @@ def test_a_comparison_on_its_way_is_cancelled_by_the_same_button(
             on_progress(Progress("Judging", 0, 1))
             time.sleep(0.01)
 
-    monkeypatch.setattr("napari_spotmix.ui.regions.compare_regions", endless)
+    monkeypatch.setattr("napari_spotmix.ui.panels.regions.compare_regions", endless)
     dock.regions.compare.native.click()
     qtbot.waitUntil(lambda: dock.regions.state.text() == "Judging…", timeout=20_000)
     with qtbot.waitSignal(dock.regions.compare.runner.cancelled, timeout=2000):

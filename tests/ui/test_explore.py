@@ -16,19 +16,19 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QFileDialog
 from scipy.sparse import csr_array
 
-from napari_spotmix.colors import cell_type_colors
-from napari_spotmix.errors import Cancelled
-from napari_spotmix.progress import Progress
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.errors import Cancelled
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.geometry import microns_per_pixel
 from napari_spotmix.result import Result
-from napari_spotmix.scale import microns_per_pixel
+from napari_spotmix.ui.canvas.layers import METADATA
+from napari_spotmix.ui.canvas.legend import legend_of
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.explore import SORT_BY_NAME
-from napari_spotmix.ui.figures import figure_task
-from napari_spotmix.ui.layers import METADATA
-from napari_spotmix.ui.legend import legend_of
-from napari_spotmix.ui.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
+from napari_spotmix.ui.panels.explore import SORT_BY_NAME
+from napari_spotmix.ui.panels.type_list import rows_of
+from napari_spotmix.ui.state.figures import figure_task
+from napari_spotmix.ui.state.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
 from napari_spotmix.ui.text import plain
-from napari_spotmix.ui.type_list import rows_of
 
 pytestmark = pytest.mark.viewer
 
@@ -156,7 +156,7 @@ def test_hostile_names_are_shown_literally(qtbot: Any, explored: Any) -> None:
     assert dock.sections["Explore"].summary == HOSTILE
 
 
-def test_legend_lists_the_dominant_types_in_the_colours_of_the_layer(explored: Any) -> None:
+def test_legend_lists_the_dominant_types_in_the_colors_of_the_layer(explored: Any) -> None:
     _, dock = explored
     result = dock.session.result
     entries = legend_of(result)
@@ -190,7 +190,7 @@ def test_legend_is_painted(qtbot: Any, explored: Any) -> None:
     image = dock.legend.grab().toImage()
     for at, (_, color) in enumerate(dock.legend.entries):
         painted, expected = image.pixelColor(14, 4 + 18 * at + 8), QColor(color)
-        # Screens of 16 bits round colours.
+        # Screens of 16 bits round colors.
         np.testing.assert_allclose(painted.getRgb(), expected.getRgb(), atol=8)
 
 
@@ -247,7 +247,7 @@ def test_standard_errors_are_a_map_and_whiskers_where_a_result_has_them(
     assert np.isnan(dock.inspect.bars.bars[0].low)
 
 
-def test_types_chosen_together_are_blended_in_their_colours(qtbot: Any, explored: Any) -> None:
+def test_types_chosen_together_are_blended_in_their_colors(qtbot: Any, explored: Any) -> None:
     viewer, dock = explored
     result, types = dock.session.result, dock.explore.list
     first, second = types.rows.rows[1].key, types.rows.rows[3].key
@@ -341,7 +341,7 @@ def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) ->
     assert [name for name, _ in dock.legend.entries] == ["All edges have the same weight"]
 
 
-def test_another_colour_of_a_type_is_seen_everywhere_and_kept(
+def test_another_color_of_a_type_is_seen_everywhere_and_kept(
     qtbot: Any, explored: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, dock = explored
@@ -425,7 +425,7 @@ def test_a_figure_that_is_cancelled_while_it_is_written_is_not_kept(result: Resu
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_scale_bar_counts_micrometres(qtbot: Any, make_dock: Any, result: Result) -> None:
+def test_the_scale_bar_counts_micrometers(qtbot: Any, make_dock: Any, result: Result) -> None:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
     bar = dock.scale_bar
@@ -449,7 +449,7 @@ def test_the_scale_bar_counts_micrometres(qtbot: Any, make_dock: Any, result: Re
     assert viewer.canvas.overlays.scale_bar.visible
 
 
-def test_another_type_colours_the_same_layer_and_is_drawn_once(
+def test_another_type_colors_the_same_layer_and_is_drawn_once(
     qtbot: Any, make_dock: Any, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     viewer, dock = make_dock(show=True)

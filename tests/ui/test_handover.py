@@ -14,10 +14,11 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_array
 
+from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.result import Result
-from napari_spotmix.ui import bins, handover
+from napari_spotmix.ui.canvas import spatialdata_interop as handover
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -40,7 +41,7 @@ def test_a_layer_of_spots_holds_what_napari_spatialdata_reads(explored: Any) -> 
     np.testing.assert_allclose(adata.obsm["spotmix"], result.proportions)
     assert adata.X is result.spatial.X or np.shares_memory(adata.X.data, result.spatial.X.data)
     assert "name" not in kept, "napari-spatialdata takes layers with one for its own, and raises when they go"
-    # One spot was not estimated: without a category of its own it would have no colour.
+    # One spot was not estimated: without a category of its own it would have no color.
     assert adata.uns["spotmix_dominant_colors"].tolist() == [*result.colors.values(), "#808080"]
     assert list(adata.obs["spotmix_dominant"].cat.categories) == [*result.cell_types, "not estimated"]
     assert adata.obs["spotmix_dominant"].iloc[4] == "not estimated"
@@ -56,7 +57,7 @@ def test_a_new_layer_comes_with_all_that_others_look_for(explored: Any) -> None:
 
 
 @pytest.mark.parametrize("shown", [DOMINANT, "first"])
-def test_spots_that_another_plugin_has_coloured_are_ours_again_at_a_click(explored: Any, shown: Any) -> None:
+def test_spots_that_another_plugin_has_colored_are_ours_again_at_a_click(explored: Any, shown: Any) -> None:
     _, dock = explored
     shown = dock.session.result.cell_types[0] if shown == "first" else shown
     dock.session.show(shown)
@@ -64,7 +65,7 @@ def test_spots_that_another_plugin_has_coloured_are_ours_again_at_a_click(explor
     before = layer.face_color.copy()
     layer.face_color = "red"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of napari: the feature that gave the colours is gone
+        warnings.simplefilter("ignore")  # of napari: the feature that gave the colors is gone
         layer.features = pd.DataFrame({"spotmix_counts": np.arange(len(layer.data))})
     dock.session.show(shown)
     np.testing.assert_array_equal(layer.face_color, before)

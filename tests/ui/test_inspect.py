@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result, spot_at_a_border
-from napari_spotmix.ui.inspect import composition_of, describe_spot
+from napari_spotmix.ui.panels.inspect import composition_of, describe_spot
 
 pytestmark = pytest.mark.viewer
 
@@ -52,7 +52,7 @@ def test_a_click_looks_into_the_spot_under_it(qtbot: Any, shown: Any) -> None:
         click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates[spot]))
         assert dock.session.spot == spot
         assert dock.session.result.abundances.index[spot] in dock.inspect.text.text()
-    edges = viewer.layers["Neighbourhood"]
+    edges = viewer.layers["Neighborhood"]
     row = dock.session.result.weights[[60]].tocoo()
     told = edges.features.groupby("neighbor", sort=False).first()
     np.testing.assert_allclose(told["weight"], row.data)
@@ -65,7 +65,7 @@ def test_a_click_beside_all_spots_looks_into_none(qtbot: Any, shown: Any) -> Non
     dock.session.pick(3)
     click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates.min(axis=0) - 300))
     assert dock.session.spot is None
-    assert not viewer.layers["Neighbourhood"].visible
+    assert not viewer.layers["Neighborhood"].visible
     assert not viewer.layers["Selected spot"].visible
     assert "Click a spot" in dock.inspect.text.text()
 
@@ -149,12 +149,12 @@ def test_description_names_counts_and_what_is_unexplained(result: Result) -> Non
 def test_deleted_marks_come_back_at_the_next_click(explored: Any) -> None:
     viewer, dock = explored
     dock.session.pick(8)
-    viewer.layers.remove("Neighbourhood")
+    viewer.layers.remove("Neighborhood")
     viewer.layers.remove("Selected spot")
     dock.session.pick(9)
-    assert "Neighbourhood" in viewer.layers
+    assert "Neighborhood" in viewer.layers
     dock.session.show(dock.session.result.cell_types[0])
-    assert [layer.name for layer in viewer.layers][-2:] == ["Neighbourhood", "Selected spot"]
+    assert [layer.name for layer in viewer.layers][-2:] == ["Neighborhood", "Selected spot"]
 
 
 def test_marks_follow_from_spot_to_spot(explored: Any) -> None:
@@ -164,7 +164,7 @@ def test_marks_follow_from_spot_to_spot(explored: Any) -> None:
     inner, outer = int(np.argmax(degree)), int(np.argmin(degree))
     for spot in (outer, inner, outer):
         dock.session.pick(spot)
-        edges, marks = viewer.layers["Neighbourhood"], viewer.layers["Selected spot"]
+        edges, marks = viewer.layers["Neighborhood"], viewer.layers["Selected spot"]
         row = result.weights[[spot]].tocoo()
         told = edges.features.groupby("neighbor", sort=False).first()
         np.testing.assert_allclose(told["weight"], row.data)
@@ -201,6 +201,6 @@ def test_genes_are_told_where_the_signatures_are_known(qtbot: Any, shown: Any, r
     dock.session.replay(known)
     dock.session.pick(13)
     largest = dock.inspect.bars.bars[0].name
-    assert f"{largest}: {', '.join(known.telling_genes(13)[largest])}" in dock.inspect.genes.text()
+    assert f"{largest}: {', '.join(known.supporting_genes(13)[largest])}" in dock.inspect.genes.text()
     dock.session.pick(4)
     assert dock.inspect.genes.isHidden(), "nothing was estimated there"

@@ -14,12 +14,12 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_spotmix.exchange import TARGETS
 from napari_spotmix.io import read_recipe
-from napari_spotmix.rerun import plan_rerun
+from napari_spotmix.output.exporters import TARGETS
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import simulate
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.simulation.simulate import simulate
+from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.workflow.rerun import plan_rerun
 
 pytestmark = pytest.mark.viewer
 
@@ -37,7 +37,7 @@ def run_from_files(qtbot: Any, make_dock: Any, tmp_path: Path) -> Any:
     dock.load.reference.value = folder / "cells.h5ad"
     qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=20_000)
     dock.run.form.fields["random_state"].value = 5
-    dock.run.form.fields["n_epochs"].value = 1
+    dock.run.form.fields["n_outer_iterations"].value = 1
     qtbot.mouseClick(dock.run.run.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
     return dock
@@ -52,7 +52,7 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     dock = run_from_files
     expected = dock.session.result.proportions
     command = copied(dock, "Copy command")
-    assert command.endswith("--output spotmix-results --n-epochs 1 --seed 5")
+    assert command.endswith("--output spotmix-results --n-iterations 1 --seed 5")
     assert "Paste it into a terminal" in dock.run.state.text()
     words = [sys.executable, "-m", "napari_spotmix.cli", *shlex.split(command)[1:]]
     code = copied(dock, "Copy Python") + "\nresult.proportions.to_csv('python.csv')"
@@ -66,15 +66,15 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     for written in ("spotmix-results/proportions.csv", "python.csv"):
         found = pd.read_csv(tmp_path / written, index_col=0, float_precision="round_trip")
         np.testing.assert_array_equal(found, expected)
-    # Another colour is no other run; another smoothness is.
+    # Another color is no other run; another smoothness is.
     dock.session.set_color(dock.session.result.cell_types[0], "#123456")
     assert copied(dock, "Copy command") == command
     # What Save writes is made again by a rerun too.
     dock.run.save_to(tmp_path / "saved")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
     assert read_recipe(tmp_path / "saved") == read_recipe(tmp_path / "spotmix-results")
-    assert plan_rerun(tmp_path / "saved").job.parameters["n_epochs"] == 1
-    dock.session.replay(dock.session.learned.resolve(lambda_c=10.0))
+    assert plan_rerun(tmp_path / "saved").job.parameters["n_outer_iterations"] == 1
+    dock.session.replay(dock.session.learned.refit(lambda_c=10.0))
     assert copied(dock, "Copy command") == command
     assert "What was adjusted after the run is not in it." in dock.run.state.text()
 

@@ -12,11 +12,11 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt
 from scipy.sparse import csr_array
 
-from napari_spotmix.colors import cell_type_colors
+from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.io import read_image
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import SimulatedTissue
-from napari_spotmix.ui import layers
+from napari_spotmix.simulation.simulate import SimulatedTissue
+from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -201,7 +201,7 @@ def test_spots_without_coordinates_are_left_out_of_layers_only(result: Result) -
     assert np.isfinite(layer.extent.world).all()
 
 
-def test_outlines_do_not_hide_the_colours_of_dense_spots() -> None:
+def test_outlines_do_not_hide_the_colors_of_dense_spots() -> None:
     n_spots = 5000
     spots = pd.Index([f"spot {number}" for number in range(n_spots)])
     shares = np.random.default_rng(0).dirichlet([1, 1], n_spots)

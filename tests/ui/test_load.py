@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import slide, write_hd, write_store
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
 from napari_spotmix.io import IMAGE_SUFFIXES
-from napari_spotmix.io.reading import Reading
-from napari_spotmix.simulation import SimulatedTissue
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.simulation.simulate import SimulatedTissue
+from napari_spotmix.ui.state.session import Tissue
+from tests.io.layouts import slide, write_hd, write_store
 
 pytestmark = pytest.mark.viewer
 
@@ -129,7 +129,7 @@ def test_further_references_are_joined(
     assert dock.load.add_btn.native.isVisible()
     tissue.reference[:40].write_h5ad(tmp_path / "more.h5ad")
     chosen = ([str(tmp_path / "more.h5ad")], "")
-    monkeypatch.setattr("napari_spotmix.ui.load.QFileDialog.getOpenFileNames", lambda *_: chosen)
+    monkeypatch.setattr("napari_spotmix.ui.panels.load.QFileDialog.getOpenFileNames", lambda *_: chosen)
     qtbot.mouseClick(dock.load.add_btn.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.session.reference.more != (), timeout=5000)
     assert dock.session.reference.adata.n_obs == tissue.reference.n_obs + 40

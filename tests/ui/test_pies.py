@@ -1,4 +1,4 @@
-"""Pies: every slice as large as its proportion, in its type's colour, and gone with what it showed."""
+"""Pies: every slice as large as its proportion, in its type's color, and gone with what it showed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from napari.layers import Layer, Surface
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_spotmix.result import Result
+from napari_spotmix.ui.canvas.layers import spot_diameter
+from napari_spotmix.ui.canvas.legend import legend_of, legend_of_pies
+from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.layers import spot_diameter
-from napari_spotmix.ui.legend import legend_of, legend_of_pies
-from napari_spotmix.ui.pies import pies_layer
-from napari_spotmix.ui.session import DOMINANT, PIES
+from napari_spotmix.ui.state.session import DOMINANT, PIES
 
 pytestmark = pytest.mark.viewer
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from anndata import AnnData
-from layouts import write_hd
 from napari.layers import Layer
 from npe2 import PluginManifest
 
-from napari_spotmix.errors import ReadError
+from napari_spotmix.base.errors import ReadError
 from napari_spotmix.result import Result
-from napari_spotmix.simulation import SimulatedTissue
+from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui._reader import get_reader
 from napari_spotmix.ui._sample_data import simulated_tissue
+from tests.io.layouts import write_hd
 
 pytestmark = pytest.mark.viewer
 
@@ -132,7 +132,7 @@ def test_sample_data_come_with_their_reference() -> None:
 
 
 def test_result_survives_the_file(result: Result, tmp_path: Path) -> None:
-    from napari_spotmix.io.export import write_h5ad
+    from napari_spotmix.io.results import write_h5ad
     from napari_spotmix.ui.demo import read_result
 
     write_h5ad(result.to_anndata(), tmp_path / "spatial.h5ad")
@@ -147,7 +147,7 @@ def test_result_survives_the_file(result: Result, tmp_path: Path) -> None:
 
 
 def test_folder_without_result_says_so(tissue: SimulatedTissue, tmp_path: Path) -> None:
-    from napari_spotmix.errors import InputError
+    from napari_spotmix.base.errors import InputError
     from napari_spotmix.ui.demo import read_result
 
     with pytest.raises(ReadError, match=r"spatial\.h5ad"):

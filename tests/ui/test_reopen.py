@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_spotmix.io.export import write_h5ad
+from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
-from napari_spotmix.ui.session import DOMINANT, NICHES, PIES
+from napari_spotmix.ui.state.session import DOMINANT, NICHES, PIES
 
 pytestmark = pytest.mark.viewer
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layouts import write_hd
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog
 
 from napari_spotmix.io import read_recipe
-from napari_spotmix.io.reading import Reading
-from napari_spotmix.simulation import SimulatedTissue, simulate
+from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import read_result
-from napari_spotmix.ui.session import DOMINANT, Tissue
+from napari_spotmix.ui.state.session import DOMINANT, Tissue
+from tests.io.layouts import write_hd
 
 pytestmark = pytest.mark.viewer
 
@@ -139,7 +139,7 @@ def start_long_run(qtbot: Any, dock: Any, tissue: SimulatedTissue) -> None:
     dock.load.take(Tissue(tissue.spatial, "Large"), tissue.reference)
     dock.run.form.fields["tolerance"].value = "1e-14"
     dock.run.form.fields["lambda_c"].value = "100"
-    dock.run.form.fields["n_epochs"].value = 100
+    dock.run.form.fields["n_outer_iterations"].value = 100
     press(qtbot, dock.run.run)
     qtbot.waitUntil(lambda: dock.run.state.text().startswith("Running: "), timeout=30000)
 

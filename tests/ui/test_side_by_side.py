@@ -19,12 +19,13 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from scipy.sparse import csr_array
 
+from napari_spotmix.dataset import bin_grid as bins
+from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.result import Result
-from napari_spotmix.ui import bins, layers
-from napari_spotmix.ui.bins import bin_grid
+from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas.panels import panels_task, tissue_pictures
 from napari_spotmix.ui.demo import show_result, spot_at_a_border
-from napari_spotmix.ui.panels import panels_task, tissue_pictures
-from napari_spotmix.ui.session import DOMINANT
+from napari_spotmix.ui.state.session import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -270,7 +271,7 @@ def test_other_marks_change_the_panels_and_a_single_one_ends_them(qtbot: Any, be
     assert dock.session.shown == title.name
 
 
-def test_spots_are_seen_in_their_colours(qtbot: Any, beside: Any) -> None:
+def test_spots_are_seen_in_their_colors(qtbot: Any, beside: Any) -> None:
     _, dock = beside
     dock.beside.look_at_all()
     pixels = dock.beside.canvas.render(alpha=False)

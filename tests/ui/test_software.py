@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from napari.layers import Points
 
-from napari_spotmix.ui import software
-from napari_spotmix.ui.software import is_software
+from napari_spotmix.ui.canvas import software
+from napari_spotmix.ui.canvas.software import is_software
 
 
 @pytest.fixture(autouse=True)

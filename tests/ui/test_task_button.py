@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from napari_spotmix.errors import InputError
-from napari_spotmix.progress import Progress, ProgressCallback
-from napari_spotmix.ui.task_button import TaskButton
-from napari_spotmix.ui.worker import Task
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.ui.panels.task_button import TaskButton
+from napari_spotmix.ui.state.worker import Task
 
 pytestmark = pytest.mark.viewer
 

@@ -11,13 +11,14 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import QPoint, Qt
 from scipy.sparse import csr_array
 
-from napari_spotmix.core.neighborhoods import colocalisation
-from napari_spotmix.errors import Cancelled
+from napari_spotmix.analysis.neighborhoods import colocalization
+from napari_spotmix.analysis.niches import tissue_task
+from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.session import DOMINANT, NICHES
-from napari_spotmix.ui.tissue import diverging, tissue_task
-from napari_spotmix.ui.type_list import rows_of
+from napari_spotmix.ui.panels.tissue import diverging
+from napari_spotmix.ui.panels.type_list import rows_of
+from napari_spotmix.ui.state.session import DOMINANT, NICHES
 
 pytestmark = pytest.mark.viewer
 
@@ -63,7 +64,7 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
     result, heat = dock.session.result, dock.tissue.map
     ones = csr_array(result.weights)
     ones.data[:] = 1.0
-    expected = colocalisation(result.proportions.to_numpy(), ones)
+    expected = colocalization(result.proportions.to_numpy(), ones)
     np.testing.assert_allclose(heat.values, expected.observed)
     heat.resize(320, heat.height())
     side = heat._side()
@@ -81,7 +82,7 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
     assert heat.accessibleDescription()
 
 
-def test_together_is_red_apart_is_blue_and_unknown_grey() -> None:
+def test_together_is_red_apart_is_blue_and_unknown_gray() -> None:
     together, apart = diverging(0.4), diverging(-0.4)
     assert together.red() > together.blue()
     assert apart.blue() > apart.red()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from napari_spotmix.errors import InputError
-from napari_spotmix.progress import Progress, ProgressCallback
-from napari_spotmix.ui.worker import Runner
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.ui.state.worker import Runner
 
 pytestmark = pytest.mark.viewer
 

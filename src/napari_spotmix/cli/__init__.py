@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.cli._check import check
 from napari_spotmix.cli._export import export
 from napari_spotmix.cli._figure import figure
@@ -21,7 +22,6 @@ from napari_spotmix.cli._rerun import rerun
 from napari_spotmix.cli._run import run_command
 from napari_spotmix.cli._terminal import WRONG_INPUT, leave, say, without_afterthoughts
 from napari_spotmix.cli._view import demo, view
-from napari_spotmix.errors import InputError
 
 __all__ = ["main"]
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.keys import CELL_TYPE
+from napari_spotmix.base.progress import ProgressCallback
+from napari_spotmix.base.text import count
 from napari_spotmix.cli._options import as_options, path_given
 from napari_spotmix.cli._run import RUN_PARAMETERS, alone_problems, is_many
 from napari_spotmix.cli._terminal import WRONG_INPUT, cancellable, say
-from napari_spotmix.errors import InputError
-from napari_spotmix.keys import CELL_TYPE
-from napari_spotmix.progress import ProgressCallback
-from napari_spotmix.words import count
 
 if TYPE_CHECKING:
-    from napari_spotmix.findings import Finding
-    from napari_spotmix.job import Job
+    from napari_spotmix.dataset.diagnostics import Finding
+    from napari_spotmix.workflow.job import Job
 
 __all__ = ["check"]
 
@@ -35,7 +35,7 @@ def check(
     *,
     cell_type_key: Annotated[str, RUN_PARAMETERS["cell_type_key"]] = CELL_TYPE,
     layer: Annotated[str | None, RUN_PARAMETERS["layer"]] = None,
-    sample_key: Annotated[str | None, RUN_PARAMETERS["sample_key"]] = None,
+    library_key: Annotated[str | None, RUN_PARAMETERS["library_key"]] = None,
     format: Annotated[str | None, RUN_PARAMETERS["format"]] = None,
     bin_um: Annotated[float | None, RUN_PARAMETERS["bin_um"]] = None,
     image: Annotated[Path | str | None, RUN_PARAMETERS["image"]] = None,
@@ -44,7 +44,7 @@ def check(
     table: Annotated[str | None, RUN_PARAMETERS["table"]] = None,
     labels: Annotated[Path | str | None, RUN_PARAMETERS["labels"]] = None,
     more_references: Annotated[tuple[Path | str, ...], RUN_PARAMETERS["more_references"]] = (),
-    mend: Annotated[Sequence[str], RUN_PARAMETERS["mend"]] = (),
+    fix: Annotated[Sequence[str], RUN_PARAMETERS["fix"]] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -62,7 +62,7 @@ def check(
     output
         Folder that results are to be written to: told if that cannot be.
     as_json
-        Print the findings as a list in JSON: level, text and mends of each.
+        Print the findings as a list in JSON: level, text and fixes of each.
     """
     reading = {
         "format": format,
@@ -72,8 +72,8 @@ def check(
         "gem_bin": gem_bin,
         "table": table,
     }
-    settings = {"cell_type_key": cell_type_key, "layer": layer, "sample_key": sample_key, "labels": labels}
-    more = {"more_references": more_references, "mend": tuple(mend)}
+    settings = {"cell_type_key": cell_type_key, "layer": layer, "library_key": library_key, "labels": labels}
+    more = {"more_references": more_references, "fix": tuple(fix)}
     given: dict[str, Any] = {"reference": reference, **reading, **settings, **more}
     sections = _sections(spatial, output, given)
     found = cancellable(partial(_looked, sections, is_told_output=output is not None))
@@ -90,8 +90,8 @@ def _sections(spatial: Path | str, output: Path | None, given: Mapping[str, Any]
     InputError
         If there is no reference, or something is wrong with the samplesheet.
     """
-    from napari_spotmix.cohort import read_samplesheet
-    from napari_spotmix.cohort.sheet import job_of_values
+    from napari_spotmix.workflow.cohort import read_samplesheet
+    from napari_spotmix.workflow.cohort.sheet import job_of_values
 
     folder = output or Path("results")
     if is_many(spatial, given["reference"]):
@@ -112,8 +112,8 @@ def _looked(
 
 
 def _look_at(job: Job, is_told_output: bool, on_progress: ProgressCallback) -> list[Finding]:
-    from napari_spotmix.findings import PROBLEM, Finding, look_at_files
-    from napari_spotmix.job import fetched_job
+    from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, look_at_files
+    from napari_spotmix.workflow.job import fetched_job
 
     try:
         here = fetched_job(job, on_progress=on_progress)
@@ -124,7 +124,7 @@ def _look_at(job: Job, is_told_output: bool, on_progress: ProgressCallback) -> l
         here.references,
         reading=here.reading,
         labels=here.labels,
-        mends=here.mend,
+        fixes=here.fix,
         output=here.output if is_told_output else None,
         on_progress=on_progress,
         **here.settings,
@@ -145,7 +145,7 @@ def _all_as_json(found: Mapping[str, Sequence[Finding]]) -> str:
 
 
 def _as_row(one: Finding) -> dict[str, Any]:
-    return {"level": one.level, "text": one.text, "mends": list(map(str, one.mends))}
+    return {"level": one.level, "text": one.text, "fixes": list(map(str, one.fixes))}
 
 
 def _all_in_words(found: Mapping[str, Sequence[Finding]]) -> str:
@@ -169,6 +169,6 @@ def _in_groups(found: Sequence[Finding]) -> str:
 
 def _listed(one: Finding) -> str:
     lines = as_options(one.text).splitlines()
-    if one.mends:
-        lines.append(f"To mend it: {' '.join(f'--mend {shlex.quote(str(mend))}' for mend in one.mends)}")
+    if one.fixes:
+        lines.append(f"To fix it: {' '.join(f'--fix {shlex.quote(str(fix))}' for fix in one.fixes)}")
     return "\n".join(("  - " if not number else "    ") + line for number, line in enumerate(lines))

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.cli._terminal import cancellable, harmless, say
-from napari_spotmix.errors import InputError
-from napari_spotmix.progress import Progress, ProgressCallback, silent
-from napari_spotmix.words import agreeing, count
 
 if TYPE_CHECKING:
-    from napari_spotmix.cohort import Cohort, Outcome, Section
+    from napari_spotmix.workflow.cohort import Cohort, Outcome, Section
 
 __all__ = ["run_sheet"]
 
@@ -35,8 +35,8 @@ def run_sheet(
     InputError
         Everything that is wrong with the sheet and the output folder.
     """
-    from napari_spotmix.cohort import read_samplesheet
-    from napari_spotmix.cohort.joint import cohort_problems
+    from napari_spotmix.workflow.cohort import read_samplesheet
+    from napari_spotmix.workflow.cohort.joint import cohort_problems
 
     if at_once < 0:
         raise InputError(f"`at_once` must be at least 0, found {at_once}.")
@@ -46,7 +46,7 @@ def run_sheet(
     shown = _Sections(sections)
 
     def work(on_progress: ProgressCallback) -> Cohort:
-        from napari_spotmix.cohort import run_cohort
+        from napari_spotmix.workflow.cohort import run_cohort
 
         return run_cohort(
             sections, output, at_once=at_once, dask=dask, on_section=shown.tell, on_progress=on_progress
@@ -158,7 +158,7 @@ def _report(cohort: Cohort, output: Path) -> str:
         folder = shlex.quote(str(output / some[0].folder.name))
         lines += ["", f"Look at one in napari: spotmix view {folder}"]
     if failed:
-        lines += ["", "Mend what failed and run the same command again: what is done is not run again."]
+        lines += ["", "Fix what failed and run the same command again: what is done is not run again."]
     return "\n".join(lines)
 
 

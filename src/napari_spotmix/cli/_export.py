@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.cli._options import path_given
 from napari_spotmix.cli._result import opened
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.progress import ProgressCallback
 
 __all__ = ["export"]
 
@@ -41,7 +41,7 @@ def export(
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        from napari_spotmix import exchange
+        from napari_spotmix.output import exporters as exchange
 
         exchange.target_of(to, kind)  # tells what is wrong before anything is read
         with opened(result, on_progress) as found:

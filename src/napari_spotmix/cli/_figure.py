@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.cli._options import path_given
 from napari_spotmix.cli._result import opened
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.errors import InputError
-from napari_spotmix.progress import Progress, ProgressCallback
 
 __all__ = ["figure"]
 
@@ -55,7 +55,7 @@ def figure(
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        from napari_spotmix.figure import draw, save, save_problems
+        from napari_spotmix.output.figure import draw, save, save_problems
 
         if problems := save_problems(output, dpi):
             raise InputError(problems)

@@ -107,8 +107,8 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
 #: Arguments that a message may name, beside parameters.
 _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
-    *("output", "inputs", "to", "mend"),
-    *("cell_type_key", "layer", "sample_key"),
+    *("output", "inputs", "to", "fix"),
+    *("cell_type_key", "layer", "library_key"),
     *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),
     *("labels", "more_references"),
     *("dask", "at_once"),

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.cli._options import path_given
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.progress import ProgressCallback
 
 __all__ = ["report"]
 
@@ -34,7 +34,7 @@ def report(
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        from napari_spotmix.report import write_report
+        from napari_spotmix.output.report import write_report
 
         return f"Written:\n  {write_report(result, output, on_progress=on_progress)}"
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.cli._options import path_given, whole_given
 from napari_spotmix.cli._run import finished_words
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.progress import ProgressCallback
 
 __all__ = ["rerun"]
 
@@ -46,7 +46,7 @@ def rerun(
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        from napari_spotmix.rerun import plan_rerun
+        from napari_spotmix.workflow.rerun import plan_rerun
 
         plan = plan_rerun(recipe, output=output, inputs=inputs, n_threads=threads, on_progress=on_progress)
         for warning in plan.warnings:

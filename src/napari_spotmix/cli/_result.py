@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spotmix.progress import ProgressCallback
+from napari_spotmix.base.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result

@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.keys import CELL_TYPE
+from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.cli._cohort import run_sheet
 from napari_spotmix.cli._options import (
     as_options,
@@ -22,11 +25,8 @@ from napari_spotmix.cli._options import (
     whole_given,
 )
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.errors import InputError
-from napari_spotmix.job import Finished, Job, run_job
-from napari_spotmix.keys import CELL_TYPE
 from napari_spotmix.params import BIN_UM, GEM_BIN, describe
-from napari_spotmix.progress import ProgressCallback
+from napari_spotmix.workflow.job import Finished, Job, run_job
 
 __all__ = ["RUN_PARAMETERS", "finished_words", "run_command"]
 
@@ -55,7 +55,7 @@ def run_command() -> Callable[..., None]:
         output: Path,
         cell_type_key: str = CELL_TYPE,
         layer: str | None = None,
-        sample_key: str | None = None,
+        library_key: str | None = None,
         format: str | None = None,
         bin_um: float | None = None,
         image: Path | str | None = None,
@@ -67,7 +67,7 @@ def run_command() -> Callable[..., None]:
         report: bool = True,
         at_once: int = 0,
         dask: str | None = None,
-        mend: Sequence[str] = (),
+        fix: Sequence[str] = (),
         **values: Any,
     ) -> None:
         from napari_spotmix.io import Reading
@@ -83,10 +83,10 @@ def run_command() -> Callable[..., None]:
         settings = {
             "cell_type_key": cell_type_key,
             "layer": layer,
-            "sample_key": sample_key,
+            "library_key": library_key,
             "report": report,
         }
-        more = {"labels": labels, "more_references": more_references, "mend": tuple(mend)}
+        more = {"labels": labels, "more_references": more_references, "fix": tuple(fix)}
         if is_many(spatial, reference):
             given = {"reference": reference, **settings, **more, **reading, **values}
             run_sheet(Path(spatial), output, given, at_once=at_once, dask=dask)
@@ -133,7 +133,7 @@ RUN_PARAMETERS = {
         "taken from `X`.",
         group=group("Files", 1),
     ),
-    "sample_key": Parameter(
+    "library_key": Parameter(
         help="Column of the tissue's `obs` that tells its sections apart; spots of different sections are "
         "never linked.",
         group=group("Files", 1),
@@ -144,7 +144,7 @@ RUN_PARAMETERS = {
         group=group("Files", 1),
     ),
     "bin_um": Parameter(
-        help="Side of the bins of Visium HD, in micrometres; without it "
+        help="Side of the bins of Visium HD, in micrometers; without it "
         f"{BIN_UM:g}, or the nearest to it that there is.",
         group=group("Files", 1),
     ),
@@ -197,10 +197,10 @@ RUN_PARAMETERS = {
         "samplesheet.",
         group=group("Many sections", 1),
     ),
-    "mend": Parameter(
+    "fix": Parameter(
         negative="",
         consume_multiple=True,
-        help="Something to mend in the data once they are read, as `spotmix check` offers it. Give it "
+        help="Something to fix in the data once they are read, as `spotmix check` offers it. Give it "
         "once for each. The files are not changed.",
         group=group("Files", 1),
     ),
@@ -209,7 +209,7 @@ RUN_PARAMETERS = {
 
 def is_many(spatial: Path | str, reference: Path | str | None) -> bool:
     """Tell whether a samplesheet is given: by its header, or as a table that nothing else goes with."""
-    from napari_spotmix.cohort import is_samplesheet
+    from napari_spotmix.workflow.cohort import is_samplesheet
 
     if not isinstance(spatial, Path):
         return False

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from napari_spotmix.base.errors import Cancelled, ConvergenceWarning
+from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.cli._options import as_options
-from napari_spotmix.errors import Cancelled, ConvergenceWarning
-from napari_spotmix.progress import Progress, ProgressCallback
 
 __all__ = ["WRONG_INPUT", "cancellable", "harmless", "leave", "say", "without_afterthoughts"]
 
@@ -86,7 +86,7 @@ def without_afterthoughts() -> Iterator[None]:
 def leave(code: int, words: str) -> None:
     """End the process now, whatever its threads are doing, with nothing left behind."""
     # Not by an import, which would wait for one that the other thread may be in the middle of.
-    discard = getattr(sys.modules.get("napari_spotmix.io.export"), "discard_unfinished", None)
+    discard = getattr(sys.modules.get("napari_spotmix.io.results"), "discard_unfinished", None)
     if discard is not None:
         discard()
     say(words, sys.stderr)

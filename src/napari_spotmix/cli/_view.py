@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from napari_spotmix.errors import InputError, ReadError
+from napari_spotmix.base.errors import InputError, ReadError
 
 __all__ = ["demo", "view"]
 
@@ -72,7 +72,7 @@ def view(
 
 
 def _why_not(directory: Path) -> str:
-    from napari_spotmix.cohort.joint import samples_of
+    from napari_spotmix.workflow.cohort.joint import samples_of
 
     folders = list(samples_of(directory).values())
     if not folders:

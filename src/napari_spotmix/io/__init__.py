@@ -11,38 +11,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spotmix.errors import InputError, ReadError
-from napari_spotmix.io._names import restored_names, with_safe_names
-from napari_spotmix.io._notes import NOTES, reading_notes
-from napari_spotmix.io._problems import Gatherer, listed, reported
-from napari_spotmix.io._table import takes_places
-from napari_spotmix.io._text import TABLE_SUFFIXES
-from napari_spotmix.io._waiting import heard
-from napari_spotmix.io.export import (
+from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.io.atomic import discard_unfinished, write_aside, write_folder_aside
+from napari_spotmix.io.notes import NOTES, reading_notes
+from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
+from napari_spotmix.io.problems import Gatherer, listed, reported
+from napari_spotmix.io.readers.delimited import TABLE_SUFFIXES
+from napari_spotmix.io.readers.detect import Found, sniff, sniff_as
+from napari_spotmix.io.readers.formats import FORMATS, TABLES, Format, SpatialReader, format_of
+from napari_spotmix.io.readers.h5ad import label_columns
+from napari_spotmix.io.readers.images import IMAGE_SUFFIXES, TissueImage, read_image
+from napari_spotmix.io.readers.joining import joined
+from napari_spotmix.io.readers.overview import lay_under, read_overview, spots_off_image
+from napari_spotmix.io.readers.reading import DEFAULT, Choices, Reading
+from napari_spotmix.io.readers.references import MissingLabels, read_labeled
+from napari_spotmix.io.readers.signatures import is_signatures
+from napari_spotmix.io.readers.table_files import takes_places
+from napari_spotmix.io.readers.visium_hd import BinSize
+from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
+from napari_spotmix.io.remote import fetched, is_url, on_this_machine, place, shown_url
+from napari_spotmix.io.results import (
     OUTPUTS,
     check_whole,
     check_writable,
-    discard_unfinished,
     output_problems,
-    write_aside,
-    write_folder_aside,
     write_h5ad,
     write_outputs,
 )
-from napari_spotmix.io.formats import FORMATS, TABLES, Format, SpatialReader, format_of
-from napari_spotmix.io.h5ad import label_columns
-from napari_spotmix.io.images import IMAGE_SUFFIXES, TissueImage, read_image
-from napari_spotmix.io.joining import joined
-from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
-from napari_spotmix.io.overview import lay_under, read_overview, spots_off_image
-from napari_spotmix.io.reading import DEFAULT, Choices, Reading
-from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
-from napari_spotmix.io.references import MissingLabels, read_labelled
-from napari_spotmix.io.remote import fetched, is_url, on_this_machine, place, shown_url
-from napari_spotmix.io.signatures import is_signatures
-from napari_spotmix.io.sniff import Found, sniff, sniff_as
-from napari_spotmix.io.visium_hd import BinSize
-from napari_spotmix.progress import ProgressCallback, silent
+from napari_spotmix.io.safe_names import restored_names, with_safe_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -125,7 +123,7 @@ def read_spatial(
     format : str, optional
         Name of the format, one of those in `FORMATS`; without it the format is found out.
     bin_um : float, optional
-        Side of the bins in micrometres, where there are several sizes (see `bin_sizes`); without it the one
+        Side of the bins in micrometers, where there are several sizes (see `bin_sizes`); without it the one
         nearest to `params.BIN_UM`, 8.
     image : str or Path, optional
         The full-resolution image that the coordinates refer to, which lies elsewhere: TIFF (OME-TIFF, BTF,
@@ -163,7 +161,7 @@ def read_spatial(
     --------
     >>> read_spatial("no/such/place")
     Traceback (most recent call last):
-    napari_spotmix.errors.ReadError: no/such/place: does not exist. Check the spelling of the path.
+    napari_spotmix.base.errors.ReadError: no/such/place: does not exist. Check the spelling of the path.
     """
     path = on_this_machine(path, on_progress=on_progress)
     how = Reading(
@@ -294,7 +292,7 @@ def read_reference(
     --------
     >>> read_reference("no/such/cells.h5ad")
     Traceback (most recent call last):
-    napari_spotmix.errors.ReadError: no/such/cells.h5ad: does not exist. Check the spelling of the path.
+    napari_spotmix.base.errors.ReadError: no/such/cells.h5ad: does not exist. Check the spelling of the path.
     """
     given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not given:
@@ -303,7 +301,7 @@ def read_reference(
     table = None if labels is None else Path(labels)
 
     def read(one: Path) -> AnnData:
-        return read_labelled(
+        return read_labeled(
             one,
             cell_type_key=cell_type_key,
             labels=table,

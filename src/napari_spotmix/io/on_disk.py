@@ -24,7 +24,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import read_elem, sparse_dataset, write_elem
 from pandas import DataFrame
 
-from napari_spotmix.io._pieces import copy_dataset
+from napari_spotmix.io.hdf5_blocks import copy_dataset
 
 __all__ = [
     "assembled",

@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from napari_spotmix.errors import ReadError
-from napari_spotmix.io._problems import reported
-from napari_spotmix.io.formats import format_of
-from napari_spotmix.io.labels import label_files
-from napari_spotmix.io.reading import DEFAULT, Reading
-from napari_spotmix.io.references import reference_files
-from napari_spotmix.io.sniff import sniff_as
+from napari_spotmix.base.errors import ReadError
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.io.problems import reported
+from napari_spotmix.io.readers.detect import sniff_as
+from napari_spotmix.io.readers.formats import format_of
+from napari_spotmix.io.readers.labels import label_files
+from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.readers.references import reference_files
 from napari_spotmix.params import LARGE_FILE
-from napari_spotmix.progress import Progress, ProgressCallback, silent
 
 __all__ = ["checksums", "files_read", "input_files", "is_large", "make_recipe", "read_recipe", "write_recipe"]
 

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from napari_spotmix.errors import Cancelled, InputError
-from napari_spotmix.io.export import _aside
-from napari_spotmix.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.errors import Cancelled, InputError
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.io.atomic import aside as _aside
 
 __all__ = ["CACHE_VARIABLE", "cache_folder", "fetched", "is_url", "on_this_machine", "place", "shown_url"]
 
@@ -98,7 +98,7 @@ def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
     --------
     >>> fetched("nonsense://example.org/cells.h5ad")
     Traceback (most recent call last):
-    napari_spotmix.errors.InputError: nonsense://example.org/cells.h5ad: `nonsense` is no known protocol.
+    napari_spotmix.base.errors.InputError: nonsense://example.org/cells.h5ad: `nonsense` is no known protocol.
     """
     with _reported(url):
         from fsspec.core import url_to_fs

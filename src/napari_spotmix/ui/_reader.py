@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from napari_spotmix.io.sniff import sniff
-from napari_spotmix.keys import SPATIAL
+from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.io.readers.detect import sniff
 
 if TYPE_CHECKING:
     from napari.types import FullLayerData
@@ -55,7 +55,7 @@ def read_tissue(path: str) -> list[FullLayerData]:
         If the file or folder cannot be read, or holds no coordinates of spots.
     """
     from napari_spotmix.io import choices, read_spatial
-    from napari_spotmix.ui.layers import tissue_layers
+    from napari_spotmix.ui.canvas.layers import tissue_layers
     from napari_spotmix.ui.text import display_name
 
     name = display_name(Path(path))

@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_spotmix.result import Result, read_result
-from napari_spotmix.ui.session import Tissue
+from napari_spotmix.ui.state.session import Tissue
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.dock import DeconvolutionWidget
@@ -82,9 +82,9 @@ def open_dock(title: str) -> tuple[napari.Viewer, DeconvolutionWidget]:
 
 
 def spot_at_a_border(result: Result) -> int:
-    """Return a spot whose neighbourhood is worth a look.
+    """Return a spot whose neighborhood is worth a look.
 
-    A spot of the interior, with more than one cell type in it, whose neighbours it is attended to
+    A spot of the interior, with more than one cell type in it, whose neighbors it is attended to
     most unequally: some lie on its side of a border, some beyond.
     """
     attention = result.attention

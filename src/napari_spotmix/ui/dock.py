@@ -12,29 +12,35 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
-from napari_spotmix.ui.adjust import AdjustPanel
-from napari_spotmix.ui.check import CheckPanel
-from napari_spotmix.ui.explore import ExplorePanel
-from napari_spotmix.ui.hover import HoverBox
-from napari_spotmix.ui.inspect import InspectPanel
-from napari_spotmix.ui.legend import Legend, legend_of, legend_of_edges, legend_of_niches, legend_of_pies
-from napari_spotmix.ui.load import LoadPanel
-from napari_spotmix.ui.regions import RegionsPanel
-from napari_spotmix.ui.run import RunPanel
-from napari_spotmix.ui.scale_bar import ScaleBar
-from napari_spotmix.ui.scene import Scene
-from napari_spotmix.ui.section import Section
-from napari_spotmix.ui.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
-from napari_spotmix.ui.side_by_side import SideBySide
-from napari_spotmix.ui.software import QuickPoints
-from napari_spotmix.ui.tissue import TissuePanel
-from napari_spotmix.ui.title import Title, title_of
+from napari_spotmix.ui.canvas.hover import HoverBox
+from napari_spotmix.ui.canvas.legend import (
+    Legend,
+    legend_of,
+    legend_of_edges,
+    legend_of_niches,
+    legend_of_pies,
+)
+from napari_spotmix.ui.canvas.scale_bar import ScaleBar
+from napari_spotmix.ui.canvas.scene import Scene
+from napari_spotmix.ui.canvas.side_by_side import SideBySide
+from napari_spotmix.ui.canvas.software import QuickPoints
+from napari_spotmix.ui.canvas.title import Title, title_of
+from napari_spotmix.ui.panels.adjust import AdjustPanel
+from napari_spotmix.ui.panels.check import CheckPanel
+from napari_spotmix.ui.panels.explore import ExplorePanel
+from napari_spotmix.ui.panels.inspect import InspectPanel
+from napari_spotmix.ui.panels.load import LoadPanel
+from napari_spotmix.ui.panels.regions import RegionsPanel
+from napari_spotmix.ui.panels.run import RunPanel
+from napari_spotmix.ui.panels.section import Section
+from napari_spotmix.ui.panels.tissue import TissuePanel
+from napari_spotmix.ui.state.session import DOMINANT, GRAPH, NICHES, PIES, Session, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.session import Shown
+    from napari_spotmix.ui.state.session import Shown
 
 __all__ = ["DeconvolutionWidget"]
 
@@ -89,7 +95,7 @@ class DeconvolutionWidget(QWidget):
         self.tissue = TissuePanel(self.session)
         self.inspect = InspectPanel(self.session)
         self.sections = {
-            "Data": Section("Data", self.load, tip="Choose spatial data and a labelled reference"),
+            "Data": Section("Data", self.load, tip="Choose spatial data and a labeled reference"),
             "Check": Section(
                 "Check", self.check, tip="What is worth knowing of these data before a run", open=False
             ),
@@ -276,7 +282,7 @@ class DeconvolutionWidget(QWidget):
         self.legend.show_entries([])
 
     def _explain(self) -> None:
-        """Say on the canvas what its colours mean; panels say it themselves."""
+        """Say on the canvas what its colors mean; panels say it themselves."""
         result, shown = self.session.result, self.session.shown
         if result is None or shown is None or self.session.panels:
             self._clear_canvas()
@@ -285,7 +291,7 @@ class DeconvolutionWidget(QWidget):
         self.legend.show_entries(self._entries(result, shown))
 
     def _entries(self, result: Result, shown: Shown) -> list[tuple[str, str]]:
-        """Return the names and colours of what is shown, where there are such."""
+        """Return the names and colors of what is shown, where there are such."""
         if isinstance(shown, tuple):
             return [(name, result.colors[name]) for name in shown]
         if shown is DOMINANT:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_spotmix.io.sniff import display_name
-from napari_spotmix.words import count, percent
+from napari_spotmix.base.text import count, percent
+from napari_spotmix.io.readers.detect import display_name
 
 __all__ = ["bullet_list", "count", "display_name", "percent", "plain", "shortened"]
 

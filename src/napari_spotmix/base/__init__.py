@@ -1,0 +1,1 @@
+"""Used by every other package, uses none: errors, progress, names, text, threads."""

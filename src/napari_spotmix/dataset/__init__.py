@@ -1,0 +1,1 @@
+"""The one adapter for what an AnnData holds: access, geometry, validation, diagnosis, fixes."""

@@ -1,0 +1,36 @@
+"""What the run will take."""
+
+from __future__ import annotations
+
+from anndata import AnnData
+
+from napari_spotmix.dataset.access import labels
+from napari_spotmix.dataset.cost import LARGEST, WITHIN, Size, machine_megabytes, needed
+from napari_spotmix.dataset.diagnostics.finding import NOTE, WARNING, Finding
+
+__all__ = ["cost_finding"]
+
+
+def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str) -> Finding:
+    """Tell time and memory, as a warning where this machine has not as much."""
+    size = Size.of(spatial, reference, len(labels(reference, cell_type_key).categories))
+    seconds, megabytes = needed(size)
+    sure = f"runs of up to {LARGEST:,} spots that were measured stayed within a factor of {WITHIN:g}"
+    text = (
+        f"A run with default settings will take about {_time(seconds)} and {megabytes / 1024:.1f} GB of "
+        f"memory ({sure if spatial.n_obs <= LARGEST else 'larger than any run that was measured'})."
+    )
+    there = machine_megabytes()
+    if megabytes < there:
+        return Finding(NOTE, text)
+    return Finding(
+        WARNING,
+        f"{text} This machine has {there / 1024:.1f} GB. Take one with more, larger bins, or a part of the "
+        "section.",
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(round(seconds, -1), 10):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

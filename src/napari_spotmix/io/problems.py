@@ -1,0 +1,104 @@
+"""Turn what libraries raise into problems for people, and gather them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_spotmix.base.errors import Cancelled, InputError, ReadError
+
+__all__ = ["Gatherer", "listed", "reason", "reported"]
+
+
+def reason(error: BaseException) -> str:
+    """Say in one clause why a file could not be read.
+
+    Examples
+    --------
+    >>> reason(PermissionError(13, "Permission denied"))
+    'may not be read: permission denied. Ask its owner for read access.'
+    """
+    if isinstance(error, PermissionError):
+        return "may not be read: permission denied. Ask its owner for read access."
+    if isinstance(error, FileNotFoundError):
+        return "does not exist. Check the spelling of the path."
+    if isinstance(error, IsADirectoryError):
+        return "is a folder where a file was expected."
+    if isinstance(error, (EOFError, zlib.error)) or "truncated" in str(error):
+        return f"is truncated: it ends too early ({_one_line(error)}). Copy or download it again."
+    if isinstance(error, MemoryError):
+        return "does not fit into memory."
+    return f"is damaged or not what its name says ({_one_line(error)}). Copy or download it again."
+
+
+def _one_line(error: BaseException, longest: int = 160) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= longest else words[: longest - 1] + "…"
+
+
+def listed(names: Sequence[object], most: int = 8, nothing: str = "nothing") -> str:
+    """Return up to `most` names in quotes, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b' and 1 more"
+    """
+    shown = ", ".join(repr(str(name)) for name in names[:most])
+    rest = len(names) - most
+    return (f"{shown} and {rest} more" if rest > 0 else shown) or nothing
+
+
+@contextmanager
+def reported(path: Path, name: str) -> Iterator[None]:
+    """Raise whatever goes wrong inside as a ReadError of `path`, about the file called `name`.
+
+    This is the boundary with the libraries that parse files: they raise almost anything for a
+    damaged file, so everything is caught here, and kept as the cause.
+    """
+    try:
+        yield
+    except (InputError, Cancelled):
+        raise
+    except Exception as error:
+        raise ReadError(path, f"`{name}` {reason(error)}") from error
+
+
+class Gatherer:
+    """Collect the problems of several parts of a folder, to report them all at once.
+
+    Examples
+    --------
+    >>> gather = Gatherer(Path("outs"))
+    >>> with gather:
+    ...     raise ReadError("outs", "`a.csv` is empty.")
+    >>> with gather:
+    ...     raise ReadError("outs", "`b.json` is damaged.")
+    >>> gather.raise_all()
+    Traceback (most recent call last):
+    napari_spotmix.base.errors.ReadError: outs: 2 problems:
+      1. `a.csv` is empty.
+      2. `b.json` is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[str] = []
+        self._first: BaseException | None = None
+
+    def __enter__(self) -> Gatherer:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
+        if not isinstance(error, InputError):
+            return False
+        self.problems += error.problems
+        self._first = self._first or error
+        return True
+
+    def raise_all(self) -> None:
+        """Raise one ReadError with all problems, if there were any."""
+        if self.problems:
+            raise ReadError(self.path, self.problems) from self._first

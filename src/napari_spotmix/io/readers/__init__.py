@@ -1,0 +1,1 @@
+"""Files to AnnData: one module for each format."""

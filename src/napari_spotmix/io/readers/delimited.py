@@ -1,0 +1,469 @@
+"""Tables as text or parquet: what their first lines hold, and their columns in blocks of bounded memory.
+
+A table is known by its content: gzip by its first bytes, the delimiter and a header by the first lines. Only
+what no table does is refused: a line without end, or a small file that grows without end.
+
+References
+----------
+RFC 4180, "Common Format and MIME Type for CSV Files"; RFC 1952, "GZIP file format specification".
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from napari_spotmix.base.errors import ReadError
+from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.io.problems import listed, reported
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "TABLE_SUFFIXES",
+    "Head",
+    "blocks",
+    "is_number",
+    "is_table_name",
+    "open_text",
+    "problem_of_names",
+    "read_head",
+]
+
+#: How files of tables are named; gzipped ones have ``.gz`` behind it.
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".gem", ".parquet")
+#: A gzip file may grow this much: tables with a count in one cell of a thousand do so about 400 times.
+MAX_EXPANSION = 500
+#: Growth is looked at from here on, in bytes, and a line may be this long: a header of two million barcodes.
+MAX_LINE = 1 << 26
+#: Bytes of text that are read at once, more where rows are long.
+_BLOCK = 1 << 22
+#: Cells of a parquet file that are read at once.
+_CELLS = 1 << 22
+#: Rows that are looked at to tell what a column holds.
+_LOOKED_AT = 3
+_DELIMITERS = "\t,;|"
+_MISSING = ("", "na", "nan", "n/a", "#n/a", "null", "none")
+_STRANGERS = {
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook. Unpack it, or save its sheet as CSV",
+    b"\x89HDF": "an HDF5 file. Give it its right name",
+    b"\xff\xfe": "text in UTF-16. Save it as UTF-8 (in Excel, as `CSV UTF-8`)",
+    b"\xfe\xff": "text in UTF-16. Save it as UTF-8 (in Excel, as `CSV UTF-8`)",
+    b"BZh": "a bzip2 file. Unpack it",
+    b"\xfd7zXZ": "an xz file. Unpack it",
+}
+_PARQUET = b"PAR1"
+_GZIP = b"\x1f\x8b"
+
+
+def is_table_name(name: str) -> bool:
+    """Tell whether a file may be a table by the end of its name.
+
+    Examples
+    --------
+    >>> [is_table_name(name) for name in ("counts.csv", "SS200.gem.gz", "tissue.png")]
+    [True, True, False]
+    """
+    return name.lower().removesuffix(".gz").endswith(TABLE_SUFFIXES) and not name.startswith(".")
+
+
+def is_number(cell: str) -> bool:
+    """Tell whether a cell holds a number, or says that there is none.
+
+    Examples
+    --------
+    >>> [is_number(cell) for cell in ("3", "-1.5e3", "NA", "AAAC-1")]
+    [True, True, True, False]
+    """
+    try:
+        float(cell)
+    except ValueError:
+        return cell.strip().lower() in _MISSING
+    return "_" not in cell
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first lines of a table.
+
+    Attributes
+    ----------
+    path : Path
+    columns : list of str
+        One name for each column; ``""`` for the one of row names that R does not name.
+    rows : list of list of str
+        The first rows. In parquet, one row that tells only which columns hold numbers.
+    delimiter : str
+        ``""`` for parquet.
+    comments : tuple of str
+        The lines above the header that begin with ``#``.
+    n_skipped : int
+        Lines above the first row.
+    has_header : bool
+        False if the first line holds values already; columns are then named by their number.
+    """
+
+    path: Path
+    columns: list[str]
+    rows: list[list[str]]
+    delimiter: str = ""
+    comments: tuple[str, ...] = ()
+    n_skipped: int = 0
+    has_header: bool = True
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The columns that hold numbers, as far as the first rows tell."""
+        cells = zip(*self.rows, strict=True)
+        return [column for column, values in enumerate(cells) if all(map(is_number, values))]
+
+
+def read_head(path: Path) -> Head:
+    """Read the first lines of a table.
+
+    Raises
+    ------
+    ReadError
+        If the file is empty, is no text, or its first lines are no table; says what was found.
+    """
+    with reported(path.parent, path.name):
+        with path.open("rb") as file:
+            is_parquet = file.read(len(_PARQUET)) == _PARQUET
+        return _parquet_head(path) if is_parquet else _text_head(path)
+
+
+def _parquet_head(path: Path) -> Head:
+    import pyarrow.parquet as pq
+    from pyarrow.types import is_floating, is_integer
+
+    with pq.ParquetFile(path) as file:
+        schema, n_rows = file.schema_arrow, file.metadata.num_rows
+    if not n_rows:
+        raise ReadError(path.parent, f"`{path.name}` holds no rows.")
+    kinds = ["0" if is_integer(field.type) or is_floating(field.type) else "text" for field in schema]
+    # pandas calls an index without a name so.
+    names = ["" if field.name.startswith("__index_level_") else field.name for field in schema]
+    return Head(path, names, [kinds])
+
+
+def _text_head(path: Path) -> Head:
+    above, lines = _comments_and_lines(_first_lines(path))
+    if not lines:
+        raise ReadError(path.parent, f"`{path.name}` holds no table: it is empty.")
+    delimiter = _delimiter(lines)
+    rows = [_cells(line, delimiter) for line in lines]
+    if len(rows) == 1:
+        raise ReadError(path.parent, f"`{path.name}` holds no rows, only the line {lines[0][:60]!r}.")
+    header, rows = rows[0], rows[1:]
+    _check_widths(path, header, rows)
+    if _is_data(header, rows):
+        names = [str(number) for number in range(1, len(header) + 1)]
+        return Head(path, names, [header, *rows], delimiter, above, len(above), has_header=False)
+    header = [""] * (len(rows[0]) - len(header)) + header
+    return Head(path, header, rows, delimiter, above, len(above) + 1)
+
+
+def _comments_and_lines(lines: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Part what stands above the header, comments and empty lines, from the header and the rows."""
+    n_above = next((n for n, line in enumerate(lines) if not _is_above(line)), len(lines))
+    table = [line for line in lines[n_above:] if line.strip()]
+    return tuple(lines[:n_above]), table[: _LOOKED_AT + 1]
+
+
+def _first_lines(path: Path) -> list[str]:
+    """Return the comments at the top and the lines after them that are looked at, whole."""
+    lines: list[bytes] = []
+    n_needed = _LOOKED_AT + 1
+    with open_text(path) as file:
+        for text in _whole_lines(file, path, 1 << 16):
+            if b"\0" in text:
+                raise ReadError(path.parent, f"`{path.name}` is no text: it begins with {text[:8]!r}.")
+            new = text.splitlines()
+            lines += new
+            n_needed -= sum(not _is_above(line) for line in new)
+            if n_needed <= 0:
+                break
+    return [_decoded(path, line) for line in lines]
+
+
+def _is_above(line: bytes | str) -> bool:
+    """Tell a comment or an empty line, which may stand above the header."""
+    return not line.strip() or line[:1] in (b"#", "#")
+
+
+def _endless(path: Path) -> str:
+    return (
+        f"`{path.name}` has a line that is longer than {MAX_LINE >> 20} MB, which no table has. "
+        "Copy or download it again."
+    )
+
+
+def _decoded(path: Path, line: bytes) -> str:
+    try:
+        return line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ReadError(path.parent, f"`{path.name}` {_NOT_UTF8}") from error
+
+
+_NOT_UTF8 = "is no text in UTF-8. Save it as UTF-8 (in Excel, as `CSV UTF-8`)."
+
+
+def _delimiter(lines: list[str]) -> str:
+    """Return what splits most lines into the most cells alike; a space only where nothing else does."""
+
+    rows = lines[1:] or lines
+    is_quoted = any('"' in line for line in rows)
+
+    def score(delimiter: str) -> tuple[bool, int]:
+        counted = (len(_cells(line, delimiter)) - 1 if is_quoted else line.count(delimiter) for line in rows)
+        widths = set(counted)
+        return len(widths) == 1, min(widths)
+
+    best = max(_DELIMITERS, key=score)
+    return best if score(best)[1] else " "
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+
+
+def _check_widths(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    width = len(rows[0])
+    found = next((row for row in rows if len(row) != width), None)
+    if found is None and len(header) in (width, width - 1) and width > 1:
+        return
+    if width == 1 and len(header) == 1:
+        raise ReadError(path.parent, f"`{path.name}` is no table: it has no tabs, commas or semicolons.")
+    n_cells = width if found is None else len(found)
+    raise ReadError(
+        path.parent,
+        f"`{path.name}` is no table: {len(header)} columns stand in its first line, {n_cells} in one below. "
+        "Are decimals written with commas? Export it again, with decimal points.",
+    )
+
+
+def _is_data(header: list[str], rows: list[list[str]]) -> bool:
+    """Tell a first line of values: numbers stand where they do below it. Many may be names of spots."""
+    if len(header) != len(rows[0]) or len(header) > 8 or not header[0]:
+        return False
+    numeric = [column for column in range(len(header)) if all(is_number(row[column]) for row in rows)]
+    return bool(numeric) and all(is_number(header[n]) and header[n] for n in numeric)
+
+
+def open_text(path: Path) -> BinaryIO:
+    """Open a file for reading, unzipped if it is gzip by content.
+
+    Raises
+    ------
+    ReadError
+        If it is empty, or another kind of file, as far as its first bytes tell.
+    """
+    file = path.open("rb")
+    start = file.read(8)
+    file.seek(0)
+    if start.startswith(_GZIP):
+        return cast(BinaryIO, io.BufferedReader(_Unzipped(file, path), 1 << 20))
+    file_is = next((words for magic, words in _STRANGERS.items() if start.startswith(magic)), None)
+    if not start:
+        file_is = "empty (0 bytes). Copy or download it again"
+    elif path.name.lower().endswith(".gz") and not start.isascii() and not start.startswith(b"\xef\xbb\xbf"):
+        file_is = f"named .gz but is not gzip: it begins with {start!r}. Copy or download it again"
+    if file_is:
+        file.close()
+        raise ReadError(path.parent, f"`{path.name}` is {file_is}.")
+    return file
+
+
+class _Unzipped(io.RawIOBase):
+    """The content of a gzip file, which stops where it grows as no table does."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._content = gzip.GzipFile(fileobj=file)
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n_read = self._content.readinto(buffer)
+        self._size += n_read
+        if self._size > MAX_LINE and self._size > MAX_EXPANSION * self._file.tell():
+            raise ReadError(
+                self._path.parent,
+                f"`{self._path.name}` grows more than {MAX_EXPANSION} times when it is unzipped, which no "
+                "table of counts does: it was not read further. If it is yours, unzip it yourself.",
+            )
+        return n_read
+
+    def tell(self) -> int:
+        """Return the place in the zipped file, for progress."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._content.close()
+        self._file.close()
+        super().close()
+
+
+def blocks(
+    head: Head, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
+) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a table in blocks of rows.
+
+    Parameters
+    ----------
+    head : Head
+    types : mapping of int to pyarrow.DataType
+        The columns that are read, in this order, and what they must hold. Missing numbers become null.
+    stage : str
+        What progress calls it.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        Columns in the order of `types`.
+
+    Raises
+    ------
+    ReadError
+        If a cell holds something else, or a row has more or fewer cells; says where.
+    """
+    with reported(head.path.parent, head.path.name):
+        read = _text_blocks if head.delimiter else _parquet_blocks
+        yield from read(head, types, stage, on_progress)
+    on_progress(Progress(stage, 1, 1))
+
+
+def _text_blocks(
+    head: Head, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
+) -> Iterator[pa.RecordBatch]:
+    from pyarrow import csv as arrow
+
+    parsing = arrow.ParseOptions(delimiter=head.delimiter)
+    converting = arrow.ConvertOptions(
+        column_types={str(column): kind for column, kind in types.items()},
+        include_columns=[str(column) for column in types],
+    )
+    size = head.path.stat().st_size
+    n_above, n_skipped = 0, head.n_skipped
+    with open_text(head.path) as file:
+        place = file.raw if isinstance(file, io.BufferedReader) and isinstance(file.raw, _Unzipped) else file
+        for text in _whole_lines(file, head.path, _block_size(head)):
+            on_progress(Progress(stage, place.tell(), size))
+            with _explained(head, n_above):
+                table = arrow.read_csv(io.BytesIO(text), _reading(head, text, n_skipped), parsing, converting)
+            on_progress(Progress(stage, place.tell(), size))
+            yield from table.combine_chunks().to_batches()
+            n_above, n_skipped = n_above + (text.count(b"\n") or text.count(b"\r")), 0
+
+
+def _reading(head: Head, text: bytes, n_skipped: int) -> Any:
+    """Return how a block is read: at once and by one thread, or a message for a wrong cell has no row."""
+    from pyarrow import csv as arrow
+
+    names = [str(column) for column in range(len(head.columns))]
+    return arrow.ReadOptions(
+        use_threads=False, block_size=len(text) + 1, column_names=names, skip_rows=n_skipped
+    )
+
+
+def _block_size(head: Head) -> int:
+    """Return the bytes to read at once: some hundred rows where rows are long."""
+    return min(max(_BLOCK, len(head.columns) << 9), MAX_LINE)
+
+
+def _whole_lines(file: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
+    """Yield a file in blocks of about `size` that end with a line."""
+    rest: list[bytes] = []
+    n_rest = 0
+    while chunk := file.read(size):
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        if end:
+            yield b"".join([*rest, chunk[:end]])
+            rest, n_rest = [], 0
+        rest.append(chunk[end:])
+        n_rest += len(chunk) - end
+        if n_rest > MAX_LINE:
+            raise ReadError(path.parent, _endless(path))
+    if any(piece.strip() for piece in rest):
+        yield b"".join(rest)
+
+
+def _parquet_blocks(
+    head: Head, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(head.path) as file:
+        n_read, n_rows = 0, file.metadata.num_rows
+        for block in file.iter_batches(batch_size=max(1, _CELLS // len(head.columns))):
+            on_progress(Progress(stage, n_read, n_rows))
+            n_read += block.num_rows
+            columns = [block.column(column).cast(kind) for column, kind in types.items()]
+            yield pa.RecordBatch.from_arrays(columns, names=[str(column) for column in types])
+
+
+_WRONG_CELL = re.compile(
+    r"In CSV column #(\d+): Row #(\d+): CSV conversion error.*?invalid value '(.*)'", re.S
+)
+_WRONG_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+
+
+@contextmanager
+def _explained(head: Head, n_above: int) -> Iterator[None]:
+    """Say in the words of this package what pyarrow found wrong in a block below `n_above` lines."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        words = _explanation(head, n_above, str(error))
+        if words is None:
+            raise
+        raise ReadError(head.path.parent, f"`{head.path.name}` {words}") from error
+
+
+def _explanation(head: Head, n_above: int, message: str) -> str | None:
+    if found := _WRONG_CELL.search(message):
+        column, row, cell = found.groups()
+        return _wrong_cell(head.columns[int(column)], n_above + int(row), cell)
+    if found := _WRONG_ROW.search(message):
+        row, expected, n_cells = found.groups()
+        return (
+            f"has {n_cells} cells in line {n_above + int(row):,} where {expected} were expected, as many as "
+            "columns. It may be cut off: copy or download it again."
+        )
+    if "UTF8" in message:
+        return _NOT_UTF8
+    return None
+
+
+def _wrong_cell(column: str, line: int, cell: str) -> str:
+    words = f"must hold numbers in the column {column!r}, found {cell[:60]!r} in line {line:,}."
+    if re.fullmatch(r"-?\d+,\d+", cell):
+        return f"{words} Export it with decimal points: decimal commas are not read."
+    return f"{words} Fix the cell, or leave the column out."
+
+
+def problem_of_names(names: list[str], what: str) -> str | None:
+    """Return what keeps names from telling rows apart, or None."""
+    import pandas as pd
+
+    index = pd.Index(names, dtype=object)
+    if index.has_duplicates:
+        twice = list(index[index.duplicated()].unique())
+        return f"holds {len(twice):,} {what} more than once: {listed(twice, most=3)}. Make each unique."
+    if any("\0" in name or not name for name in names):
+        return f"holds {what} that are empty, or hold a NUL character. Each needs a name."
+    return None

@@ -1,0 +1,135 @@
+"""The formats of spots that are read, tried in this order; a new one needs its module, and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from napari_spotmix.base.progress import ProgressCallback
+from napari_spotmix.io.readers.gem import gem_bins, gem_files, gem_place, read_gem
+from napari_spotmix.io.readers.h5ad import is_h5ad, read_spatial_h5ad
+from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.io.readers.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.io.readers.spatialdata import (
+    bins_in_store,
+    find_spatialdata,
+    read_spatialdata,
+    spatialdata_files,
+    tables_in_store,
+)
+from napari_spotmix.io.readers.stores import find_anndata_store, read_spatial_anndata_store, store_files
+from napari_spotmix.io.readers.table_files import tables_place
+from napari_spotmix.io.readers.tables import read_tables, table_files
+from napari_spotmix.io.readers.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["FORMATS", "TABLES", "Format", "SpatialReader", "format_of"]
+
+#: The format that takes a table of places beside the path.
+TABLES = "tables"
+
+
+class SpatialReader(Protocol):
+    """Reads spots; as :func:`napari_spotmix.io.read_spatial`."""
+
+    def __call__(
+        self, path: Path, how: Reading, /, *, backed: bool, on_progress: ProgressCallback
+    ) -> AnnData: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file or folder.
+
+    Attributes
+    ----------
+    name : str
+        What `read_spatial` takes as `format`.
+    words : str
+        What it is called where it is shown: "a Space Ranger folder".
+    find : callable
+        From a path that exists to where data of this format lie, the path itself or a folder in it, or None.
+        Looks at names and first bytes alone.
+    files : callable
+        Every file that reading opens, in a fixed order.
+    read_spatial : callable
+        Reads it.
+    bins_in : callable, optional
+        The sizes of bins that a place holds, of which `Reading.bin_um` chooses; None where there are no bins.
+    tables_in : callable, optional
+        The names of tables that `Reading.table` chooses from, the likeliest first.
+    """
+
+    name: str
+    words: str
+    find: Callable[[Path], Path | None]
+    files: Callable[[Path, Reading], list[Path]]
+    read_spatial: SpatialReader
+    bins_in: Callable[[Path], list[BinSize]] | None = None
+    tables_in: Callable[[Path, Reading], list[str]] | None = None
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "visium_hd",
+        "a Visium HD folder of Space Ranger",
+        find=visium_hd_folder,
+        files=lambda path, how: hd_layout(path, how).files,
+        read_spatial=read_visium_hd,
+        bins_in=bins_in,
+    ),
+    Format(
+        "space_ranger",
+        "a Space Ranger folder",
+        find=space_ranger_folder,
+        files=lambda path, _: find_layout(path).files,
+        read_spatial=read_space_ranger,
+    ),
+    Format(
+        "h5ad",
+        "an .h5ad file",
+        find=is_h5ad,
+        files=lambda path, _: [path],
+        read_spatial=read_spatial_h5ad,
+    ),
+    Format(
+        "spatialdata",
+        "a SpatialData store",
+        find=find_spatialdata,
+        files=spatialdata_files,
+        read_spatial=read_spatialdata,
+        bins_in=bins_in_store,
+        tables_in=tables_in_store,
+    ),
+    Format(
+        "anndata_zarr",
+        "a Zarr store of AnnData",
+        find=find_anndata_store,
+        files=lambda path, _: store_files(path),
+        read_spatial=read_spatial_anndata_store,
+    ),
+    Format(
+        "gem",
+        "a table of one count in each row (GEM)",
+        find=gem_place,
+        files=gem_files,
+        read_spatial=read_gem,
+        bins_in=gem_bins,
+    ),
+    Format(
+        TABLES,
+        "tables of counts and coordinates",
+        find=tables_place,
+        files=table_files,
+        read_spatial=read_tables,
+    ),
+)
+
+
+def format_of(name: str) -> Format | None:
+    """Return the format of that name, None if there is none."""
+    return next((one for one in FORMATS if one.name == name), None)

@@ -1,0 +1,124 @@
+"""Read ``.h5ad`` files: spots in the layout of scanpy, and labeled single cells."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata
+import h5py
+import pandas as pd
+
+from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.errors import ReadError
+from napari_spotmix.base.keys import SIGNATURES
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.on_disk import kept_open, open_h5ad
+from napari_spotmix.io.problems import listed, reported
+from napari_spotmix.io.readers.coordinates import place_spots
+from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.readers.safety import refuse_bombs
+from napari_spotmix.io.safe_names import restore_names
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["HDF5_MAGIC", "check_labels", "is_h5ad", "label_columns", "read_h5ad", "read_spatial_h5ad"]
+
+#: First bytes of an HDF5 file.
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def is_h5ad(path: Path) -> Path | None:
+    """Return `path` if it is an HDF5 file named ``.h5ad``."""
+    if not path.name.lower().endswith(".h5ad") or path.is_dir():
+        return None
+    with path.open("rb") as file:
+        return path if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC else None
+
+
+def read_h5ad(
+    path: Path, stage: str, on_progress: ProgressCallback = silent, files: ExitStack | None = None
+) -> AnnData:
+    """Read any ``.h5ad`` file, of old versions too, with names restored that were made safe for the file.
+
+    With `files`, matrices are left in the file, which stays open as long as that stack.
+    """
+    on_progress(Progress(stage, 0, 1))
+    with reported(path, path.name), warnings.catch_warnings():
+        # Old layouts and duplicate names make anndata warn; neither needs anything done here.
+        warnings.simplefilter("ignore")
+        with h5py.File(path, "r") as file:
+            refuse_bombs(file)
+        if files is None:
+            adata = heard(lambda: anndata.read_h5ad(path), stage, on_progress)
+        else:
+            adata = heard(lambda: _read_tables(path, files), stage, on_progress)
+        restore_names(adata)
+    on_progress(Progress(stage, 1, 1))
+    return adata
+
+
+def _read_tables(path: Path, files: ExitStack) -> AnnData:
+    file = files.enter_context(h5py.File(path, "r"))
+    if file.attrs.get("encoding-type") == "anndata":
+        return open_h5ad(file)
+    adata = anndata.read_h5ad(path)
+    add_notes(adata, [f"The counts were read into memory: {path.name} is of an old version of anndata."])
+    return adata
+
+
+def read_spatial_h5ad(
+    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+) -> AnnData:
+    """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
+    with kept_open() as files:
+        adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
+        place_spots(adata, path)
+        return adata
+
+
+def check_labels(adata: AnnData, path: Path, cell_type_key: str | None) -> None:
+    """Refuse a reference without the column of labels that is asked for, and name the likely ones.
+
+    Raises
+    ------
+    ReadError
+    """
+    if cell_type_key is None or cell_type_key in adata.obs:
+        return
+    likely = label_columns(adata)
+    hint = f"Likely columns: {listed(likely)}." if likely else "Give a table of them as `labels`."
+    raise ReadError(
+        path,
+        f"`cell_type_key` names the column of `obs` with the cell types; there is no {cell_type_key!r}, "
+        f"found {listed(list(adata.obs))}. {hint}",
+    )
+
+
+def label_columns(adata: AnnData) -> list[str]:
+    """Return the columns of ``obs`` that may hold cell types, the likeliest first.
+
+    These hold text or categories, at least two different ones, and fewer than there are cells; each row of
+    signatures is a type.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"batch": ["1", "1", "2"], "cell_type": ["B", "T", "T"], "depth": [1.0, 2.0, 3.0]},
+    ...                    index=["a", "b", "c"])
+    >>> label_columns(anndata.AnnData(obs=obs))
+    ['cell_type', 'batch']
+    """
+    n_most = adata.n_obs + 1 if SIGNATURES in adata.uns else max(adata.n_obs, 3)
+    names = [str(name) for name in adata.obs if _may_be_labels(adata.obs[name], n_most)]
+    return sorted(
+        names, key=lambda name: not any(word in name.lower() for word in ("type", "label", "annot"))
+    )
+
+
+def _may_be_labels(column: pd.Series, n_most: int) -> bool:
+    is_text = isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
+    return bool(is_text) and 2 <= column.nunique() < n_most

@@ -1,0 +1,185 @@
+"""Read images of tissue: TIFF, OME-TIFF, BTF and SVS with their pyramids, PNG and JPEG."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+import zarr
+
+from napari_spotmix.base.errors import ReadError
+from napari_spotmix.io.problems import reported
+
+__all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
+
+_TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".svs"})
+#: Endings of the files that `read_image` takes.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"}) | _TIFF_SUFFIXES
+
+#: Images with more pixels than this are read only in tiles (a tiled TIFF), or refused.
+MAX_PIXELS = 1 << 28
+_ADVICE = (
+    "Save it as a tiled, pyramidal OME-TIFF (for example with `vips tiffsave --tile --pyramid` "
+    "or QuPath), which is read piece by piece."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TissueImage:
+    """An image and its smaller versions.
+
+    Attributes
+    ----------
+    levels : list of array-like
+        Largest first; one for an image without a pyramid. Shape (height, width), (height, width,
+        3 or 4) where `is_rgb`, or with leading axes otherwise. NumPy, or Zarr arrays that read
+        tiles when asked.
+    is_rgb : bool
+        True if the last axis is color.
+    name : str
+        Name of the file without its ending.
+    """
+
+    levels: list[Any]
+    is_rgb: bool
+    name: str
+    _store: Any = field(default=None, repr=False)
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Size of the largest level in pixels."""
+        shape = self.levels[0].shape[:-1] if self.is_rgb else self.levels[0].shape
+        return int(shape[-2]), int(shape[-1])
+
+    def close(self) -> None:
+        """Close the file behind levels that are read when asked; they cannot be used after."""
+        if self._store is not None:
+            self._store.close()
+
+
+def read_image(path: str | os.PathLike[str]) -> TissueImage:
+    """Read an image of tissue, in the pixels of the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.tif``, ``.tiff`` or ``.btf`` (OME-TIFF too) or an ``.svs``, whose pyramids stay on disk and are
+        read in tiles; ``.png`` or ``.jpg``. Of several images in a TIFF, such as the label and the overview
+        of a slide, the one with the most pixels is taken.
+
+    Raises
+    ------
+    ReadError
+        If it is no such image, is damaged, or too large to be read at once; tells what to do.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise ReadError(path, f"must be one of {', '.join(sorted(IMAGE_SUFFIXES))} to be read as an image.")
+    with reported(path, path.name):
+        if suffix in _TIFF_SUFFIXES:
+            return _read_tiff(path)
+        pixels = read_pixels(path)
+        return TissueImage([pixels], pixels.ndim == 3, path.stem)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """Read a PNG or JPEG file, by its content and not its name.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
+
+    Raises
+    ------
+    ReadError
+        If the file is no PNG or JPEG, is damaged, or holds more than `MAX_PIXELS`.
+    """
+    with reported(path.parent, path.name):
+        content = path.read_bytes()
+        is_png = content.startswith(b"\x89PNG")
+        _check_size(path, *(_png_size(content) if is_png else _jpeg_size(content)))
+        pixels = imagecodecs.png_decode(content) if is_png else imagecodecs.jpeg8_decode(content)
+        return _as_bytes(pixels)
+
+
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Return 16-bit pixels as 8-bit ones, and gray with transparency as gray."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] <= 2 else pixels
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    """Refuse before decoding: a small file can claim an image of any size."""
+    if width * height > MAX_PIXELS:
+        raise ReadError(
+            path,
+            f"`{path.name}` claims {width:,} x {height:,} pixels; "
+            f"at most {MAX_PIXELS:,} are read at once. {_ADVICE}",
+        )
+
+
+def _png_size(content: bytes) -> tuple[int, int]:
+    if content[12:16] != b"IHDR" or len(content) < 24:
+        raise ValueError("a PNG without its header")
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Walk the segments of a JPEG to its frame header (ITU T.81, B.2.2)."""
+    if not content.startswith(b"\xff\xd8"):
+        raise ValueError("neither PNG nor JPEG")
+    at = 2
+    while at + 9 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(content[at + 7 : at + 9], "big"), int.from_bytes(
+                content[at + 5 : at + 7], "big"
+            )
+        # A fill byte stands alone; every other segment tells its length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    raise ValueError("a JPEG without its frame header")
+
+
+def _read_tiff(path: Path) -> TissueImage:
+    with tifffile.TiffFile(path) as tiff:
+        index, series = max(enumerate(tiff.series), key=lambda item: math.prod(_height_width(item[1])))
+        is_rgb = series.axes.endswith("S") and series.shape[-1] in (3, 4)
+        height, width = _height_width(series)
+        is_large = height * width > MAX_PIXELS
+        if is_large and not series.keyframe.is_tiled:
+            raise ReadError(
+                path,
+                f"is {width:,} x {height:,} pixels in strips, and would have to be read at once. {_ADVICE}",
+            )
+        if len(series.levels) == 1 and not is_large:
+            return TissueImage([series.asarray()], is_rgb, _stem(path))
+    store = tifffile.imread(path, aszarr=True, series=index)
+    opened = zarr.open(store, mode="r")
+    return TissueImage(_levels(opened), is_rgb, _stem(path), store)
+
+
+def _height_width(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    """Return the size of an image in a TIFF; nothing for what is no image, such as a table."""
+    size = dict(zip(series.axes, series.shape, strict=True))
+    return size.get("Y", 0), size.get("X", 0)
+
+
+def _levels(opened: Any) -> list[Any]:
+    """Return the arrays of a Zarr group by its multiscales metadata, or the one array."""
+    if isinstance(opened, zarr.Array):
+        return [opened]
+    attributes = dict(opened.attrs)
+    multiscales = attributes.get("multiscales") or attributes["ome"]["multiscales"]
+    return [opened[dataset["path"]] for dataset in multiscales[0]["datasets"]]
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ome")

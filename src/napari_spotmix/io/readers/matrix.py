@@ -1,0 +1,297 @@
+"""Count matrices of 10x Genomics: HDF5 and Matrix Market folders, of versions 2 and 3.
+
+References
+----------
+10x Genomics, "Feature-Barcode Matrices" and "HDF5 Feature-Barcode Matrix Format" (Space Ranger 1 to 4).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.abc import CSRDataset
+from scipy.sparse import coo_matrix, csr_matrix, get_index_dtype
+
+from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.errors import ReadError
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.io.on_disk import csr_on_disk
+from napari_spotmix.io.problems import Gatherer, listed, reported
+from napari_spotmix.io.readers.delimited import open_text
+from napari_spotmix.io.readers.safety import refuse_bombs
+
+__all__ = ["Matrix", "count_barcodes", "matrix_files", "read_matrix"]
+
+GENE_EXPRESSION = "Gene Expression"
+_STAGE = "Reading counts"
+#: Entries of a matrix that are read at once, and names.
+_PIECE, _FEW = 1 << 22, 1 << 18
+#: Bytes of the longest line of a header.
+_LINE = 1 << 16
+
+
+@dataclass
+class Matrix:
+    """Counts as they lie in a file.
+
+    Attributes
+    ----------
+    counts : csr_matrix of float32, or CSRDataset, shape (n_barcodes, n_features)
+    barcodes : Index of str, length n_barcodes
+    features : DataFrame, index symbols; columns gene_ids, feature_types and, where known, genome
+    metadata : dict of str
+        ``library_id``, ``chemistry_description``, ``software_version``, as far as the file tells.
+    """
+
+    counts: csr_matrix | CSRDataset
+    barcodes: pd.Index[str]
+    features: pd.DataFrame
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def genes_only(self) -> Matrix:
+        """Return the matrix without antibodies, guides and other features that are no genes."""
+        keep = (self.features["feature_types"] == GENE_EXPRESSION).to_numpy()
+        if keep.all():
+            return self
+        return Matrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
+
+
+def read_matrix(
+    path: Path, root: Path, files: ExitStack | None = None, on_progress: ProgressCallback = silent
+) -> Matrix:
+    """Read the matrix at `path`, an HDF5 file or a Matrix Market folder, of the run in `root`.
+
+    With `files`, the counts of an HDF5 file are left in it if all its features are genes, and it stays open
+    as long as that stack.
+
+    Raises
+    ------
+    ReadError
+        Names the file inside `root`, and what is wrong with it.
+    """
+    name = path.relative_to(root).as_posix()
+    if path.is_dir():
+        return heard(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
+    with reported(root, name), ExitStack() as now:
+        file = (files or now).enter_context(h5py.File(path, "r"))
+        refuse_bombs(file)
+        return _read_h5(file, root, name, on_progress, in_memory=files is None)
+
+
+def matrix_files(path: Path) -> list[Path]:
+    """Return the files that reading the matrix at `path` opens."""
+    if not path.is_dir():
+        return [path]
+    parts = (_part(path, "matrix.mtx"), _part(path, "barcodes.tsv"), _part(path, "features.tsv", "genes.tsv"))
+    return [part for part in parts if part is not None]
+
+
+def count_barcodes(path: Path) -> int | None:
+    """Return how many barcodes the matrix at `path` has, from its header alone; None where it is damaged."""
+    try:
+        if not path.is_dir():
+            with h5py.File(path, "r") as file:
+                return int(_matrix_group(file, path.parent, path.name)["shape"][1])
+        matrix = _part(path, "matrix.mtx")
+        if matrix is None:
+            return None
+        with open_text(matrix) as lines:
+            return _mtx_header(lines)[1]
+    except Exception:  # whatever is wrong is told when it is read
+        return None
+
+
+def _read_h5(
+    file: h5py.File, root: Path, name: str, on_progress: ProgressCallback, *, in_memory: bool
+) -> Matrix:
+    group = _matrix_group(file, root, name)
+    genes = "features" if "features" in group else "genes"
+    required = ("barcodes", "data", "indices", "indptr", "shape", genes)
+    missing = [key for key in required if key not in group]
+    if missing:
+        raise ReadError(
+            root, f"`{name}` has no {listed(missing)} in '{group.name}'. Copy it again from the run."
+        )
+    if genes == "features" and "probe_region" in group[genes]:
+        raise ReadError(root, f"`{name}` counts probes, not genes. Take `filtered_feature_bc_matrix.h5`.")
+    barcodes = pd.Index(_strings(group["barcodes"], on_progress), dtype=object)
+    features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
+    _check_shape(group["shape"][:], features, barcodes, root, name)
+    # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
+    shape = (len(barcodes), len(features))
+    in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
+    counts = _h5_counts(group, shape, on_progress) if in_memory else csr_on_disk(group, shape)
+    return Matrix(counts, barcodes, features, _h5_metadata(file))
+
+
+def _h5_counts(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> csr_matrix:
+    n_entries = len(group["data"])
+    # The file has indices of 64 bits, which are twice as large as most matrices need.
+    whole = np.dtype(get_index_dtype(maxval=max(n_entries, *shape)))
+    data = _in_pieces(group["data"], np.dtype(np.float32), on_progress, 0)
+    indices = _in_pieces(group["indices"], whole, on_progress, n_entries)
+    counts = csr_matrix((data, indices, group["indptr"][:].astype(whole)), shape=shape)
+    heard(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
+    heard(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
+    return counts
+
+
+def _in_pieces(
+    array: h5py.Dataset, kind: np.dtype[Any], on_progress: ProgressCallback, before: int
+) -> np.ndarray:
+    """Read one of two arrays of a matrix, of which `before` entries have been read."""
+    values = np.empty(array.shape, kind)
+    for start in range(0, len(values), _PIECE):
+        on_progress(Progress(_STAGE, before + start, 2 * len(values)))
+        piece = array[start : start + _PIECE]
+        if kind.kind == "i" and piece.max() > np.iinfo(kind).max:
+            raise ValueError(f"an index of {piece.max():,}")
+        values[start : start + _PIECE] = piece
+    return values
+
+
+def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:
+    """Return the group with the matrix: 'matrix' since version 3, named after the genome before."""
+    if isinstance(file.get("matrix"), h5py.Group):
+        return file["matrix"]
+    legacy = [key for key, item in file.items() if isinstance(item, h5py.Group) and "gene_names" in item]
+    if len(legacy) == 1:
+        return file[legacy[0]]
+    found = f"{len(legacy)} genomes ({listed(legacy)})" if legacy else listed(sorted(file))
+    raise ReadError(
+        root, f"`{name}` is no count matrix of Space Ranger: expected one group 'matrix', found {found}."
+    )
+
+
+def _h5_features(group: h5py.Group) -> pd.DataFrame:
+    features = group["features"]
+    columns = {"gene_ids": _strings(features["id"]), "feature_types": _strings(features["feature_type"])}
+    if "genome" in features:
+        columns["genome"] = _strings(features["genome"])
+    return pd.DataFrame(columns, index=pd.Index(_strings(features["name"]), dtype=object))
+
+
+def _h5_legacy_features(group: h5py.Group) -> pd.DataFrame:
+    ids = _strings(group["genes"])
+    columns = {"gene_ids": ids, "feature_types": [GENE_EXPRESSION] * len(ids)}
+    columns["genome"] = [group.name.strip("/")] * len(ids)
+    return pd.DataFrame(columns, index=pd.Index(_strings(group["gene_names"]), dtype=object))
+
+
+def _h5_metadata(file: h5py.File) -> dict[str, str]:
+    names = {"library_ids": "library_id", "chemistry_description": "", "software_version": ""}
+    found = {new or old: np.atleast_1d(file.attrs[old]) for old, new in names.items() if old in file.attrs}
+    return {key: _text(values[0]) for key, values in found.items() if len(values)}
+
+
+def _strings(dataset: h5py.Dataset, on_progress: ProgressCallback = silent) -> list[str]:
+    """Return names, of which Visium HD has millions, as Python's own."""
+    names: list[str] = []
+    for start in range(0, len(dataset), _FEW):
+        on_progress(Progress("Reading names", start, len(dataset)))
+        names += [_text(value) for value in dataset[start : start + _FEW]]
+    return names
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _check_shape(shape: Any, features: pd.DataFrame, barcodes: pd.Index[str], root: Path, name: str) -> None:
+    found = tuple(int(length) for length in shape)
+    expected = (len(features), len(barcodes))
+    if found != expected:
+        raise ReadError(
+            root,
+            f"`{name}` does not fit its own lists: the matrix is {found} where {expected[0]} features "
+            f"x {expected[1]} barcodes were expected. Copy all files again from one run.",
+        )
+
+
+def _read_mtx_folder(path: Path, root: Path) -> Matrix:
+    folder = path.relative_to(root).as_posix()
+    gather = Gatherer(root)
+    with gather:
+        barcodes = _read_list(path, root, "barcodes.tsv")[0].to_list()
+    with gather:
+        features = _mtx_features(_read_list(path, root, "features.tsv", "genes.tsv"))
+    matrix = _part(path, "matrix.mtx")
+    if matrix is None:
+        gather.problems.append(f"`{folder}/matrix.mtx` (or .mtx.gz) is missing. Copy it from the run.")
+    gather.raise_all()
+    assert matrix is not None
+    index = pd.Index(barcodes, dtype=object)
+    return Matrix(_read_mtx(matrix, root, features, index), index, features)
+
+
+def _part(folder: Path, *names: str) -> Path | None:
+    candidates = (folder / (name + suffix) for name in names for suffix in (".gz", ""))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
+    path = _part(folder, *names)
+    within = folder.relative_to(root).as_posix()
+    if path is None:
+        raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
+    with reported(root, f"{within}/{path.name}"), open_text(path) as file:
+        # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
+        return pd.read_csv(
+            file, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
+        )
+
+
+def _mtx_features(table: pd.DataFrame) -> pd.DataFrame:
+    """Take ids, symbols and types from 'features.tsv' (version 3) or 'genes.tsv' (version 2, no types)."""
+    types = table[2] if table.shape[1] > 2 else [GENE_EXPRESSION] * len(table)
+    symbols = table[1] if table.shape[1] > 1 else table[0]
+    columns = {"gene_ids": table[0].to_list(), "feature_types": list(types)}
+    return pd.DataFrame(columns, index=pd.Index(symbols.to_list(), dtype=object))
+
+
+def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index[str]) -> csr_matrix:
+    """Read features x barcodes in Matrix Market format and return barcodes x features.
+
+    Not by ``scipy.io.mmread``, which can crash the process on a damaged file (seen with SciPy 1.17).
+    """
+    name = path.relative_to(root).as_posix()
+    with reported(root, name), open_text(path) as file:
+        rows, columns, n_entries = _mtx_header(file)
+        # Before the entries are read: a wrong header could ask for any amount of memory.
+        _check_shape((rows, columns), features, barcodes, root, name)
+        entries = _mtx_entries(file, (rows, columns), n_entries)
+    places = (entries["column"].to_numpy() - 1, entries["row"].to_numpy() - 1)
+    return coo_matrix((entries["count"].to_numpy(), places), shape=(columns, rows)).tocsr()
+
+
+def _mtx_header(file: BinaryIO) -> tuple[int, int, int]:
+    banner = file.readline(1000).decode("ascii", errors="replace").lower().split()
+    if banner[:3] != ["%%matrixmarket", "matrix", "coordinate"] or banner[4:] != ["general"]:
+        raise ValueError("its first line is not '%%MatrixMarket matrix coordinate integer general'")
+    line = file.readline(_LINE)
+    while line.startswith(b"%") or line.isspace():
+        line = file.readline(_LINE)
+    rows, columns, n_entries = (int(word) for word in line.split())
+    return rows, columns, n_entries
+
+
+def _mtx_entries(file: BinaryIO, shape: tuple[int, int], n_entries: int) -> pd.DataFrame:
+    types = {"row": np.int64, "column": np.int64, "count": np.float32}
+    if n_entries:
+        entries = pd.read_csv(file, sep=r"\s+", header=None, names=list(types), dtype=types, index_col=False)
+    else:
+        entries = pd.DataFrame({key: np.empty(0, kind) for key, kind in types.items()})
+    if len(entries) != n_entries:
+        raise EOFError(f"{len(entries):,} entries where its header tells {n_entries:,}")
+    if not np.isfinite(entries["count"]).all():
+        raise ValueError("an entry without a count")
+    for key, length in zip(("row", "column"), shape, strict=True):
+        if not entries[key].between(1, length).all():
+            raise ValueError(f"an entry whose {key} lies outside of 1 to {length:,}")
+    return entries

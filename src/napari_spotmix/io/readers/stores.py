@@ -1,0 +1,83 @@
+"""Zarr stores of AnnData, format 2 and 3: the same content as ``.h5ad``, as a folder.
+
+References
+----------
+anndata, "On-disk format" (0.7 and later).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata
+from anndata import AnnData
+
+from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.problems import reported
+from napari_spotmix.io.readers.coordinates import place_spots
+from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.safe_names import restore_names
+
+__all__ = [
+    "IN_MEMORY",
+    "attributes",
+    "find_anndata_store",
+    "read_anndata_store",
+    "read_spatial_anndata_store",
+    "store_files",
+]
+
+#: Said where counts that could stay on disk are read.
+IN_MEMORY = "The counts were read into memory: those of Zarr stores cannot stay on disk."
+
+
+def attributes(folder: Path) -> dict[str, Any]:
+    """Return the attributes of a group of a Zarr store, empty where `folder` is none."""
+    for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
+        if (file := folder / name).is_file():
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found = content.get(key, {}) if key else content
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def find_anndata_store(path: Path) -> Path | None:
+    """Return `path` if it is a Zarr store of AnnData."""
+    return path if path.is_dir() and attributes(path).get("encoding-type") == "anndata" else None
+
+
+def store_files(path: Path) -> list[Path]:
+    """Return every file of a store, in a fixed order."""
+    return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = silent) -> AnnData:
+    """Read a Zarr store of AnnData into memory.
+
+    Raises
+    ------
+    ReadError
+        If it is damaged.
+    """
+    with reported(path, path.name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # duplicate gene names, and formats that are still young
+        adata: AnnData = heard(lambda: anndata.read_zarr(path), stage, on_progress)
+        restore_names(adata)
+    on_progress(Progress(stage, 1, 1))
+    return adata
+
+
+def read_spatial_anndata_store(
+    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+) -> AnnData:
+    """Read spots from a Zarr store of AnnData; as :func:`napari_spotmix.io.read_spatial`."""
+    adata = read_anndata_store(path, "Reading spots", on_progress)
+    place_spots(adata, path)
+    if backed:
+        add_notes(adata, [IN_MEMORY])
+    return adata

@@ -1,0 +1,578 @@
+"""The whole fit on arrays: counts, signatures and coordinates -> abundances and edge weights.
+
+Each iteration takes the proportions found so far and estimates from them anew what depends on them: the
+clusters and their weights, the platform effect if asked for, and the attention; then it solves. What the
+user left open of the smoothing is learned once, in the first iteration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.model.attention import attention_weights, distance_weights, embed
+from napari_spotmix.model.composition_clusters import find_composition_clusters, one_composition_cluster
+from napari_spotmix.model.counts import Counts
+from napari_spotmix.model.graph import SpatialGraph, build_graph
+from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
+from napari_spotmix.model.learning.selection import (
+    PLAUSIBLE_SHARE,
+    START,
+    Choice,
+    PlatformEvidence,
+    choose_smoothing,
+    contiguous_patches,
+    judge_overdispersion,
+    judge_platform,
+    prior_smoothness,
+)
+from napari_spotmix.model.noise import DataTerm
+from napari_spotmix.model.overdispersion import OverdispersionEvidence, estimate_overdispersion
+from napari_spotmix.model.platform import platform_factors
+from napari_spotmix.model.solver.solve import Solution, solve
+from napari_spotmix.model.sufficient_statistics import Statistics, sufficient_statistics
+from napari_spotmix.model.variation import CellVariation, VariationEvidence, learn_strength
+from napari_spotmix.params import Parameters
+
+__all__ = ["Fit", "fit"]
+
+Array = NDArray[np.float64]
+
+#: Learning sees at most this many spots, in patches of this size.
+_LEARNING_SPOTS, _PATCH = 2000, 200
+#: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
+_FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
+#: Overdispersion below this changes nothing that matters.
+_SMALL_OVERDISPERSION = 1e-3
+#: Outer iterations in between only serve to tell which spots are alike: this many times the tolerance does.
+_LOOSER = 30.0
+#: Spots whose proportions a thread takes at a time.
+_BLOCK = 8192
+#: Least ridge where none is given: it keeps the minimizer unique.
+_LEAST_RIDGE = 1e-6
+#: For the progress bar only.
+_EXPECTED_EVALUATIONS = 30
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted, in the order of the spots given.
+
+    Attributes
+    ----------
+    abundances : ndarray of float64, shape (n_spots, n_cell_types)
+    weights, attention : csr_array of float64, shape (n_spots, n_spots)
+        ``W`` and ``Attn`` on the same edges.
+    graph : SpatialGraph
+    statistics : Statistics
+        Of the last iteration, in units of `precision_unit`: with `weights` and the penalties, all that it
+        takes to solve again.
+    solution : Solution
+        Of the last iteration.
+    lambda_r, lambda_c : float
+        The penalties that were used.
+    precision_unit : float
+        What the data term was divided by.
+    platform : ndarray of float64, shape (n_genes,)
+        Factor per gene; 1 where no platform effect was fitted.
+    smoothing : Smoothing
+        That was used; with `lambda_c` 0, that under which `weights` are shown.
+    choice : Choice or None
+        The evidence for it; None where nothing was learned.
+    data_term : DataTerm
+    variation_evidence : VariationEvidence or None
+        For the variation of cells in it; None where that was not learned.
+    platform_evidence : PlatformEvidence or None
+        For `platform`; None where that was not learned.
+    overdispersion_evidence : OverdispersionEvidence or None
+        For that of `data_term`; None where it was not learned, or is nearly nothing.
+    notes : tuple of str
+    """
+
+    abundances: Array
+    weights: csr_array
+    attention: csr_array
+    graph: SpatialGraph
+    statistics: Statistics
+    solution: Solution
+    lambda_r: float
+    lambda_c: float
+    precision_unit: float
+    platform: Array
+    smoothing: Smoothing
+    choice: Choice | None
+    data_term: DataTerm
+    variation_evidence: VariationEvidence | None
+    platform_evidence: PlatformEvidence | None
+    overdispersion_evidence: OverdispersionEvidence | None
+    notes: tuple[str, ...] = ()
+
+
+def fit(
+    counts: Counts,
+    signatures: Array,
+    totals: Array,
+    coordinates: Array,
+    params: Parameters,
+    *,
+    variation: CellVariation | None = None,
+    sample: NDArray[np.integer] | None = None,
+    threads: Threads,
+    on_progress: ProgressCallback = silent,
+) -> Fit:
+    """Fit abundances to counts.
+
+    Parameters
+    ----------
+    counts : Counts
+        Not modified. Every spot has some; genes are numbered as in `signatures`.
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+        ``S``; every gene is expressed in some type.
+    totals : ndarray of float64, shape (n_spots,)
+        Counts of each spot over all shared genes, > 0.
+    coordinates : ndarray of float64, shape (n_spots, 2)
+        Any unit.
+    params : Parameters
+    variation : CellVariation, optional
+        How the cells of each type vary; without it counting is the only noise.
+    sample : ndarray of int, shape (n_spots,), optional
+        Spots of different samples are not linked.
+    threads : Threads
+    on_progress : callable, optional
+
+    Returns
+    -------
+    Fit
+    """
+
+    def linking(_: int = 0) -> None:
+        on_progress(Progress("Linking neighbors", 0, 1))
+
+    linking()
+    graph = build_graph(
+        coordinates,
+        layout=params.graph,
+        n_neighbors=params.n_neighbors,
+        sample=sample,
+        threads=threads,
+        on_block=linking,
+    )
+    data_term = DataTerm(params.overdispersion or 0.0, variation, params.cell_variation or 0.0)
+    iterations = _OuterIterations(counts, signatures, totals, data_term, graph, params, threads, on_progress)
+    for _ in range(1 + params.n_outer_iterations):
+        iterations.advance()
+    result = iterations.result()
+    refusal = _refusal(result, totals, params) if iterations.has_platform else None
+    if refusal:
+        del iterations, result
+        plain = fit(
+            counts,
+            signatures,
+            totals,
+            coordinates,
+            replace(params, platform_effect="off"),
+            variation=variation,
+            sample=sample,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        return replace(plain, notes=(refusal,))
+    return result
+
+
+def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
+    """Say why the platform effect must be left out, or None."""
+    if params.weights != "poisson":
+        return f"The platform effect was left out: it needs `weights` 'poisson', not {params.weights!r}."
+    one = 1.0 if params.normalize else totals
+    share = float((result.abundances.sum(axis=1) / one).mean())
+    low, high = PLAUSIBLE_SHARE
+    if low <= share <= high:
+        return None
+    return (
+        f"The platform effect was left out: with it the cell types explained {share:.2f} of "
+        "the counts on average where about 1 is expected, so its factors stood in for cell types."
+    )
+
+
+class _OuterIterations:
+    """The state that each iteration improves: abundances, clusters, platform factors and attention."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        signatures: Array,
+        totals: Array,
+        data_term: DataTerm,
+        graph: SpatialGraph,
+        params: Parameters,
+        threads: Threads,
+        on_progress: ProgressCallback,
+    ) -> None:
+        self.counts, self.signatures, self.totals = counts, signatures, totals
+        self.data_term, self.graph, self.params, self.threads = data_term, graph, params, threads
+        self.has_platform = params.platform_effect == "on"
+        self.variation_evidence: VariationEvidence | None = None
+        self.platform_evidence: PlatformEvidence | None = None
+        self.overdispersion_evidence: OverdispersionEvidence | None = None
+        self._tell = on_progress
+        sharpness = params.attention_sharpness if params.attention else 0.0
+        self.unlearned = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
+        self.choice: Choice | None = None
+        self.abundances: Array | None = None
+        # Written anew by each iteration, in the same memory: new memory is slow.
+        self.weights, self.attention = _weights_on(graph), _weights_on(graph)
+        self.statistics: Statistics
+        self.unit: float
+        self._use(replace(self.unlearned, sharpness=0.0))
+        self.clusters = one_composition_cluster(totals, len(signatures))
+        self.platform = np.ones(signatures.shape[1])
+        self.proportions: NDArray[np.float32] | None = None
+        self.n_done = 0
+        self._begin_learning("", 0)
+
+    def advance(self) -> None:
+        """Estimate anew what depends on the proportions, then solve."""
+        if self.n_done:
+            self._look_again()
+        self._solve()
+        self.n_done += 1
+
+    def _look_again(self) -> None:
+        assert self.abundances is not None
+        genes: HeldOutGenes | None = None
+        self._tell_comparing()
+        self.proportions = self._mean_proportions(self.abundances)
+        if self.params.weights == "poisson":
+            self.clusters = find_composition_clusters(
+                self.proportions,
+                self.totals,
+                self.params.n_clusters,
+                random_state=self.params.random_state,
+                threads=self.threads,
+                on_block=self._tell_comparing,
+            )
+            if self.n_done == self.params.n_outer_iterations:
+                self.proportions = None  # large, and of no more use
+            if self.n_done == 1 and self.params.normalize:
+                genes = self._learn_data_term()
+            if self.has_platform:
+                self.platform = self._platform_factors()
+        if self.n_done == 1 and self._is_open():
+            self._learn(genes)
+        if self.choice is None:
+            self._use(self.unlearned)
+        elif self.choice.chosen.smoothing.strength == 0:
+            # Neighbors are shown as smoothing would have begun to see them.
+            self._use(replace(self.unlearned, strength=0.0, ridge=self.choice.chosen.smoothing.ridge))
+        else:
+            self._follow_path()
+
+    def _mean_proportions(self, abundances: Array) -> NDArray[np.float32]:
+        """Return the mean of two iterations: reweighting by the last one alone can swing back and forth.
+
+        In single precision, since they only choose clusters.
+        """
+        is_first = self.proportions is None
+        mean = np.empty(abundances.shape, np.float32) if self.proportions is None else self.proportions
+
+        def block(start: int, stop: int) -> None:
+            now = _proportions(abundances[start:stop])
+            mean[start:stop] = now if is_first else (mean[start:stop] + now) / 2
+
+        self.threads.over_blocks(block, len(mean), block=_BLOCK, on_block=self._tell_comparing)
+        return mean
+
+    def _tell_comparing(self, _: int = 0) -> None:
+        self.on_progress(Progress("Comparing spots", 0, 1))
+
+    def _learn_data_term(self) -> HeldOutGenes | None:
+        """Decide what is open of the data term; return the folds of genes if they serve on as they are."""
+        params = self.params
+        if params.cell_variation is None and self.data_term.variation is not None:
+            self._learn_variation()
+        open_ = (params.platform_effect == "auto", params.overdispersion is None)
+        if not any(open_):
+            return None
+        # Genes are shared out once for what is known, and once more for each part that is open.
+        self._begin_learning("Learning the data term", 1 + sum(open_))
+        genes = self._held_out_genes(predicting=self.signatures)
+        if params.platform_effect == "auto":
+            genes = self._learn_platform(genes)
+        if params.overdispersion is None:
+            genes = self._learn_overdispersion(genes)
+        self.platform = np.ones_like(self.platform)
+        genes.forget()
+        return None if self.has_platform else genes
+
+    def _learn_variation(self) -> None:
+        assert self.abundances is not None
+        assert self.data_term.variation is not None
+        self.variation_evidence = learn_strength(
+            self.counts,
+            self.totals,
+            self.abundances,
+            self.signatures,
+            self.clusters,
+            self.data_term.variation,
+            random_state=self.params.random_state,
+            threads=self.threads,
+            on_step=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
+        )
+        self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
+
+    def _learn_platform(self, plain: HeldOutGenes) -> HeldOutGenes:
+        """Decide about the platform effect, and return the folds of genes with what was decided."""
+        self.platform = self._platform_factors()
+        adapted = self._held_out_genes(predicting=self.signatures)
+        self.platform_evidence = judge_platform(plain, adapted, self._smoothing_so_far())
+        self.has_platform = self.platform_evidence.used
+        if self.has_platform:
+            return adapted
+        self.platform = np.ones_like(self.platform)
+        return plain
+
+    def _learn_overdispersion(self, plain: HeldOutGenes) -> HeldOutGenes:
+        """Decide about overdispersion, and return the folds of genes with what was decided."""
+        assert self.abundances is not None
+        spots, counts = self._patches
+        estimate = estimate_overdispersion(
+            counts,
+            self.totals[spots],
+            self.abundances[spots],
+            self.signatures,
+            replace(self.clusters, label=self.clusters.label[spots]),
+            self.data_term,
+            threads=self.threads,
+            on_step=self._tell_learning_step,
+        )
+        if estimate < _SMALL_OVERDISPERSION:
+            return plain
+        before = self.data_term
+        self.data_term = replace(before, overdispersion=estimate)
+        dispersed = self._held_out_genes(predicting=self.signatures)
+        evidence = judge_overdispersion(plain, dispersed, self._smoothing_so_far(), estimate)
+        self.overdispersion_evidence = evidence
+        if evidence.used:
+            return dispersed
+        self.data_term = before
+        return plain
+
+    def _smoothing_so_far(self) -> Smoothing:
+        """Return how the first fit was smoothed: how to smooth is learned after the data term."""
+        return replace(self.smoothing, strength=self.lambda_c * self.unit, sharpness=0.0)
+
+    def _is_open(self) -> bool:
+        """Tell whether something about the penalties is left to learn, by the likelihood of shares."""
+        params = self.params
+        if params.weights != "poisson" or not params.normalize:
+            return False
+        sharpness = params.attention_sharpness if params.attention else 0.0
+        of_smoothing = (params.lambda_c, params.alpha, sharpness) if self._can_smooth() else ()
+        return None in (params.lambda_r, *of_smoothing)
+
+    def _can_smooth(self) -> bool:
+        return self.params.lambda_c != 0 and self.graph.n_edges > 0
+
+    def _follow_path(self) -> None:
+        """Go on to the next smoothing of what was learned, each attention on what the one before it found."""
+        assert self.choice is not None
+        path = self.choice.chosen.path
+        step = self.n_done - 1 + max(len(path) - self.params.n_outer_iterations, 0)
+        if step < len(path):
+            self._use(path[step])
+
+    def _use(self, smoothing: Smoothing) -> None:
+        """Tie neighbors by `smoothing`, and by the likeness of what was found so far."""
+        self.smoothing, edges = smoothing, self.graph.squared_distance
+        self.attention.data[:] = 1.0
+        if self.abundances is not None and smoothing.sharpness > 0:
+            tell, attention = self._tell_comparing, self.attention.data
+            embedding = embed(self.abundances, self.weights, self.threads, tell)
+            heads = smoothing.heads(embedding.shape[1])
+            attention_weights(edges, embedding, heads, self.threads, tell, out=attention)
+        distance_weights(edges, smoothing.alpha, out=self.weights.data)
+        self.weights.data *= self.attention.data
+
+    def _learn(self, genes: HeldOutGenes | None) -> None:
+        self._begin_learning("Learning the smoothing (folds of genes)", _EXPECTED_EVALUATIONS)
+        params, genes = self.params, genes or self._held_out_genes()
+        lambda_c = params.lambda_c if self._can_smooth() else 0.0
+        self.choice = choose_smoothing(
+            genes,
+            strength=None if lambda_c is None else lambda_c * genes.precision_unit,
+            alpha=params.alpha,
+            sharpness=params.attention_sharpness,
+            ridge=None if params.lambda_r is None else 0.0,
+            with_attention=params.attention,
+            on_step=self._tell_learning,
+        )
+
+    @cached_property
+    def _patches(self) -> tuple[NDArray[np.int64], Counts]:
+        """Return the spots that are learned from, and their counts, in memory since they are read often."""
+        squared, seed = self.graph.squared_distance, self.params.random_state
+        spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, seed)
+        return spots, self.counts.of_spots(spots, self._tell_learning_step)
+
+    def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
+        squared = self.graph.squared_distance
+        spots, counts = self._patches
+        everywhere = len(spots) == len(self.totals)
+        genes = HeldOutGenes(
+            counts,
+            self.signatures * self.platform,
+            self.totals[spots],
+            replace(self.clusters, label=self.clusters.label[spots]),
+            squared if everywhere else csr_array(squared[spots][:, spots]),
+            data_term=self.data_term.scaled(self.platform),
+            lambda_r=self._least_ridge(),
+            n_folds=_FOLDS,
+            n_gradient_folds=_GRADIENT_FOLDS,
+            tolerance=_LEARNING_TOLERANCE,
+            random_state=self.params.random_state,
+            threads=self.threads,
+            predicting=predicting,
+            on_progress=self._tell_learning_step,
+        )
+        self._n_learned += 1
+        return genes
+
+    def _begin_learning(self, what: str, n_steps: int) -> None:
+        self._learning, self._n_learned, self._n_to_learn = what, 0, n_steps
+
+    def _tell_learning(self, candidate: str) -> None:
+        self._learning = f"Learning the smoothing ({candidate})"
+        self._n_learned += 1
+        self._tell_learning_step()
+
+    def _tell_learning_step(self, _: object = None) -> None:
+        done = min(self._n_learned, self._n_to_learn)
+        self._tell(Progress(self._learning, done, self._n_to_learn))
+
+    def _platform_factors(self) -> Array:
+        assert self.abundances is not None
+        scale = self.totals if self.params.normalize else np.ones_like(self.totals)
+        expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
+        return platform_factors(self._gene_sums, expected, self.signatures)
+
+    @cached_property
+    def _gene_sums(self) -> Array:
+        return self.counts.gene_sums(self.signatures.shape[1], self._tell_counting)
+
+    def _tell_counting(self, n_done: int) -> None:
+        self.on_progress(Progress("Comparing with the reference", n_done, self.counts.n_spots))
+
+    def _solve(self) -> None:
+        self._reduce_counts()
+        self.lambda_c = self._smoothness()
+        self.lambda_r = self._least_ridge() + self.smoothing.ridge / (self.unit or 1.0)
+        self.solution = solve(
+            self.statistics,
+            self.weights,
+            lambda_r=self.lambda_r,
+            lambda_c=self.lambda_c,
+            start=self.abundances,
+            overwrite_start=True,
+            tolerance=self._tolerance(),
+            max_sweeps=self.params.max_sweeps,
+            threads=self.threads,
+            on_progress=self.on_progress,
+        )
+        self.abundances = self.solution.abundances
+
+    def _reduce_counts(self) -> None:
+        self.statistics = self._statistics()
+        # With plain least squares the penalties are those of the stated objective, to the letter.
+        self.unit = self.statistics.mean_precision() if self.params.weights == "poisson" else 1.0
+        self.statistics.divide_by(self.unit or 1.0)
+
+    def _tolerance(self) -> float:
+        """Be precise in the first fit, from which all is learned, and in the last."""
+        is_between = 0 < self.n_done < self.params.n_outer_iterations
+        return self.params.tolerance * (_LOOSER if is_between else 1.0)
+
+    def _least_ridge(self) -> float:
+        return _LEAST_RIDGE if self.params.lambda_r is None else self.params.lambda_r
+
+    def _smoothness(self) -> float:
+        if self.params.lambda_c is not None:
+            return self.params.lambda_c
+        if self.choice is not None:
+            return self.smoothing.strength / self.unit
+        return prior_smoothness(self.unit) if self.params.weights == "poisson" else 0.0
+
+    def _statistics(self) -> Statistics:
+        divisor = self.totals if self.params.normalize else np.ones_like(self.totals)
+        if self.params.weights == "poisson":
+            adapted = self.signatures * self.platform
+            filters = self.data_term.scaled(self.platform).filters(
+                adapted,
+                self.clusters,
+                self.threads,
+                on_cluster=lambda _: self.on_progress(Progress("Weighing genes", 0, 1)),
+            )
+            scale = self.totals if self.params.normalize else 1.0 / self.totals
+        else:
+            adapted = self.signatures
+            filters, scale = np.ascontiguousarray(adapted.T)[None], np.ones_like(self.totals)
+        return sufficient_statistics(
+            self.counts,
+            adapted,
+            divisor,
+            filters=filters,
+            cluster=self.clusters.label,
+            scale=scale,
+            threads=self.threads,
+            out=self.statistics.projection if self.n_done else None,
+            on_progress=self.on_progress,
+        )
+
+    def on_progress(self, progress: Progress) -> None:
+        """Pass progress on, with the iteration's number in the stage's name."""
+        iteration = f"{progress.stage} (iteration {self.n_done} of {self.params.n_outer_iterations})"
+        self._tell(replace(progress, stage=iteration if self.n_done else f"{progress.stage} (first fit)"))
+
+    def result(self) -> Fit:
+        assert self.abundances is not None
+        return Fit(
+            self.abundances,
+            self.weights,
+            self.attention,
+            self.graph,
+            self.statistics,
+            self.solution,
+            self.lambda_r,
+            self.lambda_c,
+            self.unit,
+            self.platform,
+            self.smoothing,
+            self.choice,
+            self.data_term,
+            self.variation_evidence,
+            self.platform_evidence,
+            self.overdispersion_evidence,
+        )
+
+
+def _given(**values: float | None) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _weights_on(graph: SpatialGraph) -> csr_array:
+    edges = graph.squared_distance
+    return csr_array((np.empty(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
+
+
+def _proportions(abundances: Array) -> Array:
+    """Return rows divided by their sums; a row of zeros becomes flat."""
+    total = abundances.sum(axis=1, keepdims=True)
+    flat = np.full_like(abundances, 1.0 / abundances.shape[1])
+    return np.asarray(np.divide(abundances, total, out=flat, where=total > 0))

@@ -1,0 +1,1 @@
+"""Every compiled function, by what it serves."""

@@ -1,0 +1,179 @@
+"""Compiled functions that read counts: totals, projections, Gram matrices, held-out scores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_spotmix.model.kernels.jit import add_rows, compiled, dot
+from napari_spotmix.model.kernels.simd import (
+    WIDTH,
+    broadcast,
+    load,
+    store,
+)
+
+__all__ = [
+    "COLUMNS",
+    "add_gene_moments",
+    "add_to_genes",
+    "add_to_groups",
+    "filtered_grams",
+    "filtered_projections",
+    "held_out_score",
+    "row_totals",
+    "rows_in_order",
+]
+
+
+#: Columns that `filtered_projections` sums at once.
+COLUMNS = 3 * WIDTH
+
+
+@compiled
+def rows_in_order(indptr, indices, start, stop):
+    """Tell whether the columns of rows `start` to `stop` stand in order, and each once."""
+    for i in range(start, stop):
+        for p in range(indptr[i] + 1, indptr[i + 1]):
+            if indices[p] <= indices[p - 1]:
+                return False
+    return True
+
+
+@compiled
+def row_totals(indptr, indices, data, column_used, start, stop, totals):
+    """Sum the used columns of rows `start` to `stop` into `totals`."""
+    for i in range(start, stop):
+        total = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            if column_used[indices[p]]:
+                total += data[p]
+        totals[i] = total
+
+
+@compiled
+def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
+    """Add rows `start` to `stop` to the `sums` of genes."""
+    for p in range(indptr[start], indptr[stop]):
+        g = gene_of_column[indices[p]]
+        if g >= 0:
+            sums[g] += data[p]
+
+
+@compiled
+def filtered_projections(indptr, indices, data, gene_of_column, filters, cluster, scale, start, stop, b):
+    """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`.
+
+    `filters` has a column for each type, and as many more, of zeros, that `COLUMNS` goes into them.
+    """
+    sums = np.empty(filters.shape[2])
+    for i in range(start, stop):
+        of_genes = filters[cluster[i]]
+        for k in range(0, sums.size, COLUMNS):
+            first, second, third = broadcast(0.0), broadcast(0.0), broadcast(0.0)
+            for p in range(indptr[i], indptr[i + 1]):
+                g = gene_of_column[indices[p]]
+                if g >= 0:
+                    y = np.float64(data[p])
+                    first = first + y * load(of_genes, g, k)
+                    second = second + y * load(of_genes, g, k + WIDTH)
+                    third = third + y * load(of_genes, g, k + 2 * WIDTH)
+            store(first, sums, k)
+            store(second, sums, k + WIDTH)
+            store(third, sums, k + 2 * WIDTH)
+        for k in range(b.shape[1]):
+            b[i, k] = scale[i] * sums[k]
+
+
+@compiled
+def filtered_grams(ST, filters, start, stop, M):
+    """``M_a = filter_a' S'`` for clusters `start` to `stop`, symmetric but for rounding, and made so."""
+    n_genes, n_types = ST.shape
+    for a in range(start, stop):
+        M[a] = 0.0
+        for g in range(n_genes):
+            for k in range(n_types):
+                value = filters[a, g, k]
+                if value != 0.0:
+                    for m in range(k + 1):
+                        M[a, k, m] += value * ST[g, m]
+        for k in range(n_types):
+            for m in range(k):
+                M[a, m, k] = M[a, k, m]
+
+
+@compiled
+def held_out_score(indptr, indices, data, gene_of_column, ST, total_signature, start, stop, X, score, C):
+    """Multinomial log-likelihood per spot of held-out genes given their total, and minus its derivative.
+
+    With ``m_g = x . S_g`` and ``t = x . sum_g S_g``: ``score = sum_g Y_g log(m_g / t)`` and
+    ``C = -sum_g Y_g (S_g / m_g - sum_g S_g / t)``.
+    """
+    longest = 0
+    for i in range(start, stop):
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    genes, factors = np.empty(longest, np.int64), np.empty(longest)
+    for i in range(start, stop):
+        score[i] = 0.0
+        C[i] = 0.0
+        total = 0.0
+        for k in range(ST.shape[1]):
+            total += X[i, k] * total_signature[k]
+        if total <= 0.0:
+            continue
+        n_counts, size = 0.0, 0
+        for p in range(indptr[i], indptr[i + 1]):
+            g = gene_of_column[indices[p]]
+            if g >= 0:
+                mean = dot(ST, g, X[i])
+                score[i] += data[p] * np.log(mean)
+                n_counts += data[p]
+                genes[size], factors[size] = g, data[p] / mean
+                size += 1
+        score[i] -= n_counts * np.log(total)
+        add_rows(ST, genes, factors, 0, size, -1.0, C[i])
+        for k in range(ST.shape[1]):
+            C[i, k] += n_counts * total_signature[k] / total
+
+
+@compiled
+def _gather_genes(indptr, indices, data, gene_of_column, i, count, genes):
+    """Sum row `i` by gene into `count`, list its genes in `genes` and return how many there are."""
+    size = 0
+    for p in range(indptr[i], indptr[i + 1]):
+        g = gene_of_column[indices[p]]
+        if g >= 0 and data[p] != 0:
+            if count[g] == 0.0:
+                genes[size] = g
+                size += 1
+            count[g] += data[p]
+    return size
+
+
+@compiled
+def add_gene_moments(indptr, indices, data, gene_of_column, ST, X, scale, start, stop, count, genes, moments):
+    """Add ``sum Y``, ``sum Y^2`` and ``sum Y mu`` of rows `start` to `stop` to each gene's `moments`.
+
+    ``mu_i = scale_i x_i S``; `count` is zero before and after.
+    """
+    for i in range(start, stop):
+        for q in range(_gather_genes(indptr, indices, data, gene_of_column, i, count, genes)):
+            g = genes[q]
+            y, mean = count[g], 0.0
+            count[g] = 0.0
+            for k in range(X.shape[1]):
+                mean += X[i, k] * ST[g, k]
+            moments[0, g] += y
+            moments[1, g] += y * y
+            moments[2, g] += y * scale[i] * mean
+
+
+@compiled
+def add_to_groups(indptr, indices, data, gene_of_column, group, times, start, stop, sums):
+    """Add rows `start` to `stop` by gene, each so many times, to the `sums` of their groups; -1 is none."""
+    for i in range(start, stop):
+        if group[i] < 0:
+            continue
+        for p in range(indptr[i], indptr[i + 1]):
+            g = gene_of_column[indices[p]]
+            if g >= 0:
+                sums[group[i], g] += times[i] * data[p]

@@ -1,0 +1,1 @@
+"""What is learned from the section, and by which evidence."""

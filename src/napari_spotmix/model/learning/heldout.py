@@ -1,0 +1,344 @@
+"""How well abundances predict genes that they were not fitted on, and the exact gradient of that.
+
+Held out are *genes*, since held-out molecules of the same genes share the errors of the signatures and see
+sampling noise only. Abundances are fitted on the genes of all folds but one; the score is the multinomial
+log-likelihood of the counts of that fold's genes given their total in the spot::
+
+    E = -sum_ig Y_ig log( m_ig / sum_g' m_ig' ) / n_spots,      m = X S
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.model.attention import (
+    attention_slopes,
+    attention_weights,
+    distance_weights,
+    embed,
+    product,
+)
+from napari_spotmix.model.composition_clusters import CompositionClusters
+from napari_spotmix.model.counts import Counts
+from napari_spotmix.model.kernels import attention as attention_kernels
+from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.noise import DataTerm
+from napari_spotmix.model.solver.adjoint import solve_on_free
+from napari_spotmix.model.solver.multigrid import Level
+from napari_spotmix.model.solver.solve import solve
+from napari_spotmix.model.sufficient_statistics import Statistics, sufficient_statistics
+
+__all__ = ["HeldOutGenes", "Smoothing"]
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+#: So many genes or fewer are split several times: which of them come together decides by luck else.
+_FEW_GENES, _PARTITIONS_OF_FEW = 500, 3
+#: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
+_BACKGROUND = 0.01
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How neighbors are tied together, and abundances to zero.
+
+    Attributes
+    ----------
+    strength : float
+        Smoothness in units of counts: ``lambda_c`` times the mean precision of the data term.
+    alpha : float
+        Decay of weights with squared distance in pitches.
+    sharpness : float
+        Of the attention; 0 is the plain Laplacian.
+    ridge : float
+        Pull of all abundances to zero in units of counts: what ``lambda_r`` has beyond its least value, times
+        the mean precision.
+    spread : float
+        Of two heads one is this many times as sharp and the other as many times less; with 1 there is one.
+    metric : tuple of float, length n_cell_types
+        What a difference in each cell type counts for; empty where all count the same.
+    """
+
+    strength: float
+    alpha: float
+    sharpness: float
+    ridge: float = 0.0
+    spread: float = 1.0
+    metric: tuple[float, ...] = ()
+
+    def heads(self, n_cell_types: int) -> Array:
+        """Return the sharpness of each head for each type, float64 (n_heads, n_cell_types)."""
+        factors = np.array([1.0] if self.spread == 1 else [1 / self.spread, self.spread])
+        metric = np.array(self.metric) if self.metric else np.ones(n_cell_types)
+        return self.sharpness * factors[:, None] * metric
+
+
+@dataclass
+class _Fold:
+    """Statistics of the training genes, the held-out genes, and where the last fit ended."""
+
+    statistics: Statistics
+    unit: float
+    held_out: Counts
+    total_signature: Array
+    embedding: Array
+    abundances: Array | None = None
+    adjoint: Array | None = None
+
+
+class HeldOutGenes:
+    """Folds of genes over some spots.
+
+    Parameters
+    ----------
+    counts : Counts
+        Read many times: best in memory.
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+    totals : ndarray of float64, shape (n_spots,)
+    clusters : CompositionClusters
+        Of these spots.
+    squared_distance : csr_array, shape (n_spots, n_spots)
+        Edges between these spots.
+    data_term : DataTerm
+    lambda_r : float
+        Least ridge.
+    n_folds : int
+        Parts into which genes are split; few genes are split several times, for all parts to be folds.
+    n_gradient_folds : int
+        The gradient is taken on this many of the folds.
+    random_state : int
+    tolerance : float
+        Of each fit; a tenth of the precision of the gradient.
+    threads : Threads
+    predicting : ndarray of float64, shape (n_cell_types, n_genes), optional
+        Signatures of the held-out genes where they are not those of the fit.
+    on_progress : callable, optional
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        signatures: Array,
+        totals: Array,
+        clusters: CompositionClusters,
+        squared_distance: csr_array,
+        *,
+        data_term: DataTerm,
+        lambda_r: float,
+        n_folds: int,
+        n_gradient_folds: int,
+        random_state: int,
+        tolerance: float,
+        threads: Threads,
+        predicting: Array | None = None,
+        on_progress: ProgressCallback = silent,
+    ) -> None:
+        self._counts, self._signatures, self._totals = counts, signatures, totals
+        self._clusters, self._squared_distance = clusters, squared_distance
+        self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
+        # Folds are shared out among threads; within one there is too little to share.
+        self._alone = Threads(1)
+        self._n_gradient_folds, self._tolerance = n_gradient_folds, tolerance
+        predicting = signatures if predicting is None else predicting
+        background = predicting.mean(axis=0)
+        self._predicting = np.ascontiguousarray(((1 - _BACKGROUND) * predicting + _BACKGROUND * background).T)
+        self._data_term = data_term
+        self.n_folds = n_folds
+        rng = np.random.default_rng(random_state)
+        self.folds = [
+            self._fold(fold_of_gene == fold)
+            for fold_of_gene in _partitions(signatures.shape[1], n_folds, rng)
+            for fold in range(n_folds)
+        ]
+
+    def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
+        statistics = sufficient_statistics(
+            self._counts,
+            self._signatures,
+            self._totals,
+            filters=self._data_term.filters(
+                self._signatures, self._clusters, self._threads, used=~is_held_out
+            ),
+            cluster=self._clusters.label,
+            scale=self._totals,
+            threads=self._threads,
+            on_progress=self._on_progress,
+        )
+        unit = statistics.mean_precision() or 1.0
+        statistics.divide_by(unit)
+        genes = self._counts.gene_of_column
+        held_out = self._counts.of_columns(np.flatnonzero((genes >= 0) & is_held_out[genes]))
+        total = self._predicting[is_held_out].sum(axis=0)
+        return _Fold(statistics, unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
+
+    def _fit(self, fold: _Fold, W: csr_array, smoothing: Smoothing) -> Array:
+        fold.abundances = solve(
+            fold.statistics,
+            W,
+            lambda_r=self._lambda_r + smoothing.ridge / fold.unit,
+            lambda_c=smoothing.strength / fold.unit,
+            start=fold.abundances,
+            tolerance=self._tolerance,
+            threads=self._alone,
+        ).abundances
+        return fold.abundances
+
+    def losses(self, smoothing: Smoothing) -> Array:
+        """Return minus the score of each fold and spot, float64 (n_partitions, n_folds, n_spots)."""
+        losses = self._over_folds(lambda fold: self._loss(fold, smoothing)[0], self.folds)
+        return np.stack(losses).reshape(-1, self.n_folds, self.n_spots)
+
+    def few_losses(self, smoothing: Smoothing) -> Array:
+        """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
+        folds = self.folds[: self._n_gradient_folds]
+        return np.stack(self._over_folds(lambda fold: self._loss(fold, smoothing)[0], folds))
+
+    def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, dict[str, Array]]:
+        """Return the mean loss per spot of some folds, and its derivatives by each parameter."""
+
+        def judge(fold: _Fold) -> tuple[float, dict[str, Array]]:
+            losses, slope, W = self._loss(fold, smoothing)
+            return float(losses.mean()), self._gradient(fold, smoothing, W, slope / losses.size)
+
+        judged = self._over_folds(judge, self.folds[: self._n_gradient_folds])
+        loss, gradient = 0.0, dict.fromkeys((field.name for field in fields(Smoothing)), np.zeros(1))
+        for its_loss, its_gradient in judged:
+            loss += its_loss / len(judged)
+            for name, part in its_gradient.items():
+                gradient[name] = gradient[name] + part / len(judged)
+        return loss, gradient
+
+    def _over_folds(self, judge: Callable[[_Fold], T], folds: list[_Fold]) -> list[T]:
+        def block(start: int, stop: int) -> list[T]:
+            return [judge(fold) for fold in folds[start:stop]]
+
+        def tell(n_done: int) -> None:
+            self._on_progress(Progress("Learning", n_done, len(folds)))
+
+        return [
+            found
+            for part in self._threads.over_blocks(block, len(folds), block=1, on_block=tell)
+            for found in part
+        ]
+
+    def _loss(self, fold: _Fold, smoothing: Smoothing) -> tuple[Array, Array, csr_array]:
+        W = self._edges(fold, smoothing)
+        X = self._fit(fold, W, smoothing)
+        score, slope = np.empty(len(X)), np.empty_like(X)
+
+        def judge(values: csr_array, spots: slice, start: int, stop: int) -> None:
+            counts_kernels.held_out_score(
+                values.indptr,
+                values.indices,
+                values.data,
+                fold.held_out.gene_of_column,
+                self._predicting,
+                fold.total_signature,
+                start,
+                stop,
+                X[spots],
+                score[spots],
+                slope[spots],
+            )
+
+        fold.held_out.over_rows(judge, self._alone)
+        return -score, slope, W
+
+    def _edges(self, fold: _Fold, smoothing: Smoothing) -> csr_array:
+        near = distance_weights(self._squared_distance, smoothing.alpha)
+        if smoothing.sharpness == 0:
+            return near
+        heads = smoothing.heads(fold.embedding.shape[1])
+        return product(near, attention_weights(near, fold.embedding, heads, self._alone))
+
+    @property
+    def n_spots(self) -> int:
+        return self._counts.n_spots
+
+    @property
+    def n_cell_types(self) -> int:
+        return len(self._signatures)
+
+    @property
+    def precision_unit(self) -> float:
+        """Mean precision of the data term of all genes: what they have in the folds, each in all but one."""
+        mean = sum(fold.unit for fold in self.folds) / len(self.folds)
+        return mean * self.n_folds / (self.n_folds - 1)
+
+    def look(self, smoothing: Smoothing) -> None:
+        """From now on let attention compare what fits under `smoothing` find."""
+
+        def look(fold: _Fold) -> None:
+            W = self._edges(fold, smoothing)
+            fold.embedding = embed(self._fit(fold, W, smoothing), W, self._alone)
+
+        self._over_folds(look, self.folds)
+
+    def forget(self) -> None:
+        """Drop where the last fits ended, so that what follows does not depend on them."""
+        for fold in self.folds:
+            fold.abundances = fold.adjoint = None
+
+    def mean_explained(self) -> float:
+        """Return the mean sum of the abundances last fitted."""
+        return float(
+            np.mean(
+                [fold.abundances.sum(axis=1).mean() for fold in self.folds if fold.abundances is not None]
+            )
+        )
+
+    def _gradient(self, fold: _Fold, smoothing: Smoothing, W: csr_array, slope: Array) -> dict[str, Array]:
+        """Return ``-<Lambda, (dH/dp) X>`` for each parameter p, by way of the edges' weights."""
+        X = fold.abundances
+        assert X is not None
+        lambda_c = smoothing.strength / fold.unit
+        lambda_r = self._lambda_r + smoothing.ridge / fold.unit
+        level = Level(fold.statistics, W, lambda_r, lambda_c, self._alone, lambda _: None)
+        adjoint = solve_on_free(level, X, slope, start=fold.adjoint, precision=10 * self._tolerance)
+        fold.adjoint = adjoint
+        # Each edge stands twice in W, and in Tr(X' L X) once: hence the halves.
+        by_weight = -0.5 * lambda_c * self._edge_sums(W, adjoint, X)
+        by_strength = W.data @ by_weight / max(lambda_c, 1e-300) / fold.unit
+        by_alpha = -(by_weight * W.data) @ self._squared_distance.data
+        by_ridge = -np.einsum("nk,nk->", adjoint, X) / fold.unit
+        gradient = {"strength": by_strength, "alpha": by_alpha, "ridge": by_ridge}
+        if smoothing.sharpness > 0:
+            gradient |= self._by_heads(fold, smoothing, W, by_weight)
+        return {name: np.atleast_1d(value) for name, value in gradient.items()}
+
+    def _by_heads(self, fold: _Fold, smoothing: Smoothing, W: csr_array, by_weight: Array) -> dict[str, Any]:
+        near = np.exp(-smoothing.alpha * self._squared_distance.data)
+        heads = smoothing.heads(fold.embedding.shape[1])
+        by_log = heads * attention_slopes(W, fold.embedding, heads, by_weight * near)
+        gradient: dict[str, Any] = {"sharpness": by_log.sum() / smoothing.sharpness}
+        if len(heads) > 1:
+            gradient["spread"] = (by_log[1] - by_log[0]).sum() / smoothing.spread
+        if smoothing.metric:
+            gradient["metric"] = by_log.sum(axis=0) / np.array(smoothing.metric)
+        return gradient
+
+    def _edge_sums(self, W: csr_array, A: Array, B: Array) -> Array:
+        """Return ``(a_i - a_j) . (b_i - b_j)`` for every entry of `W`."""
+        sums = np.empty(W.nnz)
+
+        def block(start: int, stop: int) -> None:
+            attention_kernels.edge_differences(W.indptr, W.indices, A, B, start, stop, sums)
+
+        self._alone.over_blocks(block, W.shape[0], block=_BLOCK)
+        return sums
+
+
+def _partitions(n_genes: int, n_folds: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Yield the fold of each gene, for each way to split them."""
+    for _ in range(_PARTITIONS_OF_FEW if n_genes <= _FEW_GENES else 1):
+        yield rng.permutation(n_genes) % n_folds

@@ -1,0 +1,1 @@
+"""How far the proportions can be trusted."""

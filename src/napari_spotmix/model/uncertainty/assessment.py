@@ -1,0 +1,135 @@
+"""What a fit is worth: errors of the proportions, and what the reference leaves unexplained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.threads import Threads
+from napari_spotmix.model.clustering import group_means
+from napari_spotmix.model.composition_clusters import CompositionClusters
+from napari_spotmix.model.counts import Counts
+from napari_spotmix.model.fit import Fit
+from napari_spotmix.model.noise import DataTerm
+from napari_spotmix.model.rna_content import Content
+from napari_spotmix.model.uncertainty.errors import Cells, confusable_pairs, measure_noise, standard_errors
+from napari_spotmix.model.uncertainty.residuals import GeneResiduals, Misfit, find_misfit, gene_residuals
+from napari_spotmix.params import Parameters
+
+__all__ = ["Assessment", "assess"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How sure a fit is, and what it does not explain.
+
+    Attributes
+    ----------
+    errors : ndarray of float32, shape (n_spots, n_cell_types)
+        Standard error of each proportion, of cells or RNA as the parameters ask.
+    genes : GeneResiduals
+    misfit : Misfit
+    pairs : list of (int, int)
+        Types that a spot of this tissue's usual depth cannot tell apart, the worst first.
+    cell_share : float
+        How much of the variance between single cells spots show.
+    """
+
+    errors: NDArray[np.float32]
+    genes: GeneResiduals
+    misfit: Misfit
+    pairs: list[tuple[int, int]]
+    cell_share: float
+
+
+def assess(
+    fitted: Fit,
+    counts: Counts,
+    signatures: Array,
+    totals: Array,
+    coordinates: Array,
+    cells: Cells,
+    content: Content,
+    params: Parameters,
+    *,
+    threads: Threads,
+    on_progress: ProgressCallback = silent,
+) -> Assessment:
+    """Measure how sure a fit is; the arguments are those of :func:`~napari_spotmix.model.fit.fit`.
+
+    Parameters
+    ----------
+    fitted : Fit
+    counts : Counts
+    signatures : ndarray of float64, shape (n_cell_types, n_genes)
+    totals : ndarray of float64, shape (n_spots,)
+    coordinates : ndarray of float64, shape (n_spots, 2)
+    cells : Cells
+        Of the reference, over the same genes.
+    content : Content
+    params : Parameters
+    threads : Threads
+    on_progress : callable, optional
+    """
+    given, signatures = signatures, signatures * fitted.platform
+    X, statistics = fitted.abundances, fitted.statistics
+    per_share: Array = totals if params.normalize else np.ones(len(totals))
+    genes = gene_residuals(counts, signatures, X, per_share, on_progress)
+    misfit = find_misfit(counts, signatures, X, per_share, coordinates, threads, on_progress)
+    on_progress(Progress("Measuring noise", 0, 1))
+    clusters = _clusters(X, totals, statistics.cluster, len(statistics.gram))
+    on_progress(Progress("Measuring noise", 0, 1))
+    overdispersion = fitted.data_term.overdispersion
+    filters = _filters(signatures, clusters, overdispersion, params, threads)
+    gram = np.einsum("kg,agm->akm", signatures, filters) / fitted.precision_unit
+    # Factors learned from the tissue itself hide the scatter that they stand for.
+    plain = (
+        genes if (fitted.platform == 1).all() else gene_residuals(counts, given, X, per_share, on_progress)
+    )
+    noise = measure_noise(plain, signatures, filters, clusters.composition, cells, on_progress)
+    tie = fitted.lambda_r + fitted.lambda_c * np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
+    of_cells = params.share == "cells"
+    errors = standard_errors(
+        replace(statistics, gram=gram),
+        X,
+        noise,
+        statistics.scale / per_share / fitted.precision_unit,
+        totals,
+        tie,
+        content.ratio if of_cells else np.ones_like(content.ratio),
+        content.variance if of_cells else np.zeros_like(content.ratio),
+        threads,
+        on_progress,
+    )
+    lent = 1.0 + float(tie.mean()) / max(statistics.mean_precision(), 1e-300)
+    depth = lent * float(np.median(totals))
+    pairs = confusable_pairs(signatures, noise.signature_variance, genes.excess, depth, overdispersion)
+    return Assessment(errors, genes, misfit, pairs, noise.cell_share)
+
+
+def _clusters(X: Array, totals: Array, label: NDArray[np.int64], n_clusters: int) -> CompositionClusters:
+    depth = group_means(totals[:, None], label, n_clusters)[:, 0]
+    one_over_sum = 1.0 / np.maximum(X.sum(axis=1), 1e-300)
+    return CompositionClusters(group_means(X, label, n_clusters, one_over_sum), depth, label)
+
+
+def _filters(
+    signatures: Array,
+    clusters: CompositionClusters,
+    overdispersion: float,
+    params: Parameters,
+    threads: Threads,
+) -> Array:
+    """Return the filters of a fit that weighs genes one by one.
+
+    A fit that knows how cells vary is surer, but only as far as the tissue's cells vary like those of the
+    reference, and seen through filters made from the same cells their noise would vanish.
+    """
+    if params.weights == "none":
+        return np.tile(signatures.T, (len(clusters.composition), 1, 1))
+    return DataTerm(overdispersion).filters(signatures, clusters, threads)

@@ -1,0 +1,1 @@
+"""What is made of a result: figures, reports, files of other programs."""

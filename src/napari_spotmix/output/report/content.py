@@ -1,0 +1,440 @@
+"""What a report says of a result: numbers, words and pictures, for the template to lay out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex, to_rgba_array
+from numpy.typing import NDArray
+
+from napari_spotmix.analysis.neighborhoods import BY_CHANCE, colocalization
+from napari_spotmix.base.colors import MAP, PROPORTION, cell_type_colors, pair_color
+from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.base.text import percent
+from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
+from napari_spotmix.io import heard
+from napari_spotmix.output.figure import Scene, colormap_of, scene_of, usual_top
+from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
+from napari_spotmix.params import describe
+
+if TYPE_CHECKING:
+    from napari_spotmix.result import Result
+
+__all__ = ["Fact", "Map", "content_of", "facts_of"]
+
+Floats = NDArray[np.float64]
+_T = TypeVar("_T")
+
+_STAGE = "Drawing the report"
+#: Pixels along the longer side of the large map and of the small ones: twice what they take on a screen.
+_LARGE, _SMALL = 1400, 480
+#: Where the colors of a type may end: few ends, so that types with the same one can be compared.
+_TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
+_NEARLY_ALL = 0.995
+_STEPS = MOST_COLORS - 1
+_NOT_ESTIMATED = (0.5, 0.5, 0.5, 1.0)
+_N_BARS = 40
+_MOST_PAIRS = 6
+_CANDIDATES = {
+    "none": "no smoothing",
+    "ridge": "no smoothing, abundances drawn to zero",
+    "laplacian": "neighbors weighted by distance",
+    "attention": "neighbors weighted by distance and likeness",
+}
+_PARTS = {
+    "cell_variation": "Variation between cells of a type",
+    "platform_effect": "Factors per gene for the difference between technologies",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number that stands large at the top, what it is, and what to know about it."""
+
+    name: str
+    value: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A picture of the spots and what is to be seen in it, in words."""
+
+    uri: str
+    words: str
+
+
+def content_of(
+    result: Result, inputs: Mapping[str, Any], title: str, on_progress: ProgressCallback
+) -> dict[str, Any]:
+    """Return all that the template of a section asks for."""
+    given = result
+    result = heard(lambda: _laid_out(given), _STAGE, on_progress)
+    section = _Section(result, on_progress)
+    return {
+        "title": title,
+        "summary": result.parameters.get("summary", ""),
+        "facts": heard(lambda: facts_of(result), _STAGE, on_progress),
+        "notes": result.notes,
+        "view_box": " ".join(f"{side:.6g}" for side in section.view_box),
+        "spots_box": section.view_box,
+        "aspect": round(section.view_box[2] / section.view_box[3], 4),
+        "tissue": section.tissue,
+        "scale_bar": section.scale_bar,
+        "dominant": section.dominant,
+        "has_unknown": not section.estimated.all(),
+        "legend": section.legend,
+        "types": list(section.types()),
+        "proportion_colors": _gradient(PROPORTION),
+        "map_colors": _gradient(MAP),
+        "maps": list(section.maps()),
+        "pairs": _pairs(result, on_progress),
+        "evidence": _evidence(result.parameters.get("learned", {})),
+        "learned": _learned(result.parameters.get("learned", {})),
+        "given": _given(result.parameters.get("given", {})),
+        "versions": dict(sorted(result.parameters.get("versions", {}).items())),
+        "inputs": _inputs(inputs),
+    }
+
+
+def _laid_out(result: Result) -> Result:
+    """Return a result whose abundances lie in memory as those of any other.
+
+    Sums depend on it in their last digit, and a result from a file must give the same bytes.
+    """
+    table = result.abundances
+    values = np.ascontiguousarray(table.to_numpy(dtype=float))
+    return replace(result, abundances=pd.DataFrame(values, index=table.index, columns=table.columns))
+
+
+def facts_of(result: Result) -> list[Fact]:
+    """Return the numbers that tell at a glance how a run went."""
+    estimated = result.dominant.notna()
+    n_genes = result.parameters.get("learned", {}).get("n_genes_used")
+    facts = [
+        Fact("Spots estimated", f"{int(estimated.sum()):,}", f"of {len(estimated):,}"),
+        Fact("Cell types", f"{len(result.cell_types):,}"),
+        Fact("Genes used", "–" if n_genes is None else f"{int(n_genes):,}"),
+        Fact("Median counts per spot", f"{result.counts[estimated].median():,.0f}", "of the genes used"),
+    ]
+    if not result.unexplained.isna().all():
+        facts.append(
+            Fact("Median share not explained", percent(result.unexplained.median()), "of a spot's counts")
+        )
+    error = _usual_error(result)
+    if error == error:
+        facts.append(Fact("Usual standard error", f"± {percent(error)}", "of a spot's largest type"))
+    return facts
+
+
+def _usual_error(result: Result) -> float:
+    """Return the median standard error of the largest types; NaN where none is known."""
+    errors = result.dominant_error.dropna()
+    return float(errors.median()) if len(errors) else float("nan")
+
+
+# ---------------------------------------------------------------------------------------------------- maps
+
+
+class _Section:
+    """The maps of a result, all drawn on the same pixels."""
+
+    def __init__(self, result: Result, on_progress: ProgressCallback) -> None:
+        self.result, self.on_progress = result, on_progress
+        self.scene: Scene = self._heard(lambda: scene_of(result))
+        proportions = self._heard(lambda: result.proportions)
+        self.shares: Floats = self._heard(lambda: proportions.to_numpy(dtype=float)[self.scene.spots])
+        self.estimated = ~np.isnan(self.shares).any(axis=1)
+        self._tell()
+        self.tissue: Box | None = tissue_picture(self.scene)
+        self._tell()
+        self._sides = self._heard(lambda: bin_sides(result.spatial))
+        self._small = self._raster(_SMALL)
+
+    def _tell(self, done: int = 0, total: int = 1) -> None:
+        self.on_progress(Progress(_STAGE, done, total))
+
+    def _heard(self, work: Callable[[], _T]) -> _T:
+        """Return what takes long for a million spots; a cancel is heard meanwhile."""
+        return heard(work, _STAGE, self.on_progress)
+
+    def _raster(self, longest: int) -> Raster:
+        return rasterize(self.scene, self._sides, longest, _STAGE, self.on_progress)
+
+    @property
+    def view_box(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of the maps."""
+        left, top, right, bottom = self.scene.region
+        return left, top, right - left, bottom - top
+
+    @property
+    def scale_bar(self) -> tuple[float, str]:
+        """Length of the bar as a share of a map's width, and in words."""
+        microns = microns_per_pixel(self.result.spatial)
+        width = self.view_box[2] * (microns or 1.0)
+        length = round_length(width / 4)
+        return length / width, length_words(length, microns is not None)
+
+    @property
+    def legend(self) -> list[tuple[str, str, int]]:
+        """Name, color and spots of each type that is the largest somewhere, the most frequent first."""
+        number = self.result.dominant.value_counts()
+        colors = self.result.colors
+        order = sorted(self.result.cell_types, key=lambda name: -number[name])
+        return [(name, colors[name], int(number[name])) for name in order if number[name] > 0]
+
+    @property
+    def dominant(self) -> Map:
+        """Each spot in the color of its largest type."""
+        codes = self.result.dominant.cat.codes.to_numpy()[self.scene.spots]
+        colors, of_type = _few_colors(self.result)
+        codes = np.where(codes < 0, len(colors), of_type[codes])
+        first = "; ".join(f"{name} in {number:,}" for name, _, number in self.legend[:3])
+        words = f"Map of the section, each spot in the color of its largest cell type. Most spots: {first}."
+        table = np.vstack([to_rgba_array(colors), _NOT_ESTIMATED])
+        raster = self._raster(_LARGE)
+        self._tell()
+        return Map(painted(raster, codes, table), words)
+
+    def types(self) -> Iterator[dict[str, Any]]:
+        """Yield what is told of each type, the most abundant first."""
+        self._tell()
+        result, means = self.result, self.result.mean_proportions
+        number, colors = result.dominant.value_counts(), result.colors
+        for done, name in enumerate(sorted(result.cell_types, key=lambda name: -float(means[name]))):
+            self._tell(done, len(means))
+            values = self.shares[:, result.cell_types.index(name)]
+            known = values[self.estimated]
+            low, high = np.quantile(known, (0.1, 0.9)) if len(known) else (np.nan, np.nan)
+            top = _round_top(known)
+            yield {
+                "name": name,
+                "color": colors[name],
+                "mean": float(means[name]),
+                "low": float(low),
+                "high": float(high),
+                "number": int(number[name]),
+                "top": top,
+                "map": Map(self._values(values, top, PROPORTION), self._words(name, values)),
+            }
+
+    def maps(self) -> Iterator[dict[str, Any]]:
+        """Yield depth and unexplained share: a map and how often each value occurs."""
+        kinds: list[tuple[str, Any, Callable[[float], str]]] = [
+            ("Counts per spot", self.result.counts, "{:,.0f}".format)
+        ]
+        if not self.result.unexplained.isna().all():
+            kinds.append(("Share of counts not explained", self.result.unexplained, percent))
+        for name, of_spot, words in kinds:
+            self._tell()
+            values = of_spot.to_numpy(dtype=float)[self.scene.spots]
+            known = values[self.estimated & ~np.isnan(values)]
+            top = usual_top(known)
+            middle = words(float(np.median(known))) if len(known) else "–"
+            place = self._place(values)
+            yield {
+                "name": name,
+                "map": Map(
+                    self._values(values, top, MAP),
+                    f"Map of {name.lower()}: median {middle}{f', highest in the {place}' if place else ''}.",
+                ),
+                "top": words(top),
+                "median": middle,
+                "bars": _histogram(known, top),
+            }
+
+    def _values(self, values: Floats, top: float, colormap: str) -> str:
+        known = self.estimated & ~np.isnan(values)
+        level = np.rint(np.clip(np.nan_to_num(values) / top, 0, 1) * (_STEPS - 1)).astype(int)
+        colors = colormap_of(colormap, over_tissue=self.tissue is not None)(np.linspace(0, 1, _STEPS))
+        codes = np.where(known, level, _STEPS)
+        return painted(self._small, codes, np.vstack([colors, _NOT_ESTIMATED]))
+
+    def _words(self, name: str, values: Floats) -> str:
+        known = values[self.estimated]
+        if not len(known) or known.max() < 0.0005:
+            return f"Map of {name}: in no spot."
+        place = self._place(values)
+        where = f", most of it in the {place}" if place else ""
+        return f"Map of {name}: {percent(known.mean())} on average, at most {percent(known.max())}{where}."
+
+    def _place(self, values: Floats) -> str:
+        """Return which ninth of the section has the highest mean; "" for too few spots to tell."""
+        known = self.estimated & ~np.isnan(values)
+        left, top, width, height = self.view_box
+        ninth = np.clip((3 * (self.scene.xy - (left, top)) / (width, height)).astype(int), 0, 2) @ (1, 3)
+        number = np.bincount(ninth[known], minlength=9)
+        sums = np.bincount(ninth[known], weights=values[known], minlength=9)
+        means = np.where(number >= max(3, 0.02 * known.sum()), sums / np.maximum(number, 1), -1.0)
+        row, column = divmod(int(means.argmax()), 3)
+        words = (("upper", "middle", "lower")[row], ("left", "middle", "right")[column])
+        if means.max() <= 0:
+            return ""
+        return "middle" if words == ("middle", "middle") else " ".join(words)
+
+
+def _few_colors(result: Result) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the colors of the types without repetitions, and which each type has."""
+    chosen = list(result.colors.values())
+    if len(set(chosen)) > _STEPS:
+        chosen = list(cell_type_colors(result.cell_types).values())
+    colors = list(dict.fromkeys(chosen))
+    return colors, np.array([colors.index(color) for color in chosen])
+
+
+def _round_top(values: Floats) -> float:
+    most = float(np.quantile(values, _NEARLY_ALL)) if len(values) else 0.0
+    return next((top for top in _TOPS if most <= top), 1.0)
+
+
+def _gradient(colormap: str) -> str:
+    """Return a colormap as the stops of a gradient in CSS."""
+    colors = colormap_of(colormap, over_tissue=False)(np.linspace(0, 1, 9))
+    return ", ".join(to_hex(color) for color in colors)
+
+
+def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:
+    """Return place and height, 0 to 1, of the bars that have one; values beyond `top` are in the last."""
+    number, _ = np.histogram(np.clip(values, 0, top), bins=_N_BARS, range=(0.0, top))
+    return [(at, round(n / number.max(), 4)) for at, n in enumerate(number.tolist()) if n]
+
+
+# --------------------------------------------------------------------------------------------------- pairs
+
+
+def _pairs(result: Result, on_progress: ProgressCallback) -> dict[str, Any] | None:
+    """Return who lies near whom, or None where there are no neighbors to tell it from."""
+    if not result.links.nnz:
+        return None
+    found = colocalization(
+        result.proportions.to_numpy(),
+        result.links,
+        on_block=lambda _: on_progress(Progress("Comparing neighbors", 0, 1)),
+    )
+    is_sure = np.abs(np.nan_to_num(found.z)) >= BY_CHANCE
+    names = result.cell_types
+    upper = np.triu_indices(len(names), k=1)
+    sure = [(i, j) for i, j in zip(*upper, strict=True) if is_sure[i, j]]
+    sure.sort(key=lambda pair: -float(found.observed[pair]))
+    told = [(names[i], names[j], float(found.observed[i, j])) for i, j in sure]
+    return {
+        "names": names,
+        "rows": [
+            [_cell(float(found.observed[i, j]), bool(is_sure[i, j]), i == j) for j in range(len(names))]
+            for i in range(len(names))
+        ],
+        "together": [one for one in told if one[2] > 0][:_MOST_PAIRS],
+        "apart": [one for one in reversed(told) if one[2] < 0][:_MOST_PAIRS],
+    }
+
+
+def _cell(value: float, is_sure: bool, is_diagonal: bool) -> dict[str, Any]:
+    color = pair_color(value) if is_sure and not is_diagonal else ""
+    text = f"{value:.2f}".replace("-", "−") if is_sure else ""
+    return {"text": text, "color": color, "is_dark": bool(color) and _is_dark(color)}
+
+
+def _is_dark(color: str) -> bool:
+    """Tell whether white letters are read better on a color than black ones, by WCAG's luminance."""
+    parts = np.array(list(bytes.fromhex(color[1:]))) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return bool(linear @ (0.2126, 0.7152, 0.0722) < 0.179)
+
+
+# ---------------------------------------------------------------------------------------------- parameters
+
+
+def _evidence(learned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ways to smooth that were tried, the best first, and what was made of them."""
+    evidence = learned.get("evidence", {})
+    tried = [(name, one) for name, one in evidence.items() if _holds(one, "loss", "gain", "standard_error")]
+    chosen = evidence.get("chosen", "")
+    rows = [
+        {
+            "name": _CANDIDATES.get(name, name),
+            "loss": float(one["loss"]),
+            "gain": float(one["gain"]),
+            "error": float(one["standard_error"]),
+            "is_chosen": name == chosen,
+        }
+        for name, one in sorted(tried, key=lambda item: (float(item[1]["loss"]), item[0]))
+    ]
+    return {"rows": rows, "reason": str(evidence.get("reason", "")), "parts": _parts(learned)}
+
+
+def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what spoke for each further part of the model."""
+    found = learned.get("data_term", {})
+    return [
+        {
+            "name": words,
+            "gain": float(found[name]["gain"]),
+            "error": float(found[name]["error"]),
+            "is_used": bool(found[name].get("used", found[name].get("strength", 0.0))),
+        }
+        for name, words in _PARTS.items()
+        if _holds(found.get(name), "gain", "error")
+    ]
+
+
+def _holds(one: Any, *names: str) -> bool:
+    return isinstance(one, Mapping) and set(names) <= set(one)
+
+
+#: What is shown of that which was learned, and what it is called.
+_LEARNED = {
+    "layout": "Layout of the spots",
+    "n_edges": "Pairs of neighbors",
+    "lambda_c": "Smoothness",
+    "alpha": "Distance decay",
+    "attention_sharpness": "Attention sharpness",
+    "cell_variation": "Weight of the variation between cells",
+    "platform_effect": "Factors per gene",
+    "mean_explained": "Mean share of counts explained",
+    "n_sweeps": "Sweeps of the solver",
+    "violation": "What is left of the optimality conditions",
+}
+
+
+def _learned(learned: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(words, _plain(learned[name])) for name, words in _LEARNED.items() if name in learned]
+
+
+def _given(given: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Return label, name and value of each parameter, those of reading first, as far as they were told.
+
+    A file keeps neither the order of parameters nor those that are None.
+    """
+    labels = {info.name: info.label for info in describe()}
+    names = [
+        *sorted(name for name, value in given.items() if name not in labels and value is not None),
+        *(name for name in labels if name != "n_threads"),
+    ]
+    return [(labels.get(name, ""), name, _plain(given.get(name))) for name in names]
+
+
+def _inputs(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files of each role, as far as a recipe, which may have been edited, tells them."""
+    return [
+        {
+            "role": role,
+            "path": str(one.get("path", "")),
+            "told": [(name, value) for name, value in one.items() if name not in ("path", "files")],
+            "files": [file for file in one["files"] if _holds(file, "name", "bytes", "sha256")],
+        }
+        for role, one in inputs.items()
+        if _holds(one, "files")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value from a file as Python's own: no NumPy."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -1,0 +1,83 @@
+"""From templates to a page in which no text of a file can do anything."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from napari_spotmix.base.text import count, percent
+
+__all__ = ["page", "shown"]
+
+
+def page(template: str, **content: Any) -> str:
+    """Return a page as HTML, every text in it escaped.
+
+    Parameters
+    ----------
+    template : str
+        Name of a file in `templates`.
+    **content
+        What it asks for; a name that is missing is an error.
+    """
+    return _templates().get_template(template).render(**content) + "\n"
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("napari_spotmix.output.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    made.filters |= {"percent": percent, "count": count, "number": number, "nats": nats}
+    return made
+
+
+def shown(value: Any) -> Any:
+    """Return a text without characters that are not seen, which could turn its order or hide in it.
+
+    Examples
+    --------
+    >>> shown("T" + chr(0x202E) + "cell"), shown(3)
+    ('T\\\\u202ecell', 3)
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # what templates have made themselves
+        return value
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in value)
+
+
+def number(value: Any) -> str:
+    """Return a value of a parameter for people.
+
+    Examples
+    --------
+    >>> number(0.06411014930971097), number(5000), number(True), number(None), number([])
+    ('0.0641', '5,000', 'yes', 'learned', '–')
+    """
+    if value is None:
+        return "learned"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ", ".join(map(number, value)) or "–" if isinstance(value, list) else str(value)
+
+
+def nats(value: float) -> str:
+    """Return a difference of losses: two decimals, or one digit of a smaller one.
+
+    Examples
+    --------
+    >>> nats(33.258), nats(-0.00241)
+    ('33.26', '−0.002')
+    """
+    text = f"{value:,.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1g}"
+    return text.replace("-", "−")

@@ -1,0 +1,135 @@
+"""The report of one section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.io import close_files, is_large, read_recipe, write_aside
+from napari_spotmix.io.readers.detect import display_name
+from napari_spotmix.io.results import REPORT, report_problems
+from napari_spotmix.output.report.content import content_of
+from napari_spotmix.output.report.page import page
+from napari_spotmix.result import read_result
+
+if TYPE_CHECKING:
+    from napari_spotmix.result import Result
+
+__all__ = ["make_report", "write_report"]
+
+
+#: Endings of pages.
+_PAGES = (".html", ".htm")
+
+
+def make_report(
+    result: Result,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    title: str = "",
+    on_progress: ProgressCallback = silent,
+) -> str:
+    """Return the report of a result: one HTML page that needs nothing else to be read.
+
+    Parameters
+    ----------
+    result : Result
+        Its counts are not read.
+    inputs : mapping, optional
+        Files that were read, as `io.checksums` returns them.
+    title : str, optional
+        Name of the section; by default that of its file or folder.
+    on_progress : callable, optional
+        Told after each map and block of spots; raises `Cancelled` to stop.
+
+    Returns
+    -------
+    str
+        HTML, the same for the same result.
+
+    Raises
+    ------
+    InputError
+        If no spot has coordinates.
+
+    Notes
+    -----
+    Time and size grow with the number of types times that of spots, up to where spots are smaller than a
+    pixel; the picture of the tissue is in it once.
+
+    Examples
+    --------
+    >>> from napari_spotmix import deconvolve, simulate
+    >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4)
+    >>> result = deconvolve(tissue.spatial, tissue.reference, lambda_c=0.1)
+    >>> html = make_report(result, title="Gut")
+    >>> "<h1><bdi>Gut</bdi></h1>" in html, "<script" in html
+    (True, False)
+    """
+    inputs = inputs or {}
+    return page("section.html", **content_of(result, inputs, title or _name_of(inputs), on_progress))
+
+
+def _name_of(inputs: Mapping[str, Any]) -> str:
+    spatial = inputs.get("spatial")
+    path = str(spatial.get("path", "")) if isinstance(spatial, Mapping) else ""
+    return display_name(Path(path)) if path else "Cell types of a section"
+
+
+def write_report(
+    path: str | Path, output: str | Path | None = None, *, on_progress: ProgressCallback = silent
+) -> Path:
+    """Write the report of a finished run.
+
+    Parameters
+    ----------
+    path : path
+        Folder of the run, or an ``.h5ad`` file with a result.
+    output : path, optional
+        The page, replaced if it exists; by default ``report.html`` beside the result, where nothing but an
+        older report is replaced.
+    on_progress : callable, optional
+        As for `make_report`.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ReadError
+        If there is no result, or it is damaged.
+    InputError
+        If the page is named like no page, or cannot be written there.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    file = folder / REPORT if output is None else Path(output)
+    if output is None and (problems := report_problems(file)):
+        raise InputError(problems)
+    if file.suffix.lower() not in _PAGES:  # of a slip that would replace a file of another kind
+        raise InputError(f"`output`: a report is a page named .html; found {file.name!r}.")
+    result = read_result(path, backed=_is_large(path), on_progress=on_progress)
+    try:
+        html = make_report(result, _inputs_of(path), on_progress=on_progress)
+    finally:
+        close_files(result.spatial)
+    return write_aside(file, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
+
+
+def _is_large(path: Path) -> bool:
+    file = path / "spatial.h5ad" if path.is_dir() else path
+    return file.is_file() and is_large(file)
+
+
+def _inputs_of(path: Path) -> Mapping[str, Any]:
+    """Return the files that the recipe beside a result tells of; none where there is no recipe."""
+    try:
+        inputs = read_recipe(path if path.is_dir() else path.parent).get("inputs", {})
+    except ReadError:
+        return {}
+    return inputs if isinstance(inputs, Mapping) else {}

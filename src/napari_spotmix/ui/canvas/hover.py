@@ -1,0 +1,94 @@
+"""What lies under the mouse: a small box beside it with the largest cell types of the spot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QPoint, QRect, QSize
+from qtpy.QtGui import QCursor, QPaintEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
+from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
+from napari_spotmix.ui.text import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.session import Session
+
+__all__ = ["HoverBox", "largest_types"]
+
+_MOST_TYPES = 3
+_ROW, _SWATCH, _NUMBER, _WIDEST = 18, 11, 44, 230
+#: From the point of the arrow to the box.
+_AWAY = 16
+
+
+def largest_types(result: Result, spot: int) -> list[tuple[str, str, float]]:
+    """Return (name, color, proportion) of the three largest types of a spot; none where not estimated."""
+    own = result.proportions.to_numpy()[spot]
+    if np.isnan(own).any():
+        return []
+    order = np.argsort(-own, kind="stable")[:_MOST_TYPES]
+    names, colors = result.cell_types, result.colors
+    return [(names[at], colors[names[at]], float(own[at])) for at in order if own[at] > 0]
+
+
+class HoverBox(CanvasBox):
+    """Follows the mouse over the canvas."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.title = ""
+        self.entries: Sequence[tuple[str, str, float]] = ()
+        session.hover_changed.connect(self._show)
+        session.result_changed.connect(self._show)
+        session.result_replayed.connect(self._show)
+
+    def let_go(self) -> None:
+        """Let go of the session."""
+        self._session.hover_changed.disconnect(self._show)
+        self._session.result_changed.disconnect(self._show)
+        self._session.result_replayed.disconnect(self._show)
+
+    def sizeHint(self) -> QSize:
+        width = self.fontMetrics().horizontalAdvance
+        rows = [width(name) + _SWATCH + PAD + _NUMBER for name, _, _ in self.entries]
+        widest = max([width(self.title), *rows])
+        return QSize(min(widest, _WIDEST) + 2 * PAD, _ROW * (1 + len(self.entries)) + PAD)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = self.paint_ground()
+        inner = self.rect().adjusted(PAD, PAD // 2, -PAD, 0)
+        draw_name(painter, QRect(inner.left(), inner.top(), inner.width(), _ROW), self.title)
+        for at, (name, color, share) in enumerate(self.entries, start=1):
+            row = QRect(inner.left(), inner.top() + at * _ROW, inner.width(), _ROW)
+            fill(painter, QRect(row.left(), row.top() + 3, _SWATCH, _SWATCH), color)
+            draw_name(painter, row.adjusted(_SWATCH + PAD, 0, -_NUMBER, 0), name)
+            draw_number(painter, row, percent(share))
+
+    def _show(self) -> None:
+        result, spot, canvas = self._session.result, self._session.hovered, self.parent()
+        if result is None or spot is None or not isinstance(canvas, QWidget):
+            self.hide()
+            return
+        self.entries = largest_types(result, spot)
+        reason = result.reasons.iloc[spot]
+        self.title = f"{result.abundances.index[spot]}" + (f": {reason}" if reason else "")
+        self.place()
+        self.show()
+        self.update()
+
+    def corner(self, canvas: QWidget) -> QPoint:
+        """Stand below and to the right of the mouse, or on its other side near an edge."""
+        mouse, size = canvas.mapFromGlobal(QCursor.pos()), self.sizeHint()
+        x, y = mouse.x() + _AWAY, mouse.y() + _AWAY
+        if x + size.width() > canvas.width():
+            x = mouse.x() - _AWAY - size.width()
+        if y + size.height() > canvas.height():
+            y = mouse.y() - _AWAY - size.height()
+        return QPoint(x, y)

@@ -1,0 +1,522 @@
+"""From data to layers: pure functions, no window needed.
+
+AnnData holds (x, y), napari wants (y, x): `to_yx` is the one place that turns them. The unit of
+the world is the full-resolution pixel, so spots are left alone and images are scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Points
+from napari.utils.colormaps import Colormap, ensure_colormap
+from napari.utils.colormaps.standardize_color import transform_color
+from scipy.sparse import triu
+
+from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
+from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.weak_cache import made_once
+from napari_spotmix.dataset import geometry as scale
+from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.dataset.geometry import placed_spots, scalefactors, tissue_image
+from napari_spotmix.ui.canvas.bins import bins_layer
+from napari_spotmix.ui.canvas.edges import MOST_EDGES, Edges, edge_limits, edge_values
+from napari_spotmix.ui.text import plain
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from napari.layers import Layer
+    from napari.types import FullLayerData
+
+    from napari_spotmix.io import TissueImage
+    from napari_spotmix.result import Result
+from napari_spotmix.analysis.links import neighbors_of
+
+__all__ = [
+    "ATTENTION_COLORMAP",
+    "METADATA",
+    "MOST_OUTLINED",
+    "UNKNOWN",
+    "blend_layer",
+    "dominant_layer",
+    "graph_layer",
+    "image_layer",
+    "is_foreign",
+    "is_tissue",
+    "map_layer",
+    "neighborhood_layer",
+    "niche_layer",
+    "other_image_layer",
+    "prepare",
+    "proportion_colormap",
+    "proportion_layer",
+    "recolor",
+    "selection_layer",
+    "spot_diameter",
+    "spots_layer",
+    "symbols_of",
+    "tissue_layers",
+    "to_yx",
+    "update_layer",
+]
+
+
+#: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
+METADATA = "spotmix"
+
+ATTENTION_COLORMAP = "plasma"
+
+#: The color of what was not estimated.
+UNKNOWN = "#808080"
+
+
+def _over_tissue(name: str) -> Colormap:
+    """Return a colormap whose lowest colors let the tissue show through."""
+    places = np.linspace(0, 1, 256)
+    colors = ensure_colormap(name).map(places)
+    colors[:, 3] = opacity_over_tissue(places)
+    return Colormap(colors, name=f"{name} over tissue", display_name=f"{name} over tissue")
+
+
+#: Over an image the tissue is seen where a cell type is absent.
+_OVER_TISSUE = _over_tissue(PROPORTION)
+
+_MAP_OVER_TISSUE = _over_tissue(MAP)
+
+_CLEAR = "#00000000"
+
+#: What is below the threshold keeps so much of its color, to be found again.
+_FADED = 0.06
+
+#: So fine that a threshold falls where it is set, in steps of the slider.
+_N_COLORS = 1001
+
+#: Bins without a result: where they are, and no more.
+_VEIL = "#80808040"
+
+#: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colors.
+MOST_OUTLINED = 3000
+
+#: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
+_MOST_COLUMNS = 6
+
+#: An edge of full attention is as wide as so many lines.
+_MOST_LINES = 4
+
+_UPDATED = (
+    *("features", "size", "face_color", "border_color", "border_width"),
+    *("edge_color", "edge_colormap", "edge_contrast_limits"),
+)
+
+
+def to_yx(xy: np.ndarray) -> np.ndarray:
+    """Turn (x, y) columns into (y, x), as float64.
+
+    Examples
+    --------
+    >>> to_yx(np.array([[1, 2]]))
+    array([[2., 1.]])
+    """
+    return np.asarray(xy, dtype=float)[..., 1::-1]
+
+
+def spot_diameter(adata: AnnData) -> float:
+    """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance.
+
+    That of bins which are too many for points is their side.
+    """
+    grid = bin_grid(adata)
+    if grid is not None:
+        return grid.side
+    return scale.spot_diameter(adata)
+
+
+def tissue_layers(
+    adata: AnnData, name: str, *, reference: AnnData | None = None, **origin: Any
+) -> list[FullLayerData]:
+    """Return the image (where there is one) and the spots over it; the spots' layer keeps the data.
+
+    `origin` is kept with them: `path`, `reading` and `choices` of the `Tissue`.
+    """
+    image = image_layer(adata, f"{name} image")
+    spots = spots_layer(adata, f"{name} spots")
+    spots[1]["metadata"] = {METADATA: {"spatial": adata, "reference": reference, **origin}}
+    return [spots] if image is None else [image, spots]
+
+
+def image_layer(adata: AnnData, name: str) -> FullLayerData | None:
+    """Return the tissue image, the finest there is, scaled to full-resolution pixels."""
+    found = tissue_image(adata)
+    return None if found is None else _image(*found, name)
+
+
+def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> FullLayerData:
+    """Return another image of the section, pyramid and all, in register with the spots.
+
+    An image of the same shape as the section's own, at whatever resolution, covers the same area;
+    without one to compare with, its pixels are taken as full-resolution pixels.
+    """
+    height, width = image.height_width
+    own = None if adata is None else image_layer(adata, name)
+    step = 1.0
+    if own is not None:
+        covered = own[0].shape[1] * own[1]["scale"][1]
+        has_same_shape = abs(own[0].shape[0] / own[0].shape[1] * width / height - 1) < 0.01
+        step = covered / width if has_same_shape else 1.0
+    middle = (step - 1.0) / 2
+    settings = {"name": name, "scale": (step, step), "translate": (middle, middle)}
+    is_pyramid = len(image.levels) > 1
+    settings |= {"rgb": True} if image.is_rgb else {}
+    data = image.levels if is_pyramid else image.levels[0]
+    return data, settings | {"multiscale": is_pyramid}, "image"
+
+
+def _image(pixels: np.ndarray, step: float, name: str) -> FullLayerData:
+    # napari puts the middle of a pixel at its index: the first one's lies in the middle of `step` pixels.
+    middle = (step - 1.0) / 2
+    settings: dict[str, Any] = {"name": name, "scale": (step, step), "translate": (middle, middle)}
+    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        settings["rgb"] = True
+    return pixels, settings, "image"
+
+
+def prepare(result: Result) -> None:
+    """Find out what takes long to find out of a large result, and is kept: here, no window waits for it."""
+    bin_grid(result.spatial)
+    _ = (result.dominant, result.mean_proportions, result.unexplained)
+    if result.attention.nnz <= MOST_EDGES:
+        _ = result.unused_attention
+
+
+def spots_layer(adata: AnnData, name: str) -> FullLayerData:
+    """Return the spots as thin outlines at their true size, with the first that is known of each."""
+    spots, grid = placed_spots(adata), bin_grid(adata)
+    if grid is not None:
+        veil = np.broadcast_to(transform_color(_VEIL)[0], (len(spots), 4))
+        return bins_layer(grid, name, veil)
+    features = adata.obs.iloc[spots, :_MOST_COLUMNS].reset_index(drop=True)
+    features.insert(0, "spot", adata.obs_names[spots].astype(str).map(plain), allow_duplicates=True)
+    settings = _points(adata, name) | {
+        "features": features.loc[:, ~features.columns.duplicated()],
+        "face_color": _CLEAR,
+        "border_color": _outline(adata) if len(spots) <= MOST_OUTLINED else "#80808030",
+        "border_width": 0.08,
+    }
+    return _positions(adata), settings, "points"
+
+
+def proportion_layer(
+    result: Result, cell_type: str, threshold: float = 0.0, *, name: str | None = None
+) -> FullLayerData:
+    """Return the spots colored by the proportion of one cell type, on a fixed scale from 0 to 1.
+
+    Spots that were not estimated are hollow and gray; their feature `not estimated` says why. Bins that were
+    not are left out of their image. Below the `threshold`, colors are faded.
+    """
+    values = _of_placed(result, result.proportions[cell_type].to_numpy())
+    colormap = proportion_colormap(result, threshold)
+    return _valued_layer(result, name or plain(cell_type), "proportion", values, colormap, 1.0)
+
+
+def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
+    """Return the colors of proportions from 0 to 1: those over a tissue that is seen, where there is one."""
+    is_over_tissue = _has_image(result.spatial)
+    if threshold > 0:
+        return _faded_below(threshold, is_over_tissue)
+    return _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
+
+
+@cache
+def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
+    """Return the colors of proportions, with next to none below a threshold."""
+    usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
+    at = np.linspace(0, 1, _N_COLORS)
+    colors = usual.map(at)
+    colors[at < threshold, 3] = _FADED
+    name = f"{usual.name} from {threshold:g}"
+    return Colormap(colors, name=name, display_name=name)
+
+
+def blend_layer(
+    result: Result, name: str, cell_types: Sequence[str], threshold: float = 0.0
+) -> FullLayerData:
+    """Return the spots in the blended colors of some cell types, the fainter the less there is of them."""
+    shares = _of_placed(result, result.proportions[list(cell_types)].to_numpy())
+    own = transform_color([result.colors[one] for one in cell_types])[:, :3]
+    total = np.nan_to_num(shares.sum(axis=1, keepdims=True))
+    mixed = np.divide(np.nan_to_num(shares) @ own, total, out=np.zeros((len(shares), 3)), where=total > 0)
+    strength = np.where(total >= threshold, np.clip(total, _FADED, 1.0), _FADED)
+    colors = np.hstack([mixed, np.where(np.isnan(shares[:, :1]), 0.0, strength)])
+    return _colored_layer(result, name, colors)
+
+
+def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
+    """Return the spots colored by one of their features, from 0 to what few spots exceed."""
+    values = _of_placed(result, getattr(result, feature).to_numpy(float))
+    known = values[~np.isnan(values) & _is_estimated(result)]
+    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
+    colormap = _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP
+    return _valued_layer(result, name, feature, values, colormap, top if top > 0 else 1.0)
+
+
+def _valued_layer(
+    result: Result, name: str, feature: str, values: np.ndarray, colormap: Colormap | str, top: float
+) -> FullLayerData:
+    """Return spots, or bins, colored by a value each from 0 to `top`."""
+    grid = bin_grid(result.spatial)
+    if grid is not None:
+        values = np.where(_is_estimated(result), values, np.nan)
+        return bins_layer(
+            grid, name, values, {"colormap": colormap, "contrast_limits": [0.0, top], "gamma": 1.0}
+        )
+    features = _features(result)
+    if feature not in features:
+        features.insert(1, feature, values)
+    settings = _result_points(result, name, features) | {
+        "face_color": feature,
+        "face_colormap": colormap,
+        "face_contrast_limits": (0.0, top),
+    }
+    return _positions(result.spatial), settings, "points"
+
+
+def niche_layer(result: Result, name: str, label: np.ndarray, colors: Sequence[str]) -> FullLayerData:
+    """Return the spots in the color of their niche, a number from 0; -1 for what was not estimated."""
+    rgba = transform_color([*colors, _CLEAR])[_of_placed(result, label)]
+    return _colored_layer(result, name, rgba)
+
+
+def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLayerData:
+    """Return the spots in the color of their largest cell type, faded where that is below a threshold."""
+    # As RGBA: napari takes long to read the names of so many colors. Code -1 is the last: not known.
+    colors = transform_color([*result.colors.values(), _CLEAR])
+    rgba = colors[_of_placed(result, result.dominant.cat.codes.to_numpy())]
+    if threshold > 0:
+        largest = _of_placed(result, result.proportions.to_numpy().max(axis=1))
+        rgba[largest < threshold, 3] = _FADED
+    return _colored_layer(result, name, rgba)
+
+
+def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData:
+    """Return spots, or bins, in a color each."""
+    grid = bin_grid(result.spatial)
+    if grid is not None:
+        return bins_layer(grid, name, rgba)
+    settings = _result_points(result, name, _features(result)) | {"face_color": rgba}
+    return _positions(result.spatial), settings, "points"
+
+
+def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
+    """Return the outlines of a spot (white around black, to be seen on any ground) and of its neighbors."""
+    neighbors, _, attention = neighbors_of(result, spot)
+    rows = np.concatenate([neighbors, [spot, spot]])
+    diameter = spot_diameter(result.spatial)
+    settings = {
+        "name": name,
+        "size": np.concatenate([np.full(len(neighbors), 1.1), [1.22, 1.36]]) * diameter,
+        "face_color": _CLEAR,
+        "border_color": ["#202020"] * (len(neighbors) + 1) + ["#ffffff"],
+        "border_width": np.concatenate([np.full(len(neighbors), 0.06), [0.09, 0.08]]),
+        "symbol": _symbol(result.spatial),
+        "features": pd.DataFrame(
+            {
+                "spot": result.abundances.index[rows].astype(str),
+                "attention": np.concatenate([attention, [np.nan, np.nan]]),
+            }
+        ),
+    }
+    return to_yx(result.coordinates[rows]), settings, "points"
+
+
+def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
+    """Return the edges from a spot to its neighbors, in color and width by attention from 0 to 1.
+
+    Vectors (n_lines, 2, 2), each from the spot's center to a neighbor's; features `weight` (W)
+    and `attention` (Attn), in the order of the row of ``result.weights``. A layer of vectors has one width:
+    the higher the attention in an edge, the more lines lie beside each other, one to four.
+    """
+    neighbors, weights, attention = neighbors_of(result, spot)
+    n_lines = 1 + np.rint((_MOST_LINES - 1) * np.clip(attention, 0, 1)).astype(int)
+    start = to_yx(result.coordinates[[spot]])
+    along = np.repeat(to_yx(result.coordinates[neighbors]) - start, n_lines, axis=0)
+    width = spot_diameter(result.spatial) * 0.06
+    vectors = np.stack([start + _beside(along, n_lines, width), along], axis=1)
+    neighbors, weights, attention = (np.repeat(each, n_lines) for each in (neighbors, weights, attention))
+    settings = {
+        "name": name,
+        "edge_width": width,
+        "vector_style": "line",
+        "opacity": 1.0,
+        "features": pd.DataFrame(
+            {
+                "neighbor": result.abundances.index[neighbors].astype(str),
+                "weight": weights,
+                "attention": attention,
+            }
+        ),
+    }
+    if len(vectors):
+        settings |= {
+            "edge_color": "attention",
+            "edge_colormap": ATTENTION_COLORMAP,
+            "edge_contrast_limits": (0.0, 1.0),
+        }
+    return vectors.reshape(-1, 2, 2), settings, "vectors"
+
+
+def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
+    """Return how far each line lies off its edge's middle, so that an edge's lines touch each other."""
+    number = np.concatenate([np.arange(n) - (n - 1) / 2 for n in n_lines] or [np.zeros(0)])
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.divide(along[:, ::-1] * [1, -1], length, out=np.zeros_like(along), where=length > 0)
+    # A little less than their width: no gaps between them are seen.
+    return across * number[:, None] * width * 0.9
+
+
+def graph_layer(result: Result, name: str, edges: Edges = Edges.ATTENTION) -> FullLayerData:
+    """Return every edge between neighbors once, in the color of its value: borders are dark."""
+    upper = triu(edge_values(result, edges)).tocoo()
+    first, second = upper.coords
+    feature = "weight" if edges is Edges.WEIGHTS else "attention"
+    start, end = to_yx(result.coordinates[first]), to_yx(result.coordinates[second])
+    settings = {
+        "name": name,
+        "edge_width": spot_diameter(result.spatial) * 0.2,
+        "vector_style": "line",
+        "opacity": 1.0,
+        "features": pd.DataFrame({feature: upper.data}),
+        "edge_color": feature,
+        "edge_colormap": ATTENTION_COLORMAP,
+        "edge_contrast_limits": edge_limits(result, edges),
+    }
+    return np.stack([start, end - start], axis=1), settings, "vectors"
+
+
+def update_layer(layer: Layer, data: FullLayerData) -> None:
+    """Give a layer of the picked spot the data of another spot."""
+    values, settings, _ = data
+    layer.data = values
+    for name in _UPDATED:  # in this order: colors are looked up in the features
+        if name in settings:
+            setattr(layer, name, settings[name])
+
+
+def recolor(layer: Layer, data: FullLayerData) -> None:
+    """Give a layer of spots or bins other values: of another cell type, or of another result."""
+    values, settings, kind = data
+    if kind == "image":
+        layer.data = values
+        _set_changed(layer, settings, "contrast_limits", "colormap")
+        return
+    # Of new features napari tells twice, of their values and of their colors, and would draw twice.
+    with layer._face.events.color_properties.blocker():
+        layer.features = settings["features"]
+    is_mapped = isinstance(settings["face_color"], str)
+    if not is_mapped or layer.face_color_mode != "colormap":  # else colors have followed the features
+        layer.face_color = settings["face_color"]
+    if is_mapped:
+        _set_changed(layer, settings, "face_contrast_limits", "face_colormap")
+    if not np.array_equal(layer.border_width, settings["border_width"]):  # other spots are estimated
+        for name in ("border_color", "border_width", "symbol"):
+            setattr(layer, name, settings[name])
+
+
+def is_foreign(layer: Layer) -> bool:
+    """Whether another plugin has colored spots by features of its own."""
+    return isinstance(layer, Points) and "dominant" not in layer.features
+
+
+def _set_changed(layer: Layer, settings: dict[str, Any], *names: str) -> None:
+    """Set what differs: napari draws anew whatever is set."""
+    for name in names:
+        if name in settings and getattr(layer, name) != settings[name]:
+            setattr(layer, name, settings[name])
+
+
+def _features(result: Result) -> pd.DataFrame:
+    """Return what is told of the spots, whatever they show; each layer has its own."""
+    return _told(result).copy()
+
+
+@made_once
+def _told(result: Result) -> pd.DataFrame:
+    spots = placed_spots(result.spatial)
+    reasons = result.reasons.iloc[spots].astype(object)
+    return pd.DataFrame(
+        {
+            # Names as plain text: napari's status bar guesses at HTML.
+            "spot": result.abundances.index[spots].astype(str).map(plain),
+            "dominant": pd.Categorical(result.dominant.iloc[spots]).rename_categories(plain),
+            # Whole numbers: napari shows three digits of any other.
+            "counts": np.rint(np.nan_to_num(result.counts.to_numpy()[spots])).astype(int),
+            "unexplained": result.unexplained.to_numpy()[spots],
+            # None is left out of napari's status bar, so only spots with a reason show one.
+            "not estimated": reasons.where(reasons != "", None).to_numpy(),
+        }
+    )
+
+
+def _is_estimated(result: Result) -> np.ndarray:
+    return _of_placed(result, result.dominant.notna().to_numpy())
+
+
+def _of_placed(result: Result, values: np.ndarray) -> np.ndarray:
+    return values[placed_spots(result.spatial)]
+
+
+def _positions(adata: AnnData) -> np.ndarray:
+    return to_yx(np.asarray(adata.obsm[SPATIAL])[placed_spots(adata)])
+
+
+def _points(adata: AnnData, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size": spot_diameter(adata),
+        "symbol": _symbol(adata),
+        "border_width_is_relative": True,
+    }
+
+
+def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[str, Any]:
+    known = features["dominant"].notna().to_numpy()
+    is_dense = len(known) > MOST_OUTLINED
+    outline = _CLEAR if is_dense else _outline(result.spatial)
+    return _points(result.spatial, name) | {
+        "features": features,
+        "border_color": transform_color([UNKNOWN, outline])[known.astype(int)],
+        "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
+        # Spots of a pixel or two would be all soft edge.
+        "antialiasing": 0 if is_dense else 1,
+        "canvas_size_limits": (3 if is_dense else 2, 10000),
+        "symbol": symbols_of(result),
+    }
+
+
+def symbols_of(result: Result) -> Any:
+    """Return how spots are drawn; a cross says "not known", where an empty disc would say "none"."""
+    known, symbol = _is_estimated(result), _symbol(result.spatial)
+    return symbol if known.all() else np.where(known, symbol, "x")
+
+
+def is_tissue(layer: Layer) -> bool:
+    """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
+    return isinstance(layer, Image) and METADATA not in layer.metadata
+
+
+def _has_image(adata: AnnData) -> bool:
+    return image_layer(adata, "") is not None
+
+
+def _outline(adata: AnnData) -> str:
+    """Return a color seen on the tissue, or on a canvas that may be dark or light."""
+    return "#202020a0" if _has_image(adata) else UNKNOWN
+
+
+def _symbol(adata: AnnData) -> str:
+    """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
+    is_bin = "bin_size_um" in scalefactors(adata) or bin_grid(adata) is not None
+    return "square" if is_bin else "disc"

@@ -1,0 +1,116 @@
+"""The legend of the dominant types, over the canvas: napari has none for categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QPoint, QRect, QSize
+from qtpy.QtGui import QPaintEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.ui.canvas.edges import Edges, edge_limits, scale_words
+from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
+from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
+from napari_spotmix.ui.canvas.paint import draw_name, fill
+from napari_spotmix.ui.canvas.pies import THINNEST
+from napari_spotmix.ui.text import count
+
+if TYPE_CHECKING:
+    from napari_spotmix.analysis.neighborhoods import Niches
+    from napari_spotmix.result import Result
+
+__all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "legend_of_pies", "niche_colors"]
+
+#: It names this many, and takes no more than this part of the canvas' height, but never fewer than the least.
+_MOST, _FEWEST, _HIGHEST = 16, 4, 0.45
+#: A niche is named by its largest type, and by its second where that has this share.
+_LEAST = 0.15
+_ROW, _SWATCH, _WIDEST = 18, 11, 190
+
+
+def legend_of(result: Result) -> list[tuple[str, str]]:
+    """Return (name, color) of each type that is the largest anywhere, the most frequent first."""
+    colors = result.colors
+    frequent = result.dominant.value_counts()
+    return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
+
+
+def legend_of_pies(result: Result) -> list[tuple[str, str]]:
+    """Return (name, color) of each type of which a slice is seen anywhere, the most abundant first."""
+    means = result.mean_proportions.sort_values(ascending=False, kind="stable")
+    seen = result.proportions.max() >= THINNEST
+    return [(name, result.colors[name]) for name in means.index if seen[name]]
+
+
+def niche_colors(niches: Niches) -> list[str]:
+    """Return a color for each niche: those that come after the cell types' own, not to be taken for them."""
+    n_niches, n_types = niches.composition.shape
+    return list(cell_type_colors([str(number) for number in range(n_types + n_niches)]).values())[n_types:]
+
+
+def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
+    """Return (number and largest types, color) of each niche."""
+    names = np.array(result.cell_types, dtype=object)
+    entries = []
+    for number, composition in enumerate(niches.composition, start=1):
+        first, second = np.argsort(-composition, kind="stable")[[0, min(1, len(composition) - 1)]]
+        largest = [first, second] if second != first and composition[second] >= _LEAST else [first]
+        entries.append(f"{number}: {', '.join(names[largest])}")
+    return list(zip(entries, niche_colors(niches), strict=True))
+
+
+def legend_of_edges(result: Result, edges: Edges) -> list[tuple[str, str]]:
+    """Return the colors of edges by their value, the largest first."""
+    from napari.utils.colormaps import ensure_colormap
+
+    if edges is Edges.WEIGHTS and np.ptp(result.weights.data) == 0:
+        return [("All edges have the same weight", "")]
+    words = scale_words(edge_limits(result, edges))
+    words[0] = f"{'Weight' if edges is Edges.WEIGHTS else 'Attention'} {words[0]}"
+    rgba = ensure_colormap(ATTENTION_COLORMAP).map(np.linspace(1, 0, len(words)))
+    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(255 * rgba[:, :3]).astype(int)]
+    head = [("Learned, not used", "")] if edges is Edges.UNUSED else []
+    return [*head, *zip(words, colors, strict=True)]
+
+
+class Legend(CanvasBox):
+    """Swatches and names in the lower left corner of the canvas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: Sequence[tuple[str, str]] = ()
+
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """Names and colors of what there is room for, and how many more there are."""
+        canvas = self.parent()
+        room = int(_HIGHEST * canvas.height() / _ROW) if isinstance(canvas, QWidget) else _MOST
+        most = min(max(room, _FEWEST), _MOST)
+        rest = len(self._all) - most
+        return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, "more type"), "")]
+
+    def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Show these names and colors, or nothing at all."""
+        self._all = entries
+        self.place()
+        self.setVisible(bool(entries) and self.parent() is not None)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        names = [self.fontMetrics().horizontalAdvance(name) for name, _ in self.entries]
+        width = min(max(names, default=0), _WIDEST) + _SWATCH + 3 * PAD
+        return QSize(width, _ROW * len(self.entries) + PAD)
+
+    def corner(self, canvas: QWidget) -> QPoint:
+        return QPoint(PAD, canvas.height() - self.sizeHint().height() - PAD)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = self.paint_ground()
+        for at, (name, color) in enumerate(self.entries):
+            top = PAD // 2 + at * _ROW
+            if color:
+                fill(painter, QRect(PAD, top + 3, _SWATCH, _SWATCH), color)
+            draw_name(painter, QRect(2 * PAD + _SWATCH, top, _WIDEST, _ROW), name)

@@ -1,0 +1,230 @@
+"""What panels side by side are drawn from: arrays, made in a thread, no window needed.
+
+All places are (x, y) in full-resolution pixels, as the canvas of the panels wants them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.ui.canvas import layers
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.utils.colormaps import Colormap
+
+    from napari_spotmix.base.progress import ProgressCallback, Task
+    from napari_spotmix.result import Result
+
+__all__ = ["PanelData", "Picture", "Spots", "arrangement", "panels_task", "tissue_pictures"]
+
+#: The tissue below all panels together has no more pixels than this: each panel holds its own copy.
+_MOST_PIXELS = 8_000_000
+#: Steps of the colors.
+_N_COLORS = 1001
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels and where they lie.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (rows, columns, 3 or 4)
+    to_xy : ndarray of float64, shape (3, 3)
+        From (column, row) of the pixels' edges to (x, y).
+    opacity : float
+    """
+
+    pixels: NDArray[np.uint8]
+    to_xy: NDArray[np.float64]
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Where spots lie, and how they are drawn: xy (n_spots, 2), diameter, and names of symbols."""
+
+    xy: NDArray[np.float64]
+    diameter: float
+    symbol: Any
+
+
+@dataclass(frozen=True)
+class PanelData:
+    """What is seen in the panels of some cell types.
+
+    Attributes
+    ----------
+    names : tuple of str
+    tissue : list of Picture
+        The same below each panel.
+    spots : Spots or None
+        None where bins are drawn as pictures.
+    colors : list
+        For each type the colors of its spots, uint8 (n_spots, 4), or the Picture of its bins.
+    """
+
+    names: tuple[str, ...]
+    tissue: list[Picture]
+    spots: Spots | None
+    colors: list[Any]
+
+
+def arrangement(n_panels: int, width: float, height: float, aspect: float) -> tuple[int, int]:
+    """Return how many rows and columns make panels largest, for a tissue so many times as wide as high.
+
+    Examples
+    --------
+    >>> arrangement(4, 1000, 1000, 1.0), arrangement(2, 1000, 500, 1.0), arrangement(3, 600, 900, 4.0)
+    ((2, 2), (1, 2), (3, 1))
+    """
+
+    def size(n_columns: int) -> float:
+        n_rows = -(-n_panels // n_columns)
+        return min(width / n_columns / aspect, height / n_rows)
+
+    n_columns = max(range(1, n_panels + 1), key=size)
+    return -(-n_panels // n_columns), n_columns
+
+
+def panels_task(
+    result: Result, names: Sequence[str], threshold: float, tissue: Sequence[Layer], opacity: float
+) -> Task:
+    """Return the task that makes what the panels of some cell types show.
+
+    Parameters
+    ----------
+    result : Result
+    names : sequence of str
+        Of the cell types.
+    threshold : float
+        Spots with a smaller proportion are faded.
+    tissue : sequence of Layer
+        Images below the spots, the lowest first.
+    opacity : float
+        Of the spots.
+    """
+    # What a layer says is read here, since it belongs to the window; only its pixels are read in the thread.
+    sources = [_Source.of(layer) for layer in tissue if _is_flat(layer)]
+
+    def task(on_progress: ProgressCallback) -> PanelData:
+        on_progress(Progress("Drawing panels", 0, len(names) + 1))
+        pictures = [source.picture(_MOST_PIXELS // len(names)) for source in sources]
+        lookup = _lookup(layers.proportion_colormap(result, threshold), opacity)
+        colors = []
+        for step, name in enumerate(names, start=1):
+            on_progress(Progress("Drawing panels", step, len(names) + 1))
+            colors.append(_colored(result, name, lookup))
+        return PanelData(tuple(names), pictures, _spots(result), colors)
+
+    return task
+
+
+def _lookup(colormap: Colormap, opacity: float) -> NDArray[np.uint8]:
+    """Return the colors from 0 to 1, and as the last one that of what is not known: none."""
+    colors = np.array(colormap.map(np.linspace(0, 1, _N_COLORS)), dtype=float)
+    colors[:, 3] *= opacity
+    return np.rint(255 * np.vstack([colors, np.zeros(4)])).astype(np.uint8)
+
+
+def _colored(result: Result, name: str, lookup: NDArray[np.uint8]) -> Any:
+    """Return the colors of one type's spots, or the picture of its bins."""
+    values = result.proportions[name].to_numpy()[layers.placed_spots(result.spatial)]
+    known = np.clip(np.nan_to_num(values), 0, 1)
+    at = np.where(np.isnan(values), _N_COLORS, np.rint(known * (_N_COLORS - 1))).astype(np.int32)
+    grid = bin_grid(result.spatial)
+    if grid is None:
+        return lookup[at]
+    pixels = np.full(grid.shape, _N_COLORS, np.int32)
+    pixels[grid.rows, grid.columns] = at
+    return Picture(lookup[pixels], _edges_to_xy(grid.affine, np.ones(2)))
+
+
+def _spots(result: Result) -> Spots | None:
+    if bin_grid(result.spatial) is not None:
+        return None
+    placed = layers.placed_spots(result.spatial)
+    return Spots(
+        np.asarray(result.coordinates[placed], dtype=float),
+        layers.spot_diameter(result.spatial),
+        layers.symbols_of(result),
+    )
+
+
+def _edges_to_xy(affine: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the transform from edges of pixels, each `step` wide, to (x, y).
+
+    `affine` takes (row, column) of the middles of whole pixels to (y, x).
+    """
+    turned = affine[np.ix_([1, 0, 2], [1, 0, 2])]
+    middles = np.array([[step[1], 0, -0.5], [0, step[0], -0.5], [0, 0, 1]])
+    return np.asarray(turned @ middles, dtype=float)
+
+
+# ---------------------------------------------------------------------------------------------- the tissue
+
+
+def tissue_pictures(tissue: Sequence[Layer], most_pixels: int) -> list[Picture]:
+    """Return images of the viewer as pictures of at most so many pixels."""
+    return [_Source.of(layer).picture(most_pixels) for layer in tissue if _is_flat(layer)]
+
+
+def _is_flat(layer: Layer) -> bool:
+    return isinstance(layer, Image) and layer.ndim == 2
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An image of the viewer: its levels, the finest first, and how its values become colors."""
+
+    levels: list[Any]
+    affine: NDArray[np.float64]
+    limits: tuple[float, float]
+    colormap: Colormap | None
+    opacity: float
+
+    @classmethod
+    def of(cls, layer: Image) -> _Source:
+        corner, down, right = (np.array(layer.data_to_world(at)) for at in ((0, 0), (1, 0), (0, 1)))
+        affine = np.eye(3)
+        affine[:2] = np.column_stack([down - corner, right - corner, corner])
+        levels = list(layer.data) if layer.multiscale else [layer.data]
+        colormap = None if layer.rgb else layer.colormap
+        low, high = layer.contrast_limits
+        return cls(levels, affine, (float(low), float(high)), colormap, float(layer.opacity))
+
+    def picture(self, most_pixels: int) -> Picture:
+        """Return the finest level that is small enough, else the last, its pixels averaged until it is."""
+        fitting = [level for level in self.levels if level.shape[0] * level.shape[1] <= most_pixels]
+        level = fitting[0] if fitting else self.levels[-1]
+        step = max(1, int(np.ceil((level.shape[0] * level.shape[1] / most_pixels) ** 0.5)))
+        pixels = self._colors(_averaged(np.asarray(level), step))
+        whole = np.array(self.levels[0].shape[:2]) / np.array(level.shape[:2])
+        return Picture(pixels, _edges_to_xy(self.affine, step * whole), self.opacity)
+
+    def _colors(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        if self.colormap is None:
+            top = 255 if pixels.dtype == np.uint8 else float(self.limits[1])
+            return np.ascontiguousarray(np.clip(pixels * (255 / top), 0, 255).astype(np.uint8))
+        low, high = self.limits
+        part = np.clip((pixels.astype(float) - low) / ((high - low) or 1.0), 0, 1)
+        colors = np.array(self.colormap.map(part.ravel())).reshape(*part.shape, 4)
+        return np.rint(255 * colors).astype(np.uint8)
+
+
+def _averaged(pixels: NDArray[Any], step: int) -> NDArray[Any]:
+    """Return the mean of blocks of `step` x `step` pixels; what is left at the end is cut off."""
+    if step == 1:
+        return pixels
+    rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
+    blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step, *pixels.shape[2:])
+    return blocks.mean(axis=(1, 3), dtype=np.float32).astype(pixels.dtype)

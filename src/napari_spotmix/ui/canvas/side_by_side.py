@@ -1,0 +1,516 @@
+"""Cell types side by side: a panel each, seen through one camera, over napari's own canvas.
+
+napari's grid would need an image and a layer of points for each panel: twelve take seconds to add, and more
+to remove. Here are no layers at all: leaving gives back what was there, and deleting layers disturbs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QObject, QRect, Qt
+from qtpy.QtGui import QColor, QLinearGradient, QMouseEvent, QPainter, QPaintEvent, QPalette, QResizeEvent
+from qtpy.QtWidgets import QPushButton, QWidget
+from vispy.scene import PanZoomCamera, SceneCanvas, ViewBox
+from vispy.scene.visuals import Image as ImageVisual
+from vispy.scene.visuals import Markers
+from vispy.visuals.transforms import MatrixTransform
+
+from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
+from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
+from napari_spotmix.ui.canvas.panels import PanelData, Picture, arrangement, panels_task
+from napari_spotmix.ui.panels.notify import show_problem, telling
+from napari_spotmix.ui.state.worker import Runner
+from napari_spotmix.ui.text import percent, plain
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.utils.events import Event
+    from vispy.scene.events import SceneMouseEvent
+
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.session import Session
+
+__all__ = ["SideBySide"]
+
+_TITLE, _FOOT, _GAP = 22, 30, 3
+_SWATCH, _NUMBER = 11, 44
+#: A press that moves further than this before its release, in screen pixels, is a drag.
+_DRAG_PX = 4.0
+#: The picked spot is found at any zoom.
+_LEAST_MARK = 12
+#: The scale bar is at most this long, in pixels of the screen.
+_LONGEST = 110
+
+
+class SideBySide(QWidget):
+    """The panels of the session's chosen types; it lies over a window's canvas while there are any.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Whose images are seen below the spots, and whose camera says where to look first.
+    session : Session
+    press : callable
+        Does what a key does on the canvas; returns whether it does anything.
+    """
+
+    def __init__(self, viewer: ViewerModel, session: Session, press: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._viewer, self._session, self._press = viewer, session, press
+        self.canvas: SceneCanvas | None = None
+        self.panels: list[_Panel] = []
+        self._pressed_at: np.ndarray | None = None
+        self._runner = Runner(self)
+        self._runner.finished.connect(self._draw)
+        self._runner.failed.connect(show_problem)
+        self._foot = _Foot(self)
+        self._foot.back.clicked.connect(lambda: session.show_panels(()))
+        session.panels_changed.connect(self._show)
+        for signal in self._redrawn_by:
+            signal.connect(self._refill)
+        session.spot_changed.connect(self._mark)
+        viewer.layers.events.inserted.connect(self._follow_tissue)
+        viewer.layers.events.removed.connect(self._follow_tissue)
+        self.hide()
+
+    @property
+    def _redrawn_by(self) -> tuple[Any, ...]:
+        session = self._session
+        return session.result_replayed, session.threshold_changed, session.opacity_changed
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the panels wait for what they will show."""
+        return self._runner.is_running
+
+    def put_on(self, window: QWidget) -> None:
+        """Lie over a widget and follow its size."""
+        self.setParent(window)
+        window.installEventFilter(self)
+        self._show()
+
+    def let_go(self) -> None:
+        """Let go of the viewer and the session, and of what is drawn."""
+        self._session.panels_changed.disconnect(self._show)
+        for signal in self._redrawn_by:
+            signal.disconnect(self._refill)
+        self._session.spot_changed.disconnect(self._mark)
+        self._viewer.layers.events.inserted.disconnect(self._follow_tissue)
+        self._viewer.layers.events.removed.disconnect(self._follow_tissue)
+        self._runner.close()
+        self._clear()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize and self.isVisible():
+            self._fill_parent()
+        return False
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._place()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        QPainter(self).fillRect(self.rect(), self._ground())
+
+    def _ground(self) -> QColor:
+        return QColor.fromRgbF(*map(float, self._viewer.canvas.background_color))
+
+    # What is shown
+
+    @telling
+    def _show(self) -> None:
+        """Open with the panels that are asked for, or close."""
+        names = self._session.panels
+        if not names or self.parent() is None:
+            self._runner.cancel()
+            self._clear()
+            self.hide()
+            return
+        if tuple(panel.name for panel in self.panels) != names:
+            self._open(names)
+        self._refill()
+
+    def _open(self, names: Sequence[str]) -> None:
+        """Make empty panels, and lie over the canvas."""
+        rect = self.panels[0].view.camera.rect if self.panels else None
+        self._clear()
+        self._fill_parent()
+        canvas = self.canvas = SceneCanvas(
+            keys=None, parent=self, bgcolor=self._viewer.canvas.background_color, autoswap=False
+        )
+        canvas.native.setAccessibleName("Cell types side by side")
+        result = self._result
+        self.panels = [_Panel(self, canvas, result, name) for name in names]
+        for panel in self.panels[1:]:
+            panel.view.camera.link(self.panels[0].view.camera)
+        canvas.events.mouse_press.connect(self._on_press)
+        canvas.events.mouse_release.connect(self._on_release)
+        canvas.events.mouse_move.connect(self._on_move)
+        canvas.events.key_press.connect(self._on_key)
+        canvas.events.draw.connect(lambda _: self._foot.measure(self._microns_per_pixel()))
+        canvas.native.show()
+        self._foot.show_colors(layers.proportion_colormap(result, self._session.threshold))
+        self._place()
+        self.look_at(self._seen() if rect is None else rect)
+        self.show()
+        self.raise_()
+        canvas.native.setFocus()
+
+    def _clear(self) -> None:
+        for panel in self.panels:
+            panel.close()
+        self.panels = []
+        if self.canvas is not None:
+            with suppress(RuntimeError):  # the window may have taken it along
+                self.canvas.native.hide()
+                self.canvas.close()
+                self.canvas.native.deleteLater()
+        self.canvas = None
+
+    @property
+    def _result(self) -> Result:
+        assert self._session.result is not None
+        return self._session.result
+
+    @telling
+    def _refill(self) -> None:
+        """Draw anew, in a thread: numbers, threshold or opacity are others."""
+        session = self._session
+        if session.panels and session.result is not None and self.panels:
+            names, threshold, opacity = session.panels, session.threshold, session.opacity
+            self._foot.show_colors(layers.proportion_colormap(session.result, threshold))
+            self._runner.start(panels_task(session.result, names, threshold, self._tissue(), opacity))
+
+    def _tissue(self) -> list[Any]:
+        return [layer for layer in self._viewer.layers if layers.is_tissue(layer) and layer.visible]
+
+    @telling
+    def _draw(self, data: PanelData) -> None:
+        if data.names != tuple(panel.name for panel in self.panels):
+            return
+        for panel, colors in zip(self.panels, data.colors, strict=True):
+            panel.show_tissue(data.tissue)
+            panel.show_spots(data, colors)
+            panel.title.update()  # its share and color may be others
+        self._mark()
+
+    def _follow_tissue(self, event: Event) -> None:
+        """An image of the tissue has come or gone."""
+        if self.panels and layers.is_tissue(event.value):
+            self._refill()
+
+    def _mark(self) -> None:
+        """Outline the picked spot in each panel."""
+        result, spot = self._session.result, self._session.spot
+        if not self.panels or result is None:
+            return
+        for panel in self.panels:
+            panel.mark(None if spot is None else layers.selection_layer(result, spot, "")[:2])
+        assert self.canvas is not None
+        self.canvas.update()
+
+    # Where what lies
+
+    def _fill_parent(self) -> None:
+        parent = self.parent()
+        if isinstance(parent, QWidget):
+            self.setGeometry(parent.rect())
+
+    def _place(self) -> None:
+        """Give each panel its part of the widget."""
+        width, height = self.width(), self.height() - _FOOT
+        self._foot.setGeometry(0, height, width, _FOOT)
+        if self.canvas is None or height < 1:
+            return
+        self.canvas.native.setGeometry(0, 0, width, height)
+        n_rows, n_columns = arrangement(len(self.panels), width, height, self._aspect())
+        # All of one size: one camera shows the same in each.
+        across, down = width // n_columns, height // n_rows
+        for at, panel in enumerate(self.panels):
+            row, column = divmod(at, n_columns)
+            panel.place(QRect(column * across, row * down, across - _GAP, down - _GAP))
+
+    def _aspect(self) -> float:
+        low, high = self._extent()
+        size = np.maximum(high - low, 1e-9)
+        return float(np.clip(size[0] / size[1], 0.1, 10))
+
+    def _extent(self) -> tuple[np.ndarray, np.ndarray]:
+        xy = self._result.coordinates
+        half = layers.spot_diameter(self._result.spatial) / 2
+        return np.nanmin(xy, axis=0) - half, np.nanmax(xy, axis=0) + half
+
+    def _seen(self) -> tuple[float, float, float, float]:
+        """Return what napari's canvas shows of the spots: left, bottom, width and height."""
+        camera = self._viewer.scene.camera
+        half = np.array(self._viewer.canvas.size[::-1]) / camera.zoom / 2
+        center = np.array(camera.center[:-3:-1])
+        low, high = self._extent()
+        low, high = np.maximum(center - half, low), np.minimum(center + half, high)
+        if (high <= low).any():
+            low, high = self._extent()
+        return (*low, *(high - low))
+
+    def look_at(self, rect: Any) -> None:
+        """Show a part of the world, (left, bottom, width, height) or a Rect, in all panels."""
+        self.panels[0].view.camera.rect = rect
+
+    def look_at_all(self) -> None:
+        """Show all spots."""
+        low, high = self._extent()
+        self.look_at((*low, *(high - low)))
+
+    def _microns_per_pixel(self) -> float | None:
+        """Return how long a pixel of the screen is, None where the data do not tell."""
+        size = microns_per_pixel(self._result.spatial) if self.panels else None
+        return None if size is None else size / self.panels[0].zoom
+
+    # Mouse and keys
+
+    def _panel_at(self, pos: np.ndarray) -> _Panel | None:
+        return next((panel for panel in self.panels if panel.area.contains(*map(int, pos[:2]))), None)
+
+    def _on_press(self, event: SceneMouseEvent) -> None:
+        self._pressed_at = np.array(event.pos[:2]) if event.button == 1 else None
+
+    @telling
+    def _on_release(self, event: SceneMouseEvent) -> None:
+        start, self._pressed_at = self._pressed_at, None
+        panel = self._panel_at(event.pos)
+        if panel is None or start is None or np.abs(event.pos[:2] - start).max() > _DRAG_PX:
+            return
+        x, y = panel.world_at(event.pos)
+        self._session.pick_at(y, x)
+
+    @telling
+    def _on_move(self, event: SceneMouseEvent) -> None:
+        panel = self._panel_at(event.pos)
+        if panel is None or event.button is not None:
+            self._session.hover(None)
+        else:
+            x, y = panel.world_at(event.pos)
+            self._session.hover_at(y, x)
+
+    @telling
+    def _on_key(self, event: Any) -> None:
+        key = "" if event.key is None else str(event.key.name)
+        if key == "Home":
+            self.look_at_all()
+        event.handled = key == "Home" or self._press(key)  # else napari hears it too
+        if key == "T":
+            self._refill()
+
+    def leaveEvent(self, event: QEvent) -> None:
+        self._session.hover(None)
+
+
+class _Panel:
+    """One type: its title, and a view of tissue and spots."""
+
+    def __init__(self, owner: SideBySide, canvas: SceneCanvas, result: Result, name: str) -> None:
+        self.name = name
+        self.area = QRect()
+        self.title = _Title(owner, owner._session, name)
+        self.view = ViewBox(parent=canvas.scene)
+        self.view.camera = PanZoomCamera(aspect=1, flip=(False, True))
+        self._tissue: list[Any] = []
+        self._pictures: list[Picture] = []
+        self._spots: Any = None
+        self._marks: Any = None
+
+    def close(self) -> None:
+        """Let go of the title; the view goes with its canvas."""
+        with suppress(RuntimeError):
+            self.title.setParent(None)
+            self.title.deleteLater()
+
+    def place(self, area: QRect) -> None:
+        """Take a part of the canvas, the title at its top."""
+        self.title.setGeometry(area.left(), area.top(), area.width(), _TITLE)
+        self.title.show()
+        self.title.raise_()
+        self.area = area.adjusted(0, _TITLE, 0, 0)
+        self.view.pos = (self.area.left(), self.area.top())
+        self.view.size = (max(self.area.width(), 1), max(self.area.height(), 1))
+
+    @property
+    def zoom(self) -> float:
+        """Pixels of the screen for a full-resolution pixel."""
+        return abs(float(self.view.camera.transform.scale[0]))
+
+    def world_at(self, pos: np.ndarray) -> tuple[float, float]:
+        """Return (x, y) in the tissue under a point of the canvas."""
+        mapped = self.view.scene.transform.imap(np.array(pos[:2]) - [self.area.left(), self.area.top()])
+        return float(mapped[0]), float(mapped[1])
+
+    def show_tissue(self, pictures: Sequence[Picture]) -> None:
+        """Show images below the spots."""
+        if len(pictures) == len(self._pictures) and all(
+            one.opacity == other.opacity and np.array_equal(one.pixels, other.pixels)
+            for one, other in zip(pictures, self._pictures, strict=True)
+        ):
+            return  # to give pixels to the graphics card takes longest
+        for old in self._tissue:
+            old.parent = None
+        self._pictures = list(pictures)
+        self._tissue = [self._shown(picture, order) for order, picture in enumerate(pictures)]
+
+    def _shown(self, picture: Picture, order: int) -> Any:
+        visual = ImageVisual(picture.pixels, interpolation="nearest", parent=self.view.scene)
+        visual.opacity = picture.opacity
+        _put(visual, picture, order)
+        return visual
+
+    def show_spots(self, data: PanelData, colors: Any) -> None:
+        """Show the spots in their colors, or the picture of the bins."""
+        if isinstance(colors, Picture):
+            if self._spots is None:
+                self._spots = self._shown(colors, 100)
+            else:
+                self._spots.set_data(colors.pixels)
+            return
+        assert data.spots is not None
+        if self._spots is None:
+            self._spots = _markers(self.view.scene, 100)
+        # Spots of a pixel or two would be all soft edge.
+        is_dense = len(data.spots.xy) > layers.MOST_OUTLINED
+        self._spots.antialias = 0 if is_dense else 1
+        self._spots.canvas_size_limits = (3 if is_dense else 2, 10_000)
+        self._spots.set_data(
+            data.spots.xy.astype(np.float32),
+            size=data.spots.diameter,
+            edge_width=0,
+            face_color=colors.astype(np.float32) / 255,
+            symbol=data.spots.symbol,
+        )
+
+    def mark(self, marks: tuple[Any, dict[str, Any]] | None) -> None:
+        """Outline the spot as napari's layer of the picked spot does, white around black, or none."""
+        if marks is None:
+            if self._marks is not None:
+                self._marks.visible = False
+            return
+        if self._marks is None:
+            self._marks = _markers(self.view.scene, 200)
+            self._marks.canvas_size_limits = (_LEAST_MARK, 10_000)
+        yx, settings = marks
+        rings = slice(-2, None)  # its neighbors come before
+        self._marks.visible = True
+        self._marks.set_data(
+            yx[rings, ::-1].astype(np.float32),
+            size=settings["size"][rings],
+            edge_width=None,
+            edge_width_rel=settings["border_width"][rings],
+            edge_color=settings["border_color"][rings],
+            face_color=(0, 0, 0, 0),
+            symbol=settings["symbol"],
+        )
+
+
+def _markers(parent: Any, order: int) -> Any:
+    visual = Markers(scaling="visual", parent=parent)
+    visual.order = order
+    visual.set_gl_state("translucent", depth_test=False)
+    return visual
+
+
+def _put(visual: Any, picture: Picture, order: int) -> None:
+    """Lay a picture where it belongs."""
+    visual.order = order
+    visual.set_gl_state("translucent", depth_test=False, cull_face=False)
+    matrix = np.eye(4)
+    matrix[:2, :2] = picture.to_xy[:2, :2].T
+    matrix[3, :2] = picture.to_xy[:2, 2]
+    visual.transform = MatrixTransform(matrix)
+
+
+class _Title(QWidget):
+    """Color, name and mean share of a type; a click shows it alone."""
+
+    def __init__(self, parent: QWidget, session: Session, name: str) -> None:
+        super().__init__(parent)
+        self._session, self.name = session, name
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip(plain(f"{name}: click to show it alone"))
+        self.setAccessibleName(name)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self._session.show_panels(())
+        self._session.show(self.name)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        result = self._session.result
+        if result is None or self.name not in result.colors:
+            return
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), self.palette().color(QPalette.ColorRole.Window))
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        fill(painter, QRect(6, (_TITLE - _SWATCH) // 2, _SWATCH, _SWATCH), result.colors[self.name])
+        area = self.rect().adjusted(_SWATCH + 12, 0, -6, 0)
+        draw_number(painter, area, percent(result.mean_proportions[self.name]))
+        draw_name(painter, area.adjusted(0, 0, -_NUMBER, 0), self.name)
+
+
+class _Foot(QWidget):
+    """The colors of all panels, a scale bar, and the way back."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._colors: list[QColor] = []
+        self._microns: float | None = None
+        self.back = QPushButton("One map", self)
+        self.back.setToolTip("Back to one map, as it was (Escape)")
+
+    def show_colors(self, colormap: Any) -> None:
+        """Take the colors of proportions from 0 to 1."""
+        colors = np.asarray(colormap.map(np.linspace(0, 1, 101)), dtype=float)
+        self._colors = [QColor.fromRgbF(*map(float, color)) for color in colors]
+        self.update()
+
+    def measure(self, microns_per_pixel: float | None) -> None:
+        """Take the length of a pixel of the screen."""
+        if microns_per_pixel != self._microns:
+            self._microns = microns_per_pixel
+            self.update()
+
+    @property
+    def scale_text(self) -> str:
+        """What stands beside the scale bar; "" without one."""
+        return "" if self._microns is None else length_words(self._length(), True)
+
+    def _length(self) -> float:
+        assert self._microns is not None
+        return round_length(_LONGEST * self._microns)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        size = self.back.sizeHint()
+        self.back.setGeometry(self.width() - size.width() - 6, 2, size.width(), self.height() - 4)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        palette = self.palette()
+        painter.fillRect(self.rect(), palette.color(QPalette.ColorRole.Window))
+        painter.setPen(palette.color(QPalette.ColorRole.WindowText))
+        words = "Proportion  0"
+        left = 8 + painter.fontMetrics().horizontalAdvance(words) + 6
+        draw_name(painter, QRect(8, 0, left, self.height()), words)
+        bar = QRect(left, (self.height() - 12) // 2, 140, 12)
+        painter.fillRect(bar, QColor("#e8e0e4"))  # about as light as tissue, which shows through low colors
+        gradient = QLinearGradient(bar.left(), 0, bar.right(), 0)
+        for at, color in enumerate(self._colors):
+            gradient.setColorAt(at / max(len(self._colors) - 1, 1), color)
+        painter.fillRect(bar, gradient)
+        draw_name(painter, QRect(bar.right() + 6, 0, 20, self.height()), "1")
+        if self._microns is not None:
+            self._paint_scale(painter, bar.right() + 40)
+
+    def _paint_scale(self, painter: QPainter, left: int) -> None:
+        assert self._microns is not None
+        length = round(self._length() / self._microns)
+        line = QRect(left, self.height() // 2 - 1, length, 3)
+        painter.fillRect(line, self.palette().color(QPalette.ColorRole.WindowText))
+        draw_name(painter, QRect(line.right() + 8, 0, 90, self.height()), self.scale_text)

@@ -1,0 +1,66 @@
+"""What the colors on the canvas mean, in its upper left corner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QPoint, QSize
+from qtpy.QtGui import QPaintEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
+from napari_spotmix.ui.canvas.paint import draw_name
+from napari_spotmix.ui.state.session import COUNTS, ERRORS, GRAPH, UNEXPLAINED, Shown, name_of
+from napari_spotmix.ui.text import shortened
+
+if TYPE_CHECKING:
+    from napari_spotmix.ui.canvas.edges import Edges
+
+__all__ = ["Title", "title_of"]
+
+#: A longer name would run into the color bar.
+_LONGEST = 27
+_OF_MAPS = {
+    UNEXPLAINED: "Unexplained: share",
+    COUNTS: "Counts per spot",
+    ERRORS: "Standard error of the largest type",
+}
+_HEIGHT = 24
+
+
+def title_of(shown: Shown, edges: Edges) -> str:
+    """Return what stands over a map."""
+    if shown is GRAPH:
+        return edges.value
+    if isinstance(shown, str):
+        return f"{shortened(shown, _LONGEST)}: proportion"
+    if isinstance(shown, tuple):
+        return f"Blend of {len(shown)} types"  # the legend names them
+    return _OF_MAPS.get(shown) or name_of(shown)
+
+
+class Title(CanvasBox):
+    """A line of text. napari has one too, whose letters it makes anew for every other text, in 10 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        font = self.font()
+        font.setBold(True)
+        self.setFont(font)
+
+    def show_text(self, text: str) -> None:
+        """Show a text, or nothing at all."""
+        self.text = text
+        self.place()
+        self.setVisible(bool(text) and self.parent() is not None)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(self.fontMetrics().horizontalAdvance(self.text) + 2 * PAD, _HEIGHT)
+
+    def corner(self, canvas: QWidget) -> QPoint:
+        return QPoint(PAD, PAD)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        draw_name(self.paint_ground(), self.rect().adjusted(PAD, 0, 0, 0), self.text)

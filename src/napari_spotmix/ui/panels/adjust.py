@@ -1,0 +1,256 @@
+"""Another smoothness, or fewer cell types: solved again while the hand moves."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import PushButton
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSlider, QStyle, QWidget
+
+from napari_spotmix.base.progress import Task
+from napari_spotmix.ui.canvas.layers import prepare
+from napari_spotmix.ui.panels.notify import problem_text, telling
+from napari_spotmix.ui.panels.section import add_all, plain_label
+from napari_spotmix.ui.state.worker import Runner
+from napari_spotmix.ui.text import count, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_spotmix.base.progress import ProgressCallback
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.session import Session
+
+__all__ = ["AdjustPanel", "refit_task"]
+
+#: The slider goes this many steps to either side of the learned value, and so many to ten times it.
+_REACH, _STEPS_PER_TEN = 60, 20
+#: Around this smoothness where smoothing was switched off.
+_INSTEAD_OF_NONE = 0.1
+#: A solve that has taken longer than this is given up for a newer wish; a quicker one is shown first.
+_PATIENCE_S = 0.5
+#: Shorter than for long tasks: the map is to follow the hand.
+_POLL_MS = 8
+_MOST_ROWS, _MARK_HEIGHT = 6, 22
+
+
+def refit_task(result: Result, lambda_c: float, without: Sequence[str]) -> Task:
+    """Return the task that solves a result again."""
+
+    def task(on_progress: ProgressCallback) -> Result:
+        found = result.refit(lambda_c=lambda_c, without=without, on_progress=on_progress)
+        prepare(found)
+        return found
+
+    return task
+
+
+class _Smoothness(QSlider):
+    """A slider of factors on the learned smoothness; its left end switches smoothing off."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.learned = 0.0
+        self.setRange(-_REACH, _REACH)
+        self.setPageStep(_STEPS_PER_TEN // 4)
+        self.setMinimumHeight(_MARK_HEIGHT)
+        self.setToolTip(
+            "How much neighbors draw each other together (lambda_c): less to the left, and none at its end; "
+            "more to the right. The line marks what was learned; twenty steps are a factor of ten"
+        )
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Mark what was learned; napari's style paints no ticks."""
+        painter = QPainter(self)
+        painter.setPen(QPen(self.palette().color(QPalette.ColorRole.WindowText), 2))
+        handle = self.style().pixelMetric(QStyle.PixelMetric.PM_SliderLength)
+        way = QStyle.sliderPositionFromValue(-_REACH, _REACH, self.start, self.width() - handle)
+        painter.drawLine(way + handle // 2, 1, way + handle // 2, self.height() - 1)
+        painter.end()
+        super().paintEvent(event)
+
+    @property
+    def lambda_c(self) -> float:
+        """The smoothness that the slider stands at."""
+        if self.value() == self.start:
+            return self.learned
+        if self.value() == -_REACH:
+            return 0.0
+        return (self.learned or _INSTEAD_OF_NONE) * 10 ** (self.value() / _STEPS_PER_TEN)
+
+    @property
+    def start(self) -> int:
+        """Where the learned smoothness lies."""
+        return 0 if self.learned > 0 else -_REACH
+
+
+class AdjustPanel(QWidget):
+    """Solves the result of a run again, from what it has kept, and shows what comes of it."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._started = 0.0
+        self._wish: tuple[float, tuple[str, ...]] | None = None
+        self.state = plain_label()
+        self.slider = _Smoothness()
+        self.types = QListWidget()
+        self.types.setSpacing(1)
+        self.types.setToolTip("Without its check mark a cell type is left out, and the others share its part")
+        self.back = PushButton(text="Back to the run", tooltip="Show what the run has learned again")
+        self._runner = Runner(self, poll_ms=_POLL_MS)
+        self._runner.finished.connect(self._take)
+        self._runner.failed.connect(self._fail)
+        add_all(self, self.state, self.slider, self.types, self.back.native)
+        self.slider.valueChanged.connect(self._ask)
+        self.types.itemChanged.connect(self._ask)
+        self.back.changed.connect(self._go_back)
+        session.result_changed.connect(self._show)
+        self._show()
+
+    @property
+    def summary(self) -> str:
+        """One line on what was changed."""
+        return "" if self._session.result is self._session.learned else self.state.text()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether something is being solved."""
+        return self._runner.is_running
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """The cell types that are left out."""
+        items = (self.types.item(row) for row in range(self.types.count()))
+        names = self._session.learned.cell_types if self._session.learned else ()
+        pairs = zip(items, names, strict=True)
+        return tuple(name for item, name in pairs if item.checkState() != Qt.CheckState.Checked)
+
+    def close_runners(self) -> None:
+        """Stop what runs."""
+        self._wish = None
+        self._runner.close()
+
+    def let_go(self) -> None:
+        """Let go of the session."""
+        self._session.result_changed.disconnect(self._show)
+
+    # What is wished
+
+    @telling
+    def _ask(self, _: object = None) -> None:
+        """Solve for what the hand has set; of many wishes only the newest is kept."""
+        wish = self.slider.lambda_c, self.without
+        self._say(solving=True)
+        if len(wish[1]) == self.types.count():
+            return
+        if self._runner.is_running and time.monotonic() - self._started < _PATIENCE_S:
+            self._wish = wish
+        else:
+            self._solve(wish)
+
+    def _solve(self, wish: tuple[float, tuple[str, ...]]) -> None:
+        learned = self._session.learned
+        assert learned is not None
+        self._wish, self._started = None, time.monotonic()
+        if wish == (self.slider.learned, ()):
+            self._runner.cancel()
+            self._session.replay(learned)
+            self._say()
+        else:
+            self._runner.start(refit_task(learned, *wish))
+
+    def _go_back(self) -> None:
+        self._reset()
+        self._solve((self.slider.learned, ()))
+
+    # What comes of it
+
+    @telling
+    def _take(self, result: Result) -> None:
+        self._session.replay(result)
+        wish, self._wish = self._wish, None
+        if wish is not None:
+            self._solve(wish)
+        else:
+            self._say()
+
+    @telling
+    def _fail(self, error: BaseException) -> None:
+        self.state.setText(f"Failed: {problem_text(error)}")
+
+    # What is shown
+
+    def _show(self) -> None:
+        """Begin anew with the result of a run."""
+        self._wish = None
+        self._runner.cancel()
+        learned = self._session.learned
+        problem = None if learned is None else learned.problem
+        for widget in (self.slider, self.types, self.back.native):
+            widget.setVisible(problem is not None)
+        if learned is None:
+            self.state.setText("After a run, smoothness and cell types can be changed here.")
+        elif problem is None:
+            self.state.setText("This result was read from a file; to change it, run again.")
+        else:
+            self.slider.learned = problem.lambda_c
+            self._fill(learned)
+            self._reset()
+            self._say()
+
+    def _fill(self, learned: Result) -> None:
+        blocked = self.types.blockSignals(True)
+        self.types.clear()
+        height = self.types.fontMetrics().height() + 2
+        for name in learned.cell_types:
+            item = QListWidgetItem(name)
+            item.setToolTip(plain(name))
+            item.setSizeHint(QSize(1, height))  # as wide as the list: a long name is cut off, with a tooltip
+            item.setFlags(
+                Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+            )
+            item.setCheckState(Qt.CheckState.Checked)
+            self.types.addItem(item)
+        self.types.blockSignals(blocked)
+        rows = min(self.types.count(), _MOST_ROWS)
+        row = max(self.types.sizeHintForRow(0), 1) + 2 * self.types.spacing()
+        self.types.setFixedHeight(rows * row + 2 * self.types.frameWidth() + 2)
+
+    def _reset(self) -> None:
+        """Set everything as the run has it, without solving."""
+        for widget in (self.slider, self.types):
+            widget.blockSignals(True)
+        self.slider.setValue(self.slider.start)
+        for row in range(self.types.count()):
+            self.types.item(row).setCheckState(Qt.CheckState.Checked)
+        for widget in (self.slider, self.types):
+            widget.blockSignals(False)
+
+    def _say(self, *, solving: bool = False) -> None:
+        """Say what is set, and whether there is a way back from it."""
+        lambda_c, learned, without = self.slider.lambda_c, self.slider.learned, self.without
+        if len(without) == self.types.count():
+            words = "At least one cell type must stay."
+        else:
+            words = _described(lambda_c, learned, without) + ("…" if solving else "")
+        self.state.setText(words)
+        self.back.enabled = (lambda_c, without) != (learned, ())
+        self.back.tooltip = (
+            "Show what the run has learned again" if self.back.enabled else "This is what the run has learned"
+        )
+
+
+def _described(lambda_c: float, learned: float, without: Sequence[str]) -> str:
+    smoothness = "No smoothing" if lambda_c == 0 else f"Smoothness {lambda_c:.3g}"
+    origin = (
+        ", as learned"
+        if lambda_c == learned
+        else f" (learned: {learned:.3g})"
+        if learned
+        else " (learned: none)"
+    )
+    return f"{smoothness}{origin}" + (f", without {count(len(without), 'cell type')}" if without else "")

@@ -1,0 +1,59 @@
+"""Errors as napari's notifications."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from napari.utils.notifications import show_error
+from psygnal import EmitLoopError
+
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.ui.text import plain
+
+__all__ = ["problem_text", "show_problem", "telling"]
+
+_P = ParamSpec("_P")
+
+_log = logging.getLogger(__name__)
+
+
+def problem_text(error: BaseException) -> str:
+    """Return what to tell of an error: our own words as they are, anything else with its kind.
+
+    Examples
+    --------
+    >>> problem_text(InputError("`alpha` must be at least 0."))
+    '`alpha` must be at least 0.'
+    >>> problem_text(KeyError("x"))
+    "Unexpected error (KeyError): 'x'"
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "Not enough memory. Close other programs, or use fewer genes."
+    return f"Unexpected error ({type(error).__name__}): {error}"
+
+
+def show_problem(error: BaseException) -> None:
+    """Tell of an error in napari; what was not foreseen is also logged with its traceback."""
+    if not isinstance(error, InputError):
+        _log.error("Unexpected error", exc_info=error)
+    show_error(plain(problem_text(error)))
+
+
+def telling(slot: Callable[_P, None]) -> Callable[_P, None]:
+    """Make a slot tell of its errors: one that leaves a slot can abort the process under PyQt6."""
+
+    @wraps(slot)
+    def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            slot(*args, **kwargs)
+        except EmitLoopError as error:  # a signal's own wrapping of what went wrong
+            show_problem(error.__cause__ or error)
+        except Exception as error:
+            show_problem(error)
+
+    return told

@@ -1,0 +1,71 @@
+"""Figures of what is shown, and the report, made and written in a thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.progress import Progress
+from napari_spotmix.io import checksums, heard, write_aside
+from napari_spotmix.ui.state.session import COUNTS, DOMINANT, PIES, UNEXPLAINED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_spotmix.base.progress import ProgressCallback, Task
+    from napari_spotmix.io import Reading
+    from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.session import Shown
+
+__all__ = ["as_in_figures", "figure_task", "report_task"]
+
+#: What figures call the maps that they can draw.
+_IN_FIGURES: dict[Shown, str] = {
+    DOMINANT: "dominant",
+    PIES: "pies",
+    UNEXPLAINED: "unexplained",
+    COUNTS: "counts",
+}
+
+
+def as_in_figures(shown: Shown | None) -> str | list[str] | None:
+    """Return what figures call what is shown, or None: of a blend, each type is drawn beside the others."""
+    if isinstance(shown, tuple):
+        return list(shown)
+    return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
+
+
+def figure_task(result: Result, shown: str | list[str], path: Path, opacity: float) -> Task:
+    """Return the task that draws a figure and writes it."""
+
+    def task(on_progress: ProgressCallback) -> Path:
+        # Imported in the thread: matplotlib takes its time.
+        from napari_spotmix.output import figure
+
+        if problems := figure.save_problems(path):
+            raise InputError(problems)
+        drawn = heard(lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2)
+
+        def save(aside: Path) -> None:
+            # The folder that it lies in was made for it.
+            place = aside.parent
+            heard(lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place)
+            on_progress(Progress("Drawing", 2, 2))  # what was cancelled meanwhile is not kept
+
+        return write_aside(path, save)
+
+    return task
+
+
+def report_task(result: Result, inputs: Mapping[str, Path], how: Reading, title: str, path: Path) -> Task:
+    """Return the task that writes the report of a result, made of these files."""
+
+    def task(on_progress: ProgressCallback) -> Path:
+        from napari_spotmix.output.report import make_report
+
+        sums = checksums(inputs, how, on_progress=on_progress)
+        html = make_report(result, sums, title=title, on_progress=on_progress)
+        return write_aside(path, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
+
+    return task

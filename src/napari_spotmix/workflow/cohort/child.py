@@ -1,0 +1,78 @@
+"""``python -m napari_spotmix.workflow.cohort.child``: a process that runs sections, one after the other.
+
+It reads an order as a line of JSON from standard input and answers on standard output, with lines of JSON
+too: how far it is, and what became of it. When its input ends, so does it, whatever it is doing: so it does
+not outlive the process that has started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from napari_spotmix.base.progress import Progress
+
+__all__ = ["main"]
+
+#: Seconds between two words about the same stage.
+_PAUSE = 0.1
+
+
+def main() -> None:
+    """Take orders until standard input ends."""
+    warnings.simplefilter("ignore")
+    answers = _own_stdout()
+    for line in sys.stdin:
+        threading.Thread(target=_answer, args=(json.loads(line), answers), daemon=True).start()
+    _leave()
+
+
+def _own_stdout() -> TextIO:
+    """Keep the pipe for answers, and let what libraries print go to standard error."""
+    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return pipe
+
+
+def _answer(order: dict[str, Any], answers: TextIO) -> None:
+    def say(message: dict[str, Any]) -> None:
+        try:
+            print(json.dumps(message), file=answers, flush=True)
+        except OSError:  # nobody listens any more
+            _leave()
+
+    from napari_spotmix.workflow.cohort.section import do_order
+
+    say({"outcome": do_order(order, on_progress=_now_and_then(lambda told: say({"progress": told})))})
+
+
+def _now_and_then(say: Callable[[list[Any]], None]) -> Callable[[Progress], None]:
+    """Return a callback that passes on a new stage at once, and steps of it ten times a second."""
+    last = ("", 0.0)
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if progress.stage != last[0] or now - last[1] > _PAUSE:
+            last = (progress.stage, now)
+            say([progress.stage, progress.step, progress.total, progress.violation])
+
+    return tell
+
+
+def _leave() -> None:
+    """End now, with nothing half-written left."""
+    discard = getattr(sys.modules.get("napari_spotmix.io.results"), "discard_unfinished", None)
+    if discard is not None:
+        discard()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Regions: which spots lie in them, and how they are kept."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.dataset.regions import Region, from_geojson, inside, to_geojson
+
+TRIANGLE = Region('T/NK "cells" <b>', np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]))
+
+
+def test_spots_inside_are_those_on_the_right_side_of_every_edge() -> None:
+    places = np.random.default_rng(1).uniform(-5, 15, (500, 2))
+    x, y = places.T
+    np.testing.assert_array_equal(inside(TRIANGLE, places), (x > 0) & (y > 0) & (x + y < 10))
+    assert not inside(TRIANGLE, np.array([[np.nan, 1.0]])).any()
+
+
+def test_outlines_come_back_from_geojson_with_their_names() -> None:
+    other = Region("", np.random.default_rng(2).random((7, 2)) * 1e4)
+    text = to_geojson([TRIANGLE, other])
+    ring = json.loads(text)["features"][0]["geometry"]["coordinates"][0]
+    assert ring[0] == ring[-1], "a ring of GeoJSON is closed"
+    first, second = from_geojson(text)
+    assert first.name == TRIANGLE.name
+    assert second.name == "Region 2"
+    np.testing.assert_array_equal(first.outline, TRIANGLE.outline)
+    np.testing.assert_array_equal(second.outline, other.outline)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": 3}', "null"])
+def test_what_is_no_collection_is_said(text: str) -> None:
+    with pytest.raises(InputError, match="no GeoJSON FeatureCollection"):
+        from_geojson(text)
+
+
+def test_every_feature_that_is_no_polygon_is_named() -> None:
+    good = json.loads(to_geojson([TRIANGLE]))["features"][0]
+    point = {"geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}}
+    broken = {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, "x"], [2, 2], [0, 0]]]}}
+    with pytest.raises(InputError) as raised:
+        from_geojson(json.dumps({"features": [good, point, None, broken]}))
+    assert [problem[:9] for problem in raised.value.problems] == ["Feature 2", "Feature 3", "Feature 4"]

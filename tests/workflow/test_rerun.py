@@ -1,0 +1,245 @@
+"""A run again from its recipe: the same bytes, or a clear word on why not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from napari_spotmix import InputError, ReadError
+from napari_spotmix.io import OUTPUTS, Reading, make_recipe, read_recipe
+from napari_spotmix.simulation.simulate import simulate
+from napari_spotmix.workflow import job
+from napari_spotmix.workflow.job import Job, job_of, run_job, tables_of
+from napari_spotmix.workflow.rerun import plan_rerun
+
+
+def spotmix(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "napari_spotmix.cli", *map(str, arguments)]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where ``data/spots.h5ad`` and ``cells.h5ad`` were run, by relative paths, into ``results``."""
+    folder = tmp_path_factory.mktemp("my project")
+    tissue = simulate(n_spots=60, n_genes=80, n_cell_types=3, n_cells_per_type=20, image=False)
+    (folder / "data").mkdir()
+    tissue.spatial.write_h5ad(folder / "data" / "spots.h5ad")
+    tissue.reference.write_h5ad(folder / "cells.h5ad")
+    done = spotmix(
+        "run", "data/spots.h5ad", "cells.h5ad", "-o", "results", "--lambda-c", 0.5, "--seed", 4, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """The project somewhere else, its recipe naming the files there."""
+    shutil.copytree(project, tmp_path / "copy")
+    change(tmp_path / "copy" / "results", lambda text: text.replace(str(project), str(tmp_path / "copy")))
+    return tmp_path / "copy"
+
+
+def change(results: Path, edit: Callable[[str], str]) -> None:
+    recipe = results / "recipe.toml"
+    recipe.write_text(edit(recipe.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def test_a_rerun_gives_the_same_bytes_from_anywhere(project: Path, tmp_path: Path) -> None:
+    done = spotmix("rerun", project / "results", "--threads", 1, "-o", tmp_path / "again", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "identical to those of the first run, byte for byte" in done.stdout
+    assert "Warning" not in done.stderr
+    for name in OUTPUTS:
+        assert (tmp_path / "again" / name).read_bytes() == (project / "results" / name).read_bytes(), name
+
+
+def test_without_an_output_the_first_run_is_kept(copy: Path) -> None:
+    plan = plan_rerun(copy / "results" / "recipe.toml")
+    assert plan.job.output == copy / "results-rerun"
+    assert plan.job.parameters["lambda_c"] == 0.5
+    assert "alpha" not in plan.job.parameters, "what was learned is learned again"
+
+
+def test_a_changed_a_new_and_a_missing_file_are_all_told(copy: Path) -> None:
+    with (copy / "cells.h5ad").open("ab") as file:
+        file.write(b"\0")
+    shutil.move(copy / "data" / "spots.h5ad", copy / "data" / "moved.h5ad")
+    with pytest.raises(InputError, match=r"`spatial`: .*spots.h5ad is missing") as missing:
+        plan_rerun(copy / "results")
+    assert "`inputs`" in str(missing.value)
+    shutil.move(copy / "data" / "moved.h5ad", copy / "data" / "spots.h5ad")
+    with pytest.raises(InputError, match=r"cells.h5ad has changed since the run: expected SHA-256 \w{12}…"):
+        plan_rerun(copy / "results")
+
+
+def test_a_changed_input_is_refused_before_anything_runs(copy: Path) -> None:
+    with (copy / "cells.h5ad").open("ab") as file:
+        file.write(b"\0")
+    done = spotmix("rerun", "results", cwd=copy)
+    assert done.returncode == 2
+    assert "--" not in done.stderr.split("Error:")[0]
+    assert f"{copy / 'cells.h5ad'} has changed since the run" in done.stderr
+    assert "Reading" not in done.stderr
+    assert not (copy / "results-rerun").exists()
+
+
+def test_moved_inputs_are_found_in_the_folder_that_is_given(project: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(project, tmp_path / "elsewhere" / "copy")
+    change(copied / "results", lambda text: text.replace(str(project), str(tmp_path / "gone")))
+    with pytest.raises(InputError, match="2 problems"):
+        plan_rerun(copied / "results")
+    plan = plan_rerun(copied / "results", inputs=copied)
+    assert (plan.job.spatial, plan.job.reference) == (copied / "data" / "spots.h5ad", copied / "cells.h5ad")
+    shutil.move(copied / "data" / "spots.h5ad", copied / "spots.h5ad")
+    assert plan_rerun(copied / "results", inputs=copied).job.spatial == copied / "spots.h5ad"
+
+
+def test_a_recipe_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"nowhere: does not exist"):
+        plan_rerun(tmp_path / "nowhere")
+
+
+def test_other_versions_and_adjustments_are_warned_of(copy: Path) -> None:
+    recipe = read_recipe(copy / "results")
+    recipe["versions"] |= {"numpy": "1.0", "no-such-package": "2"}
+    recipe["learned"]["refit"] = {"lambda_c": 1.0}
+    (copy / "results" / "recipe.toml").write_bytes(tomli_w.dumps(recipe).encode())
+    versions, adjusted = plan_rerun(copy / "results").warnings
+    assert "numpy 1.0 (now " in versions
+    assert "no-such-package 2 (now not installed)" in versions
+    assert "adjusted in napari" in adjusted
+
+
+def test_a_result_that_differs_is_said_to_differ(copy: Path, tmp_path: Path) -> None:
+    change(copy / "results", lambda text: text.replace("lambda_c = 0.5", "lambda_c = 2.5"))
+    plan = plan_rerun(copy / "results", output=tmp_path / "out")
+    plan.run()
+    assert plan.is_identical() is False
+
+
+def test_data_that_were_no_files_cannot_be_read_again(copy: Path) -> None:
+    recipe = read_recipe(copy / "results")
+    del recipe["inputs"]["reference"]
+    (copy / "results" / "recipe.toml").write_bytes(tomli_w.dumps(recipe).encode())
+    with pytest.raises(ReadError, match="names no file for `reference`"):
+        plan_rerun(copy / "results")
+
+
+def test_what_this_version_does_not_know_is_told_and_not_left_out(copy: Path) -> None:
+    change(copy / "results", lambda text: text.replace("[parameters]", "[parameters]\nmagic = 3"))
+    with pytest.raises(ReadError, match="holds `magic`, which this version does not know"):
+        plan_rerun(copy / "results")
+
+
+EDITS = {
+    "path": ("path = ", "place = ", r"\[inputs.spatial\] must name a file or folder as `path`, found None"),
+    "files": ("[[inputs.spatial.files]]", "[[others]]", r"\[inputs.spatial\] must list its `files`"),
+    "sums": ("sha256 = ", "md5 = ", "each with `name` and `sha256`"),
+    "versions": ("[versions]", "versions = 3\n[others]", r"\[versions\] must be a table, found 3"),
+    "outputs": ("[outputs]", "outputs = 3\n[others]", r"\[outputs\] must be a table, found 3"),
+    "layer": ("[parameters]", "[parameters]\nlayer = 3", r"In \[parameters\], layer must be a text, found 3"),
+    "fix": ("[parameters]", '[parameters]\nfix = "raw"', "fix must be a list of texts, found 'raw'"),
+    "bin_um": ("[parameters]", '[reading]\nbin_um = "x"\n[parameters]', "bin_um must be a number, found 'x'"),
+    "image": ("[parameters]", "[reading]\nimage = 5\n[parameters]", "image must be a text, found 5"),
+    "unknown": ("[parameters]", "[reading]\nmagic = 5\n[parameters]", "holds `magic`, which this version"),
+    "seed": ("n_genes = 5000", "n_genes = -5", "`n_genes` must be at least 0"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_recipe_that_was_edited_wrongly_is_told_where(copy: Path, name: str) -> None:
+    old, new, words = EDITS[name]
+    text = (copy / "results" / "recipe.toml").read_text(encoding="utf-8")
+    # A key of the root must stand before all tables.
+    root, _, rest = new.partition("\n") if name in ("versions", "outputs") else ("", "", new)
+    change(copy / "results", lambda _: f"{root}\n{text.replace(old, rest)}")
+    with pytest.raises(ReadError, match=words):
+        plan_rerun(copy / "results")
+
+
+def test_all_that_is_wrong_in_an_edited_recipe_is_told_at_once(copy: Path) -> None:
+    edited = "[parameters]\nlayer = 3\nfix = [1]\nmagic = 2"
+    change(copy / "results", lambda text: text.replace("[parameters]", edited).replace("5000", "-5"))
+    with pytest.raises(ReadError, match="4 problems"):
+        plan_rerun(copy / "results")
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    done = spotmix("rerun", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "`recipe.toml` does not exist" in done.stderr
+
+
+# ------------------------------------------------------------------------------ a job and its recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a job may be told one day, in a dataclass of its own."""
+
+    size: int | None = None
+    picture: Path | None = None
+    box: tuple[float, ...] = ()
+
+
+def recipe_of(one: Job) -> dict[str, Any]:
+    inputs = {role: {"path": str(path.absolute())} for role, path in one.inputs.items()}
+    recipe = make_recipe(inputs, {"given": one.parameters}, tables_of(one))
+    return tomllib.loads(tomli_w.dumps(recipe))
+
+
+def test_every_field_of_a_job_survives_its_recipe(tmp_path: Path) -> None:
+    whole = Job(
+        *(tmp_path / name for name in ("spots", "cells", "out")),
+        cell_type_key="kind",
+        layer="raw",
+        library_key="slice",
+        parameters={"lambda_c": 0.5, "attention": False},
+        reading=Reading("space_ranger", 16, tmp_path / "image.tif"),
+    )
+    assert job_of(recipe_of(whole), whole.output) == whole
+    plain = Job(tmp_path / "spots", tmp_path / "cells", tmp_path / "out")
+    assert job_of(recipe_of(plain), plain.output) == plain
+
+
+def test_a_field_that_is_added_to_a_job_survives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields: list[Any] = [
+        ("settings_of", Settings, field(default=Settings())),
+        ("note", str, field(default="")),
+    ]
+    larger = make_dataclass("Job", fields, bases=(Job,), frozen=True)
+    monkeypatch.setattr(job, "Job", larger)
+    settings = Settings(8, tmp_path / "picture.png", (1.0, 2.0))
+    one = larger(tmp_path / "a", tmp_path / "b", tmp_path / "c", settings_of=settings, note="mine")
+    assert job_of(recipe_of(one), one.output) == one
+    relative = replace(one, settings_of=Settings(picture=Path("picture.png")))
+    assert job_of(recipe_of(relative), one.output).settings_of.picture == Path.cwd() / "picture.png"
+
+
+def test_a_recipe_names_its_inputs_by_absolute_paths(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project / "data")
+    run_job(
+        Job(
+            Path("spots.h5ad"),
+            Path(os.pardir) / "cells.h5ad",
+            tmp_path,
+            parameters={"lambda_c": 0.5, "random_state": 4},
+        )
+    )
+    inputs = read_recipe(tmp_path)["inputs"]
+    assert inputs["spatial"] == read_recipe(project / "results")["inputs"]["spatial"]
+    assert Path(inputs["reference"]["path"]).samefile(project / "cells.h5ad")
