@@ -113,7 +113,7 @@ def readable_defaults(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Show a function that is a default by its name, and what a dataclass makes anew as an ellipsis."""
+    """Show a function that is a default by its name, and what a dataclass creates itself as an ellipsis."""
     if signature is None:
         return None, returns
     return re.sub(r"<function (\w+)[^>]*>", r"\1", signature).replace("<factory>", "…"), returns
