@@ -85,7 +85,7 @@ MOST_NICHES = 20
 
 #: Level of the confidence intervals of regions' means.
 INTERVAL_LEVEL = 0.95
-#: Fields that are drawn to judge a difference between regions: the least p value is one over one more than it.
+#: Fields that are drawn to judge a difference between regions; the least p value is 1 / (1 + N_SURROGATES).
 N_SURROGATES = 999
 
 

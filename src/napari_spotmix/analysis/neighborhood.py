@@ -86,7 +86,8 @@ def _position(names: pd.Index, spot: Any) -> int:
             f"`spot`: {count(len(found), 'spot')} have the name {spot!r}. Give a position, "
             f"from {found[0]} to {found[-1]}."
         )
-    if isinstance(spot, bool) or not isinstance(spot, Integral) or not 0 <= spot < len(names):
+    is_whole = isinstance(spot, Integral) and not isinstance(spot, bool)
+    if not is_whole or not 0 <= int(spot) < len(names):
         raise InputError(f"`spot` must be a name, or a position from 0 to {len(names) - 1}, found {spot!r}.")
     return int(spot)
 

@@ -193,7 +193,7 @@ def region_of_spots(result: Result, regions: Iterable[Region] | None = None) -> 
         label[spots] = [f"{text}{_BETWEEN_NAMES}{name}" if text else name for text in label[spots]]
     known = [text for text in dict.fromkeys(label) if text]
     several = sorted(text for text in known if text not in names)
-    # What is no category, the empty text, becomes NaN.
+    label[label == ""] = None
     categories = pd.Categorical(label, categories=[*(name for name in names if name in known), *several])
     return pd.Series(categories, index=result.abundances.index, name="region")
 
@@ -278,7 +278,7 @@ def _chosen(
     is_estimated = np.zeros(len(result.abundances), np.bool_)
     is_estimated[estimated_spots(result.proportions.to_numpy())] = True
     problems += [
-        f"{part.name}: no spot with proportions is in it alone. Draw it over the tissue.{part.where}"
+        f"{part.name}: no spot with proportions is in this region alone. Draw it over the tissue.{part.where}"
         for part in parts
         if not (part.spots & is_estimated).any()
     ]
