@@ -22,7 +22,7 @@ from napari_spotmix.params import N_SURROGATES, Parameters
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["REST", "RegionLike", "compare_regions", "read_regions", "region_of_spots"]
+__all__ = ["REST", "RegionLike", "compare_regions", "covers_all", "read_regions", "region_of_spots"]
 
 #: Name of all spots outside of a region.
 REST = "Rest of the tissue"
@@ -275,16 +275,30 @@ def _chosen(
             parts = [one, other]
         else:
             problems.append(_shared_problem(one, other))
-    is_estimated = np.zeros(len(result.abundances), np.bool_)
-    is_estimated[estimated_spots(result.proportions.to_numpy())] = True
-    problems += [
-        f"{part.name}: no spot with proportions is in this region alone. Draw it over the tissue.{part.where}"
-        for part in parts
-        if not (part.spots & is_estimated).any()
-    ]
+    problems += _empty_problems(parts, estimated_spots(result.proportions.to_numpy()))
     if problems or one is None or other is None:
         raise InputError(problems)
     return one, other
+
+
+def _empty_problems(parts: list[_Part], estimated: NDArray[np.int64]) -> list[str]:
+    """Say which parts have no spot with proportions."""
+    empty = [part for part in parts if not part.spots[estimated].any()]
+    if empty and empty[-1].name == REST and len(empty) < len(parts):
+        return [
+            f"{parts[0].name} covers all spots with proportions, and nothing is left to compare it with. "
+            "Choose another region with `second`."
+        ]
+    return [
+        f"{part.name}: no spot with proportions is in this region alone. Draw it over the tissue.{part.where}"
+        for part in empty
+    ]
+
+
+def covers_all(result: Result, name: str, regions: Iterable[Region]) -> bool:
+    """Return whether a region has all spots with proportions, so that there is no rest of the tissue."""
+    estimated = estimated_spots(result.proportions.to_numpy())
+    return bool(_spots_of(name, regions, result.coordinates)[estimated].all())
 
 
 def _shared_problem(one: _Part, other: _Part) -> str:

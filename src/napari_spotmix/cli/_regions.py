@@ -52,7 +52,8 @@ def regions(
         GeoJSON file with outlines in full-resolution pixels, as QuPath and *Save outlines…* in napari write
         it. Without it, the regions that are stored in the result.
     first
-        Name of the region to compare. Without it, each region is compared with the rest of the tissue.
+        Name of the region to compare. Without it, each region that does not cover the whole tissue
+        is compared with the rest of it.
     second
         Name of the region to compare it with. Without it, the rest of the tissue.
     output
@@ -120,7 +121,7 @@ def _compared(
     """
     import pandas as pd
 
-    from napari_spotmix.analysis.regions import compare_regions
+    from napari_spotmix.analysis.regions import compare_regions, covers_all
 
     if not outlines:
         raise InputError(
@@ -128,6 +129,9 @@ def _compared(
             "save the result."
         )
     names = list(dict.fromkeys(region.name for region in outlines)) if first is None else [first]
+    if first is None and len(names) > 1:
+        # An outline of the whole tissue has no rest to be compared with.
+        names = [name for name in names if not covers_all(result, name, outlines)] or names[:1]
     problems: list[str] = []
     tables = [
         attempted(

@@ -135,8 +135,12 @@ def _name(properties: Any) -> str:
     """Return the name that a feature has by itself, or by its class in QuPath; "" without any."""
     given = properties if isinstance(properties, dict) else {}
     classification = given.get("classification")
-    of_class = classification.get("name") if isinstance(classification, dict) else classification
-    return str(given.get("name") or of_class or "")
+    if isinstance(classification, dict):
+        parts = classification.get("names")
+        # QuPath shows a class that is derived from others so.
+        joined = ": ".join(map(str, parts)) if isinstance(parts, list) else ""
+        classification = classification.get("name") or joined
+    return str(given.get("name") or classification or "")
 
 
 def _ring(ring: Any) -> Array:
