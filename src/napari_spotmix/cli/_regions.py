@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -133,15 +134,8 @@ def _compared(
         # An outline of the whole tissue has no rest to be compared with.
         names = [name for name in names if not covers_all(result, name, outlines)] or names[:1]
     problems: list[str] = []
-    tables = [
-        attempted(
-            problems,
-            lambda name=name: compare_regions(
-                result, name, second, regions=outlines, on_progress=on_progress
-            ),
-        )
-        for name in names
-    ]
+    compare = partial(compare_regions, result, regions=outlines, on_progress=on_progress)
+    tables = [attempted(problems, partial(compare, name, second)) for name in names]
     if problems:
         raise InputError(problems)
     return pd.concat([table for table in tables if table is not None])
