@@ -95,7 +95,7 @@ def _in_words(found: Niches) -> str:
     """Return a table with a row for each cell type, the most frequent first, and a column for each niche."""
     sizes = found.n_spots
     frequent = (found.composition.mul(sizes, axis=0).sum() / sizes.sum()).sort_values(ascending=False)
-    header = ["cell type", *(f"niche {name}" for name in found.composition.index)]
+    header = ["niche", *map(str, found.composition.index)]
     rows = [[str(name), *(percent(share) for share in found.composition[name])] for name in frequent.index]
     total = ["spots", *(f"{size:,}" for size in sizes)]
     left_out = int((found.codes < 0).sum())

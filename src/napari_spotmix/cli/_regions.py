@@ -173,8 +173,13 @@ def _keep(
 
 
 def _in_words(table: pd.DataFrame) -> str:
-    """Return a heading and a table for each comparison."""
-    return "\n\n".join(_one_in_words(some) for _, some in table.groupby(["first", "second"], sort=False))
+    """Return a heading and a table for each comparison, and what the columns mean."""
+    comparisons = [_one_in_words(some) for _, some in table.groupby(["first", "second"], sort=False)]
+    key = (
+        f"In parentheses: {INTERVAL_LEVEL:.0%} interval. Difference: in percentage points. "
+        "Adj. p: for the number of types (Benjamini-Hochberg)."
+    )
+    return "\n\n".join([*comparisons, key])
 
 
 def _one_in_words(table: pd.DataFrame) -> str:
@@ -183,22 +188,20 @@ def _one_in_words(table: pd.DataFrame) -> str:
         f"{row['first']} ({count(int(row['n_spots_first']), 'spot')}) against "
         f"{row['second']} ({count(int(row['n_spots_second']), 'spot')})"
     )
-    interval = f"{INTERVAL_LEVEL:.0%} interval"
-    header = ["cell type", "first", interval, "second", interval, "difference", "p", "p (BH)", "p (Holm)"]
     rows = [
         [
             str(name),
-            percent(row["mean_first"]),
-            _interval(row["lower_first"], row["upper_first"]),
-            percent(row["mean_second"]),
-            _interval(row["lower_second"], row["upper_second"]),
+            _mean(row["mean_first"], row["lower_first"], row["upper_first"]),
+            _mean(row["mean_second"], row["lower_second"], row["upper_second"]),
             f"{100 * row['difference']:+.1f}",
-            *(p_value(row[column]) for column in ("p_value", "p_adjusted", "p_holm")),
+            p_value(row["p_value"]),
+            p_value(row["p_adjusted"]),
         ]
         for name, row in table.iterrows()
     ]
-    return f"{heading}\n{as_table(header, rows)}"
+    return f"{heading}\n{as_table(['cell type', 'first', 'second', 'difference', 'p', 'adj. p'], rows)}"
 
 
-def _interval(low: float, high: float) -> str:
-    return "-" if low != low else f"{percent(low)} to {percent(high)}"
+def _mean(mean: float, low: float, high: float) -> str:
+    interval = "no interval" if low != low else f"{percent(low)} to {percent(high)}"
+    return f"{percent(mean)} ({interval})"

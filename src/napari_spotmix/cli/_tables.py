@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
@@ -10,8 +9,8 @@ from napari_spotmix.cli._terminal import harmless
 
 __all__ = ["as_table", "p_value"]
 
-#: Width if the output is no terminal: a file or a pipe has room.
-_WIDE = 160
+#: Columns are as wide as they need: a terminal wraps lines that are longer than its width.
+_WIDTH = 10_000
 
 
 def as_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 2) -> str:
@@ -30,12 +29,11 @@ def as_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int =
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for number, title in enumerate(header):
-        table.add_column(Text(harmless(title)), justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(harmless(title)), justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(harmless(cell)) for cell in row))
-    width = shutil.get_terminal_size((_WIDE, 24)).columns - indent
     text = StringIO()
-    Console(file=text, width=width, color_system=None, legacy_windows=False).print(table)
+    Console(file=text, width=_WIDTH, color_system=None, legacy_windows=False).print(table)
     return "\n".join(" " * indent + line.rstrip() for line in text.getvalue().splitlines())
 
 
