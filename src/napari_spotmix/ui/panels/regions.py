@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from napari_spotmix.ui.state.session import Session
 
 __all__ = [
+    "LAYER",
     "RegionsPanel",
+    "comparison_task",
     "outline_of",
 ]
 
