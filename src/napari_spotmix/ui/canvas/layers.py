@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_spotmix.io import TissueImage
     from napari_spotmix.result import Result
-from napari_spotmix.analysis.links import neighbors_of
+from napari_spotmix.analysis.neighborhood import neighbors_of
 
 __all__ = [
     "ATTENTION_COLORMAP",
