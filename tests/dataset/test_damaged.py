@@ -191,20 +191,20 @@ def no_gzip(outs: Path) -> None:
 
 
 def spaces(folder: Path, tissue: SimulatedTissue) -> list[object]:
-    place = folder / "Schnitt 1 – Lunge µ 肺"
-    place.mkdir()
-    return good(place, tissue)
+    inside = folder / "Schnitt 1 – Lunge µ 肺"
+    inside.mkdir()
+    return good(inside, tissue)
 
 
 def read_only(folder: Path, tissue: SimulatedTissue) -> list[object]:
-    place = folder / "locked"
-    place.mkdir()
-    place.chmod(0o500)
+    inside = folder / "locked"
+    inside.mkdir()
+    inside.chmod(0o500)
     # Root may write there too, but nobody may make files in /proc.
     return [
         *good(folder, tissue),
         "--output",
-        Path("/proc/results") if os.geteuid() == 0 else place / "results",
+        Path("/proc/results") if os.geteuid() == 0 else inside / "results",
     ]
 
 

@@ -136,7 +136,7 @@ def _covered(xy: Points, cell: float, shape: tuple[int, ...]) -> Mask:
 
 
 def _agreement(covered: Mask, amount: Points) -> float:
-    """Return the correlation of where spots are with where the stain is."""
+    """Return the correlation of spots with stain, over the cells of the grid."""
     if covered.all() or not covered.any() or np.ptp(amount) == 0:
         return 0.0
     return float(np.corrcoef(covered.ravel(), amount.ravel())[0, 1])

@@ -1,4 +1,4 @@
-"""Whether spatial data and reference name their genes alike, and how many counts the shared genes have."""
+"""Whether the gene identifiers of both agree, and how many counts the shared genes have."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def few_genes(n_genes: int) -> list[Finding]:
     >>> few_genes(200)
     []
     >>> print(few_genes(1)[0].message)
-    Only 1 gene is shared and informative: proportions are uncertain. Check that both name genes alike.
+    Only 1 gene is shared and informative: proportions are uncertain. Check the gene identifiers.
     """
     if n_genes >= FEW_GENES:
         return []
     text = (
         f"Only {count(n_genes, 'gene')} {agreeing(n_genes, 'are')} shared and informative: proportions are "
-        "uncertain. Check that both name genes alike."
+        "uncertain. Check the gene identifiers."
     )
     return [Finding(WARNING, text)]
 
@@ -116,5 +116,8 @@ def _shares(n_shared: int, spots: NDArray[np.float64], cells: NDArray[np.float64
     if min(of_spots, of_cells) >= _LITTLE:
         return [Finding(NOTE, text)]
     return [
-        Finding(WARNING, f"{text} Low shares make proportions uncertain. Check that both name genes alike.")
+        Finding(
+            WARNING,
+            f"{text} Low shares make proportions uncertain. Check the gene identifiers.",
+        )
     ]
