@@ -208,7 +208,7 @@ def test_a_file_of_cellxgene_is_exported_with_its_image(
     spatial = plain.spatial.copy()
     spatial.uns["spatial"] = {"is_single": True, **spatial.uns["spatial"]}
     store = spatialdata.read_zarr(export(replace(plain, spatial=spatial), tmp_path / "store.zarr"))
-    assert list(store.images) == ["hires_image"]
+    assert set(store.images) == {"hires_image", "lowres_image"}
 
 
 def test_a_type_with_the_name_of_the_folder_above_is_kept_in_spatialdata(

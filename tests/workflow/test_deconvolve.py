@@ -129,7 +129,7 @@ def test_values_that_are_no_counts(
 
 
 @pytest.mark.parametrize("which", ["spatial", "reference"])
-def test_log_normalized_values_name_the_layer_that_would_serve(
+def test_log_normalized_values_name_the_layer_of_counts(
     spatial: AnnData, reference: AnnData, which: str
 ) -> None:
     adata = {"spatial": spatial, "reference": reference}[which]
@@ -138,10 +138,10 @@ def test_log_normalized_values_name_the_layer_that_would_serve(
     adata.X = csr_matrix(np.log1p(adata.X.toarray() / total * 1e4))
     problem = only_problem(spatial, reference)
     assert problem.startswith(f"The {which} data (`X`) looks log-normalized")
-    assert "The layer 'counts' holds whole numbers: choose it as `layer`." in problem
+    assert "The layer 'counts' holds whole numbers: choose 'counts' as `layer`." in problem
 
 
-def test_log_normalized_values_name_raw_where_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
+def test_log_normalized_values_name_raw_if_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
     spatial.raw = spatial.copy()
     spatial.X = csr_matrix(np.log1p(spatial.X.toarray() * 0.37))
     assert "Its `raw` holds whole numbers: choose 'raw' as `layer`." in only_problem(spatial, reference)
