@@ -208,6 +208,16 @@ def test_an_image_without_its_scale_factor_is_reported(tissue: SimulatedTissue) 
     reported(findings(tissue), "note", "has no scale factor")
 
 
+def test_what_a_reader_has_noted_too_is_reported_once_and_at_its_level(tissue: SimulatedTissue) -> None:
+    tissue.spatial.obsm["spatial"] += 1e4
+    noted = reported(findings(tissue), "warning", "outside of the hires image").message
+    tissue.spatial.uns["spotmix_notes"] = ["The reader says so.", noted]
+    found = findings(tissue)
+    assert [one.level for one in found if one.message == noted] == ["warning"]
+    assert [one.level for one in found] == sorted((one.level for one in found), reverse=True)
+    reported(found, "note", "The reader says so.")
+
+
 def test_a_column_of_barcodes_is_one_problem_and_no_list_of_small_types(tissue: SimulatedTissue) -> None:
     tissue.reference.obs["cell_type"] = tissue.reference.obs_names.to_numpy()
     found = findings(tissue)

@@ -93,5 +93,8 @@ def _with_counts(adata: AnnData, layer: str | None) -> AnnData:
 
 
 def _once_each(findings: Iterable[Finding]) -> list[Finding]:
-    """Drop findings whose message was there before: readers note some of them too."""
-    return list({one.message: one for one in reversed(list(findings))}.values())[::-1]
+    """Keep the first finding of each message: readers note some of them too."""
+    found: dict[str, Finding] = {}
+    for one in findings:
+        found.setdefault(one.message, one)
+    return list(found.values())

@@ -263,7 +263,7 @@ def _read_run(
         notes.append(f"The counts were read into memory: {_why_in_memory(layout)}.")
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
     for resolution, image in images.items():
-        scaled = adata.obsm[SPATIAL] * scale_factors[f"tissue_{resolution}_scalef"]
+        scaled = adata.obsm[SPATIAL] * scale_factors[image_scale(resolution)]
         notes += spots_off_image(scaled, image, f"the {resolution} image")
     add_notes(adata, notes)
     on_progress(Progress(_STAGE, 4, 4))
