@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.errors import InputError, ReadError
@@ -21,6 +21,7 @@ from napari_spotmix.base.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
+from napari_spotmix.dataset.access import spot_counts
 from napari_spotmix.dataset.regions import Region, from_geojson, to_geojson
 from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.model.attention import attention_between
@@ -248,7 +249,7 @@ class Result:
         >>> len(genes[largest])
         3
         """
-        counts = _counts_of(self.spatial, self._given("layer", None), spot)
+        counts = spot_counts(self.spatial, self._given("layer", None), spot)
         counts = counts[counts.index.isin(self.signatures.columns)]
         abundances = self.abundances.to_numpy()[spot]
         if not len(counts) or np.isnan(abundances).any():
@@ -583,20 +584,6 @@ def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:
     found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
     is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
     return dict(zip(cell_types, found, strict=True)) if is_usable else {}
-
-
-def _counts_of(spatial: AnnData, layer: str | None, spot: int) -> pd.Series:
-    """Return the counts of a spot that are not 0, by gene name, those of one name summed.
-
-    None of a file that holds them column after column: it would have to be read as a whole.
-    """
-    matrix: Any = spatial.X if layer is None else spatial.layers[layer]
-    if getattr(matrix, "format", "") == "csc" and not issparse(matrix):
-        return pd.Series(dtype=float)
-    row: Any = matrix[spot]
-    values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
-    seen = np.flatnonzero(values)
-    return pd.Series(values[seen], index=spatial.var_names[seen].astype(str)).groupby(level=0).sum()
 
 
 def _shares(abundances: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Regions: which spots lie in them, and how they are kept."""
+"""Regions: which spots are inside, and how they are written and read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TRIANGLE = Region('T/NK "cells" <b>', np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1
 
 
 def test_spots_inside_are_those_on_the_right_side_of_every_edge() -> None:
-    places = np.random.default_rng(1).uniform(-5, 15, (500, 2))
-    x, y = places.T
-    np.testing.assert_array_equal(inside(TRIANGLE, places), (x > 0) & (y > 0) & (x + y < 10))
+    points = np.random.default_rng(1).uniform(-5, 15, (500, 2))
+    x, y = points.T
+    np.testing.assert_array_equal(inside(TRIANGLE, points), (x > 0) & (y > 0) & (x + y < 10))
     assert not inside(TRIANGLE, np.array([[np.nan, 1.0]])).any()
 
 

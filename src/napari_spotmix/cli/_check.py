@@ -112,14 +112,14 @@ def _looked(
 
 
 def _look_at(job: Job, is_told_output: bool, on_progress: ProgressCallback) -> list[Finding]:
-    from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, look_at_files
+    from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, diagnose_files
     from napari_spotmix.workflow.job import fetched_job
 
     try:
         here = fetched_job(job, on_progress=on_progress)
     except InputError as error:
         return [Finding(PROBLEM, problem) for problem in error.problems]
-    return look_at_files(
+    return diagnose_files(
         here.spatial,
         here.references,
         reading=here.reading,
@@ -145,7 +145,7 @@ def _all_as_json(found: Mapping[str, Sequence[Finding]]) -> str:
 
 
 def _as_row(one: Finding) -> dict[str, Any]:
-    return {"level": one.level, "text": one.text, "fixes": list(map(str, one.fixes))}
+    return {"level": one.level, "text": one.message, "fixes": list(map(str, one.fixes))}
 
 
 def _all_in_words(found: Mapping[str, Sequence[Finding]]) -> str:
@@ -163,12 +163,12 @@ def _in_groups(found: Sequence[Finding]) -> str:
             title = f"{count(len(some), level)}:"
             groups.append("\n".join([title, *map(_listed, some)]))
     if not any(one.level == "problem" for one in found):
-        groups.append("Nothing keeps these data from being used.")
+        groups.append("No problems found.")
     return "\n\n".join(groups)
 
 
 def _listed(one: Finding) -> str:
-    lines = as_options(one.text).splitlines()
+    lines = as_options(one.message).splitlines()
     if one.fixes:
         lines.append(f"To fix it: {' '.join(f'--fix {shlex.quote(str(fix))}' for fix in one.fixes)}")
     return "\n".join(("  - " if not number else "    ") + line for number, line in enumerate(lines))

@@ -1,4 +1,4 @@
-"""Regions that somebody has drawn on a tissue: which spots lie in them, and how they are kept."""
+"""Regions drawn on a tissue: which spots are inside, and how regions are written and read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from napari_spotmix.base.errors import InputError
@@ -34,14 +33,14 @@ class Region:
 
 
 def inside(region: Region, coordinates: Array) -> NDArray[np.bool_]:
-    """Tell which places lie in a region.
+    """Return which points are inside a region.
 
     Parameters
     ----------
     region : Region
-        Where its outline crosses itself, what is enclosed twice is outside.
+        If its outline crosses itself, what is enclosed twice is outside.
     coordinates : ndarray of float64, shape (n_spots, 2)
-        (x, y); rows of NaN lie in no region.
+        (x, y); rows of NaN are in no region.
 
     Examples
     --------
@@ -49,6 +48,8 @@ def inside(region: Region, coordinates: Array) -> NDArray[np.bool_]:
     >>> inside(square, np.array([[1.0, 1.0], [3.0, 1.0], [np.nan, 1.0]]))
     array([ True, False, False])
     """
+    from matplotlib.path import Path  # slow to import, and this module is needed by every result
+
     closed = np.vstack([region.outline, region.outline[:1]])
     is_known = np.isfinite(coordinates).all(axis=1)
     found = np.zeros(len(coordinates), np.bool_)

@@ -60,12 +60,12 @@ def as_python(job: Job) -> str:
     settings = {name: value for name, value in job.settings.items() if value is not None}
     lines = [
         "from napari_spotmix import deconvolve, read_reference, read_spatial",
-        *(["from napari_spotmix.dataset.fixes import fixed"] if job.fix else []),
+        *(["from napari_spotmix.dataset.fixes import apply_fixes"] if job.fix else []),
         "",
         f"spatial = {_call('read_spatial', job.spatial, **_reading(job), **_backed(job.spatial))}",
         f"reference = {_call('read_reference', job.references, **labels, **extra)}",
         *(
-            [f"spatial, reference = fixed(spatial, reference, {_keywords(fixes | labels)})"]
+            [f"spatial, reference = apply_fixes(spatial, reference, {_keywords(fixes | labels)})"]
             if job.fix
             else []
         ),

@@ -14,19 +14,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.base.text import agreeing, count
+from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.dataset.access import coordinates, gene_names, labels, layers_chosen, matrix
+from napari_spotmix.dataset.diagnostics import input_findings
+from napari_spotmix.dataset.diagnostics.genes import few_genes
+from napari_spotmix.dataset.diagnostics.spots import NO_COORDINATES, NO_COUNTS, not_estimated
+from napari_spotmix.dataset.finding import messages
 from napari_spotmix.dataset.matrix_blocks import row_blocks
-from napari_spotmix.dataset.validation import FEW_CELLS, FEW_GENES, check, choices
-from napari_spotmix.io import is_signatures, reading_notes
+from napari_spotmix.dataset.validation import check, choices, no_usable_spots, types_without_counts
+from napari_spotmix.io import is_signatures
 from napari_spotmix.model.counts import Counts, RowBlocks
 from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
@@ -45,12 +48,6 @@ __all__ = ["deconvolve"]
 
 #: At most so many pairs of types are named.
 _LISTED = 5
-#: Told where the reference holds signatures in place of cells.
-_SIGNATURE_NOTES = (
-    "The reference holds signatures without cells. What only cells tell is not known: how much RNA cells of "
-    "each type hold, so proportions are of RNA; and how cells of a type differ, which standard errors leave "
-    "out.",
-)
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4
 
@@ -116,7 +113,7 @@ def deconvolve(
         on_progress=on_progress,
     )
     if problems:
-        raise InputError(problems)
+        raise InputError(messages(problems))
     with Threads.of(params.n_threads) as threads:
         problem = _prepare(spatial, reference, cell_type_key, layer, params, threads, on_progress)
         sample = None if library_key is None else pd.factorize(spatial.obs[library_key])[0][problem.kept]
@@ -210,17 +207,10 @@ def _prepare(
     placed, counted = np.asarray(np.isfinite(places).all(axis=1)), totals > 0
     kept = placed & counted
     if not kept.any():
-        raise InputError(
-            "No spot has both coordinates and counts of the shared genes: there is nothing to fit."
-        )
-    notes = (
-        *reading_notes(spatial),
-        *reading_notes(reference),
-        *_layer_notes(layer, spatial=spatial_layer, reference=reference_layer),
-        *_disk_notes(given),
-        *_gene_notes(cells.genes),
-        *((*_type_notes(types), *_content_notes(content, params)) if are_cells else _SIGNATURE_NOTES),
-    )
+        raise InputError(no_usable_spots().message)
+    findings = input_findings(spatial, reference, cell_type_key=cell_type_key, layer=layer)
+    findings += few_genes(len(cells.genes.names))
+    notes = (*messages(findings), *(_content_notes(content, params) if are_cells else ()))
     return _Problem(
         replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
         totals,
@@ -307,10 +297,7 @@ def _cells(
     signatures, totals = mean_signatures(counts, label, n_types, len(genes.names), report)
     silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
     if silent_types:
-        raise InputError(
-            f"No cell of {', '.join(repr(name) for name in silent_types)} has counts of the shared genes. "
-            "Leave the type out of the reference, or use a reference with more genes."
-        )
+        raise InputError(types_without_counts(silent_types).message)
     cells = _Cells(genes, rows, label, totals, signatures)
     return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
 
@@ -324,67 +311,18 @@ def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
 def _reasons(placed: NDArray[np.bool_], counted: NDArray[np.bool_], spots: pd.Index[str]) -> pd.Series:
     """Say of each spot why it is not estimated; nothing of those that are."""
     reasons = np.full(len(placed), "", dtype=object)
-    reasons[~counted] = "no counts of the shared genes"
-    reasons[~placed] = "no coordinates"
+    reasons[~counted] = NO_COUNTS
+    reasons[~placed] = NO_COORDINATES
     return pd.Series(reasons, index=spots, dtype=object)
-
-
-def _layer_notes(layer: str | None, **used: str | None) -> list[str]:
-    """Tell where the layer that was asked for is in one of the two only."""
-    without = [name for name, found in used.items() if layer is not None and found is None]
-    return [f"The {name} data have no layer {layer!r}: their counts were taken from `X`." for name in without]
-
-
-def _disk_notes(counts: Any) -> list[str]:
-    if not isinstance(counts, CSCDataset):
-        return []
-    return [
-        "The counts were read into memory: on disk they lie column by column (CSC). "
-        "Write them as CSR to have them read in blocks."
-    ]
-
-
-def _gene_notes(genes: GeneMatch) -> list[str]:
-    notes = [
-        f"{count(n, 'gene name')} {agreeing(n, 'stand')} more than once in the {what} data; "
-        "the counts were summed."
-        for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
-        if n
-    ]
-    if len(genes.names) < FEW_GENES:
-        are = agreeing(len(genes.names), "are")
-        shared = f"Only {count(len(genes.names), 'gene')} {are} shared and informative"
-        notes.append(f"{shared}: proportions are uncertain.")
-    return notes
 
 
 def _spot_notes(reasons: pd.Series) -> list[str]:
     left_out = reasons[reasons != ""].value_counts()
-    return [
-        f"{n} of {len(reasons)} spots {agreeing(n, 'were')} not estimated ({reason}), "
-        f"and {agreeing(n, 'are')} kept, with NaN."
-        for reason, n in left_out.items()
-    ]
+    return [not_estimated(n, len(reasons), str(reason)).message for reason, n in left_out.items()]
 
 
 def _fit_notes(fitted: Fit) -> list[str]:
     return [*fitted.notes, *([fitted.choice.reason] if fitted.choice else [])]
-
-
-def _type_notes(labels: pd.Categorical[str]) -> list[str]:
-    n_cells = pd.Series(labels).value_counts(sort=False)
-    few = [f"{name} ({n})" for name, n in n_cells.items() if n < FEW_CELLS]
-    n_unlabeled = int((labels.codes < 0).sum())
-    notes = []
-    if few:
-        notes.append(
-            f"Cell types with fewer than {FEW_CELLS} reference cells, to be read with care: "
-            f"{', '.join(few[:20])}{f' and {len(few) - 20} more' if len(few) > 20 else ''}."
-        )
-    if n_unlabeled:
-        cells = count(n_unlabeled, "reference cell")
-        notes.append(f"{cells} without a label {agreeing(n_unlabeled, 'were')} left out.")
-    return notes
 
 
 def _content_notes(content: Content, params: Parameters) -> list[str]:

@@ -66,7 +66,7 @@ class Job:
     more_references : tuple of Path
         References that are joined with the first.
     fix : tuple of str
-        What is fixed in the data once they are read, as `fixes.parsed` takes it.
+        What is fixed in the data once they are read, as `fixes.parse_fix` takes it.
     """
 
     spatial: Path | str
@@ -206,11 +206,11 @@ def fetched_job(job: Job, *, on_progress: ProgressCallback = silent) -> Job:
 @contextmanager
 def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Parameters, AnnData, AnnData]]:
     """Check and read everything before the long run, tell all problems at once; close files in the end."""
-    from napari_spotmix.dataset.fixes import all_parsed, fixed
+    from napari_spotmix.dataset.fixes import apply_fixes, parse_fixes
     from napari_spotmix.io import close_files, is_large, output_problems, read_reference, read_spatial
 
     problems = output_problems(job.output, job.inputs)
-    fixes = attempted(problems, lambda: all_parsed(job.fix))
+    fixes = attempted(problems, lambda: parse_fixes(job.fix))
     params = attempted(problems, lambda: Parameters(**job.parameters))
     tissue = attempted(
         problems,
@@ -236,7 +236,7 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
         both = tissue, cells
         if tissue is not None and cells is not None and fixes:
             key = job.cell_type_key
-            both = attempted(problems, lambda: fixed(tissue, cells, fixes, cell_type_key=key)) or both
+            both = attempted(problems, lambda: apply_fixes(tissue, cells, fixes, cell_type_key=key)) or both
         if problems:
             problems += _problems_inside(*both, job.settings)
             raise InputError(problems)
@@ -250,9 +250,10 @@ def _gathered(job: Job, on_progress: ProgressCallback) -> Iterator[tuple[Paramet
 
 def _problems_inside(tissue: AnnData | None, cells: AnnData | None, settings: Mapping[str, Any]) -> list[str]:
     """Return what else is wrong with files that could be read; alone, `deconvolve` tells it."""
+    from napari_spotmix.dataset.finding import messages
     from napari_spotmix.dataset.validation import check
 
-    return check(tissue, cells, **settings) if tissue is not None and cells is not None else []
+    return messages(check(tissue, cells, **settings)) if tissue is not None and cells is not None else []
 
 
 # ------------------------------------------------------------------------------------ a job as a recipe

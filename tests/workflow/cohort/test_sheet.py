@@ -120,7 +120,7 @@ def test_rows_are_looked_at_though_the_header_is_wrong(folder: Path) -> None:
 def test_a_fix_that_there_is_not_is_told_before_anything_runs(folder: Path) -> None:
     text = "sample,spatial,reference,fix\none,a.h5ad,cells.h5ad,spatial:flip-x|spatial:foo\n"
     (problem,) = problems(sheet(folder, text))
-    assert problem.startswith("Row 2, column fix: `fix`: there is no fix 'spatial:foo'")
+    assert problem.startswith("Row 2, column fix: `fix`: unknown fix 'spatial:foo'")
 
 
 @pytest.mark.parametrize(

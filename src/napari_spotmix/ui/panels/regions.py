@@ -14,10 +14,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from napari_spotmix.analysis.regions import REST, compare_regions
+from napari_spotmix.dataset.geometry import to_yx
 from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.io.atomic import write_aside
 from napari_spotmix.params import INTERVAL_LEVEL
-from napari_spotmix.ui.canvas.layers import METADATA, image_layer, to_yx
+from napari_spotmix.ui.canvas.layers import METADATA, image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
 from napari_spotmix.ui.panels.notify import telling
 from napari_spotmix.ui.panels.section import add_all, plain_label

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_spotmix.base.errors import InputError, ReadError
-from napari_spotmix.dataset.fixes import all_parsed
+from napari_spotmix.dataset.fixes import parse_fixes
 from napari_spotmix.params import ParameterInfo, describe
 from napari_spotmix.workflow.job import Job
 
@@ -241,7 +241,7 @@ class _Rows:
             return _parameter(info, text)
         value = self._setting(_settings()[column], text)
         if column == "fix":
-            all_parsed(value)  # tells now what no section could do
+            parse_fixes(value)  # tells now what no section could do
         return value
 
     def _place(self, text: str) -> Path | str:
