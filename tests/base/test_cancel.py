@@ -10,7 +10,7 @@ import pytest
 
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
-from napari_spotmix.io import heard
+from napari_spotmix.io import run_cancellable
 
 
 def test_what_the_work_raises_is_raised() -> None:
@@ -18,7 +18,7 @@ def test_what_the_work_raises_is_raised() -> None:
         raise ValueError("no such table")
 
     with pytest.raises(ValueError, match="no such table"):
-        heard(work, "Reading", lambda _: None)
+        run_cancellable(work, "Reading", lambda _: None)
 
 
 def test_a_cancel_before_the_work_leaves_it_undone() -> None:
@@ -28,7 +28,7 @@ def test_a_cancel_before_the_work_leaves_it_undone() -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        heard(lambda: done.append(1), "Reading", cancel)
+        run_cancellable(lambda: done.append(1), "Reading", cancel)
     assert not done
 
 
@@ -48,7 +48,7 @@ def test_a_cancel_is_heard_at_once_and_what_was_written_after_it_is_removed(tmp_
 
     start = time.monotonic()
     with pytest.raises(Cancelled):
-        heard(work, "Writing", cancel, writes_into=folder)
+        run_cancellable(work, "Writing", cancel, writes_into=folder)
     assert time.monotonic() - start < 0.5
     folder.rmdir()  # as whoever has made it does
     goes_on.set()

@@ -34,7 +34,7 @@ from napari_spotmix import (
 )
 from napari_spotmix.cli import _options, _run
 from napari_spotmix.cli import main as run_main
-from napari_spotmix.io import Reading, recipe
+from napari_spotmix.io import ReadOptions, recipe
 from napari_spotmix.params import ParameterInfo, describe
 from napari_spotmix.workflow import deconvolve as pipeline
 from napari_spotmix.workflow.codegen import as_command, as_python
@@ -195,7 +195,7 @@ def test_run_writes_its_files_and_says_where(finished: tuple[Path, str, str]) ->
 
 def test_stages_are_told_on_stderr_only(finished: tuple[Path, str, str]) -> None:
     _, said, stages = finished
-    for stage in ("Reading spots", "Reading reference", "Taking checksums", "Writing results"):
+    for stage in ("Reading spots", "Reading reference", "Computing checksums", "Writing results"):
         assert stages.count(f"{stage} ...") == 1
         assert stage not in said
 
@@ -367,7 +367,7 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
     assert all("16um" in file["name"] for file in inputs["spatial"]["files"])
     assert inputs["image"]["path"] == str(tmp_path / "full.tif")
     plan = plan_rerun(tmp_path / "out", output=tmp_path / "again")
-    assert plan.job.reading == Reading(bin_um=16, image=tmp_path / "full.tif")
+    assert plan.job.reading == ReadOptions(bin_um=16, image=tmp_path / "full.tif")
     again = spotmix("rerun", tmp_path / "out", "--output", tmp_path / "again")
     assert "identical to those of the first run" in again.stdout, again.stderr
     tifffile.imwrite(tmp_path / "full.tif", pixels[::-1], photometric="rgb")
@@ -525,7 +525,7 @@ def test_no_permission_to_write_is_told_before_the_long_run(sample: Path) -> Non
     done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "-o", "/proc/self/results")
     assert done.returncode == 2
     assert "--output: cannot write to /proc/self/results" in done.stderr
-    assert "Taking checksums" not in done.stderr
+    assert "Computing checksums" not in done.stderr
 
 
 def test_input_is_never_replaced_by_the_result(sample: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_spotmix import ReadError, read_reference, read_spatial
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from tests.io.layouts import section, write_folder, write_h5
 
 
@@ -20,20 +20,20 @@ def refusal(path: Path) -> str:
 
 
 def test_missing_path(tmp_path):
-    assert sniff(tmp_path / "nowhere").kind == "missing"
+    assert detect_format(tmp_path / "nowhere").kind == "missing"
     assert "does not exist" in refusal(tmp_path / "nowhere")
 
 
 def test_space_ranger_folder_is_found_from_itself_and_its_parent(tmp_path):
     outs = write_folder(tmp_path / "outs", section())
-    assert sniff(outs).path == sniff(tmp_path).path == outs
-    assert sniff(outs).is_spatial
+    assert detect_format(outs).path == detect_format(tmp_path).path == outs
+    assert detect_format(outs).is_spatial
 
 
 def test_h5ad_is_told_by_its_content(tmp_path):
     path = tmp_path / "a.h5ad"
     anndata.AnnData(np.ones((2, 2))).write_h5ad(path)
-    assert sniff(str(path)).kind == "h5ad"
+    assert detect_format(str(path)).kind == "h5ad"
     path.write_text("PK not an h5ad")
     assert "is named .h5ad but is not an HDF5 file: it begins with b'PK not a'" in refusal(path)
     path.write_bytes(b"")
@@ -42,7 +42,7 @@ def test_h5ad_is_told_by_its_content(tmp_path):
 
 def test_image_is_told_to_be_one(tmp_path):
     (tmp_path / "tissue.png").write_bytes(b"\x89PNG")
-    assert sniff(tmp_path / "tissue.png").kind == "image"
+    assert detect_format(tmp_path / "tissue.png").kind == "image"
     assert "is an image" in refusal(tmp_path / "tissue.png")
 
 

@@ -15,7 +15,7 @@ from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel
 from napari_spotmix.io import bin_sizes, files_read, reading_notes
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.params import GEM_BIN
 
 ABOVE = """#FileFormat=GEMv0.1
@@ -80,7 +80,7 @@ def test_counts_are_summed_in_bins_of_the_chosen_size(tmp_path, side):
 def test_bins_without_a_size_have_that_of_the_parameters_and_their_scale_is_known(tmp_path):
     path = write(tmp_path, dnbs())
     adata = read_spatial(path)
-    assert sniff(path).kind == "gem"
+    assert detect_format(path).kind == "gem"
     assert files_read(path) == [path]
     np.testing.assert_array_equal(adata.X.toarray(), read_spatial(path, gem_bin=GEM_BIN).X.toarray())
     assert microns_per_pixel(adata) == 0.5
@@ -118,7 +118,7 @@ def test_order_of_rows_and_size_of_blocks_change_nothing_but_the_order_of_genes(
     table = dnbs()
     path = write(tmp_path, table)
     whole = read_spatial(path).to_df()
-    monkeypatch.setattr("napari_spotmix.io.readers.delimited._BLOCK", 4000)
+    monkeypatch.setattr("napari_spotmix.io.readers.table_parsing._BLOCK", 4000)
     monkeypatch.setattr("napari_spotmix.io.readers.gem._WAITING", 300)
     monkeypatch.setattr("napari_spotmix.io.readers.gem._RANGE", 1 << 10)
     pd.testing.assert_frame_equal(read_spatial(path).to_df(), whole)

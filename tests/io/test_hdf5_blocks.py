@@ -139,5 +139,5 @@ def test_what_stops_the_writing_leaves_no_thread(adata: AnnData, tmp_path: Path)
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        write_h5ad(adata, tmp_path / "a.h5ad", tell=tell)
+        write_h5ad(adata, tmp_path / "a.h5ad", check_cancelled=tell)
     assert threading.active_count() == before

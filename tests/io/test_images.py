@@ -15,7 +15,7 @@ from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import TissueImage, read_image, reading_notes
 from napari_spotmix.io.readers import images as images_module
-from napari_spotmix.io.readers.overview import overview
+from napari_spotmix.io.readers.image_overview import overview
 from tests.io.layouts import section, slide, write_folder
 
 

@@ -18,7 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from napari_spotmix import Cancelled, InputError, simulate
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import fetched, remote
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.workflow.job import Job, run_job
 
 
@@ -125,7 +125,7 @@ def test_a_space_ranger_folder_is_fetched_as_far_as_it_is_read(memory: MemoryFil
     assert copy.name == "outs"
     files = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     assert files == {"spatial/tissue_positions.csv", "filtered_feature_bc_matrix.h5"}
-    assert sniff(copy).kind == "space_ranger"
+    assert detect_format(copy).kind == "space_ranger"
 
 
 def test_any_other_folder_is_fetched_as_a_whole(memory: MemoryFileSystem) -> None:

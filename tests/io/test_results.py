@@ -20,7 +20,7 @@ from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import (
     OUTPUTS,
-    check_whole,
+    check_complete,
     check_writable,
     checksums,
     discard_unfinished,
@@ -206,13 +206,13 @@ def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path,
 def test_files_of_two_runs_are_not_taken_for_one(tmp_path, adata, proportions):
     write(tmp_path / "a", adata, proportions)
     write(tmp_path / "b", adata, proportions * 0.5)
-    check_whole(tmp_path / "a")
+    check_complete(tmp_path / "a")
     (tmp_path / "b" / "recipe.toml").replace(tmp_path / "a" / "recipe.toml")
     with pytest.raises(ReadError, match=r"is of another run than `recipe\.toml`"):
-        check_whole(tmp_path / "a")
+        check_complete(tmp_path / "a")
     (tmp_path / "a" / "spatial.h5ad").unlink()
     with pytest.raises(ReadError, match="is missing: a run was ended"):
-        check_whole(tmp_path / "a")
+        check_complete(tmp_path / "a")
 
 
 def test_a_file_that_another_program_has_written_again_is_still_opened(tmp_path, adata, proportions):
@@ -221,7 +221,7 @@ def test_a_file_that_another_program_has_written_again_is_still_opened(tmp_path,
     changed = anndata.read_h5ad(tmp_path / "a" / "spatial.h5ad")
     changed.obs["mine"] = 1
     changed.write_h5ad(tmp_path / "a" / "spatial.h5ad")
-    check_whole(tmp_path / "a")
+    check_complete(tmp_path / "a")
 
 
 # -------------------------------------------------------------------------- where one may not write

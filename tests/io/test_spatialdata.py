@@ -18,8 +18,8 @@ from scipy.sparse import csr_matrix
 from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter, tissue_image
-from napari_spotmix.io import Reading, bin_sizes, checksums, choices, is_large, reading_notes
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io import ReadOptions, bin_sizes, checksums, choices, is_large, reading_notes
+from napari_spotmix.io.readers.detect import detect_format
 from tests.io.layouts import REAL_DATA
 
 #: Pixels of the full-resolution image to one of the smaller one.
@@ -99,7 +99,7 @@ def store(tmp_path: Path) -> Path:
 
 def test_visium_store_is_laid_out_like_its_folder(store):
     adata = read_spatial(store)
-    assert sniff(store).words == "a SpatialData store"
+    assert detect_format(store).words == "a SpatialData store"
     assert np.array_equal(adata.obsm["spatial"], grid()[adata.obs["spot_id"]])
     assert spot_diameter(adata) == pytest.approx(60.0)
     pixels, per_pixel = tissue_image(adata)
@@ -168,7 +168,7 @@ def test_square_bins_of_visium_hd(tmp_path):
         read_spatial(store, bin_um=5)
     with pytest.raises(ReadError, match=r"`table`: there is no 'x'\. Choose one of 'square_008um"):
         read_spatial(store, table="x")
-    offered = choices(store, Reading(bin_um=16))
+    offered = choices(store, ReadOptions(bin_um=16))
     assert [size.um for size in offered.bin_sizes] == [2, 8, 16]
     assert offered.tables == ("square_016um: hd_square_016um",), "those of other bins are other sizes"
 

@@ -15,7 +15,7 @@ import pytest
 from napari_spotmix import Cancelled, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import files_read, reading_notes
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.simulation.simulate import simulate
 from tests.io.layouts import write_png
 
@@ -77,7 +77,7 @@ def notes_of(path: Path, **how: object) -> str:
 def test_side_of_the_spots_and_the_delimiter_are_found_out(tmp_path, table, delimiter):
     counts = write(tmp_path, as_text(table(), delimiter))
     for path in (counts, tmp_path):
-        assert sniff(path).kind == "tables"
+        assert detect_format(path).kind == "tables"
         assert_is_the_section(read_spatial(path))
         assert [file.name for file in files_read(path)] == ["counts.csv", "coords.csv"]
     side = "rows" if table is by_spot else "columns"

@@ -14,8 +14,8 @@ from napari_spotmix import Cancelled, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter
 from napari_spotmix.io import bin_sizes, checksums, files_read, is_on_disk, reading_notes
-from napari_spotmix.io.readers import detect as sniff
-from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.io.readers.detect import detect_format
+from napari_spotmix.io.readers.options import ReadOptions
 from tests.io.layouts import bins, image, section, write_folder, write_h5, write_hd, write_parquet
 
 
@@ -140,7 +140,7 @@ def test_a_size_without_its_matrix_is_not_offered(outs):
 
 def test_a_renamed_folder_of_bins_is_known_by_its_positions(outs):
     folder = square(outs, 16).rename(outs.parent / "GSM7_bins")
-    assert sniff(folder).kind == "visium_hd"
+    assert detect_format(folder).kind == "visium_hd"
     assert [size.um for size in bin_sizes(folder)] == [16]
     assert microns_per_pixel(read_spatial(folder)) == 2.0
 
@@ -223,12 +223,12 @@ def test_positions_as_a_table_are_read_too(outs, run):
 
 
 def test_only_files_of_the_chosen_size_are_kept_track_of(run):
-    names = [path.relative_to(run).as_posix() for path in files_read(run, Reading(bin_um=16))]
+    names = [path.relative_to(run).as_posix() for path in files_read(run, ReadOptions(bin_um=16))]
     assert names[:2] == [
         "binned_outputs/square_016um/filtered_feature_bc_matrix.h5",
         "binned_outputs/square_016um/spatial/tissue_positions.parquet",
     ]
-    entry = checksums({"spatial": run}, Reading(bin_um=16))["spatial"]
+    entry = checksums({"spatial": run}, ReadOptions(bin_um=16))["spatial"]
     assert "format" not in entry
     assert [file["name"] for file in entry["files"]] == names
 

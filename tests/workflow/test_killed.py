@@ -15,7 +15,7 @@ import pytest
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io import OUTPUTS, output_problems
-from napari_spotmix.io.results import REPORT, check_whole
+from napari_spotmix.io.results import REPORT, check_complete
 from napari_spotmix.result import read_result
 from napari_spotmix.simulation.simulate import simulate
 from napari_spotmix.workflow.job import Job, run_job
@@ -111,7 +111,7 @@ def assert_whole_or_told(folder: Path) -> None:
         assert len(pd.read_csv(folder / "proportions.csv")) == 60
     assert found in (set(), set(OUTPUTS)) or "recipe.toml" in found
     with suppress(ReadError):  # a part of a run is refused
-        check_whole(folder)
+        check_complete(folder)
         if found:
             assert len(read_result(folder).proportions) == 60
 

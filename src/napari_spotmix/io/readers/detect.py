@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_spotmix.io.problems import listed, reason
-from napari_spotmix.io.readers.delimited import TABLE_SUFFIXES
-from napari_spotmix.io.readers.formats import FORMATS, TABLES, format_of
+from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
+from napari_spotmix.io.readers.registry import FORMATS, TABLES, format_of
 from napari_spotmix.io.readers.h5ad import HDF5_MAGIC
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
-from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.io.readers.options import ReadOptions
 from napari_spotmix.io.readers.space_ranger import PART_OF_A_RUN, has_matrix
 from napari_spotmix.io.readers.table_files import why_no_spots
 from napari_spotmix.io.readers.visium_hd import is_square
 
-__all__ = ["Found", "display_name", "sniff", "sniff_as"]
+__all__ = ["Found", "display_name", "detect_format", "detect_with"]
 
 #: What is no part of the name of a section.
 _ENDINGS = (".h5ad", *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")))
@@ -60,12 +60,12 @@ class Found:
         return format_of(self.kind) is not None
 
 
-def sniff(path: str | os.PathLike[str], format: str | None = None) -> Found:
+def detect_format(path: str | os.PathLike[str], format: str | None = None) -> Found:
     """Find out what `path` is from names and first bytes alone; fast, and raises nothing.
 
     Examples
     --------
-    >>> sniff("no/such/place").kind
+    >>> detect_format("no/such/place").kind
     'missing'
     """
     path = Path(path)
@@ -85,10 +85,10 @@ def _why_missing(path: Path) -> str:
     return f"{words} that leads nowhere: to {str(link.readlink())!r}. Give the path of the data themselves."
 
 
-def sniff_as(path: str | os.PathLike[str], how: Reading) -> Found:
+def detect_with(path: str | os.PathLike[str], options: ReadOptions) -> Found:
     """Find out what `path` is where more is told than it; a table of places makes it one of counts."""
-    found = sniff(path, how.format)
-    if how.coordinates is None or found.kind in ("missing", "unreadable"):
+    found = detect_format(path, options.format)
+    if options.coordinates is None or found.kind in ("missing", "unreadable"):
         return found
     return Found(TABLES, Path(path), "tables of counts and coordinates")
 

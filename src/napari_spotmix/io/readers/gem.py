@@ -27,8 +27,8 @@ from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.delimited import blocks, is_table_name
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.readers.table_parsing import blocks, is_table_name
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.table_files import LongColumns, Table, open_table, open_tables
 from napari_spotmix.io.readers.tables import with_plain_ids
 from napari_spotmix.io.readers.visium_hd import BinSize
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["gem_bins", "gem_files", "gem_place", "read_gem"]
+__all__ = ["gem_bins", "gem_files", "find_gem", "read_gem"]
 
 #: Micrometers between the DNBs of a Stereo-seq chip.
 PITCH_UM = 0.5
@@ -52,13 +52,13 @@ _MASK = (1 << _BITS) - 1
 _WAITING, _RANGE = 1 << 22, 1 << 20
 
 
-def gem_place(path: Path) -> Path | None:
+def find_gem(path: Path) -> Path | None:
     """Return `path` if it is a table with one count in each row, or a folder with no other counts."""
     tables = _long_tables(path)
     return path if tables else None
 
 
-def gem_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
+def gem_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
     """Return the file that is read.
 
     Raises
@@ -102,7 +102,7 @@ def _find_table(path: Path) -> Table:
 
 
 def read_gem(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read spots from a table with one count in each row.
 
@@ -110,7 +110,7 @@ def read_gem(
     ----------
     path : Path
         The table, or a folder that holds one.
-    how : Reading
+    options : ReadOptions
         `gem_bin` is the side of the bins, or `bin_um` for Stereo-seq.
     backed : bool, optional
         Tables cannot stay on disk; a note says so.
@@ -136,7 +136,7 @@ def read_gem(
     assert columns is not None
     is_gem = _is_gem(table)
     _check_bins_of(table)
-    side = _side(how, is_gem)
+    side = _side(options, is_gem)
     gathered = _read(table, columns, side, on_progress)
     adata = _assembled(table, gathered, is_gem, on_progress)
     if backed:
@@ -144,18 +144,18 @@ def read_gem(
     return adata
 
 
-def _side(how: Reading, is_gem: bool) -> int | None:
+def _side(options: ReadOptions, is_gem: bool) -> int | None:
     """Return the side of the bins in DNBs, or in the unit of the table; None where each place is a spot."""
-    if how.bin_um is not None and (how.gem_bin is not None or not is_gem):
+    if options.bin_um is not None and (options.gem_bin is not None or not is_gem):
         raise InputError("`bin_um`: the size of bins is told by `gem_bin` here. Leave `bin_um` out.")
-    if how.bin_um is not None:
-        n_dnbs = round(how.bin_um / PITCH_UM)
-        if n_dnbs < 1 or n_dnbs * PITCH_UM != how.bin_um:
+    if options.bin_um is not None:
+        n_dnbs = round(options.bin_um / PITCH_UM)
+        if n_dnbs < 1 or n_dnbs * PITCH_UM != options.bin_um:
             raise InputError(
-                f"`bin_um` must be a multiple of {PITCH_UM} for Stereo-seq, found {how.bin_um:g}."
+                f"`bin_um` must be a multiple of {PITCH_UM} for Stereo-seq, found {options.bin_um:g}."
             )
         return n_dnbs
-    side = how.gem_bin if how.gem_bin is not None else GEM_BIN if is_gem else None
+    side = options.gem_bin if options.gem_bin is not None else GEM_BIN if is_gem else None
     if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
         raise InputError(f"`gem_bin` must be a whole number of at least 1, found {side!r}.")
     return side

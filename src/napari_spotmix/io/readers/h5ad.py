@@ -11,28 +11,28 @@ import anndata
 import h5py
 import pandas as pd
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import SIGNATURES
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
-from napari_spotmix.io.problems import listed, reported
-from napari_spotmix.io.readers.coordinates import place_spots
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
-from napari_spotmix.io.readers.safety import refuse_bombs
+from napari_spotmix.io.problems import listed, as_read_error
+from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.safety import refuse_decompression_bombs
 from napari_spotmix.io.safe_names import restore_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["HDF5_MAGIC", "check_labels", "is_h5ad", "label_columns", "read_h5ad", "read_spatial_h5ad"]
+__all__ = ["HDF5_MAGIC", "check_labels", "find_h5ad", "label_columns", "read_h5ad", "read_spatial_h5ad"]
 
 #: First bytes of an HDF5 file.
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def is_h5ad(path: Path) -> Path | None:
+def find_h5ad(path: Path) -> Path | None:
     """Return `path` if it is an HDF5 file named ``.h5ad``."""
     if not path.name.lower().endswith(".h5ad") or path.is_dir():
         return None
@@ -48,15 +48,15 @@ def read_h5ad(
     With `files`, matrices are left in the file, which stays open as long as that stack.
     """
     on_progress(Progress(stage, 0, 1))
-    with reported(path, path.name), warnings.catch_warnings():
+    with as_read_error(path, path.name), warnings.catch_warnings():
         # Old layouts and duplicate names make anndata warn; neither needs anything done here.
         warnings.simplefilter("ignore")
         with h5py.File(path, "r") as file:
-            refuse_bombs(file)
+            refuse_decompression_bombs(file)
         if files is None:
-            adata = heard(lambda: anndata.read_h5ad(path), stage, on_progress)
+            adata = run_cancellable(lambda: anndata.read_h5ad(path), stage, on_progress)
         else:
-            adata = heard(lambda: _read_tables(path, files), stage, on_progress)
+            adata = run_cancellable(lambda: _read_tables(path, files), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata
@@ -72,12 +72,12 @@ def _read_tables(path: Path, files: ExitStack) -> AnnData:
 
 
 def read_spatial_h5ad(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
     with kept_open() as files:
         adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
-        place_spots(adata, path)
+        set_coordinates(adata, path)
         return adata
 
 

@@ -14,7 +14,7 @@ import tifffile
 import zarr
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.io.problems import reported
+from napari_spotmix.io.problems import as_read_error
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
@@ -82,7 +82,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise ReadError(path, f"must be one of {', '.join(sorted(IMAGE_SUFFIXES))} to be read as an image.")
-    with reported(path, path.name):
+    with as_read_error(path, path.name):
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
         pixels = read_pixels(path)
@@ -101,7 +101,7 @@ def read_pixels(path: Path) -> np.ndarray:
     ReadError
         If the file is no PNG or JPEG, is damaged, or holds more than `MAX_PIXELS`.
     """
-    with reported(path.parent, path.name):
+    with as_read_error(path.parent, path.name):
         content = path.read_bytes()
         is_png = content.startswith(b"\x89PNG")
         _check_size(path, *(_png_size(content) if is_png else _jpeg_size(content)))

@@ -21,7 +21,7 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.delimited import is_table_name
+from napari_spotmix.io.readers.table_parsing import is_table_name
 from napari_spotmix.io.readers.h5ad import label_columns
 from napari_spotmix.io.readers.table_files import open_table
 from napari_spotmix.io.readers.tables import text_columns
@@ -41,6 +41,10 @@ _GROUPS = re.compile(r"type|label|annot|cluster|class|ident|leiden|louvain", re.
 _LIBRARY = r"-\d+$"
 _CUT = " (by names without the number of the library, such as '-1')"
 _ADVICE = "Take both from the same data set, or make the names alike."
+
+
+class MissingLabels(ReadError):
+    """A reference that can be read once a table of labels is given."""
 
 
 @dataclass(frozen=True)
@@ -242,3 +246,11 @@ def _typed(column: pd.Series[str]) -> pd.Series:
     if is_number and not _GROUPS.search(str(column.name)):
         return numbers
     return column.astype("category")
+
+
+def _missing_labels(path: Path) -> MissingLabels:
+    return MissingLabels(
+        path,
+        "holds cells without labels. Give a table of cells and their types (CSV or TSV) as `labels`, "
+        "or put it beside, named `cell_types.csv`.",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import h5py
 
-__all__ = ["refuse_bombs"]
+__all__ = ["refuse_decompression_bombs"]
 
 #: Arrays larger than this, in bytes, are looked at.
 _LARGE = 1 << 29
@@ -12,7 +12,7 @@ _LARGE = 1 << 29
 _MOST = 500
 
 
-def refuse_bombs(file: h5py.File) -> None:
+def refuse_decompression_bombs(file: h5py.File) -> None:
     """Raise ValueError if an array of the file takes far more memory than its bytes on disk could fill.
 
     Only what the file says of its arrays is read. It also finds arrays that were announced but never written.

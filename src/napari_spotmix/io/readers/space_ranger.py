@@ -29,24 +29,24 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import assembled, is_on_disk, kept_open
-from napari_spotmix.io.problems import Gatherer, listed, reported
+from napari_spotmix.io.problems import Gatherer, listed, as_read_error
 from napari_spotmix.io.readers.images import read_pixels
-from napari_spotmix.io.readers.matrix import Matrix, matrix_files, read_matrix
-from napari_spotmix.io.readers.overview import spots_off_image
-from napari_spotmix.io.readers.positions import POSITION_FILES, read_positions
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.readers.tenx_matrix import Matrix, matrix_files, read_matrix
+from napari_spotmix.io.readers.image_overview import spots_outside_image
+from napari_spotmix.io.readers.tenx_positions import POSITION_FILES, read_positions
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
     "PART_OF_A_RUN",
-    "Layout",
-    "find_layout",
+    "SpaceRangerFiles",
+    "find_run_files",
     "has_matrix",
-    "read_layout",
+    "read_run_files",
     "read_space_ranger",
-    "space_ranger_folder",
+    "find_space_ranger",
 ]
 
 _RESOLUTIONS = ("hires", "lowres")
@@ -66,7 +66,7 @@ _STAGE = "Reading spots"
 PART_OF_A_RUN = re.compile(r"outs|binned_outputs|square_\d+um")
 
 
-def space_ranger_folder(path: Path) -> Path | None:
+def find_space_ranger(path: Path) -> Path | None:
     """Return `path`, or the ``outs`` folder in it, if it holds counts beside a folder ``spatial``."""
     for folder in (path, path / "outs"):
         if has_matrix(folder) and (folder / "spatial").is_dir():
@@ -81,7 +81,7 @@ def has_matrix(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SpaceRangerFiles:
     """Which files of a run are read; None for those that are not there.
 
     `root` is the folder that was asked for, after which the others are called; the matrix lies in `folder`,
@@ -111,7 +111,7 @@ class Layout:
         return [*matrix_files(self.matrix), *others]
 
 
-def find_layout(root: Path, folder: Path | None = None) -> Layout:
+def find_run_files(root: Path, folder: Path | None = None) -> SpaceRangerFiles:
     """Find the files of the Space Ranger run in `root`, or of one of its sizes of bins, in `folder`.
 
     Raises
@@ -145,7 +145,7 @@ def find_layout(root: Path, folder: Path | None = None) -> Layout:
     assert matrix is not None
     assert positions is not None
     chosen = {key: path for key, path in images.items() if path}
-    return Layout(root, folder, matrix, positions, scale_factors, chosen)
+    return SpaceRangerFiles(root, folder, matrix, positions, scale_factors, chosen)
 
 
 def _no_positions(root: Path, spatial: Path) -> str:
@@ -184,7 +184,7 @@ def _existing(folder: Path, pattern: str) -> list[Path]:
 
 
 def read_space_ranger(
-    root: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    root: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read the run whose ``spatial`` folder lies in `root`.
 
@@ -192,7 +192,7 @@ def read_space_ranger(
     ----------
     root : Path
         Mostly called ``outs``.
-    how : Reading
+    options : ReadOptions
         Whether an image is given beside, whose lack is not told then.
     backed : bool, optional
         Leave the counts in their HDF5 file where nothing of it has to be left out.
@@ -209,17 +209,17 @@ def read_space_ranger(
     ReadError
         All problems of the folder: missing or damaged files, barcodes without a position.
     """
-    return read_layout(find_layout(root), how, backed=backed, on_progress=on_progress)
+    return read_run_files(find_run_files(root), options, backed=backed, on_progress=on_progress)
 
 
-def read_layout(layout: Layout, how: Reading, *, backed: bool, on_progress: ProgressCallback) -> AnnData:
+def read_run_files(layout: SpaceRangerFiles, options: ReadOptions, *, backed: bool, on_progress: ProgressCallback) -> AnnData:
     """Read the files of a run; as `read_space_ranger`."""
     with kept_open() as files:
-        return _read_run(layout, how, files if backed else None, on_progress)
+        return _read_run(layout, options, files if backed else None, on_progress)
 
 
 def _read_run(
-    layout: Layout, how: Reading, files: ExitStack | None, on_progress: ProgressCallback
+    layout: SpaceRangerFiles, options: ReadOptions, files: ExitStack | None, on_progress: ProgressCallback
 ) -> AnnData:
     root = layout.root
     gather = Gatherer(root)
@@ -237,7 +237,7 @@ def _read_run(
     with gather:
         scale_factors = _read_scale_factors(layout, notes)
     images = _read_images(layout, scale_factors, gather, notes)
-    if not layout.images and how.image is None:
+    if not layout.images and options.image is None:
         notes.append(_no_image(layout))
     on_progress(Progress(_STAGE, 3, 4))
     if matrix is not None and positions is not None:
@@ -254,13 +254,13 @@ def _read_run(
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
     for resolution, image in images.items():
         scaled = adata.obsm[SPATIAL] * scale_factors[f"tissue_{resolution}_scalef"]
-        notes += spots_off_image(scaled, image, f"the {resolution} image")
+        notes += spots_outside_image(scaled, image, f"the {resolution} image")
     add_notes(adata, notes)
     on_progress(Progress(_STAGE, 4, 4))
     return adata
 
 
-def _no_image(layout: Layout) -> str:
+def _no_image(layout: SpaceRangerFiles) -> str:
     words = (
         "No image of the tissue was found (`spatial/tissue_hires_image.png` or `..lowres..`). "
         "Give the one that Space Ranger was given as `image` (in napari: Other image)."
@@ -271,7 +271,7 @@ def _no_image(layout: Layout) -> str:
 
 
 def _read_genes(
-    layout: Layout, notes: list[str], files: ExitStack | None, on_progress: ProgressCallback
+    layout: SpaceRangerFiles, notes: list[str], files: ExitStack | None, on_progress: ProgressCallback
 ) -> Matrix:
     matrix = read_matrix(layout.matrix, layout.root, None if layout.is_raw else files, on_progress)
     genes = matrix.genes_only()
@@ -291,18 +291,18 @@ def _read_genes(
     return genes
 
 
-def _why_in_memory(layout: Layout) -> str:
+def _why_in_memory(layout: SpaceRangerFiles) -> str:
     if layout.matrix.is_dir():
         return "they lie in text files, which cannot be read in parts"
     return "not all features and spots of their file are used"
 
 
-def _read_scale_factors(layout: Layout, notes: list[str]) -> dict[str, float]:
+def _read_scale_factors(layout: SpaceRangerFiles, notes: list[str]) -> dict[str, float]:
     if layout.scale_factors is None:
         notes.append("`spatial/scalefactors_json.json` is missing: the size of spots is not known.")
         return {}
     name = layout.scale_factors.relative_to(layout.root).as_posix()
-    with reported(layout.root, name):
+    with as_read_error(layout.root, name):
         content = json.loads(layout.scale_factors.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict):
         raise ReadError(layout.root, f"`{name}` must hold one JSON object of numbers.")
@@ -321,7 +321,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _read_images(
-    layout: Layout, scale_factors: dict[str, float] | None, gather: Gatherer, notes: list[str]
+    layout: SpaceRangerFiles, scale_factors: dict[str, float] | None, gather: Gatherer, notes: list[str]
 ) -> dict[str, np.ndarray]:
     """Read the images that can be placed; all of them, to check them, where the factors are damaged."""
     images: dict[str, np.ndarray] = {}
@@ -330,12 +330,12 @@ def _read_images(
         if scale_factors is not None and factor not in scale_factors:
             notes.append(f"The {resolution} image was left out: without {factor} its place is not known.")
             continue
-        with gather, reported(layout.root, path.relative_to(layout.root).as_posix()):
+        with gather, as_read_error(layout.root, path.relative_to(layout.root).as_posix()):
             images[resolution] = read_pixels(path)
     return images
 
 
-def _check_positions(matrix: Matrix, positions: pd.DataFrame, layout: Layout) -> None:
+def _check_positions(matrix: Matrix, positions: pd.DataFrame, layout: SpaceRangerFiles) -> None:
     if positions.index is matrix.barcodes:  # to look up millions takes seconds
         return
     lost = matrix.barcodes[~matrix.barcodes.isin(positions.index)]
@@ -349,7 +349,7 @@ def _check_positions(matrix: Matrix, positions: pd.DataFrame, layout: Layout) ->
         )
 
 
-def _and_size(layout: Layout) -> str:
+def _and_size(layout: SpaceRangerFiles) -> str:
     return " and the same size of bins" if layout.positions.suffix == ".parquet" else ""
 
 

@@ -25,16 +25,16 @@ from anndata import AnnData
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import listed, reported
-from napari_spotmix.io.readers.coordinates import place_spots
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
-from napari_spotmix.io.readers.stores import IN_MEMORY, attributes
+from napari_spotmix.io.problems import listed, as_read_error
+from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.anndata_zarr import IN_MEMORY, attributes
 from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.params import BIN_UM
 
@@ -80,7 +80,7 @@ class _Part:
         return self.table if self.region in (None, self.table) else f"{self.table}: {self.region}"
 
 
-def spatialdata_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
+def spatialdata_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
     """Return the files of the table, its region and all images, in a fixed order.
 
     Raises
@@ -88,7 +88,7 @@ def spatialdata_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
     ReadError
         If the table cannot be chosen.
     """
-    part = _chosen(_parts(path), how, path)[0]
+    part = _chosen(_parts(path), options, path)[0]
     folders = [path / part.folder / part.table, path / "images"]
     folders += [path / kind / (part.region or "") for kind in ("shapes", "labels") if part.region]
     inside = (file for folder in folders if folder.is_dir() for file in folder.rglob("*"))
@@ -97,7 +97,7 @@ def spatialdata_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
 
 def _parts(path: Path) -> list[_Part]:
     """Return all tables and their regions, the likeliest first."""
-    with reported(path, path.name):
+    with as_read_error(path, path.name):
         store: Any = zarr.open_group(path, mode="r")
         # Format 0.1 had one table, in `table/table`.
         found = [
@@ -121,7 +121,7 @@ def bins_in_store(path: Path) -> list[BinSize]:
     return [BinSize(side, None) for side in sorted(sides)]
 
 
-def tables_in_store(path: Path, how: Reading = DEFAULT) -> list[str]:
+def tables_in_store(path: Path, options: ReadOptions = DEFAULT) -> list[str]:
     """Return the names of tables, and of their regions, that have bins of the size that is read.
 
     Raises
@@ -130,7 +130,7 @@ def tables_in_store(path: Path, how: Reading = DEFAULT) -> list[str]:
         If the store is damaged, has no table, or none that was asked for.
     """
     parts = _parts(path)
-    side = _bin_side(_chosen(parts, how, path)[0])
+    side = _bin_side(_chosen(parts, options, path)[0])
     return [part.name for part in parts if _bin_side(part) == side]
 
 
@@ -152,27 +152,27 @@ def _bin_side(part: _Part) -> float | None:
     return float(found[1]) if found else None
 
 
-def _chosen(parts: list[_Part], how: Reading, path: Path) -> tuple[_Part, list[str]]:
+def _chosen(parts: list[_Part], options: ReadOptions, path: Path) -> tuple[_Part, list[str]]:
     """Return the table and region that was asked for, or the likeliest and a note that tells the others."""
-    if how.bin_um is not None:
-        parts = [part for part in parts if _bin_side(part) == how.bin_um]
+    if options.bin_um is not None:
+        parts = [part for part in parts if _bin_side(part) == options.bin_um]
     if not parts:
         found = listed([f"{size.um:g}" for size in bins_in_store(path)])
-        raise ReadError(path, f"`bin_um`: there are no bins of {how.bin_um:g} um. Choose one of {found}.")
-    if how.table is None:
+        raise ReadError(path, f"`bin_um`: there are no bins of {options.bin_um:g} um. Choose one of {found}.")
+    if options.table is None:
         names = [part.name for part in parts[1:]]
         note = f"Of several tables `{parts[0].name}` was read; others to choose as `table`: {listed(names)}."
         return parts[0], [note] if names else []
     for part in parts:
-        if how.table in (part.name, part.table, part.region):
+        if options.table in (part.name, part.table, part.region):
             return part, []
     raise ReadError(
-        path, f"`table`: there is no {how.table!r}. Choose one of {listed([p.name for p in parts])}."
+        path, f"`table`: there is no {options.table!r}. Choose one of {listed([p.name for p in parts])}."
     )
 
 
 def read_spatialdata(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read one region of a SpatialData store; as :func:`napari_spotmix.io.read_spatial`.
 
@@ -181,10 +181,10 @@ def read_spatialdata(
     ReadError
         If the package ``spatialdata`` is missing, the store is damaged, or spots have no shape.
     """
-    part, notes = _chosen(_parts(path), how, path)
-    with reported(path, path.name), warnings.catch_warnings():
+    part, notes = _chosen(_parts(path), options, path)
+    with as_read_error(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of formats that are still young
-        adata = heard(lambda: _read(path, part, notes), _STAGE, on_progress)
+        adata = run_cancellable(lambda: _read(path, part, notes), _STAGE, on_progress)
     on_progress(Progress(_STAGE, 1, 1))
     add_notes(adata, [*notes, *([IN_MEMORY] if backed else [])])
     return adata
@@ -194,7 +194,7 @@ def _read(path: Path, part: _Part, notes: list[str]) -> AnnData:
     store = _opened(path)
     adata = _rows(store.tables[part.table], part)
     if part.region is None:
-        place_spots(adata, path)
+        set_coordinates(adata, path)
     else:
         _place(adata, store, _element(store, part.region, path), part, path, notes)
     return adata

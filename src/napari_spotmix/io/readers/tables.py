@@ -33,10 +33,10 @@ from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import Gatherer, listed, reported
-from napari_spotmix.io.readers.delimited import Head, blocks, problem_of_names
+from napari_spotmix.io.problems import Gatherer, listed, as_read_error
+from napari_spotmix.io.readers.table_parsing import Head, blocks, names_problem
 from napari_spotmix.io.readers.images import read_pixels
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.table_files import ARRAY_NAME, IN_TISSUE, Section, Table, find_section
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _STAGE = "Reading spots"
 _LEAST_IN_COMMON = 0.5
 
 
-def table_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
+def table_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
     """Return every file that reading the tables at `path` opens, in a fixed order; but for what was told.
 
     Raises
@@ -59,11 +59,11 @@ def table_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
     ReadError
         If they cannot be chosen.
     """
-    return [file for file in find_section(path, how).files if file != how.coordinates]
+    return [file for file in find_section(path, options).files if file != options.coordinates]
 
 
 def read_tables(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read spots from tables.
 
@@ -71,7 +71,7 @@ def read_tables(
     ----------
     path : Path
         A table of counts, or a folder that holds one.
-    how : Reading
+    options : ReadOptions
         `coordinates` names the table of places, where it is not found beside.
     backed : bool, optional
         Tables cannot stay on disk; a note says so.
@@ -88,7 +88,7 @@ def read_tables(
     ReadError
         All problems of both tables; how their names differ where they do not match.
     """
-    section = find_section(path, how)
+    section = find_section(path, options)
     gather = Gatherer(section.root)
     places = counts = None
     with gather:
@@ -158,7 +158,7 @@ def _array_names(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[str]:
 
 
 def _check_names(table: Table, names: list[list[str]]) -> None:
-    problem = problem_of_names(names[0], "names of spots") if names else "has no column with names of spots."
+    problem = names_problem(names[0], "names of spots") if names else "has no column with names of spots."
     if problem:
         raise ReadError(table.path.parent, f"`{table.path.name}` {problem}")
 
@@ -169,87 +169,6 @@ def _place_words(table: Table) -> str:
     if not table.head.has_header:
         return f"`{table.path.name}` has no header: its columns {x} and {y} were taken for x and y."
     return f"The coordinates of spots are the columns {x!r} and {y!r} of `{table.path.name}`."
-
-
-def _columns(head: Head, kinds: dict[int, pa.DataType], on_progress: ProgressCallback) -> dict[int, Any]:
-    """Return whole columns: text as list of str, numbers as float64 with NaN where there is none."""
-    parts: dict[int, list[Any]] = {column: [] for column in kinds}
-    for block in blocks(head, kinds, _STAGE, on_progress):
-        for part, values in zip(parts.values(), block.columns, strict=True):
-            part.append(_values(values))
-    return {column: _joined(part) for column, part in parts.items()}
-
-
-def text_columns(head: Head, on_progress: ProgressCallback = silent) -> list[list[str]]:
-    """Read all columns of a table as text, stripped; a missing cell is ``""``."""
-    import pyarrow as pa
-
-    read = _columns(head, {column: pa.string() for column in range(len(head.columns))}, on_progress)
-    return list(read.values())
-
-
-def _values(column: pa.Array) -> Any:
-    if str(column.type) == "string":
-        return [(value or "").strip() for value in column.to_pylist()]
-    return column.to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def _joined(parts: list[Any]) -> Any:
-    if parts and isinstance(parts[0], list):
-        return [value for part in parts for value in part]
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-# Counts
-
-
-@dataclass
-class TableCounts:
-    """The numbers of a table, and the names of both of its sides."""
-
-    matrix: csr_matrix
-    rows: list[str]
-    columns: list[str]
-
-    def turned(self) -> TableCounts:
-        """Return it with rows for columns."""
-        return TableCounts(self.matrix.T.tocsr(), self.columns, self.rows)
-
-
-def read_counts(table: Table, on_progress: ProgressCallback, stage: str = _STAGE) -> TableCounts:
-    """Read the numbers of a table, and the names of its rows and columns.
-
-    Raises
-    ------
-    ReadError
-        If a cell holds no number; says where.
-    """
-    import pyarrow as pa
-
-    kinds = dict.fromkeys(table.genes, pa.float32())
-    if table.name is not None:
-        kinds = {table.name: pa.string()} | kinds
-    rows: list[str] = []
-    parts: list[csr_matrix] = []
-    for block in blocks(table.head, kinds, stage, on_progress):
-        if table.name is not None:
-            rows += _values(block.column(0))
-        numbers = block.select(range(table.name is not None, block.num_columns))
-        parts.append(_sparse(table, numbers.to_tensor(null_to_nan=True).to_numpy()))
-    matrix = vstack(parts, format="csr")
-    columns = [table.head.columns[column] for column in table.genes]
-    return TableCounts(matrix, rows or [str(row) for row in range(1, matrix.shape[0] + 1)], columns)
-
-
-def _sparse(table: Table, block: NDArray[np.float32]) -> csr_matrix:
-    n_missing = int(np.isnan(block).sum())
-    if n_missing:
-        raise ReadError(
-            table.path.parent,
-            f"`{table.path.name}` has {n_missing:,} cells without a number among its counts. "
-            "Write 0 where nothing was counted.",
-        )
-    return csr_matrix(block)
 
 
 # Both
@@ -264,7 +183,7 @@ def _assembled(section: Section, counts: TableCounts, places: _Places | None) ->
         counts, xy = _only(counts, places.xy, places.in_tissue, notes)
     else:
         counts, xy = _matched(section, counts, places, notes)
-    problem = problem_of_names(counts.rows, "names of spots")
+    problem = names_problem(counts.rows, "names of spots")
     if problem:
         raise ReadError(section.root, f"`{section.counts.path.name}` {problem}")
     notes += [*_columns_left_out(section.counts), *_without_place(xy)]
@@ -380,34 +299,12 @@ def _without_place(xy: NDArray[np.float64]) -> list[str]:
     )
 
 
-def with_plain_ids(names: list[str], notes: list[str]) -> pd.DataFrame:
-    """Return the table of genes: Ensembl ids without their version, which is kept in ``gene_ids``.
-
-    Examples
-    --------
-    >>> notes = []
-    >>> with_plain_ids(["ENSMUSG00000064339.1", "ENSMUSG00000064337.2"], notes).index.tolist()
-    ['ENSMUSG00000064339', 'ENSMUSG00000064337']
-    >>> with_plain_ids(["Actb", "Nkx2.1"], notes).index.tolist()
-    ['Actb', 'Nkx2.1']
-    """
-    found = [_ENSEMBL.fullmatch(name) for name in names]
-    if not any(found):
-        return pd.DataFrame(index=pd.Index(names, dtype=object))
-    plain = [match[1] if match else name for match, name in zip(found, names, strict=True)]
-    notes.append(
-        f"Genes have Ensembl ids with a version ({next(match[0] for match in found if match)}): "
-        "they are named without it; `var['gene_ids']` holds the full ones."
-    )
-    return pd.DataFrame({"gene_ids": names}, index=pd.Index(plain, dtype=object))
-
-
 def _add_image(adata: AnnData, section: Section, notes: list[str]) -> None:
     """Add the image that the places are pixels of, unless they lie outside of it."""
     if section.image is None:
         return
     name = section.image.name
-    with reported(section.root, name):
+    with as_read_error(section.root, name):
         pixels = read_pixels(section.image)
     xy = adata.obsm[SPATIAL]
     if ((xy < 0) | (xy > pixels.shape[1::-1])).any():

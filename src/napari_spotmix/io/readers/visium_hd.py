@@ -20,15 +20,15 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.readers.matrix import count_barcodes
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
-from napari_spotmix.io.readers.space_ranger import Layout, find_layout, has_matrix, read_layout
+from napari_spotmix.io.readers.tenx_matrix import count_barcodes
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.space_ranger import SpaceRangerFiles, find_run_files, has_matrix, read_run_files
 from napari_spotmix.params import BIN_UM
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["BinSize", "bins_in", "hd_layout", "is_square", "read_visium_hd", "visium_hd_folder"]
+__all__ = ["BinSize", "bins_in", "find_bin_files", "is_square", "read_visium_hd", "find_visium_hd"]
 
 _BINS, _CELLS = "binned_outputs", "segmented_outputs"
 _CHOOSE = "Choose another size with `bin_um` (in napari: Bin size)."
@@ -51,7 +51,7 @@ class BinSize:
     n_bins: int | None
 
 
-def visium_hd_folder(path: Path) -> Path | None:
+def find_visium_hd(path: Path) -> Path | None:
     """Return `path`, or the ``outs`` folder in it, if it is a Visium HD run or one of its sizes of bins."""
     return next((folder for folder in (path, path / "outs") if _squares(folder)), None)
 
@@ -95,14 +95,14 @@ def bins_in(root: Path) -> list[BinSize]:
     sizes = []
     for um, folder in _squares(root).items():
         try:
-            n_bins = count_barcodes(find_layout(root, folder).matrix)
+            n_bins = count_barcodes(find_run_files(root, folder).matrix)
         except ReadError:
             n_bins = None
         sizes += [] if um is None else [BinSize(um, n_bins)]
     return sizes
 
 
-def hd_layout(root: Path, how: Reading = DEFAULT) -> Layout:
+def find_bin_files(root: Path, options: ReadOptions = DEFAULT) -> SpaceRangerFiles:
     """Find the files of the size of bins that is asked for, or of the one nearest to `params.BIN_UM`.
 
     Raises
@@ -110,7 +110,7 @@ def hd_layout(root: Path, how: Reading = DEFAULT) -> Layout:
     ReadError
         If there is no such size, or files are missing.
     """
-    return find_layout(root, _chosen(root, how.bin_um)[1])
+    return find_run_files(root, _chosen(root, options.bin_um)[1])
 
 
 def _chosen(root: Path, bin_um: float | None) -> tuple[float | None, Path]:
@@ -142,26 +142,26 @@ def _in_words(sizes: list[float]) -> str:
 
 
 def read_visium_hd(
-    root: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    root: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read the bins of one size; as :func:`napari_spotmix.io.read_spatial`.
 
     ``uns['spatial'][library]['scalefactors']`` holds ``bin_size_um``, from the name of the folder where the
     file does not tell it.
     """
-    um, folder = _chosen(root, how.bin_um)
-    adata = read_layout(find_layout(root, folder), how, backed=backed, on_progress=on_progress)
+    um, folder = _chosen(root, options.bin_um)
+    adata = read_run_files(find_run_files(root, folder), options, backed=backed, on_progress=on_progress)
     if um is not None:
         for library in adata.uns[SPATIAL].values():
             library["scalefactors"].setdefault("bin_size_um", um)
-    add_notes(adata, _notes(root, um, how))
+    add_notes(adata, _notes(root, um, options))
     return adata
 
 
-def _notes(root: Path, um: float | None, how: Reading) -> list[str]:
+def _notes(root: Path, um: float | None, options: ReadOptions) -> list[str]:
     notes = []
     sizes = [size for size in _squares(root) if size is not None]
-    if how.bin_um is None and um is not None and len(sizes) > 1:
+    if options.bin_um is None and um is not None and len(sizes) > 1:
         notes.append(f"Bins of {um:g} µm were read; this run has {_in_words(sizes)}. {_CHOOSE}")
     if any((folder / _CELLS).is_dir() for folder in (root, root.parent, root.parent.parent)):
         notes.append(

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from napari_spotmix.dataset.regions import Region, to_geojson
-from napari_spotmix.io.atomic import write_aside
+from napari_spotmix.io.atomic import write_atomically
 from napari_spotmix.ui.canvas.layers import METADATA, image_layer, to_yx
 from napari_spotmix.ui.panels.inspect import Bar, Bars
 from napari_spotmix.ui.panels.notify import telling
@@ -303,7 +303,7 @@ class RegionsPanel(QWidget):
     def _write(self, title: str, name: str, kind: str, text: Callable[[], str]) -> None:
         path, _ = QFileDialog.getSaveFileName(self, title, name, kind)
         if path:
-            write_aside(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
+            write_atomically(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
             self.state.setText(f"Saved {path}.")
 
 

@@ -15,13 +15,13 @@ from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import reported
+from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.images import TissueImage, read_image
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Overview", "lay_under", "overview", "read_overview", "spots_off_image"]
+__all__ = ["Overview", "add_overview", "overview", "read_overview", "spots_outside_image"]
 
 #: Longest side of an overview in pixels: what Space Ranger gives the hires image of Visium HD.
 LONGEST = 6000
@@ -61,7 +61,7 @@ def read_overview(path: Path, on_progress: ProgressCallback = silent) -> Overvie
         If it is no such image, or is damaged; its problems name the file.
     """
     try:
-        with reported(path, path.name):
+        with as_read_error(path, path.name):
             return _read_overview(path, on_progress)
     except ReadError as error:
         raise ReadError(path, [f"`image`: {path}: {text}" for text in error.problems]) from error
@@ -80,7 +80,7 @@ def _read_overview(path: Path, on_progress: ProgressCallback) -> Overview:
     return Overview(path, pixels, factor, notes)
 
 
-def lay_under(adata: AnnData, seen: Overview) -> None:
+def add_overview(adata: AnnData, seen: Overview) -> None:
     """Keep an overview as the ``hires`` image of `adata`, in place.
 
     Parameters
@@ -102,10 +102,10 @@ def lay_under(adata: AnnData, seen: Overview) -> None:
     library["images"] = {**library.get("images", {}), "hires": seen.pixels}
     library["scalefactors"] = {**library.get("scalefactors", {}), "tissue_hires_scalef": seen.factor}
     xy = adata.obsm[SPATIAL][:, :2] * seen.factor
-    add_notes(adata, seen.notes + spots_off_image(xy, seen.pixels, f"`{seen.path.name}`"))
+    add_notes(adata, seen.notes + spots_outside_image(xy, seen.pixels, f"`{seen.path.name}`"))
 
 
-def spots_off_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
+def spots_outside_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
     """Tell of an image that does not lie under all spots: it may belong to another section.
 
     Parameters

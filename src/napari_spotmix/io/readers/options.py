@@ -13,7 +13,7 @@ __all__ = ["DEFAULT", "Choices", "Reading"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """What `read_spatial` is told beside the path; None is left to be found out.
 
     Attributes
@@ -43,7 +43,7 @@ class Reading:
 
 
 #: Everything is found out.
-DEFAULT = Reading()
+DEFAULT = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Choices:
     Attributes
     ----------
     bin_sizes : tuple of BinSize
-        Values of `Reading.bin_um`, the smallest first; empty where there are no bins.
+        Values of `ReadOptions.bin_um`, the smallest first; empty where there are no bins.
     tables : tuple of str
-        Values of `Reading.table`, the one that is read without it first; empty but for a SpatialData store.
+        Values of `ReadOptions.table`, the one that is read without it first; empty but for a SpatialData store.
     coordinates : bool
-        Whether a table of coordinates can be named as `Reading.coordinates`.
+        Whether a table of coordinates can be named as `ReadOptions.coordinates`.
     """
 
     bin_sizes: tuple[BinSize, ...] = ()

@@ -22,7 +22,7 @@ from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.table_files import PLACES, plain_name
 
-__all__ = ["place_spots"]
+__all__ = ["set_coordinates"]
 
 #: Keys of ``obsm``, without case and signs.
 _ARRAYS = (
@@ -42,7 +42,7 @@ _IN_ARRAY = ("arraycol", "arrayrow")
 _ROW, _COLUMN = 3**0.5 / 2, 0.5
 
 
-def place_spots(adata: AnnData, path: Path) -> None:
+def set_coordinates(adata: AnnData, path: Path) -> None:
     """Set ``obsm['spatial']``, float64 (n_spots, 2 or more), in place, and note where else it was found.
 
     Raises

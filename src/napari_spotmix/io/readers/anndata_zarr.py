@@ -15,12 +15,12 @@ from typing import Any
 import anndata
 from anndata import AnnData
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import reported
-from napari_spotmix.io.readers.coordinates import place_spots
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.safe_names import restore_names
 
 __all__ = [
@@ -64,20 +64,20 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
     ReadError
         If it is damaged.
     """
-    with reported(path, path.name), warnings.catch_warnings():
+    with as_read_error(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names, and formats that are still young
-        adata: AnnData = heard(lambda: anndata.read_zarr(path), stage, on_progress)
+        adata: AnnData = run_cancellable(lambda: anndata.read_zarr(path), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata
 
 
 def read_spatial_anndata_store(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
 ) -> AnnData:
     """Read spots from a Zarr store of AnnData; as :func:`napari_spotmix.io.read_spatial`."""
     adata = read_anndata_store(path, "Reading spots", on_progress)
-    place_spots(adata, path)
+    set_coordinates(adata, path)
     if backed:
         add_notes(adata, [IN_MEMORY])
     return adata

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.problems import listed, reported
+from napari_spotmix.io.problems import listed, as_read_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,7 +96,7 @@ def _not_in_tissue(name: str) -> str:
 
 
 def _read_csv(path: Path, root: Path, name: str) -> pd.DataFrame:
-    with reported(root, name):
+    with as_read_error(root, name):
         table = pd.read_csv(
             path, header=None, dtype=str, na_filter=False, encoding="utf-8-sig", skipinitialspace=True
         )
@@ -151,7 +151,7 @@ def _numbers(cells: pd.Series[str], name: str, problems: list[str]) -> np.ndarra
 def _read_parquet(
     path: Path, root: Path, name: str, wanted: pd.Index[str] | None, on_progress: ProgressCallback
 ) -> pd.DataFrame:
-    with reported(root, name):
+    with as_read_error(root, name):
         table = _arrow_table(path, root, name, on_progress)
         if wanted is None:
             barcodes = pd.Index(table["barcode"].to_numpy(), dtype=object)
@@ -206,7 +206,7 @@ def _rows_of(
         raise ReadError(root, _twice(name, len(twice), list(wanted[twice])))
     rows_in_order = rows[np.argsort(order)]
     numbers = table.drop_columns("barcode")
-    taken = heard(lambda: numbers.take(rows_in_order), _FINDING, on_progress, 1, 1)
+    taken = run_cancellable(lambda: numbers.take(rows_in_order), _FINDING, on_progress, 1, 1)
     # The very index that was given, where all are there: nothing has to be compared or looked up again.
     return taken, wanted if times.all() else wanted[times > 0]
 
@@ -221,7 +221,7 @@ def _places_in(wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: Pr
         [_arrow_names(wanted[start : start + _BATCH], start, len(wanted), on_progress) for start in parts],
         pa.string(),
     )
-    found = heard(lambda: pc.index_in(barcodes, value_set=few), _FINDING, on_progress, 0, n)
+    found = run_cancellable(lambda: pc.index_in(barcodes, value_set=few), _FINDING, on_progress, 0, n)
     return np.asarray(found.to_numpy(), dtype=np.float64)
 
 

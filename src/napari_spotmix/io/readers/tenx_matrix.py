@@ -18,13 +18,13 @@ import pandas as pd
 from anndata.abc import CSRDataset
 from scipy.sparse import coo_matrix, csr_matrix, get_index_dtype
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.on_disk import csr_on_disk
-from napari_spotmix.io.problems import Gatherer, listed, reported
-from napari_spotmix.io.readers.delimited import open_text
-from napari_spotmix.io.readers.safety import refuse_bombs
+from napari_spotmix.io.problems import Gatherer, listed, as_read_error
+from napari_spotmix.io.readers.table_parsing import open_text
+from napari_spotmix.io.readers.safety import refuse_decompression_bombs
 
 __all__ = ["Matrix", "count_barcodes", "matrix_files", "read_matrix"]
 
@@ -77,10 +77,10 @@ def read_matrix(
     """
     name = path.relative_to(root).as_posix()
     if path.is_dir():
-        return heard(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
-    with reported(root, name), ExitStack() as now:
+        return run_cancellable(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
+    with as_read_error(root, name), ExitStack() as now:
         file = (files or now).enter_context(h5py.File(path, "r"))
-        refuse_bombs(file)
+        refuse_decompression_bombs(file)
         return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
 
@@ -137,8 +137,8 @@ def _h5_counts(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressC
     data = _in_pieces(group["data"], np.dtype(np.float32), on_progress, 0)
     indices = _in_pieces(group["indices"], whole, on_progress, n_entries)
     counts = csr_matrix((data, indices, group["indptr"][:].astype(whole)), shape=shape)
-    heard(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
-    heard(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
+    run_cancellable(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
+    run_cancellable(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
     return counts
 
 
@@ -240,7 +240,7 @@ def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
     within = folder.relative_to(root).as_posix()
     if path is None:
         raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
-    with reported(root, f"{within}/{path.name}"), open_text(path) as file:
+    with as_read_error(root, f"{within}/{path.name}"), open_text(path) as file:
         # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
         return pd.read_csv(
             file, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
@@ -261,7 +261,7 @@ def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index
     Not by ``scipy.io.mmread``, which can crash the process on a damaged file (seen with SciPy 1.17).
     """
     name = path.relative_to(root).as_posix()
-    with reported(root, name), open_text(path) as file:
+    with as_read_error(root, name), open_text(path) as file:
         rows, columns, n_entries = _mtx_header(file)
         # Before the entries are read: a wrong header could ask for any amount of memory.
         _check_shape((rows, columns), features, barcodes, root, name)

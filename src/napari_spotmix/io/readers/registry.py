@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from napari_spotmix.base.progress import ProgressCallback
-from napari_spotmix.io.readers.gem import gem_bins, gem_files, gem_place, read_gem
-from napari_spotmix.io.readers.h5ad import is_h5ad, read_spatial_h5ad
-from napari_spotmix.io.readers.reading import Reading
-from napari_spotmix.io.readers.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.io.readers.gem import gem_bins, gem_files, find_gem, read_gem
+from napari_spotmix.io.readers.h5ad import find_h5ad, read_spatial_h5ad
+from napari_spotmix.io.readers.options import ReadOptions
+from napari_spotmix.io.readers.space_ranger import find_run_files, read_space_ranger, find_space_ranger
 from napari_spotmix.io.readers.spatialdata import (
     bins_in_store,
     find_spatialdata,
@@ -19,10 +19,10 @@ from napari_spotmix.io.readers.spatialdata import (
     spatialdata_files,
     tables_in_store,
 )
-from napari_spotmix.io.readers.stores import find_anndata_store, read_spatial_anndata_store, store_files
-from napari_spotmix.io.readers.table_files import tables_place
+from napari_spotmix.io.readers.anndata_zarr import find_anndata_store, read_spatial_anndata_store, store_files
+from napari_spotmix.io.readers.table_files import find_tables
 from napari_spotmix.io.readers.tables import read_tables, table_files
-from napari_spotmix.io.readers.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
+from napari_spotmix.io.readers.visium_hd import BinSize, bins_in, find_bin_files, read_visium_hd, find_visium_hd
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,7 +37,7 @@ class SpatialReader(Protocol):
     """Reads spots; as :func:`napari_spotmix.io.read_spatial`."""
 
     def __call__(
-        self, path: Path, how: Reading, /, *, backed: bool, on_progress: ProgressCallback
+        self, path: Path, options: ReadOptions, /, *, backed: bool, on_progress: ProgressCallback
     ) -> AnnData: ...
 
 
@@ -59,40 +59,40 @@ class Format:
     read_spatial : callable
         Reads it.
     bins_in : callable, optional
-        The sizes of bins that a place holds, of which `Reading.bin_um` chooses; None where there are no bins.
+        The sizes of bins that a place holds, of which `ReadOptions.bin_um` chooses; None where there are no bins.
     tables_in : callable, optional
-        The names of tables that `Reading.table` chooses from, the likeliest first.
+        The names of tables that `ReadOptions.table` chooses from, the likeliest first.
     """
 
     name: str
     words: str
     find: Callable[[Path], Path | None]
-    files: Callable[[Path, Reading], list[Path]]
+    files: Callable[[Path, ReadOptions], list[Path]]
     read_spatial: SpatialReader
     bins_in: Callable[[Path], list[BinSize]] | None = None
-    tables_in: Callable[[Path, Reading], list[str]] | None = None
+    tables_in: Callable[[Path, ReadOptions], list[str]] | None = None
 
 
 FORMATS: tuple[Format, ...] = (
     Format(
         "visium_hd",
         "a Visium HD folder of Space Ranger",
-        find=visium_hd_folder,
-        files=lambda path, how: hd_layout(path, how).files,
+        find=find_visium_hd,
+        files=lambda path, options: find_bin_files(path, options).files,
         read_spatial=read_visium_hd,
         bins_in=bins_in,
     ),
     Format(
         "space_ranger",
         "a Space Ranger folder",
-        find=space_ranger_folder,
-        files=lambda path, _: find_layout(path).files,
+        find=find_space_ranger,
+        files=lambda path, _: find_run_files(path).files,
         read_spatial=read_space_ranger,
     ),
     Format(
         "h5ad",
         "an .h5ad file",
-        find=is_h5ad,
+        find=find_h5ad,
         files=lambda path, _: [path],
         read_spatial=read_spatial_h5ad,
     ),
@@ -115,7 +115,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "gem",
         "a table of one count in each row (GEM)",
-        find=gem_place,
+        find=find_gem,
         files=gem_files,
         read_spatial=read_gem,
         bins_in=gem_bins,
@@ -123,7 +123,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         TABLES,
         "tables of counts and coordinates",
-        find=tables_place,
+        find=find_tables,
         files=table_files,
         read_spatial=read_tables,
     ),

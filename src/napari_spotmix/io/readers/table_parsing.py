@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.io.problems import listed, reported
+from napari_spotmix.io.problems import listed, as_read_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ __all__ = [
     "is_number",
     "is_table_name",
     "open_text",
-    "problem_of_names",
+    "names_problem",
     "read_head",
 ]
 
@@ -135,7 +135,7 @@ def read_head(path: Path) -> Head:
     ReadError
         If the file is empty, is no text, or its first lines are no table; says what was found.
     """
-    with reported(path.parent, path.name):
+    with as_read_error(path.parent, path.name):
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
         return _parquet_head(path) if is_parquet else _text_head(path)
@@ -338,7 +338,7 @@ def blocks(
     ReadError
         If a cell holds something else, or a row has more or fewer cells; says where.
     """
-    with reported(head.path.parent, head.path.name):
+    with as_read_error(head.path.parent, head.path.name):
         read = _text_blocks if head.delimiter else _parquet_blocks
         yield from read(head, types, stage, on_progress)
     on_progress(Progress(stage, 1, 1))
@@ -456,7 +456,7 @@ def _wrong_cell(column: str, line: int, cell: str) -> str:
     return f"{words} Fix the cell, or leave the column out."
 
 
-def problem_of_names(names: list[str], what: str) -> str | None:
+def names_problem(names: list[str], what: str) -> str | None:
     """Return what keeps names from telling rows apart, or None."""
     import pandas as pd
 
