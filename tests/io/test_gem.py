@@ -119,7 +119,7 @@ def test_order_of_rows_and_size_of_blocks_change_nothing_but_the_order_of_genes(
     path = write(tmp_path, table)
     whole = read_spatial(path).to_df()
     monkeypatch.setattr("napari_spotmix.io.readers.table_parsing._BLOCK", 4000)
-    monkeypatch.setattr("napari_spotmix.io.readers.gem._WAITING", 300)
+    monkeypatch.setattr("napari_spotmix.io.readers.gem._PENDING", 300)
     monkeypatch.setattr("napari_spotmix.io.readers.gem._RANGE", 1 << 10)
     pd.testing.assert_frame_equal(read_spatial(path).to_df(), whole)
     shuffled = read_spatial(write(tmp_path, table.sample(frac=1, random_state=0)))
@@ -191,10 +191,10 @@ def test_reading_is_cancelled_in_every_stage(tmp_path):
     path = write(tmp_path, dnbs())
     stages = []
     read_spatial(path, on_progress=lambda progress: stages.append(progress.stage))
-    assert {"Reading spots", "Gathering counts"} == set(stages)
+    assert {"Reading spots", "Merging counts"} == set(stages)
 
     def cancel(progress: Progress) -> None:
-        if progress.stage == "Gathering counts":
+        if progress.stage == "Merging counts":
             raise Cancelled
 
     with pytest.raises(Cancelled):

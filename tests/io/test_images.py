@@ -15,7 +15,7 @@ from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import TissueImage, read_image, reading_notes
 from napari_spotmix.io.readers import images as images_module
-from napari_spotmix.io.readers.image_overview import overview
+from napari_spotmix.io.readers.image_overview import downsampled
 from tests.io.layouts import section, slide, write_folder
 
 
@@ -164,14 +164,14 @@ def test_an_overview_is_made_of_means_and_knows_its_scale(tmp_path, pixels):
     write_pyramid(tmp_path / "a.ome.tif", pixels)
     image = read_image(tmp_path / "a.ome.tif")
     reports: list[Progress] = []
-    seen, factor = overview(image, longest=32, on_progress=reports.append)
+    seen, factor = downsampled(image, longest=32, on_progress=reports.append)
     image.close()
     assert factor == 0.25
     assert seen.shape == (24, 32, 3)
     assert np.array_equal(seen, pixels[::4, ::4]), "a level of the pyramid that is just large enough"
     plain = TissueImage([pixels], True, "a")
     expected = pixels[:, :126].reshape(32, 3, 42, 3, 3).mean(axis=(1, 3))
-    seen, factor = overview(plain, longest=43)
+    seen, factor = downsampled(plain, longest=43)
     assert factor == 1 / 3
     np.testing.assert_allclose(seen, expected, atol=1)
     assert reports[0].stage == "Reading image"
@@ -182,7 +182,7 @@ def test_an_overview_of_a_large_image_is_read_in_bands(tmp_path, pixels):
     store = tifffile.imread(tmp_path / "a.tif", aszarr=True)
     image = TissueImage([zarr.open(store, mode="r")], True, "a", store)
     reports: list[Progress] = []
-    seen, _ = overview(image, longest=32, on_progress=reports.append)
+    seen, _ = downsampled(image, longest=32, on_progress=reports.append)
     image.close()
     np.testing.assert_allclose(seen, pixels.reshape(24, 4, 32, 4, 3).mean(axis=(1, 3)), atol=1)
     assert [(report.step, report.total) for report in reports] == [(top, 96) for top in range(0, 96, 16)]
@@ -190,7 +190,7 @@ def test_an_overview_of_a_large_image_is_read_in_bands(tmp_path, pixels):
 
 def test_an_overview_of_many_bits_uses_all_of_8():
     pixels = np.linspace(0, 900, 64 * 64).reshape(1, 64, 64).astype(np.uint16)
-    seen, _ = overview(TissueImage([pixels], False, "a"), longest=64)
+    seen, _ = downsampled(TissueImage([pixels], False, "a"), longest=64)
     assert seen.dtype == np.uint8
     assert seen.shape == (64, 64)
     assert seen.min() == 0

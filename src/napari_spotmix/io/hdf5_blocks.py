@@ -47,7 +47,9 @@ def write_in_blocks(group: h5py.Group, adata: AnnData, check_cancelled: Callable
         Called several times a second; raises `Cancelled` to stop.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
-        write_dispatched(group, "/", adata, _writer(check_cancelled, pool), dataset_kwargs={"compression": "gzip"})
+        write_dispatched(
+            group, "/", adata, _writer(check_cancelled, pool), dataset_kwargs={"compression": "gzip"}
+        )
 
 
 def _writer(check_cancelled: Callable[[], None], pool: ThreadPoolExecutor) -> Callable[..., None]:
@@ -72,7 +74,13 @@ def _writer(check_cancelled: Callable[[], None], pool: ThreadPoolExecutor) -> Ca
             sparse.attrs["shape"] = item.shape
             for name in _ARRAYS:
                 _write_array(
-                    sparse, name, getattr(item, name), check_cancelled, pool, maxshape=(None,), **dataset_kwargs
+                    sparse,
+                    name,
+                    getattr(item, name),
+                    check_cancelled,
+                    pool,
+                    maxshape=(None,),
+                    **dataset_kwargs,
                 )
         else:
             write(group, key, item, dataset_kwargs=dataset_kwargs)
@@ -151,7 +159,9 @@ def _write_chunks(
             dataset.id.write_direct_chunk(offset, data)
 
 
-def copy_dataset(source: h5py.Dataset, group: h5py.Group, name: str, check_cancelled: Callable[[], None]) -> None:
+def copy_dataset(
+    source: h5py.Dataset, group: h5py.Group, name: str, check_cancelled: Callable[[], None]
+) -> None:
     """Copy a dataset from file to file, chunk by chunk, without decompressing."""
     folder, _, last = name.rpartition("/")
     parent = group.require_group(folder) if folder else group

@@ -193,7 +193,9 @@ def _write_raw_tables(file: h5py.File, adata: AnnData) -> None:
     write_elem(raw, "varm", dict(adata.raw.varm))
 
 
-def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset, check_cancelled: Callable[[], None]) -> None:
+def _write_sparse(
+    group: h5py.Group, matrix: CSRDataset | CSCDataset, check_cancelled: Callable[[], None]
+) -> None:
     for name in _ARRAYS:
         copy_dataset(matrix.group[name], group, name, check_cancelled)
     kind = _SPARSE[isinstance(matrix, CSCDataset)]

@@ -98,7 +98,13 @@ class Gatherer:
         self._first = self._first or error
         return True
 
+    def error(self) -> ReadError:
+        """Return one ReadError with all problems."""
+        error = ReadError(self.path, self.problems)
+        error.__cause__ = self._first
+        return error
+
     def raise_all(self) -> None:
         """Raise one ReadError with all problems, if there are any."""
         if self.problems:
-            raise ReadError(self.path, self.problems) from self._first
+            raise self.error()

@@ -29,10 +29,10 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.detect import detect_with
-from napari_spotmix.io.readers.registry import format_of
 from napari_spotmix.io.readers.labels import label_files
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.references import reference_files
+from napari_spotmix.io.readers.registry import format_of
 from napari_spotmix.params import LARGE_FILE
 
 __all__ = ["checksums", "files_read", "input_files", "is_large", "make_recipe", "read_recipe", "write_recipe"]
@@ -92,7 +92,10 @@ def is_large(path: str | Path, options: ReadOptions = DEFAULT) -> bool:
 
 
 def checksums(
-    inputs: Mapping[str, str | Path], options: ReadOptions = DEFAULT, *, on_progress: ProgressCallback = silent
+    inputs: Mapping[str, str | Path],
+    options: ReadOptions = DEFAULT,
+    *,
+    on_progress: ProgressCallback = silent,
 ) -> dict[str, dict[str, Any]]:
     """Return the SHA-256 checksum of every file read for each input.
 

@@ -98,7 +98,7 @@ def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
     --------
     >>> fetched("nonsense://example.org/cells.h5ad")
     Traceback (most recent call last):
-    napari_spotmix.base.errors.InputError: nonsense://example.org/cells.h5ad: the protocol `nonsense` is unknown.
+    napari_spotmix.base.errors.InputError: nonsense://example.org/cells.h5ad: ...
     """
     with _reported(url):
         from fsspec.core import url_to_fs

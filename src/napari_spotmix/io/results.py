@@ -18,6 +18,7 @@ import numpy as np
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.io.atomic import existing_parent, staging_folder, why_not_written
 from napari_spotmix.io.hdf5_blocks import write_in_blocks
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
 from napari_spotmix.io.problems import as_read_error
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
-from napari_spotmix.io.atomic import existing_parent, staging_folder, why_not_written
 
 __all__ = [
     "OUTPUTS",
@@ -256,7 +256,7 @@ def _set_checksum(path: Path, checksum: str) -> None:
 
 
 def _stored_checksum(path: Path) -> str | None:
-    """Return the checksum of the ``proportions.csv`` that belongs to a file; None if another program wrote it."""
+    """Return the checksum of the ``proportions.csv`` of a file; None if another program wrote the file."""
     import h5py
 
     with as_read_error(path.parent, path.name), h5py.File(path, "r") as file:
@@ -290,13 +290,22 @@ def check_complete(directory: str | Path) -> None:
         )
 
 
-def write_h5ad(adata: AnnData, path: str | Path, *, check_cancelled: Callable[[], None] = lambda: None) -> None:
-    """Write `adata`, not modified, with names made safe for the file; `read_spatial` restores them.
+def write_h5ad(
+    adata: AnnData, path: str | Path, *, check_cancelled: Callable[[], None] = lambda: None
+) -> None:
+    """Write an AnnData; the same `adata` gives the same bytes.
 
-    Names that HDF5 cannot hold ("NK/T" as a column) get "_" for "/" in the file, with the true
-    names in ``uns["spotmix_names"]``. Matrices that are on disk are copied from file to file. `tell` is
-    called several times a second; what it raises ends the writing, and leaves an unfinished file. The same
-    `adata` gives the same bytes.
+    Matrices that are on disk are copied from file to file.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Not modified. Names that HDF5 cannot store ("NK/T" as a column) are written with "_" for "/", and
+        their original names in ``uns["spotmix_names"]``; `read_spatial` restores them.
+    path : str or Path
+        Replaced if it exists.
+    check_cancelled : callable, optional
+        Called several times a second; raises `Cancelled` to stop, which leaves an unfinished file.
     """
     import h5py
 

@@ -25,7 +25,7 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.geometry import bin_sides, placed_spots, scalefactors, spot_diameter
 from napari_spotmix.dataset.regions import to_geojson
-from napari_spotmix.io import run_cancellable, listed, write_atomically, write_folder_atomically
+from napari_spotmix.io import listed, run_cancellable, write_atomically, write_folder_atomically
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -340,7 +340,9 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
         whole, n_steps = spatialdata.SpatialData(**parts), len(steps)
         # The folder that it lies in was made for it.
         aside = path.parent
-        run_cancellable(lambda: whole.write(path), _STAGE, on_progress, n_steps, n_steps + 1, writes_into=aside)
+        run_cancellable(
+            lambda: whole.write(path), _STAGE, on_progress, n_steps, n_steps + 1, writes_into=aside
+        )
 
 
 def _spatialdata() -> Any:

@@ -152,7 +152,7 @@ def run_job(
     Cancelled
         If `on_progress` raised it; nothing is left behind.
     """
-    from napari_spotmix.io import run_cancellable, make_recipe, write_outputs
+    from napari_spotmix.io import make_recipe, run_cancellable, write_outputs
 
     here = fetched_job(job, on_progress=on_progress)
     with _gathered(here, on_progress) as (params, tissue, cells):
@@ -323,7 +323,7 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
 
     inputs, given = recipe.get("inputs", {}), dict(recipe.get("parameters", {}))
     names = {item.name for item in fields(Job)}
-    values = paths_given({name: place(entry["path"]) for name, entry in inputs.items()})
+    values = paths_given({name: path_or_url(entry["path"]) for name, entry in inputs.items()})
     names |= {name for name in inputs if _FURTHER.fullmatch(name)}
     problems = [
         f"The recipe names no file for `{name}`: it was simulated or in memory, and cannot be read again."

@@ -1,4 +1,4 @@
-"""Zarr stores of AnnData, format 2 and 3: the same content as ``.h5ad``, as a folder.
+"""Read Zarr stores of AnnData, format 2 and 3: the content of an ``.h5ad`` file as a folder.
 
 References
 ----------
@@ -32,12 +32,12 @@ __all__ = [
     "store_files",
 ]
 
-#: Said where counts that could stay on disk are read.
-IN_MEMORY = "The counts were read into memory: those of Zarr stores cannot stay on disk."
+#: The note for `backed`.
+IN_MEMORY = "The counts were read into memory: Zarr stores cannot be read in blocks."
 
 
 def attributes(folder: Path) -> dict[str, Any]:
-    """Return the attributes of a group of a Zarr store, empty where `folder` is none."""
+    """Return the attributes of a group of a Zarr store, empty if `folder` is not one."""
     for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
         if (file := folder / name).is_file():
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
         If it is damaged.
     """
     with as_read_error(path, path.name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # duplicate gene names, and formats that are still young
+        warnings.simplefilter("ignore")  # duplicate gene names, and experimental formats
         adata: AnnData = run_cancellable(lambda: anndata.read_zarr(path), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
@@ -73,7 +73,11 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
 
 
 def read_spatial_anndata_store(
-    path: Path, options: ReadOptions = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path,
+    options: ReadOptions = DEFAULT,
+    *,
+    backed: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read spots from a Zarr store of AnnData; as :func:`napari_spotmix.io.read_spatial`."""
     adata = read_anndata_store(path, "Reading spots", on_progress)

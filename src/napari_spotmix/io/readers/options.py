@@ -1,4 +1,4 @@
-"""How a path is to be read, where it could be read in more than one way."""
+"""Options for reading a path that can be read in more than one way."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_spotmix.io.readers.visium_hd import BinSize
 
-__all__ = ["DEFAULT", "Choices", "Reading"]
+__all__ = ["DEFAULT", "Choices", "ReadOptions"]
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What `read_spatial` is told beside the path; None is left to be found out.
+    """The options of `read_spatial`; None leaves the choice to the reader.
 
     Attributes
     ----------
     format : str, optional
-        Name of a format, where the path could be several.
+        Name of a format, if the path could have several.
     bin_um : float, optional
-        Side of the bins in micrometers, where a run has bins of several sizes.
+        Side of the bins in micrometers, if a run has several bin sizes.
     image : Path, optional
-        The full-resolution image that the coordinates refer to, which lies elsewhere.
+        The full-resolution image that the coordinates refer to, if stored elsewhere.
     coordinates : Path, optional
-        Table with the coordinates of spots, where it does not lie beside a table of counts.
+        Table with the coordinates of spots, if not in the same folder as the table of counts.
     gem_bin : int, optional
-        Side of the square bins that counts of Stereo-seq are gathered in, in DNBs (0.5 um); without it
-        ``params.GEM_BIN``. For another table with one count in each row, in its own unit; without it each
-        place is a spot.
+        Side of the square bins in which counts of Stereo-seq are summed, in DNBs (0.5 um). Default:
+        ``params.GEM_BIN``. For other tables with one count per row, in the unit of their coordinates; by
+        default each position is a spot.
     table : str, optional
-        Name of a table of a SpatialData store, or of a region that one describes, where there are several.
+        Name of a table of a SpatialData store, or of a region that it annotates, if there are several.
     """
 
     format: str | None = None
@@ -42,22 +42,22 @@ class ReadOptions:
     table: str | None = None
 
 
-#: Everything is found out.
+#: The reader chooses everything.
 DEFAULT = ReadOptions()
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What `read_spatial` can be told of a path beside it.
+    """The options of `read_spatial` that apply to a path, with their values.
 
     Attributes
     ----------
     bin_sizes : tuple of BinSize
-        Values of `ReadOptions.bin_um`, the smallest first; empty where there are no bins.
+        Values of `ReadOptions.bin_um`, the smallest first; empty if the data have no bins.
     tables : tuple of str
-        Values of `ReadOptions.table`, the one that is read without it first; empty but for a SpatialData store.
+        Values of `ReadOptions.table`, the default first; empty unless the path is a SpatialData store.
     coordinates : bool
-        Whether a table of coordinates can be named as `ReadOptions.coordinates`.
+        Whether `ReadOptions.coordinates` can name a table of coordinates.
     """
 
     bin_sizes: tuple[BinSize, ...] = ()

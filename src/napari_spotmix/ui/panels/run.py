@@ -15,8 +15,8 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
-from napari_spotmix.io import run_cancellable
 from napari_spotmix.io import results as export
+from napari_spotmix.io import run_cancellable
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe

@@ -45,12 +45,16 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
 
         if problems := figure.save_problems(path):
             raise InputError(problems)
-        drawn = run_cancellable(lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2)
+        drawn = run_cancellable(
+            lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2
+        )
 
         def save(aside: Path) -> None:
             # The folder that it lies in was made for it.
             place = aside.parent
-            run_cancellable(lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place)
+            run_cancellable(
+                lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place
+            )
             on_progress(Progress("Drawing", 2, 2))  # what was cancelled meanwhile is not kept
 
         return write_atomically(path, save)

@@ -186,4 +186,6 @@ def _write_report(outcomes: Sequence[Outcome], output: Path, on_progress: Progre
         home=output,
         on_progress=on_progress,
     )
-    return [write_atomically(output / REPORT, lambda path: path.write_text(html, encoding="utf-8", newline="\n"))]
+    return [
+        write_atomically(output / REPORT, lambda path: path.write_text(html, encoding="utf-8", newline="\n"))
+    ]
