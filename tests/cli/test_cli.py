@@ -623,10 +623,10 @@ def test_work_that_does_not_answer_is_ended_with_its_unfinished_files(tmp_path: 
 import sys, time
 from pathlib import Path
 from napari_spotmix.cli import _terminal
-from napari_spotmix.io import results as export
+from napari_spotmix.io.atomic import staging_folder
 
 def work(on_progress):
-    with export._aside(Path({str(tmp_path)!r}) / "results") as stage:
+    with staging_folder(Path({str(tmp_path)!r}) / "results") as stage:
         (stage / "half").write_text("x")
         print("stuck", flush=True)
         time.sleep(60)
@@ -703,7 +703,7 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
     [
         (("--show", "dominnat", "--output", "a.png"), "--show: 'dominnat' is no cell type"),
         (("--show", "dominant", "--output", "a.jpg"), "--output: a figure is named .png, .svg or .pdf"),
-        (("--show", "dominant", "--output", "no/a.png"), "there is no folder"),
+        (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first"),
         (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
         (
             ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),

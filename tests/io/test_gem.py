@@ -92,8 +92,9 @@ def test_the_folder_of_one_file_opens_and_that_of_two_asks(tmp_path):
     write(tmp_path, dnbs())
     assert read_spatial(tmp_path).n_obs == 64
     (tmp_path / "second.gem").write_bytes(as_gem(dnbs(9)))
-    assert "Several tables of counts to choose from: 'SS200000135TL_D1.tissue.gem.gz', 'second" in refusal(
-        tmp_path
+    assert (
+        "Expected one table of counts, found several: 'SS200000135TL_D1.tissue.gem.gz', 'second"
+        in refusal(tmp_path)
     )
 
 
@@ -104,7 +105,7 @@ def test_other_columns_of_gem(tmp_path):
     adata = read_spatial(write(tmp_path, table, ABOVE.replace("v0.1", "v0.2")))
     assert adata.var_names[0] == adata.var["gene_ids"].iloc[0].upper()
     assert adata.X.sum() == table["MIDCount"].sum()
-    assert "The column 'CellID' tells cells; bins do not follow it." in reading_notes(adata)
+    assert "The column 'CellID' assigns counts to cells; it was not used." in reading_notes(adata)
 
 
 @pytest.mark.parametrize("name", ["MIDCounts", "UMICount"])
@@ -133,7 +134,7 @@ def test_each_place_of_another_table_is_a_spot(tmp_path):
     assert list(adata.obs_names) == ["0.5_1", "-2_7"]
     assert adata.to_df().to_dict() == {"Actb": {"0.5_1": 5, "-2_7": 1}, "Gapdh": {"0.5_1": 3, "-2_7": 0}}
     assert adata.obsm["spatial"].tolist() == [[0.5, 1], [-2, 7]]
-    assert "Each of the 2 places in the table is a spot" in reading_notes(adata)[0]
+    assert "Each of the 2 positions in the table is a spot" in reading_notes(adata)[0]
 
 
 def test_another_table_is_gathered_if_asked_for(tmp_path):
@@ -148,7 +149,7 @@ def test_another_table_is_gathered_if_asked_for(tmp_path):
     ("change", "words"),
     [
         (("x", "here"), "must hold numbers in the column 'x', found 'here' in line 20"),
-        (("MIDCount", ""), "has rows without a number in the column 'MIDCount'"),
+        (("MIDCount", ""), "must have numbers in the column 'MIDCount', found rows without one"),
         (("y", "-3"), "y must be between 0 and"),
         (("x", "1e15"), "x must be between 0 and"),
     ],
@@ -161,7 +162,7 @@ def test_a_wrong_cell_is_told(tmp_path, change, words):
 
 def test_what_is_in_bins_already_is_refused(tmp_path):
     path = write(tmp_path, dnbs(), ABOVE.replace("BinSize=1", "BinSize=50"))
-    assert "holds bins of 50 already" in refusal(path)
+    assert "found bins of 50." in refusal(path)
 
 
 @pytest.mark.parametrize("side", [0, -5, 2.5])
@@ -178,13 +179,15 @@ def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(
     )
     with pytest.raises(InputError, match=r"`bin_um` must be a multiple of 0\.5"):
         read_spatial(path, bin_um=0.7)
-    with pytest.raises(InputError, match="Leave `bin_um` out"):
+    with pytest.raises(InputError, match="`bin_um` must be left out"):
         read_spatial(path, bin_um=10, gem_bin=20)
 
 
 def test_gef_is_told_apart(tmp_path):
     (tmp_path / "a.gef").write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert "is a GEF file of Stereo-seq, which is not read. Convert it to GEM" in refusal(tmp_path / "a.gef")
+    assert "is a GEF file of Stereo-seq, which is not supported. Convert it to GEM" in refusal(
+        tmp_path / "a.gef"
+    )
 
 
 def test_reading_is_cancelled_in_every_stage(tmp_path):

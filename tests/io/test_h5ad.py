@@ -65,7 +65,7 @@ def test_missing_coordinates_say_what_is_there(tmp_path, cells):
     with pytest.raises(ReadError) as caught:
         read_spatial(tmp_path / "a.h5ad")
     (problem,) = caught.value.problems
-    assert "`obsm['spatial']` is missing" in problem
+    assert "`obsm['spatial']` must hold (x, y) of each spot" in problem
     assert "'X_umap'" in problem
     assert "'donor'" in problem
 
@@ -215,7 +215,7 @@ def test_missing_label_column_names_the_likely_ones(tmp_path, cells):
         read_reference(tmp_path / "cells.h5ad", cell_type_key="celltype")
     (problem,) = caught.value.problems
     assert "`cell_type_key`" in problem
-    assert "there is no 'celltype'" in problem
+    assert "'celltype' was not found" in problem
     assert "Likely columns: 'cell_type', 'donor'" in problem
 
 

@@ -95,7 +95,10 @@ def test_raw_matrix_is_cut_to_the_tissue_and_told():
         ("formats/cellranger/3.0.0", "Cell Ranger"),
         ("formats/scanpy_visium_v1/2.1.0", "matrix of probes"),
         ("formats/scanpy_visium_v1/2.1.0/raw_probe_bc_matrix.h5", "counts probes"),
-        ("formats/st_v1_mob", r"Several tables of counts to choose from: 'MOB1\.tsv\.gz', 'MOB2\.tsv\.gz'"),
+        (
+            "formats/st_v1_mob",
+            r"Expected one table of counts, found several: 'MOB1\.tsv\.gz', 'MOB2\.tsv\.gz'",
+        ),
         ("formats/st_v1_mob/alignment_table_MOB1.tsv", "holds the coordinates of spots, but no counts"),
         ("formats/slideseq_spacexr", "is not a Space Ranger output"),
         ("formats/slideseq_spacexr/Reference/Vignette", r"holds counts \('dge\.csv'\) but no table of coord"),

@@ -126,8 +126,11 @@ def test_cells_that_are_missing_from_the_labels_are_counted(tmp_path, cells):
             "barcode,cell_type\nnobody-1,B\nno one-1,T\n",
             "No cell has a label: `l.csv` has rows such as 'nobody-1'",
         ),
-        ("barcode,depth\n{0},3.5\n{1},4.5\n", "has no column of cell types"),
-        ("barcode,cell_type\n{0},B\n{0},T\n{1},T\n", "names 1 cells more than once, with labels that differ"),
+        ("barcode,depth\n{0},3.5\n{1},4.5\n", "must have a column of cell types"),
+        (
+            "barcode,cell_type\n{0},B\n{0},T\n{1},T\n",
+            "must have one label per cell, found 1 cells with several",
+        ),
         ("", "`l.csv` is empty"),
     ],
 )
@@ -151,7 +154,7 @@ def test_several_tables_of_labels_are_not_chosen_from(tmp_path, cells):
     write_h5(tmp_path / "counts.h5", cells, ALL)
     for name in ("cell_types.csv", "my_cell_labels.tsv"):
         write_labels(tmp_path / name, cells)
-    with pytest.raises(ReadError, match="Several tables of labels to choose from"):
+    with pytest.raises(ReadError, match="Expected one table of labels, found several"):
         read_reference(tmp_path / "counts.h5")
 
 
@@ -159,7 +162,7 @@ def test_h5ad_without_labels_takes_a_table(tmp_path, cells):
     bare = adata_of(cells)
     del bare.obs["cell_type"]
     bare.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(ReadError, match="Give a table of them as `labels`"):
+    with pytest.raises(ReadError, match="Give a table of cell types as `labels`"):
         read_reference(tmp_path / "cells.h5ad", cell_type_key="cell_type")
     labels = write_labels(tmp_path / "l.csv", cells)
     reference = read_reference(tmp_path / "cells.h5ad", cell_type_key="cell_type", labels=labels)
@@ -168,7 +171,7 @@ def test_h5ad_without_labels_takes_a_table(tmp_path, cells):
 
 def test_spots_are_no_reference(tmp_path, cells):
     outs = write_folder(tmp_path / "outs", cells)
-    with pytest.raises(ReadError, match="holds spots of a section"):
+    with pytest.raises(ReadError, match="holds spatial data"):
         read_reference(outs)
     (tmp_path / "tissue.png").touch()
     with pytest.raises(ReadError, match=r"is no reference\. Expected an \.h5ad file"):
@@ -288,10 +291,13 @@ def test_a_table_of_cells_is_not_taken_for_signatures(tmp_path, cells):
     ("change", "words"),
     [
         (lambda table: table.mul(-1), "negative values"),
-        (lambda table: table.set_axis(["B", "B", "T", "U"], axis=1), "names cell types more than once: 'B'"),
-        (lambda table: table.iloc[:4], r"as many rows as columns \(4\)"),
-        (lambda table: table.mask(table > 3), "cells without a number"),
-        (lambda table: table.astype(str).add("?"), "is no table of counts or signatures"),
+        (
+            lambda table: table.set_axis(["B", "B", "T", "U"], axis=1),
+            "must have unique cell types, found some more than once: 'B'",
+        ),
+        (lambda table: table.iloc[:4], r"must have more genes than cell types, found 4 rows and columns"),
+        (lambda table: table.mask(table > 3), "empty cells"),
+        (lambda table: table.astype(str).add("?"), "must be a table of counts or signatures"),
     ],
 )
 def test_signatures_that_cannot_be_used_say_why(tmp_path, change, words):
@@ -317,7 +323,7 @@ def test_several_references_are_joined_over_their_genes(tmp_path, cells):
     assert np.array_equal(second, cells.counts[:, 1] + cells.counts[:, 3]), "columns of one gene are summed"
     notes = " ".join(reading_notes(both))
     assert (
-        "2 references were joined over 5 genes in common: a (12 cells, 7 genes), b (12 cells, 6 genes)"
+        "2 references were joined over their 5 shared genes: a (12 cells, 7 genes), b (12 cells, 6 genes)"
         in notes
     )
     assert "'B cell' and 'b cell'" in notes
@@ -335,7 +341,7 @@ def test_references_that_cannot_be_joined(tmp_path, cells):
     adata_of(cells).write_h5ad(tmp_path / "a.h5ad")
     adata_of(cells, genes=[f"ENSG{n}" for n in range(7)]).write_h5ad(tmp_path / "b.h5ad")
     write_signatures(tmp_path / "s.csv")
-    with pytest.raises(ReadError, match="no gene names in common"):
+    with pytest.raises(ReadError, match="must share gene names"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "b.h5ad"])
     with pytest.raises(ReadError, match="signatures without cells, which cannot be joined"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "s.csv"])

@@ -91,7 +91,7 @@ def test_a_file_is_fetched_once_and_again_when_it_has_changed(web: tuple[str, Pa
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("missing.h5ad", "missing.h5ad: there is no such file"),
+        ("missing.h5ad", "missing.h5ad: the file was not found"),
         ("forbidden.h5ad", "forbidden.h5ad: could not be fetched .*403"),
         ("broken.h5ad", "broken.h5ad: could not be fetched"),
     ],

@@ -20,6 +20,7 @@ from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import (
     OUTPUTS,
+    atomic,
     check_complete,
     check_writable,
     checksums,
@@ -189,7 +190,7 @@ def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path,
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
-    here, dead = export._host(), ended.stdout.strip()
+    here, dead = atomic._host(), ended.stdout.strip()
     names = {
         "alive": f".spotmix-{here}-{os.getpid()}-abc",
         "elsewhere": f".spotmix-{here}x-{dead}-abc",
@@ -208,7 +209,7 @@ def test_files_of_two_runs_are_not_taken_for_one(tmp_path, adata, proportions):
     write(tmp_path / "b", adata, proportions * 0.5)
     check_complete(tmp_path / "a")
     (tmp_path / "b" / "recipe.toml").replace(tmp_path / "a" / "recipe.toml")
-    with pytest.raises(ReadError, match=r"is of another run than `recipe\.toml`"):
+    with pytest.raises(ReadError, match=r"is from another run than `recipe\.toml`"):
         check_complete(tmp_path / "a")
     (tmp_path / "a" / "spatial.h5ad").unlink()
     with pytest.raises(ReadError, match="is missing: a run was ended"):
@@ -234,9 +235,9 @@ def test_new_and_nested_folders_may_be_written_to(tmp_path):
 
 def test_folder_below_a_file_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"since .*file is a file"):
+    with pytest.raises(InputError, match=r"because .*file is a file"):
         check_writable(tmp_path / "file" / "results")
-    with pytest.raises(InputError, match=r"since .*file is a file"):
+    with pytest.raises(InputError, match=r"because .*file is a file"):
         check_writable(tmp_path / "file")
 
 
@@ -318,7 +319,9 @@ def test_recipe_is_toml_that_reads_back(tmp_path, adata, proportions, outs):
     assert len(content["inputs"]["spatial"]["files"]) == 5
 
 
-@pytest.mark.parametrize(("content", "words"), [("a = [", "is damaged"), ("a = 1", "no recipe of spotmix")])
+@pytest.mark.parametrize(
+    ("content", "words"), [("a = [", "is damaged"), ("a = 1", "not a recipe of spotmix")]
+)
 def test_what_is_no_recipe_is_told(tmp_path, content, words):
     (tmp_path / "recipe.toml").write_text(content)
     with pytest.raises(ReadError, match=words):

@@ -159,7 +159,7 @@ def test_square_bins_of_visium_hd(tmp_path):
     pixels, per_pixel = tissue_image(adata)
     assert pixels.shape == (100, 2050, 3), "the finest level that is not too large"
     assert per_pixel == pytest.approx(2.0)
-    assert "others to choose as `table`: 'square_016um" in reading_notes(adata)[0]
+    assert "choose others with `table`: 'square_016um" in reading_notes(adata)[0]
     assert spot_diameter(read_spatial(store, bin_um=16)) == pytest.approx(64.0)
     assert spot_diameter(read_spatial(store, table="square_002um")) == pytest.approx(8.0)
     with pytest.raises(
@@ -246,7 +246,7 @@ def test_anndata_store_of_spots(tmp_path, zarr_format):
         adata.write_zarr(tmp_path / "a.zarr")
     again = read_spatial(tmp_path / "a.zarr", backed=True)
     assert np.array_equal(again.obsm["spatial"], grid())
-    assert "those of Zarr stores cannot stay on disk" in reading_notes(again)[0]
+    assert "Zarr stores cannot be read in blocks" in reading_notes(again)[0]
     assert all(one["sha256"] for one in checksums({"spatial": tmp_path / "a.zarr"})["spatial"]["files"])
 
 

@@ -110,7 +110,7 @@ def test_barcodes_that_do_not_tell_the_array_are_refused(outs):
     made.barcodes = [f"bin{number}" for number in range(len(made.barcodes))]
     write_h5(square(outs) / "filtered_feature_bc_matrix.h5", made, made.in_tissue == 1)
     write_parquet(square(outs) / "spatial" / "tissue_positions.parquet", made, array=False)
-    assert "no column 'array_row', 'array_col', and its barcodes do not tell them" in refusal(outs)
+    assert "must have the columns 'array_row', 'array_col', or barcodes of Visium HD" in refusal(outs)
 
 
 def test_counts_may_stay_in_their_file(run):
@@ -121,13 +121,13 @@ def test_counts_may_stay_in_their_file(run):
 
 
 def test_a_size_that_is_not_there_is_refused_with_those_that_are(run):
-    assert "no bins of 5 µm here, found 2, 8 and 16 µm." in refusal(run, bin_um=5)
+    assert "bins of 5 µm were not found; the run has 2, 8 and 16 µm." in refusal(run, bin_um=5)
     assert "found 16 µm. For other sizes choose the folder that holds" in refusal(square(run, 16), bin_um=8)
 
 
 def test_spots_have_no_size_to_choose(tmp_path):
     words = refusal(write_folder(tmp_path / "outs", section()), bin_um=8)
-    assert "`bin_um`: a Space Ranger folder has no bins of several sizes. Leave it out." in words
+    assert "`bin_um` needs data with several bin sizes, found a Space Ranger folder. Leave it out." in words
 
 
 def test_a_size_without_its_matrix_is_not_offered(outs):
@@ -175,14 +175,14 @@ def test_cells_of_version_4_are_told_and_their_bins_read(tmp_path):
     assert any("`segmented_outputs`) were not read" in note for note in reading_notes(read_spatial(outs)))
     assert "Choose the folder of the whole run" in refusal(outs / "segmented_outputs")
     shutil.rmtree(outs / "binned_outputs")
-    assert "cells that Space Ranger 4 outlined" in refusal(outs)
+    assert "cells segmented by Space Ranger 4" in refusal(outs)
 
 
 def test_barcodes_of_another_size_are_refused(outs):
     shutil.copy(square(outs, 16) / "spatial" / "tissue_positions.parquet", square(outs, 8) / "spatial")
     words = refusal(outs)
     assert "321 of 321 barcodes of `filtered_feature_bc_matrix.h5` are missing from" in words
-    assert "the same run and the same size of bins" in words
+    assert "the same run and bin size" in words
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,11 @@ def test_barcodes_of_another_size_are_refused(outs):
             "pxl_row_in_fullres must be a number in every row, found none for 's_",
         ),
         ("pxl_col_in_fullres", "left", "is damaged"),
-        ("barcode", "s_008um_00000_00000-1", "1 barcodes more than once: 's_008um_00000_00000-1'"),
+        (
+            "barcode",
+            "s_008um_00000_00000-1",
+            "must list each barcode once, found 1 more than once: 's_008um_00000_00000-1'",
+        ),
     ],
 )
 def test_damaged_positions_are_told(outs, column, values, words):
@@ -206,7 +210,7 @@ def test_damaged_positions_are_told(outs, column, values, words):
 def test_positions_that_lack_a_column_are_told(outs):
     path = square(outs) / "spatial" / "tissue_positions.parquet"
     pd.read_parquet(path).drop(columns="in_tissue").to_parquet(path)
-    assert "has no column 'in_tissue'; found 'barcode', 'array_row'" in refusal(outs)
+    assert "must have the columns 'in_tissue'; found 'barcode', 'array_row'" in refusal(outs)
 
 
 def test_truncated_positions_are_told(outs):

@@ -141,7 +141,7 @@ def test_a_run_killed_between_two_moves_is_never_taken_for_whole(
     assert read_result(tmp_path / "old 0").parameters["given"]["lambda_c"] == 0.1
     assert not list((tmp_path / "new 0").iterdir())
     for name in ("old 1", "old 2", "new 1", "new 2"):
-        with pytest.raises(ReadError, match="a run was ended while it wrote its files"):
+        with pytest.raises(ReadError, match="a run was killed while it wrote its files"):
             read_result(tmp_path / name)
         assert not output_problems(tmp_path / name)
     for name in ("old 1", "new 2"):

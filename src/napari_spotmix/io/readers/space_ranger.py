@@ -140,7 +140,7 @@ def find_run_files(root: Path, folder: Path | None = None) -> SpaceRangerFiles:
     for resolution in _RESOLUTIONS:
         with gather:
             names = _image_names(resolution)
-            # Bins share the images of their run: their own folder may hold only links whose targets are missing.
+            # Bins share the images of their run: their folder may hold only links without targets.
             images[resolution] = _first(root, spatial, names) or _first(root, root / "spatial", names)
     if matrix is None:
         gather.problems.append(
