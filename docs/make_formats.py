@@ -108,7 +108,9 @@ def table(data: Path, folder: Path) -> str:
         for cases, root, kind in ((REAL_CASES, data, REAL), (WRITTEN_CASES, folder, WRITTEN))
         for case in cases
     ]
-    return "\n".join(["| Format | File or folder | Tested with | Outcome |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(
+        ["| Format | File or folder | Tested with | Outcome |", "| --- | --- | --- | --- |", *rows]
+    )
 
 
 def outcome(case: Case, root: Path) -> str:

@@ -30,7 +30,7 @@ def test_space_ranger_folder_is_found_from_itself_and_its_parent(tmp_path):
     assert detect_format(outs).is_spatial
 
 
-def test_h5ad_is_told_by_its_content(tmp_path):
+def test_h5ad_is_detected_by_its_content(tmp_path):
     path = tmp_path / "a.h5ad"
     anndata.AnnData(np.ones((2, 2))).write_h5ad(path)
     assert detect_format(str(path)).kind == "h5ad"
@@ -40,7 +40,7 @@ def test_h5ad_is_told_by_its_content(tmp_path):
     assert "it is empty" in refusal(path)
 
 
-def test_image_is_told_to_be_one(tmp_path):
+def test_an_image_is_detected(tmp_path):
     (tmp_path / "tissue.png").write_bytes(b"\x89PNG")
     assert detect_format(tmp_path / "tissue.png").kind == "image"
     assert "is an image" in refusal(tmp_path / "tissue.png")
@@ -72,18 +72,18 @@ def test_spatial_folder_without_a_matrix(tmp_path):
     assert "holds a `spatial` folder in `outs` but no count matrix: expected" in refusal(tmp_path)
 
 
-def test_matrix_of_probes_is_not_one_of_genes(tmp_path):
+def test_matrix_of_probes_is_refused(tmp_path):
     (tmp_path / "raw_probe_bc_matrix.h5").touch()
     assert "Counts of genes are needed" in refusal(tmp_path)
     assert "counts probes" in refusal(tmp_path / "raw_probe_bc_matrix.h5")
 
 
-def test_zarr_store_of_neither_kind_is_told(tmp_path):
+def test_zarr_store_of_neither_kind_is_reported(tmp_path):
     (tmp_path / "zarr.json").write_text('{"attributes": {"ome": {}}}')
     assert "is a Zarr store, but its root is neither of SpatialData nor of AnnData" in refusal(tmp_path)
 
 
-def test_zarr_store_that_is_damaged_is_told(tmp_path):
+def test_zarr_store_that_is_damaged_is_reported(tmp_path):
     (tmp_path / "zarr.json").write_text("{")
     assert "is damaged" in refusal(tmp_path)
 
@@ -100,6 +100,6 @@ def test_other_file(tmp_path):
     )
 
 
-def test_missing_reference_is_told(tmp_path):
+def test_missing_reference_is_reported(tmp_path):
     with pytest.raises(ReadError, match="does not exist"):
         read_reference(tmp_path / "cells.h5ad")

@@ -127,7 +127,7 @@ def test_order_of_rows_and_size_of_blocks_change_nothing_but_the_order_of_genes(
     pd.testing.assert_frame_equal(shuffled.to_df()[whole.columns], whole)
 
 
-def test_each_place_of_another_table_is_a_spot(tmp_path):
+def test_each_position_of_another_table_is_a_spot(tmp_path):
     path = tmp_path / "bins.csv"
     path.write_text("gene,x,y,count\nActb,0.5,1,3\nGapdh,0.5,1,3\nActb,-2,7,1\nActb,0.5,1,2\n")
     adata = read_spatial(path)
@@ -154,13 +154,13 @@ def test_another_table_is_gathered_if_asked_for(tmp_path):
         (("x", "1e15"), "x must be between 0 and"),
     ],
 )
-def test_a_wrong_cell_is_told(tmp_path, change, words):
+def test_a_wrong_cell_is_reported(tmp_path, change, words):
     table = dnbs(50).astype(object)
     table.loc[10, change[0]] = change[1]
     assert words in refusal(write(tmp_path, table))
 
 
-def test_what_is_in_bins_already_is_refused(tmp_path):
+def test_binned_gem_is_refused(tmp_path):
     path = write(tmp_path, dnbs(), ABOVE.replace("BinSize=1", "BinSize=50"))
     assert "found bins of 50." in refusal(path)
 
@@ -171,7 +171,7 @@ def test_a_size_that_is_none(tmp_path, side):
         read_spatial(write(tmp_path, dnbs()), gem_bin=side)
 
 
-def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(tmp_path):
+def test_the_bin_size_can_be_given_in_micrometers_and_usual_sizes_are_offered(tmp_path):
     path = write(tmp_path, dnbs())
     assert 25.0 in [size.um for size in bin_sizes(path)]
     np.testing.assert_array_equal(
@@ -183,7 +183,7 @@ def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(
         read_spatial(path, bin_um=10, gem_bin=20)
 
 
-def test_gef_is_told_apart(tmp_path):
+def test_gef_is_refused(tmp_path):
     (tmp_path / "a.gef").write_bytes(b"\x89HDF\r\n\x1a\n")
     assert "is a GEF file of Stereo-seq, which is not supported. Convert it to GEM" in refusal(
         tmp_path / "a.gef"

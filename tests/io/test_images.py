@@ -63,7 +63,7 @@ def test_jpeg_bomb_is_refused_by_its_header(tmp_path, pixels):
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     (tmp_path / "a.jpg").write_bytes(bytes(content))
-    with pytest.raises(ReadError, match="65,535 x 65,535 pixels"):
+    with pytest.raises(ReadError, match="found 65,535 x 65,535"):
         read_image(tmp_path / "a.jpg")
 
 
@@ -71,13 +71,13 @@ def test_jpeg_bomb_is_refused_by_its_header(tmp_path, pixels):
 @pytest.mark.parametrize(
     "content", [b"", b"\x89PNG", b"\xff\xd8", b"\xff\xd8\xff\xff\xff", b"II*\x00", b"text"]
 )
-def test_damaged_images_are_told(tmp_path, name, content):
+def test_damaged_images_are_reported(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ReadError):
         read_image(tmp_path / name)
 
 
-def test_missing_image_is_told(tmp_path):
+def test_missing_image_is_reported(tmp_path):
     with pytest.raises(ReadError, match="does not exist"):
         read_image(tmp_path / "a.png")
 
@@ -94,7 +94,7 @@ def test_plain_tiff(tmp_path, pixels):
     assert image.is_rgb
 
 
-def test_gray_and_many_channel_tiff_are_no_rgb(tmp_path):
+def test_gray_and_many_channel_tiff_are_not_rgb(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 40, 50), np.uint16), metadata={"axes": "CYX"})
     image = read_image(tmp_path / "a.ome.tif")
     assert not image.is_rgb
@@ -135,7 +135,7 @@ def test_large_striped_tiff_is_refused_with_advice(tmp_path, pixels, monkeypatch
         read_image(tmp_path / "a.tif")
 
 
-def test_truncated_tiff_is_told(tmp_path, pixels):
+def test_truncated_tiff_is_reported(tmp_path, pixels):
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
     content = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(content[: len(content) // 2])
@@ -153,7 +153,7 @@ def test_of_a_slide_the_pyramid_is_read_and_not_its_label(tmp_path, pixels, name
     image.close()
 
 
-def test_of_several_images_the_largest_is_read_wherever_it_stands(tmp_path, pixels):
+def test_the_largest_of_several_images_is_read(tmp_path, pixels):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
         tiff.write(pixels[:20, :20], photometric="rgb", metadata=None)
         tiff.write(pixels, photometric="rgb", metadata=None)
@@ -198,7 +198,7 @@ def test_an_overview_of_many_bits_uses_all_of_8():
 
 
 @pytest.mark.parametrize("name", ["full.png", "full.jpg", "full.ome.tif", "full.svs", "full.btf"])
-def test_an_image_given_beside_lies_under_the_spots(tmp_path, name):
+def test_a_separate_image_is_aligned_with_the_spots(tmp_path, name):
     outs = write_folder(tmp_path / "outs", section(), images=())
     smooth = np.tile(np.arange(96, dtype=np.uint8)[:, None, None], (1, 128, 3))
     write_image(tmp_path / name, smooth)
@@ -219,26 +219,26 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
         (write_pyramid if path.suffix == ".tif" else slide)(path, pixels)
 
 
-def test_an_image_given_beside_an_h5ad_is_kept_with_it(tmp_path, pixels):
+def test_a_separate_image_is_stored_with_an_h5ad(tmp_path, pixels):
     spots = AnnData(np.ones((2, 3), np.float32), obsm={"spatial": np.array([[5.0, 5.0], [200.0, 9.0]])})
     spots.write_h5ad(tmp_path / "spots.h5ad")
     write_image(tmp_path / "full.png", pixels)
     adata = read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")
     assert np.array_equal(adata.uns["spatial"]["library"]["images"]["hires"], pixels)
-    assert any("1 of 2 spots lies outside of `full.png`" in note for note in reading_notes(adata))
+    assert any("1 of 2 spots is outside of `full.png`" in note for note in reading_notes(adata))
 
 
-def test_of_an_image_of_channels_the_first_is_shown_and_that_is_told(tmp_path):
+def test_only_the_first_channel_of_an_image_is_shown_with_a_note(tmp_path):
     outs = write_folder(tmp_path / "outs", section(), images=())
     channels = np.stack([np.full((96, 128), 7 * number, np.uint8) for number in (1, 2)])
     tifffile.imwrite(tmp_path / "a.ome.tif", channels, metadata={"axes": "CYX"})
     adata = read_spatial(outs, image=tmp_path / "a.ome.tif")
     (library,) = adata.uns["spatial"].values()
     assert (library["images"]["hires"] == 7).all()
-    assert reading_notes(adata) == ("`a.ome.tif` holds 2 planes or channels: the first is shown.",)
+    assert reading_notes(adata) == ("`a.ome.tif` has 2 planes or channels: only the first is shown.",)
 
 
-def test_a_damaged_image_given_beside_is_told_by_its_own_path(tmp_path):
+def test_a_damaged_separate_image_is_reported_with_its_path(tmp_path):
     outs = write_folder(tmp_path / "outs", section())
     (tmp_path / "full.tif").write_bytes(b"II*\0")
     with pytest.raises(ReadError, match=r"full\.tif"):

@@ -64,7 +64,7 @@ def table_of(cells: Section) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("kind", ["h5", "mtx", "mtx.gz", "outs"])
-def test_10x_matrix_takes_labels_beside_it(tmp_path, cells, kind):
+def test_10x_matrix_takes_labels_from_its_folder(tmp_path, cells, kind):
     path = tmp_path / "filtered_feature_bc_matrix"
     if kind in ("h5", "outs"):
         path = path.with_suffix(".h5")
@@ -143,14 +143,14 @@ def test_labels_that_cannot_be_used_say_why(tmp_path, cells, content, words):
 
 
 @pytest.mark.parametrize(("name", "words"), [("nowhere.csv", "does not exist"), ("folder", "is a folder")])
-def test_labels_that_are_no_file(tmp_path, cells, name, words):
+def test_labels_that_are_not_a_file(tmp_path, cells, name, words):
     write_h5(tmp_path / "counts.h5", cells, ALL)
     (tmp_path / "folder").mkdir()
     with pytest.raises(ReadError, match=f"`labels` must be a table.*{words}"):
         read_reference(tmp_path / "counts.h5", labels=tmp_path / name)
 
 
-def test_several_tables_of_labels_are_not_chosen_from(tmp_path, cells):
+def test_several_tables_of_labels_are_ambiguous(tmp_path, cells):
     write_h5(tmp_path / "counts.h5", cells, ALL)
     for name in ("cell_types.csv", "my_cell_labels.tsv"):
         write_labels(tmp_path / name, cells)
@@ -169,12 +169,12 @@ def test_h5ad_without_labels_takes_a_table(tmp_path, cells):
     assert list(reference.obs["cell_type"]) == TYPES
 
 
-def test_spots_are_no_reference(tmp_path, cells):
+def test_spots_are_not_a_reference(tmp_path, cells):
     outs = write_folder(tmp_path / "outs", cells)
     with pytest.raises(ReadError, match="holds spatial data"):
         read_reference(outs)
     (tmp_path / "tissue.png").touch()
-    with pytest.raises(ReadError, match=r"is no reference\. Expected an \.h5ad file"):
+    with pytest.raises(ReadError, match=r"is not a reference\. Expected an \.h5ad file"):
         read_reference(tmp_path / "tissue.png")
 
 
@@ -268,7 +268,7 @@ def test_signatures_are_read_either_way_round(tmp_path, name, turned):
     assert "was read as signatures" in reading_notes(reference)[0]
 
 
-def test_gzipped_signatures_beside_labels_of_spots(tmp_path):
+def test_gzipped_signatures_in_a_folder_with_labels_of_spots(tmp_path):
     write_signatures(tmp_path / "a.csv")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
     (tmp_path / "metadata.csv").write_text("spot,area\nx,1\n")
@@ -290,7 +290,7 @@ def test_a_table_of_cells_is_not_taken_for_signatures(tmp_path, cells):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda table: table.mul(-1), "negative values"),
+        (lambda table: table.mul(-1), "negative or infinite values"),
         (
             lambda table: table.set_axis(["B", "B", "T", "U"], axis=1),
             "must have unique cell types, found some more than once: 'B'",
@@ -329,7 +329,7 @@ def test_several_references_are_joined_over_their_genes(tmp_path, cells):
     assert "'B cell' and 'b cell'" in notes
 
 
-def test_problems_of_several_references_are_told_at_once(tmp_path, cells):
+def test_problems_of_several_references_are_reported_at_once(tmp_path, cells):
     adata_of(cells).write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError) as caught:
         read_reference([tmp_path / "no.h5ad", tmp_path / "a.h5ad", tmp_path / "nor.h5ad"])
@@ -343,7 +343,7 @@ def test_references_that_cannot_be_joined(tmp_path, cells):
     write_signatures(tmp_path / "s.csv")
     with pytest.raises(ReadError, match="must share gene names"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "b.h5ad"])
-    with pytest.raises(ReadError, match="signatures without cells, which cannot be joined"):
+    with pytest.raises(ReadError, match="Only references with single cells can be joined"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "s.csv"])
     with pytest.raises(InputError, match="names no reference"):
         read_reference([])

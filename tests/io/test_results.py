@@ -28,9 +28,9 @@ from napari_spotmix.io import (
     make_recipe,
     output_problems,
     read_recipe,
+    results,
     write_outputs,
 )
-from napari_spotmix.io import results as export
 from tests.io.layouts import section, write_folder
 
 RECIPE = make_recipe({}, {"given": {"alpha": 0.3}, "versions": {"numpy": "2"}})
@@ -79,13 +79,13 @@ def test_csv_has_spots_in_its_first_column_and_every_digit(tmp_path, adata, prop
 
 @pytest.mark.parametrize("n_types", [1, 3])
 def test_csv_keeps_odd_names_and_numbers(tmp_path, n_types, monkeypatch):
-    monkeypatch.setattr(export, "_BATCH", 3)
+    monkeypatch.setattr(results, "_BATCH", 3)
     names = ["plain", "a,b", 'say "T"', "two\nlines", "cr\rlf", "ünïcode 🧬", "=1+1", ""]
     values = np.full((len(names), n_types), 1 / 3)
     values[:5, 0] = [0.0, 1.0, 5e-324, 0.1 + 0.2, 1e-17]
     values[6] = np.nan
     table = pd.DataFrame(values, index=names, columns=["T <b>", "B", "x"][:n_types])
-    sha = export._write_proportions(table, tmp_path / "a.csv", lambda: None)
+    sha = results._write_proportions(table, tmp_path / "a.csv", lambda: None)
     assert sha == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -132,7 +132,7 @@ def hold_frames(is_done: threading.Event) -> None:
         del frames
 
 
-def test_files_of_others_are_left_alone_and_earlier_results_replaced(tmp_path, adata, proportions):
+def test_other_files_are_kept_and_earlier_results_replaced(tmp_path, adata, proportions):
     directory = tmp_path / "results"
     directory.mkdir()
     (directory / "notes.txt").write_text("mine")
@@ -186,7 +186,7 @@ def test_unfinished_files_can_be_removed_by_a_process_that_ends(tmp_path, adata,
     assert found[1] == set()
 
 
-def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path, adata, proportions):
+def test_only_files_of_dead_processes_of_this_machine_are_removed(tmp_path, adata, proportions):
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
@@ -204,7 +204,7 @@ def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path,
     assert left == {"alive", "elsewhere", "mine"}
 
 
-def test_files_of_two_runs_are_not_taken_for_one(tmp_path, adata, proportions):
+def test_files_of_two_runs_are_refused(tmp_path, adata, proportions):
     write(tmp_path / "a", adata, proportions)
     write(tmp_path / "b", adata, proportions * 0.5)
     check_complete(tmp_path / "a")
@@ -212,7 +212,7 @@ def test_files_of_two_runs_are_not_taken_for_one(tmp_path, adata, proportions):
     with pytest.raises(ReadError, match=r"is from another run than `recipe\.toml`"):
         check_complete(tmp_path / "a")
     (tmp_path / "a" / "spatial.h5ad").unlink()
-    with pytest.raises(ReadError, match="is missing: a run was ended"):
+    with pytest.raises(ReadError, match="is missing: a run was killed"):
         check_complete(tmp_path / "a")
 
 
@@ -322,7 +322,7 @@ def test_recipe_is_toml_that_reads_back(tmp_path, adata, proportions, outs):
 @pytest.mark.parametrize(
     ("content", "words"), [("a = [", "is damaged"), ("a = 1", "not a recipe of spotmix")]
 )
-def test_what_is_no_recipe_is_told(tmp_path, content, words):
+def test_an_invalid_recipe_is_reported(tmp_path, content, words):
     (tmp_path / "recipe.toml").write_text(content)
     with pytest.raises(ReadError, match=words):
         read_recipe(tmp_path)

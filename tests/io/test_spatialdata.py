@@ -163,7 +163,7 @@ def test_square_bins_of_visium_hd(tmp_path):
     assert spot_diameter(read_spatial(store, bin_um=16)) == pytest.approx(64.0)
     assert spot_diameter(read_spatial(store, table="square_002um")) == pytest.approx(8.0)
     with pytest.raises(
-        ReadError, match=r"`bin_um`: there are no bins of 5 um\. Choose one of '2', '8', '16'"
+        ReadError, match=r"`bin_um`: bins of 5 µm were not found; the store has '2', '8', '16'"
     ):
         read_spatial(store, bin_um=5)
     with pytest.raises(ReadError, match=r"`table`: there is no 'x'\. Choose one of 'square_008um"):
@@ -173,7 +173,7 @@ def test_square_bins_of_visium_hd(tmp_path):
     assert offered.tables == ("square_016um: hd_square_016um",), "those of other bins are other sizes"
 
 
-def test_labels_tell_places_too(tmp_path):
+def test_coordinates_come_from_labels_too(tmp_path):
     from spatialdata.models import Labels2DModel
 
     marks = np.zeros((20, 30), dtype=np.int32)
@@ -203,14 +203,14 @@ def test_sections_of_one_table_are_read_one_by_one(tmp_path):
     assert list(adata.uns["spatial"]) == ["B"]
 
 
-def test_spots_without_a_shape_are_told(tmp_path):
+def test_spots_without_a_shape_are_reported(tmp_path):
     with quiet():
         elements = visium() | {"table": table("Vis1", np.arange(5, 15))}
     with pytest.raises(ReadError, match="3 of 10 spots of the table 'table' have no shape in 'Vis1'"):
         read_spatial(written(tmp_path / "a.zarr", elements))
 
 
-def test_store_without_a_table_is_told(tmp_path):
+def test_store_without_a_table_is_reported(tmp_path):
     with quiet():
         elements = visium()
         del elements["table"]
@@ -218,13 +218,13 @@ def test_store_without_a_table_is_told(tmp_path):
         read_spatial(written(tmp_path / "a.zarr", elements))
 
 
-def test_damaged_store_is_told(store):
+def test_damaged_store_is_reported(store):
     next((store / "shapes").rglob("shapes.parquet")).write_bytes(b"PAR1 and no more")
     with pytest.raises(ReadError, match="is damaged"):
         read_spatial(store)
 
 
-def test_a_cancel_is_heard_while_a_library_reads(store, monkeypatch):
+def test_a_cancel_is_noticed_while_a_library_reads(store, monkeypatch):
     import spatialdata
 
     monkeypatch.setattr(spatialdata, "read_zarr", lambda *_, **__: time.sleep(2))

@@ -110,7 +110,7 @@ def test_row_names_without_a_name_of_their_column_as_r_writes(tmp_path):
     assert_is_the_section(read_spatial(write(tmp_path, as_text(rows))))
 
 
-def test_names_as_r_mangles_them_are_matched_and_told(tmp_path):
+def test_names_as_r_mangles_them_are_matched_with_a_note(tmp_path):
     rows = by_gene()
     rows[0] = ["", *(name.replace("-", ".") for name in SPOTS)]
     adata = read_spatial(write(tmp_path, as_text(rows)))
@@ -147,7 +147,7 @@ def test_spots_without_names_are_numbered(tmp_path):
     np.testing.assert_array_equal(adata.X.toarray(), COUNTS)
 
 
-def test_what_describes_spots_is_no_gene(tmp_path):
+def test_columns_that_describe_spots_are_not_genes(tmp_path):
     rows = [
         [*row, *place, *more]
         for row, place, more in zip(
@@ -159,7 +159,7 @@ def test_what_describes_spots_is_no_gene(tmp_path):
     assert "dropped: 'nUMI', 'cluster'" in notes_of(tmp_path)
 
 
-def test_coordinates_can_be_told(tmp_path):
+def test_coordinates_can_be_given(tmp_path):
     counts = write(tmp_path)
     other = tmp_path / "elsewhere" / "places of section 1 – Größe.txt"
     other.parent.mkdir()
@@ -192,7 +192,7 @@ def test_of_several_tables_of_coordinates_that_of_the_same_name_is_taken(tmp_pat
     assert_is_the_section(read_spatial(tmp_path))
 
 
-def test_where_names_do_not_tell_coordinates_apart_they_are_asked_for(tmp_path):
+def test_ambiguous_tables_of_coordinates_must_be_given(tmp_path):
     counts = write(tmp_path)
     (tmp_path / "coords.csv").rename(tmp_path / "xyz1.csv")
     (tmp_path / "xyz2.csv").write_bytes(as_text(coordinates()))
@@ -233,7 +233,7 @@ def test_original_spatial_transcriptomics(tmp_path):
     assert files_read(counts)[-1].name == "MOB1.png"
 
 
-def test_image_that_is_not_under_the_spots_is_left_out_and_told(tmp_path):
+def test_image_that_does_not_hold_all_spots_is_dropped_with_a_note(tmp_path):
     counts = write_original(tmp_path)
     write_png(tmp_path / "MOB1.png", "lowres")  # 12 x 16 pixels
     adata = read_spatial(counts)
@@ -241,7 +241,7 @@ def test_image_that_is_not_under_the_spots_is_left_out_and_told(tmp_path):
     assert "`MOB1.png` was dropped: spots are outside of it" in "\n".join(reading_notes(adata))
 
 
-def test_names_of_the_array_place_spots_where_there_is_no_table(tmp_path):
+def test_names_of_spots_are_coordinates_if_there_is_no_table(tmp_path):
     counts = write_original(tmp_path)
     (tmp_path / "alignment_table_MOB1.tsv").unlink()
     adata = read_spatial(counts)
@@ -249,7 +249,7 @@ def test_names_of_the_array_place_spots_where_there_is_no_table(tmp_path):
     assert "their positions in the array" in "\n".join(reading_notes(adata))
 
 
-def test_names_by_adjusted_places_are_matched(tmp_path):
+def test_names_of_adjusted_positions_are_matched(tmp_path):
     counts = write_original(tmp_path)
     text = gzip.decompress(counts.read_bytes()).decode()
     for x in (10, 11, 12):
@@ -268,10 +268,10 @@ def test_what_pandas_writes_comes_back(tmp_path):
     assert list(read.var_names) == list(spots.var_names)
 
 
-# What is told
+# Notes
 
 
-def test_spots_without_coordinates_are_kept_and_told(tmp_path):
+def test_spots_without_coordinates_are_kept_with_a_note(tmp_path):
     rows = [row for row in coordinates() if row[0] != SPOTS[3]]
     rows[1][1], rows[2][2] = "NA", ""
     adata = read_spatial(write(tmp_path, places=as_text([*rows, ["GHOST-1", 1, 2]])))
@@ -346,19 +346,19 @@ def test_a_damaged_table_gets_one_clear_message(tmp_path, counts, places, words)
     assert words in refusal(path) + refusal(tmp_path)
 
 
-def test_problems_of_both_tables_are_told_at_once(tmp_path):
+def test_problems_of_both_tables_are_reported_at_once(tmp_path):
     path = write(tmp_path, as_text(changed(by_spot(), 5, 2, "?")), as_text(changed(coordinates(), 5, 2, "?")))
     message = refusal(path)
     assert "`coords.csv` must hold numbers in the column 'y'" in message
     assert "`counts.csv` must hold numbers in the column 'Gapdh'" in message
 
 
-def test_wrong_columns_of_coordinates_are_told_with_what_was_expected(tmp_path):
+def test_wrong_columns_of_coordinates_are_reported_with_the_expected_ones(tmp_path):
     path = write(tmp_path, places=as_text(coordinates(("barcode", "lon", "lat"))))
     message = refusal(path, coordinates=tmp_path / "coords.csv")
     assert "must have columns of x and y" in message
     assert "found 'barcode', 'lon', 'lat'" in message
-    assert "its columns" not in message
+    assert "its columns are" not in message
 
 
 def test_folder_given_for_a_file(tmp_path):
@@ -369,7 +369,7 @@ def test_folder_given_for_a_file(tmp_path):
     assert "does not exist" in refusal(tmp_path / "nowhere.csv", coordinates=tmp_path / "coords.csv")
 
 
-def test_names_of_gzip_are_not_believed(tmp_path):
+def test_gzip_is_detected_by_content_not_by_name(tmp_path):
     write(tmp_path)
     plain = (tmp_path / "counts.csv").rename(tmp_path / "counts.csv.gz")
     assert_is_the_section(read_spatial(plain))  # a browser has unzipped it
@@ -397,7 +397,7 @@ def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
     assert "must have lines of at most 64 MB" in refusal(path)
 
 
-def test_other_tables_are_told_what_they_are(tmp_path):
+def test_other_tables_are_described(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(as_text(coordinates()))
     assert "holds the coordinates of spots, but no counts" in refusal(path)
@@ -408,13 +408,13 @@ def test_other_tables_are_told_what_they_are(tmp_path):
     assert "If these are single cells, choose them as the reference." in refusal(tmp_path)
 
 
-def test_a_broken_file_beside_is_named(tmp_path):
+def test_a_broken_file_in_the_folder_is_named(tmp_path):
     path = write(tmp_path, places=b"")
     assert "`coords.csv` is empty (0 bytes)" in refusal(path)
     assert "`coords.csv` is empty (0 bytes)" in refusal(tmp_path)
 
 
-def test_that_tables_cannot_stay_on_disk_is_told(tmp_path):
+def test_tables_cannot_stay_on_disk_which_is_noted(tmp_path):
     assert "tables cannot stay on disk" in notes_of(write(tmp_path), backed=True)
 
 
