@@ -345,7 +345,7 @@ def test_references_that_cannot_be_joined(tmp_path, cells):
         read_reference([tmp_path / "a.h5ad", tmp_path / "b.h5ad"])
     with pytest.raises(ReadError, match="Only references with single cells can be joined"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "s.csv"])
-    with pytest.raises(InputError, match="names no reference"):
+    with pytest.raises(InputError, match="must name at least one reference"):
         read_reference([])
 
 

@@ -18,13 +18,13 @@ import pytest
 
 from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
+from napari_spotmix.base.unfinished import discard_unfinished
 from napari_spotmix.io import (
     OUTPUTS,
     atomic,
     check_complete,
     check_writable,
     checksums,
-    discard_unfinished,
     make_recipe,
     output_problems,
     read_recipe,

@@ -104,7 +104,7 @@ def test_antibodies_are_dropped_with_a_note(tmp_path):
     tissue = section(n_antibodies=2)
     adata = read_spatial(write_folder(tmp_path / "run", tissue))
     assert adata.n_vars == 7
-    assert any("2 features of other kinds than gene expression" in note for note in reading_notes(adata))
+    assert any("2 features of other types than gene expression" in note for note in reading_notes(adata))
 
 
 def test_only_antibodies_is_refused(tmp_path):

@@ -166,7 +166,7 @@ def test_square_bins_of_visium_hd(tmp_path):
         ReadError, match=r"`bin_um`: bins of 5 µm were not found; the store has '2', '8', '16'"
     ):
         read_spatial(store, bin_um=5)
-    with pytest.raises(ReadError, match=r"`table`: there is no 'x'\. Choose one of 'square_008um"):
+    with pytest.raises(ReadError, match=r"`table`: 'x' was not found; the store has 'square_008um"):
         read_spatial(store, table="x")
     offered = choices(store, ReadOptions(bin_um=16))
     assert [size.um for size in offered.bin_sizes] == [2, 8, 16]

@@ -327,7 +327,7 @@ REFUSED = {
     "short row": (SHORT, None, "found 5 in line 13"),
     "decimal comma": (None, as_text(COMMA), "decimal commas are not supported"),
     "decimal commas": (None, b"barcode,x,y\nA,1,5,2,5\n", "If decimals are written with commas"),
-    "twice": (as_text(TWICE), None, f"1 names of spots more than once: '{SPOTS[0]}'"),
+    "twice": (as_text(TWICE), None, f"must have unique names of spots, found 1 more than once: '{SPOTS[0]}'"),
     "places twice": (
         None,
         as_text(PLACES_TWICE),

@@ -7,7 +7,6 @@ __all__ = ["agreeing", "count", "percent"]
 _SINGULAR = {
     "agree": "agrees",
     "begin": "begins",
-    "lie": "lies",
     "stand": "stands",
     "are": "is",
     "have": "has",

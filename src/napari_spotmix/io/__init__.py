@@ -7,24 +7,22 @@ Start with ``read_spatial`` and ``read_reference``. ``read_image`` reads an imag
 from __future__ import annotations
 
 from napari_spotmix.base.cancel import run_cancellable
-from napari_spotmix.base.unfinished import discard_unfinished
 from napari_spotmix.io.atomic import write_atomically, write_folder_atomically
-from napari_spotmix.io.notes import NOTES, reading_notes
+from napari_spotmix.io.notes import reading_notes
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.read import bin_sizes, choices, read_reference, read_spatial
-from napari_spotmix.io.readers.detect import Detected, detect_format
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.io.readers.h5ad import label_columns
 from napari_spotmix.io.readers.image_overview import spots_outside_image
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.readers.labels import MissingLabels
 from napari_spotmix.io.readers.options import Choices, ReadOptions
-from napari_spotmix.io.readers.registry import FORMATS, Format
 from napari_spotmix.io.readers.signatures import is_signatures
 from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
 from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
-from napari_spotmix.io.remote import fetched, is_url, local_path, path_or_url, shown_url
+from napari_spotmix.io.remote import fetched, is_url, path_or_url, shown_url
 from napari_spotmix.io.results import (
     OUTPUTS,
     check_complete,
@@ -36,15 +34,11 @@ from napari_spotmix.io.results import (
 from napari_spotmix.io.safe_names import restored_names, with_safe_names
 
 __all__ = [
-    "FORMATS",
     "IMAGE_SUFFIXES",
-    "NOTES",
     "OUTPUTS",
     "TABLE_SUFFIXES",
     "BinSize",
     "Choices",
-    "Detected",
-    "Format",
     "MissingLabels",
     "ReadOptions",
     "TissueImage",
@@ -57,7 +51,6 @@ __all__ = [
     "close_files",
     "copied",
     "detect_format",
-    "discard_unfinished",
     "fetched",
     "files_read",
     "is_closed",
@@ -67,7 +60,6 @@ __all__ = [
     "is_url",
     "label_columns",
     "listed",
-    "local_path",
     "make_recipe",
     "output_problems",
     "path_or_url",
