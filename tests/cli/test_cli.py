@@ -313,7 +313,7 @@ def test_labels_and_further_references_are_read_and_named_in_the_recipe(sample: 
     arguments = ("--labels", table, "--more-references", tmp_path / "even.h5ad", "--output", tmp_path / "out")
     done = spotmix("run", sample / "spots.h5ad", tmp_path / "odd.h5ad", *arguments)
     assert done.returncode == 0, done.stderr
-    assert "2 references were joined over 150 genes in common" in done.stdout
+    assert "2 references were joined over their 150 shared genes" in done.stdout
     inputs = recipe.read_recipe(tmp_path / "out")["inputs"]
     assert {role: [file["name"] for file in entry["files"]] for role, entry in inputs.items()} == {
         "spatial": ["spots.h5ad"],
@@ -413,7 +413,7 @@ def test_a_size_of_bins_and_an_image_that_are_not_there_are_told_by_their_option
     )  # fmt: skip
     assert done.returncode == 2
     told = " ".join(done.stderr.split())
-    assert "--bin-um: there are no bins of 2 µm here, found 8 and 16 µm." in told
+    assert "--bin-um: bins of 2 µm were not found; the run has 8 and 16 µm." in told
     assert "--image: " in told
     assert "gone.tif` does not exist" in told
     assert not (tmp_path / "out").exists()

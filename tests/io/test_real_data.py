@@ -91,9 +91,9 @@ def test_spots_under_tissue_are_read_from_a_raw_matrix_with_a_note():
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        (f"{HD}/binned_outputs/square_016um", "2,053 of 2,695 barcodes .* the same size of bins"),
+        (f"{HD}/binned_outputs/square_016um", "2,053 of 2,695 barcodes .* the same run and bin size"),
         ("formats/cellranger/3.0.0", "Cell Ranger"),
-        ("formats/scanpy_visium_v1/2.1.0", "matrix of probes"),
+        ("formats/scanpy_visium_v1/2.1.0", "Counts of genes are needed"),
         ("formats/scanpy_visium_v1/2.1.0/raw_probe_bc_matrix.h5", "counts probes"),
         (
             "formats/st_v1_mob",
@@ -104,8 +104,8 @@ def test_spots_under_tissue_are_read_from_a_raw_matrix_with_a_note():
         ("formats/slideseq_spacexr/Reference/Vignette", r"holds counts \('dge\.csv'\) but no table of coord"),
         ("formats/slideseq_spacexr/Reference/Vignette/dge.csv", "is a table of counts, but"),
         ("formats/slideseq_spacexr/Reference/Vignette/meta_data.csv", "is a table, but not one of counts"),
-        ("formats/slideseq_spacexr/Reference/Merfish_Ref", "is this a reference of single cells"),
-        ("formats/slideseq_spacexr/Reference/Visium_Ref", "is this a reference of single cells"),
+        ("formats/slideseq_spacexr/Reference/Merfish_Ref", "choose them as the reference"),
+        ("formats/slideseq_spacexr/Reference/Visium_Ref", "choose them as the reference"),
         ("formats/slideseq_spacexr/SpatialRNA/VisiumVignette/nUMI.csv", "is a table, but not one of counts"),
     ],
 )
