@@ -81,7 +81,8 @@ def _why_missing(path: Path) -> str:
     if link is None:
         return "does not exist. Check the spelling of the path."
     words = "is a link" if link == path else f"contains the link {link}"
-    return f"{words} whose target {str(link.readlink())!r} does not exist. Choose the path of the data."
+    target = str(link.readlink())
+    return f"{words} to {target!r}, which does not exist or is a loop. Choose the path of the data."
 
 
 def detect_with(path: str | os.PathLike[str], options: ReadOptions) -> Detected:
