@@ -1,9 +1,9 @@
-"""Write the table of docs/reference/formats.md: each format, what it was tried with, and what came of it.
+"""Write the table of docs/reference/formats.md: each format, the data it was tested with, and the outcome.
 
     python docs/make_formats.py [--data ../shared/data/formats]
 
-DATA holds real files; those of other formats are written from the published layout, partly by what the tests
-use (tests/io/layouts.py). A test makes the table again, and compares.
+DATA holds real files. Files of other formats are written from the published layout, in part by the helpers of
+the tests (tests/io/layouts.py). A test writes the table again, and compares.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REAL, WRITTEN = "real file", "written from the published layout"
 
 @dataclass(frozen=True)
 class Case:
-    """One path that is opened: what it is, where it lies, how it is read."""
+    """A path that is opened: its format, the path, and how it is read."""
 
     what: str
     path: str
@@ -56,29 +56,29 @@ REAL_CASES = (
     Case("Space Ranger 2", "sfe_v2_sample01"),
     Case("Space Ranger 3, CytAssist", "visium_v2_mouse_embryo_full"),
     Case("Matrix of probes", "scanpy_visium_v1/2.1.0"),
-    Case("Visium HD, 8 um", HD + "/square_008um"),
+    Case("Visium HD, 8 µm", HD + "/square_008um"),
     Case("Visium HD, matrix and positions of two sections", HD + "/square_016um"),
-    Case("Visium HD, 2 um", "visiumhd_mini_002um"),
+    Case("Visium HD, 2 µm", "visiumhd_mini_002um"),
     Case("SpatialData", "spatialdata_zarr/muscle_visium.zarr"),
     Case("Original Spatial Transcriptomics", "st_v1_mob/MOB1.tsv.gz"),
     Case("Original Spatial Transcriptomics", "st_v1_mob/MOB2.tsv.gz"),
     Case("Two sections in one folder", "st_v1_mob"),
     Case("Slide-seq", RCTD + "/SpatialRNA/Vignette"),
-    Case("Folder as for RCTD (Visium)", RCTD + "/SpatialRNA/VisiumVignette"),
-    Case("Folder as for RCTD (MERFISH)", RCTD + "/SpatialRNA/MerfishVignette"),
+    Case("Folder for RCTD (Visium)", RCTD + "/SpatialRNA/VisiumVignette"),
+    Case("Folder for RCTD (MERFISH)", RCTD + "/SpatialRNA/MerfishVignette"),
     Case("Reference, Slide-seq vignette", RCTD + "/Reference/Vignette", read_reference),
-    Case("Reference as for RCTD (Visium)", RCTD + "/Reference/Visium_Ref", read_reference),
-    Case("Reference as for RCTD (MERFISH)", RCTD + "/Reference/Merfish_Ref", read_reference),
-    Case("Single cells, as spots", "cellranger/3.0.0"),
+    Case("Reference for RCTD (Visium)", RCTD + "/Reference/Visium_Ref", read_reference),
+    Case("Reference for RCTD (MERFISH)", RCTD + "/Reference/Merfish_Ref", read_reference),
+    Case("Single cells, opened as spatial data", "cellranger/3.0.0"),
     Case(
         "Cell Ranger matrix without labels", "cellranger/3.0.0/filtered_feature_bc_matrix.h5", read_reference
     ),
 )
 
 WRITTEN_CASES = (
-    Case("Space Ranger 4, beside outlined cells", "v4", options={"bin_um": 16}),
+    Case("Space Ranger 4, with segmented cells", "v4", options={"bin_um": 16}),
     Case("Stereo-seq GEM", "section.gem.gz", options={"gem_bin": 10}),
-    Case("One count in each row", "spots.csv"),
+    Case("One count per row", "spots.csv"),
     Case("Counts and coordinates, CSV", "plain"),
     Case("AnnData", "section.h5ad"),
     Case("AnnData, Zarr", "section.zarr"),
@@ -90,29 +90,31 @@ WRITTEN_CASES = (
 
 
 def main() -> None:
-    """Print the table into the page."""
+    """Write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=REAL_DATA)
     data = parser.parse_args().data
     if not data.is_dir():
-        parser.error(f"no real files at {data}: the table would lack them.")
+        parser.error(f"`--data` must be the folder of real files; {data} was not found.")
     with tempfile.TemporaryDirectory() as folder:
         put(PAGE, table(data, Path(folder)))
 
 
 def table(data: Path, folder: Path) -> str:
-    """Return the table as Markdown; what is written goes into `folder`."""
+    """Return the table as Markdown; files that are written go into `folder`."""
     write_layouts(folder)
     rows = [
         f"| {case.what} | `{case.path}` | {kind} | {outcome(case, root)} |"
         for cases, root, kind in ((REAL_CASES, data, REAL), (WRITTEN_CASES, folder, WRITTEN))
         for case in cases
     ]
-    return "\n".join(["| What | File or folder | Tried with | Outcome |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(
+        ["| Format | File or folder | Tested with | Outcome |", "| --- | --- | --- | --- |", *rows]
+    )
 
 
 def outcome(case: Case, root: Path) -> str:
-    """Open a case and say what came of it."""
+    """Open a case and return the outcome as text."""
     try:
         found = case.read(root / case.path, **case.options)
     except ReadError as error:
@@ -127,14 +129,14 @@ def outcome(case: Case, root: Path) -> str:
 
 
 def images_of(adata: anndata.AnnData) -> str:
-    """Say which images came with spots."""
+    """Return the names of the images of the spots as text."""
     libraries = adata.uns.get("spatial", {}).values()
     names = [name for library in libraries for name in library.get("images", {})]
     return f"image {' and '.join(sorted(names))}" if names else "no image"
 
 
 def write_layouts(folder: Path) -> None:
-    """Write one section in each layout of which there is no real file."""
+    """Write one section in each layout without a real file."""
     rng = np.random.default_rng(0)
     write_hd(folder / "v4", segmented=True)
     names = [f"spot{i}" for i in range(30)], [f"Gene{g}" for g in range(8)]
@@ -144,7 +146,7 @@ def write_layouts(folder: Path) -> None:
     adata = anndata.AnnData(spots.astype(np.float32), obsm={"spatial": xy.to_numpy()})
     adata.write_h5ad(folder / "section.h5ad")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which version of Zarr is written will change
+        warnings.simplefilter("ignore")  # the default version of Zarr will change
         adata.write_zarr(folder / "section.zarr")
     adata.obs["cell_type"] = np.repeat(["A", "B"], 15)
     del adata.obsm["spatial"]
@@ -184,7 +186,7 @@ def write_loom(adata: anndata.AnnData, path: Path) -> None:
 
 
 def put(page: Path, made: str) -> None:
-    """Replace what stands between the marks."""
+    """Replace the text between the markers."""
     before, _, rest = page.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{START}\n\n{made}\n\n{END}{after}", encoding="utf-8")

@@ -23,7 +23,7 @@ from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.dataset.access import spot_counts
 from napari_spotmix.dataset.regions import Region, from_geojson, to_geojson
-from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
+from napari_spotmix.io import check_complete, copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.model.attention import attention_between
 from napari_spotmix.model.learning.heldout import Smoothing
 from napari_spotmix.model.refit import Problem
@@ -501,7 +501,7 @@ def read_result(path: str | Path, *, backed: bool = False, on_progress: Progress
     """
     path = Path(path)
     file = path / "spatial.h5ad" if path.is_dir() else path
-    check_whole(path)
+    check_complete(path)
     if not file.exists():
         raise ReadError(path, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written.")
     adata = read_spatial(file, backed=backed, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""A library's one long call: waited for, given up at once, and tidied up after."""
+"""A long call of a library: its result, a cancel at once, and the removal of its files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
-from napari_spotmix.io import heard
 
 
 def test_what_the_work_raises_is_raised() -> None:
@@ -18,7 +18,7 @@ def test_what_the_work_raises_is_raised() -> None:
         raise ValueError("no such table")
 
     with pytest.raises(ValueError, match="no such table"):
-        heard(work, "Reading", lambda _: None)
+        run_cancellable(work, "Reading", lambda _: None)
 
 
 def test_a_cancel_before_the_work_leaves_it_undone() -> None:
@@ -28,12 +28,12 @@ def test_a_cancel_before_the_work_leaves_it_undone() -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        heard(lambda: done.append(1), "Reading", cancel)
+        run_cancellable(lambda: done.append(1), "Reading", cancel)
     assert not done
 
 
-def test_a_cancel_is_heard_at_once_and_what_was_written_after_it_is_removed(tmp_path: Path) -> None:
-    folder, goes_on, calls = tmp_path / "aside", threading.Event(), []
+def test_a_cancel_is_noticed_at_once_and_later_files_are_removed(tmp_path: Path) -> None:
+    folder, goes_on, calls = tmp_path / "stage", threading.Event(), []
     folder.mkdir()
 
     def work() -> None:
@@ -48,11 +48,11 @@ def test_a_cancel_is_heard_at_once_and_what_was_written_after_it_is_removed(tmp_
 
     start = time.monotonic()
     with pytest.raises(Cancelled):
-        heard(work, "Writing", cancel, writes_into=folder)
+        run_cancellable(work, "Writing", cancel, writes_into=folder)
     assert time.monotonic() - start < 0.5
     folder.rmdir()  # as whoever has made it does
     goes_on.set()
     for thread in threading.enumerate():
-        if thread.name.startswith("spotmix-waiting"):
+        if thread.name.startswith("spotmix-cancellable"):
             thread.join(10)
     assert not folder.exists()

@@ -16,7 +16,7 @@ import pytest
 from napari_spotmix import compare_regions, find_niches, read_regions, simulate
 from napari_spotmix.analysis.niches import stored_niches
 from napari_spotmix.cli import main
-from napari_spotmix.io import check_whole
+from napari_spotmix.io import check_complete
 from napari_spotmix.result import Result, read_result
 
 
@@ -98,7 +98,7 @@ def test_what_is_kept_is_read_again_and_belongs_to_the_same_run(
     names = ["--first", "Tumor/core", "--second", "Stroma"]
     main(["regions", str(results), "--regions", str(regions), *names, "--keep"])
     main(["niches", str(results), "--n-niches", "3", "--keep"])
-    check_whole(results)
+    check_complete(results)
     with h5py.File(results / "spatial.h5ad") as file:
         assert file.attrs["spotmix_proportions_sha256"]
     kept = read_result(results)

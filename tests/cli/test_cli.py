@@ -34,7 +34,7 @@ from napari_spotmix import (
 )
 from napari_spotmix.cli import _options, _run
 from napari_spotmix.cli import main as run_main
-from napari_spotmix.io import Reading, recipe
+from napari_spotmix.io import ReadOptions, recipe
 from napari_spotmix.params import ParameterInfo, describe
 from napari_spotmix.workflow import deconvolve as pipeline
 from napari_spotmix.workflow.codegen import as_command, as_python
@@ -195,7 +195,7 @@ def test_run_writes_its_files_and_says_where(finished: tuple[Path, str, str]) ->
 
 def test_stages_are_told_on_stderr_only(finished: tuple[Path, str, str]) -> None:
     _, said, stages = finished
-    for stage in ("Reading spots", "Reading reference", "Taking checksums", "Writing results"):
+    for stage in ("Reading spots", "Reading reference", "Computing checksums", "Writing results"):
         assert stages.count(f"{stage} ...") == 1
         assert stage not in said
 
@@ -313,7 +313,7 @@ def test_labels_and_further_references_are_read_and_named_in_the_recipe(sample: 
     arguments = ("--labels", table, "--more-references", tmp_path / "even.h5ad", "--output", tmp_path / "out")
     done = spotmix("run", sample / "spots.h5ad", tmp_path / "odd.h5ad", *arguments)
     assert done.returncode == 0, done.stderr
-    assert "2 references were joined over 150 genes in common" in done.stdout
+    assert "2 references were joined over their 150 shared genes" in done.stdout
     inputs = recipe.read_recipe(tmp_path / "out")["inputs"]
     assert {role: [file["name"] for file in entry["files"]] for role, entry in inputs.items()} == {
         "spatial": ["spots.h5ad"],
@@ -367,7 +367,7 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
     assert all("16um" in file["name"] for file in inputs["spatial"]["files"])
     assert inputs["image"]["path"] == str(tmp_path / "full.tif")
     plan = plan_rerun(tmp_path / "out", output=tmp_path / "again")
-    assert plan.job.reading == Reading(bin_um=16, image=tmp_path / "full.tif")
+    assert plan.job.reading == ReadOptions(bin_um=16, image=tmp_path / "full.tif")
     again = spotmix("rerun", tmp_path / "out", "--output", tmp_path / "again")
     assert "identical to those of the first run" in again.stdout, again.stderr
     tifffile.imwrite(tmp_path / "full.tif", pixels[::-1], photometric="rgb")
@@ -413,7 +413,7 @@ def test_a_size_of_bins_and_an_image_that_are_not_there_are_told_by_their_option
     )  # fmt: skip
     assert done.returncode == 2
     told = " ".join(done.stderr.split())
-    assert "--bin-um: there are no bins of 2 µm here, found 8 and 16 µm." in told
+    assert "--bin-um: bins of 2 µm were not found; the run has 8 and 16 µm." in told
     assert "--image: " in told
     assert "gone.tif` does not exist" in told
     assert not (tmp_path / "out").exists()
@@ -525,7 +525,7 @@ def test_no_permission_to_write_is_told_before_the_long_run(sample: Path) -> Non
     done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "-o", "/proc/self/results")
     assert done.returncode == 2
     assert "--output: cannot write to /proc/self/results" in done.stderr
-    assert "Taking checksums" not in done.stderr
+    assert "Computing checksums" not in done.stderr
 
 
 def test_input_is_never_replaced_by_the_result(sample: Path, tmp_path: Path) -> None:
@@ -623,10 +623,10 @@ def test_work_that_does_not_answer_is_ended_with_its_unfinished_files(tmp_path: 
 import sys, time
 from pathlib import Path
 from napari_spotmix.cli import _terminal
-from napari_spotmix.io import results as export
+from napari_spotmix.io.atomic import staging_folder
 
 def work(on_progress):
-    with export._aside(Path({str(tmp_path)!r}) / "results") as stage:
+    with staging_folder(Path({str(tmp_path)!r}) / "results") as stage:
         (stage / "half").write_text("x")
         print("stuck", flush=True)
         time.sleep(60)
@@ -703,7 +703,7 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
     [
         (("--show", "dominnat", "--output", "a.png"), "--show: 'dominnat' is no cell type"),
         (("--show", "dominant", "--output", "a.jpg"), "--output: a figure is named .png, .svg or .pdf"),
-        (("--show", "dominant", "--output", "no/a.png"), "there is no folder"),
+        (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first"),
         (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
         (
             ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),

@@ -251,7 +251,7 @@ CASES = [
         of_folder(lambda outs: cut_in_half(outs / "filtered_feature_bc_matrix.h5")),
         "`filtered_feature_bc_matrix.h5` is truncated",
     ),
-    Case("wrong columns", of_folder(wrong_columns), "has no column 'pxl_row_in_fullres'"),
+    Case("wrong columns", of_folder(wrong_columns), "must have the columns 'pxl_row_in_fullres'"),
     Case("swapped x and y", of_spots(swapped), "but would be after this fix: swap x and y", code=0),
     Case("log-normalized counts", of_spots(logged), "looks log-normalized"),
     Case(
@@ -276,17 +276,17 @@ CASES = [
     ),
     Case("empty matrix", of_spots(lambda spots: setattr(spots, "X", spots.X * 0)), "holds no counts at all"),
     Case("no genes", of_spots(lambda spots: spots[:, :0].copy()), "is empty: 150 rows and 0 genes"),
-    Case("gzip that is not gzip", of_folder(no_gzip, matrix="mtx.gz"), "is named .gz but is not gzip"),
-    Case("a zip bomb", of_folder(bomb, matrix="mtx.gz"), "grows more than"),
+    Case("gzip that is not gzip", of_folder(no_gzip, matrix="mtx.gz"), "is named .gz but not gzip"),
+    Case("a zip bomb", of_folder(bomb, matrix="mtx.gz"), "must grow at most"),
     Case("a bomb in HDF5", h5_bomb, "`X` claims"),
     Case("a path with spaces and unicode", spaces, "No problems found.", code=0),
     Case("a read-only folder", read_only, "--output: cannot write to"),
     Case("a missing image", of_folder(lambda _: None, images=()), "No image of the tissue was found", code=0),
-    Case("positions with 1 column", of_folder(one_column), "has 1 columns where 6 were expected"),
-    Case("an h5ad of 2019's layout", of_2019, "is of an old version of anndata", code=0),
+    Case("positions with 1 column", of_folder(one_column), "must have 6 columns"),
+    Case("an h5ad of 2019's layout", of_2019, "was written by an old version of anndata", code=0),
     Case("a 0-byte file", nothing, "is named .h5ad but is not an HDF5 file: it is empty"),
     Case("a directory given for a file", lambda folder, tissue: [good(folder, tissue)[0], folder], "is no"),
-    Case("a symlink loop", loop, "is a link that leads nowhere"),
+    Case("a symlink loop", loop, "which does not exist or is a loop"),
 ]
 
 

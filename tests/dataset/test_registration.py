@@ -70,7 +70,7 @@ def test_spots_off_the_image_are_reported() -> None:
     tissue = simulate(n_spots=60, n_genes=40, n_cell_types=3)
     tissue.spatial.obsm["spatial"] += 1e4
     words = [one.message for one in diagnose(tissue.spatial, tissue.reference) if one.level == "warning"]
-    assert any("60 of 60 spots lie outside of the hires image" in text for text in words)
+    assert any("60 of 60 spots are outside of the hires image" in text for text in words)
 
 
 def test_a_spot_far_off_and_a_library_of_another_kind_do_no_harm() -> None:

@@ -46,7 +46,7 @@ class Section:
 
 
 def section(n_spots: int = 12, n_genes: int = 7, n_outside: int = 3, n_antibodies: int = 0) -> Section:
-    """Make a section whose last `n_outside` spots lie outside of the tissue; two genes share a symbol."""
+    """Make a section whose last `n_outside` spots are outside of the tissue; two genes share a symbol."""
     generator = np.random.default_rng(5)
     n_features = n_genes + n_antibodies
     symbols = [f"Gene{number}" for number in range(n_genes - 1)] + ["Gene0"]

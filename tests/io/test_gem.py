@@ -15,7 +15,7 @@ from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel
 from napari_spotmix.io import bin_sizes, files_read, reading_notes
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.params import GEM_BIN
 
 ABOVE = """#FileFormat=GEMv0.1
@@ -80,7 +80,7 @@ def test_counts_are_summed_in_bins_of_the_chosen_size(tmp_path, side):
 def test_bins_without_a_size_have_that_of_the_parameters_and_their_scale_is_known(tmp_path):
     path = write(tmp_path, dnbs())
     adata = read_spatial(path)
-    assert sniff(path).kind == "gem"
+    assert detect_format(path).kind == "gem"
     assert files_read(path) == [path]
     np.testing.assert_array_equal(adata.X.toarray(), read_spatial(path, gem_bin=GEM_BIN).X.toarray())
     assert microns_per_pixel(adata) == 0.5
@@ -92,8 +92,9 @@ def test_the_folder_of_one_file_opens_and_that_of_two_asks(tmp_path):
     write(tmp_path, dnbs())
     assert read_spatial(tmp_path).n_obs == 64
     (tmp_path / "second.gem").write_bytes(as_gem(dnbs(9)))
-    assert "Several tables of counts to choose from: 'SS200000135TL_D1.tissue.gem.gz', 'second" in refusal(
-        tmp_path
+    assert (
+        "Expected one table of counts, found several: 'SS200000135TL_D1.tissue.gem.gz', 'second"
+        in refusal(tmp_path)
     )
 
 
@@ -104,7 +105,7 @@ def test_other_columns_of_gem(tmp_path):
     adata = read_spatial(write(tmp_path, table, ABOVE.replace("v0.1", "v0.2")))
     assert adata.var_names[0] == adata.var["gene_ids"].iloc[0].upper()
     assert adata.X.sum() == table["MIDCount"].sum()
-    assert "The column 'CellID' tells cells; bins do not follow it." in reading_notes(adata)
+    assert "The column 'CellID' assigns counts to cells; it was not used." in reading_notes(adata)
 
 
 @pytest.mark.parametrize("name", ["MIDCounts", "UMICount"])
@@ -118,22 +119,22 @@ def test_order_of_rows_and_size_of_blocks_change_nothing_but_the_order_of_genes(
     table = dnbs()
     path = write(tmp_path, table)
     whole = read_spatial(path).to_df()
-    monkeypatch.setattr("napari_spotmix.io.readers.delimited._BLOCK", 4000)
-    monkeypatch.setattr("napari_spotmix.io.readers.gem._WAITING", 300)
+    monkeypatch.setattr("napari_spotmix.io.readers.table_parsing._BLOCK", 4000)
+    monkeypatch.setattr("napari_spotmix.io.readers.gem._PENDING", 300)
     monkeypatch.setattr("napari_spotmix.io.readers.gem._RANGE", 1 << 10)
     pd.testing.assert_frame_equal(read_spatial(path).to_df(), whole)
     shuffled = read_spatial(write(tmp_path, table.sample(frac=1, random_state=0)))
     pd.testing.assert_frame_equal(shuffled.to_df()[whole.columns], whole)
 
 
-def test_each_place_of_another_table_is_a_spot(tmp_path):
+def test_each_position_of_another_table_is_a_spot(tmp_path):
     path = tmp_path / "bins.csv"
     path.write_text("gene,x,y,count\nActb,0.5,1,3\nGapdh,0.5,1,3\nActb,-2,7,1\nActb,0.5,1,2\n")
     adata = read_spatial(path)
     assert list(adata.obs_names) == ["0.5_1", "-2_7"]
     assert adata.to_df().to_dict() == {"Actb": {"0.5_1": 5, "-2_7": 1}, "Gapdh": {"0.5_1": 3, "-2_7": 0}}
     assert adata.obsm["spatial"].tolist() == [[0.5, 1], [-2, 7]]
-    assert "Each of the 2 places in the table is a spot" in reading_notes(adata)[0]
+    assert "Each of the 2 positions in the table is a spot" in reading_notes(adata)[0]
 
 
 def test_another_table_is_gathered_if_asked_for(tmp_path):
@@ -148,20 +149,20 @@ def test_another_table_is_gathered_if_asked_for(tmp_path):
     ("change", "words"),
     [
         (("x", "here"), "must hold numbers in the column 'x', found 'here' in line 20"),
-        (("MIDCount", ""), "has rows without a number in the column 'MIDCount'"),
+        (("MIDCount", ""), "must have numbers in the column 'MIDCount', found rows without one"),
         (("y", "-3"), "y must be between 0 and"),
         (("x", "1e15"), "x must be between 0 and"),
     ],
 )
-def test_a_wrong_cell_is_told(tmp_path, change, words):
+def test_a_wrong_cell_is_reported(tmp_path, change, words):
     table = dnbs(50).astype(object)
     table.loc[10, change[0]] = change[1]
     assert words in refusal(write(tmp_path, table))
 
 
-def test_what_is_in_bins_already_is_refused(tmp_path):
+def test_binned_gem_is_refused(tmp_path):
     path = write(tmp_path, dnbs(), ABOVE.replace("BinSize=1", "BinSize=50"))
-    assert "holds bins of 50 already" in refusal(path)
+    assert "found bins of 50." in refusal(path)
 
 
 @pytest.mark.parametrize("side", [0, -5, 2.5])
@@ -170,7 +171,7 @@ def test_a_size_that_is_none(tmp_path, side):
         read_spatial(write(tmp_path, dnbs()), gem_bin=side)
 
 
-def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(tmp_path):
+def test_the_bin_size_can_be_given_in_micrometers_and_usual_sizes_are_offered(tmp_path):
     path = write(tmp_path, dnbs())
     assert 25.0 in [size.um for size in bin_sizes(path)]
     np.testing.assert_array_equal(
@@ -178,23 +179,25 @@ def test_the_size_of_bins_can_be_told_in_micrometers_and_usual_ones_are_offered(
     )
     with pytest.raises(InputError, match=r"`bin_um` must be a multiple of 0\.5"):
         read_spatial(path, bin_um=0.7)
-    with pytest.raises(InputError, match="Leave `bin_um` out"):
+    with pytest.raises(InputError, match="`bin_um` must be left out"):
         read_spatial(path, bin_um=10, gem_bin=20)
 
 
-def test_gef_is_told_apart(tmp_path):
+def test_gef_is_refused(tmp_path):
     (tmp_path / "a.gef").write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert "is a GEF file of Stereo-seq, which is not read. Convert it to GEM" in refusal(tmp_path / "a.gef")
+    assert "is a GEF file of Stereo-seq, which is not supported. Convert it to GEM" in refusal(
+        tmp_path / "a.gef"
+    )
 
 
 def test_reading_is_cancelled_in_every_stage(tmp_path):
     path = write(tmp_path, dnbs())
     stages = []
     read_spatial(path, on_progress=lambda progress: stages.append(progress.stage))
-    assert {"Reading spots", "Gathering counts"} == set(stages)
+    assert {"Reading spots", "Merging counts"} == set(stages)
 
     def cancel(progress: Progress) -> None:
-        if progress.stage == "Gathering counts":
+        if progress.stage == "Merging counts":
             raise Cancelled
 
     with pytest.raises(Cancelled):

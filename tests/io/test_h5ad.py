@@ -59,19 +59,19 @@ def test_coordinates_in_a_table_are_taken(tmp_path, cells):
     assert read_spatial(tmp_path / "a.h5ad").obsm["spatial"].tolist() == [[1, 5], [2, 6], [3, 7], [4, 8]]
 
 
-def test_missing_coordinates_say_what_is_there(tmp_path, cells):
+def test_missing_coordinates_are_reported_with_what_was_found(tmp_path, cells):
     cells.obsm["X_umap"] = np.zeros((4, 2))
     cells.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(ReadError) as caught:
         read_spatial(tmp_path / "a.h5ad")
     (problem,) = caught.value.problems
-    assert "`obsm['spatial']` is missing" in problem
+    assert "`obsm['spatial']` must hold (x, y) of each spot" in problem
     assert "'X_umap'" in problem
     assert "'donor'" in problem
 
 
 @pytest.mark.parametrize("key", ["X_spatial", "spatial_loc", "coords", "Spatial"])
-def test_coordinates_under_another_key_are_taken_and_told(tmp_path, cells, key):
+def test_coordinates_under_another_key_are_used_and_noted(tmp_path, cells, key):
     cells.obsm[key] = np.arange(8.0).reshape(4, 2)
     cells.write_h5ad(tmp_path / "a.h5ad")
     adata = read_spatial(tmp_path / "a.h5ad", backed=True)
@@ -89,7 +89,7 @@ def test_coordinates_under_another_key_are_taken_and_told(tmp_path, cells, key):
         ("X_centroid", "Y_centroid"),
     ],
 )
-def test_coordinates_in_columns_are_taken_and_told(tmp_path, cells, names):
+def test_coordinates_in_columns_are_used_and_noted(tmp_path, cells, names):
     cells.obs["array_row"] = cells.obs["array_col"] = 0
     for name, values in zip(names, ([1, 2, 3, 4], [5, 6, 7, 8]), strict=True):
         cells.obs[name] = values
@@ -99,7 +99,7 @@ def test_coordinates_in_columns_are_taken_and_told(tmp_path, cells, names):
     assert f"the columns '{names[0]}' and '{names[1]}' of `obs`" in reading_notes(adata)[0]
 
 
-def test_places_in_the_array_serve_where_there_is_nothing_else(tmp_path, cells):
+def test_array_indices_are_used_if_there_are_no_coordinates(tmp_path, cells):
     cells.obs["array_row"], cells.obs["array_col"] = [0, 0, 1, 1], [0, 2, 1, 3]
     cells.write_h5ad(tmp_path / "a.h5ad")
     xy = read_spatial(tmp_path / "a.h5ad").obsm["spatial"]
@@ -109,7 +109,7 @@ def test_places_in_the_array_serve_where_there_is_nothing_else(tmp_path, cells):
     assert read_spatial(tmp_path / "b.h5ad").obsm["spatial"].tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
 
 
-def test_columns_of_text_are_no_coordinates(tmp_path, cells):
+def test_columns_of_text_are_not_coordinates(tmp_path, cells):
     cells.obs["x"] = cells.obs["y"] = list("abcd")
     cells.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(ReadError, match="is missing"):
@@ -123,14 +123,14 @@ def test_columns_of_text_are_no_coordinates(tmp_path, cells):
         (np.array([["a", "b"]] * 4, dtype=object), "must hold numbers"),
     ],
 )
-def test_coordinates_of_the_wrong_kind_are_told(tmp_path, cells, values, words):
+def test_coordinates_of_the_wrong_kind_are_reported(tmp_path, cells, values, words):
     cells.obsm["spatial"] = values
     cells.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(ReadError, match=words):
         read_spatial(tmp_path / "a.h5ad")
 
 
-def test_truncated_h5ad_is_told(tmp_path, spots):
+def test_truncated_h5ad_is_reported(tmp_path, spots):
     path = tmp_path / "spots.h5ad"
     write_h5ad(spots, path)
     path.write_bytes(path.read_bytes()[:-500])
@@ -140,7 +140,7 @@ def test_truncated_h5ad_is_told(tmp_path, spots):
         read_reference(path)
 
 
-def test_hdf5_that_is_no_anndata_is_told(tmp_path):
+def test_hdf5_that_is_not_anndata_is_reported(tmp_path):
     path = tmp_path / "other.h5ad"
     with h5py.File(path, "w") as file:
         file["numbers"] = [1, 2, 3]
@@ -148,7 +148,7 @@ def test_hdf5_that_is_no_anndata_is_told(tmp_path):
         read_spatial(path)
 
 
-def test_h5ad_damaged_inside_is_told(tmp_path, spots):
+def test_h5ad_damaged_inside_is_reported(tmp_path, spots):
     path = tmp_path / "spots.h5ad"
     write_h5ad(spots, path)
     with h5py.File(path, "a") as file:
@@ -215,7 +215,7 @@ def test_missing_label_column_names_the_likely_ones(tmp_path, cells):
         read_reference(tmp_path / "cells.h5ad", cell_type_key="celltype")
     (problem,) = caught.value.problems
     assert "`cell_type_key`" in problem
-    assert "there is no 'celltype'" in problem
+    assert "'celltype' was not found" in problem
     assert "Likely columns: 'cell_type', 'donor'" in problem
 
 
@@ -255,7 +255,7 @@ def test_writing_leaves_the_object_as_it_was(tmp_path, spots):
     assert not isinstance(spots.obs["region"].dtype, pd.CategoricalDtype)
 
 
-def test_everything_but_the_matrices_is_in_memory_where_counts_stay_on_disk(tmp_path, spots):
+def test_everything_but_the_matrices_is_in_memory_if_counts_stay_on_disk(tmp_path, spots):
     path = tmp_path / "spots.h5ad"
     spots.obsm["shares"] = pd.DataFrame({"B/T": np.arange(spots.n_obs)}, index=spots.obs_names)
     spots.layers["more"] = spots.X.copy()
@@ -274,7 +274,7 @@ def test_everything_but_the_matrices_is_in_memory_where_counts_stay_on_disk(tmp_
     assert path.read_bytes() == before
 
 
-def test_files_of_old_versions_are_read_into_memory_and_that_is_told(tmp_path, spots):
+def test_files_of_old_versions_are_read_into_memory_with_a_note(tmp_path, spots):
     path = tmp_path / "spots.h5ad"
     write_h5ad(spots, path)
     with h5py.File(path, "a") as file:

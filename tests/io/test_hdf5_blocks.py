@@ -1,4 +1,4 @@
-"""Written piece by piece: the same as anndata writes, and a cancel is heard between two pieces."""
+"""Files written in blocks: the same as anndata writes, and cancellable between two blocks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from scipy.sparse import csr_matrix
 
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
-from napari_spotmix.io import hdf5_blocks as _pieces
-from napari_spotmix.io import read_spatial, write_h5ad, write_outputs
+from napari_spotmix.io import hdf5_blocks, read_spatial, write_h5ad, write_outputs
 from napari_spotmix.io.on_disk import write_matrices
 
 
 @pytest.fixture
 def adata(monkeypatch: pytest.MonkeyPatch) -> AnnData:
-    """Spots that take many pieces of everything."""
-    monkeypatch.setattr(_pieces, "_BYTES", 1000)
-    monkeypatch.setattr(_pieces, "_NAMES", 50)
-    monkeypatch.setattr(_pieces, "_CHUNKED", 100)
-    monkeypatch.setattr(_pieces, "_AT_ONCE", 2)
+    """Spots that need many blocks of everything."""
+    monkeypatch.setattr(hdf5_blocks, "_BYTES", 1000)
+    monkeypatch.setattr(hdf5_blocks, "_NAMES", 50)
+    monkeypatch.setattr(hdf5_blocks, "_CHUNKED", 100)
+    monkeypatch.setattr(hdf5_blocks, "_AT_ONCE", 2)
     random = np.random.default_rng(0)
     names = [f"spot µ{i}" for i in range(333)]
     shares = pd.DataFrame(random.random((333, 3)), names, ["B", "T", "a cell"])
@@ -55,7 +54,7 @@ def held(path: Path) -> dict[str, object]:
     return found
 
 
-def test_pieces_make_the_file_that_anndata_writes(adata: AnnData, tmp_path: Path) -> None:
+def test_blocks_make_the_file_that_anndata_writes(adata: AnnData, tmp_path: Path) -> None:
     anndata.io.write_h5ad(
         tmp_path / "theirs.h5ad", adata, convert_strings_to_categoricals=False, compression="gzip"
     )
@@ -77,12 +76,12 @@ def test_counts_on_disk_are_copied_as_they_are(
         assert copy[name] == first[name]
 
 
-def test_a_cancel_is_heard_before_every_piece(adata: AnnData, tmp_path: Path) -> None:
-    told: list[Progress] = []
+def test_a_cancel_is_noticed_before_every_block(adata: AnnData, tmp_path: Path) -> None:
+    reported: list[Progress] = []
 
     def tell(progress: Progress) -> None:
-        told.append(progress)
-        if len(told) > 30:
+        reported.append(progress)
+        if len(reported) > 30:
             raise Cancelled
 
     recipe: dict[str, dict[str, str]] = {"versions": {}}
@@ -90,7 +89,7 @@ def test_a_cancel_is_heard_before_every_piece(adata: AnnData, tmp_path: Path) ->
         write_outputs(
             tmp_path / "out", adata=adata, proportions=adata.obsm["shares"], recipe=recipe, on_progress=tell
         )
-    assert told[-1].step == 1, "while the file was written"
+    assert reported[-1].step == 1, "while the file was written"
     assert not list(tmp_path.iterdir())
 
 
@@ -104,7 +103,7 @@ def test_chunks_hold_every_number_whatever_the_edges(
         numbers.ravel()[::7] = np.nan
     with h5py.File(tmp_path / "a.h5", "w") as file, ThreadPoolExecutor(2) as pool:
         kwargs = {"chunks": chunks, "compression": "gzip"}
-        _pieces._write_array(file, "numbers", np.asfortranarray(numbers), lambda: None, pool, **kwargs)
+        hdf5_blocks._write_array(file, "numbers", np.asfortranarray(numbers), lambda: None, pool, **kwargs)
     with h5py.File(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file["numbers"][()], numbers)
         assert file["numbers"].dtype == numbers.dtype
@@ -114,7 +113,9 @@ def test_numbers_below_a_mask_are_kept(tmp_path: Path) -> None:
     numbers = np.arange(100.0)
     with h5py.File(tmp_path / "a.h5", "w") as file, ThreadPoolExecutor(1) as pool:
         masked = np.ma.masked_greater(numbers, 10)
-        _pieces._write_array(file, "numbers", masked, lambda: None, pool, chunks=(30,), compression="gzip")
+        hdf5_blocks._write_array(
+            file, "numbers", masked, lambda: None, pool, chunks=(30,), compression="gzip"
+        )
         file.create_dataset("by h5py", data=masked)
         np.testing.assert_array_equal(file["numbers"][()], numbers)
         np.testing.assert_array_equal(file["by h5py"][()], numbers)
@@ -124,20 +125,20 @@ def test_any_number_of_cores_writes_the_same_bytes(
     adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n_cores in (1, 2, 5):
-        monkeypatch.setattr(_pieces, "available_cores", lambda n=n_cores: n)
+        monkeypatch.setattr(hdf5_blocks, "available_cores", lambda n=n_cores: n)
         write_h5ad(adata, tmp_path / f"{n_cores}.h5ad")
     first, *others = ((tmp_path / f"{n_cores}.h5ad").read_bytes() for n_cores in (1, 2, 5))
     assert all(other == first for other in others)
 
 
 def test_what_stops_the_writing_leaves_no_thread(adata: AnnData, tmp_path: Path) -> None:
-    before, told = threading.active_count(), []
+    before, reported = threading.active_count(), []
 
     def tell() -> None:
-        told.append(1)
-        if len(told) > 20:
+        reported.append(1)
+        if len(reported) > 20:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        write_h5ad(adata, tmp_path / "a.h5ad", tell=tell)
+        write_h5ad(adata, tmp_path / "a.h5ad", check_cancelled=tell)
     assert threading.active_count() == before

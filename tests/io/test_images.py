@@ -15,7 +15,7 @@ from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import TissueImage, read_image, reading_notes
 from napari_spotmix.io.readers import images as images_module
-from napari_spotmix.io.readers.overview import overview
+from napari_spotmix.io.readers.image_overview import downsampled
 from tests.io.layouts import section, slide, write_folder
 
 
@@ -63,7 +63,7 @@ def test_jpeg_bomb_is_refused_by_its_header(tmp_path, pixels):
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     (tmp_path / "a.jpg").write_bytes(bytes(content))
-    with pytest.raises(ReadError, match="65,535 x 65,535 pixels"):
+    with pytest.raises(ReadError, match="found 65,535 x 65,535"):
         read_image(tmp_path / "a.jpg")
 
 
@@ -71,19 +71,19 @@ def test_jpeg_bomb_is_refused_by_its_header(tmp_path, pixels):
 @pytest.mark.parametrize(
     "content", [b"", b"\x89PNG", b"\xff\xd8", b"\xff\xd8\xff\xff\xff", b"II*\x00", b"text"]
 )
-def test_damaged_images_are_told(tmp_path, name, content):
+def test_damaged_images_are_reported(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ReadError):
         read_image(tmp_path / name)
 
 
-def test_missing_image_is_told(tmp_path):
+def test_missing_image_is_reported(tmp_path):
     with pytest.raises(ReadError, match="does not exist"):
         read_image(tmp_path / "a.png")
 
 
 def test_other_formats_are_refused(tmp_path):
-    with pytest.raises(ReadError, match=r"must be one of \.btf, \.jpeg, \.jpg"):
+    with pytest.raises(ReadError, match=r"must be an image \(\.btf, \.jpeg, \.jpg"):
         read_image(tmp_path / "a.czi")
 
 
@@ -94,7 +94,7 @@ def test_plain_tiff(tmp_path, pixels):
     assert image.is_rgb
 
 
-def test_gray_and_many_channel_tiff_are_no_rgb(tmp_path):
+def test_gray_and_many_channel_tiff_are_not_rgb(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 40, 50), np.uint16), metadata={"axes": "CYX"})
     image = read_image(tmp_path / "a.ome.tif")
     assert not image.is_rgb
@@ -135,7 +135,7 @@ def test_large_striped_tiff_is_refused_with_advice(tmp_path, pixels, monkeypatch
         read_image(tmp_path / "a.tif")
 
 
-def test_truncated_tiff_is_told(tmp_path, pixels):
+def test_truncated_tiff_is_reported(tmp_path, pixels):
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
     content = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(content[: len(content) // 2])
@@ -153,7 +153,7 @@ def test_of_a_slide_the_pyramid_is_read_and_not_its_label(tmp_path, pixels, name
     image.close()
 
 
-def test_of_several_images_the_largest_is_read_wherever_it_stands(tmp_path, pixels):
+def test_the_largest_of_several_images_is_read(tmp_path, pixels):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
         tiff.write(pixels[:20, :20], photometric="rgb", metadata=None)
         tiff.write(pixels, photometric="rgb", metadata=None)
@@ -164,14 +164,14 @@ def test_an_overview_is_made_of_means_and_knows_its_scale(tmp_path, pixels):
     write_pyramid(tmp_path / "a.ome.tif", pixels)
     image = read_image(tmp_path / "a.ome.tif")
     reports: list[Progress] = []
-    seen, factor = overview(image, longest=32, on_progress=reports.append)
+    seen, factor = downsampled(image, longest=32, on_progress=reports.append)
     image.close()
     assert factor == 0.25
     assert seen.shape == (24, 32, 3)
     assert np.array_equal(seen, pixels[::4, ::4]), "a level of the pyramid that is just large enough"
     plain = TissueImage([pixels], True, "a")
     expected = pixels[:, :126].reshape(32, 3, 42, 3, 3).mean(axis=(1, 3))
-    seen, factor = overview(plain, longest=43)
+    seen, factor = downsampled(plain, longest=43)
     assert factor == 1 / 3
     np.testing.assert_allclose(seen, expected, atol=1)
     assert reports[0].stage == "Reading image"
@@ -182,7 +182,7 @@ def test_an_overview_of_a_large_image_is_read_in_bands(tmp_path, pixels):
     store = tifffile.imread(tmp_path / "a.tif", aszarr=True)
     image = TissueImage([zarr.open(store, mode="r")], True, "a", store)
     reports: list[Progress] = []
-    seen, _ = overview(image, longest=32, on_progress=reports.append)
+    seen, _ = downsampled(image, longest=32, on_progress=reports.append)
     image.close()
     np.testing.assert_allclose(seen, pixels.reshape(24, 4, 32, 4, 3).mean(axis=(1, 3)), atol=1)
     assert [(report.step, report.total) for report in reports] == [(top, 96) for top in range(0, 96, 16)]
@@ -190,7 +190,7 @@ def test_an_overview_of_a_large_image_is_read_in_bands(tmp_path, pixels):
 
 def test_an_overview_of_many_bits_uses_all_of_8():
     pixels = np.linspace(0, 900, 64 * 64).reshape(1, 64, 64).astype(np.uint16)
-    seen, _ = overview(TissueImage([pixels], False, "a"), longest=64)
+    seen, _ = downsampled(TissueImage([pixels], False, "a"), longest=64)
     assert seen.dtype == np.uint8
     assert seen.shape == (64, 64)
     assert seen.min() == 0
@@ -198,7 +198,7 @@ def test_an_overview_of_many_bits_uses_all_of_8():
 
 
 @pytest.mark.parametrize("name", ["full.png", "full.jpg", "full.ome.tif", "full.svs", "full.btf"])
-def test_an_image_given_beside_lies_under_the_spots(tmp_path, name):
+def test_a_separate_image_is_aligned_with_the_spots(tmp_path, name):
     outs = write_folder(tmp_path / "outs", section(), images=())
     smooth = np.tile(np.arange(96, dtype=np.uint8)[:, None, None], (1, 128, 3))
     write_image(tmp_path / name, smooth)
@@ -219,13 +219,13 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
         (write_pyramid if path.suffix == ".tif" else slide)(path, pixels)
 
 
-def test_an_image_given_beside_an_h5ad_is_kept_with_it(tmp_path, pixels):
+def test_a_separate_image_is_stored_with_an_h5ad(tmp_path, pixels):
     spots = AnnData(np.ones((2, 3), np.float32), obsm={"spatial": np.array([[5.0, 5.0], [200.0, 9.0]])})
     spots.write_h5ad(tmp_path / "spots.h5ad")
     write_image(tmp_path / "full.png", pixels)
     adata = read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")
     assert np.array_equal(adata.uns["spatial"]["library"]["images"]["hires"], pixels)
-    assert any("1 of 2 spots lies outside of `full.png`" in note for note in reading_notes(adata))
+    assert any("1 of 2 spots is outside of `full.png`" in note for note in reading_notes(adata))
 
 
 def test_an_image_goes_into_the_library_of_a_file_of_cellxgene(tmp_path, pixels):
@@ -239,17 +239,17 @@ def test_an_image_goes_into_the_library_of_a_file_of_cellxgene(tmp_path, pixels)
         assert np.array_equal(adata.uns["spatial"][name]["images"]["hires"], pixels)
 
 
-def test_of_an_image_of_channels_the_first_is_shown_and_that_is_told(tmp_path):
+def test_only_the_first_channel_of_an_image_is_shown_with_a_note(tmp_path):
     outs = write_folder(tmp_path / "outs", section(), images=())
     channels = np.stack([np.full((96, 128), 7 * number, np.uint8) for number in (1, 2)])
     tifffile.imwrite(tmp_path / "a.ome.tif", channels, metadata={"axes": "CYX"})
     adata = read_spatial(outs, image=tmp_path / "a.ome.tif")
     (library,) = adata.uns["spatial"].values()
     assert (library["images"]["hires"] == 7).all()
-    assert reading_notes(adata) == ("`a.ome.tif` holds 2 planes or channels: the first is shown.",)
+    assert reading_notes(adata) == ("`a.ome.tif` has 2 planes or channels: only the first is shown.",)
 
 
-def test_a_damaged_image_given_beside_is_told_by_its_own_path(tmp_path):
+def test_a_damaged_separate_image_is_reported_with_its_path(tmp_path):
     outs = write_folder(tmp_path / "outs", section())
     (tmp_path / "full.tif").write_bytes(b"II*\0")
     with pytest.raises(ReadError, match=r"full\.tif"):
@@ -261,5 +261,5 @@ def test_an_image_of_several_sections_is_refused(tmp_path, pixels):
     spots.uns["spatial"] = {"a": {"images": {}}, "b": {"images": {}}}
     spots.write_h5ad(tmp_path / "spots.h5ad")
     write_image(tmp_path / "full.png", pixels)
-    with pytest.raises(ReadError, match="belongs to one section, and there are 2"):
+    with pytest.raises(ReadError, match="needs one section, found 2"):
         read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")

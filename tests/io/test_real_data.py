@@ -40,7 +40,7 @@ def test_every_visium_folder_opens(folder, shape):
     assert library["images"]
     assert library["scalefactors"]["spot_diameter_fullres"] > 0
     # The images of this one are cut-outs, which do not lie under its spots; all others are in register.
-    is_off = any("lie outside of" in note for note in reading_notes(adata))
+    is_off = any("outside of" in note for note in reading_notes(adata))
     assert is_off == folder.startswith("formats/sfe_v2")
 
 
@@ -53,11 +53,11 @@ def test_visium_hd_opens_from_any_of_its_folders(place):
 
 
 @pytest.mark.parametrize("place", ["", "/binned_outputs", "/binned_outputs/square_002um"])
-def test_bins_of_2_um_open_with_the_places_that_their_barcodes_tell(place):
+def test_bins_of_2_um_open_with_the_array_indices_of_their_barcodes(place):
     adata = read_spatial(REAL_DATA / ("formats/visiumhd_mini_002um" + place))
     assert adata.shape == (10, 10)
-    told = adata.obs_names.str.extract(r"s_002um_(\d+)_(\d+)-1").astype(int).to_numpy()
-    assert np.array_equal(adata.obs[["array_row", "array_col"]], told)
+    reported = adata.obs_names.str.extract(r"s_002um_(\d+)_(\d+)-1").astype(int).to_numpy()
+    assert np.array_equal(adata.obs[["array_row", "array_col"]], reported)
     assert spot_diameter(adata) * microns_per_pixel(adata) == pytest.approx(2)
 
 
@@ -82,7 +82,7 @@ def test_folder_and_its_own_matrix_agree():
     assert adata.var_names.has_duplicates
 
 
-def test_raw_matrix_is_cut_to_the_tissue_and_told():
+def test_spots_under_tissue_are_read_from_a_raw_matrix_with_a_note():
     adata = read_spatial(REAL_DATA / "formats/se_v1_section1")
     assert adata.obs["in_tissue"].eq(1).all()
     assert any("raw" in note for note in reading_notes(adata))
@@ -91,18 +91,21 @@ def test_raw_matrix_is_cut_to_the_tissue_and_told():
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        (f"{HD}/binned_outputs/square_016um", "2,053 of 2,695 barcodes .* the same size of bins"),
+        (f"{HD}/binned_outputs/square_016um", "2,053 of 2,695 barcodes .* the same run and bin size"),
         ("formats/cellranger/3.0.0", "Cell Ranger"),
-        ("formats/scanpy_visium_v1/2.1.0", "matrix of probes"),
+        ("formats/scanpy_visium_v1/2.1.0", "Counts of genes are needed"),
         ("formats/scanpy_visium_v1/2.1.0/raw_probe_bc_matrix.h5", "counts probes"),
-        ("formats/st_v1_mob", r"Several tables of counts to choose from: 'MOB1\.tsv\.gz', 'MOB2\.tsv\.gz'"),
+        (
+            "formats/st_v1_mob",
+            r"Expected one table of counts, found several: 'MOB1\.tsv\.gz', 'MOB2\.tsv\.gz'",
+        ),
         ("formats/st_v1_mob/alignment_table_MOB1.tsv", "holds the coordinates of spots, but no counts"),
         ("formats/slideseq_spacexr", "is not a Space Ranger output"),
         ("formats/slideseq_spacexr/Reference/Vignette", r"holds counts \('dge\.csv'\) but no table of coord"),
         ("formats/slideseq_spacexr/Reference/Vignette/dge.csv", "is a table of counts, but"),
         ("formats/slideseq_spacexr/Reference/Vignette/meta_data.csv", "is a table, but not one of counts"),
-        ("formats/slideseq_spacexr/Reference/Merfish_Ref", "is this a reference of single cells"),
-        ("formats/slideseq_spacexr/Reference/Visium_Ref", "is this a reference of single cells"),
+        ("formats/slideseq_spacexr/Reference/Merfish_Ref", "choose them as the reference"),
+        ("formats/slideseq_spacexr/Reference/Visium_Ref", "choose them as the reference"),
         ("formats/slideseq_spacexr/SpatialRNA/VisiumVignette/nUMI.csv", "is a table, but not one of counts"),
     ],
 )
@@ -131,7 +134,7 @@ def test_every_table_of_counts_opens(path, shape):
 
 
 @pytest.mark.parametrize("name", ["MOB1", "MOB2"])
-def test_spots_of_original_spatial_transcriptomics_lie_on_tissue(name):
+def test_spots_of_original_spatial_transcriptomics_are_on_tissue(name):
     """In register: a flip or an exchange of x and y would put many spots on empty glass."""
     adata = read_spatial(REAL_DATA / f"formats/st_v1_mob/{name}.tsv.gz")
     gray = adata.uns["spatial"][name]["images"]["hires"].mean(axis=2)

@@ -64,7 +64,7 @@ def table_of(cells: Section) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("kind", ["h5", "mtx", "mtx.gz", "outs"])
-def test_10x_matrix_takes_labels_beside_it(tmp_path, cells, kind):
+def test_10x_matrix_takes_labels_from_its_folder(tmp_path, cells, kind):
     path = tmp_path / "filtered_feature_bc_matrix"
     if kind in ("h5", "outs"):
         path = path.with_suffix(".h5")
@@ -126,8 +126,11 @@ def test_cells_that_are_missing_from_the_labels_are_counted(tmp_path, cells):
             "barcode,cell_type\nnobody-1,B\nno one-1,T\n",
             "No cell has a label: `l.csv` has rows such as 'nobody-1'",
         ),
-        ("barcode,depth\n{0},3.5\n{1},4.5\n", "has no column of cell types"),
-        ("barcode,cell_type\n{0},B\n{0},T\n{1},T\n", "names 1 cells more than once, with labels that differ"),
+        ("barcode,depth\n{0},3.5\n{1},4.5\n", "must have a column of cell types"),
+        (
+            "barcode,cell_type\n{0},B\n{0},T\n{1},T\n",
+            "must have one label per cell, found 1 cells with several",
+        ),
         ("", "`l.csv` is empty"),
     ],
 )
@@ -140,18 +143,18 @@ def test_labels_that_cannot_be_used_say_why(tmp_path, cells, content, words):
 
 
 @pytest.mark.parametrize(("name", "words"), [("nowhere.csv", "does not exist"), ("folder", "is a folder")])
-def test_labels_that_are_no_file(tmp_path, cells, name, words):
+def test_labels_that_are_not_a_file(tmp_path, cells, name, words):
     write_h5(tmp_path / "counts.h5", cells, ALL)
     (tmp_path / "folder").mkdir()
     with pytest.raises(ReadError, match=f"`labels` must be a table.*{words}"):
         read_reference(tmp_path / "counts.h5", labels=tmp_path / name)
 
 
-def test_several_tables_of_labels_are_not_chosen_from(tmp_path, cells):
+def test_several_tables_of_labels_are_ambiguous(tmp_path, cells):
     write_h5(tmp_path / "counts.h5", cells, ALL)
     for name in ("cell_types.csv", "my_cell_labels.tsv"):
         write_labels(tmp_path / name, cells)
-    with pytest.raises(ReadError, match="Several tables of labels to choose from"):
+    with pytest.raises(ReadError, match="Expected one table of labels, found several"):
         read_reference(tmp_path / "counts.h5")
 
 
@@ -159,19 +162,19 @@ def test_h5ad_without_labels_takes_a_table(tmp_path, cells):
     bare = adata_of(cells)
     del bare.obs["cell_type"]
     bare.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(ReadError, match="Give a table of them as `labels`"):
+    with pytest.raises(ReadError, match="Give a table of cell types as `labels`"):
         read_reference(tmp_path / "cells.h5ad", cell_type_key="cell_type")
     labels = write_labels(tmp_path / "l.csv", cells)
     reference = read_reference(tmp_path / "cells.h5ad", cell_type_key="cell_type", labels=labels)
     assert list(reference.obs["cell_type"]) == TYPES
 
 
-def test_spots_are_no_reference(tmp_path, cells):
+def test_spots_are_not_a_reference(tmp_path, cells):
     outs = write_folder(tmp_path / "outs", cells)
-    with pytest.raises(ReadError, match="holds spots of a section"):
+    with pytest.raises(ReadError, match="holds spatial data"):
         read_reference(outs)
     (tmp_path / "tissue.png").touch()
-    with pytest.raises(ReadError, match=r"is no reference\. Expected an \.h5ad file"):
+    with pytest.raises(ReadError, match=r"is not a reference\. Expected an \.h5ad file"):
         read_reference(tmp_path / "tissue.png")
 
 
@@ -265,7 +268,7 @@ def test_signatures_are_read_either_way_round(tmp_path, name, turned):
     assert "was read as signatures" in reading_notes(reference)[0]
 
 
-def test_gzipped_signatures_beside_labels_of_spots(tmp_path):
+def test_gzipped_signatures_in_a_folder_with_labels_of_spots(tmp_path):
     write_signatures(tmp_path / "a.csv")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
     (tmp_path / "metadata.csv").write_text("spot,area\nx,1\n")
@@ -287,11 +290,14 @@ def test_a_table_of_cells_is_not_taken_for_signatures(tmp_path, cells):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda table: table.mul(-1), "negative values"),
-        (lambda table: table.set_axis(["B", "B", "T", "U"], axis=1), "names cell types more than once: 'B'"),
-        (lambda table: table.iloc[:4], r"as many rows as columns \(4\)"),
-        (lambda table: table.mask(table > 3), "cells without a number"),
-        (lambda table: table.astype(str).add("?"), "is no table of counts or signatures"),
+        (lambda table: table.mul(-1), "negative or infinite values"),
+        (
+            lambda table: table.set_axis(["B", "B", "T", "U"], axis=1),
+            "must have unique cell types, found some more than once: 'B'",
+        ),
+        (lambda table: table.iloc[:4], r"must have more genes than cell types, found 4 rows and columns"),
+        (lambda table: table.mask(table > 3), "empty cells"),
+        (lambda table: table.astype(str).add("?"), "must be a table of counts or signatures"),
     ],
 )
 def test_signatures_that_cannot_be_used_say_why(tmp_path, change, words):
@@ -317,13 +323,13 @@ def test_several_references_are_joined_over_their_genes(tmp_path, cells):
     assert np.array_equal(second, cells.counts[:, 1] + cells.counts[:, 3]), "columns of one gene are summed"
     notes = " ".join(reading_notes(both))
     assert (
-        "2 references were joined over 5 genes in common: a (12 cells, 7 genes), b (12 cells, 6 genes)"
+        "2 references were joined over their 5 shared genes: a (12 cells, 7 genes), b (12 cells, 6 genes)"
         in notes
     )
     assert "'B cell' and 'b cell'" in notes
 
 
-def test_problems_of_several_references_are_told_at_once(tmp_path, cells):
+def test_problems_of_several_references_are_reported_at_once(tmp_path, cells):
     adata_of(cells).write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError) as caught:
         read_reference([tmp_path / "no.h5ad", tmp_path / "a.h5ad", tmp_path / "nor.h5ad"])
@@ -335,11 +341,11 @@ def test_references_that_cannot_be_joined(tmp_path, cells):
     adata_of(cells).write_h5ad(tmp_path / "a.h5ad")
     adata_of(cells, genes=[f"ENSG{n}" for n in range(7)]).write_h5ad(tmp_path / "b.h5ad")
     write_signatures(tmp_path / "s.csv")
-    with pytest.raises(ReadError, match="no gene names in common"):
+    with pytest.raises(ReadError, match="must share gene names"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "b.h5ad"])
-    with pytest.raises(ReadError, match="signatures without cells, which cannot be joined"):
+    with pytest.raises(ReadError, match="Only references with single cells can be joined"):
         read_reference([tmp_path / "a.h5ad", tmp_path / "s.csv"])
-    with pytest.raises(InputError, match="names no reference"):
+    with pytest.raises(InputError, match="must name at least one reference"):
         read_reference([])
 
 

@@ -1,4 +1,4 @@
-"""Inputs by URL: fetched whole or not at all, once, and told clearly where they cannot be."""
+"""Inputs by URL: fetched completely or not at all, once, with a clear message if they cannot be."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from napari_spotmix import Cancelled, InputError, simulate
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import fetched, remote
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.workflow.job import Job, run_job
 
 
@@ -91,12 +91,12 @@ def test_a_file_is_fetched_once_and_again_when_it_has_changed(web: tuple[str, Pa
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("missing.h5ad", "missing.h5ad: there is no such file"),
+        ("missing.h5ad", "missing.h5ad: the file was not found"),
         ("forbidden.h5ad", "forbidden.h5ad: could not be fetched .*403"),
         ("broken.h5ad", "broken.h5ad: could not be fetched"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_and_leaves_nothing(
+def test_a_failed_fetch_is_reported_and_leaves_no_file(
     web: tuple[str, Path], cache: Path, path: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
@@ -104,7 +104,7 @@ def test_what_cannot_be_fetched_is_told_and_leaves_nothing(
     assert kept(cache) == []
 
 
-def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+def test_a_missing_server_is_reported_without_the_password() -> None:
     pytest.importorskip("aiohttp", reason="fsspec[http] is not installed")
     with pytest.raises(InputError) as caught:
         fetched("http://me:secret@127.0.0.1:9/cells.h5ad")
@@ -118,14 +118,16 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         fetched("s3://bucket/cells.h5ad")
 
 
-def test_a_space_ranger_folder_is_fetched_as_far_as_it_is_read(memory: MemoryFileSystem) -> None:
+def test_only_files_that_are_read_are_fetched_from_a_space_ranger_folder(
+    memory: MemoryFileSystem,
+) -> None:
     for name in ("spatial/tissue_positions.csv", "filtered_feature_bc_matrix.h5", "possorted_genome_bam.bam"):
         memory.pipe(f"/run/outs/{name}", b"x")
     copy = fetched("memory://run/outs")
     assert copy.name == "outs"
     files = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     assert files == {"spatial/tissue_positions.csv", "filtered_feature_bc_matrix.h5"}
-    assert sniff(copy).kind == "space_ranger"
+    assert detect_format(copy).kind == "space_ranger"
 
 
 def test_any_other_folder_is_fetched_as_a_whole(memory: MemoryFileSystem) -> None:
@@ -170,7 +172,7 @@ def test_a_run_by_url_keeps_the_url_and_the_checksum_in_its_recipe(
     ]
 
 
-def test_both_urls_that_fail_are_told_at_once(memory: MemoryFileSystem, tmp_path: Path) -> None:
+def test_both_urls_that_fail_are_reported_at_once(memory: MemoryFileSystem, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         run_job(Job("memory://no/spots.h5ad", "memory://no/cells.h5ad", tmp_path / "out"))
     assert len(caught.value.problems) == 2

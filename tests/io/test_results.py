@@ -18,18 +18,19 @@ import pytest
 
 from napari_spotmix import Cancelled, InputError, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
+from napari_spotmix.base.unfinished import discard_unfinished
 from napari_spotmix.io import (
     OUTPUTS,
-    check_whole,
+    atomic,
+    check_complete,
     check_writable,
     checksums,
-    discard_unfinished,
     make_recipe,
     output_problems,
     read_recipe,
+    results,
     write_outputs,
 )
-from napari_spotmix.io import results as export
 from tests.io.layouts import section, write_folder
 
 RECIPE = make_recipe({}, {"given": {"alpha": 0.3}, "versions": {"numpy": "2"}})
@@ -78,13 +79,13 @@ def test_csv_has_spots_in_its_first_column_and_every_digit(tmp_path, adata, prop
 
 @pytest.mark.parametrize("n_types", [1, 3])
 def test_csv_keeps_odd_names_and_numbers(tmp_path, n_types, monkeypatch):
-    monkeypatch.setattr(export, "_BATCH", 3)
+    monkeypatch.setattr(results, "_BATCH", 3)
     names = ["plain", "a,b", 'say "T"', "two\nlines", "cr\rlf", "ünïcode 🧬", "=1+1", ""]
     values = np.full((len(names), n_types), 1 / 3)
     values[:5, 0] = [0.0, 1.0, 5e-324, 0.1 + 0.2, 1e-17]
     values[6] = np.nan
     table = pd.DataFrame(values, index=names, columns=["T <b>", "B", "x"][:n_types])
-    sha = export._write_proportions(table, tmp_path / "a.csv", lambda: None)
+    sha = results._write_proportions(table, tmp_path / "a.csv", lambda: None)
     assert sha == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -131,7 +132,7 @@ def hold_frames(is_done: threading.Event) -> None:
         del frames
 
 
-def test_files_of_others_are_left_alone_and_earlier_results_replaced(tmp_path, adata, proportions):
+def test_other_files_are_kept_and_earlier_results_replaced(tmp_path, adata, proportions):
     directory = tmp_path / "results"
     directory.mkdir()
     (directory / "notes.txt").write_text("mine")
@@ -185,11 +186,11 @@ def test_unfinished_files_can_be_removed_by_a_process_that_ends(tmp_path, adata,
     assert found[1] == set()
 
 
-def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path, adata, proportions):
+def test_only_files_of_dead_processes_of_this_machine_are_removed(tmp_path, adata, proportions):
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
-    here, dead = export._host(), ended.stdout.strip()
+    here, dead = atomic._host(), ended.stdout.strip()
     names = {
         "alive": f".spotmix-{here}-{os.getpid()}-abc",
         "elsewhere": f".spotmix-{here}x-{dead}-abc",
@@ -203,16 +204,16 @@ def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tmp_path,
     assert left == {"alive", "elsewhere", "mine"}
 
 
-def test_files_of_two_runs_are_not_taken_for_one(tmp_path, adata, proportions):
+def test_files_of_two_runs_are_refused(tmp_path, adata, proportions):
     write(tmp_path / "a", adata, proportions)
     write(tmp_path / "b", adata, proportions * 0.5)
-    check_whole(tmp_path / "a")
+    check_complete(tmp_path / "a")
     (tmp_path / "b" / "recipe.toml").replace(tmp_path / "a" / "recipe.toml")
-    with pytest.raises(ReadError, match=r"is of another run than `recipe\.toml`"):
-        check_whole(tmp_path / "a")
+    with pytest.raises(ReadError, match=r"is from another run than `recipe\.toml`"):
+        check_complete(tmp_path / "a")
     (tmp_path / "a" / "spatial.h5ad").unlink()
-    with pytest.raises(ReadError, match="is missing: a run was ended"):
-        check_whole(tmp_path / "a")
+    with pytest.raises(ReadError, match="is missing: a run was killed"):
+        check_complete(tmp_path / "a")
 
 
 def test_a_file_that_another_program_has_written_again_is_still_opened(tmp_path, adata, proportions):
@@ -221,7 +222,7 @@ def test_a_file_that_another_program_has_written_again_is_still_opened(tmp_path,
     changed = anndata.read_h5ad(tmp_path / "a" / "spatial.h5ad")
     changed.obs["mine"] = 1
     changed.write_h5ad(tmp_path / "a" / "spatial.h5ad")
-    check_whole(tmp_path / "a")
+    check_complete(tmp_path / "a")
 
 
 # -------------------------------------------------------------------------- where one may not write
@@ -234,9 +235,9 @@ def test_new_and_nested_folders_may_be_written_to(tmp_path):
 
 def test_folder_below_a_file_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"since .*file is a file"):
+    with pytest.raises(InputError, match=r"because .*file is a file"):
         check_writable(tmp_path / "file" / "results")
-    with pytest.raises(InputError, match=r"since .*file is a file"):
+    with pytest.raises(InputError, match=r"because .*file is a file"):
         check_writable(tmp_path / "file")
 
 
@@ -318,8 +319,10 @@ def test_recipe_is_toml_that_reads_back(tmp_path, adata, proportions, outs):
     assert len(content["inputs"]["spatial"]["files"]) == 5
 
 
-@pytest.mark.parametrize(("content", "words"), [("a = [", "is damaged"), ("a = 1", "no recipe of spotmix")])
-def test_what_is_no_recipe_is_told(tmp_path, content, words):
+@pytest.mark.parametrize(
+    ("content", "words"), [("a = [", "is damaged"), ("a = 1", "not a recipe of spotmix")]
+)
+def test_an_invalid_recipe_is_reported(tmp_path, content, words):
     (tmp_path / "recipe.toml").write_text(content)
     with pytest.raises(ReadError, match=words):
         read_recipe(tmp_path)

@@ -19,8 +19,8 @@ from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.dataset.access import tissue_image
 from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter
-from napari_spotmix.io import Reading, bin_sizes, checksums, choices, is_large, reading_notes
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io import ReadOptions, bin_sizes, checksums, choices, is_large, reading_notes
+from napari_spotmix.io.readers.detect import detect_format
 from tests.io.layouts import REAL_DATA
 
 #: Pixels of the full-resolution image to one of the smaller one.
@@ -100,7 +100,7 @@ def store(tmp_path: Path) -> Path:
 
 def test_visium_store_is_laid_out_like_its_folder(store):
     adata = read_spatial(store)
-    assert sniff(store).words == "a SpatialData store"
+    assert detect_format(store).words == "a SpatialData store"
     assert np.array_equal(adata.obsm["spatial"], grid()[adata.obs["spot_id"]])
     assert spot_diameter(adata) == pytest.approx(60.0)
     pixels, per_pixel = tissue_image(adata)
@@ -160,21 +160,21 @@ def test_square_bins_of_visium_hd(tmp_path):
     pixels, per_pixel = tissue_image(adata)
     assert pixels.shape == (100, 2050, 3), "the finest level that is not too large"
     assert per_pixel == pytest.approx(2.0)
-    assert "others to choose as `table`: 'square_016um" in reading_notes(adata)[0]
+    assert "choose others with `table`: 'square_016um" in reading_notes(adata)[0]
     assert spot_diameter(read_spatial(store, bin_um=16)) == pytest.approx(64.0)
     assert spot_diameter(read_spatial(store, table="square_002um")) == pytest.approx(8.0)
     with pytest.raises(
-        ReadError, match=r"`bin_um`: there are no bins of 5 um\. Choose one of '2', '8', '16'"
+        ReadError, match=r"`bin_um`: bins of 5 µm were not found; the store has '2', '8', '16'"
     ):
         read_spatial(store, bin_um=5)
-    with pytest.raises(ReadError, match=r"`table`: there is no 'x'\. Choose one of 'square_008um"):
+    with pytest.raises(ReadError, match=r"`table`: 'x' was not found; the store has 'square_008um"):
         read_spatial(store, table="x")
-    offered = choices(store, Reading(bin_um=16))
+    offered = choices(store, ReadOptions(bin_um=16))
     assert [size.um for size in offered.bin_sizes] == [2, 8, 16]
     assert offered.tables == ("square_016um: hd_square_016um",), "those of other bins are other sizes"
 
 
-def test_labels_tell_places_too(tmp_path):
+def test_coordinates_come_from_labels_too(tmp_path):
     from spatialdata.models import Labels2DModel
 
     marks = np.zeros((20, 30), dtype=np.int32)
@@ -204,14 +204,14 @@ def test_sections_of_one_table_are_read_one_by_one(tmp_path):
     assert list(adata.uns["spatial"]) == ["B"]
 
 
-def test_spots_without_a_shape_are_told(tmp_path):
+def test_spots_without_a_shape_are_reported(tmp_path):
     with quiet():
         elements = visium() | {"table": table("Vis1", np.arange(5, 15))}
     with pytest.raises(ReadError, match="3 of 10 spots of the table 'table' have no shape in 'Vis1'"):
         read_spatial(written(tmp_path / "a.zarr", elements))
 
 
-def test_store_without_a_table_is_told(tmp_path):
+def test_store_without_a_table_is_reported(tmp_path):
     with quiet():
         elements = visium()
         del elements["table"]
@@ -219,13 +219,13 @@ def test_store_without_a_table_is_told(tmp_path):
         read_spatial(written(tmp_path / "a.zarr", elements))
 
 
-def test_damaged_store_is_told(store):
+def test_damaged_store_is_reported(store):
     next((store / "shapes").rglob("shapes.parquet")).write_bytes(b"PAR1 and no more")
     with pytest.raises(ReadError, match="is damaged"):
         read_spatial(store)
 
 
-def test_a_cancel_is_heard_while_a_library_reads(store, monkeypatch):
+def test_a_cancel_is_noticed_while_a_library_reads(store, monkeypatch):
     import spatialdata
 
     monkeypatch.setattr(spatialdata, "read_zarr", lambda *_, **__: time.sleep(2))
@@ -247,7 +247,7 @@ def test_anndata_store_of_spots(tmp_path, zarr_format):
         adata.write_zarr(tmp_path / "a.zarr")
     again = read_spatial(tmp_path / "a.zarr", backed=True)
     assert np.array_equal(again.obsm["spatial"], grid())
-    assert "those of Zarr stores cannot stay on disk" in reading_notes(again)[0]
+    assert "Zarr stores cannot be read in blocks" in reading_notes(again)[0]
     assert all(one["sha256"] for one in checksums({"spatial": tmp_path / "a.zarr"})["spatial"]["files"])
 
 

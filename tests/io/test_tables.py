@@ -15,7 +15,7 @@ import pytest
 from napari_spotmix import Cancelled, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import files_read, reading_notes
-from napari_spotmix.io.readers import detect as sniff
+from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.simulation.simulate import simulate
 from tests.io.layouts import write_png
 
@@ -77,7 +77,7 @@ def notes_of(path: Path, **how: object) -> str:
 def test_side_of_the_spots_and_the_delimiter_are_found_out(tmp_path, table, delimiter):
     counts = write(tmp_path, as_text(table(), delimiter))
     for path in (counts, tmp_path):
-        assert sniff(path).kind == "tables"
+        assert detect_format(path).kind == "tables"
         assert_is_the_section(read_spatial(path))
         assert [file.name for file in files_read(path)] == ["counts.csv", "coords.csv"]
     side = "rows" if table is by_spot else "columns"
@@ -110,7 +110,7 @@ def test_row_names_without_a_name_of_their_column_as_r_writes(tmp_path):
     assert_is_the_section(read_spatial(write(tmp_path, as_text(rows))))
 
 
-def test_names_as_r_mangles_them_are_matched_and_told(tmp_path):
+def test_names_as_r_mangles_them_are_matched_with_a_note(tmp_path):
     rows = by_gene()
     rows[0] = ["", *(name.replace("-", ".") for name in SPOTS)]
     adata = read_spatial(write(tmp_path, as_text(rows)))
@@ -147,7 +147,7 @@ def test_spots_without_names_are_numbered(tmp_path):
     np.testing.assert_array_equal(adata.X.toarray(), COUNTS)
 
 
-def test_what_describes_spots_is_no_gene(tmp_path):
+def test_columns_that_describe_spots_are_not_genes(tmp_path):
     rows = [
         [*row, *place, *more]
         for row, place, more in zip(
@@ -156,15 +156,15 @@ def test_what_describes_spots_is_no_gene(tmp_path):
     ]
     (tmp_path / "section.csv").write_bytes(as_text(rows))
     assert_is_the_section(read_spatial(tmp_path))
-    assert "left out: 'nUMI', 'cluster'" in notes_of(tmp_path)
+    assert "dropped: 'nUMI', 'cluster'" in notes_of(tmp_path)
 
 
-def test_coordinates_can_be_told(tmp_path):
+def test_coordinates_can_be_given(tmp_path):
     counts = write(tmp_path)
     other = tmp_path / "elsewhere" / "places of section 1 – Größe.txt"
     other.parent.mkdir()
     (tmp_path / "coords.csv").rename(other)
-    assert "no table of coordinates lies beside it" in refusal(counts)
+    assert "no table of coordinates is in the same folder" in refusal(counts)
     assert_is_the_section(read_spatial(counts, coordinates=other))
     assert_is_the_section(read_spatial(tmp_path, coordinates=str(other)))
 
@@ -192,18 +192,18 @@ def test_of_several_tables_of_coordinates_that_of_the_same_name_is_taken(tmp_pat
     assert_is_the_section(read_spatial(tmp_path))
 
 
-def test_where_names_do_not_tell_coordinates_apart_they_are_asked_for(tmp_path):
+def test_ambiguous_tables_of_coordinates_must_be_given(tmp_path):
     counts = write(tmp_path)
     (tmp_path / "coords.csv").rename(tmp_path / "xyz1.csv")
     (tmp_path / "xyz2.csv").write_bytes(as_text(coordinates()))
-    assert "Several tables of coordinates to choose from: 'xyz1.csv', 'xyz2.csv'" in refusal(counts)
+    assert "Expected one table of coordinates, found several: 'xyz1.csv', 'xyz2.csv'" in refusal(counts)
     assert_is_the_section(read_spatial(counts, coordinates=tmp_path / "xyz2.csv"))
 
 
 def test_several_tables_of_counts_are_named(tmp_path):
     write(tmp_path)
     (tmp_path / "more.csv").write_bytes(as_text(by_spot()))
-    assert "Several tables of counts to choose from: 'counts.csv', 'more.csv'" in refusal(tmp_path)
+    assert "Expected one table of counts, found several: 'counts.csv', 'more.csv'" in refusal(tmp_path)
 
 
 def write_original(folder: Path) -> Path:
@@ -233,23 +233,23 @@ def test_original_spatial_transcriptomics(tmp_path):
     assert files_read(counts)[-1].name == "MOB1.png"
 
 
-def test_image_that_is_not_under_the_spots_is_left_out_and_told(tmp_path):
+def test_image_that_does_not_hold_all_spots_is_dropped_with_a_note(tmp_path):
     counts = write_original(tmp_path)
     write_png(tmp_path / "MOB1.png", "lowres")  # 12 x 16 pixels
     adata = read_spatial(counts)
     assert "spatial" not in adata.uns
-    assert "`MOB1.png` was left out: spots lie outside of it" in "\n".join(reading_notes(adata))
+    assert "`MOB1.png` was dropped: spots are outside of it" in "\n".join(reading_notes(adata))
 
 
-def test_names_of_the_array_place_spots_where_there_is_no_table(tmp_path):
+def test_names_of_spots_are_coordinates_if_there_is_no_table(tmp_path):
     counts = write_original(tmp_path)
     (tmp_path / "alignment_table_MOB1.tsv").unlink()
     adata = read_spatial(counts)
     assert adata.obsm["spatial"][5].tolist() == [11.0, 13.0]
-    assert "their places in the array" in "\n".join(reading_notes(adata))
+    assert "their positions in the array" in "\n".join(reading_notes(adata))
 
 
-def test_names_by_adjusted_places_are_matched(tmp_path):
+def test_names_of_adjusted_positions_are_matched(tmp_path):
     counts = write_original(tmp_path)
     text = gzip.decompress(counts.read_bytes()).decode()
     for x in (10, 11, 12):
@@ -268,17 +268,17 @@ def test_what_pandas_writes_comes_back(tmp_path):
     assert list(read.var_names) == list(spots.var_names)
 
 
-# What is told
+# Notes
 
 
-def test_spots_without_coordinates_are_kept_and_told(tmp_path):
+def test_spots_without_coordinates_are_kept_with_a_note(tmp_path):
     rows = [row for row in coordinates() if row[0] != SPOTS[3]]
     rows[1][1], rows[2][2] = "NA", ""
     adata = read_spatial(write(tmp_path, places=as_text([*rows, ["GHOST-1", 1, 2]])))
     assert list(adata.obs_names) == SPOTS
     assert np.flatnonzero(np.isnan(adata.obsm["spatial"]).any(axis=1)).tolist() == [3, 10, 11]
     notes = "\n".join(reading_notes(adata))
-    assert "3 of 12 spots have no coordinates, and are kept, but not estimated." in notes
+    assert "3 of 12 spots have no coordinates, and are kept, but not fitted." in notes
     assert "1 spot of `coords.csv` has no counts" in notes
 
 
@@ -306,22 +306,34 @@ TWICE, UNNAMED = changed(by_spot(), 5, 0, SPOTS[0]), changed(by_spot(), 5, 0, ""
 COMMA, PLACES_TWICE = changed(coordinates(), 5, 1, "3,5"), changed(coordinates(), 5, 0, SPOTS[0])
 REFUSED = {
     "empty": (b"", None, "`counts.csv` is empty (0 bytes)"),
-    "only a header": (as_text(by_spot()[:1]), None, "holds no rows, only the line ',Actb"),
-    "text": (b"Dear colleague,\nplease find\nattached\n", None, "`counts.csv` is no table"),
-    "one column": (b"Actb\n1\n2\n", None, "it has no tabs, commas or semicolons"),
-    "binary": (b"\x00\x01\x02,\x03\n" * 9, None, "`counts.csv` is no text"),
+    "only a header": (as_text(by_spot()[:1]), None, "must have rows, found only the line ',Actb"),
+    "text": (
+        b"Dear colleague,\nplease find\nattached\n",
+        None,
+        "`counts.csv` must have equally many cells in each line",
+    ),
+    "one column": (b"Actb\n1\n2\n", None, "found no tabs, commas or semicolons"),
+    "binary": (b"\x00\x01\x02,\x03\n" * 9, None, "`counts.csv` must be text"),
     "utf-16": ("a,b\n1,2\n".encode("utf-16"), None, "text in UTF-16. Save it as UTF-8"),
-    "latin-1": ("Gr\xf6\xdfe,b\n1,2\n".encode("latin-1"), None, "is no text in UTF-8"),
+    "latin-1": ("Gr\xf6\xdfe,b\n1,2\n".encode("latin-1"), None, "must be text in UTF-8"),
     "excel": (b"PK\x03\x04" + b"x" * 50, None, "an Excel workbook. Unpack it, or save its sheet as CSV"),
     "cut gzip": (gzip.compress(as_text(by_spot()))[:-20], None, "is truncated: it ends too early"),
     "word": (as_text(WORD), None, "must hold numbers in the column 'Gapdh', found 'n.d.' in line 6"),
-    "no count": (as_text(NO_COUNT), None, "1 cells without a number among its counts"),
-    "short row": (SHORT, None, "cells in line 13 where 6 were expected"),
-    "decimal comma": (None, as_text(COMMA), "decimal commas are not read"),
-    "decimal commas": (None, b"barcode,x,y\nA,1,5,2,5\n", "Are decimals written with commas?"),
-    "twice": (as_text(TWICE), None, f"1 names of spots more than once: '{SPOTS[0]}'"),
-    "places twice": (None, as_text(PLACES_TWICE), "`coords.csv` holds 1 names of spots more than once"),
-    "no name": (as_text(UNNAMED), None, "`counts.csv` holds names of spots that are empty"),
+    "no count": (
+        as_text(NO_COUNT),
+        None,
+        "must have a number in each cell of its counts, found 1 empty cells",
+    ),
+    "short row": (SHORT, None, "found 5 in line 13"),
+    "decimal comma": (None, as_text(COMMA), "decimal commas are not supported"),
+    "decimal commas": (None, b"barcode,x,y\nA,1,5,2,5\n", "If decimals are written with commas"),
+    "twice": (as_text(TWICE), None, f"must have unique names of spots, found 1 more than once: '{SPOTS[0]}'"),
+    "places twice": (
+        None,
+        as_text(PLACES_TWICE),
+        "`coords.csv` must have unique names of spots, found 1 more than once",
+    ),
+    "no name": (as_text(UNNAMED), None, "`counts.csv` must have names of spots in each row"),
     "others": (None, b"barcode,x,y\nA,1,2\nB,3,4\n", "neither the rows ('AACT00-1', 'AACT01-1') nor"),
 }
 
@@ -334,35 +346,35 @@ def test_a_damaged_table_gets_one_clear_message(tmp_path, counts, places, words)
     assert words in refusal(path) + refusal(tmp_path)
 
 
-def test_problems_of_both_tables_are_told_at_once(tmp_path):
+def test_problems_of_both_tables_are_reported_at_once(tmp_path):
     path = write(tmp_path, as_text(changed(by_spot(), 5, 2, "?")), as_text(changed(coordinates(), 5, 2, "?")))
     message = refusal(path)
     assert "`coords.csv` must hold numbers in the column 'y'" in message
     assert "`counts.csv` must hold numbers in the column 'Gapdh'" in message
 
 
-def test_wrong_columns_of_coordinates_are_told_with_what_was_expected(tmp_path):
+def test_wrong_columns_of_coordinates_are_reported_with_the_expected_ones(tmp_path):
     path = write(tmp_path, places=as_text(coordinates(("barcode", "lon", "lat"))))
     message = refusal(path, coordinates=tmp_path / "coords.csv")
     assert "must have columns of x and y" in message
     assert "found 'barcode', 'lon', 'lat'" in message
-    assert "its columns" not in message
+    assert "its columns are" not in message
 
 
 def test_folder_given_for_a_file(tmp_path):
     path = write(tmp_path)
     (tmp_path / "folder").mkdir()
-    assert "is a folder where a file was expected" in refusal(path, coordinates=tmp_path / "folder")
+    assert "is a folder, expected a file" in refusal(path, coordinates=tmp_path / "folder")
     assert "does not exist" in refusal(path, coordinates=tmp_path / "nowhere.csv")
     assert "does not exist" in refusal(tmp_path / "nowhere.csv", coordinates=tmp_path / "coords.csv")
 
 
-def test_names_of_gzip_are_not_believed(tmp_path):
+def test_gzip_is_detected_by_content_not_by_name(tmp_path):
     write(tmp_path)
     plain = (tmp_path / "counts.csv").rename(tmp_path / "counts.csv.gz")
     assert_is_the_section(read_spatial(plain))  # a browser has unzipped it
     plain.write_bytes(b"\xb1\xd9" + bytes(range(128, 200)))
-    assert "is named .gz but is not gzip: it begins with" in refusal(plain)
+    assert "is named .gz but not gzip: it begins with" in refusal(plain)
 
 
 @pytest.mark.parametrize("row", [b"0" * 60, b"B,0,0,0,0,0\n" * 5], ids=["without lines", "with lines"])
@@ -374,7 +386,7 @@ def test_a_zip_bomb_is_stopped_early(tmp_path, row):
             file.write(row * 17_500)  # 1 MB, which becomes 1 kB
     (tmp_path / "coords.csv").write_bytes(as_text(coordinates()))
     began = time.process_time()  # others may use the machine
-    assert "grows more than 500 times when it is unzipped" in refusal(
+    assert "must grow at most 500 times when decompressed" in refusal(
         path, coordinates=tmp_path / "coords.csv"
     )
     assert time.process_time() - began < 5
@@ -382,10 +394,10 @@ def test_a_zip_bomb_is_stopped_early(tmp_path, row):
 
 def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
     path = write(tmp_path, b"0" * (70 << 20))
-    assert "has a line that is longer than 64 MB" in refusal(path)
+    assert "must have lines of at most 64 MB" in refusal(path)
 
 
-def test_other_tables_are_told_what_they_are(tmp_path):
+def test_other_tables_are_described(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(as_text(coordinates()))
     assert "holds the coordinates of spots, but no counts" in refusal(path)
@@ -393,17 +405,17 @@ def test_other_tables_are_told_what_they_are(tmp_path):
     assert "is a table, but not one of counts: its columns are 'barcode', 'cluster', 'nUMI'" in refusal(path)
     assert "holds tables ('table.csv'), but none of counts" in refusal(tmp_path)
     path.write_bytes(as_text(by_gene()))
-    assert "is this a reference of single cells?" in refusal(tmp_path)
+    assert "If these are single cells, choose them as the reference." in refusal(tmp_path)
 
 
-def test_a_broken_file_beside_is_named(tmp_path):
+def test_a_broken_file_in_the_folder_is_named(tmp_path):
     path = write(tmp_path, places=b"")
     assert "`coords.csv` is empty (0 bytes)" in refusal(path)
     assert "`coords.csv` is empty (0 bytes)" in refusal(tmp_path)
 
 
-def test_that_tables_cannot_stay_on_disk_is_told(tmp_path):
-    assert "tables cannot be read in parts" in notes_of(write(tmp_path), backed=True)
+def test_tables_cannot_stay_on_disk_which_is_noted(tmp_path):
+    assert "tables cannot stay on disk" in notes_of(write(tmp_path), backed=True)
 
 
 def test_reading_is_cancelled(tmp_path):

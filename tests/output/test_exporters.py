@@ -305,7 +305,7 @@ def test_a_store_that_is_cancelled_while_it_is_written_is_given_up_at_once(
         ("a.txt", None, "is named .csv, .parquet, .geojson, .zarr; found 'a.txt'"),
         ("a.csv", "spots", "spots are written to a file named .geojson; found 'a.csv'"),
         ("a.csv", "excel", "must be one of proportions, long, loupe, spots, regions, spatialdata"),
-        ("no/folder/a.csv", None, "there is no folder"),
+        ("no/folder/a.csv", None, "does not exist. Create it first"),
     ],
 )
 def test_what_cannot_be_exported_is_told(

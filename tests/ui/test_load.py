@@ -13,7 +13,7 @@ from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
 from napari_spotmix.io import IMAGE_SUFFIXES
-from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.io.readers.options import ReadOptions
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.state.session import Tissue
 from tests.io.layouts import slide, write_hd, write_store
@@ -293,7 +293,7 @@ def test_a_size_of_bins_is_offered_and_read_when_it_is_chosen(
     combo.value = 16
     qtbot.waitUntil(lambda: dock.session.tissue.adata.n_obs == 78, timeout=5000)
     assert combo.value == 16
-    assert dock.session.tissue.reading == Reading(bin_um=16)
+    assert dock.session.tissue.reading == ReadOptions(bin_um=16)
     assert dock.load.summary == "Brain, 78 spots"
     assert [layer.name for layer in viewer.layers] == ["Brain image", "Brain spots"]
 
@@ -367,14 +367,14 @@ def test_a_table_of_coordinates_is_asked_for_where_counts_lack_one(
     field.value = places
     qtbot.waitUntil(lambda: dock.session.tissue is not None, timeout=5000)
     np.testing.assert_allclose(dock.session.tissue.adata.obsm["spatial"], spots.obsm["spatial"])
-    assert dock.session.tissue.reading == Reading(coordinates=places)
+    assert dock.session.tissue.reading == ReadOptions(coordinates=places)
     assert dock.session.inputs == {"spatial": tmp_path / "counts.csv", "coordinates": places}
     assert field.value == places, "what was read is shown"
     spots.write_h5ad(tmp_path / "gut.h5ad")
     dock.load.spatial.value = tmp_path / "gut.h5ad"
     qtbot.waitUntil(lambda: dock.session.tissue.path == tmp_path / "gut.h5ad", timeout=5000)
     assert not field.native.isVisible(), "an .h5ad file holds its own"
-    assert dock.session.tissue.reading == Reading()
+    assert dock.session.tissue.reading == ReadOptions()
 
 
 def test_tables_of_a_store_are_offered_and_read_when_they_are_chosen(
@@ -393,7 +393,7 @@ def test_tables_of_a_store_are_offered_and_read_when_they_are_chosen(
     box.value = "table_right: right"
     qtbot.waitUntil(lambda: dock.session.tissue.adata.n_obs == 15, timeout=20000)
     assert box.value == "table_right: right"
-    assert dock.session.tissue.reading == Reading(table="table_right: right")
+    assert dock.session.tissue.reading == ReadOptions(table="table_right: right")
     assert not dock.load.bin_size.native.isVisible()
     viewer.layers.clear()
     viewer.open(store, plugin="napari-spotmix")

@@ -17,7 +17,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog
 
 from napari_spotmix.io import read_recipe
-from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.io.readers.options import ReadOptions
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import read_result
 from napari_spotmix.ui.state.session import DOMINANT, Tissue
@@ -245,7 +245,7 @@ def test_a_result_is_saved_and_opens_again(qtbot: Any, explored: Any, tmp_path: 
 def test_a_saved_recipe_names_the_size_of_bins(qtbot: Any, explored: Any, tmp_path: Path) -> None:
     _, dock = explored
     outs = write_hd(tmp_path / "outs", (8, 16))
-    dock.session.tissue = Tissue(dock.session.result.spatial, "Gut", outs, Reading(bin_um=16))
+    dock.session.tissue = Tissue(dock.session.result.spatial, "Gut", outs, ReadOptions(bin_um=16))
     dock.run.save_to(tmp_path / "out")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
     recipe = read_recipe(tmp_path / "out")

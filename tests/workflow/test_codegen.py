@@ -12,7 +12,7 @@ import pytest
 
 from napari_spotmix.cli import _check, _run
 from napari_spotmix.cli import main as run_main
-from napari_spotmix.io import Reading
+from napari_spotmix.io import ReadOptions
 from napari_spotmix.params import ParameterInfo, Parameters, describe
 from napari_spotmix.workflow.codegen import as_command, as_python
 from napari_spotmix.workflow.job import Job, tables_of
@@ -51,7 +51,7 @@ def typed(command: str, monkeypatch: pytest.MonkeyPatch) -> Job:
             layer=HOSTILE,
             library_key="a b",
             parameters={info.name: another(info) for info in describe()},
-            reading=Reading("tables", 16, Path(HOSTILE), Path("/places.csv"), 5, "-a table"),
+            reading=ReadOptions("tables", 16, Path(HOSTILE), Path("/places.csv"), 5, "-a table"),
             report=False,
             labels=Path(HOSTILE),
             more_references=(Path("/b.h5ad"), "https://example.org/c.h5ad"),
@@ -71,7 +71,7 @@ def test_the_command_line_takes_the_command_for_the_same_job(
 def test_everything_that_can_be_told_is_told_by_the_commands_and_kept_by_the_recipe() -> None:
     """A field that is new must be an option of `run` and `check`, and in what a recipe keeps."""
     told = {item.name for item in fields(Job)} - {"parameters", "reading"}
-    told |= {item.name for item in fields(Reading)}
+    told |= {item.name for item in fields(ReadOptions)}
     run = set(signature(_run.run_command()).parameters) - {info.name for info in describe()}
     assert run == told | {"at_once", "dask"}
     assert set(signature(_check.check).parameters) == told - {"report"} | {"as_json"}
@@ -96,7 +96,7 @@ def test_python_says_the_same_whatever_the_names(monkeypatch: pytest.MonkeyPatch
         cell_type_key="it's",
         layer=HOSTILE,
         parameters={"lambda_c": 0.25, "attention": False},
-        reading=Reading(bin_um=16),
+        reading=ReadOptions(bin_um=16),
     )
     calls: dict[str, Any] = {}
 

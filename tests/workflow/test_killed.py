@@ -15,7 +15,7 @@ import pytest
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io import OUTPUTS, output_problems
-from napari_spotmix.io.results import REPORT, check_whole
+from napari_spotmix.io.results import REPORT, check_complete
 from napari_spotmix.result import read_result
 from napari_spotmix.simulation.simulate import simulate
 from napari_spotmix.workflow.job import Job, run_job
@@ -111,7 +111,7 @@ def assert_whole_or_told(folder: Path) -> None:
         assert len(pd.read_csv(folder / "proportions.csv")) == 60
     assert found in (set(), set(OUTPUTS)) or "recipe.toml" in found
     with suppress(ReadError):  # a part of a run is refused
-        check_whole(folder)
+        check_complete(folder)
         if found:
             assert len(read_result(folder).proportions) == 60
 
@@ -141,7 +141,7 @@ def test_a_run_killed_between_two_moves_is_never_taken_for_whole(
     assert read_result(tmp_path / "old 0").parameters["given"]["lambda_c"] == 0.1
     assert not list((tmp_path / "new 0").iterdir())
     for name in ("old 1", "old 2", "new 1", "new 2"):
-        with pytest.raises(ReadError, match="a run was ended while it wrote its files"):
+        with pytest.raises(ReadError, match="a run was killed while it wrote its files"):
             read_result(tmp_path / name)
         assert not output_problems(tmp_path / name)
     for name in ("old 1", "new 2"):

@@ -16,7 +16,7 @@ import pytest
 import tomli_w
 
 from napari_spotmix import InputError, ReadError
-from napari_spotmix.io import OUTPUTS, Reading, make_recipe, read_recipe
+from napari_spotmix.io import OUTPUTS, ReadOptions, make_recipe, read_recipe
 from napari_spotmix.simulation.simulate import simulate
 from napari_spotmix.workflow import job
 from napari_spotmix.workflow.job import Job, job_of, run_job, tables_of
@@ -207,7 +207,7 @@ def test_every_field_of_a_job_survives_its_recipe(tmp_path: Path) -> None:
         layer="raw",
         library_key="slice",
         parameters={"lambda_c": 0.5, "attention": False},
-        reading=Reading("space_ranger", 16, tmp_path / "image.tif"),
+        reading=ReadOptions("space_ranger", 16, tmp_path / "image.tif"),
     )
     assert job_of(recipe_of(whole), whole.output) == whole
     plain = Job(tmp_path / "spots", tmp_path / "cells", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Wait for a library that reads or writes all in one call, and hear a cancel meanwhile."""
+"""Run a library call that cannot be divided, and stay cancellable while it runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TypeVar
 
 from napari_spotmix.base.progress import Progress, ProgressCallback
 
-__all__ = ["heard"]
+__all__ = ["run_cancellable"]
 
 _T = TypeVar("_T")
 
-#: Seconds between two looks at whether it was cancelled.
-_PATIENCE = 0.1
+#: Seconds between two calls of the progress callback, which raises to cancel.
+_INTERVAL = 0.1
 
 
-def heard(
+def run_cancellable(
     work: Callable[[], _T],
     stage: str,
     on_progress: ProgressCallback,
@@ -27,22 +27,43 @@ def heard(
     *,
     writes_into: Path | None = None,
 ) -> _T:
-    """Return what `work` returns; where `on_progress` raises, it raises at once.
+    """Run `work` in a thread and return its result; stop waiting as soon as `on_progress` raises.
 
-    The work may go on in its thread then, until it ends by itself: nobody waits for it. What it writes must
-    be in a folder of its own, `writes_into`, which is removed when it ends so.
+    A thread cannot be ended, so cancelled work runs on in the background until it returns by itself.
+
+    Parameters
+    ----------
+    work : callable
+        Takes no argument.
+    stage, step, total : str, int, int
+        The `Progress` that is reported every 0.1 s.
+    on_progress : callable
+        Raises `Cancelled` to stop.
+    writes_into : Path, optional
+        The folder that `work` writes into, and nothing else does. After a cancel it is removed when the work
+        has ended.
+
+    Returns
+    -------
+    object
+        The result of `work`.
+
+    Raises
+    ------
+    Exception
+        What `work` or `on_progress` raises.
 
     Examples
     --------
-    >>> heard(lambda: 3, "Reading", print)
+    >>> run_cancellable(lambda: 3, "Reading", print)
     Progress(stage='Reading', step=0, total=1, violation=None)
     3
     """
     on_progress(Progress(stage, step, total))
-    pool = ThreadPoolExecutor(1, "spotmix-waiting")
+    pool = ThreadPoolExecutor(1, "spotmix-cancellable")
     future = pool.submit(work)
     try:
-        while wait([future], _PATIENCE).not_done:
+        while wait([future], _INTERVAL).not_done:
             on_progress(Progress(stage, step, total))
         return future.result()
     except BaseException:

@@ -1,4 +1,4 @@
-"""What can go wrong, in words for the person who has to fix it."""
+"""Exceptions and warnings whose messages tell the user what to fix."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ T = TypeVar("T")
 
 
 class InputError(ValueError):
-    """Input that cannot be used; holds *all* the problems found, not just the first.
+    """Input that cannot be used; holds *all* problems found, not just the first.
 
     Parameters
     ----------
     problems : str or iterable of str
-        One complete sentence or two per problem: what was expected, what was found and where,
-        and what to do about it. Argument names stand in backticks.
+        One or two complete sentences per problem: what was expected, what was found, where, and what to do
+        next. Argument names are in backticks.
+
+    Attributes
+    ----------
+    problems : tuple of str
 
     Examples
     --------
-    >>> print(InputError(["`alpha` must be at least 0, found -1.", "`layer`: there is no layer 'raw'."]))
+    >>> print(InputError(["`alpha` must be at least 0, found -1.", "`layer`: no layer is named 'raw'."]))
     2 problems:
       1. `alpha` must be at least 0, found -1.
-      2. `layer`: there is no layer 'raw'.
+      2. `layer`: no layer is named 'raw'.
     >>> print(InputError("`alpha` must be at least 0, found -1."))
     `alpha` must be at least 0, found -1.
     """
@@ -48,7 +52,7 @@ class ReadError(InputError):
     Parameters
     ----------
     path : str or Path
-        The file or folder that was asked for.
+        The file or folder that was given.
     problems : str or iterable of str
         As in :class:`InputError`.
     """
@@ -62,15 +66,15 @@ class ReadError(InputError):
 
 
 class Cancelled(Exception):
-    """Raised by a progress callback to stop a task, and by the task that was stopped."""
+    """Raised by a progress callback to stop a task, and then by the task."""
 
 
 class ConvergenceWarning(UserWarning):
-    """The solver stopped at its limit of sweeps before the optimality violation was small."""
+    """The solver reached the maximum number of sweeps before the optimality violation was small."""
 
 
 def attempted(problems: list[str], action: Callable[[], T]) -> T | None:
-    """Return what `action` gives, or None, with all that is wrong with its input added to `problems`.
+    """Return the result of `action`, or None after an `InputError`, whose problems are added to `problems`.
 
     Examples
     --------

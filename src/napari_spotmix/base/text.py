@@ -1,4 +1,4 @@
-"""Numbers in words, the same in the window, on the terminal and in the report."""
+"""Numbers and nouns as text, the same in the window, on the terminal and in the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ __all__ = ["agreeing", "count", "percent"]
 _SINGULAR = {
     "agree": "agrees",
     "begin": "begins",
-    "lie": "lies",
     "stand": "stands",
     "are": "is",
     "have": "has",
@@ -16,7 +15,7 @@ _SINGULAR = {
 
 
 def percent(share: float) -> str:
-    """Return a share for people: no more digits than can be trusted.
+    """Return a share, 0 to 1, as a percentage with two significant digits.
 
     Examples
     --------
@@ -32,7 +31,7 @@ def percent(share: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a number with its noun in singular or plural.
 
     Examples
     --------
@@ -43,7 +42,7 @@ def count(number: int, noun: str) -> str:
 
 
 def agreeing(number: int, verb: str) -> str:
-    """Return a verb as it goes with a number.
+    """Return the singular or plural form of a verb for a number.
 
     Examples
     --------

@@ -70,7 +70,7 @@ def run_command() -> Callable[..., None]:
         fix: Sequence[str] = (),
         **values: Any,
     ) -> None:
-        from napari_spotmix.io import Reading
+        from napari_spotmix.io import ReadOptions
 
         reading = {
             "format": format,
@@ -93,7 +93,9 @@ def run_command() -> Callable[..., None]:
             return
         if problems := alone_problems(reference, at_once, dask):
             raise InputError(problems)
-        job = Job(spatial, reference or "", output, parameters=values, reading=Reading(**reading), **settings)
+        job = Job(
+            spatial, reference or "", output, parameters=values, reading=ReadOptions(**reading), **settings
+        )
         run_and_tell(replace(job, **more))
 
     signature = inspect.signature(run, eval_str=True)

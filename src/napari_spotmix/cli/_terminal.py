@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_spotmix.base.errors import Cancelled, ConvergenceWarning
 from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.base.unfinished import discard_unfinished
 from napari_spotmix.cli._options import as_options
 
 __all__ = ["WRONG_INPUT", "cancellable", "harmless", "leave", "say", "without_afterthoughts"]
@@ -85,10 +86,7 @@ def without_afterthoughts() -> Iterator[None]:
 
 def leave(code: int, words: str) -> None:
     """End the process now, whatever its threads are doing, with nothing left behind."""
-    # Not by an import, which would wait for one that the other thread may be in the middle of.
-    discard = getattr(sys.modules.get("napari_spotmix.io.results"), "discard_unfinished", None)
-    if discard is not None:
-        discard()
+    discard_unfinished()
     say(words, sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -19,7 +19,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from napari_spotmix.io import reported
+from napari_spotmix.io import as_read_error
 from napari_spotmix.model.counts import InMemory, RowBlocks, block_bounds, is_in_order
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
@@ -81,7 +81,7 @@ def _read(array: Any, start: int, stop: int) -> NDArray[Any]:
 def _reading(array: Any) -> AbstractContextManager[None]:
     """Name the file in errors of reading, if the array is in one."""
     file = getattr(array, "file", None)
-    return nullcontext() if file is None else reported(Path(file.filename), array.name)
+    return nullcontext() if file is None else as_read_error(Path(file.filename), array.name)
 
 
 def csr(matrix: Any) -> csr_array:

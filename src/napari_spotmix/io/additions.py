@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.atomic import write_aside
+from napari_spotmix.io.atomic import write_atomically
 from napari_spotmix.io.results import OUTPUTS
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def add_to_result(
         _copy(file, copy, on_progress)
         _add(copy, obs, uns)
 
-    return write_aside(file, write)
+    return write_atomically(file, write)
 
 
 def _copy(source: Path, target: Path, on_progress: ProgressCallback) -> None:
@@ -163,4 +163,4 @@ def write_table(path: Path, table: pd.DataFrame, kept: Iterable[Path] = ()) -> P
     if problems := table_problems(path, table.reset_index().columns[:3], kept):
         raise InputError(problems)
     text = table.to_csv(lineterminator="\n")
-    return write_aside(path, lambda target: target.write_text(text, encoding="utf-8", newline=""))
+    return write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline=""))

@@ -1,4 +1,7 @@
-"""Atomic writes: files are written beside their place and moved into it when whole."""
+"""Atomic writes: a file or folder is written to a staging folder and moved to its path when complete.
+
+The staging folder is on the same file system as the path, so the move is a rename.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,32 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_spotmix.base.errors import InputError
-
-if TYPE_CHECKING:
-    pass
+from napari_spotmix.base.unfinished import removed_at_the_end
 
 __all__ = [
-    "aside",
-    "discard_unfinished",
     "existing_parent",
-    "reason",
-    "write_aside",
-    "write_folder_aside",
+    "staging_folder",
+    "why_not_written",
+    "write_atomically",
+    "write_folder_atomically",
 ]
 
-
-#: Name of a folder that is written aside: the machine and the process that write it.
-_ASIDE = re.compile(r"\.spotmix-(?P<host>.*)-(?P<process>\d+)-[^-]*")
-
-_unfinished: set[Path] = set()
+#: Name of a staging folder: the machine and the process that write into it.
+_STAGING = re.compile(r"\.spotmix-(?P<host>.*)-(?P<process>\d+)-[^-]*")
 
 
-def existing_parent(directory: Path) -> Path:
-    """Return `directory` or the nearest folder above it that exists."""
-    return next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
-
-
-def write_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:
-    """Have one file written beside its place and move it there, so that there is all of it or nothing.
+def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Write one file completely or not at all.
 
     Parameters
     ----------
-    path : path
+    path : str or Path
         The file; it is replaced if it exists. Its folder must exist.
     write : callable
-        Given the path to write to, which has the same name.
+        Takes the temporary path to write to, which has the same file name.
 
     Returns
     -------
@@ -57,74 +49,76 @@ def write_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:
     ------
     InputError
         If it cannot be written there.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder, "a.txt"), lambda path: path.write_text("text")).name
+    'a.txt'
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder. Give the name of a file.")
-    return _written(path, write)
+        raise InputError(f"{path} is a folder, expected the name of a file. Add a file name.")
+    return _write(path, write)
 
 
-def write_folder_aside(path: str | Path, write: Callable[[Path], Any]) -> Path:
-    """Have a folder written beside its place and move it there; as `write_aside`, but replaces nothing.
+def write_folder_atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Write a folder completely or not at all; as `write_atomically`, but never replaces anything.
 
     Raises
     ------
     InputError
-        If there is something of that name already, or it cannot be written there.
+        If `path` exists already, or it cannot be written there.
     """
     path = Path(path)
     if os.path.lexists(path):
         raise InputError(f"{path} exists already, and is kept. Choose another name, or delete it first.")
-    return _written(path, write)
+    return _write(path, write)
 
 
-def _written(path: Path, write: Callable[[Path], Any]) -> Path:
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.absolute().parent}. Make it first.")
+def _write(path: Path, write: Callable[[Path], Any]) -> Path:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: the folder {folder} does not exist. Create it first.")
     try:
-        with aside(path.absolute().parent) as stage:
+        with staging_folder(folder) as stage:
             write(stage / path.name)
             return (stage / path.name).replace(path)
     except OSError as error:
-        words = reason(error)
-        raise InputError(f"Writing {path} failed ({words}). Nothing was kept.") from error
+        raise InputError(f"Writing {path} failed ({why_not_written(error)}). Nothing was kept.") from error
 
 
-def reason(error: OSError) -> str:
-    """Return why writing failed in the system's words; HDF5 gives them in the middle of many of its own."""
+def why_not_written(error: OSError) -> str:
+    """Return the system's reason why writing failed; HDF5 has it in the middle of a long message."""
     number = re.search(r"errno[ =]+(\d+)", str(error))
     return os.strerror(int(number[1])) if number else error.strerror or str(error)
 
 
-def discard_unfinished() -> None:
-    """Remove what is being written just now; only for a process that is about to end."""
-    for stage in list(_unfinished):
-        shutil.rmtree(stage, ignore_errors=True)
+def existing_parent(directory: Path) -> Path:
+    """Return `directory` or the nearest folder above it that exists."""
+    return next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
 
 
 @contextmanager
-def aside(directory: Path) -> Iterator[Path]:
-    """Give a folder to write into, on the same file system as `directory`; remove it in the end."""
-    for place in {existing_parent(directory), existing_parent(directory.absolute().parent)}:
-        _tidy(place)
-    stage = Path(
-        tempfile.mkdtemp(prefix=f".spotmix-{_host()}-{os.getpid()}-", dir=existing_parent(directory))
-    )
-    _unfinished.add(stage)
-    try:
+def staging_folder(directory: Path) -> Iterator[Path]:
+    """Yield a new folder on the file system of `directory`, and remove it afterward.
+
+    What killed processes have left there is removed too.
+    """
+    for folder in {existing_parent(directory), existing_parent(directory.absolute().parent)}:
+        _remove_leftovers(folder)
+    prefix = f".spotmix-{_host()}-{os.getpid()}-"
+    with removed_at_the_end(Path(tempfile.mkdtemp(prefix=prefix, dir=existing_parent(directory)))) as stage:
         yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        _unfinished.discard(stage)
 
 
-def _tidy(place: Path) -> None:
-    """Remove what killed processes of this machine have left; those of others may be alive."""
+def _remove_leftovers(folder: Path) -> None:
+    """Remove staging folders of killed processes of this machine; those of other machines may be in use."""
     import psutil
 
-    for left in place.glob(".spotmix-*"):
-        written_by = _ASIDE.fullmatch(left.name)
-        if written_by and written_by["host"] == _host() and not psutil.pid_exists(int(written_by["process"])):
+    for left in folder.glob(".spotmix-*"):
+        owner = _STAGING.fullmatch(left.name)
+        if owner and owner["host"] == _host() and not psutil.pid_exists(int(owner["process"])):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -1,6 +1,7 @@
-"""Write an AnnData into HDF5 piece by piece, so that a cancel is heard while numbers are compressed.
+"""Write an AnnData into HDF5 block by block, so that writing can be cancelled at any time.
 
-HDF5 compresses in one thread. So chunks are compressed here, by all cores, and written as they are.
+HDF5 compresses in one thread. Here, chunks are compressed by all cores and written with HDF5's direct chunk
+write.
 
 References
 ----------
@@ -23,32 +24,36 @@ from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 
 from napari_spotmix.base.cores import available_cores
 
-__all__ = ["copy_dataset", "pieces", "write_in_pieces"]
+__all__ = ["copy_dataset", "row_blocks", "write_in_blocks"]
 
-#: Bytes that are compressed at once, and names, each of which is a Python object.
+#: Bytes per block of numbers, and rows per block of names, each of which is a Python object.
 _BYTES, _NAMES = 1 << 23, 1 << 16
-#: Numbers that take more bytes than this are compressed by all cores, so many chunks at a time.
+#: Arrays of numbers with more bytes than the first are compressed by all cores, so many chunks at a time.
 _CHUNKED, _AT_ONCE, _LEVEL, _NUMBERS = 1 << 20, 64, 4, "iuf"
 _SPARSE = (csr_matrix, csc_matrix, csr_array, csc_array)
 _ARRAYS = ("data", "indices", "indptr")
 
 
-def write_in_pieces(group: h5py.Group, adata: AnnData, tell: Callable[[], None]) -> None:
-    """Write `adata` into a group of a file, which is emptied, compressed; the same as anndata writes.
+def write_in_blocks(group: h5py.Group, adata: AnnData, check_cancelled: Callable[[], None]) -> None:
+    """Write `adata` into a group of a file, compressed, with the same content as anndata writes.
 
     Parameters
     ----------
     group : Group
+        Its content is replaced.
     adata : AnnData
-    tell : callable
-        Called several times a second; what it raises ends the writing.
+        Not modified.
+    check_cancelled : callable
+        Called several times a second; raises `Cancelled` to stop.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
-        write_dispatched(group, "/", adata, _writer(tell, pool), dataset_kwargs={"compression": "gzip"})
+        write_dispatched(
+            group, "/", adata, _writer(check_cancelled, pool), dataset_kwargs={"compression": "gzip"}
+        )
 
 
-def _writer(tell: Callable[[], None], pool: ThreadPoolExecutor) -> Callable[..., None]:
-    """Return what anndata calls to write each element."""
+def _writer(check_cancelled: Callable[[], None], pool: ThreadPoolExecutor) -> Callable[..., None]:
+    """Return the function that anndata calls to write each element."""
 
     def write_one(
         write: Callable[..., None],
@@ -59,17 +64,23 @@ def _writer(tell: Callable[[], None], pool: ThreadPoolExecutor) -> Callable[...,
         dataset_kwargs: Mapping[str, Any],
         iospec: Any,
     ) -> None:
-        tell()
+        check_cancelled()
         if item is None:
             return
         if isinstance(item, np.ndarray) and _is_large(item):
-            _write_array(group, key, item, tell, pool, **dataset_kwargs)
+            _write_array(group, key, item, check_cancelled, pool, **dataset_kwargs)
         elif isinstance(item, _SPARSE) and _is_large(item.data):
             sparse = group.require_group(key)
             sparse.attrs["shape"] = item.shape
             for name in _ARRAYS:
                 _write_array(
-                    sparse, name, getattr(item, name), tell, pool, maxshape=(None,), **dataset_kwargs
+                    sparse,
+                    name,
+                    getattr(item, name),
+                    check_cancelled,
+                    pool,
+                    maxshape=(None,),
+                    **dataset_kwargs,
                 )
         else:
             write(group, key, item, dataset_kwargs=dataset_kwargs)
@@ -82,25 +93,25 @@ def _writer(tell: Callable[[], None], pool: ThreadPoolExecutor) -> Callable[...,
 
 
 def _is_large(array: NDArray[Any]) -> bool:
-    """Tell whether an array is worth pieces; what is neither number nor name is left to anndata."""
+    """Return whether an array is written in blocks; anndata writes what is neither numbers nor names."""
     if array.ndim == 0 or array.dtype.kind not in "biufO":
         return False
     return array.nbytes > _CHUNKED if array.dtype.kind in _NUMBERS else len(array) > _rows(array)
 
 
 def _rows(array: NDArray[Any] | h5py.Dataset) -> int:
-    """Return how many rows of an array are one piece."""
+    """Return the number of rows of an array in one block."""
     if array.dtype.kind == "O":
         return _NAMES
     return max(1, _BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:]))))
 
 
-def pieces(array: NDArray[Any] | h5py.Dataset) -> Iterator[slice]:
-    """Yield the rows of an array, as many at once as are written or read in a moment.
+def row_blocks(array: NDArray[Any] | h5py.Dataset) -> Iterator[slice]:
+    """Yield blocks of rows of an array, each small enough to be written or read in a moment.
 
     Examples
     --------
-    >>> [piece.stop for piece in pieces(np.zeros((3 << 20, 1)))]
+    >>> [rows.stop for rows in row_blocks(np.zeros((3 << 20, 1)))]
     [1048576, 2097152, 3145728]
     """
     step = _rows(array)
@@ -111,57 +122,59 @@ def _write_array(
     group: h5py.Group,
     name: str,
     array: NDArray[Any],
-    tell: Callable[[], None],
+    check_cancelled: Callable[[], None],
     pool: ThreadPoolExecutor,
     **kwargs: Any,
 ) -> None:
     kind = h5py.string_dtype() if array.dtype.kind == "O" else array.dtype
     dataset = group.create_dataset(name, array.shape, kind, **kwargs)
     if array.dtype.kind in _NUMBERS:
-        _write_chunks(dataset, array, tell, pool)
+        _write_chunks(dataset, array, check_cancelled, pool)
         return
-    for rows in pieces(array):
-        tell()
+    for rows in row_blocks(array):
+        check_cancelled()
         dataset[rows] = array[rows]
 
 
 def _write_chunks(
-    dataset: h5py.Dataset, array: NDArray[Any], tell: Callable[[], None], pool: ThreadPoolExecutor
+    dataset: h5py.Dataset, array: NDArray[Any], check_cancelled: Callable[[], None], pool: ThreadPoolExecutor
 ) -> None:
-    """Write numbers into a new dataset that is compressed by gzip alone, a few chunks at a time."""
+    """Write numbers into a new dataset with gzip as its only filter, a few chunks at a time."""
     from imagecodecs import deflate_encode
 
-    # Of masked numbers those below the mask too, as h5py writes them.
+    # Masked arrays are written with the numbers below the mask, as h5py does.
     chunk, array = dataset.chunks, np.asarray(array)
 
     def packed(offset: tuple[int, ...]) -> bytes:
         block = array[tuple(slice(start, start + n) for start, n in zip(offset, chunk, strict=True))]
-        if block.shape != chunk:  # the file holds whole chunks
+        if block.shape != chunk:  # HDF5 stores whole chunks
             block = np.pad(block, [(0, n - here) for n, here in zip(chunk, block.shape, strict=True)])
         return bytes(deflate_encode(block.tobytes(), _LEVEL))
 
     offsets = list(product(*(range(0, n, step) for n, step in zip(array.shape, chunk, strict=True))))
     for first in range(0, len(offsets), _AT_ONCE):
-        tell()
+        check_cancelled()
         some = offsets[first : first + _AT_ONCE]
         for offset, data in zip(some, pool.map(packed, some), strict=True):
             dataset.id.write_direct_chunk(offset, data)
 
 
-def copy_dataset(source: h5py.Dataset, group: h5py.Group, name: str, tell: Callable[[], None]) -> None:
-    """Copy numbers from file to file, chunks as they are: what is compressed is not unpacked."""
+def copy_dataset(
+    source: h5py.Dataset, group: h5py.Group, name: str, check_cancelled: Callable[[], None]
+) -> None:
+    """Copy a dataset from file to file, chunk by chunk, without decompressing."""
     folder, _, last = name.rpartition("/")
-    place = group.require_group(folder) if folder else group
+    parent = group.require_group(folder) if folder else group
     like = source.id.get_type(), source.id.get_space(), source.id.get_create_plist()
-    target = h5py.Dataset(h5py.h5d.create(place.id, last.encode(), *like))
+    target = h5py.Dataset(h5py.h5d.create(parent.id, last.encode(), *like))
     target.attrs.update(source.attrs)
     if source.chunks is None:
-        for rows in pieces(source):
-            tell()
+        for rows in row_blocks(source):
+            check_cancelled()
             target[rows] = source[rows]
         return
     for at in range(source.id.get_num_chunks()):
-        tell()
+        check_cancelled()
         offset = source.id.get_chunk_info(at).chunk_offset
         mask, chunk = source.id.read_direct_chunk(offset)
         target.id.write_direct_chunk(offset, chunk, mask)

@@ -1,4 +1,4 @@
-"""What the reader wants people to know, kept with the data."""
+"""Notes for the user about how data were read, stored with the data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_notes(adata: AnnData, notes: Sequence[str]) -> None:
 
 
 def reading_notes(adata: AnnData) -> tuple[str, ...]:
-    """Return what was noted while `adata` was read: a missing image, features left out.
+    """Return the notes on how `adata` was read: a missing image, dropped features.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """AnnData whose matrices stay in their file: opened, copied and written without being read into memory.
 
-Such a matrix is what anndata itself puts in its place: a ``CSRDataset`` or ``CSCDataset``, or an HDF5
-dataset where it is dense. Everything else of the AnnData is in memory.
+A matrix on disk is a ``CSRDataset`` or ``CSCDataset`` of anndata if it is sparse, and an HDF5 dataset if it
+is dense. Everything else in the AnnData is in memory.
 
 References
 ----------
@@ -47,36 +47,36 @@ _SPARSE = ("csr_matrix", "csc_matrix")
 
 
 def is_on_disk(matrix: Any) -> bool:
-    """Tell whether a matrix of an AnnData is still in its HDF5 file."""
+    """Return whether a matrix of an AnnData is still in its HDF5 file."""
     return isinstance(getattr(matrix, "group", matrix), (h5py.Dataset, h5py.Group, UserDict))
 
 
 @contextmanager
 def kept_open() -> Iterator[ExitStack]:
-    """Give a stack for files that are closed on an error, and otherwise once nothing refers to them."""
+    """Yield a stack that closes its files on an error; without one, they stay open while they are in use."""
     with ExitStack() as files:
         yield files
         files.pop_all()
 
 
 def is_closed(matrix: Any) -> bool:
-    """Tell whether a matrix of an AnnData was in a file that has been closed since."""
+    """Return whether a matrix of an AnnData is on disk in a file that has been closed."""
     return is_on_disk(matrix) and _file(matrix) is None
 
 
 def open_h5ad(file: h5py.File) -> AnnData:
-    """Return what an open ``.h5ad`` file holds, with `X`, layers and the `X` of `raw` left in it."""
+    """Return the AnnData in an open ``.h5ad`` file, with `X`, layers and the `X` of `raw` left on disk."""
     parts: dict[str, Any] = {key: read_elem(file[key]) for key in _TABLES if key in file}
-    parts["X"] = _left(file["X"]) if "X" in file else None
-    parts["layers"] = {name: _left(item) for name, item in file.get("layers", {}).items()}
+    parts["X"] = _left_on_disk(file["X"]) if "X" in file else None
+    parts["layers"] = {name: _left_on_disk(item) for name, item in file.get("layers", {}).items()}
     if "raw" in file:
         parts["raw"] = {
-            key: _left(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
+            key: _left_on_disk(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
         }
     return assembled(parts)
 
 
-def _left(item: h5py.Group | h5py.Dataset) -> Any:
+def _left_on_disk(item: h5py.Group | h5py.Dataset) -> Any:
     kind = item.attrs.get("encoding-type")
     if kind in _SPARSE:
         return sparse_dataset(item)
@@ -84,14 +84,14 @@ def _left(item: h5py.Group | h5py.Dataset) -> Any:
 
 
 def csr_on_disk(group: h5py.Group, shape: tuple[int, int]) -> CSRDataset:
-    """Return the matrix whose three arrays lie in a group without anndata's attributes."""
+    """Return the CSR matrix whose three arrays are in a group without anndata's attributes."""
     arrays: Any = UserDict({name: group[name] for name in _ARRAYS})
     arrays.attrs = UserDict({"encoding-type": _SPARSE[0], "encoding-version": "0.1.0", "shape": shape})
     return sparse_dataset(arrays)
 
 
 def copied(adata: AnnData) -> AnnData:
-    """Return a copy that may be changed; matrices on disk are shared with `adata`, not read."""
+    """Return a copy that may be modified; matrices on disk are shared with `adata`, not read."""
     matrices = _matrices(adata)
     if not matrices:
         with _duplicates_kept():
@@ -106,15 +106,15 @@ def copied(adata: AnnData) -> AnnData:
 
 
 def replaced(adata: AnnData, **parts: Any) -> AnnData:
-    """Return an AnnData with some parts replaced; all others are shared with `adata`, and nothing is read.
+    """Return an AnnData with some parts replaced; all others are shared with `adata`. No matrix is read.
 
     Parameters
     ----------
     adata : AnnData
         Not modified.
     **parts
-        As the constructor of AnnData takes them. Whoever changes the genes gives `var`, `layers`, `varm`
-        and `varp` too.
+        Arguments of the constructor of AnnData. With other genes, `var`, `layers`, `varm` and `varp` must
+        be given too.
     """
     whole = _in_memory(adata, ())
     raw = adata.raw
@@ -132,7 +132,7 @@ def _renamed(item: Any, index: Any) -> Any:
 
 
 def without_matrices(adata: AnnData) -> AnnData:
-    """Return `adata`, or one without the matrices that are on disk; nothing is copied."""
+    """Return `adata` without the matrices that are on disk; nothing is copied."""
     matrices = _matrices(adata)
     if not matrices:
         return adata
@@ -141,49 +141,49 @@ def without_matrices(adata: AnnData) -> AnnData:
 
 
 def assembled(parts: dict[str, Any]) -> AnnData:
-    """Return an AnnData of what its constructor takes, whatever names come twice."""
+    """Return an AnnData from the arguments of its constructor; duplicate names are allowed."""
     with _duplicates_kept():
         return AnnData(**parts)
 
 
 @contextmanager
 def _duplicates_kept() -> Iterator[None]:
-    """Have anndata say nothing of duplicate gene names, which are expected."""
+    """Silence anndata's warning about duplicate gene names, which are expected."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _matrices(adata: AnnData) -> dict[str, Any]:
-    """Return the matrices that are on disk, by their place in a file."""
-    if adata.is_view:  # whatever a view gives has been read
+    """Return the matrices that are on disk, by their HDF5 path."""
+    if adata.is_view:  # a view reads its matrices
         return {}
     found = {"X": adata.X} | {f"layers/{name}": layer for name, layer in adata.layers.items()}
     if adata.raw is not None:
         found["raw/X"] = adata.raw.X
-    return {place: matrix for place, matrix in found.items() if is_on_disk(matrix)}
+    return {name: matrix for name, matrix in found.items() if is_on_disk(matrix)}
 
 
 def _in_memory(adata: AnnData, matrices: Iterable[str]) -> dict[str, Any]:
-    """Return the parts of `adata` that are in memory, but for `raw`, as they are given to AnnData."""
+    """Return the arguments of AnnData for the parts of `adata` that are in memory, except `raw`."""
     parts: dict[str, Any] = {"obs": adata.obs, "var": adata.var}
     parts |= {key: dict(getattr(adata, key)) for key in _TABLES[2:]}
     parts["layers"] = {name: item for name, item in adata.layers.items() if f"layers/{name}" not in matrices}
     return parts if "X" in matrices else parts | {"X": adata.X}
 
 
-def write_matrices(file: h5py.File, adata: AnnData, tell: Callable[[], None]) -> None:
+def write_matrices(file: h5py.File, adata: AnnData, check_cancelled: Callable[[], None]) -> None:
     """Copy the matrices that `without_matrices` left out into an ``.h5ad`` file, chunks as they are.
 
-    `tell` is called several times a second; what it raises ends the copying.
+    `check_cancelled` is called several times a second; it raises `Cancelled` to stop.
     """
-    for place, matrix in _matrices(adata).items():
-        if place == "raw/X":
+    for name, matrix in _matrices(adata).items():
+        if name == "raw/X":
             _write_raw_tables(file, adata)
         if isinstance(matrix, h5py.Dataset):
-            copy_dataset(matrix, file, place, tell)
+            copy_dataset(matrix, file, name, check_cancelled)
         else:
-            _write_sparse(file.create_group(place), matrix, tell)
+            _write_sparse(file.create_group(name), matrix, check_cancelled)
 
 
 def _write_raw_tables(file: h5py.File, adata: AnnData) -> None:
@@ -193,21 +193,23 @@ def _write_raw_tables(file: h5py.File, adata: AnnData) -> None:
     write_elem(raw, "varm", dict(adata.raw.varm))
 
 
-def _write_sparse(group: h5py.Group, matrix: CSRDataset | CSCDataset, tell: Callable[[], None]) -> None:
+def _write_sparse(
+    group: h5py.Group, matrix: CSRDataset | CSCDataset, check_cancelled: Callable[[], None]
+) -> None:
     for name in _ARRAYS:
-        copy_dataset(matrix.group[name], group, name, tell)
+        copy_dataset(matrix.group[name], group, name, check_cancelled)
     kind = _SPARSE[isinstance(matrix, CSCDataset)]
     group.attrs.update({"encoding-type": kind, "encoding-version": "0.1.0", "shape": matrix.shape})
 
 
 def size_of_file(matrix: Any) -> int:
-    """Return the bytes of the file that a matrix of an AnnData has been left in, 0 where it is in memory."""
+    """Return the size in bytes of the file of a matrix on disk, 0 for a matrix in memory."""
     file = _file(matrix) if is_on_disk(matrix) else None
     return Path(file.filename).stat().st_size if file else 0
 
 
 def close_files(adata: AnnData) -> None:
-    """Close the files of the matrices that are on disk; they can be read no more."""
+    """Close the files of the matrices that are on disk; these matrices cannot be read afterward."""
     for file in [_file(matrix) for matrix in _matrices(adata).values()]:
         if file:
             file.close()
@@ -215,7 +217,7 @@ def close_files(adata: AnnData) -> None:
 
 def _file(matrix: Any) -> h5py.File | None:
     """Return the file of a matrix on disk, or None if it has been closed."""
-    place = matrix if isinstance(matrix, h5py.Dataset) else matrix.group
-    if isinstance(place, UserDict):
-        place = place["data"]
-    return place.file if place else None
+    item = matrix if isinstance(matrix, h5py.Dataset) else matrix.group
+    if isinstance(item, UserDict):
+        item = item["data"]
+    return item.file if item else None

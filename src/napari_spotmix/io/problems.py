@@ -1,4 +1,4 @@
-"""Turn what libraries raise into problems for people, and gather them."""
+"""Turn the exceptions of libraries into problems that a user can fix, and collect them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
 
-__all__ = ["Gatherer", "listed", "reason", "reported"]
+__all__ = ["Gatherer", "as_read_error", "listed", "why_not_read"]
 
 
-def reason(error: BaseException) -> str:
-    """Say in one clause why a file could not be read.
+def why_not_read(error: BaseException) -> str:
+    """Return in one clause why a file could not be read, and what to do.
 
     Examples
     --------
-    >>> reason(PermissionError(13, "Permission denied"))
+    >>> why_not_read(PermissionError(13, "Permission denied"))
     'may not be read: permission denied. Ask its owner for read access.'
     """
     if isinstance(error, PermissionError):
@@ -25,11 +25,11 @@ def reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "does not exist. Check the spelling of the path."
     if isinstance(error, IsADirectoryError):
-        return "is a folder where a file was expected."
+        return "is a folder, expected a file. Choose a file."
     if isinstance(error, (EOFError, zlib.error)) or "truncated" in str(error):
         return f"is truncated: it ends too early ({_one_line(error)}). Copy or download it again."
     if isinstance(error, MemoryError):
-        return "does not fit into memory."
+        return "does not fit into memory. Close other programs, or use a machine with more memory."
     return f"is damaged or not what its name says ({_one_line(error)}). Copy or download it again."
 
 
@@ -52,22 +52,22 @@ def listed(names: Sequence[object], most: int = 8, nothing: str = "nothing") -> 
 
 
 @contextmanager
-def reported(path: Path, name: str) -> Iterator[None]:
-    """Raise whatever goes wrong inside as a ReadError of `path`, about the file called `name`.
+def as_read_error(path: Path, name: str) -> Iterator[None]:
+    """Raise any exception of the block as a ReadError of `path` about the file called `name`.
 
-    This is the boundary with the libraries that parse files: they raise almost anything for a
-    damaged file, so everything is caught here, and kept as the cause.
+    Use it around calls of libraries that parse files: they raise almost any exception for a damaged file.
+    The original exception is kept as the cause.
     """
     try:
         yield
     except (InputError, Cancelled):
         raise
     except Exception as error:
-        raise ReadError(path, f"`{name}` {reason(error)}") from error
+        raise ReadError(path, f"`{name}` {why_not_read(error)}") from error
 
 
 class Gatherer:
-    """Collect the problems of several parts of a folder, to report them all at once.
+    """Collect the problems of several parts of a folder, to raise them all at once.
 
     Examples
     --------
@@ -98,7 +98,13 @@ class Gatherer:
         self._first = self._first or error
         return True
 
+    def error(self) -> ReadError:
+        """Return one ReadError with all problems."""
+        error = ReadError(self.path, self.problems)
+        error.__cause__ = self._first
+        return error
+
     def raise_all(self) -> None:
-        """Raise one ReadError with all problems, if there were any."""
+        """Raise one ReadError with all problems, if there are any."""
         if self.problems:
-            raise ReadError(self.path, self.problems) from self._first
+            raise self.error()

@@ -1,17 +1,17 @@
-"""``recipe.toml``: everything that is needed to make a result again.
+"""``recipe.toml``: everything that is needed to reproduce a result, with checksums of its inputs.
 
 ========================  ====================================================================
 table                     content
 ========================  ====================================================================
 ``[inputs.<name>]``       ``path``, absolute, and ``files``: name, bytes and SHA-256 of each file read
-``[parameters]``          label column, layer and every parameter; one that is absent was left to be chosen
-``[reading]``, ...        what else the job was told, one table each, where it was told anything
-``[learned]``             what was chosen or estimated from the data
+``[parameters]``          label column, layer and every parameter that was given
+``[reading]``, ...        the other settings of the job that were given, one table each
+``[learned]``             what was learned from the data
 ``[versions]``            of Python, this package and those that compute
 ``[outputs]``             SHA-256 of the ``proportions.csv`` that was written with it
 ========================  ====================================================================
 
-The seed is ``parameters.random_state``. There is no date in it: the same run gives the same bytes.
+The seed is ``parameters.random_state``. The recipe holds no date: the same run writes the same bytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import tomli_w
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.problems import reported
-from napari_spotmix.io.readers.detect import sniff_as
-from napari_spotmix.io.readers.formats import format_of
+from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.readers.detect import detect_with
 from napari_spotmix.io.readers.labels import label_files
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.references import reference_files
+from napari_spotmix.io.readers.registry import format_of
 from napari_spotmix.params import LARGE_FILE
 
 __all__ = ["checksums", "files_read", "input_files", "is_large", "make_recipe", "read_recipe", "write_recipe"]
@@ -40,31 +40,31 @@ __all__ = ["checksums", "files_read", "input_files", "is_large", "make_recipe", 
 _CHUNK = 1 << 22
 
 
-def files_read(path: str | Path, how: Reading = DEFAULT) -> list[Path]:
+def files_read(path: str | Path, options: ReadOptions = DEFAULT) -> list[Path]:
     """Return every file that `read_spatial` opens for `path`, in a fixed order.
 
     Raises
     ------
     ReadError
-        If `path` is a folder from which the files cannot be chosen.
+        If the files in a folder are ambiguous or incomplete.
     """
-    found = sniff_as(path, how)
-    one = format_of(found.kind)
-    return [Path(path)] if one is None else one.files(found.path, how)
+    found = detect_with(path, options)
+    entry = format_of(found.kind)
+    return [Path(path)] if entry is None else entry.files(found.path, options)
 
 
-def input_files(role: str, inputs: Mapping[str, str | Path], how: Reading = DEFAULT) -> list[Path]:
-    """Return every file that is opened for one of several inputs, in a fixed order.
+def input_files(role: str, inputs: Mapping[str, str | Path], options: ReadOptions = DEFAULT) -> list[Path]:
+    """Return every file that is opened for one of the inputs of a run, in a fixed order.
 
     Parameters
     ----------
     role : str
-        ``labels`` is a table of labels, ``reference`` and what begins with it references; all else is read as
-        spots.
+        ``labels`` is a table of labels; names that begin with ``reference`` are references; all others are
+        spatial data.
     inputs : mapping of str to path
-        By role.
-    how : Reading
-        What `read_spatial` is told of spots.
+        The paths by role.
+    options : ReadOptions
+        How spatial data are read.
 
     Raises
     ------
@@ -77,34 +77,37 @@ def input_files(role: str, inputs: Mapping[str, str | Path], how: Reading = DEFA
     if role.startswith("reference"):
         labels = inputs.get("labels")
         return reference_files(path, None if labels is None else Path(labels))
-    return files_read(path, how)
+    return files_read(path, options)
 
 
-def is_large(path: str | Path, how: Reading = DEFAULT) -> bool:
-    """Tell whether the counts at `path` are better left on disk: a file is larger than `params.LARGE_FILE`.
+def is_large(path: str | Path, options: ReadOptions = DEFAULT) -> bool:
+    """Return whether a file of the counts at `path` is larger than `params.LARGE_FILE`, so best left on disk.
 
-    False where it cannot be told; `read_spatial` says why.
+    False if the path cannot be read; `read_spatial` reports why.
     """
     try:
-        return any(_size(file) > LARGE_FILE for file in files_read(path, how))
+        return any(_size(file) > LARGE_FILE for file in files_read(path, options))
     except ReadError:
         return False
 
 
 def checksums(
-    inputs: Mapping[str, str | Path], how: Reading = DEFAULT, *, on_progress: ProgressCallback = silent
+    inputs: Mapping[str, str | Path],
+    options: ReadOptions = DEFAULT,
+    *,
+    on_progress: ProgressCallback = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Return the SHA-256 of every file read for each input.
+    """Return the SHA-256 checksum of every file read for each input.
 
     Parameters
     ----------
     inputs : mapping of str to path
-        What was read, by role: ``{"spatial": "outs", "reference": "cells.h5ad"}``; further references are
+        The paths by role: ``{"spatial": "outs", "reference": "cells.h5ad"}``; further references are
         ``reference_2`` and so on, a table of labels is ``labels``.
-    how : Reading
-        What `read_spatial` was told of ``spatial``.
+    options : ReadOptions
+        How ``spatial`` was read.
     on_progress : callable, optional
-        Told after every 4 MB.
+        Called after every 4 MB; raises `Cancelled` to stop.
 
     Returns
     -------
@@ -117,18 +120,18 @@ def checksums(
     ReadError
         If a file cannot be read.
     """
-    files = {role: input_files(role, inputs, how if role == "spatial" else DEFAULT) for role in inputs}
+    files = {role: input_files(role, inputs, options if role == "spatial" else DEFAULT) for role in inputs}
     total = sum(_size(file) for chosen in files.values() for file in chosen)
     done = 0
 
     def advance(size: int) -> None:
         nonlocal done
         done += size
-        on_progress(Progress("Taking checksums", done, total))
+        on_progress(Progress("Computing checksums", done, total))
 
     return {
         role: {
-            # Found again from wherever it is run again.
+            # Absolute, so that the run can be repeated from any folder.
             "path": str(Path(inputs[role]).absolute()),
             "files": [_entry(file, Path(inputs[role]), advance) for file in chosen],
         }
@@ -137,17 +140,17 @@ def checksums(
 
 
 def _size(file: Path) -> int:
-    with reported(file, file.name):
+    with as_read_error(file, file.name):
         return file.stat().st_size
 
 
 def _entry(file: Path, given: Path, advance: Any) -> dict[str, Any]:
     digest = hashlib.sha256()
-    with reported(given, file.name), file.open("rb") as stream:
+    with as_read_error(given, file.name), file.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             advance(len(chunk))
-    # Labels found beside what was given may lie in the folder above it.
+    # Labels that were found automatically may be in the parent folder.
     is_inside = given.is_dir() and file.is_relative_to(given)
     name = file.relative_to(given).as_posix() if is_inside else file.name
     return {"name": name, "bytes": _size(file), "sha256": digest.hexdigest()}
@@ -165,10 +168,10 @@ def make_recipe(
     inputs : mapping
         As `checksums` returns it.
     parameters : mapping
-        ``Result.parameters``: its ``given``, ``learned`` and ``versions`` are kept.
+        ``Result.parameters``; its ``given``, ``learned`` and ``versions`` are written.
     settings : mapping of str to mapping, optional
-        What else was given, by the table that holds it: ``parameters`` (where `parameters` goes before it) or
-        one of its own.
+        Other settings, by the name of their table. Those of the table ``parameters`` are overridden by
+        `parameters`.
 
     Examples
     --------
@@ -187,7 +190,7 @@ def make_recipe(
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` as TOML holds it: no None in tables, no NumPy, no tuples or paths."""
+    """Return `value` in the types of TOML: tables without None, no NumPy objects, no tuples or paths."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, np.ndarray):
@@ -205,29 +208,33 @@ def write_recipe(recipe: Mapping[str, Any], path: Path) -> None:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a recipe, or the one inside a finished run's folder.
+    """Read a recipe, from its file or the folder of a finished run.
 
     Raises
     ------
     ReadError
-        If the file is missing or no TOML, or what it holds is not laid out as a recipe.
+        If the file is missing, is not TOML, or is not structured as a recipe.
     """
     path = Path(path)
     if not path.exists():
         raise ReadError(path, "does not exist. Check the spelling of the path.")
     path = path / "recipe.toml" if path.is_dir() else path
-    with reported(path.parent, path.name):
+    with as_read_error(path.parent, path.name):
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     if "versions" not in recipe:
-        raise ReadError(path, "is a TOML file but no recipe of spotmix: it has no table [versions].")
+        raise ReadError(
+            path,
+            "is a TOML file but not a recipe of spotmix: the table [versions] is missing. "
+            "Choose the recipe.toml of a finished run.",
+        )
     if problems := list(_layout_problems(recipe)):
         raise ReadError(path, problems)
     return recipe
 
 
 def _layout_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """Say where a recipe that was edited is not laid out as `make_recipe` does, so that no reader trips."""
-    advice = "Correct it, or take the recipe as the run wrote it."
+    """Yield the differences in structure between an edited recipe and one of `make_recipe`."""
+    advice = "Correct it, or use the recipe as the run wrote it."
     for name in ("inputs", "parameters", "reading", "learned", "versions", "outputs"):
         if not isinstance(recipe.get(name, {}), Mapping):
             yield f"[{name}] must be a table, found {recipe[name]!r}. {advice}"

@@ -1,4 +1,4 @@
-"""Inputs by URL: fetched to this machine, whole or not at all, and kept for the next time."""
+"""Inputs by URL: fetched to this machine, completely or not at all, and cached for the next time."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.atomic import aside as _aside
+from napari_spotmix.io.atomic import staging_folder
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "fetched", "is_url", "on_this_machine", "place", "shown_url"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "fetched", "is_url", "local_path", "path_or_url", "shown_url"]
 
-#: Environment variable with the folder that fetched files are kept in.
+#: Environment variable with the folder in which fetched files are cached.
 CACHE_VARIABLE = "SPOTMIX_CACHE"
-#: Two letters at least: `C://` is a drive.
+#: At least two letters: `C://` is a drive.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = {"http", "https"}
-#: What is read of a Space Ranger run, which holds much more.
+#: The files of a Space Ranger run that are read; a run has many others.
 _OF_SPACE_RANGER = re.compile(r"(^|/)(spatial/|[^/]*feature_bc_matrix(\.h5$|/))")
 
 
 def is_url(given: object) -> bool:
-    """Tell whether an input is given by URL; a Windows path is none.
+    """Return whether an input is a URL; a Windows path is not.
 
     Examples
     --------
@@ -38,19 +38,19 @@ def is_url(given: object) -> bool:
     return isinstance(given, str) and _URL.match(given) is not None
 
 
-def place(text: str) -> Path | str:
-    """Return what a person has typed as a path, or as it is where it is a URL.
+def path_or_url(text: str) -> Path | str:
+    """Return a URL as it is, and any other text as a path.
 
     Examples
     --------
-    >>> place("https://example.org/cells.h5ad")
+    >>> path_or_url("https://example.org/cells.h5ad")
     'https://example.org/cells.h5ad'
     """
     return text if is_url(text) else Path(text)
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without the user and the password in it, to be shown and kept.
+    """Return a URL without its user name and password, to show and to store.
 
     Examples
     --------
@@ -62,9 +62,9 @@ def shown_url(url: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in, which need not exist.
+    """Return the folder in which fetched files are cached; it need not exist.
 
-    It is that of the environment variable ``SPOTMIX_CACHE``, else the usual one of the system.
+    It is set by the environment variable ``SPOTMIX_CACHE``; the default is the user's cache of the system.
     """
     import platformdirs
 
@@ -73,32 +73,32 @@ def cache_folder() -> Path:
 
 
 def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
-    """Return a copy of a remote file or folder on this machine, fetched unless it is there already.
+    """Return a copy of a remote file or folder on this machine, fetched unless it is cached.
 
     Parameters
     ----------
     url : str
-        Any protocol that fsspec knows: ``https://``, ``s3://``, ``gs://``, ``file://`` ... Through
-        ``http(s)`` only files, not folders. Of a Space Ranger run what is read of it.
+        Any protocol of fsspec: ``https://``, ``s3://``, ``gs://``, ``file://`` ... Through ``http(s)``
+        only files, not folders. From a Space Ranger run, only the files that are read are fetched.
     on_progress : callable, optional
-        Told with every piece; raises `Cancelled` to stop.
+        Called for every block of bytes; raises `Cancelled` to stop.
 
     Returns
     -------
     Path
-        In `cache_folder`, under the last part of the URL. A file that the server says has changed is
-        fetched anew.
+        In `cache_folder`, named as the last part of the URL. If the server reports that a file has changed,
+        it is fetched again.
 
     Raises
     ------
     InputError
-        If it cannot be fetched, or a package for the protocol is missing; nothing is kept then.
+        If it cannot be fetched, or a package for the protocol is missing; no file is kept then.
 
     Examples
     --------
     >>> fetched("nonsense://example.org/cells.h5ad")
     Traceback (most recent call last):
-    napari_spotmix.base.errors.InputError: nonsense://example.org/cells.h5ad: `nonsense` is no known protocol.
+    napari_spotmix.base.errors.InputError: nonsense://example.org/cells.h5ad: ...
     """
     with _reported(url):
         from fsspec.core import url_to_fs
@@ -106,16 +106,16 @@ def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
         system, inside = url_to_fs(url)
         if "file" in _protocols(system):
             return Path(inside)
-        files, mark = _contents(system, inside)
-        home = cache_folder() / _key(shown_url(url)) / mark
-        if not home.exists():
+        files, version = _files_and_version(system, inside)
+        target = cache_folder() / _key(shown_url(url)) / version / _last_part(url)
+        if not target.parent.exists():
             stage = f"Fetching {_last_part(url)}"
-            _fetch(system, files, home / _last_part(url), lambda n, of: on_progress(Progress(stage, n, of)))
-        return home / _last_part(url)
+            _fetch(system, files, target, lambda n, of: on_progress(Progress(stage, n, of)))
+        return target
 
 
-def on_this_machine(given: str | os.PathLike[str], *, on_progress: ProgressCallback = silent) -> Path:
-    """Return a path as it is, and for a URL the copy that `fetched` returns."""
+def local_path(given: str | os.PathLike[str], *, on_progress: ProgressCallback = silent) -> Path:
+    """Return a path as it is, and for a URL the path of its copy (see `fetched`)."""
     return fetched(str(given), on_progress=on_progress) if is_url(given) else Path(given)
 
 
@@ -124,7 +124,7 @@ def _protocols(system: Any) -> set[str]:
 
 
 def _last_part(url: str) -> str:
-    """Return the name of the file or folder, safe on any system."""
+    """Return the name of the file or folder, valid on any system."""
     name = unquote(PurePosixPath(urlsplit(url).path or urlsplit(url).netloc).name)
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(". ")[-150:] or "input"
 
@@ -133,8 +133,8 @@ def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _contents(system: Any, inside: str) -> tuple[dict[str, Mapping[str, Any]], str]:
-    """Return what to fetch, by path in the copy with what is known of it, and a mark of this version."""
+def _files_and_version(system: Any, inside: str) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """Return the files to fetch, with their fsspec info by path in the copy, and a key of their version."""
     about = system.info(inside)
     if _protocols(system) & _WEB or about["type"] != "directory":
         files = {"": about}
@@ -149,7 +149,7 @@ def _contents(system: Any, inside: str) -> tuple[dict[str, Mapping[str, Any]], s
 def _below(name: str, folder: str) -> str:
     below = PurePosixPath(name).relative_to(PurePosixPath(folder))
     if ".." in below.parts:
-        raise ValueError(f"holds a file called {name!r}")
+        raise ValueError(f"holds a file named {name!r}")
     return below.as_posix()
 
 
@@ -159,51 +159,51 @@ def _wanted(files: dict[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]
 
 
 def _version(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return what changes when a file does, of what the server tells."""
+    """Return the server's information that changes when the file changes."""
     return {key: str(value) for key, value in about.items() if "type" not in key}
 
 
 def _fetch(
-    system: Any, files: Mapping[str, Mapping[str, Any]], place: Path, tell: Callable[[int, int], None]
+    system: Any, files: Mapping[str, Mapping[str, Any]], target: Path, report: Callable[[int, int], None]
 ) -> None:
-    """Fetch all files into a folder beside that of `place` and move it there."""
-    home = place.parent
+    """Fetch all files into a staging folder and move it to the folder of `target`."""
+    folder = target.parent
     total = sum(about.get("size") or 0 for about in files.values())
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(home.parent) as stage:
-        copy, done = stage / home.name, 0
-        tell(done, total)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with staging_folder(folder.parent) as stage:
+        copy, done = stage / folder.name, 0
+        report(done, total)
         for name, about in files.items():
-            target = copy / place.name / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(about["name"], str(target), callback=_counting(done, total, tell))
-            done += target.stat().st_size
-        _settle(copy, home)
+            path = copy / target.name / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            system.get_file(about["name"], str(path), callback=_counting(done, total, report))
+            done += path.stat().st_size
+        _move_unless_exists(copy, folder)
 
 
-def _settle(copy: Path, home: Path) -> None:
-    """Move the copy into place, unless another process was faster."""
+def _move_unless_exists(copy: Path, folder: Path) -> None:
+    """Move the copy into the cache, unless another process was faster."""
     try:
-        copy.rename(home)
+        copy.rename(folder)
     except OSError:
-        if not home.exists():
+        if not folder.exists():
             raise
 
 
-def _counting(before: int, total: int, tell: Callable[[int, int], None]) -> Any:
-    """Return what fsspec tells of the bytes that have come."""
+def _counting(before: int, total: int, report: Callable[[int, int], None]) -> Any:
+    """Return a callback for fsspec that reports the number of bytes fetched."""
     from fsspec.callbacks import Callback
 
     class Counting(Callback):  # type: ignore[misc]
         def call(self, *_: Any, **__: Any) -> None:
-            tell(before + self.value, total)
+            report(before + self.value, total)
 
     return Counting()
 
 
 @contextmanager
 def _reported(url: str) -> Iterator[None]:
-    """Raise whatever goes wrong inside as a problem of the URL; libraries raise almost anything here."""
+    """Raise any exception of the block as an InputError about the URL; fsspec raises almost any exception."""
     try:
         yield
     except (InputError, Cancelled):
@@ -216,17 +216,17 @@ def _reason(url: str, error: BaseException) -> str:
     protocol = url.partition("://")[0].lower()
     cause = error.__cause__
     if isinstance(error, FileNotFoundError) and cause is not None and getattr(cause, "status", 0) != 404:
-        error = cause  # of any failure through http, fsspec says that there is no file
+        error = cause  # fsspec reports every failure of http as a missing file
     words = " ".join(str(error).replace(url, shown_url(url)).split())[:200] or type(error).__name__
     if isinstance(error, ImportError):
         package = f"fsspec[{_extra(protocol)}]"
-        return f'`{protocol}://` needs a package more. Install it with `pip install "{package}"`.'
+        return f'`{protocol}://` needs another package. Install it with `pip install "{package}"`.'
     if isinstance(error, FileNotFoundError):
-        return "there is no such file. Check the spelling of the address."
+        return "the file was not found. Check the spelling of the address."
     if isinstance(error, PermissionError):
         return f"may not be read ({words}). Check your credentials."
     if isinstance(error, ValueError) and "rotocol" in words:
-        return f"`{protocol}` is no known protocol. Use https, s3, gs or another one of fsspec."
+        return f"the protocol `{protocol}` is unknown. Use https, s3, gs or another protocol of fsspec."
     return f"could not be fetched ({words}). Check the address and the network, then run again."
 
 

@@ -1,8 +1,8 @@
-"""Keep a result: written aside first and then moved into place, so that a run leaves all or nothing.
+"""Write the files of a result atomically: all of them, or none.
 
-A process can be killed between two moves. So ``recipe.toml`` is moved first and tells which
-``proportions.csv`` belongs to it, by SHA-256; so does ``spatial.h5ad``: files of two runs are not taken for
-one. What a killed process has left beside is removed by the next that writes there.
+A process can be killed between two moves. Therefore ``recipe.toml`` is moved first and holds the checksum
+(SHA-256) of its ``proportions.csv``, as does ``spatial.h5ad``, so that files of different runs are noticed.
+Files left by a killed process are removed by the next one that writes to the same folder.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.hdf5_blocks import write_in_pieces
+from napari_spotmix.io.atomic import existing_parent, staging_folder, why_not_written
+from napari_spotmix.io.hdf5_blocks import write_in_blocks
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
-from napari_spotmix.io.problems import reported
+from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.recipe import input_files, read_recipe, write_recipe
 from napari_spotmix.io.safe_names import with_safe_names
 
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
-from napari_spotmix.io.atomic import aside, existing_parent, reason
 
 __all__ = [
     "OUTPUTS",
     "REPORT",
-    "check_whole",
+    "check_complete",
     "check_writable",
     "output_problems",
     "report_problems",
@@ -42,33 +42,33 @@ __all__ = [
 ]
 
 
-#: What a finished run consists of.
+#: The files of a finished run.
 OUTPUTS = ("spatial.h5ad", "proportions.csv", "recipe.toml")
 
-#: What may stand beside it: a page to look at.
+#: An optional page for the browser in the same folder.
 REPORT = "report.html"
 
-#: By which our pages are known.
+#: Identifies a page as a report of spotmix.
 _GENERATOR = b'<meta name="generator" content="napari-spotmix">'
 
 _STAGE = "Writing results"
 
-#: Rows of a table that are written at once: a cancel is heard in between.
+#: Rows of a table that are written at once; a cancel is noticed in between.
 _BATCH = 20_000
 
 #: Attribute of ``spatial.h5ad`` with the SHA-256 of the ``proportions.csv`` that was written with it.
-_BELONGS_TO = "spotmix_proportions_sha256"
+_CHECKSUM = "spotmix_proportions_sha256"
 
 
 def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> list[str]:
-    """Say why results cannot be written to `directory`; an empty list if they can.
+    """Return why results cannot be written to `directory`; an empty list if they can.
 
     Parameters
     ----------
     directory : path
-        It need not exist. Results of an earlier run in it may be replaced, nothing else.
+        It need not exist. Only results of an earlier run are replaced.
     inputs : mapping of str to path, optional
-        What is read, by role; none of it may be replaced.
+        The inputs by role, which must not be replaced.
 
     Examples
     --------
@@ -80,18 +80,18 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
         existing = existing_parent(directory)
         if not existing.is_dir():
             return [
-                f"`output`: cannot write to {directory}, since {existing} is a file. Choose another folder."
+                f"`output`: cannot write to {directory}, because {existing} is a file. Choose another folder."
             ]
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        words = reason(error)
+        words = why_not_written(error)
         return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you may write to."]
     return [*_would_be_lost(directory, inputs or {}), *report_problems(directory / REPORT)]
 
 
 def report_problems(path: Path) -> list[str]:
-    """Say whether a page that is no report of ours stands where one would be written.
+    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is kept.
 
     Examples
     --------
@@ -105,7 +105,9 @@ def report_problems(path: Path) -> list[str]:
         return []
     except OSError:
         is_ours = False
-    return [] if is_ours else [f"`output`: {path} is no report of spotmix and is kept. Choose another place."]
+    if is_ours:
+        return []
+    return [f"`output`: {path} is not a report of spotmix and is kept. Choose another folder."]
 
 
 def check_writable(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> None:
@@ -126,7 +128,7 @@ def _would_be_lost(directory: Path, inputs: Mapping[str, str | Path]) -> list[st
         found = ", ".join(target.name for target in targets)
         problems = [
             f"`output`: {directory} holds {found}, not made by an earlier run "
-            "(there is no recipe.toml of spotmix). Choose another folder."
+            "(no recipe.toml of spotmix was found). Choose another folder."
         ]
     return problems
 
@@ -157,25 +159,24 @@ def write_outputs(
 ) -> list[Path]:
     """Write ``spatial.h5ad``, ``proportions.csv`` and ``recipe.toml`` into `directory`.
 
-    All of them are written beside their place and then moved, so that on an error or `Cancelled`
-    nothing is left behind, not even an empty folder. Other files in `directory` are not touched. Where
-    the process is killed between two moves, `check_whole` tells it.
+    All of them are written to a staging folder first and then moved, so that after an error or `Cancelled`
+    no file is left, nor an empty folder. Other files in `directory` are not modified. If the process is
+    killed between two moves, `check_complete` reports it.
 
     Parameters
     ----------
     directory : path
-        Made if it does not exist.
+        Created if it does not exist.
     adata : AnnData
         ``Result.to_anndata()``. Not modified.
     proportions : DataFrame, shape (n_spots, n_cell_types)
         Written with the names of spots in the first column.
     recipe : mapping
-        As `make_recipe` returns it; written with a table ``outputs`` more.
+        As `make_recipe` returns it; the table ``outputs`` is added.
     report : str, optional
-        HTML, written as ``report.html``. Without it that of an earlier run, which tells of other results,
-        is removed.
+        HTML, written as ``report.html``. Without it, the report of an earlier run is removed.
     on_progress : callable, optional
-        Told before each file; raises `Cancelled` to stop.
+        Called for each file; raises `Cancelled` to stop.
 
     Returns
     -------
@@ -190,51 +191,51 @@ def write_outputs(
     directory = Path(directory)
     check_writable(directory)
     try:
-        with aside(directory) as stage:
+        with staging_folder(directory) as stage:
             on_progress(Progress(_STAGE, 0, 3))
-            mark = _write_proportions(
+            checksum = _write_proportions(
                 proportions, stage / OUTPUTS[1], lambda: on_progress(Progress(_STAGE, 0, 3))
             )
             on_progress(Progress(_STAGE, 1, 3))
-            write_h5ad(adata, stage / OUTPUTS[0], tell=lambda: on_progress(Progress(_STAGE, 1, 3)))
-            _set_mark(stage / OUTPUTS[0], mark)
+            write_h5ad(adata, stage / OUTPUTS[0], check_cancelled=lambda: on_progress(Progress(_STAGE, 1, 3)))
+            _set_checksum(stage / OUTPUTS[0], checksum)
             on_progress(Progress(_STAGE, 2, 3))
-            write_recipe({**recipe, "outputs": {"proportions_sha256": mark}}, stage / OUTPUTS[2])
+            write_recipe({**recipe, "outputs": {"proportions_sha256": checksum}}, stage / OUTPUTS[2])
             if report is not None:
                 (stage / REPORT).write_text(report, encoding="utf-8", newline="\n")
             on_progress(Progress(_STAGE, 3, 3))
-            return _move(stage, directory)
+            return _move_into_place(stage, directory)
     except OSError as error:
-        words = reason(error)
+        words = why_not_written(error)
         raise InputError(f"`output`: writing to {directory} failed ({words}). Nothing was kept.") from error
 
 
-def _write_proportions(proportions: pd.DataFrame, path: Path, tell: Callable[[], None]) -> str:
+def _write_proportions(proportions: pd.DataFrame, path: Path, check_cancelled: Callable[[], None]) -> str:
     """Write the table and return the SHA-256 of the file."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for text in _csv(proportions, tell):
+        for text in _csv(proportions, check_cancelled):
             digest.update(text)
             file.write(text)
     return digest.hexdigest()
 
 
-def _csv(proportions: pd.DataFrame, tell: Callable[[], None]) -> Iterator[bytes]:
-    """Yield the table as CSV, names quoted where they need it, numbers with all their digits."""
+def _csv(proportions: pd.DataFrame, check_cancelled: Callable[[], None]) -> Iterator[bytes]:
+    """Yield the table as CSV, with names quoted if necessary and numbers at full precision."""
     yield proportions.iloc[:0].to_csv(index_label="spot", lineterminator="\n").encode()
     for start in range(0, len(proportions), _BATCH):
-        tell()
+        check_cancelled()
         rows = proportions.iloc[start : start + _BATCH]
         names, numbers = map(_quoted, rows.index.astype(str)), _numbers(rows.to_numpy(np.float64))
         yield "".join([f"{name},{line}\n" for name, line in zip(names, numbers, strict=True)]).encode()
 
 
 def _numbers(rows: NDArray[np.float64]) -> list[str]:
-    """Return each row as a line of CSV; a number that is not known is left out."""
+    """Return each row as a line of CSV; missing numbers are empty cells."""
     import pyarrow as pa
     from pyarrow import csv
 
-    # Several times as quick as pandas or Python; but names would all be quoted.
+    # pyarrow is several times faster than pandas, but would quote all names.
     columns = [pa.array(column, from_pandas=True) for column in rows.T]
     text = pa.BufferOutputStream()
     table = pa.Table.from_arrays(columns, names=[str(at) for at in range(len(columns))])
@@ -247,72 +248,81 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if needs_quotes else name
 
 
-def _set_mark(path: Path, mark: str) -> None:
+def _set_checksum(path: Path, checksum: str) -> None:
     import h5py
 
     with h5py.File(path, "a") as file:
-        file.attrs[_BELONGS_TO] = mark
+        file.attrs[_CHECKSUM] = checksum
 
 
-def _mark_of(path: Path) -> str | None:
-    """Return what a file says it belongs to; None where it says nothing, as when others have changed it."""
+def _stored_checksum(path: Path) -> str | None:
+    """Return the checksum of the ``proportions.csv`` of a file; None if another program wrote the file."""
     import h5py
 
-    with reported(path.parent, path.name), h5py.File(path, "r") as file:
-        mark = file.attrs.get(_BELONGS_TO)
-    return None if mark is None else str(mark)
+    with as_read_error(path.parent, path.name), h5py.File(path, "r") as file:
+        checksum = file.attrs.get(_CHECKSUM)
+    return None if checksum is None else str(checksum)
 
 
-def check_whole(directory: str | Path) -> None:
-    """Refuse a folder in which a run was killed while it moved its files into place.
+def check_complete(directory: str | Path) -> None:
+    """Check that the files in a folder are from one run, which was not killed while it moved them there.
 
-    A folder without ``recipe.toml``, as of an older version, is taken as it is; so is a ``spatial.h5ad`` that
-    another program has written again.
+    Folders without ``recipe.toml``, from older versions, are accepted; so is a ``spatial.h5ad`` that another
+    program has written.
 
     Raises
     ------
     ReadError
-        If ``spatial.h5ad`` is missing or of another run than ``recipe.toml``.
+        If ``spatial.h5ad`` is missing or from another run than ``recipe.toml``.
     """
     directory = Path(directory)
     if not (directory / OUTPUTS[2]).is_file():
         return
     expected = read_recipe(directory).get("outputs", {}).get("proportions_sha256")
     file = directory / OUTPUTS[0]
-    found = _mark_of(file) if file.is_file() else ""
+    found = _stored_checksum(file) if file.is_file() else ""
     if expected is not None and found is not None and found != expected:
-        state = "is missing" if found == "" else "is of another run than `recipe.toml`"
+        state = "is missing" if found == "" else "is from another run than `recipe.toml`"
         raise ReadError(
             directory,
-            f"`{OUTPUTS[0]}` {state}: a run was ended while it wrote its files. "
-            "Make them again with `spotmix rerun`, and this folder as its output.",
+            f"`{OUTPUTS[0]}` {state}: a run was killed while it wrote its files. "
+            "Write them again with `spotmix rerun`, with this folder as its output.",
         )
 
 
-def write_h5ad(adata: AnnData, path: str | Path, *, tell: Callable[[], None] = lambda: None) -> None:
-    """Write `adata`, not modified, with names made safe for the file; `read_spatial` restores them.
+def write_h5ad(
+    adata: AnnData, path: str | Path, *, check_cancelled: Callable[[], None] = lambda: None
+) -> None:
+    """Write an AnnData; the same `adata` gives the same bytes.
 
-    Names that HDF5 cannot hold ("NK/T" as a column) get "_" for "/" in the file, with the true
-    names in ``uns["spotmix_names"]``. Matrices that are on disk are copied from file to file. `tell` is
-    called several times a second; what it raises ends the writing, and leaves an unfinished file. The same
-    `adata` gives the same bytes.
+    Matrices that are on disk are copied from file to file.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Not modified. Names that HDF5 cannot store ("NK/T" as a column) are written with "_" for "/", and
+        their original names in ``uns["spotmix_names"]``; `read_spatial` restores them.
+    path : str or Path
+        Replaced if it exists.
+    check_cancelled : callable, optional
+        Called several times a second; raises `Cancelled` to stop, which leaves an unfinished file.
     """
     import h5py
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # duplicate gene names are expected, and kept
+        warnings.simplefilter("ignore")  # duplicate gene names are expected
         safe = with_safe_names(adata)
-        # Chunks go to the file at once: kept in a cache they would go when Python happens to let go of their
-        # dataset, which a profiler in another thread (as that of Dask) puts off, and lie in another order.
+        # Without a cache, chunks are written at once. With one they are written when Python releases their
+        # dataset, which a profiler in another thread (Dask's) delays, and so are stored in another order.
         with h5py.File(path, "w", rdcc_nbytes=0) as file:
-            write_in_pieces(file, without_matrices(safe), tell)
-            write_matrices(file, safe, tell)
+            write_in_blocks(file, without_matrices(safe), check_cancelled)
+            write_matrices(file, safe, check_cancelled)
 
 
-def _move(stage: Path, directory: Path) -> list[Path]:
-    """Move the recipe first: whatever happens then, the folder is known for ours, and what it lacks."""
+def _move_into_place(stage: Path, directory: Path) -> list[Path]:
+    """Move the recipe first: if the process is killed then, the folder is known as ours, and incomplete."""
     directory.mkdir(parents=True, exist_ok=True)
-    # A report of other results is worse than none, whatever happens from here on.
+    # An outdated report is worse than none, if the process is killed from here on.
     (directory / REPORT).unlink(missing_ok=True)
     names = [*reversed(OUTPUTS), *(name for name in (REPORT,) if (stage / name).exists())]
     moved = {name: (stage / name).replace(directory / name) for name in names}

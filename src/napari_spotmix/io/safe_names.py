@@ -1,7 +1,7 @@
-"""Names that HDF5 or Zarr cannot hold: made safe in the file, and restored when it is read.
+"""Replace names that HDF5 or Zarr cannot store by safe ones in the file, and restore them when it is read.
 
-A column or key becomes the name of an HDF5 object, in which "/" would nest ("NK/T" would be "T" inside
-"NK"). In the file such a name gets "_" for "/", and ``uns["spotmix_names"]`` tells the true one.
+A column or key becomes the name of an HDF5 object, in which "/" separates levels ("NK/T" would be "T" inside
+"NK"). In the file, "/" is replaced by "_", and ``uns["spotmix_names"]`` holds the original names.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "restore_names", "restored_names", "with_safe_names"]
 
-#: No names in a path: of nothing, of the folder itself, and of the one above, which Zarr refuses.
+#: Not allowed as names in a path: the empty name, the folder itself and its parent, which Zarr refuses.
 _NO_PATHS = ("", ".", "..")
 
 
 def with_safe_names(adata: AnnData) -> AnnData:
-    """Return `adata`, or a copy in which every column and key may be the name of an HDF5 object."""
+    """Return `adata`, or a copy in which every column and key is a valid name of an HDF5 object."""
     names = set(_names(adata))
     unsafe = sorted(name for name in names if not _is_safe(name))
     if not unsafe:
@@ -33,15 +33,15 @@ def with_safe_names(adata: AnnData) -> AnnData:
     for name in unsafe:
         safe = _safe(name, names | set(table))
         table[safe] = name
-    back = {true: safe for safe, true in table.items()}
+    safe_name = {original: safe for safe, original in table.items()}
     copy = copied(adata)
-    _rename(copy, lambda name: back.get(name, name))
+    _rename(copy, lambda name: safe_name.get(name, name))
     copy.uns[NAMES] = table
     return copy
 
 
 def restored_names(adata: AnnData) -> AnnData:
-    """Return `adata`, or a copy with the names that `with_safe_names` changed given back."""
+    """Return `adata`, or a copy in which the names that `with_safe_names` changed are restored."""
     if NAMES not in adata.uns:
         return adata
     copy = copied(adata)
@@ -50,14 +50,14 @@ def restored_names(adata: AnnData) -> AnnData:
 
 
 def restore_names(adata: AnnData) -> None:
-    """Give back, in place, the names that `with_safe_names` changed."""
+    """Restore the names that `with_safe_names` changed, in place."""
     table = adata.uns.pop(NAMES, None)
     if isinstance(table, dict):
         _rename(adata, lambda name: str(table.get(name, name)))
 
 
 def _is_safe(name: str) -> bool:
-    return "/" not in name and name not in (*_NO_PATHS, "_index")  # the last is how anndata calls the rows
+    return "/" not in name and name not in (*_NO_PATHS, "_index")  # anndata's name of the index
 
 
 def _safe(name: str, taken: set[str]) -> str:

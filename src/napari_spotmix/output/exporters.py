@@ -26,7 +26,7 @@ from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.access import coordinates, placed_images
 from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diameter
 from napari_spotmix.dataset.regions import to_geojson
-from napari_spotmix.io import heard, listed, write_aside, write_folder_aside
+from napari_spotmix.io import listed, run_cancellable, write_atomically, write_folder_atomically
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,10 +118,10 @@ def export(
     path = Path(path)
     target = target_of(path, kind)
     on_progress(Progress(_STAGE, 0, 1))
-    aside = write_folder_aside if target.is_folder else write_aside
+    aside = write_folder_atomically if target.is_folder else write_atomically
 
     def write(place: Path) -> None:
-        heard(lambda: result.proportions, _STAGE, on_progress)  # found once, and kept
+        run_cancellable(lambda: result.proportions, _STAGE, on_progress)  # found once, and kept
         target.write(result, place, on_progress)
         on_progress(Progress(_STAGE, 1, 1))  # what was cancelled meanwhile is not kept
 
@@ -262,7 +262,7 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
     spots = placed_spots(result.spatial)
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
-        measured = heard(lambda: _measurements(result), _STAGE, on_progress)
+        measured = run_cancellable(lambda: _measurements(result), _STAGE, on_progress)
         for at, feature in enumerate(_spot_features(result, spots, measured)):
             if at % _FEATURES == 0:
                 on_progress(Progress(_STAGE, at, len(spots)))
@@ -337,11 +337,13 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
         warnings.simplefilter("ignore")  # of its own and its libraries' housekeeping
         spatialdata = _spatialdata()
         for at, (name, make) in enumerate(steps):
-            parts[name] = heard(make, _STAGE, on_progress, at, len(steps) + 1)
+            parts[name] = run_cancellable(make, _STAGE, on_progress, at, len(steps) + 1)
         whole, n_steps = spatialdata.SpatialData(**parts), len(steps)
         # The folder that it lies in was made for it.
         aside = path.parent
-        heard(lambda: whole.write(path), _STAGE, on_progress, n_steps, n_steps + 1, writes_into=aside)
+        run_cancellable(
+            lambda: whole.write(path), _STAGE, on_progress, n_steps, n_steps + 1, writes_into=aside
+        )
 
 
 def _spatialdata() -> Any:

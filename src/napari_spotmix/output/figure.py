@@ -39,7 +39,7 @@ from napari_spotmix.dataset.geometry import (
     round_length,
     spot_diameter,
 )
-from napari_spotmix.io import write_aside
+from napari_spotmix.io import write_atomically
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
@@ -168,7 +168,7 @@ def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
     # matplotlib takes these only from its global settings.
     fixed: Any = {"svg.fonttype": "none", "svg.hashsalt": "spotmix", "pdf.fonttype": 42, "pdf.compression": 6}
     with _settings, mpl.rc_context(fixed):
-        return write_aside(path, lambda aside: figure.savefig(aside, **settings))
+        return write_atomically(path, lambda aside: figure.savefig(aside, **settings))
 
 
 _settings = threading.Lock()

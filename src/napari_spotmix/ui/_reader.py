@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import h5py
 
 from napari_spotmix.base.keys import SPATIAL
-from napari_spotmix.io.readers.detect import sniff
+from napari_spotmix.io.readers.detect import detect_format
 
 if TYPE_CHECKING:
     from napari.types import FullLayerData
@@ -25,7 +25,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]
     """Return a reader of spots where `path` holds them for certain, None for anything else."""
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
-    found = sniff(path)
+    found = detect_format(path)
     if found.kind in ("h5ad", "anndata_zarr") and not _has_coordinates(found.path):
         return None
     return _read_one if found.is_spatial else None

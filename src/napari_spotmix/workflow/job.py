@@ -20,7 +20,7 @@ from napari_spotmix.params import Parameters
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from napari_spotmix.io import Reading
+    from napari_spotmix.io import ReadOptions
     from napari_spotmix.result import Result
 
 __all__ = [
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 
-def _nothing_told() -> Reading:
-    from napari_spotmix.io.readers.reading import DEFAULT  # brings all of io, which help texts do not need
+def _nothing_told() -> ReadOptions:
+    from napari_spotmix.io.readers.options import DEFAULT  # brings all of io, which help texts do not need
 
     return DEFAULT
 
@@ -57,7 +57,7 @@ class Job:
         As `deconvolve` takes them.
     parameters : mapping
         Fields of `Parameters` that differ from their defaults.
-    reading : Reading
+    reading : ReadOptions
         What `read_spatial` is told beside the path.
     report : bool
         Whether to write ``report.html`` too.
@@ -76,7 +76,7 @@ class Job:
     layer: str | None = None
     library_key: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    reading: Reading = field(default_factory=_nothing_told)
+    reading: ReadOptions = field(default_factory=_nothing_told)
     report: bool = True
     labels: Path | None = None
     more_references: tuple[Path | str, ...] = ()
@@ -152,7 +152,7 @@ def run_job(
     Cancelled
         If `on_progress` raised it; nothing is left behind.
     """
-    from napari_spotmix.io import heard, make_recipe, write_outputs
+    from napari_spotmix.io import make_recipe, run_cancellable, write_outputs
 
     here = fetched_job(job, on_progress=on_progress)
     with _gathered(here, on_progress) as (params, tissue, cells):
@@ -164,7 +164,7 @@ def run_job(
         result = kept_with(result, job.fix)
         written = write_outputs(
             job.output,
-            adata=heard(result.to_anndata, "Gathering results", on_progress),
+            adata=run_cancellable(result.to_anndata, "Gathering results", on_progress),
             proportions=result.proportions,
             recipe=make_recipe(sums, result.parameters, tables_of(job)),
             report=_report(result, sums, on_progress) if job.report else None,
@@ -320,11 +320,11 @@ def job_of(recipe: Mapping[str, Any], output: Path) -> Job:
     >>> job.layer, job.parameters
     ('raw', {'lambda_c': 0.3})
     """
-    from napari_spotmix.io import place
+    from napari_spotmix.io import path_or_url
 
     inputs, given = recipe.get("inputs", {}), dict(recipe.get("parameters", {}))
     names = {item.name for item in fields(Job)}
-    values = paths_given({name: place(entry["path"]) for name, entry in inputs.items()})
+    values = paths_given({name: path_or_url(entry["path"]) for name, entry in inputs.items()})
     names |= {name for name in inputs if _FURTHER.fullmatch(name)}
     problems = [
         f"The recipe names no file for `{name}`: it was simulated or in memory, and cannot be read again."

@@ -14,7 +14,7 @@ from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.dataset.diagnostics.both import diagnose
 from napari_spotmix.dataset.finding import PROBLEM, Finding
 from napari_spotmix.dataset.fixes import apply_fixes, parse_fixes
-from napari_spotmix.io import Reading, close_files, output_problems, read_reference, read_spatial
+from napari_spotmix.io import ReadOptions, close_files, output_problems, read_reference, read_spatial
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,7 +26,7 @@ def diagnose_files(
     spatial: str | Path,
     reference: str | Path | Sequence[str | Path],
     *,
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     labels: str | Path | None = None,
     cell_type_key: str = CELL_TYPE,
     fixes: Sequence[str] = (),
@@ -40,7 +40,7 @@ def diagnose_files(
     ----------
     spatial, reference, labels
         As `read_spatial` and `read_reference` take them. Counts of the spots stay on disk.
-    reading : Reading, optional
+    reading : ReadOptions, optional
         What `read_spatial` takes besides the path.
     cell_type_key, **settings
         As `diagnose` takes them.
@@ -69,7 +69,7 @@ def diagnose_files(
     with ExitStack() as files:
 
         def read_spots() -> AnnData:
-            how = reading or Reading()
+            how = reading or ReadOptions()
             found = read_spatial(spatial, **asdict(how), backed=True, on_progress=on_progress)
             files.callback(close_files, found)
             return found

@@ -14,7 +14,7 @@ from napari_spotmix.dataset.finding import NOTE, WARNING, Finding
 from napari_spotmix.dataset.fixes import FIXES, Fix
 from napari_spotmix.dataset.registration import better_moves, registered_images
 from napari_spotmix.dataset.validation import coordinate_problems
-from napari_spotmix.io import listed, spots_off_image
+from napari_spotmix.io import listed, spots_outside_image
 
 __all__ = ["NO_COORDINATES", "NO_COUNTS", "not_estimated", "spot_findings"]
 
@@ -108,7 +108,7 @@ def _off_image(spatial: AnnData) -> list[Finding]:
     notes = [
         note
         for name, image, factor in registered_images(spatial)
-        for note in spots_off_image(xy * factor, image, f"the {name} image")
+        for note in spots_outside_image(xy * factor, image, f"the {name} image")
     ]
     return [Finding(WARNING, note) for note in notes]
 

@@ -1,1 +1,1 @@
-"""Files to AnnData: one module for each format."""
+"""One module for each format; `detect` finds the format of a path, `registry` and `references` list them."""

@@ -1,4 +1,4 @@
-"""Find out what a path is, without reading it, and say it in words."""
+"""Detect the format of a path from its names and first bytes, and describe it in words."""
 
 from __future__ import annotations
 
@@ -6,48 +6,47 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_spotmix.io.problems import listed, reason
-from napari_spotmix.io.readers.delimited import TABLE_SUFFIXES
-from napari_spotmix.io.readers.formats import FORMATS, TABLES, format_of
+from napari_spotmix.io.problems import listed, why_not_read
 from napari_spotmix.io.readers.h5ad import HDF5_MAGIC
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
-from napari_spotmix.io.readers.reading import Reading
+from napari_spotmix.io.readers.options import ReadOptions
+from napari_spotmix.io.readers.registry import FORMATS, TABLES, format_of
 from napari_spotmix.io.readers.space_ranger import PART_OF_A_RUN, has_matrix
-from napari_spotmix.io.readers.table_files import why_no_spots
+from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
+from napari_spotmix.io.readers.table_sections import why_no_spots
 from napari_spotmix.io.readers.visium_hd import is_square
 
-__all__ = ["Found", "display_name", "sniff", "sniff_as"]
+__all__ = ["Detected", "display_name", "detect_format", "detect_with"]
 
-#: What is no part of the name of a section.
+#: Removed from a file name to get the name of a section.
 _ENDINGS = (".h5ad", *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")))
 _HD = (
     "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
-    "that name) in `binned_outputs/square_008um` or the folder of another size of bins. "
+    "that name) in `binned_outputs/square_008um` or the folder of another bin size. "
     "Copy it from the same run."
 )
 _CELLS = (
-    "holds cells that Space Ranger 4 outlined in the image (`segmented_outputs`), which have no positions to "
-    "read. Choose the folder of the whole run, for its bins (`binned_outputs`) to be read."
+    "holds cells segmented by Space Ranger 4 (`segmented_outputs`), which are not supported. "
+    "Choose the folder of the whole run, to read its bins (`binned_outputs`)."
 )
 _PROBES = (
-    "A matrix of probes is not one of genes: take `filtered_feature_bc_matrix.h5`, and choose the `outs` "
-    "folder of the run."
+    "Counts of genes are needed: choose the `outs` folder of the run, with `filtered_feature_bc_matrix.h5`."
 )
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a path is.
+class Detected:
+    """The format of a path.
 
     Attributes
     ----------
     kind : str
-        The name of a format (see `formats.FORMATS`), or ``"image"``; ``"unsupported"``, ``"missing"``
-        and ``"unreadable"`` cannot be opened.
+        The name of a format (see `registry.FORMATS`), ``"image"``, or, if the path cannot be opened,
+        ``"unsupported"``, ``"missing"`` or ``"unreadable"``.
     path : Path
-        Where the data lie: for a Space Ranger run the folder that holds ``spatial/``.
+        The path of the data: for a Space Ranger run the folder that holds ``spatial/``.
     words : str
-        What it is, to show; for what cannot be opened, why not and what to do.
+        A description for the user; if the path cannot be opened, why, and what to do.
     """
 
     kind: str
@@ -56,92 +55,93 @@ class Found:
 
     @property
     def is_spatial(self) -> bool:
-        """True if `read_spatial` takes it."""
+        """True if `read_spatial` can read it."""
         return format_of(self.kind) is not None
 
 
-def sniff(path: str | os.PathLike[str], format: str | None = None) -> Found:
-    """Find out what `path` is from names and first bytes alone; fast, and raises nothing.
+def detect_format(path: str | os.PathLike[str], format: str | None = None) -> Detected:
+    """Detect the format of `path` from names and first bytes alone; fast, and raises nothing.
 
     Examples
     --------
-    >>> sniff("no/such/place").kind
+    >>> detect_format("no/such/folder").kind
     'missing'
     """
     path = Path(path)
     try:
         if not path.exists():
-            return Found("missing", path, _why_missing(path))
-        return _of_a_format(path, format) or (_sniff_folder(path) if path.is_dir() else _sniff_file(path))
+            return Detected("missing", path, _why_missing(path))
+        return _of_a_format(path, format) or (_other_folder(path) if path.is_dir() else _other_file(path))
     except (OSError, ValueError) as error:
-        return Found("unreadable", path, reason(error))
+        return Detected("unreadable", path, why_not_read(error))
 
 
 def _why_missing(path: Path) -> str:
-    link = next((place for place in (path, *path.parents) if place.is_symlink()), None)
+    link = next((part for part in (path, *path.parents) if part.is_symlink()), None)
     if link is None:
         return "does not exist. Check the spelling of the path."
-    words = "is a link" if link == path else f"leads through the link {link}"
-    return f"{words} that leads nowhere: to {str(link.readlink())!r}. Give the path of the data themselves."
+    words = "is a link" if link == path else f"contains the link {link}"
+    target = str(link.readlink())
+    return f"{words} to {target!r}, which does not exist or is a loop. Choose the path of the data."
 
 
-def sniff_as(path: str | os.PathLike[str], how: Reading) -> Found:
-    """Find out what `path` is where more is told than it; a table of places makes it one of counts."""
-    found = sniff(path, how.format)
-    if how.coordinates is None or found.kind in ("missing", "unreadable"):
+def detect_with(path: str | os.PathLike[str], options: ReadOptions) -> Detected:
+    """Detect the format of `path`, given options; with a table of coordinates, it is a table of counts."""
+    found = detect_format(path, options.format)
+    if options.coordinates is None or found.kind in ("missing", "unreadable"):
         return found
-    return Found(TABLES, Path(path), "tables of counts and coordinates")
+    return Detected(TABLES, Path(path), "tables of counts and coordinates")
 
 
-def _of_a_format(path: Path, name: str | None) -> Found | None:
-    for one in FORMATS:
-        if name in (None, one.name) and (place := one.find(path)) is not None:
-            return Found(one.name, place, one.words)
+def _of_a_format(path: Path, name: str | None) -> Detected | None:
+    for entry in FORMATS:
+        if name in (None, entry.name) and (found := entry.find(path)) is not None:
+            return Detected(entry.name, found, entry.words)
     return None
 
 
-def _sniff_file(path: Path) -> Found:
+def _other_file(path: Path) -> Detected:
     with path.open("rb") as file:
         start = file.read(len(HDF5_MAGIC))
     name = path.name.lower()
     if name.endswith(".h5ad"):
-        return _sniff_h5ad(path, start)
+        return _broken_h5ad(path, start)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Found("image", path, "an image")
+        return Detected("image", path, "an image")
     if name.endswith("probe_bc_matrix.h5"):
-        return Found("unsupported", path, f"counts probes. {_PROBES}")
+        return Detected("unsupported", path, f"counts probes. {_PROBES}")
     if name.endswith("_bc_matrix.h5"):
-        words = "is only the matrix of a Space Ranger run. Open the folder that holds it and `spatial`."
-        return Found("unsupported", path, words)
+        words = "is only the matrix of a Space Ranger run. Choose the folder that holds it and `spatial`."
+        return Detected("unsupported", path, words)
     if name.endswith(".gef"):
-        words = "is a GEF file of Stereo-seq, which is not read. Convert it to GEM with SAW or stereopy."
-        return Found("unsupported", path, words)
+        words = "is a GEF file of Stereo-seq, which is not supported. Convert it to GEM with SAW or stereopy."
+        return Detected("unsupported", path, words)
     words = (
         "is neither a Space Ranger folder, an .h5ad file nor a table of counts (CSV, TSV, parquet, GEM). "
         "Convert it to .h5ad with scanpy or anndata."
     )
-    return Found("unsupported", path, why_no_spots(path) or words)
+    return Detected("unsupported", path, why_no_spots(path) or words)
 
 
-def _sniff_h5ad(path: Path, start: bytes) -> Found:
+def _broken_h5ad(path: Path, start: bytes) -> Detected:
     found = "is empty" if not start else f"begins with {start!r}"
     words = f"is named .h5ad but is not an HDF5 file: it {found}. Copy or download it again."
-    return Found("unsupported", path, words)
+    return Detected("unsupported", path, words)
 
 
-def _sniff_folder(path: Path) -> Found:
+def _other_folder(path: Path) -> Detected:
     if is_zarr(path):
         words = (
-            "is a Zarr store, but neither of SpatialData nor of AnnData as far as its root tells. "
+            "is a Zarr store, but its root is neither of SpatialData nor of AnnData. "
             "Choose the root of the store, or write it again with spatialdata or anndata."
         )
-        return Found("unsupported", path, words)
+        return Detected("unsupported", path, words)
     for folder in (path, path / "outs"):
         if _is_hd(folder):
-            return Found("unsupported", path, _HD)
+            return Detected("unsupported", path, _HD)
         if _has_cells(folder):
-            return Found("unsupported", path, _CELLS)
-    return Found("unsupported", path, _why_not(path))
+            return Detected("unsupported", path, _CELLS)
+    return Detected("unsupported", path, _why_not(path))
 
 
 def _is_hd(folder: Path) -> bool:
@@ -150,12 +150,12 @@ def _is_hd(folder: Path) -> bool:
 
 
 def _has_cells(folder: Path) -> bool:
-    places = (folder, folder / "segmented_outputs")
-    return any(True for place in places for _ in place.glob("*feature_cell_matrix*"))
+    folders = (folder, folder / "segmented_outputs")
+    return any(True for one in folders for _ in one.glob("*feature_cell_matrix*"))
 
 
 def is_zarr(folder: Path) -> bool:
-    """True for the root of a Zarr store, format 2 or 3."""
+    """Return whether a folder is the root of a Zarr store, format 2 or 3."""
     return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs"))
 
 
@@ -164,18 +164,18 @@ def _why_not(path: Path) -> str:
         if has_matrix(folder):
             return (
                 f"holds a count matrix but no `spatial` folder{_within(path, folder)}: it looks like "
-                "Cell Ranger output of single cells, without positions of spots. "
+                "Cell Ranger output of single cells, without coordinates of spots. "
                 "Choose the `outs` folder of a Space Ranger run."
             )
         if (folder / "spatial").is_dir():
             return (
-                f"holds a `spatial` folder{_within(path, folder)} but no count matrix beside it: "
+                f"holds a `spatial` folder{_within(path, folder)} but no count matrix: "
                 "expected `filtered_feature_bc_matrix.h5` or a folder `filtered_feature_bc_matrix`. "
                 "Copy it from the same run."
             )
     names = sorted(entry.name for entry in path.iterdir())
     words = (
-        "is not a Space Ranger output: expected a `spatial` folder beside `filtered_feature_bc_matrix.h5` "
+        "is not a Space Ranger output: expected a folder `spatial` and `filtered_feature_bc_matrix.h5` "
         f"(or a folder of that name), found {listed(names)}."
     )
     if any(name.endswith("probe_bc_matrix.h5") for name in names):
@@ -190,7 +190,7 @@ def _within(path: Path, folder: Path) -> str:
 
 
 def display_name(path: Path) -> str:
-    """Return what people call the data at a path: the run's folder, not the ``outs`` or bins in it.
+    """Return a name for the data at a path: that of the run's folder, not of ``outs`` or bins in it.
 
     Examples
     --------
@@ -202,6 +202,6 @@ def display_name(path: Path) -> str:
     'Brain'
     """
     path = path.resolve()
-    names = (place.name for place in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(place.name))
+    names = (part.name for part in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(part.name))
     name = next(names, "")
     return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)

@@ -11,52 +11,65 @@ import anndata
 import h5py
 import pandas as pd
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import SIGNATURES
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
-from napari_spotmix.io.problems import listed, reported
-from napari_spotmix.io.readers.coordinates import place_spots
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
-from napari_spotmix.io.readers.safety import refuse_bombs
+from napari_spotmix.io.problems import as_read_error, listed
+from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.safety import refuse_decompression_bombs
 from napari_spotmix.io.safe_names import restore_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["HDF5_MAGIC", "check_labels", "is_h5ad", "label_columns", "read_h5ad", "read_spatial_h5ad"]
+__all__ = [
+    "HDF5_MAGIC",
+    "begins_as_hdf5",
+    "check_labels",
+    "find_h5ad",
+    "label_columns",
+    "read_h5ad",
+    "read_spatial_h5ad",
+]
 
 #: First bytes of an HDF5 file.
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def is_h5ad(path: Path) -> Path | None:
+def find_h5ad(path: Path) -> Path | None:
     """Return `path` if it is an HDF5 file named ``.h5ad``."""
     if not path.name.lower().endswith(".h5ad") or path.is_dir():
         return None
+    return path if begins_as_hdf5(path) else None
+
+
+def begins_as_hdf5(path: Path) -> bool:
+    """Return whether the first bytes of a file are those of HDF5."""
     with path.open("rb") as file:
-        return path if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC else None
+        return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
 
 
 def read_h5ad(
     path: Path, stage: str, on_progress: ProgressCallback = silent, files: ExitStack | None = None
 ) -> AnnData:
-    """Read any ``.h5ad`` file, of old versions too, with names restored that were made safe for the file.
+    """Read any ``.h5ad`` file, also of old versions, and restore the names that were made safe for the file.
 
-    With `files`, matrices are left in the file, which stays open as long as that stack.
+    With `files`, matrices stay on disk, and the file stays open until that stack is closed.
     """
     on_progress(Progress(stage, 0, 1))
-    with reported(path, path.name), warnings.catch_warnings():
-        # Old layouts and duplicate names make anndata warn; neither needs anything done here.
+    with as_read_error(path, path.name), warnings.catch_warnings():
+        # anndata warns of old layouts and duplicate names; both are fine here.
         warnings.simplefilter("ignore")
         with h5py.File(path, "r") as file:
-            refuse_bombs(file)
+            refuse_decompression_bombs(file)
         if files is None:
-            adata = heard(lambda: anndata.read_h5ad(path), stage, on_progress)
+            adata = run_cancellable(lambda: anndata.read_h5ad(path), stage, on_progress)
         else:
-            adata = heard(lambda: _read_tables(path, files), stage, on_progress)
+            adata = run_cancellable(lambda: _read_tables(path, files), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata
@@ -67,43 +80,50 @@ def _read_tables(path: Path, files: ExitStack) -> AnnData:
     if file.attrs.get("encoding-type") == "anndata":
         return open_h5ad(file)
     adata = anndata.read_h5ad(path)
-    add_notes(adata, [f"The counts were read into memory: {path.name} is of an old version of anndata."])
+    add_notes(
+        adata, [f"The counts were read into memory: {path.name} was written by an old version of anndata."]
+    )
     return adata
 
 
 def read_spatial_h5ad(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path,
+    options: ReadOptions = DEFAULT,
+    *,
+    backed: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
     with kept_open() as files:
         adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
-        place_spots(adata, path)
+        set_coordinates(adata, path)
         return adata
 
 
 def check_labels(adata: AnnData, path: Path, cell_type_key: str | None) -> None:
-    """Refuse a reference without the column of labels that is asked for, and name the likely ones.
+    """Check that a reference has the column of labels that was given.
 
     Raises
     ------
     ReadError
+        If not; the message names likely columns.
     """
     if cell_type_key is None or cell_type_key in adata.obs:
         return
     likely = label_columns(adata)
-    hint = f"Likely columns: {listed(likely)}." if likely else "Give a table of them as `labels`."
+    hint = f"Likely columns: {listed(likely)}." if likely else "Give a table of cell types as `labels`."
     raise ReadError(
         path,
-        f"`cell_type_key` names the column of `obs` with the cell types; there is no {cell_type_key!r}, "
-        f"found {listed(list(adata.obs))}. {hint}",
+        f"`cell_type_key` must be a column of `obs` with the cell types; {cell_type_key!r} was not found "
+        f"in {listed(list(adata.obs))}. {hint}",
     )
 
 
 def label_columns(adata: AnnData) -> list[str]:
-    """Return the columns of ``obs`` that may hold cell types, the likeliest first.
+    """Return the columns of ``obs`` that may hold cell types, the most likely first.
 
-    These hold text or categories, at least two different ones, and fewer than there are cells; each row of
-    signatures is a type.
+    They hold text or categories with at least two values, and fewer values than cells. In signatures, each
+    row is a type.
 
     Examples
     --------

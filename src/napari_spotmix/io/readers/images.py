@@ -14,36 +14,36 @@ import tifffile
 import zarr
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.io.problems import reported
+from napari_spotmix.io.problems import as_read_error
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
 _TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".svs"})
-#: Endings of the files that `read_image` takes.
+#: Extensions of the files that `read_image` reads.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"}) | _TIFF_SUFFIXES
 
-#: Images with more pixels than this are read only in tiles (a tiled TIFF), or refused.
+#: Larger images, in pixels, must be tiled TIFF files.
 MAX_PIXELS = 1 << 28
 _ADVICE = (
     "Save it as a tiled, pyramidal OME-TIFF (for example with `vips tiffsave --tile --pyramid` "
-    "or QuPath), which is read piece by piece."
+    "or QuPath), which is read tile by tile."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class TissueImage:
-    """An image and its smaller versions.
+    """An image and its pyramid.
 
     Attributes
     ----------
     levels : list of array-like
-        Largest first; one for an image without a pyramid. Shape (height, width), (height, width,
-        3 or 4) where `is_rgb`, or with leading axes otherwise. NumPy, or Zarr arrays that read
-        tiles when asked.
+        Largest first; a single one for an image without a pyramid. Shape (height, width, 3 or 4) if
+        `is_rgb`, otherwise (height, width), possibly with leading axes. NumPy arrays, or Zarr arrays that
+        read tiles on demand.
     is_rgb : bool
         True if the last axis is color.
     name : str
-        Name of the file without its ending.
+        Name of the file without its extension.
     """
 
     levels: list[Any]
@@ -58,31 +58,35 @@ class TissueImage:
         return int(shape[-2]), int(shape[-1])
 
     def close(self) -> None:
-        """Close the file behind levels that are read when asked; they cannot be used after."""
+        """Close the file of levels that are read on demand; they cannot be used afterward."""
         if self._store is not None:
             self._store.close()
 
 
 def read_image(path: str | os.PathLike[str]) -> TissueImage:
-    """Read an image of tissue, in the pixels of the file.
+    """Read an image of tissue, with the pixels of the file.
 
     Parameters
     ----------
     path : str or Path
-        A ``.tif``, ``.tiff`` or ``.btf`` (OME-TIFF too) or an ``.svs``, whose pyramids stay on disk and are
-        read in tiles; ``.png`` or ``.jpg``. Of several images in a TIFF, such as the label and the overview
-        of a slide, the one with the most pixels is taken.
+        A ``.tif``, ``.tiff`` or ``.btf`` (also OME-TIFF) or an ``.svs``, whose pyramids stay on disk and are
+        read tile by tile; ``.png`` or ``.jpg``. From a TIFF with several images, such as the label and the
+        overview of a slide, the one with the most pixels is read.
 
     Raises
     ------
     ReadError
-        If it is no such image, is damaged, or too large to be read at once; tells what to do.
+        If the file is not such an image, is damaged, or is too large to be read at once.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
-        raise ReadError(path, f"must be one of {', '.join(sorted(IMAGE_SUFFIXES))} to be read as an image.")
-    with reported(path, path.name):
+        raise ReadError(
+            path,
+            f"must be an image ({', '.join(sorted(IMAGE_SUFFIXES))}), found {suffix or 'no extension'}. "
+            "Convert it to one of these.",
+        )
+    with as_read_error(path, path.name):
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
         pixels = read_pixels(path)
@@ -90,7 +94,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Read a PNG or JPEG file, by its content and not its name.
+    """Read a PNG or JPEG file, detected by its content, not by its name.
 
     Returns
     -------
@@ -99,9 +103,9 @@ def read_pixels(path: Path) -> np.ndarray:
     Raises
     ------
     ReadError
-        If the file is no PNG or JPEG, is damaged, or holds more than `MAX_PIXELS`.
+        If the file is neither PNG nor JPEG, is damaged, or has more than `MAX_PIXELS`.
     """
-    with reported(path.parent, path.name):
+    with as_read_error(path.parent, path.name):
         content = path.read_bytes()
         is_png = content.startswith(b"\x89PNG")
         _check_size(path, *(_png_size(content) if is_png else _jpeg_size(content)))
@@ -110,19 +114,19 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Return 16-bit pixels as 8-bit ones, and gray with transparency as gray."""
+    """Return 16-bit pixels as 8-bit pixels, and gray with transparency as gray."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] <= 2 else pixels
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
-    """Refuse before decoding: a small file can claim an image of any size."""
+    """Check the size before decoding: a small file can decode to an image of any size."""
     if width * height > MAX_PIXELS:
         raise ReadError(
             path,
-            f"`{path.name}` claims {width:,} x {height:,} pixels; "
-            f"at most {MAX_PIXELS:,} are read at once. {_ADVICE}",
+            f"`{path.name}` must have at most {MAX_PIXELS:,} pixels to be read at once, "
+            f"found {width:,} x {height:,}. {_ADVICE}",
         )
 
 
@@ -133,7 +137,7 @@ def _png_size(content: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Walk the segments of a JPEG to its frame header (ITU T.81, B.2.2)."""
+    """Find the frame header of a JPEG (ITU T.81, B.2.2) and return its size."""
     if not content.startswith(b"\xff\xd8"):
         raise ValueError("neither PNG nor JPEG")
     at = 2
@@ -143,7 +147,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
             return int.from_bytes(content[at + 7 : at + 9], "big"), int.from_bytes(
                 content[at + 5 : at + 7], "big"
             )
-        # A fill byte stands alone; every other segment tells its length.
+        # A fill byte has no length; every other segment begins with it.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
     raise ValueError("a JPEG without its frame header")
 
@@ -157,7 +161,7 @@ def _read_tiff(path: Path) -> TissueImage:
         if is_large and not series.keyframe.is_tiled:
             raise ReadError(
                 path,
-                f"is {width:,} x {height:,} pixels in strips, and would have to be read at once. {_ADVICE}",
+                f"must be tiled, found {width:,} x {height:,} pixels in strips. {_ADVICE}",
             )
         if len(series.levels) == 1 and not is_large:
             return TissueImage([series.asarray()], is_rgb, _stem(path))
@@ -167,7 +171,7 @@ def _read_tiff(path: Path) -> TissueImage:
 
 
 def _height_width(series: tifffile.TiffPageSeries) -> tuple[int, int]:
-    """Return the size of an image in a TIFF; nothing for what is no image, such as a table."""
+    """Return the size of an image in a TIFF, (0, 0) for a series that is not an image."""
     size = dict(zip(series.axes, series.shape, strict=True))
     return size.get("Y", 0), size.get("X", 0)
 

@@ -1,4 +1,4 @@
-"""Cell types of single cells from a table beside their counts: found, read, and joined by the names of cells.
+"""Find and read a table of cell labels, and join it to the counts by the names of cells.
 
 References
 ----------
@@ -21,39 +21,52 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.delimited import is_table_name
 from napari_spotmix.io.readers.h5ad import label_columns
-from napari_spotmix.io.readers.table_files import open_table
-from napari_spotmix.io.readers.tables import text_columns
+from napari_spotmix.io.readers.table_columns import open_table
+from napari_spotmix.io.readers.table_counts import text_columns
+from napari_spotmix.io.readers.table_parsing import is_table_name
 
-__all__ = ["LabelTable", "find_labels", "join_labels", "label_files", "may_be_labels", "read_labels"]
+__all__ = [
+    "LabelTable",
+    "MissingLabels",
+    "find_labels",
+    "join_labels",
+    "label_files",
+    "may_be_labels",
+    "missing_labels",
+    "read_labels",
+]
 
-#: Names of tables of labels, the likeliest first.
+#: Names of tables of labels, the most likely first.
 _NAMES = (
     r"cell[_. -]?(types?|labels?|annotations?)",
     r"labels?|annotations?|annotated",
     r"meta[_. -]?data|cells|clusters?",
 )
 _DICTIONARY = re.compile(r"cell[_. -]?types?[_. -]?dict(ionary)?", re.IGNORECASE)
-#: Columns of numbers that may stand for types.
-_GROUPS = re.compile(r"type|label|annot|cluster|class|ident|leiden|louvain", re.IGNORECASE)
-#: What programs add to a barcode: the number of its library.
+#: Columns whose numbers may be codes of cell types.
+_CODES = re.compile(r"type|label|annot|cluster|class|ident|leiden|louvain", re.IGNORECASE)
+#: The suffix of a barcode with the number of its library.
 _LIBRARY = r"-\d+$"
-_CUT = " (by names without the number of the library, such as '-1')"
-_ADVICE = "Take both from the same data set, or make the names alike."
+_WITHOUT_LIBRARY = " (by names without the number of the library, such as '-1')"
+_ADVICE = "Use files of the same data set, or use the same names in both."
+
+
+class MissingLabels(ReadError):
+    """A reference whose labels are missing; it can be read together with a table of labels."""
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What is known of cells, as text.
+    """A table with a row per cell, as text.
 
     Attributes
     ----------
     path : Path
     header : list of str
-        The first line as it stands in the file.
+        The first line of the file.
     columns : DataFrame of str, shape (n_rows, n_columns)
-        With the names of cells in one of the columns.
+        One of the columns holds the names of cells.
     """
 
     path: Path
@@ -61,26 +74,27 @@ class LabelTable:
     columns: pd.DataFrame
 
     def n_matching(self, cells: pd.Index[str]) -> int:
-        """Return how many rows are named after one of `cells`, in the column where most are.
+        """Return the number of rows with the name of one of `cells`, in the column that has most.
 
-        A column in which most values come again and again holds types, which signatures are named after too.
+        Columns whose values repeat are ignored: they hold cell types, which can be the names of signatures.
         """
         is_of_names = self.columns.nunique() * 2 > len(self.columns)
         found = self.columns.loc[:, is_of_names].isin(cells).sum()
         return max((int(n_rows) for n_rows in found), default=0)
 
     def of(self, cells: pd.Index[str]) -> tuple[pd.DataFrame, str]:
-        """Return the other columns for `cells`, and how names were changed for them to match.
+        """Return the other columns for `cells`, and a description of how the names were matched.
 
         Raises
         ------
         ReadError
-            If no cell has a row, or one has several that differ.
+            If no cell has a row, or a cell has several rows that differ.
         """
         columns = self._with_first_line(cells)
-        ways = [(columns, cells, ""), (_cut(columns), cells.str.replace(_LIBRARY, "", regex=True), _CUT)]
-        found = [_named(*way[:2]) for way in ways]
-        # Shortened, two cells may have one name.
+        short_names = cells.str.replace(_LIBRARY, "", regex=True)
+        ways = [(columns, cells, ""), (_without_library(columns), short_names, _WITHOUT_LIBRARY)]
+        found = [_name_column(*way[:2]) for way in ways]
+        # Without the suffix, names may not be unique.
         best = 1 if found[1][1] > found[0][1] and ways[1][1].is_unique else 0
         (name, n_cells), (named, names, words) = found[best], ways[best]
         if not n_cells:
@@ -89,20 +103,20 @@ class LabelTable:
         return self._unique(others[others.index.isin(names)]).reindex(names).set_axis(cells), words
 
     def _with_first_line(self, cells: pd.Index[str]) -> pd.DataFrame:
-        """Return all rows; a first line that names a cell is no header."""
+        """Return all rows; a first line with the name of a cell is a row, not a header."""
         if not cells.isin(self.header).any():
             return self.columns
         first = pd.DataFrame([self.header], columns=self.columns.columns, dtype=object)
         return pd.concat([first, self.columns], ignore_index=True)
 
     def _unique(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return one row for each cell; the same row may stand several times."""
+        """Return one row per cell; identical rows are dropped."""
         rows = rows[~rows.reset_index().duplicated().to_numpy()]
         twice = rows.index[rows.index.duplicated()].unique()
         if len(twice):
             raise ReadError(
                 self.path.parent,
-                f"`{self.path.name}` names {len(twice):,} cells more than once, with labels that differ: "
+                f"`{self.path.name}` must have one label per cell, found {len(twice):,} cells with several: "
                 f"{listed(list(twice), most=3)}. Keep one row for each.",
             )
         return rows
@@ -110,24 +124,24 @@ class LabelTable:
     def _no_match(self, cells: pd.Index[str]) -> str:
         shown = self.columns.iloc[0].tolist()
         return (
-            f"No cell has a label: `{self.path.name}` has rows such as {listed(shown, most=3)}, the cells "
-            f"are called {listed(list(cells[:2]))}. {_ADVICE}"
+            f"No cell has a label: `{self.path.name}` has rows such as {listed(shown, most=3)}, but the "
+            f"cells have names such as {listed(list(cells[:2]))}. {_ADVICE}"
         )
 
 
-def _named(columns: pd.DataFrame, cells: pd.Index[str]) -> tuple[str, int]:
-    """Return the column that names most of `cells`, and how many it names."""
+def _name_column(columns: pd.DataFrame, cells: pd.Index[str]) -> tuple[str, int]:
+    """Return the column with the names of most of `cells`, and their number."""
     n_cells = {str(column): int(cells.isin(columns[column]).sum()) for column in columns}
     name = max(n_cells, key=lambda column: n_cells[column])
     return name, n_cells[name]
 
 
-def _cut(columns: pd.DataFrame) -> pd.DataFrame:
+def _without_library(columns: pd.DataFrame) -> pd.DataFrame:
     return columns.replace(_LIBRARY, "", regex=True)
 
 
 def may_be_labels(path: Path) -> bool:
-    """Tell by its name whether a file may be a table of labels.
+    """Return whether a file may be a table of labels, by its name.
 
     Examples
     --------
@@ -146,12 +160,12 @@ def _rank(path: Path) -> int | None:
 
 
 def find_labels(folders: list[Path]) -> Path | None:
-    """Return the likeliest table of labels in the first folder that has one.
+    """Return the most likely table of labels in the first folder that has one.
 
     Raises
     ------
     ReadError
-        If several are as likely.
+        If several are equally likely.
     """
     for folder in folders:
         ranked = [(rank, path) for path in sorted(folder.iterdir()) if (rank := _rank(path)) is not None]
@@ -159,7 +173,7 @@ def find_labels(folders: list[Path]) -> Path | None:
         if len(best) > 1:
             names = listed([path.name for path in best])
             raise ReadError(
-                folder, f"Several tables of labels to choose from: {names}. Give one as `labels`."
+                folder, f"Expected one table of labels, found several: {names}. Give one as `labels`."
             )
         if best:
             return best[0]
@@ -167,27 +181,31 @@ def find_labels(folders: list[Path]) -> Path | None:
 
 
 def label_files(path: Path) -> list[Path]:
-    """Return every file that reading the labels at `path` opens."""
+    """Return every file that is read for the labels at `path`."""
     dictionary = _dictionary(path)
     return [path] if dictionary is None else [path, dictionary]
 
 
 def _dictionary(path: Path) -> Path | None:
-    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
-    return next((one for one in beside if is_table_name(one.name) and _DICTIONARY.search(one.stem)), None)
+    files = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    return next((one for one in files if is_table_name(one.name) and _DICTIONARY.search(one.stem)), None)
 
 
 def read_labels(path: Path) -> LabelTable:
-    """Read a table of labels, whatever delimits it; where a dictionary lies beside, names stand for numbers.
+    """Read a table of labels with any delimiter; codes get their names from a dictionary in the same folder.
 
     Raises
     ------
     ReadError
-        If it is no table of at least two columns.
+        If it is not a table of at least two columns.
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
-        raise ReadError(path, f"`labels` must be a table of cells and their types (CSV or TSV); it {found}.")
+        raise ReadError(
+            path,
+            f"`labels` must be a table of cells and their types (CSV or TSV), but it {found}. "
+            "Check the spelling of the path.",
+        )
     head = open_table(path).head
     columns = pd.DataFrame(dict(enumerate(text_columns(head))), dtype=object)
     columns = columns.set_axis([name or f"column {n + 1}" for n, name in enumerate(head.columns)], axis=1)
@@ -197,17 +215,17 @@ def read_labels(path: Path) -> LabelTable:
 
 
 def _translated(columns: pd.DataFrame, dictionary: Path) -> pd.DataFrame:
-    """Put the names of types in place of the numbers of clusters."""
-    numbers, names = text_columns(open_table(dictionary).head)[:2]
-    name_of = dict(zip(numbers, names, strict=True))
+    """Replace the numbers of clusters by the names of cell types."""
+    codes, names = text_columns(open_table(dictionary).head)[:2]
+    name_of = dict(zip(codes, names, strict=True))
     coded = [column for column in columns if columns[column].isin(name_of).all()]
     return columns.assign(**{str(column): columns[column].map(name_of) for column in coded})
 
 
 def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) -> None:
-    """Add the columns of a table to ``obs``, in place, and tell how many cells have a label.
+    """Add the columns of a table to ``obs``, in place, and note how many cells have a label.
 
-    The likeliest column of types is called `keys.CELL_TYPE`, unless `cell_type_key` asks for another.
+    The most likely column of types is named `keys.CELL_TYPE`, unless `cell_type_key` names another.
 
     Raises
     ------
@@ -220,8 +238,8 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     if not likely:
         raise ReadError(
             table.path.parent,
-            f"`{table.path.name}` has no column of cell types, text with at least two different values; "
-            f"found {listed(list(table.columns))}.",
+            f"`{table.path.name}` must have a column of cell types: text with at least two different values; "
+            f"found the columns {listed(list(table.columns))}. Give another table as `labels`.",
         )
     chosen = cell_type_key if cell_type_key in columns else likely[0]
     if cell_type_key in (None, CELL_TYPE) and CELL_TYPE not in columns:
@@ -229,16 +247,25 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     n_labeled = int(columns[CELL_TYPE if chosen not in columns else chosen].notna().sum())
     adata.obs = adata.obs.drop(columns=adata.obs.columns.intersection(columns.columns)).join(columns)
     note = (
-        f"Cell types come from the column {chosen!r} of `{table.path.name}`{words}: {n_labeled:,} of "
+        f"Cell types were read from the column {chosen!r} of `{table.path.name}`{words}: {n_labeled:,} of "
         f"{adata.n_obs:,} cells {agreeing(n_labeled, 'have')} a label."
     )
     add_notes(adata, [note])
 
 
 def _typed(column: pd.Series[str]) -> pd.Series:
-    """Return numbers as numbers, unless they stand for groups of cells, and labels as categories."""
+    """Return labels, also numbers of clusters, as categories and other numbers as numbers."""
     numbers = pd.to_numeric(column, errors="coerce")
     is_number = bool(numbers.notna().eq(column.notna()).all())
-    if is_number and not _GROUPS.search(str(column.name)):
+    if is_number and not _CODES.search(str(column.name)):
         return numbers
     return column.astype("category")
+
+
+def missing_labels(path: Path) -> MissingLabels:
+    """Return the error for a reference without labels."""
+    return MissingLabels(
+        path,
+        "holds cells without labels. Give a table of cells and their types (CSV or TSV) as `labels`, "
+        "or save it as `cell_types.csv` in the same folder.",
+    )

@@ -1,28 +1,28 @@
-"""Refuse an HDF5 file of a few kilobytes that claims to hold more than a machine has memory for."""
+"""Refuse decompression bombs: small HDF5 files with arrays that are larger than the memory of a machine."""
 
 from __future__ import annotations
 
 import h5py
 
-__all__ = ["refuse_bombs"]
+__all__ = ["refuse_decompression_bombs"]
 
-#: Arrays larger than this, in bytes, are looked at.
+#: Only arrays larger than this, in bytes, are checked.
 _LARGE = 1 << 29
-#: No counts are compressed so well: deflate itself ends at 1,032 times.
+#: Highest plausible compression of counts; the limit of deflate is 1,032.
 _MOST = 500
 
 
-def refuse_bombs(file: h5py.File) -> None:
-    """Raise ValueError if an array of the file takes far more memory than its bytes on disk could fill.
+def refuse_decompression_bombs(file: h5py.File) -> None:
+    """Raise ValueError if an array needs far more memory than its bytes on disk can hold.
 
-    Only what the file says of its arrays is read. It also finds arrays that were announced but never written.
+    Only the metadata of the arrays are read. Arrays that were created but never written are found too.
     """
 
-    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    def check(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(item, h5py.Dataset):
             return
         claimed, stored = (item.size or 0) * item.dtype.itemsize, item.id.get_storage_size()
         if claimed > max(_LARGE, _MOST * stored):
             raise ValueError(f"`{name}` claims {claimed:,} bytes, with {stored:,} bytes on disk")
 
-    file.visititems(look)
+    file.visititems(check)

@@ -1,7 +1,7 @@
-"""SpatialData stores: a table of counts, the shapes or labels that it describes, and images.
+"""Read SpatialData stores: a table of counts, the shapes or labels that it annotates, and images.
 
-Coordinates become pixels, laid out as by ``scanpy.read_visium``: through the transformations of the store
-into a coordinate system in which images are only larger or smaller, or else into the pixels of one image.
+The AnnData has the layout of ``scanpy.read_visium``. Coordinates become pixels through the transformations of
+the store, into a coordinate system in which images are only scaled, or else into the pixels of one image.
 
 References
 ----------
@@ -25,7 +25,7 @@ from anndata import AnnData
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import (
     BIN_SIZE,
@@ -41,10 +41,10 @@ from napari_spotmix.base.keys import (
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import listed, reported
-from napari_spotmix.io.readers.coordinates import place_spots
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
-from napari_spotmix.io.readers.stores import IN_MEMORY, attributes
+from napari_spotmix.io.problems import as_read_error, listed
+from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.anndata_zarr import IN_MEMORY, attributes
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.params import BIN_UM
 
@@ -59,9 +59,9 @@ __all__ = [
 _STAGE = "Reading spots"
 _ATTRIBUTES = "spatialdata_attrs"
 _BINS = re.compile(r"square_(\d+)um")
-#: Images are kept up to so many pixels along their longest side.
-_MOST_PIXELS = 4000
-#: By which an image may be off a pure change of size.
+#: Maximum length of the longest side of an image, in pixels.
+_MAX_SIDE = 4000
+#: Maximum deviation of a transformation from pure scaling.
 _TOLERANCE = 0.01
 
 Affine = NDArray[np.float64]
@@ -77,7 +77,7 @@ def find_spatialdata(path: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class _Part:
-    """What is read of a store: one table, and the rows of it that describe one region."""
+    """The part of a store that is read: one table, and its rows that annotate one region."""
 
     folder: str
     table: str
@@ -90,15 +90,15 @@ class _Part:
         return self.table if self.region in (None, self.table) else f"{self.table}: {self.region}"
 
 
-def spatialdata_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
+def spatialdata_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
     """Return the files of the table, its region and all images, in a fixed order.
 
     Raises
     ------
     ReadError
-        If the table cannot be chosen.
+        If the table is unknown.
     """
-    part = _chosen(_parts(path), how, path)[0]
+    part = _chosen(_parts(path), options, path)[0]
     folders = [path / part.folder / part.table, path / "images"]
     folders += [path / kind / (part.region or "") for kind in ("shapes", "labels") if part.region]
     inside = (file for folder in folders if folder.is_dir() for file in folder.rglob("*"))
@@ -106,8 +106,8 @@ def spatialdata_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
 
 
 def _parts(path: Path) -> list[_Part]:
-    """Return all tables and their regions, the likeliest first."""
-    with reported(path, path.name):
+    """Return all tables and their regions, the default first."""
+    with as_read_error(path, path.name):
         store: Any = zarr.open_group(path, mode="r")
         # Format 0.1 had one table, in `table/table`.
         found = [
@@ -115,12 +115,16 @@ def _parts(path: Path) -> list[_Part]:
         ]
         parts = [part for folder, name in found for part in _regions(store[folder][name], folder, name)]
     if not parts:
-        raise ReadError(path, "is a SpatialData store without a table, so there are no counts in it.")
+        raise ReadError(
+            path,
+            "is a SpatialData store without a table, expected one with counts. "
+            "Write the store again with its table.",
+        )
     return sorted(parts, key=lambda part: (part.region is None, _bin_distance(part), part.table))
 
 
 def bins_in_store(path: Path) -> list[BinSize]:
-    """Return the sizes of square bins that tables of a store describe, the smallest first.
+    """Return the sizes of the square bins in a store, the smallest first.
 
     Raises
     ------
@@ -131,25 +135,25 @@ def bins_in_store(path: Path) -> list[BinSize]:
     return [BinSize(side, None) for side in sorted(sides)]
 
 
-def tables_in_store(path: Path, how: Reading = DEFAULT) -> list[str]:
-    """Return the names of tables, and of their regions, that have bins of the size that is read.
+def tables_in_store(path: Path, options: ReadOptions = DEFAULT) -> list[str]:
+    """Return the names of the tables, and of their regions, with bins of the chosen size.
 
     Raises
     ------
     ReadError
-        If the store is damaged, has no table, or none that was asked for.
+        If the store is damaged, has no table, or lacks the chosen one.
     """
     parts = _parts(path)
-    side = _bin_side(_chosen(parts, how, path)[0])
+    side = _bin_side(_chosen(parts, options, path)[0])
     return [part.name for part in parts if _bin_side(part) == side]
 
 
 def _regions(table: Any, folder: str, name: str) -> Iterator[_Part]:
     uns = table.get("uns", {})
-    told = read_elem(uns[_ATTRIBUTES]) if _ATTRIBUTES in uns else {}
-    regions: list[str | None] = [str(region) for region in np.atleast_1d(told.get("region", []))]
+    keys = read_elem(uns[_ATTRIBUTES]) if _ATTRIBUTES in uns else {}
+    regions: list[str | None] = [str(region) for region in np.atleast_1d(keys.get("region", []))]
     for region in regions or [None]:
-        yield _Part(folder, name, region, str(told.get("region_key")), str(told.get("instance_key")))
+        yield _Part(folder, name, region, str(keys.get("region_key")), str(keys.get("instance_key")))
 
 
 def _bin_distance(part: _Part) -> float:
@@ -162,27 +166,37 @@ def _bin_side(part: _Part) -> float | None:
     return float(found[1]) if found else None
 
 
-def _chosen(parts: list[_Part], how: Reading, path: Path) -> tuple[_Part, list[str]]:
-    """Return the table and region that was asked for, or the likeliest and a note that tells the others."""
-    if how.bin_um is not None:
-        parts = [part for part in parts if _bin_side(part) == how.bin_um]
+def _chosen(parts: list[_Part], options: ReadOptions, path: Path) -> tuple[_Part, list[str]]:
+    """Return the chosen table and region, or the default and a note with the others."""
+    if options.bin_um is not None:
+        parts = [part for part in parts if _bin_side(part) == options.bin_um]
     if not parts:
         found = listed([f"{size.um:g}" for size in bins_in_store(path)])
-        raise ReadError(path, f"`bin_um`: there are no bins of {how.bin_um:g} um. Choose one of {found}.")
-    if how.table is None:
+        raise ReadError(
+            path,
+            f"`bin_um`: bins of {options.bin_um:g} µm were not found; the store has {found}. "
+            "Choose one of these.",
+        )
+    if options.table is None:
         names = [part.name for part in parts[1:]]
-        note = f"Of several tables `{parts[0].name}` was read; others to choose as `table`: {listed(names)}."
+        note = f"The table `{parts[0].name}` was read; choose others with `table`: {listed(names)}."
         return parts[0], [note] if names else []
     for part in parts:
-        if how.table in (part.name, part.table, part.region):
+        if options.table in (part.name, part.table, part.region):
             return part, []
     raise ReadError(
-        path, f"`table`: there is no {how.table!r}. Choose one of {listed([p.name for p in parts])}."
+        path,
+        f"`table`: {options.table!r} was not found; the store has {listed([p.name for p in parts])}. "
+        "Choose one of these.",
     )
 
 
 def read_spatialdata(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path,
+    options: ReadOptions = DEFAULT,
+    *,
+    backed: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read one region of a SpatialData store; as :func:`napari_spotmix.io.read_spatial`.
 
@@ -191,10 +205,10 @@ def read_spatialdata(
     ReadError
         If the package ``spatialdata`` is missing, the store is damaged, or spots have no shape.
     """
-    part, notes = _chosen(_parts(path), how, path)
-    with reported(path, path.name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of formats that are still young
-        adata = heard(lambda: _read(path, part, notes), _STAGE, on_progress)
+    part, notes = _chosen(_parts(path), options, path)
+    with as_read_error(path, path.name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about experimental formats
+        adata = run_cancellable(lambda: _read(path, part, notes), _STAGE, on_progress)
     on_progress(Progress(_STAGE, 1, 1))
     add_notes(adata, [*notes, *([IN_MEMORY] if backed else [])])
     return adata
@@ -204,9 +218,9 @@ def _read(path: Path, part: _Part, notes: list[str]) -> AnnData:
     store = _opened(path)
     adata = _rows(store.tables[part.table], part)
     if part.region is None:
-        place_spots(adata, path)
+        set_coordinates(adata, path)
     else:
-        _place(adata, store, _element(store, part.region, path), part, path, notes)
+        _set_coordinates_and_images(adata, store, part, path, notes)
     return adata
 
 
@@ -216,8 +230,8 @@ def _opened(path: Path) -> Any:
     except ImportError:
         raise ReadError(
             path,
-            "is a SpatialData store, which needs the package spatialdata: "
-            "`pip install 'napari-spotmix[spatialdata]'`.",
+            "is a SpatialData store, which needs the package spatialdata. "
+            "Install it with `pip install 'napari-spotmix[spatialdata]'`.",
         ) from None
     return spatialdata.read_zarr(path, selection=("tables", "shapes", "labels", "images"))
 
@@ -234,11 +248,18 @@ def _element(store: Any, region: str, path: Path) -> Any:
     if region in store.labels:
         return store.labels[region]
     found = listed([*store.shapes, *store.labels])
-    raise ReadError(path, f"The table describes {region!r}, which the store lacks; found {found}.")
+    raise ReadError(
+        path,
+        f"The table annotates {region!r}, which must be in the store; found {found}. "
+        "Write the store again with its shapes or labels.",
+    )
 
 
-def _place(adata: AnnData, store: Any, element: Any, part: _Part, path: Path, notes: list[str]) -> None:
-    """Set coordinates and images, both in pixels."""
+def _set_coordinates_and_images(
+    adata: AnnData, store: Any, part: _Part, path: Path, notes: list[str]
+) -> None:
+    """Set coordinates and images, both in pixels, in place."""
+    element = _element(store, str(part.region), path)
     system = _coordinate_system(element, store.images.values())
     layers = _image_layers(store.images, system, part)
     frame, layers = _common_frame(layers)
@@ -255,7 +276,7 @@ def _place(adata: AnnData, store: Any, element: Any, part: _Part, path: Path, no
         images[layer.key] = pixels
         factors[image_scale(layer.key)] = float(1.0 / scale)
     if not images:
-        notes.append("No image of the tissue was found that the spots can be laid on.")
+        notes.append("No image of the tissue was found that can be aligned with the spots.")
     adata.uns[SPATIAL] = {part.region: {IMAGES: images, SCALE_FACTORS: factors, METADATA: {}}}
 
 
@@ -273,7 +294,7 @@ def _affine(element: Any, system: str) -> Affine:
 
 
 def _coordinate_system(element: Any, images: Any) -> str:
-    """Return the system to lay out in: with images, and shapes as they stand, if there is one."""
+    """Return a coordinate system: preferably with images, and in which the shapes are not transformed."""
     from spatialdata.transformations import Identity
 
     with_images = {system for image in images for system in _systems(image)}
@@ -289,8 +310,8 @@ def _coordinate_system(element: Any, images: Any) -> str:
 def _centers(adata: AnnData, element: Any, system: str, part: _Part, path: Path) -> NDArray[np.float64]:
     from spatialdata import get_centroids
 
-    places: pd.DataFrame = get_centroids(element, coordinate_system=system).compute()
-    rows = places.index.get_indexer(pd.Index(adata.obs[part.instance_key]))
+    centers: pd.DataFrame = get_centroids(element, coordinate_system=system).compute()
+    rows = centers.index.get_indexer(pd.Index(adata.obs[part.instance_key]))
     n_lost = int((rows < 0).sum())
     if n_lost:
         raise ReadError(
@@ -298,7 +319,7 @@ def _centers(adata: AnnData, element: Any, system: str, part: _Part, path: Path)
             f"{n_lost:,} of {adata.n_obs:,} spots of the table {part.table!r} "
             f"{agreeing(n_lost, 'have')} no shape in {part.region!r}. Write both from the same section.",
         )
-    return places[["x", "y"]].to_numpy(dtype=np.float64)[rows]
+    return centers[["x", "y"]].to_numpy(dtype=np.float64)[rows]
 
 
 def _transformed(xy: NDArray[np.float64], matrix: Affine) -> NDArray[np.float64]:
@@ -306,7 +327,7 @@ def _transformed(xy: NDArray[np.float64], matrix: Affine) -> NDArray[np.float64]
 
 
 def _sizes(element: Any, to_pixels: Affine, part: _Part) -> dict[str, float]:
-    """Return the scale factors that shapes tell: the diameter of spots, the side of bins."""
+    """Return the scale factors from the shapes: the diameter of spots, the side of bins."""
     factors = {}
     if isinstance(element, pd.DataFrame):
         is_circles = "radius" in element
@@ -318,7 +339,7 @@ def _sizes(element: Any, to_pixels: Affine, part: _Part) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Layer:
-    """An image, the name that it gets, and the matrix from its pixels to the coordinate system."""
+    """An image, its name in the result, and the matrix from its pixels to the coordinate system."""
 
     image: Any
     key: str
@@ -330,23 +351,24 @@ class _Layer:
 
 
 def _image_layers(images: Mapping[str, Any], system: str, part: _Part) -> list[_Layer]:
-    """Return at most one image for each name, those of the region's own name first, then the finest."""
+    """Return at most one image per name: the one whose name is most like the region's, then the finest."""
     found = []
     for name, image in images.items():
         if system in _systems(image):
             key = LOWRES if LOWRES in name.lower() else HIRES
-            found.append((-_n_alike(name, part.region or ""), _Layer(image, key, _affine(image, system))))
+            n_common = _common_prefix_length(name, part.region or "")
+            found.append((-n_common, _Layer(image, key, _affine(image, system))))
     found.sort(key=lambda one: (one[0], one[1].size))
     return list({layer.key: layer for _, layer in reversed(found)}.values())
 
 
-def _n_alike(a: str, b: str) -> int:
-    """Return with how many letters alike two names begin."""
+def _common_prefix_length(a: str, b: str) -> int:
+    """Return the length of the common prefix of two names."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _common_frame(layers: list[_Layer]) -> tuple[Affine, list[_Layer]]:
-    """Return the matrix from pixels to the coordinate system, and the images that only differ in size."""
+    """Return the matrix from pixels to the coordinate system, and the images that differ only in scale."""
     plain = [layer for layer in layers if _is_scale(layer.matrix)]
     if plain or not layers:
         return np.eye(3), plain
@@ -357,7 +379,7 @@ def _common_frame(layers: list[_Layer]) -> tuple[Affine, list[_Layer]]:
 
 
 def _is_scale(matrix: Affine) -> bool:
-    """Tell whether a matrix only makes larger or smaller, within a pixel."""
+    """Return whether a transformation only scales, within a pixel."""
     size = (matrix[0, 0] + matrix[1, 1]) / 2
     if size <= 0:
         return False
@@ -366,19 +388,19 @@ def _is_scale(matrix: Affine) -> bool:
 
 
 def _pixels(layer: _Layer) -> tuple[NDArray[Any], float]:
-    """Return the finest version that is not too large, (height, width[, 3 or 4]), and the size of a pixel."""
+    """Return the finest level that is not too large, (height, width[, 3 or 4]), and its pixel size."""
     from spatialdata import get_pyramid_levels
 
     levels = list(get_pyramid_levels(layer.image)) if hasattr(layer.image, "children") else [layer.image]
-    small = [level for level in levels if max(level.shape[1:]) <= _MOST_PIXELS]
+    small = [level for level in levels if max(level.shape[1:]) <= _MAX_SIDE]
     level = small[0] if small else levels[-1]
-    step = -(-max(level.shape[1:]) // _MOST_PIXELS)
+    step = -(-max(level.shape[1:]) // _MAX_SIDE)
     shrunk = layer.size * levels[0].shape[1] / level.shape[1] * step
     return _as_picture(np.asarray(level[:, ::step, ::step].data)), shrunk
 
 
 def _as_picture(channels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return channels (c, y, x) as 8-bit gray or color; of other numbers of channels the first."""
+    """Return 3 or 4 channels (c, y, x) as an 8-bit color image, and of others the first one in gray."""
     if channels.dtype != np.uint8:
         largest = (
             1.0 if channels.dtype.kind == "f" and channels.max() <= 1 else max(float(channels.max()), 1.0)

@@ -1,12 +1,13 @@
-"""Spots from plain tables: counts as CSV, TSV or parquet, and the places of the spots in another or the same.
+"""Read spots from tables: counts as CSV, TSV or parquet, with coordinates in the same table or another one.
 
-Which side of the counts the spots are on is found out by matching names with the places. What is read so:
+Whether spots are the rows or the columns of the counts is found by matching their names with those of the
+coordinates. These layouts are read:
 
 ================================  ==========================================================================
 original Spatial Transcriptomics  spots x genes, rows named ``XxY``; ``alignment_table`` with pixel_x, pixel_y
 Slide-seq and other beads         genes x beads (``MappedDGEForR.csv``) and ``BeadLocationsForR.csv``
 as for RCTD (spacexr)             ``counts.csv`` (genes x spots) and ``coords.csv``
-plain                             spots x genes or genes x spots, with places beside, or in columns x and y
+plain                             spots x genes or genes x spots, coordinates in a table or in columns x and y
 ================================  ==========================================================================
 
 References
@@ -21,49 +22,51 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy.sparse import csr_matrix, vstack
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import HIRES, IMAGES, METADATA, SCALE_FACTORS, SPATIAL, image_scale
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import Gatherer, listed, reported
-from napari_spotmix.io.readers.delimited import Head, blocks, problem_of_names
+from napari_spotmix.io.problems import Gatherer, as_read_error, listed
 from napari_spotmix.io.readers.images import read_pixels
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
-from napari_spotmix.io.readers.table_files import ARRAY_NAME, IN_TISSUE, Section, Table, find_section
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.table_columns import ARRAY_NAME, IN_TISSUE, Table
+from napari_spotmix.io.readers.table_counts import TableCounts, genes_table, read_columns, read_counts
+from napari_spotmix.io.readers.table_parsing import names_problem
+from napari_spotmix.io.readers.table_sections import SectionTables, find_section
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["TableCounts", "read_counts", "read_tables", "table_files", "text_columns", "with_plain_ids"]
+__all__ = ["read_tables", "table_files"]
 
-_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})\.\d+")
-_STAGE = "Reading spots"
-#: Counts and places whose names agree for fewer spots than this do not belong together.
+#: Counts and coordinates belong together if at least this share of the spots have coordinates.
 _LEAST_IN_COMMON = 0.5
 
 
-def table_files(path: Path, how: Reading = DEFAULT) -> list[Path]:
-    """Return every file that reading the tables at `path` opens, in a fixed order; but for what was told.
+def table_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
+    """Return every file that is read for the tables at `path`, in a fixed order, except `coordinates`.
 
     Raises
     ------
     ReadError
-        If they cannot be chosen.
+        If the tables are missing or ambiguous.
     """
-    return [file for file in find_section(path, how).files if file != how.coordinates]
+    return [file for file in find_section(path, options).files if file != options.coordinates]
 
 
 def read_tables(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path,
+    options: ReadOptions = DEFAULT,
+    *,
+    backed: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read spots from tables.
 
@@ -71,73 +74,75 @@ def read_tables(
     ----------
     path : Path
         A table of counts, or a folder that holds one.
-    how : Reading
-        `coordinates` names the table of places, where it is not found beside.
+    options : ReadOptions
+        `coordinates` names the table of coordinates, if it is not in the same folder.
     backed : bool, optional
-        Tables cannot stay on disk; a note says so.
+        Tables cannot stay on disk; a note is added.
     on_progress : callable, optional
-        Told of each block that is read.
+        Called for each block that is read; raises `Cancelled` to stop.
 
     Returns
     -------
     AnnData
-        As :func:`napari_spotmix.io.read_spatial` describes. Spots without a place are kept, with NaN.
+        As :func:`napari_spotmix.io.read_spatial` describes. Spots without coordinates are kept, with NaN.
 
     Raises
     ------
     ReadError
-        All problems of both tables; how their names differ where they do not match.
+        With all problems of both tables, or if their names do not match.
     """
-    section = find_section(path, how)
+    section = find_section(path, options)
     gather = Gatherer(section.root)
-    places = counts = None
+    coordinates = counts = None
     with gather:
-        places = _read_places(section, on_progress)
+        coordinates = _read_coordinates(section, on_progress)
     with gather:
         counts = read_counts(section.counts, on_progress)
-    gather.raise_all()
-    assert counts is not None
-    adata = _assembled(section, counts, places)
+    if gather.problems or counts is None:
+        raise gather.error()
+    adata = _assembled(section, counts, coordinates)
     if backed:
-        add_notes(adata, ["The counts were read into memory: tables cannot be read in parts."])
+        add_notes(adata, ["The counts were read into memory: tables cannot stay on disk."])
     return adata
 
 
-# Places
+# Coordinates
 
 
 @dataclass
-class _Places:
-    """Where spots lie, float64 (n, 2), and every list of names that they may have."""
+class _Coordinates:
+    """Coordinates of spots, float64 (n, 2), with all lists of names that the spots may have."""
 
+    file: str
     xy: NDArray[np.float64]
     names: list[pd.Index[str]]
     in_tissue: NDArray[np.bool_] | None
     words: str
 
 
-def _read_places(section: Section, on_progress: ProgressCallback) -> _Places | None:
-    """Read places from their table or from columns of the counts; None if names of spots tell them."""
+def _read_coordinates(section: SectionTables, on_progress: ProgressCallback) -> _Coordinates | None:
+    """Read coordinates from their table or from the counts; None if the names of spots hold them."""
     import pyarrow as pa
 
-    table = section.places or section.counts
-    if table.places is None:
+    table = section.coordinates or section.counts
+    if table.coordinates is None:
         return None
-    (x, y), selected = table.places, _in_tissue(table)
+    (x, y), selected = table.coordinates, _in_tissue(table)
     by_array = _array_columns(table) if table.name is None else []
     numbers = [x, y, *(column for pair in by_array for column in pair), selected]
     kinds = {column: pa.float64() for column in numbers if column is not None}
     kinds |= {} if table.name is None else {table.name: pa.string()}
-    read = _columns(table.head, kinds, on_progress)
+    read = read_columns(table.head, kinds, on_progress)
     names = [read[table.name]] if table.name is not None else []
     names += [_array_names(read[a], read[b]) for a, b in by_array]
-    if section.places is not None:
+    if section.coordinates is not None:
         _check_names(table, names)
-    return _Places(
+    return _Coordinates(
+        table.path.name,
         np.column_stack([read[x], read[y]]),
         [pd.Index(one, dtype=object) for one in names],
         None if selected is None else read[selected] != 0,
-        _place_words(table),
+        _describe(table, x, y),
     )
 
 
@@ -148,7 +153,7 @@ def _in_tissue(table: Table) -> int | None:
 
 
 def _array_columns(table: Table) -> list[tuple[int, int]]:
-    """Return the columns that name spots as original Spatial Transcriptomics does, also as later adjusted."""
+    """Return the columns that form the names of spots in original Spatial Transcriptomics."""
     pairs = [(table.column(x), table.column(y)) for x, y in (("x", "y"), ("newx", "newy"))]
     return [(x, y) for x, y in pairs if x is not None and y is not None]
 
@@ -158,119 +163,40 @@ def _array_names(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[str]:
 
 
 def _check_names(table: Table, names: list[list[str]]) -> None:
-    problem = problem_of_names(names[0], "names of spots") if names else "has no column with names of spots."
+    missing = "must have a column with the names of spots, found none. Add it."
+    problem = names_problem(names[0], "names of spots") if names else missing
     if problem:
         raise ReadError(table.path.parent, f"`{table.path.name}` {problem}")
 
 
-def _place_words(table: Table) -> str:
-    assert table.places is not None
-    x, y = (table.head.columns[column] for column in table.places)
+def _describe(table: Table, x: int, y: int) -> str:
+    names = [table.head.columns[column] for column in (x, y)]
     if not table.head.has_header:
-        return f"`{table.path.name}` has no header: its columns {x} and {y} were taken for x and y."
-    return f"The coordinates of spots are the columns {x!r} and {y!r} of `{table.path.name}`."
-
-
-def _columns(head: Head, kinds: dict[int, pa.DataType], on_progress: ProgressCallback) -> dict[int, Any]:
-    """Return whole columns: text as list of str, numbers as float64 with NaN where there is none."""
-    parts: dict[int, list[Any]] = {column: [] for column in kinds}
-    for block in blocks(head, kinds, _STAGE, on_progress):
-        for part, values in zip(parts.values(), block.columns, strict=True):
-            part.append(_values(values))
-    return {column: _joined(part) for column, part in parts.items()}
-
-
-def text_columns(head: Head, on_progress: ProgressCallback = silent) -> list[list[str]]:
-    """Read all columns of a table as text, stripped; a missing cell is ``""``."""
-    import pyarrow as pa
-
-    read = _columns(head, {column: pa.string() for column in range(len(head.columns))}, on_progress)
-    return list(read.values())
-
-
-def _values(column: pa.Array) -> Any:
-    if str(column.type) == "string":
-        return [(value or "").strip() for value in column.to_pylist()]
-    return column.to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def _joined(parts: list[Any]) -> Any:
-    if parts and isinstance(parts[0], list):
-        return [value for part in parts for value in part]
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-# Counts
-
-
-@dataclass
-class TableCounts:
-    """The numbers of a table, and the names of both of its sides."""
-
-    matrix: csr_matrix
-    rows: list[str]
-    columns: list[str]
-
-    def turned(self) -> TableCounts:
-        """Return it with rows for columns."""
-        return TableCounts(self.matrix.T.tocsr(), self.columns, self.rows)
-
-
-def read_counts(table: Table, on_progress: ProgressCallback, stage: str = _STAGE) -> TableCounts:
-    """Read the numbers of a table, and the names of its rows and columns.
-
-    Raises
-    ------
-    ReadError
-        If a cell holds no number; says where.
-    """
-    import pyarrow as pa
-
-    kinds = dict.fromkeys(table.genes, pa.float32())
-    if table.name is not None:
-        kinds = {table.name: pa.string()} | kinds
-    rows: list[str] = []
-    parts: list[csr_matrix] = []
-    for block in blocks(table.head, kinds, stage, on_progress):
-        if table.name is not None:
-            rows += _values(block.column(0))
-        numbers = block.select(range(table.name is not None, block.num_columns))
-        parts.append(_sparse(table, numbers.to_tensor(null_to_nan=True).to_numpy()))
-    matrix = vstack(parts, format="csr")
-    columns = [table.head.columns[column] for column in table.genes]
-    return TableCounts(matrix, rows or [str(row) for row in range(1, matrix.shape[0] + 1)], columns)
-
-
-def _sparse(table: Table, block: NDArray[np.float32]) -> csr_matrix:
-    n_missing = int(np.isnan(block).sum())
-    if n_missing:
-        raise ReadError(
-            table.path.parent,
-            f"`{table.path.name}` has {n_missing:,} cells without a number among its counts. "
-            "Write 0 where nothing was counted.",
+        return (
+            f"`{table.path.name}` has no header: its columns {names[0]} and {names[1]} were read as x and y."
         )
-    return csr_matrix(block)
+    return f"The coordinates of spots are the columns {names[0]!r} and {names[1]!r} of `{table.path.name}`."
 
 
-# Both
+# Matching
 
 
-def _assembled(section: Section, counts: TableCounts, places: _Places | None) -> AnnData:
+def _assembled(section: SectionTables, counts: TableCounts, coordinates: _Coordinates | None) -> AnnData:
     notes: list[str] = []
-    if places is None:
+    if coordinates is None:
         counts, xy = _by_array_names(section, counts, notes)
-    elif section.places is None:
-        notes.append(f"{places.words} Its rows are spots.")
-        counts, xy = _only(counts, places.xy, places.in_tissue, notes)
+    elif section.coordinates is None:
+        notes.append(f"{coordinates.words} Its rows are spots.")
+        counts, xy = _only(counts, coordinates.xy, coordinates.in_tissue, notes)
     else:
-        counts, xy = _matched(section, counts, places, notes)
-    problem = problem_of_names(counts.rows, "names of spots")
+        counts, xy = _matched(section, counts, coordinates, notes)
+    problem = names_problem(counts.rows, "names of spots")
     if problem:
         raise ReadError(section.root, f"`{section.counts.path.name}` {problem}")
-    notes += [*_columns_left_out(section.counts), *_without_place(xy)]
+    notes += [*_dropped_columns(section.counts), *_without_coordinates(xy)]
     adata = AnnData(counts.matrix)
     adata.obs_names = pd.Index(counts.rows, dtype=object)
-    adata.var = with_plain_ids(counts.columns, notes)
+    adata.var = genes_table(counts.columns, notes)
     adata.obsm[SPATIAL] = xy
     _add_image(adata, section, notes)
     add_notes(adata, notes)
@@ -278,141 +204,118 @@ def _assembled(section: Section, counts: TableCounts, places: _Places | None) ->
 
 
 def _by_array_names(
-    section: Section, counts: TableCounts, notes: list[str]
+    section: SectionTables, counts: TableCounts, notes: list[str]
 ) -> tuple[TableCounts, NDArray[np.float64]]:
-    """Take places in the array from names such as ``10x12``, of rows or of columns."""
-    counts = counts if all(map(ARRAY_NAME.fullmatch, counts.rows)) else counts.turned()
+    """Return the positions in the array from names of rows or columns such as ``10x12``."""
+    counts = counts if all(map(ARRAY_NAME.fullmatch, counts.rows)) else counts.transposed()
     found = [ARRAY_NAME.fullmatch(name) for name in counts.rows]
     if None in found:
         wrong = counts.rows[found.index(None)]
         raise ReadError(
             section.root,
-            f"`{section.counts.path.name}`: spots are named by their place, as '10x12', but one {wrong!r}. "
+            f"`{section.counts.path.name}`: spots must have names such as '10x12', found {wrong!r}. "
             "Name a table of coordinates as `coordinates`.",
         )
     notes.append(
-        "The coordinates of spots are their places in the array, from names such as "
-        f"{counts.rows[0]!r}: no table of pixels was found beside `{section.counts.path.name}`."
+        "The coordinates of spots are their positions in the array, from names such as "
+        f"{counts.rows[0]!r}: no table of pixels is in the folder of `{section.counts.path.name}`."
     )
     return counts, np.array([match.groups() for match in found if match], dtype=np.float64)
 
 
 def _matched(
-    section: Section, counts: TableCounts, places: _Places, notes: list[str]
+    section: SectionTables, counts: TableCounts, coordinates: _Coordinates, notes: list[str]
 ) -> tuple[TableCounts, NDArray[np.float64]]:
-    """Find the spots of the counts among the places, be they its rows or its columns."""
-    matches = list(_matches(counts, places))
-    side, names, in_places = max(matches, key=lambda match: int((match[2] >= 0).sum()))
-    is_found = in_places >= 0
+    """Match the spots, which are the rows or the columns of the counts, with their coordinates."""
+    matches = list(_matches(counts, coordinates))
+    side, names, indices = max(matches, key=lambda match: int((match[2] >= 0).sum()))
+    is_found = indices >= 0
     if is_found.mean() < _LEAST_IN_COMMON:
-        raise ReadError(section.root, _no_match(section, counts, places))
+        raise ReadError(section.root, _no_match(section, counts, coordinates))
     if side == "columns":
-        counts = counts.turned()
-    notes.append(f"{places.words} Spots are the {side} of `{section.counts.path.name}`{names}.")
-    xy = np.where(is_found[:, None], places.xy[in_places], np.nan)
-    under_tissue = np.ones(len(places.xy), bool) if places.in_tissue is None else places.in_tissue
-    n_empty = int(under_tissue.sum()) - int(under_tissue[in_places[is_found]].sum())
+        counts = counts.transposed()
+    notes.append(f"{coordinates.words} Spots are the {side} of `{section.counts.path.name}`{names}.")
+    xy = np.where(is_found[:, None], coordinates.xy[indices], np.nan)
+    under_tissue = (
+        np.ones(len(coordinates.xy), bool) if coordinates.in_tissue is None else coordinates.in_tissue
+    )
+    n_empty = int(under_tissue.sum()) - int(under_tissue[indices[is_found]].sum())
     if n_empty:
-        assert section.places is not None
-        name = section.places.path.name
         notes.append(
-            f"{count(n_empty, 'spot')} of `{name}` {agreeing(n_empty, 'have')} no counts, and "
-            f"{agreeing(n_empty, 'were')} left out."
+            f"{count(n_empty, 'spot')} of `{coordinates.file}` {agreeing(n_empty, 'have')} no counts, and "
+            f"{agreeing(n_empty, 'were')} dropped."
         )
-    keep = None if places.in_tissue is None else is_found & under_tissue[in_places]
+    keep = None if coordinates.in_tissue is None else is_found & under_tissue[indices]
     return _only(counts, xy, keep, notes)
 
 
 def _only(
     counts: TableCounts, xy: NDArray[np.float64], keep: NDArray[np.bool_] | None, notes: list[str]
 ) -> tuple[TableCounts, NDArray[np.float64]]:
-    """Leave out what is not under tissue, where that is known."""
+    """Drop spots that are not under tissue, if that is known."""
     if keep is None or keep.all():
         return counts, xy
     kept = np.flatnonzero(keep)
     n_out = len(keep) - len(kept)
     are, were = agreeing(n_out, "are"), agreeing(n_out, "were")
-    notes.append(f"{n_out:,} of {len(keep):,} spots {are} not under tissue and {were} left out.")
+    notes.append(f"{n_out:,} of {len(keep):,} spots {are} not under tissue and {were} dropped.")
     return TableCounts(counts.matrix[kept], [counts.rows[row] for row in kept], counts.columns), xy[kept]
 
 
-def _matches(counts: TableCounts, places: _Places) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
-    """Yield each way to find spots: the side, how names were changed, and the place of each spot or -1."""
+def _matches(counts: TableCounts, coordinates: _Coordinates) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
+    """Yield each way to match names: the side, how names were changed, and the row of each spot or -1."""
     for side, given in (("rows", counts.rows), ("columns", counts.columns)):
-        for index in places.names:
+        for index in coordinates.names:
             if index.is_unique:
                 yield side, "", index.get_indexer(pd.Index(given, dtype=object))
             as_r = pd.Index([_as_r(name) for name in index], dtype=object)
             if as_r.is_unique:
-                words = ", by names as R writes them (signs as dots)"
+                words = ", by names as R writes them (punctuation as dots)"
                 yield side, words, as_r.get_indexer(pd.Index([_as_r(name) for name in given], dtype=object))
 
 
 def _as_r(name: str) -> str:
-    """Return a name as R's make.names does: signs become dots, X stands before a digit."""
+    """Return a name as R's make.names does (punctuation becomes dots), without the X before a digit."""
     return re.sub(r"^X(?=\d)", "", re.sub(r"[^A-Za-z0-9.]", ".", name))
 
 
-def _no_match(section: Section, counts: TableCounts, places: _Places) -> str:
-    assert section.places is not None
+def _no_match(section: SectionTables, counts: TableCounts, coordinates: _Coordinates) -> str:
     return (
-        f"The names of spots in `{section.places.path.name}` ({listed(list(places.names[0][:2]))}) are "
+        f"The names of spots in `{coordinates.file}` ({listed(list(coordinates.names[0][:2]))}) are "
         f"neither the rows ({listed(counts.rows[:2])}) nor the columns ({listed(counts.columns[:2])}) of "
-        f"`{section.counts.path.name}`. Take both from the same section, or make the names alike."
+        f"`{section.counts.path.name}`. Use files of the same section, or use the same names in both."
     )
 
 
-def _columns_left_out(table: Table) -> list[str]:
-    used = {*table.genes, *(table.places or ()), table.name}
+def _dropped_columns(table: Table) -> list[str]:
+    used = {*table.genes, *(table.coordinates or ()), table.name}
     others = [name for column, name in enumerate(table.head.columns) if column not in used]
-    return [f"Columns that hold no counts were left out: {listed(others)}."] if others else []
+    return [f"Columns without counts were dropped: {listed(others)}."] if others else []
 
 
-def _without_place(xy: NDArray[np.float64]) -> list[str]:
+def _without_coordinates(xy: NDArray[np.float64]) -> list[str]:
     n_lost = int((~np.isfinite(xy).all(axis=1)).sum())
     return (
         [
             f"{n_lost:,} of {len(xy):,} spots {agreeing(n_lost, 'have')} no coordinates, and "
-            f"{agreeing(n_lost, 'are')} kept, but not estimated."
+            f"{agreeing(n_lost, 'are')} kept, but not fitted."
         ]
         if n_lost
         else []
     )
 
 
-def with_plain_ids(names: list[str], notes: list[str]) -> pd.DataFrame:
-    """Return the table of genes: Ensembl ids without their version, which is kept in ``gene_ids``.
-
-    Examples
-    --------
-    >>> notes = []
-    >>> with_plain_ids(["ENSMUSG00000064339.1", "ENSMUSG00000064337.2"], notes).index.tolist()
-    ['ENSMUSG00000064339', 'ENSMUSG00000064337']
-    >>> with_plain_ids(["Actb", "Nkx2.1"], notes).index.tolist()
-    ['Actb', 'Nkx2.1']
-    """
-    found = [_ENSEMBL.fullmatch(name) for name in names]
-    if not any(found):
-        return pd.DataFrame(index=pd.Index(names, dtype=object))
-    plain = [match[1] if match else name for match, name in zip(found, names, strict=True)]
-    notes.append(
-        f"Genes have Ensembl ids with a version ({next(match[0] for match in found if match)}): "
-        "they are named without it; `var['gene_ids']` holds the full ones."
-    )
-    return pd.DataFrame({"gene_ids": names}, index=pd.Index(plain, dtype=object))
-
-
-def _add_image(adata: AnnData, section: Section, notes: list[str]) -> None:
-    """Add the image that the places are pixels of, unless they lie outside of it."""
+def _add_image(adata: AnnData, section: SectionTables, notes: list[str]) -> None:
+    """Add the image of the section, unless spots are outside of it."""
     if section.image is None:
         return
     name = section.image.name
-    with reported(section.root, name):
+    with as_read_error(section.root, name):
         pixels = read_pixels(section.image)
     xy = adata.obsm[SPATIAL]
     if ((xy < 0) | (xy > pixels.shape[1::-1])).any():
-        notes.append(f"`{name}` was left out: spots lie outside of it, so it is not their image.")
+        notes.append(f"`{name}` was dropped: spots are outside of it, so it is not their image.")
         return
-    notes.append(f"`{name}` was taken for the image that the coordinates are pixels of.")
+    notes.append(f"`{name}` was read as the image that the coordinates refer to.")
     library = {IMAGES: {HIRES: pixels}, SCALE_FACTORS: {image_scale(HIRES): 1.0}, METADATA: {}}
     adata.uns[SPATIAL] = {section.image.stem: library}

@@ -16,7 +16,7 @@ from napari_spotmix.base.colors import MAP, PROPORTION, cell_type_colors, pair_c
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
 from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
-from napari_spotmix.io import heard
+from napari_spotmix.io import run_cancellable
 from napari_spotmix.output.figure import Scene, colormap_of, scene_of, usual_top
 from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
 from napari_spotmix.params import describe
@@ -73,12 +73,12 @@ def content_of(
 ) -> dict[str, Any]:
     """Return all that the template of a section asks for."""
     given = result
-    result = heard(lambda: _laid_out(given), _STAGE, on_progress)
+    result = run_cancellable(lambda: _laid_out(given), _STAGE, on_progress)
     section = _Section(result, on_progress)
     return {
         "title": title,
         "summary": result.parameters.get("summary", ""),
-        "facts": heard(lambda: facts_of(result), _STAGE, on_progress),
+        "facts": run_cancellable(lambda: facts_of(result), _STAGE, on_progress),
         "notes": result.notes,
         "view_box": " ".join(f"{side:.6g}" for side in section.view_box),
         "spots_box": section.view_box,
@@ -160,7 +160,7 @@ class _Section:
 
     def _heard(self, work: Callable[[], _T]) -> _T:
         """Return what takes long for a million spots; a cancel is heard meanwhile."""
-        return heard(work, _STAGE, self.on_progress)
+        return run_cancellable(work, _STAGE, self.on_progress)
 
     def _raster(self, longest: int) -> Raster:
         return rasterize(self.scene, self._sides, longest, _STAGE, self.on_progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.io import close_files, is_large, read_recipe, write_aside
+from napari_spotmix.io import close_files, is_large, read_recipe, write_atomically
 from napari_spotmix.io.readers.detect import display_name
 from napari_spotmix.io.results import REPORT, report_problems
 from napari_spotmix.output.report.content import content_of
@@ -118,7 +118,7 @@ def write_report(
         html = make_report(result, _inputs_of(path), on_progress=on_progress)
     finally:
         close_files(result.spatial)
-    return write_aside(file, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
+    return write_atomically(file, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
 
 
 def _is_large(path: Path) -> bool:

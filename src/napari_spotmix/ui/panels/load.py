@@ -16,7 +16,7 @@ from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.dataset.access import scale_factors
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.io.readers.reading import DEFAULT
+from napari_spotmix.io.readers.options import DEFAULT
 from napari_spotmix.ui.canvas.layers import METADATA, prepare
 from napari_spotmix.ui.panels.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.panels.section import Form, add_all, plain_label
@@ -187,7 +187,7 @@ class LoadPanel(QWidget):
         )
         self.state = plain_label()
         self._asked: tuple[Path, ...] = ()
-        self._asked_spots: tuple[Path, io.Reading] | None = None
+        self._asked_spots: tuple[Path, io.ReadOptions] | None = None
         cells = [self.reference, self.label_table, self.labels]
         spots = [self.layer, self.spatial, self.coordinates, self.table, self.bin_size, self.image]
         self._form = Form([*spots, *cells])
@@ -291,7 +291,7 @@ class LoadPanel(QWidget):
         self._show_choices()
         show_problem(error)
 
-    def _read_spatial(self, path: Path, how: io.Reading = DEFAULT) -> None:
+    def _read_spatial(self, path: Path, how: io.ReadOptions = DEFAULT) -> None:
         """Find out what could be told of the path, and show it, before reading takes its time."""
 
         def task(_: ProgressCallback) -> Callable[[], None]:
@@ -300,7 +300,7 @@ class LoadPanel(QWidget):
 
         self._start(self.spatial, task)
 
-    def _read_as(self, path: Path, how: io.Reading, choices: io.Choices) -> None:
+    def _read_as(self, path: Path, how: io.ReadOptions, choices: io.Choices) -> None:
         self._ask_for_places(path, how, choices)
 
         def task(on_progress: ProgressCallback) -> Callable[[], None]:
@@ -411,7 +411,7 @@ class LoadPanel(QWidget):
         if tissue is not None:
             self._ask_for_places(tissue.path, tissue.reading, tissue.choices)
 
-    def _ask_for_places(self, path: Path | None, how: io.Reading, choices: io.Choices) -> None:
+    def _ask_for_places(self, path: Path | None, how: io.ReadOptions, choices: io.Choices) -> None:
         """Ask for a table of coordinates where a path can be read with one, be it read already or not."""
         self._asked_spots = None if path is None else (path, how)
         self.coordinates.reflect(how.coordinates, "Spots with x and y")

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 from napari_spotmix.analysis.regions import REST, compare_regions
 from napari_spotmix.dataset.geometry import to_yx
 from napari_spotmix.dataset.regions import Region, to_geojson
-from napari_spotmix.io.atomic import write_aside
+from napari_spotmix.io.atomic import write_atomically
 from napari_spotmix.params import INTERVAL_LEVEL
 from napari_spotmix.ui.canvas.layers import METADATA, image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
@@ -317,7 +317,7 @@ class RegionsPanel(QWidget):
     def _write(self, title: str, name: str, kind: str, text: Callable[[], str]) -> None:
         path, _ = QFileDialog.getSaveFileName(self, title, name, kind)
         if path:
-            write_aside(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
+            write_atomically(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
             self.state.setText(f"Saved {path}.")
 
 

@@ -15,9 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
-from napari_spotmix.io import heard
 from napari_spotmix.io import results as export
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io import run_cancellable
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.canvas.layers import prepare
@@ -205,7 +205,7 @@ class RunPanel(QWidget):
             sums = checksums(inputs, how, on_progress=on_progress)
             export.write_outputs(
                 folder,
-                adata=heard(result.to_anndata, "Gathering results", on_progress),
+                adata=run_cancellable(result.to_anndata, "Gathering results", on_progress),
                 proportions=result.proportions,
                 recipe=make_recipe(sums, result.parameters, settings),
                 on_progress=on_progress,
@@ -227,7 +227,7 @@ class RunPanel(QWidget):
         """Return the files that are open, by role."""
         return self._session.inputs
 
-    def _reading(self) -> Reading:
+    def _reading(self) -> ReadOptions:
         """Return how the spots were read."""
         return self._session.tissue.reading if self._session.tissue else DEFAULT
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress
-from napari_spotmix.io import checksums, heard, write_aside
+from napari_spotmix.io import checksums, run_cancellable, write_atomically
 from napari_spotmix.ui.state.session import COUNTS, DOMINANT, PIES, UNEXPLAINED
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_spotmix.base.progress import ProgressCallback, Task
-    from napari_spotmix.io import Reading
+    from napari_spotmix.io import ReadOptions
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.session import Shown
 
@@ -45,20 +45,24 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
 
         if problems := figure.save_problems(path):
             raise InputError(problems)
-        drawn = heard(lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2)
+        drawn = run_cancellable(
+            lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2
+        )
 
         def save(aside: Path) -> None:
             # The folder that it lies in was made for it.
             place = aside.parent
-            heard(lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place)
+            run_cancellable(
+                lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place
+            )
             on_progress(Progress("Drawing", 2, 2))  # what was cancelled meanwhile is not kept
 
-        return write_aside(path, save)
+        return write_atomically(path, save)
 
     return task
 
 
-def report_task(result: Result, inputs: Mapping[str, Path], how: Reading, title: str, path: Path) -> Task:
+def report_task(result: Result, inputs: Mapping[str, Path], how: ReadOptions, title: str, path: Path) -> Task:
     """Return the task that writes the report of a result, made of these files."""
 
     def task(on_progress: ProgressCallback) -> Path:
@@ -66,6 +70,6 @@ def report_task(result: Result, inputs: Mapping[str, Path], how: Reading, title:
 
         sums = checksums(inputs, how, on_progress=on_progress)
         html = make_report(result, sums, title=title, on_progress=on_progress)
-        return write_aside(path, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
+        return write_atomically(path, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))
 
     return task

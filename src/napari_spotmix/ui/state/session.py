@@ -14,7 +14,7 @@ from psygnal import Signal
 
 from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
-from napari_spotmix.io.readers.reading import DEFAULT, Choices, Reading
+from napari_spotmix.io.readers.options import DEFAULT, Choices, ReadOptions
 from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.ui.canvas.edges import Edges, offered_edges
 
@@ -121,7 +121,7 @@ class Tissue:
     adata: AnnData
     name: str
     path: Path | None = None
-    reading: Reading = DEFAULT
+    reading: ReadOptions = DEFAULT
     choices: Choices = field(default_factory=Choices)
     fixes: tuple[str, ...] = ()
     original: AnnData | None = None

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from napari_spotmix.base.progress import Progress
+from napari_spotmix.base.unfinished import discard_unfinished
 
 __all__ = ["main"]
 
@@ -68,9 +69,7 @@ def _now_and_then(say: Callable[[list[Any]], None]) -> Callable[[Progress], None
 
 def _leave() -> None:
     """End now, with nothing half-written left."""
-    discard = getattr(sys.modules.get("napari_spotmix.io.results"), "discard_unfinished", None)
-    if discard is not None:
-        discard()
+    discard_unfinished()
     os._exit(0)
 
 

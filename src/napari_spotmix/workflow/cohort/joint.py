@@ -89,7 +89,7 @@ def write_joint(
     -----
     One section is in memory at a time.
     """
-    from napari_spotmix.io import write_aside
+    from napari_spotmix.io import write_atomically
 
     output.mkdir(parents=True, exist_ok=True)
     finished = [outcome for outcome in outcomes if outcome.state != FAILED]
@@ -107,10 +107,10 @@ def write_joint(
     for name in (JOINT, REPORT):  # those of other sections are worse than none
         (output / name).unlink(missing_ok=True)
     if finished:
-        written.append(write_aside(output / JOINT, lambda path: _write_parquet(parts(), types, path)))
+        written.append(write_atomically(output / JOINT, lambda path: _write_parquet(parts(), types, path)))
     table = _of_samples(outcomes, types, summaries)
     written.append(
-        write_aside(output / SAMPLES, lambda path: table.to_csv(path, index=False, lineterminator="\n"))
+        write_atomically(output / SAMPLES, lambda path: table.to_csv(path, index=False, lineterminator="\n"))
     )
     return [*written, *_write_report(outcomes, output, on_progress)]
 
@@ -176,7 +176,7 @@ def _of_samples(
 
 def _write_report(outcomes: Sequence[Outcome], output: Path, on_progress: ProgressCallback) -> list[Path]:
     """Write the page of all sections."""
-    from napari_spotmix.io import write_aside
+    from napari_spotmix.io import write_atomically
     from napari_spotmix.output.report import joint_report
 
     html = joint_report(
@@ -186,4 +186,6 @@ def _write_report(outcomes: Sequence[Outcome], output: Path, on_progress: Progre
         home=output,
         on_progress=on_progress,
     )
-    return [write_aside(output / REPORT, lambda path: path.write_text(html, encoding="utf-8", newline="\n"))]
+    return [
+        write_atomically(output / REPORT, lambda path: path.write_text(html, encoding="utf-8", newline="\n"))
+    ]

@@ -145,12 +145,12 @@ def _not_converged(violation: float, params: Parameters) -> str:
 
 def is_up_to_date(job: Job, *, on_progress: ProgressCallback = silent) -> bool:
     """Tell whether a folder holds what the job would give: the same inputs, parameters and versions."""
-    from napari_spotmix.io import OUTPUTS, check_whole, make_recipe, read_recipe
+    from napari_spotmix.io import OUTPUTS, check_complete, make_recipe, read_recipe
 
     if not all((job.output / name).is_file() for name in OUTPUTS):
         return False
     try:
-        check_whole(job.output)
+        check_complete(job.output)
         recipe = read_recipe(job.output)
     except InputError:
         return False

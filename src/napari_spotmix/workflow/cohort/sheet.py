@@ -138,12 +138,12 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _text(path: Path) -> str:
-    from napari_spotmix.io import reported
+    from napari_spotmix.io import as_read_error
 
     if not path.exists():
         raise ReadError(path, "does not exist. Check the spelling of the path.")
     try:
-        with reported(path.parent, path.name):
+        with as_read_error(path.parent, path.name):
             return path.read_bytes().decode("utf-8-sig")
     except ReadError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):

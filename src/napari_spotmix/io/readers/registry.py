@@ -1,4 +1,7 @@
-"""The formats of spots that are read, tried in this order; a new one needs its module, and an entry here."""
+"""The formats of spatial data, in the order in which they are tried.
+
+To add a format, write a module for it and add an entry to `FORMATS`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from napari_spotmix.base.progress import ProgressCallback
-from napari_spotmix.io.readers.gem import gem_bins, gem_files, gem_place, read_gem
-from napari_spotmix.io.readers.h5ad import is_h5ad, read_spatial_h5ad
-from napari_spotmix.io.readers.reading import Reading
-from napari_spotmix.io.readers.space_ranger import find_layout, read_space_ranger, space_ranger_folder
+from napari_spotmix.io.readers.anndata_zarr import find_anndata_store, read_spatial_anndata_store, store_files
+from napari_spotmix.io.readers.gem import find_gem, gem_bins, gem_files, read_gem
+from napari_spotmix.io.readers.h5ad import find_h5ad, read_spatial_h5ad
+from napari_spotmix.io.readers.options import ReadOptions
+from napari_spotmix.io.readers.space_ranger import find_run_files, find_space_ranger, read_space_ranger
 from napari_spotmix.io.readers.spatialdata import (
     bins_in_store,
     find_spatialdata,
@@ -19,17 +23,22 @@ from napari_spotmix.io.readers.spatialdata import (
     spatialdata_files,
     tables_in_store,
 )
-from napari_spotmix.io.readers.stores import find_anndata_store, read_spatial_anndata_store, store_files
-from napari_spotmix.io.readers.table_files import tables_place
+from napari_spotmix.io.readers.table_sections import find_tables
 from napari_spotmix.io.readers.tables import read_tables, table_files
-from napari_spotmix.io.readers.visium_hd import BinSize, bins_in, hd_layout, read_visium_hd, visium_hd_folder
+from napari_spotmix.io.readers.visium_hd import (
+    BinSize,
+    bins_in,
+    find_bin_files,
+    find_visium_hd,
+    read_visium_hd,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["FORMATS", "TABLES", "Format", "SpatialReader", "format_of"]
 
-#: The format that takes a table of places beside the path.
+#: The format that takes a separate table of coordinates.
 TABLES = "tables"
 
 
@@ -37,7 +46,7 @@ class SpatialReader(Protocol):
     """Reads spots; as :func:`napari_spotmix.io.read_spatial`."""
 
     def __call__(
-        self, path: Path, how: Reading, /, *, backed: bool, on_progress: ProgressCallback
+        self, path: Path, options: ReadOptions, /, *, backed: bool, on_progress: ProgressCallback
     ) -> AnnData: ...
 
 
@@ -48,51 +57,51 @@ class Format:
     Attributes
     ----------
     name : str
-        What `read_spatial` takes as `format`.
+        Value of the argument `format` of `read_spatial`.
     words : str
-        What it is called where it is shown: "a Space Ranger folder".
+        Description for the user: "a Space Ranger folder".
     find : callable
-        From a path that exists to where data of this format lie, the path itself or a folder in it, or None.
-        Looks at names and first bytes alone.
+        Takes an existing path and returns the path of the data, which is the same or a folder in it, or None
+        if they have another format. Reads names and first bytes only.
     files : callable
-        Every file that reading opens, in a fixed order.
+        Returns every file that is read, in a fixed order.
     read_spatial : callable
-        Reads it.
+        Reads the data.
     bins_in : callable, optional
-        The sizes of bins that a place holds, of which `Reading.bin_um` chooses; None where there are no bins.
+        Returns the bin sizes at a path, for `ReadOptions.bin_um`; None for formats without bins.
     tables_in : callable, optional
-        The names of tables that `Reading.table` chooses from, the likeliest first.
+        Returns the names of tables at a path, for `ReadOptions.table`, the default first.
     """
 
     name: str
     words: str
     find: Callable[[Path], Path | None]
-    files: Callable[[Path, Reading], list[Path]]
+    files: Callable[[Path, ReadOptions], list[Path]]
     read_spatial: SpatialReader
     bins_in: Callable[[Path], list[BinSize]] | None = None
-    tables_in: Callable[[Path, Reading], list[str]] | None = None
+    tables_in: Callable[[Path, ReadOptions], list[str]] | None = None
 
 
 FORMATS: tuple[Format, ...] = (
     Format(
         "visium_hd",
         "a Visium HD folder of Space Ranger",
-        find=visium_hd_folder,
-        files=lambda path, how: hd_layout(path, how).files,
+        find=find_visium_hd,
+        files=lambda path, options: find_bin_files(path, options).files,
         read_spatial=read_visium_hd,
         bins_in=bins_in,
     ),
     Format(
         "space_ranger",
         "a Space Ranger folder",
-        find=space_ranger_folder,
-        files=lambda path, _: find_layout(path).files,
+        find=find_space_ranger,
+        files=lambda path, _: find_run_files(path).files,
         read_spatial=read_space_ranger,
     ),
     Format(
         "h5ad",
         "an .h5ad file",
-        find=is_h5ad,
+        find=find_h5ad,
         files=lambda path, _: [path],
         read_spatial=read_spatial_h5ad,
     ),
@@ -114,8 +123,8 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "gem",
-        "a table of one count in each row (GEM)",
-        find=gem_place,
+        "a table with one count per row (GEM)",
+        find=find_gem,
         files=gem_files,
         read_spatial=read_gem,
         bins_in=gem_bins,
@@ -123,7 +132,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         TABLES,
         "tables of counts and coordinates",
-        find=tables_place,
+        find=find_tables,
         files=table_files,
         read_spatial=read_tables,
     ),
@@ -131,5 +140,5 @@ FORMATS: tuple[Format, ...] = (
 
 
 def format_of(name: str) -> Format | None:
-    """Return the format of that name, None if there is none."""
-    return next((one for one in FORMATS if one.name == name), None)
+    """Return the format of that name, or None."""
+    return next((entry for entry in FORMATS if entry.name == name), None)

@@ -1,4 +1,4 @@
-"""Positions of spots and bins: the CSV of Space Ranger 1 to 4, and the parquet of Visium HD.
+"""Read positions of spots and bins: the CSV of Space Ranger 1 to 4, and the parquet of Visium HD.
 
 References
 ----------
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import ARRAY_COL, ARRAY_ROW, IN_TISSUE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.problems import listed, reported
+from napari_spotmix.io.problems import as_read_error, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,9 +38,10 @@ _ARRAY = POSITION_COLUMNS[2:4]
 _CSV = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions*.csv")
 #: In order of preference.
 POSITION_FILES = ("tissue_positions.parquet", *_CSV, *(f"{name}.gz" for name in _CSV))
-#: A barcode of Visium HD tells where its bin lies: size, row and column, "s_008um_00012_00345-1".
+#: A barcode of Visium HD holds the size, row and column of its bin: "s_008um_00012_00345-1".
 _HD_BARCODE = r"^s_\d+um_(\d+)_(\d+)(?:-\d+)?$"
 _FINDING = "Finding positions"
+_COPY = "Copy it again from the run."
 #: Rows of a parquet file that are read at once.
 _BATCH = 1 << 18
 
@@ -56,15 +57,14 @@ def read_positions(
     Parameters
     ----------
     path : Path
-        A CSV, with or without a header, which is told by the first cell and not by the file's name; or a
-        parquet file.
+        A CSV, with or without a header (detected by its first cell, not by its name), or a parquet
+        file.
     root : Path
-        The folder that was asked for, for messages.
+        The folder that was given; messages name files relative to it.
     wanted : Index, optional
-        Barcodes that are needed: of a parquet file, which may tell of millions of bins outside of the tissue,
-        no others are kept.
+        The barcodes to keep of a parquet file, which may hold millions of bins outside the tissue.
     on_progress : callable, optional
-        Told of every piece of a parquet file.
+        Called for every batch of a parquet file; raises `Cancelled` to stop.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def read_positions(
     Raises
     ------
     ReadError
-        If a column is missing, a value is no number (says in which row) or a barcode comes twice.
+        If a column is missing, a value is not a number (with its row) or a barcode is duplicated.
     """
     name = path.relative_to(root).as_posix()
     if path.suffix == ".parquet":
@@ -89,15 +89,18 @@ def _checked(columns: dict[str, Any], barcodes: pd.Index[str]) -> pd.DataFrame:
 
 
 def _twice(name: str, n_barcodes: int, examples: list[str]) -> str:
-    return f"`{name}` holds {n_barcodes} barcodes more than once: {listed(examples, most=3)}."
+    return (
+        f"`{name}` must list each barcode once, found {n_barcodes} more than once: "
+        f"{listed(examples, most=3)}. {_COPY}"
+    )
 
 
 def _not_in_tissue(name: str) -> str:
-    return f"`{name}`: in_tissue must be 0 or 1 in every row."
+    return f"`{name}`: in_tissue must be 0 or 1 in every row, found another value. {_COPY}"
 
 
 def _read_csv(path: Path, root: Path, name: str) -> pd.DataFrame:
-    with reported(root, name):
+    with as_read_error(root, name):
         table = pd.read_csv(
             path, header=None, dtype=str, na_filter=False, encoding="utf-8-sig", skipinitialspace=True
         )
@@ -123,8 +126,8 @@ def _named_columns(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
     if len(first) != len(POSITION_COLUMNS):
         raise ReadError(
             root,
-            f"`{name}` has {len(first)} columns where {len(POSITION_COLUMNS)} were expected "
-            f"({', '.join(POSITION_COLUMNS)}, separated by commas). Its first row is {listed(first)}.",
+            f"`{name}` must have {len(POSITION_COLUMNS)} columns ({', '.join(POSITION_COLUMNS)}), "
+            f"separated by commas; found {len(first)} in its first row, {listed(first)}. {_COPY}",
         )
     return table.set_axis(list(POSITION_COLUMNS), axis=1)
 
@@ -132,19 +135,21 @@ def _named_columns(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
 def _check_columns(expected: tuple[str, ...], found: list[str], root: Path, name: str) -> None:
     missing = [column for column in expected if column not in found]
     if missing:
-        raise ReadError(root, f"`{name}` has no column {listed(missing)}; found {listed(found)}.")
+        raise ReadError(
+            root, f"`{name}` must have the columns {listed(missing)}; found {listed(found)}. {_COPY}"
+        )
 
 
 def _numbers(cells: pd.Series[str], name: str, problems: list[str]) -> np.ndarray:
-    """Return the cells as float64; add a problem that names the first one that is no number."""
+    """Return the cells as float64; add a problem with the first one that is not a number."""
     values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         row = int(cells.index[wrong[0]]) + 1
-        others = f" and {len(wrong) - 1:,} more like it" if len(wrong) > 1 else ""
+        others = f", and {len(wrong) - 1:,} others" if len(wrong) > 1 else ""
         problems.append(
             f"`{name}`: {cells.name} must be a number in every row, "
-            f"found {cells.iloc[wrong[0]]!r} in row {row}{others}."
+            f"found {cells.iloc[wrong[0]]!r} in row {row}{others}. {_COPY}"
         )
     return values
 
@@ -152,7 +157,7 @@ def _numbers(cells: pd.Series[str], name: str, problems: list[str]) -> np.ndarra
 def _read_parquet(
     path: Path, root: Path, name: str, wanted: pd.Index[str] | None, on_progress: ProgressCallback
 ) -> pd.DataFrame:
-    with reported(root, name):
+    with as_read_error(root, name):
         table = _arrow_table(path, root, name, on_progress)
         if wanted is None:
             barcodes = pd.Index(table["barcode"].to_numpy(), dtype=object)
@@ -160,21 +165,22 @@ def _read_parquet(
             table, barcodes = _rows_of(table, wanted, root, name, on_progress)
         columns = {key: table[key].to_numpy() for key in table.column_names if key != "barcode"}
     problems = [
-        f"`{name}`: {key} must be a number in every row, found none for {barcodes[np.argmax(wrong)]!r}."
+        f"`{name}`: {key} must be a number in every row, found none for {barcodes[np.argmax(wrong)]!r}. "
+        f"{_COPY}"
         for key, values in columns.items()
         if (wrong := ~np.isfinite(values.astype(np.float64))).any()
     ]
     if not problems and not np.isin(columns[IN_TISSUE], (0, 1)).all():
         problems.append(_not_in_tissue(name))
     if not all(key in columns for key in _ARRAY):
-        columns |= _places_in_array(barcodes, name, problems)
+        columns |= _array_indices(barcodes, name, problems)
     if problems:
         raise ReadError(root, problems)
     return _checked({key: columns[key] for key in POSITION_COLUMNS[1:]}, barcodes)
 
 
 def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallback) -> pa.Table:
-    """Read the columns that are used, as Arrow keeps them: a Python string for each bin would take long."""
+    """Read the columns that are used as an Arrow table: a Python string for each bin would be slow."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -197,8 +203,8 @@ def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallbac
 def _rows_of(
     table: pa.Table, wanted: pd.Index[str], root: Path, name: str, on_progress: ProgressCallback
 ) -> tuple[pa.Table, pd.Index[str]]:
-    """Return the rows of those barcodes that are there, in the order of `wanted`, and the barcodes."""
-    found = _places_in(wanted, table["barcode"], on_progress)
+    """Return the rows of the barcodes that were found, in the order of `wanted`, and these barcodes."""
+    found = _indices_in(wanted, table["barcode"], on_progress)
     rows = np.flatnonzero(np.isfinite(found))
     order = found[rows].astype(np.int64)
     times = np.bincount(order, minlength=len(wanted))
@@ -207,13 +213,15 @@ def _rows_of(
         raise ReadError(root, _twice(name, len(twice), list(wanted[twice])))
     rows_in_order = rows[np.argsort(order)]
     numbers = table.drop_columns("barcode")
-    taken = heard(lambda: numbers.take(rows_in_order), _FINDING, on_progress, 1, 1)
-    # The very index that was given, where all are there: nothing has to be compared or looked up again.
+    taken = run_cancellable(lambda: numbers.take(rows_in_order), _FINDING, on_progress, 1, 1)
+    # If all were found, the given index itself is returned, so that callers need no second lookup.
     return taken, wanted if times.all() else wanted[times > 0]
 
 
-def _places_in(wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: ProgressCallback) -> np.ndarray:
-    """Return for each barcode its place among those that are wanted, NaN where it is not one of them."""
+def _indices_in(
+    wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: ProgressCallback
+) -> np.ndarray:
+    """Return for each barcode its index in `wanted`, NaN if it is not one of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -222,7 +230,7 @@ def _places_in(wanted: pd.Index[str], barcodes: pa.ChunkedArray, on_progress: Pr
         [_arrow_names(wanted[start : start + _BATCH], start, len(wanted), on_progress) for start in parts],
         pa.string(),
     )
-    found = heard(lambda: pc.index_in(barcodes, value_set=few), _FINDING, on_progress, 0, n)
+    found = run_cancellable(lambda: pc.index_in(barcodes, value_set=few), _FINDING, on_progress, 0, n)
     return np.asarray(found.to_numpy(), dtype=np.float64)
 
 
@@ -233,13 +241,13 @@ def _arrow_names(names: pd.Index[str], start: int, total: int, on_progress: Prog
     return pa.array(names, pa.string())
 
 
-def _places_in_array(barcodes: pd.Index[str], name: str, problems: list[str]) -> dict[str, np.ndarray]:
-    """Return array_row and array_col as the barcodes of Visium HD spell them."""
-    places = barcodes.str.extract(_HD_BARCODE)
-    if places.isna().to_numpy().any():
+def _array_indices(barcodes: pd.Index[str], name: str, problems: list[str]) -> dict[str, np.ndarray]:
+    """Return array_row and array_col from the barcodes of Visium HD."""
+    indices = barcodes.str.extract(_HD_BARCODE)
+    if indices.isna().to_numpy().any():
         problems.append(
-            f"`{name}` has no column {listed(_ARRAY)}, and its barcodes do not tell them: "
-            f"expected barcodes like 's_008um_00012_00345-1', found {listed(list(barcodes), most=2)}."
+            f"`{name}` must have the columns {listed(_ARRAY)}, or barcodes of Visium HD such as "
+            f"'s_008um_00012_00345-1'; found {listed(list(barcodes), most=2)}. {_COPY}"
         )
         return {key: np.zeros(len(barcodes)) for key in _ARRAY}
-    return {key: places[column].to_numpy(dtype=np.float64) for column, key in enumerate(_ARRAY)}
+    return {key: indices[column].to_numpy(dtype=np.float64) for column, key in enumerate(_ARRAY)}

@@ -1,4 +1,4 @@
-"""Count matrices of 10x Genomics: HDF5 and Matrix Market folders, of versions 2 and 3.
+"""Read count matrices of 10x Genomics: HDF5 and Matrix Market folders, versions 2 and 3.
 
 References
 ----------
@@ -18,27 +18,27 @@ import pandas as pd
 from anndata.abc import CSRDataset
 from scipy.sparse import coo_matrix, csr_matrix, get_index_dtype
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.on_disk import csr_on_disk
-from napari_spotmix.io.problems import Gatherer, listed, reported
-from napari_spotmix.io.readers.delimited import open_text
-from napari_spotmix.io.readers.safety import refuse_bombs
+from napari_spotmix.io.problems import Gatherer, as_read_error, listed
+from napari_spotmix.io.readers.safety import refuse_decompression_bombs
+from napari_spotmix.io.readers.table_parsing import open_text
 
-__all__ = ["Matrix", "count_barcodes", "matrix_files", "read_matrix"]
+__all__ = ["CountMatrix", "count_barcodes", "matrix_files", "read_matrix"]
 
 GENE_EXPRESSION = "Gene Expression"
 _STAGE = "Reading counts"
 #: Entries of a matrix that are read at once, and names.
-_PIECE, _FEW = 1 << 22, 1 << 18
-#: Bytes of the longest line of a header.
+_ENTRIES, _NAMES = 1 << 22, 1 << 18
+#: Maximum length of a line of the header, in bytes.
 _LINE = 1 << 16
 
 
 @dataclass
-class Matrix:
-    """Counts as they lie in a file.
+class CountMatrix:
+    """Counts as they are stored in a file.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Matrix:
     barcodes : Index of str, length n_barcodes
     features : DataFrame, index symbols; columns gene_ids, feature_types and, where known, genome
     metadata : dict of str
-        ``library_id``, ``chemistry_description``, ``software_version``, as far as the file tells.
+        ``library_id``, ``chemistry_description``, ``software_version``, if they are in the file.
     """
 
     counts: csr_matrix | CSRDataset
@@ -54,38 +54,38 @@ class Matrix:
     features: pd.DataFrame
     metadata: dict[str, str] = field(default_factory=dict)
 
-    def genes_only(self) -> Matrix:
-        """Return the matrix without antibodies, guides and other features that are no genes."""
+    def genes_only(self) -> CountMatrix:
+        """Return the matrix without antibodies, guides and other features that are not genes."""
         keep = (self.features["feature_types"] == GENE_EXPRESSION).to_numpy()
         if keep.all():
             return self
-        return Matrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
+        return CountMatrix(self.counts[:, keep], self.barcodes, self.features[keep], self.metadata)
 
 
 def read_matrix(
     path: Path, root: Path, files: ExitStack | None = None, on_progress: ProgressCallback = silent
-) -> Matrix:
+) -> CountMatrix:
     """Read the matrix at `path`, an HDF5 file or a Matrix Market folder, of the run in `root`.
 
-    With `files`, the counts of an HDF5 file are left in it if all its features are genes, and it stays open
-    as long as that stack.
+    With `files`, the counts of an HDF5 file stay on disk if all its features are genes, and the file stays
+    open until that stack is closed.
 
     Raises
     ------
     ReadError
-        Names the file inside `root`, and what is wrong with it.
+        With the name of the file relative to `root`, and its problems.
     """
     name = path.relative_to(root).as_posix()
     if path.is_dir():
-        return heard(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
-    with reported(root, name), ExitStack() as now:
+        return run_cancellable(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
+    with as_read_error(root, name), ExitStack() as now:
         file = (files or now).enter_context(h5py.File(path, "r"))
-        refuse_bombs(file)
+        refuse_decompression_bombs(file)
         return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
 
 def matrix_files(path: Path) -> list[Path]:
-    """Return the files that reading the matrix at `path` opens."""
+    """Return the files of the matrix at `path`."""
     if not path.is_dir():
         return [path]
     parts = (_part(path, "matrix.mtx"), _part(path, "barcodes.tsv"), _part(path, "features.tsv", "genes.tsv"))
@@ -93,7 +93,7 @@ def matrix_files(path: Path) -> list[Path]:
 
 
 def count_barcodes(path: Path) -> int | None:
-    """Return how many barcodes the matrix at `path` has, from its header alone; None where it is damaged."""
+    """Return the number of barcodes of the matrix at `path`, from its header alone; None if it is damaged."""
     try:
         if not path.is_dir():
             with h5py.File(path, "r") as file:
@@ -103,61 +103,65 @@ def count_barcodes(path: Path) -> int | None:
             return None
         with open_text(matrix) as lines:
             return _mtx_header(lines)[1]
-    except Exception:  # whatever is wrong is told when it is read
+    except Exception:  # reported when the matrix is read
         return None
 
 
 def _read_h5(
     file: h5py.File, root: Path, name: str, on_progress: ProgressCallback, *, in_memory: bool
-) -> Matrix:
+) -> CountMatrix:
     group = _matrix_group(file, root, name)
     genes = "features" if "features" in group else "genes"
     required = ("barcodes", "data", "indices", "indptr", "shape", genes)
     missing = [key for key in required if key not in group]
     if missing:
         raise ReadError(
-            root, f"`{name}` has no {listed(missing)} in '{group.name}'. Copy it again from the run."
+            root,
+            f"`{name}` must hold {listed(missing)} in '{group.name}', which is missing. "
+            "Copy it again from the run.",
         )
     if genes == "features" and "probe_region" in group[genes]:
-        raise ReadError(root, f"`{name}` counts probes, not genes. Take `filtered_feature_bc_matrix.h5`.")
+        raise ReadError(
+            root, f"`{name}` must count genes, but counts probes. Use `filtered_feature_bc_matrix.h5`."
+        )
     barcodes = pd.Index(_strings(group["barcodes"], on_progress), dtype=object)
     features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
     _check_shape(group["shape"][:], features, barcodes, root, name)
-    # The file holds features x barcodes in CSC: the very arrays of barcodes x features in CSR.
+    # The file holds features x barcodes in CSC, which has the same arrays as barcodes x features in CSR.
     shape = (len(barcodes), len(features))
     in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
     counts = _h5_counts(group, shape, on_progress) if in_memory else csr_on_disk(group, shape)
-    return Matrix(counts, barcodes, features, _h5_metadata(file))
+    return CountMatrix(counts, barcodes, features, _h5_metadata(file))
 
 
 def _h5_counts(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> csr_matrix:
     n_entries = len(group["data"])
-    # The file has indices of 64 bits, which are twice as large as most matrices need.
-    whole = np.dtype(get_index_dtype(maxval=max(n_entries, *shape)))
-    data = _in_pieces(group["data"], np.dtype(np.float32), on_progress, 0)
-    indices = _in_pieces(group["indices"], whole, on_progress, n_entries)
-    counts = csr_matrix((data, indices, group["indptr"][:].astype(whole)), shape=shape)
-    heard(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
-    heard(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
+    # The file has indices of 64 bits; for most matrices 32 bits are enough.
+    index_dtype = np.dtype(get_index_dtype(maxval=max(n_entries, *shape)))
+    data = _read_in_blocks(group["data"], np.dtype(np.float32), on_progress, 0)
+    indices = _read_in_blocks(group["indices"], index_dtype, on_progress, n_entries)
+    counts = csr_matrix((data, indices, group["indptr"][:].astype(index_dtype)), shape=shape)
+    run_cancellable(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
+    run_cancellable(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
     return counts
 
 
-def _in_pieces(
-    array: h5py.Dataset, kind: np.dtype[Any], on_progress: ProgressCallback, before: int
+def _read_in_blocks(
+    array: h5py.Dataset, dtype: np.dtype[Any], on_progress: ProgressCallback, n_before: int
 ) -> np.ndarray:
-    """Read one of two arrays of a matrix, of which `before` entries have been read."""
-    values = np.empty(array.shape, kind)
-    for start in range(0, len(values), _PIECE):
-        on_progress(Progress(_STAGE, before + start, 2 * len(values)))
-        piece = array[start : start + _PIECE]
-        if kind.kind == "i" and piece.max() > np.iinfo(kind).max:
-            raise ValueError(f"an index of {piece.max():,}")
-        values[start : start + _PIECE] = piece
+    """Read one of the two long arrays of a matrix; `n_before` entries have been read already."""
+    values = np.empty(array.shape, dtype)
+    for start in range(0, len(values), _ENTRIES):
+        on_progress(Progress(_STAGE, n_before + start, 2 * len(values)))
+        block = array[start : start + _ENTRIES]
+        if dtype.kind == "i" and block.max() > np.iinfo(dtype).max:
+            raise ValueError(f"an index of {block.max():,}")
+        values[start : start + _ENTRIES] = block
     return values
 
 
 def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:
-    """Return the group with the matrix: 'matrix' since version 3, named after the genome before."""
+    """Return the group of the matrix: 'matrix' since version 3, before that named after the genome."""
     if isinstance(file.get("matrix"), h5py.Group):
         return file["matrix"]
     legacy = [key for key, item in file.items() if isinstance(item, h5py.Group) and "gene_names" in item]
@@ -165,7 +169,9 @@ def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:
         return file[legacy[0]]
     found = f"{len(legacy)} genomes ({listed(legacy)})" if legacy else listed(sorted(file))
     raise ReadError(
-        root, f"`{name}` is no count matrix of Space Ranger: expected one group 'matrix', found {found}."
+        root,
+        f"`{name}` is not a count matrix of Space Ranger: expected one group 'matrix', found {found}. "
+        "Choose the folder of another run.",
     )
 
 
@@ -191,11 +197,11 @@ def _h5_metadata(file: h5py.File) -> dict[str, str]:
 
 
 def _strings(dataset: h5py.Dataset, on_progress: ProgressCallback = silent) -> list[str]:
-    """Return names, of which Visium HD has millions, as Python's own."""
+    """Return names as Python strings; Visium HD has millions of them."""
     names: list[str] = []
-    for start in range(0, len(dataset), _FEW):
+    for start in range(0, len(dataset), _NAMES):
         on_progress(Progress("Reading names", start, len(dataset)))
-        names += [_text(value) for value in dataset[start : start + _FEW]]
+        names += [_text(value) for value in dataset[start : start + _NAMES]]
     return names
 
 
@@ -209,12 +215,13 @@ def _check_shape(shape: Any, features: pd.DataFrame, barcodes: pd.Index[str], ro
     if found != expected:
         raise ReadError(
             root,
-            f"`{name}` does not fit its own lists: the matrix is {found} where {expected[0]} features "
-            f"x {expected[1]} barcodes were expected. Copy all files again from one run.",
+            f"`{name}` does not match its lists of features and barcodes: expected a matrix of "
+            f"{expected[0]} x {expected[1]}, found {found[0]} x {found[1]}. "
+            "Copy all files again from one run.",
         )
 
 
-def _read_mtx_folder(path: Path, root: Path) -> Matrix:
+def _read_mtx_folder(path: Path, root: Path) -> CountMatrix:
     folder = path.relative_to(root).as_posix()
     gather = Gatherer(root)
     with gather:
@@ -224,10 +231,10 @@ def _read_mtx_folder(path: Path, root: Path) -> Matrix:
     matrix = _part(path, "matrix.mtx")
     if matrix is None:
         gather.problems.append(f"`{folder}/matrix.mtx` (or .mtx.gz) is missing. Copy it from the run.")
-    gather.raise_all()
-    assert matrix is not None
+    if gather.problems or matrix is None:
+        raise gather.error()
     index = pd.Index(barcodes, dtype=object)
-    return Matrix(_read_mtx(matrix, root, features, index), index, features)
+    return CountMatrix(_read_mtx(matrix, root, features, index), index, features)
 
 
 def _part(folder: Path, *names: str) -> Path | None:
@@ -240,7 +247,7 @@ def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
     within = folder.relative_to(root).as_posix()
     if path is None:
         raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
-    with reported(root, f"{within}/{path.name}"), open_text(path) as file:
+    with as_read_error(root, f"{within}/{path.name}"), open_text(path) as file:
         # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
         return pd.read_csv(
             file, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
@@ -248,7 +255,7 @@ def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
 
 
 def _mtx_features(table: pd.DataFrame) -> pd.DataFrame:
-    """Take ids, symbols and types from 'features.tsv' (version 3) or 'genes.tsv' (version 2, no types)."""
+    """Return ids, symbols and types from 'features.tsv' (version 3) or 'genes.tsv' (version 2, no types)."""
     types = table[2] if table.shape[1] > 2 else [GENE_EXPRESSION] * len(table)
     symbols = table[1] if table.shape[1] > 1 else table[0]
     columns = {"gene_ids": table[0].to_list(), "feature_types": list(types)}
@@ -258,16 +265,16 @@ def _mtx_features(table: pd.DataFrame) -> pd.DataFrame:
 def _read_mtx(path: Path, root: Path, features: pd.DataFrame, barcodes: pd.Index[str]) -> csr_matrix:
     """Read features x barcodes in Matrix Market format and return barcodes x features.
 
-    Not by ``scipy.io.mmread``, which can crash the process on a damaged file (seen with SciPy 1.17).
+    ``scipy.io.mmread`` is not used: it can crash the process on a damaged file (seen with SciPy 1.17).
     """
     name = path.relative_to(root).as_posix()
-    with reported(root, name), open_text(path) as file:
+    with as_read_error(root, name), open_text(path) as file:
         rows, columns, n_entries = _mtx_header(file)
-        # Before the entries are read: a wrong header could ask for any amount of memory.
+        # Checked before the entries are read: with a wrong header, they could need any amount of memory.
         _check_shape((rows, columns), features, barcodes, root, name)
         entries = _mtx_entries(file, (rows, columns), n_entries)
-    places = (entries["column"].to_numpy() - 1, entries["row"].to_numpy() - 1)
-    return coo_matrix((entries["count"].to_numpy(), places), shape=(columns, rows)).tocsr()
+    indices = (entries["column"].to_numpy() - 1, entries["row"].to_numpy() - 1)
+    return coo_matrix((entries["count"].to_numpy(), indices), shape=(columns, rows)).tocsr()
 
 
 def _mtx_header(file: BinaryIO) -> tuple[int, int, int]:
@@ -288,10 +295,10 @@ def _mtx_entries(file: BinaryIO, shape: tuple[int, int], n_entries: int) -> pd.D
     else:
         entries = pd.DataFrame({key: np.empty(0, kind) for key, kind in types.items()})
     if len(entries) != n_entries:
-        raise EOFError(f"{len(entries):,} entries where its header tells {n_entries:,}")
+        raise EOFError(f"expected {n_entries:,} entries as in its header, found {len(entries):,}")
     if not np.isfinite(entries["count"]).all():
         raise ValueError("an entry without a count")
     for key, length in zip(("row", "column"), shape, strict=True):
         if not entries[key].between(1, length).all():
-            raise ValueError(f"an entry whose {key} lies outside of 1 to {length:,}")
+            raise ValueError(f"an entry whose {key} is not between 1 and {length:,}")
     return entries

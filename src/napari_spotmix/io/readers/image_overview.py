@@ -1,4 +1,4 @@
-"""Put an image that lies elsewhere under the spots, in a size that can be kept with them."""
+"""Add a full-resolution image that is stored elsewhere to the spots, as an overview of limited size."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from napari_spotmix.base.keys import HIRES, IMAGES, SCALE_FACTORS, SPATIAL, imag
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import reported
+from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.images import TissueImage, read_image
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Overview", "lay_under", "overview", "read_overview", "spots_off_image"]
+__all__ = ["Overview", "add_overview", "downsampled", "read_overview", "spots_outside_image"]
 
-#: Longest side of an overview in pixels: what Space Ranger gives the hires image of Visium HD.
+#: Longest side of an overview in pixels: that of Space Ranger's hires image of Visium HD.
 LONGEST = 6000
-#: Tiles beside each other that are read at once.
+#: Neighboring tiles that are read at once.
 _TILES = 8
-#: Values above this share of an image with more than 8 bits are shown as white.
+#: Percentile of the values that is shown as white, in images with more than 8 bits.
 _WHITE = 99.9
 
 
 @dataclass(frozen=True)
 class Overview:
-    """An image small enough to be kept with the spots.
+    """A downsampled image, small enough to be stored with the spots.
 
     Attributes
     ----------
     path : Path
-        Where the image lies as a whole.
+        The full-resolution image.
     pixels : ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
     factor : float
-        Pixels of the overview for each of the image.
+        Pixels of the overview per pixel of the image.
     notes : list of str
-        What of the image is not shown.
+        What is missing in the overview.
     """
 
     path: Path
@@ -53,15 +53,15 @@ class Overview:
 
 
 def read_overview(path: Path, on_progress: ProgressCallback = silent) -> Overview:
-    """Read an image in bands, and keep an overview of it.
+    """Read an image in bands, and return an overview of it.
 
     Raises
     ------
     ReadError
-        If it is no such image, or is damaged; its problems name the file.
+        If the file is not an image, or is damaged.
     """
     try:
-        with reported(path, path.name):
+        with as_read_error(path, path.name):
             return _read_overview(path, on_progress)
     except ReadError as error:
         raise ReadError(path, [f"`image`: {path}: {text}" for text in error.problems]) from error
@@ -70,45 +70,45 @@ def read_overview(path: Path, on_progress: ProgressCallback = silent) -> Overvie
 def _read_overview(path: Path, on_progress: ProgressCallback) -> Overview:
     image = read_image(path)
     try:
-        pixels, factor = overview(image, on_progress=on_progress)
+        pixels, factor = downsampled(image, on_progress=on_progress)
     finally:
         image.close()
     n_planes = math.prod(_leading(image.levels[0], image.is_rgb))
     notes = (
-        [f"`{path.name}` holds {n_planes} planes or channels: the first is shown."] if n_planes > 1 else []
+        [f"`{path.name}` has {n_planes} planes or channels: only the first is shown."] if n_planes > 1 else []
     )
     return Overview(path, pixels, factor, notes)
 
 
-def lay_under(adata: AnnData, seen: Overview) -> None:
-    """Keep an overview as the ``hires`` image of `adata`, in place.
+def add_overview(adata: AnnData, overview: Overview) -> None:
+    """Store an overview as the ``hires`` image of `adata`, in place.
 
     Parameters
     ----------
     adata : AnnData
-        With ``obsm['spatial']`` in the pixels of the image that was read.
-    seen : Overview
+        With ``obsm['spatial']`` in pixels of the full-resolution image.
+    overview : Overview
 
     Raises
     ------
     ReadError
-        If there are several sections, which have an image each.
+        If `adata` holds several sections.
     """
     given = adata.uns.setdefault(SPATIAL, {})
     # Files of CELLxGENE have `is_single` there too, which is no library.
     libraries = {name: value for name, value in given.items() if isinstance(value, Mapping)}
     if len(libraries) > 1:
-        problem = f"`image` belongs to one section, and there are {len(libraries)}. Read them one by one."
-        raise ReadError(seen.path, problem)
+        problem = f"`image` needs one section, found {len(libraries)}. Read the sections one by one."
+        raise ReadError(overview.path, problem)
     library = given.setdefault(next(iter(libraries), "library"), {})
-    library[IMAGES] = {**library.get(IMAGES, {}), HIRES: seen.pixels}
-    library[SCALE_FACTORS] = {**library.get(SCALE_FACTORS, {}), image_scale(HIRES): seen.factor}
-    xy = adata.obsm[SPATIAL][:, :2] * seen.factor
-    add_notes(adata, seen.notes + spots_off_image(xy, seen.pixels, f"`{seen.path.name}`"))
+    library[IMAGES] = {**library.get(IMAGES, {}), HIRES: overview.pixels}
+    library[SCALE_FACTORS] = {**library.get(SCALE_FACTORS, {}), image_scale(HIRES): overview.factor}
+    xy = adata.obsm[SPATIAL][:, :2] * overview.factor
+    add_notes(adata, overview.notes + spots_outside_image(xy, overview.pixels, f"`{overview.path.name}`"))
 
 
-def spots_off_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
-    """Tell of an image that does not lie under all spots: it may belong to another section.
+def spots_outside_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
+    """Return a note if spots are outside of an image, which may then belong to another section.
 
     Parameters
     ----------
@@ -116,39 +116,49 @@ def spots_off_image(xy: np.ndarray, image: np.ndarray, name: str) -> list[str]:
         In pixels of `image`.
     image : ndarray, shape (height, width, ...)
     name : str
-        What it is called in the note.
+        The name of the image in the note.
+
+    Returns
+    -------
+    list of str
+        One note, or none.
+
+    Examples
+    --------
+    >>> spots_outside_image(np.array([[5.0, 2.0], [1.0, 1.0]]), np.zeros((4, 4)), "the image")
+    ['1 of 2 spots is outside of the image: image and coordinates may belong to different sections.']
     """
     off = ((xy < 0) | (xy > image.shape[1::-1])).any(axis=1).sum()
     if not off:
         return []
     return [
-        f"{off:,} of {len(xy):,} spots {agreeing(off, 'lie')} outside of {name}: "
-        "image and positions may belong to different sections."
+        f"{off:,} of {len(xy):,} spots {agreeing(off, 'are')} outside of {name}: "
+        "image and coordinates may belong to different sections."
     ]
 
 
-def overview(
+def downsampled(
     image: TissueImage, longest: int = LONGEST, on_progress: ProgressCallback = silent
 ) -> tuple[np.ndarray, float]:
-    """Reduce an image by averaging, from the smallest of its levels that is large enough.
+    """Downsample an image by averaging the smallest of its levels that is large enough.
 
     Parameters
     ----------
     image : TissueImage
-        Read in bands, so that it never lies in memory as a whole.
+        Read in bands, so that it is never in memory as a whole.
     longest : int
-        Neither side of the overview is longer, in pixels.
+        Maximum length of a side of the result, in pixels.
 
     Returns
     -------
     pixels : ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
     factor : float
-        Pixels of the overview for each of the image.
+        Pixels of the result per pixel of the image.
 
     Examples
     --------
     >>> image = TissueImage([np.full((40, 60, 3), 7, np.uint8)], True, "tissue")
-    >>> pixels, factor = overview(image, longest=30)
+    >>> pixels, factor = downsampled(image, longest=30)
     >>> pixels.shape, factor
     ((20, 30, 3), 0.5)
     """
@@ -182,8 +192,8 @@ def _reduced(
     first = (0,) * len(_leading(level, is_rgb))
     height, width = shape[0] // step * step, shape[1] // step * step
     tile = getattr(level, "chunks", level.shape)[len(first) :]
-    rows = _whole_steps(min(tile[0], height), step)
-    columns = _whole_steps(min(tile[1] * _TILES, width), step)
+    rows = _multiple_of(step, min(tile[0], height))
+    columns = _multiple_of(step, min(tile[1] * _TILES, width))
     for top in range(0, height, rows):
         down = slice(top, min(top + rows, height))
         parts = []
@@ -194,7 +204,7 @@ def _reduced(
         yield np.concatenate(parts, axis=1)
 
 
-def _whole_steps(length: int, step: int) -> int:
+def _multiple_of(step: int, length: int) -> int:
     return max(1, length // step) * step
 
 
@@ -210,7 +220,7 @@ def _averaged(pixels: np.ndarray, step: int) -> np.ndarray:
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels of more bits, or of fractions, as 8-bit ones that use all of their range."""
+    """Return pixels of other types scaled to 8 bits."""
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == bool:

@@ -1,4 +1,4 @@
-"""Several references as one: the genes that all have, the cells and the cell types of each."""
+"""Join several references: the shared genes, with the cells and cell types of all."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ from napari_spotmix.io.notes import add_notes, reading_notes
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.signatures import is_signatures
 
-__all__ = ["REFERENCE", "joined"]
+__all__ = ["REFERENCE", "join_references"]
 
-#: Column of ``obs`` that tells which of several references a cell is of.
+#: Column of ``obs`` with the name of the reference of each cell.
 REFERENCE = "reference"
 
 
-def joined(references: Sequence[AnnData], paths: Sequence[Path], cell_type_key: str | None) -> AnnData:
-    """Return all cells over the genes, and with the columns and layers, that all references have.
+def join_references(
+    references: Sequence[AnnData], paths: Sequence[Path], cell_type_key: str | None
+) -> AnnData:
+    """Return the cells of all references, with the genes, columns and layers that all references share.
 
     Parameters
     ----------
     references : sequence of AnnData
-        Not modified. Counts of genes that stand in several columns are summed. What one holds in `raw` is
-        left out unless all do; it becomes a layer of that name.
+        Not modified. Counts of duplicated genes are summed. `raw` becomes a layer of that name if all
+        references have it, and is dropped otherwise.
     paths : sequence of Path
-        Where they come from, to name them.
+        The files of the references, which name them.
     cell_type_key : str, optional
-        Column whose names of types are compared.
+        Column whose cell type names are compared.
 
     Returns
     -------
     AnnData
-        ``obs['reference']`` tells which one a cell is of; its name is added to the name of the cell.
+        ``obs['reference']`` holds the name of the reference, which is also appended to the cell names.
 
     Raises
     ------
     ReadError
-        If one is a table of signatures, or they have no gene in common.
+        If one reference is a table of signatures, or the references share no gene.
     """
     names = _names(paths)
     _check(references, names, paths)
@@ -55,18 +57,22 @@ def joined(references: Sequence[AnnData], paths: Sequence[Path], cell_type_key: 
     adata = anndata.concat(parts, join="inner", label=REFERENCE, index_unique="-")
     if not adata.n_vars:
         shown = "; ".join(f"{name} has {listed(list(part.var_names[:2]))}" for name, part in parts.items())
-        raise ReadError(paths[0], f"The references have no gene names in common: {shown}.")
-    told = [
+        raise ReadError(
+            paths[0],
+            f"The references must share gene names, found none in common: {shown}. "
+            "Use the same kind of identifiers, of the same species.",
+        )
+    notes = [
         f"{name}: {note}" for name, one in zip(names, references, strict=True) for note in reading_notes(one)
     ]
     cells = ", ".join(f"{name} ({part.n_obs:,} cells, {part.n_vars:,} genes)" for name, part in parts.items())
-    note = f"{len(parts)} references were joined over {adata.n_vars:,} genes in common: {cells}."
-    add_notes(adata, [*told, note, *_alike(adata, cell_type_key)])
+    note = f"{len(parts)} references were joined over their {adata.n_vars:,} shared genes: {cells}."
+    add_notes(adata, [*notes, note, *_similar_names(adata, cell_type_key)])
     return adata
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each path: that of the file, with a number where two are the same."""
+    """Return a name for each path: that of the file, with a number if it is not unique."""
     stems = [path.name.split(".")[0] or path.name for path in paths]
     return [
         stem if stems.count(stem) == 1 else f"{stem} {number}" for number, stem in enumerate(stems, start=1)
@@ -78,13 +84,13 @@ def _check(references: Sequence[AnnData], names: Sequence[str], paths: Sequence[
     if without_cells:
         raise ReadError(
             paths[0],
-            f"{listed(without_cells)} holds signatures without cells, which cannot be joined with others. "
-            "Choose references of cells, or this one alone.",
+            f"Only references with single cells can be joined, found signatures in {listed(without_cells)}. "
+            "Choose references with cells, or the signatures alone.",
         )
 
 
 def _plain(adata: AnnData) -> AnnData:
-    """Return counts, layers and columns of cells, with each gene once."""
+    """Return counts, layers and ``obs``, with unique genes."""
     genes = pd.Index(adata.var_names.astype(str))
     plain = AnnData(_summed(adata.X, genes), obs=adata.obs.copy())
     plain.var_names = genes.unique()
@@ -98,25 +104,25 @@ def _plain(adata: AnnData) -> AnnData:
 
 
 def _summed(matrix: Any, genes: pd.Index[str]) -> Any:
-    """Return a matrix with one column for each name."""
+    """Return a matrix with one column per name; columns of the same name are summed."""
     if matrix is None or genes.is_unique:
         return matrix
     codes, unique = pd.factorize(genes)
-    places = (np.ones(len(codes), np.float32), (np.arange(len(codes)), codes))
-    return csr_matrix(matrix) @ csr_matrix(places, shape=(len(codes), len(unique)))
+    indicator = (np.ones(len(codes), np.float32), (np.arange(len(codes)), codes))
+    return csr_matrix(matrix) @ csr_matrix(indicator, shape=(len(codes), len(unique)))
 
 
-def _alike(adata: AnnData, cell_type_key: str | None) -> list[str]:
-    """Tell of names of types that differ only in case, spaces or signs, and may mean the same."""
+def _similar_names(adata: AnnData, cell_type_key: str | None) -> list[str]:
+    """Return a note on cell type names that differ only in case, spaces or punctuation, if there are any."""
     if cell_type_key is None or cell_type_key not in adata.obs:
         return []
-    alike = defaultdict(list)
+    by_plain_name = defaultdict(list)
     for name in pd.unique(adata.obs[cell_type_key].dropna().astype(str)):
-        alike[re.sub(r"[\W_]", "", name).lower()].append(name)
-    same = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
-    if not same:
+        by_plain_name[re.sub(r"[\W_]", "", name).lower()].append(name)
+    similar = [" and ".join(map(repr, names)) for names in by_plain_name.values() if len(names) > 1]
+    if not similar:
         return []
     return [
-        "Names of cell types that differ only in case, spaces or signs are types of their own: "
-        f"{'; '.join(same)}. Rename them if they mean the same."
+        "Cell type names that differ only in case, spaces or punctuation are different types: "
+        f"{'; '.join(similar)}. Rename them if they are the same type."
     ]

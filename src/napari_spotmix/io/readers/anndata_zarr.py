@@ -1,4 +1,4 @@
-"""Zarr stores of AnnData, format 2 and 3: the same content as ``.h5ad``, as a folder.
+"""Read Zarr stores of AnnData, format 2 and 3: the content of an ``.h5ad`` file as a folder.
 
 References
 ----------
@@ -15,12 +15,12 @@ from typing import Any
 import anndata
 from anndata import AnnData
 
-from napari_spotmix.base.cancel import heard
+from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.problems import reported
-from napari_spotmix.io.readers.coordinates import place_spots
-from napari_spotmix.io.readers.reading import DEFAULT, Reading
+from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.safe_names import restore_names
 
 __all__ = [
@@ -32,12 +32,12 @@ __all__ = [
     "store_files",
 ]
 
-#: Said where counts that could stay on disk are read.
-IN_MEMORY = "The counts were read into memory: those of Zarr stores cannot stay on disk."
+#: The note for `backed`.
+IN_MEMORY = "The counts were read into memory: Zarr stores cannot be read in blocks."
 
 
 def attributes(folder: Path) -> dict[str, Any]:
-    """Return the attributes of a group of a Zarr store, empty where `folder` is none."""
+    """Return the attributes of a group of a Zarr store, empty if `folder` is not one."""
     for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
         if (file := folder / name).is_file():
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -64,20 +64,24 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
     ReadError
         If it is damaged.
     """
-    with reported(path, path.name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # duplicate gene names, and formats that are still young
-        adata: AnnData = heard(lambda: anndata.read_zarr(path), stage, on_progress)
+    with as_read_error(path, path.name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # duplicate gene names, and experimental formats
+        adata: AnnData = run_cancellable(lambda: anndata.read_zarr(path), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
     return adata
 
 
 def read_spatial_anndata_store(
-    path: Path, how: Reading = DEFAULT, *, backed: bool = False, on_progress: ProgressCallback = silent
+    path: Path,
+    options: ReadOptions = DEFAULT,
+    *,
+    backed: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> AnnData:
     """Read spots from a Zarr store of AnnData; as :func:`napari_spotmix.io.read_spatial`."""
     adata = read_anndata_store(path, "Reading spots", on_progress)
-    place_spots(adata, path)
+    set_coordinates(adata, path)
     if backed:
         add_notes(adata, [IN_MEMORY])
     return adata

@@ -1,4 +1,4 @@
-"""Coordinates of spots in an AnnData: in ``obsm['spatial']``, or wherever else programs have put them.
+"""Find the coordinates of spots in an AnnData: ``obsm['spatial']``, or where other programs store them.
 
 References
 ----------
@@ -20,11 +20,11 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.table_files import PLACES, plain_name
+from napari_spotmix.io.readers.table_columns import COORDINATE_COLUMNS, plain_name
 
-__all__ = ["place_spots"]
+__all__ = ["set_coordinates"]
 
-#: Keys of ``obsm``, without case and signs.
+#: Keys of ``obsm``, in lower case without punctuation.
 _ARRAYS = (
     "spatial",
     "xspatial",
@@ -38,37 +38,37 @@ _ARRAYS = (
     "xcoords",
 )
 _IN_ARRAY = ("arraycol", "arrayrow")
-#: Height of a row of Visium's array in distances between spots, and width of one of its columns.
+#: Height of a row and width of a column of Visium's array, in units of the distance between spots.
 _ROW, _COLUMN = 3**0.5 / 2, 0.5
 
 
-def place_spots(adata: AnnData, path: Path) -> None:
-    """Set ``obsm['spatial']``, float64 (n_spots, 2 or more), in place, and note where else it was found.
+def set_coordinates(adata: AnnData, path: Path) -> None:
+    """Set ``obsm['spatial']``, float64 (n_spots, 2 or more), in place; note where the coordinates were found.
 
     Raises
     ------
     ReadError
-        If there are no coordinates, or they are no two columns of numbers; says what there is.
+        If there are no coordinates, or they are not two columns of numbers.
     """
     found, words = _found(adata)
     if found is None:
-        raise ReadError(path, _nothing(adata))
+        raise ReadError(path, _no_coordinates(adata))
     adata.obsm[SPATIAL] = _checked(path, found, words)
     if words != f"`obsm['{SPATIAL}']`":
         add_notes(adata, [f"`obsm['{SPATIAL}']` is missing: the coordinates of spots are {words}."])
 
 
 def _found(adata: AnnData) -> tuple[object, str]:
-    """Return the coordinates and where they are; None if there are none."""
+    """Return the coordinates and a description of their source; None if there are none."""
     if (key := _first(adata.obsm, _ARRAYS)) is not None:
         return adata.obsm[key], f"`obsm[{key!r}]`"
-    for pair in PLACES:
+    for pair in COORDINATE_COLUMNS:
         x, y = (_first(adata.obs, (name,)) for name in pair)
         if x is not None and y is not None and all(map(_is_numeric, (adata.obs[x], adata.obs[y]))):
             return adata.obs[[x, y]].to_numpy(dtype=np.float64), f"the columns {x!r} and {y!r} of `obs`"
     x, y = (_first(adata.obs, (name,)) for name in _IN_ARRAY)
     if x is not None and y is not None:
-        words = f"places in the array, the columns {x!r} and {y!r} of `obs`, so no image lies under them"
+        words = f"array indices, the columns {x!r} and {y!r} of `obs`, which cannot be aligned with an image"
         return _in_array(adata.obs[[x, y]].to_numpy(dtype=np.float64)), words
     return None, ""
 
@@ -82,17 +82,17 @@ def _is_numeric(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column.dtype)
 
 
-def _in_array(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places in the unit of the pitch; rows of Visium's array alternate, others are square."""
-    alternate = len(places) > 1 and bool(((places.sum(axis=1) % 2) == 0).all())
-    return places * (_COLUMN, _ROW) if alternate else places
+def _in_array(indices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return array indices in units of the pitch; rows of Visium's array are staggered, others are square."""
+    is_staggered = len(indices) > 1 and bool(((indices.sum(axis=1) % 2) == 0).all())
+    return indices * (_COLUMN, _ROW) if is_staggered else indices
 
 
-def _nothing(adata: AnnData) -> str:
+def _no_coordinates(adata: AnnData) -> str:
     return (
-        "`obsm['spatial']` is missing, which holds (x, y) of each spot in full-resolution pixels. "
-        f"Found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
-        "Add it with `adata.obsm['spatial'] = ...`; or choose the file of the tissue."
+        "`obsm['spatial']` must hold (x, y) of each spot in full-resolution pixels, and is missing; "
+        f"found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
+        "Add it with `adata.obsm['spatial'] = ...`, or choose the file of the spatial data."
     )
 
 
@@ -100,7 +100,12 @@ def _checked(path: Path, values: object, words: str) -> NDArray[np.float64]:
     try:
         xy = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ReadError(path, f"{words} must hold numbers ({error}).") from error
+        raise ReadError(
+            path, f"{words} must hold numbers, found other values ({error}). Correct them in the file."
+        ) from error
     if xy.ndim != 2 or xy.shape[1] < 2:
-        raise ReadError(path, f"{words} must have two columns, x and y; found shape {xy.shape}.")
+        raise ReadError(
+            path,
+            f"{words} must have two columns, x and y; found shape {xy.shape}. Correct it in the file.",
+        )
     return xy

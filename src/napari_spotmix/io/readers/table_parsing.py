@@ -1,7 +1,7 @@
-"""Tables as text or parquet: what their first lines hold, and their columns in blocks of bounded memory.
+"""Read tables as text or parquet: their first lines, and their columns in blocks of bounded memory.
 
-A table is known by its content: gzip by its first bytes, the delimiter and a header by the first lines. Only
-what no table does is refused: a line without end, or a small file that grows without end.
+The content is detected: gzip by its first bytes, the delimiter and the header by the first lines. Lines and
+compression ratios that no table of counts has are refused, so that a damaged file cannot fill the memory.
 
 References
 ----------
@@ -23,39 +23,40 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.io.problems import listed, reported
+from napari_spotmix.io.problems import as_read_error, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
     "TABLE_SUFFIXES",
-    "Head",
-    "blocks",
+    "TableHead",
+    "read_blocks",
     "is_number",
     "is_table_name",
     "open_text",
-    "problem_of_names",
+    "names_problem",
     "read_head",
 ]
 
-#: How files of tables are named; gzipped ones have ``.gz`` behind it.
+#: Extensions of tables; gzipped tables have an additional ``.gz``.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".gem", ".parquet")
-#: A gzip file may grow this much: tables with a count in one cell of a thousand do so about 400 times.
+#: Maximum compression ratio of gzip: that of a table with one count in a thousand cells is about 400.
 MAX_EXPANSION = 500
-#: Growth is looked at from here on, in bytes, and a line may be this long: a header of two million barcodes.
+#: Maximum length of a line, as of a header with two million barcodes, and the size from which the compression
+#: ratio is checked; in bytes.
 MAX_LINE = 1 << 26
-#: Bytes of text that are read at once, more where rows are long.
+#: Bytes of text that are read at once; more if rows are long.
 _BLOCK = 1 << 22
 #: Cells of a parquet file that are read at once.
 _CELLS = 1 << 22
-#: Rows that are looked at to tell what a column holds.
-_LOOKED_AT = 3
+#: Rows that are inspected to find out what a column holds.
+_N_INSPECTED = 3
 _DELIMITERS = "\t,;|"
 _MISSING = ("", "na", "nan", "n/a", "#n/a", "null", "none")
-_STRANGERS = {
+_OTHER_FILES = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook. Unpack it, or save its sheet as CSV",
-    b"\x89HDF": "an HDF5 file. Give it its right name",
+    b"\x89HDF": "an HDF5 file. Rename it, for example to .h5ad",
     b"\xff\xfe": "text in UTF-16. Save it as UTF-8 (in Excel, as `CSV UTF-8`)",
     b"\xfe\xff": "text in UTF-16. Save it as UTF-8 (in Excel, as `CSV UTF-8`)",
     b"BZh": "a bzip2 file. Unpack it",
@@ -66,7 +67,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def is_table_name(name: str) -> bool:
-    """Tell whether a file may be a table by the end of its name.
+    """Return whether a file may be a table, by its extension.
 
     Examples
     --------
@@ -77,7 +78,7 @@ def is_table_name(name: str) -> bool:
 
 
 def is_number(cell: str) -> bool:
-    """Tell whether a cell holds a number, or says that there is none.
+    """Return whether a cell holds a number or a missing value.
 
     Examples
     --------
@@ -92,24 +93,24 @@ def is_number(cell: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Head:
+class TableHead:
     """The first lines of a table.
 
     Attributes
     ----------
     path : Path
     columns : list of str
-        One name for each column; ``""`` for the one of row names that R does not name.
+        One name per column; ``""`` for row names, whose column R does not name.
     rows : list of list of str
-        The first rows. In parquet, one row that tells only which columns hold numbers.
+        The first rows. For parquet a single row, which shows only which columns hold numbers.
     delimiter : str
         ``""`` for parquet.
     comments : tuple of str
         The lines above the header that begin with ``#``.
     n_skipped : int
-        Lines above the first row.
+        Number of lines above the first row.
     has_header : bool
-        False if the first line holds values already; columns are then named by their number.
+        False if the first line holds values; columns are then named by their number.
     """
 
     path: Path
@@ -122,71 +123,77 @@ class Head:
 
     @cached_property
     def numbers(self) -> list[int]:
-        """The columns that hold numbers, as far as the first rows tell."""
+        """The columns that hold numbers in the first rows."""
         cells = zip(*self.rows, strict=True)
         return [column for column, values in enumerate(cells) if all(map(is_number, values))]
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> TableHead:
     """Read the first lines of a table.
 
     Raises
     ------
     ReadError
-        If the file is empty, is no text, or its first lines are no table; says what was found.
+        If the file is empty, is not text, or its first lines are not a table.
     """
-    with reported(path.parent, path.name):
+    with as_read_error(path.parent, path.name):
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
         return _parquet_head(path) if is_parquet else _text_head(path)
 
 
-def _parquet_head(path: Path) -> Head:
+def _parquet_head(path: Path) -> TableHead:
     import pyarrow.parquet as pq
     from pyarrow.types import is_floating, is_integer
 
     with pq.ParquetFile(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
     if not n_rows:
-        raise ReadError(path.parent, f"`{path.name}` holds no rows.")
+        raise ReadError(path.parent, f"`{path.name}` must have rows, found none. Export it again.")
     kinds = ["0" if is_integer(field.type) or is_floating(field.type) else "text" for field in schema]
-    # pandas calls an index without a name so.
+    # pandas' name for an index without a name.
     names = ["" if field.name.startswith("__index_level_") else field.name for field in schema]
-    return Head(path, names, [kinds])
+    return TableHead(path, names, [kinds])
 
 
-def _text_head(path: Path) -> Head:
+def _text_head(path: Path) -> TableHead:
     above, lines = _comments_and_lines(_first_lines(path))
     if not lines:
-        raise ReadError(path.parent, f"`{path.name}` holds no table: it is empty.")
+        raise ReadError(path.parent, f"`{path.name}` must hold a table, but is empty. Export it again.")
     delimiter = _delimiter(lines)
     rows = [_cells(line, delimiter) for line in lines]
     if len(rows) == 1:
-        raise ReadError(path.parent, f"`{path.name}` holds no rows, only the line {lines[0][:60]!r}.")
+        raise ReadError(
+            path.parent,
+            f"`{path.name}` must have rows, found only the line {lines[0][:60]!r}. Export it again.",
+        )
     header, rows = rows[0], rows[1:]
     _check_widths(path, header, rows)
     if _is_data(header, rows):
         names = [str(number) for number in range(1, len(header) + 1)]
-        return Head(path, names, [header, *rows], delimiter, above, len(above), has_header=False)
+        return TableHead(path, names, [header, *rows], delimiter, above, len(above), has_header=False)
     header = [""] * (len(rows[0]) - len(header)) + header
-    return Head(path, header, rows, delimiter, above, len(above) + 1)
+    return TableHead(path, header, rows, delimiter, above, len(above) + 1)
 
 
 def _comments_and_lines(lines: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Part what stands above the header, comments and empty lines, from the header and the rows."""
+    """Separate the comments and empty lines above the header from the header and the rows."""
     n_above = next((n for n, line in enumerate(lines) if not _is_above(line)), len(lines))
     table = [line for line in lines[n_above:] if line.strip()]
-    return tuple(lines[:n_above]), table[: _LOOKED_AT + 1]
+    return tuple(lines[:n_above]), table[: _N_INSPECTED + 1]
 
 
 def _first_lines(path: Path) -> list[str]:
-    """Return the comments at the top and the lines after them that are looked at, whole."""
+    """Return the comments at the top and the lines that are inspected, complete."""
     lines: list[bytes] = []
-    n_needed = _LOOKED_AT + 1
+    n_needed = _N_INSPECTED + 1
     with open_text(path) as file:
         for text in _whole_lines(file, path, 1 << 16):
             if b"\0" in text:
-                raise ReadError(path.parent, f"`{path.name}` is no text: it begins with {text[:8]!r}.")
+                raise ReadError(
+                    path.parent,
+                    f"`{path.name}` must be text, but begins with {text[:8]!r}. Export it as CSV or TSV.",
+                )
             new = text.splitlines()
             lines += new
             n_needed -= sum(not _is_above(line) for line in new)
@@ -196,13 +203,13 @@ def _first_lines(path: Path) -> list[str]:
 
 
 def _is_above(line: bytes | str) -> bool:
-    """Tell a comment or an empty line, which may stand above the header."""
+    """Return whether a line is a comment or empty, as above the header."""
     return not line.strip() or line[:1] in (b"#", "#")
 
 
 def _endless(path: Path) -> str:
     return (
-        f"`{path.name}` has a line that is longer than {MAX_LINE >> 20} MB, which no table has. "
+        f"`{path.name}` must have lines of at most {MAX_LINE >> 20} MB, found a longer one. "
         "Copy or download it again."
     )
 
@@ -214,11 +221,11 @@ def _decoded(path: Path, line: bytes) -> str:
         raise ReadError(path.parent, f"`{path.name}` {_NOT_UTF8}") from error
 
 
-_NOT_UTF8 = "is no text in UTF-8. Save it as UTF-8 (in Excel, as `CSV UTF-8`)."
+_NOT_UTF8 = "must be text in UTF-8, found another encoding. Save it as UTF-8 (in Excel, as `CSV UTF-8`)."
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Return what splits most lines into the most cells alike; a space only where nothing else does."""
+    """Return the delimiter that splits the lines into equally many, and most, cells; a space only at last."""
 
     rows = lines[1:] or lines
     is_quoted = any('"' in line for line in rows)
@@ -242,17 +249,24 @@ def _check_widths(path: Path, header: list[str], rows: list[list[str]]) -> None:
     if found is None and len(header) in (width, width - 1) and width > 1:
         return
     if width == 1 and len(header) == 1:
-        raise ReadError(path.parent, f"`{path.name}` is no table: it has no tabs, commas or semicolons.")
+        raise ReadError(
+            path.parent,
+            f"`{path.name}` must be a table with several columns, found no tabs, commas or semicolons. "
+            "Export it as CSV or TSV.",
+        )
     n_cells = width if found is None else len(found)
     raise ReadError(
         path.parent,
-        f"`{path.name}` is no table: {len(header)} columns stand in its first line, {n_cells} in one below. "
-        "Are decimals written with commas? Export it again, with decimal points.",
+        f"`{path.name}` must have equally many cells in each line, found {len(header)} in its first line and "
+        f"{n_cells} in another. If decimals are written with commas, export it again with decimal points.",
     )
 
 
 def _is_data(header: list[str], rows: list[list[str]]) -> bool:
-    """Tell a first line of values: numbers stand where they do below it. Many may be names of spots."""
+    """Return whether the first line holds values: numbers, in the columns of numbers.
+
+    Tables with many columns have a header: their numbers may be names of spots.
+    """
     if len(header) != len(rows[0]) or len(header) > 8 or not header[0]:
         return False
     numeric = [column for column in range(len(header)) if all(is_number(row[column]) for row in rows)]
@@ -260,31 +274,31 @@ def _is_data(header: list[str], rows: list[list[str]]) -> bool:
 
 
 def open_text(path: Path) -> BinaryIO:
-    """Open a file for reading, unzipped if it is gzip by content.
+    """Open a file for reading, decompressed if its content is gzip.
 
     Raises
     ------
     ReadError
-        If it is empty, or another kind of file, as far as its first bytes tell.
+        If it is empty, or its first bytes are those of another kind of file.
     """
     file = path.open("rb")
     start = file.read(8)
     file.seek(0)
     if start.startswith(_GZIP):
-        return cast(BinaryIO, io.BufferedReader(_Unzipped(file, path), 1 << 20))
-    file_is = next((words for magic, words in _STRANGERS.items() if start.startswith(magic)), None)
+        return cast(BinaryIO, io.BufferedReader(_Decompressed(file, path), 1 << 20))
+    file_is = next((words for magic, words in _OTHER_FILES.items() if start.startswith(magic)), None)
     if not start:
         file_is = "empty (0 bytes). Copy or download it again"
     elif path.name.lower().endswith(".gz") and not start.isascii() and not start.startswith(b"\xef\xbb\xbf"):
-        file_is = f"named .gz but is not gzip: it begins with {start!r}. Copy or download it again"
+        file_is = f"named .gz but not gzip: it begins with {start!r}. Copy or download it again"
     if file_is:
         file.close()
         raise ReadError(path.parent, f"`{path.name}` is {file_is}.")
     return file
 
 
-class _Unzipped(io.RawIOBase):
-    """The content of a gzip file, which stops where it grows as no table does."""
+class _Decompressed(io.RawIOBase):
+    """The content of a gzip file, which raises if the compression ratio is too high for a table."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file, self._path = file, path
@@ -300,13 +314,13 @@ class _Unzipped(io.RawIOBase):
         if self._size > MAX_LINE and self._size > MAX_EXPANSION * self._file.tell():
             raise ReadError(
                 self._path.parent,
-                f"`{self._path.name}` grows more than {MAX_EXPANSION} times when it is unzipped, which no "
-                "table of counts does: it was not read further. If it is yours, unzip it yourself.",
+                f"`{self._path.name}` must grow at most {MAX_EXPANSION} times when decompressed, like tables "
+                "of counts, found more. If you trust the file, decompress it yourself.",
             )
         return n_read
 
     def tell(self) -> int:
-        """Return the place in the zipped file, for progress."""
+        """Return the position in the compressed file, for progress."""
         return self._file.tell()
 
     def close(self) -> None:
@@ -315,18 +329,20 @@ class _Unzipped(io.RawIOBase):
         super().close()
 
 
-def blocks(
-    head: Head, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
+def read_blocks(
+    head: TableHead, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
 ) -> Iterator[pa.RecordBatch]:
-    """Yield columns of a table in blocks of rows.
+    """Read columns of a table in blocks of rows.
 
     Parameters
     ----------
-    head : Head
+    head : TableHead
     types : mapping of int to pyarrow.DataType
-        The columns that are read, in this order, and what they must hold. Missing numbers become null.
+        The columns to read, in this order, and their types. Missing numbers become null.
     stage : str
-        What progress calls it.
+        The stage for `on_progress`.
+    on_progress : callable
+        Called for each block; raises `Cancelled` to stop.
 
     Yields
     ------
@@ -336,16 +352,16 @@ def blocks(
     Raises
     ------
     ReadError
-        If a cell holds something else, or a row has more or fewer cells; says where.
+        If a cell has another type, or a row has more or fewer cells; with the line.
     """
-    with reported(head.path.parent, head.path.name):
+    with as_read_error(head.path.parent, head.path.name):
         read = _text_blocks if head.delimiter else _parquet_blocks
         yield from read(head, types, stage, on_progress)
     on_progress(Progress(stage, 1, 1))
 
 
 def _text_blocks(
-    head: Head, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
+    head: TableHead, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
 ) -> Iterator[pa.RecordBatch]:
     from pyarrow import csv as arrow
 
@@ -357,18 +373,20 @@ def _text_blocks(
     size = head.path.stat().st_size
     n_above, n_skipped = 0, head.n_skipped
     with open_text(head.path) as file:
-        place = file.raw if isinstance(file, io.BufferedReader) and isinstance(file.raw, _Unzipped) else file
+        source = (
+            file.raw if isinstance(file, io.BufferedReader) and isinstance(file.raw, _Decompressed) else file
+        )
         for text in _whole_lines(file, head.path, _block_size(head)):
-            on_progress(Progress(stage, place.tell(), size))
+            on_progress(Progress(stage, source.tell(), size))
             with _explained(head, n_above):
                 table = arrow.read_csv(io.BytesIO(text), _reading(head, text, n_skipped), parsing, converting)
-            on_progress(Progress(stage, place.tell(), size))
+            on_progress(Progress(stage, source.tell(), size))
             yield from table.combine_chunks().to_batches()
             n_above, n_skipped = n_above + (text.count(b"\n") or text.count(b"\r")), 0
 
 
-def _reading(head: Head, text: bytes, n_skipped: int) -> Any:
-    """Return how a block is read: at once and by one thread, or a message for a wrong cell has no row."""
+def _reading(head: TableHead, text: bytes, n_skipped: int) -> Any:
+    """Return the options of pyarrow: one block and one thread, so that errors include the row."""
     from pyarrow import csv as arrow
 
     names = [str(column) for column in range(len(head.columns))]
@@ -377,8 +395,8 @@ def _reading(head: Head, text: bytes, n_skipped: int) -> Any:
     )
 
 
-def _block_size(head: Head) -> int:
-    """Return the bytes to read at once: some hundred rows where rows are long."""
+def _block_size(head: TableHead) -> int:
+    """Return the bytes to read at once: some hundred rows if rows are long."""
     return min(max(_BLOCK, len(head.columns) << 9), MAX_LINE)
 
 
@@ -400,7 +418,7 @@ def _whole_lines(file: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
 
 
 def _parquet_blocks(
-    head: Head, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
+    head: TableHead, types: Mapping[int, pa.DataType], stage: str, on_progress: ProgressCallback
 ) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -421,8 +439,8 @@ _WRONG_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 @contextmanager
-def _explained(head: Head, n_above: int) -> Iterator[None]:
-    """Say in the words of this package what pyarrow found wrong in a block below `n_above` lines."""
+def _explained(head: TableHead, n_above: int) -> Iterator[None]:
+    """Raise the errors of pyarrow about a block below `n_above` lines as a ReadError with the line."""
     import pyarrow as pa
 
     try:
@@ -434,15 +452,15 @@ def _explained(head: Head, n_above: int) -> Iterator[None]:
         raise ReadError(head.path.parent, f"`{head.path.name}` {words}") from error
 
 
-def _explanation(head: Head, n_above: int, message: str) -> str | None:
+def _explanation(head: TableHead, n_above: int, message: str) -> str | None:
     if found := _WRONG_CELL.search(message):
         column, row, cell = found.groups()
         return _wrong_cell(head.columns[int(column)], n_above + int(row), cell)
     if found := _WRONG_ROW.search(message):
         row, expected, n_cells = found.groups()
         return (
-            f"has {n_cells} cells in line {n_above + int(row):,} where {expected} were expected, as many as "
-            "columns. It may be cut off: copy or download it again."
+            f"must have {expected} cells in each line, one per column; found {n_cells} in line "
+            f"{n_above + int(row):,}. It may be truncated: copy or download it again."
         )
     if "UTF8" in message:
         return _NOT_UTF8
@@ -452,18 +470,21 @@ def _explanation(head: Head, n_above: int, message: str) -> str | None:
 def _wrong_cell(column: str, line: int, cell: str) -> str:
     words = f"must hold numbers in the column {column!r}, found {cell[:60]!r} in line {line:,}."
     if re.fullmatch(r"-?\d+,\d+", cell):
-        return f"{words} Export it with decimal points: decimal commas are not read."
-    return f"{words} Fix the cell, or leave the column out."
+        return f"{words} Export it with decimal points: decimal commas are not supported."
+    return f"{words} Correct the cell, or remove the column."
 
 
-def problem_of_names(names: list[str], what: str) -> str | None:
-    """Return what keeps names from telling rows apart, or None."""
+def names_problem(names: list[str], what: str) -> str | None:
+    """Return the problem of names that are not unique or empty, or None."""
     import pandas as pd
 
     index = pd.Index(names, dtype=object)
     if index.has_duplicates:
         twice = list(index[index.duplicated()].unique())
-        return f"holds {len(twice):,} {what} more than once: {listed(twice, most=3)}. Make each unique."
+        return (
+            f"must have unique {what}, found {len(twice):,} more than once: {listed(twice, most=3)}. "
+            "Rename them."
+        )
     if any("\0" in name or not name for name in names):
-        return f"holds {what} that are empty, or hold a NUL character. Each needs a name."
+        return f"must have {what} in each row, found empty ones or NUL characters. Add the names."
     return None
