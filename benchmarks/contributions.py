@@ -55,8 +55,8 @@ def grid(sets: list[KnownSet]) -> Table:
 def _beside_grid(one: KnownSet) -> dict[str, float]:
     none, learned = one.error(lambda_c=0.0), one.error(attention=False)
     errors = {
-        (strength, alpha): one.error(lambda_c=strength, alpha=alpha, attention=False)
-        for strength in STRENGTHS
+        (lambda_c, alpha): one.error(lambda_c=lambda_c, alpha=alpha, attention=False)
+        for lambda_c in STRENGTHS
         for alpha in DECAYS
     } | {(0.0, float("nan")): none}
     best = min(errors, key=lambda point: errors[point])

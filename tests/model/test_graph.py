@@ -16,9 +16,10 @@ from napari_spotmix.model.graph import (
     color_classes,
     detect_layout,
     detect_pitch,
-    knn_links,
-    radius_links,
+    knn_edges,
+    radius_edges,
 )
+from napari_spotmix.model.kernels.arguments import Edges
 from tests.model.oracles import hexagonal_grid, random_graph, square_grid
 
 LAYOUTS = {"hexagonal": hexagonal_grid(14, 15), "square": square_grid(13, 14)}
@@ -134,12 +135,12 @@ def test_nearest_neighbors_are_those_of_the_distance_matrix(n_neighbors: int) ->
     np.fill_diagonal(distance, np.inf)
     nearest = np.argsort(distance, axis=1)[:, :n_neighbors]
     one_way = {(i, j) for i in range(80) for j in nearest[i].tolist()}
-    assert pairs_of(knn_links(places, n_neighbors)) == one_way | {(j, i) for i, j in one_way}
+    assert pairs_of(knn_edges(places, n_neighbors)) == one_way | {(j, i) for i, j in one_way}
     assert neighbors(build_graph(places, n_neighbors=n_neighbors).squared_distance).min() >= n_neighbors
 
 
 def test_more_neighbors_than_spots_link_all_pairs() -> None:
-    assert len(pairs_of(knn_links(scattered(5), 64))) == 5 * 4
+    assert len(pairs_of(knn_edges(scattered(5), 64))) == 5 * 4
 
 
 @pytest.mark.parametrize("radius", [1.0, 40.0, 150.0, 5e3])
@@ -156,7 +157,7 @@ def test_links_within_a_radius_are_those_of_the_distance_matrix(kind: str, radiu
         places = np.rint(places / 10) * 10  # many are exactly as far apart as the radius
     near = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) <= radius
     np.fill_diagonal(near, False)
-    assert pairs_of(radius_links(places, radius)) == set(
+    assert pairs_of(radius_edges(places, radius)) == set(
         zip(*map(np.ndarray.tolist, np.nonzero(near)), strict=True)
     )
 
@@ -235,7 +236,7 @@ def test_no_edge_lies_inside_a_color_class(name: str) -> None:
         if name == "random"
         else build_graph(LAYOUTS.get(name, scattered())).squared_distance
     )
-    classes = color_classes(edges.indptr, edges.indices)
+    classes = color_classes(Edges(edges.indptr, edges.indices))
     np.testing.assert_array_equal(np.sort(np.concatenate(classes)), np.arange(edges.shape[0]))
     for spots in classes:
         assert csr_array(edges[spots][:, spots]).nnz == 0
@@ -244,7 +245,7 @@ def test_no_edge_lies_inside_a_color_class(name: str) -> None:
 
 def test_lattices_need_few_colors() -> None:
     n_colors = {
-        name: len(color_classes(edges.indptr, edges.indices))
+        name: len(color_classes(Edges(edges.indptr, edges.indices)))
         for name, places in LAYOUTS.items()
         for edges in [build_graph(places).squared_distance]
     }

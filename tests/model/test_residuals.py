@@ -93,13 +93,13 @@ def misfit_of(seed: int, share_of_foreign: float, scatter: float = 0.0):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("scatter", [0.0, 0.3])
 def test_a_complete_reference_leaves_no_foreign_patch(seed: int, scatter: float) -> None:
-    assert not misfit_of(seed, 0.0, scatter)[0].is_foreign.any()
+    assert not misfit_of(seed, 0.0, scatter)[0].is_unmodeled.any()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_missing_type_is_found_where_it_is_with_its_genes(seed: int) -> None:
     misfit, inside, foreign, S = misfit_of(seed, 0.6)
-    flagged = misfit.is_foreign[misfit.patch]
+    flagged = misfit.is_unmodeled[misfit.patch]
     assert flagged.any()
     assert inside[flagged].mean() > 0.5
     assert (foreign[misfit.genes] > S[:, misfit.genes].mean(axis=0)).all()
@@ -116,7 +116,7 @@ def test_few_spots_are_one_patch_without_a_warning(rng: np.random.Generator, n_s
     counts = Counts(csr_array(rng.poisson(depth[:, None] * (X @ S))), np.arange(N_GENES))
     misfit = find_misfit(counts, S, X, depth, np.zeros((n_spots, 2)), Threads(2))
     assert misfit.patch.tolist() == [0] * n_spots
-    assert not misfit.is_foreign.any()
+    assert not misfit.is_unmodeled.any()
 
 
 def test_a_row_of_spots_is_cut_along_it(rng: np.random.Generator) -> None:
