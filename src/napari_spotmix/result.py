@@ -339,14 +339,14 @@ class Result:
     def _refitted(self, problem: RefitProblem, solution: Solution, without: Sequence[str]) -> Result:
         left = self._left(without)
         learned = dict(self.parameters["learned"])
-        left_out = [*learned.get("resolved", {}).get("without", []), *without]
+        left_out = [*learned.get("refit", learned.get("resolved", {})).get("without", []), *without]
         learned |= {
             "lambda_c": problem.lambda_c,
             "n_sweeps": solution.n_sweeps,
             "violation": solution.violation,
             "mean_explained": float(problem.abundances.sum(axis=1).mean()),
             "rna_content": self.rna_content.iloc[left].tolist(),
-            "resolved": {"lambda_c": problem.lambda_c, "without": left_out},
+            "refit": {"lambda_c": problem.lambda_c, "without": left_out},
         }
         fitted = self.reasons.isin(["", UNMATCHED]).to_numpy()
         reasons = self.reasons.mask(fitted, "")

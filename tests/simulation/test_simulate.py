@@ -92,18 +92,18 @@ def test_picture_and_spots_are_in_register(default: SimulatedTissue) -> None:
     dense = truth["B cell"] + truth["T cell"] + truth["Epithelial"] - truth["Smooth muscle"]
     height, width = picture.shape[:2]
 
-    def likeness(x: np.ndarray, y: np.ndarray) -> float:
+    def similarity(x: np.ndarray, y: np.ndarray) -> float:
         return float(np.corrcoef(blueness(picture, x, y, radius), dense)[0, 1])
 
     x, y = xy.T
-    registered = likeness(x, y)
+    registered = similarity(x, y)
     assert registered > 0.6
     for moved in (
-        likeness(width - x, y),
-        likeness(x, height - y),
-        likeness(y, x),
-        likeness(x + 3 * radius, y),
-        likeness(x, y + 3 * radius),
+        similarity(width - x, y),
+        similarity(x, height - y),
+        similarity(y, x),
+        similarity(x + 3 * radius, y),
+        similarity(x, y + 3 * radius),
     ):
         assert moved < registered - 0.05
 
