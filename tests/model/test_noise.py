@@ -148,7 +148,7 @@ def test_any_number_of_threads_gives_the_same_bytes() -> None:
     assert found[0] == found[1]
 
 
-def test_a_cancel_between_clusters_is_heard() -> None:
+def test_a_cancel_between_clusters_is_noticed() -> None:
     def cancel(_: int) -> None:
         raise Cancelled
 

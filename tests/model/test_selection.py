@@ -250,7 +250,7 @@ def test_learning_is_the_same_for_any_number_of_threads() -> None:
     assert one.choice == three.choice
 
 
-def test_patches_are_linked_and_of_the_size_asked_for() -> None:
+def test_patches_are_contiguous_and_of_the_size_asked_for() -> None:
     coordinates = np.stack(np.meshgrid(np.arange(40), np.arange(40)), axis=-1).reshape(-1, 2).astype(float)
     edges = build_graph(coordinates).squared_distance
     spots = contiguous_patches(edges, 400, 100, random_state=3)

@@ -1,4 +1,4 @@
-"""Standard errors against dense algebra and repeated draws, and pairs of types that are too much alike."""
+"""Standard errors against dense algebra and repeated draws, and pairs of types that are too similar."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_spots_of_single_cells_show_all_of_their_differences(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pairs_are_told_apart_from_the_depth_on_that_the_formula_says(seed: int) -> None:
+def test_pairs_are_distinguished_from_the_depth_of_the_formula_on(seed: int) -> None:
     rng = np.random.default_rng(seed)
     S = rng.dirichlet(np.ones(N_GENES), 2)
     distance = (2 * (S[0] - S[1]) ** 2 / (S[0] + S[1])).sum()
@@ -210,8 +210,8 @@ def test_what_neighbors_say_makes_an_estimate_surer() -> None:
     statistics = random_statistics(rng, 5, N_TYPES)
     X, one, content = rng.random((5, N_TYPES)), np.ones(5), np.ones(N_TYPES)
     noise = noise_of(1e-4 * statistics.gram, 0 * statistics.gram)
-    alone, tied = (
+    alone, smoothed = (
         errors_of(statistics, X, noise, one, statistics.scale, t * one, content, 0 * content)
         for t in (0.0, 3.0)
     )
-    assert (tied < alone).all()
+    assert (smoothed < alone).all()

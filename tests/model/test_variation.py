@@ -192,9 +192,9 @@ class Section:
     def fit(self, **options: Any) -> Fit:
         params = Parameters(lambda_c=0.0, platform_effect="off", **options)
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
-        places, totals = hexagonal_grid(15, 20), self.counts.sum(axis=1)
+        coordinates, totals = hexagonal_grid(15, 20), self.counts.sum(axis=1)
         return fit(
-            counts, self.signatures, totals, places, params, variation=self.variation, threads=Threads(1)
+            counts, self.signatures, totals, coordinates, params, variation=self.variation, threads=Threads(1)
         )
 
     def error(self, found: Fit) -> float:
@@ -235,7 +235,7 @@ def test_a_single_spot_cannot_tell() -> None:
     assert one.learned().kappa == 0
 
 
-def test_a_cancel_between_clusters_is_heard() -> None:
+def test_a_cancel_between_clusters_is_noticed() -> None:
     def cancel(_: int) -> None:
         raise Cancelled
 

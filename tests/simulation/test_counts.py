@@ -127,8 +127,8 @@ def test_counts_are_a_tidy_sparse_matrix(spots: SimulatedCounts) -> None:
 def test_spots_are_on_their_grid(spots: SimulatedCounts, bins: SimulatedCounts) -> None:
     for tissue, step_x, step_y in ((spots, 50.0, 100 * np.sqrt(0.75)), (bins, 4.0, 4.0)):
         grid = tissue.spots
-        place = np.column_stack([grid.columns * step_x, grid.rows * step_y])
-        np.testing.assert_allclose(np.ptp(grid.xy_um - place, axis=0), 0, atol=1e-8)
+        expected = np.column_stack([grid.columns * step_x, grid.rows * step_y])
+        np.testing.assert_allclose(np.ptp(grid.xy_um - expected, axis=0), 0, atol=1e-8)
         assert grid.rows.min() >= 0
         assert grid.columns.min() >= 0
     assert ((spots.spots.rows + spots.spots.columns) % 2 == 0).all()

@@ -47,7 +47,7 @@ def test_picture_covers_the_field_of_view(tissue: SimulatedCounts, picture: np.n
     assert picture.shape == (int(np.ceil(height)), int(np.ceil(width)), 3)
 
 
-def test_each_nucleus_lies_where_its_cell_is(tissue: SimulatedCounts, picture: np.ndarray) -> None:
+def test_each_nucleus_is_where_its_cell_is(tissue: SimulatedCounts, picture: np.ndarray) -> None:
     nuclei, xy = is_nucleus(picture), tissue.cells.xy_um
     assert at(nuclei, xy).mean() > 0.95
     for shift in ([9.0, 0.0], [0.0, 9.0], [-9.0, 0.0], [0.0, -9.0]):

@@ -85,14 +85,14 @@ class Fit:
     smoothing : Smoothing
         That was used; with `lambda_c` 0, that under which `weights` are shown.
     choice : Choice or None
-        The evidence for it; None where nothing was learned.
+        The evidence for it; None if nothing was learned.
     data_term : DataTerm
     variation_evidence : VariationEvidence or None
         For the variation of cells in it; None where that was not learned.
     platform_evidence : PlatformEvidence or None
         For `platform`; None where that was not learned.
     overdispersion_evidence : OverdispersionEvidence or None
-        For that of `data_term`; None where it was not learned, or is nearly nothing.
+        For that of `data_term`; None if it was not learned, or is nearly 0.
     notes : tuple of str
     """
 

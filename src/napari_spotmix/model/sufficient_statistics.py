@@ -107,7 +107,7 @@ def sufficient_statistics(
     divisor : ndarray of float64, shape (n_spots,)
         ``y_i`` is the counts of spot i divided by this.
     filters : ndarray of float64, shape (n_clusters, n_genes, n_cell_types)
-        ``P_a S'``, precision of the genes in spots of an cluster times signatures.
+        ``P_a S'``, precision of the genes in spots of a cluster times signatures.
     cluster : ndarray of int64, shape (n_spots,)
     scale : ndarray of float64, shape (n_spots,)
         ``c``, precision of a spot.

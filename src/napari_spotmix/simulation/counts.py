@@ -68,14 +68,14 @@ LAYOUTS: dict[LayoutName, SpotLattice] = {
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSpots:
-    """Where the spots lie.
+    """Positions of the spots.
 
     Attributes
     ----------
     xy_um : ndarray of float64, shape (n_spots, 2)
         Middle of each spot, (x, y) from the upper left corner of the image.
     rows, columns : ndarray of int64, shape (n_spots,)
-        Its place in the grid; columns of a hexagonal grid count half pitches.
+        Its position in the grid; columns of a hexagonal grid count half pitches.
     pitch_um, diameter_um : float
         Distance of neighbors, and diameter of a spot or side of a bin.
     """

@@ -86,7 +86,7 @@ class Smoothing:
 
 @dataclass
 class _Fold:
-    """Statistics of the training genes, the held-out genes, and where the last fit ended."""
+    """Statistics of the training genes, the held-out genes, and the end of the last fit."""
 
     statistics: Statistics
     unit: float
@@ -293,7 +293,7 @@ class HeldOutGenes:
         self._over_folds(update, self.folds)
 
     def forget(self) -> None:
-        """Drop where the last fits ended, so that what follows does not depend on them."""
+        """Drop the ends of the last fits, so that what follows does not depend on them."""
         for fold in self.folds:
             fold.abundances = fold.adjoint = None
 

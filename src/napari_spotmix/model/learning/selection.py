@@ -1,4 +1,4 @@
-"""Choosing what the user left open, by how well held-out genes are predicted.
+"""Choosing the parameters that are not given, by how well held-out genes are predicted.
 
 Three candidates, from simple to rich: no smoothing, smoothing by distance alone (the Laplacian), and
 smoothing by distance and similarity (attention). Each one's open parameters are fitted to the held-out genes
@@ -35,7 +35,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-#: Where learning begins.
+#: The start of learning.
 START = Smoothing(smoothness=50.0, alpha=0.3, sharpness=4.0)
 #: What is learned stays within these bounds; stronger coupling makes no difference that matters.
 _BOUNDS = {
@@ -48,7 +48,7 @@ _BOUNDS = {
 }
 #: An attention is searched from the best of these multiples of the smoothness, and these sharpnesses.
 _STARTS, _SHARPNESSES = (1, 5, 25), (8.0, 64.0)
-#: Where the searches for a ridge and for two heads begin.
+#: The starts of the searches for a ridge and for two heads.
 _RIDGE, _SPREAD = 1.0, 2.0
 _MOST_STEPS = 8
 #: A search ends when a step gains less than this, in nats per spot.
@@ -197,7 +197,7 @@ def choose_smoothing(
 
 
 class _Search:
-    """Candidates one after the other, each beginning where the simpler one ended."""
+    """Candidates one after the other, each starting at the end of the simpler one."""
 
     def __init__(
         self, genes: HeldOutGenes, given: dict[str, float | None], on_step: Callable[[str], None]
@@ -349,7 +349,7 @@ def _descend(loss: Callable[[Array], tuple[float, Array]], start: Array, low: Ar
     first, slope = loss(start)
     scale = 1.0 / max(float(np.linalg.norm(slope)), _SMALLEST_GAIN)
 
-    # Relative to the loss at the start: the search ends by differences, which are small beside the loss.
+    # Relative to the loss at the start: the search ends by differences, which are small relative to the loss.
     def scaled(x: Array) -> tuple[float, Array]:
         value, gradient = (first, slope) if np.array_equal(x, start) else loss(x)
         return (value - first) * scale, gradient * scale

@@ -83,7 +83,7 @@ def solve(
     lambda_r, lambda_c : float
         Penalties, in the units of the statistics.
     start : ndarray of float64, shape (n_spots, n_cell_types), optional
-        Where to begin, e.g. the minimizer for a nearby penalty.
+        The start, e.g. the minimizer for a nearby penalty.
     overwrite_start : bool, optional
         Write the minimizer to `start`, which saves its memory; else `start` is not modified.
     tolerance : float, optional
@@ -151,7 +151,7 @@ def solve(
 
 
 class _Memory:
-    """Where the last two cycles ended, each point with its product with ``H``.
+    """The ends of the last two cycles, each point with its product with ``H``.
 
     The best combination of the new step and the last one makes cycles converge as conjugate gradients do
     (locally optimal preconditioned conjugate gradients, Knyazev 2001, with the cycle as preconditioner).

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Assessment:
-    """How sure a fit is, and what it does not explain.
+    """How certain a fit is, and what it does not explain.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def assess(
     threads: Threads,
     on_progress: ProgressCallback = silent,
 ) -> Assessment:
-    """Measure how sure a fit is; the arguments are those of :func:`~napari_spotmix.model.fit.fit`.
+    """Measure how certain a fit is; the arguments are those of :func:`~napari_spotmix.model.fit.fit`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How sure the proportions are: a standard error for each, and pairs of types that cannot be distinguished.
+"""How certain the proportions are: a standard error for each, and pairs of types that cannot be distinguished.
 
 The error of an estimate is the noise of the counts, seen through the fit. The noise has three parts:
 sampling; what each gene's counts scatter beyond it; and the differences between cells of a type. The last
@@ -104,7 +104,7 @@ class Noise:
         Of a spot with one count; N is its total.
     cell_share : float
         How much of the variance between single cells of the reference is seen in spots: about one over the
-        number of cells in a spot, more where the technologies differ, 0 where spots scatter by sampling only.
+        number of cells in a spot, more if the technologies differ, 0 if spots vary by sampling only.
     signature_variance : ndarray of float64, shape (n_cell_types, n_genes)
         Of the signatures, which come from a limited number of cells.
     """
