@@ -216,6 +216,16 @@ def test_patches_hold_neighbors_and_every_node_once(kernels: SimpleNamespace, si
         assert n_patches == connected_components(edges)[0]
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 5, 14, 300])
+def test_rows_of_neighbors_are_sorted(kernels: SimpleNamespace, size: int) -> None:
+    rng = np.random.default_rng(18)
+    indices = rng.integers(-50, 50, size=2 * size + 3)
+    wanted = indices.copy()
+    wanted[size : 2 * size].sort()
+    kernels.sort_rows(Edges(np.array([0, size, 2 * size, 2 * size + 3]), indices), 1, 2)
+    np.testing.assert_array_equal(indices, wanted)
+
+
 def test_sums_by_group(kernels: SimpleNamespace) -> None:
     rng = np.random.default_rng(16)
     values, label, sums = rng.random((9, 3)), rng.integers(4, size=9), np.zeros((4, 3))
