@@ -339,7 +339,7 @@ class Result:
     def _refitted(self, problem: RefitProblem, solution: Solution, without: Sequence[str]) -> Result:
         left = self._left(without)
         learned = dict(self.parameters["learned"])
-        left_out = [*learned.get("refit", learned.get("resolved", {})).get("without", []), *without]
+        left_out = [*(learned.get("refit") or learned.get("resolved", {})).get("without", []), *without]
         learned |= {
             "lambda_c": problem.lambda_c,
             "n_sweeps": solution.n_sweeps,

@@ -7,9 +7,9 @@ infiltrate that fades out, and nests of a rare type. Lengths are in micrometers,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -208,23 +208,22 @@ class Anatomy:
         waves = rng.uniform(0, 2 * np.pi, 2)
         none = Discs(np.empty((0, 2)), np.empty(0), np.empty(0))
         empty = np.empty((0, 2))
-        shape: dict[str, Any] = {
-            "center_um": center_um, "radius_um": radius_um, "harmonics": harmonics, "waves": waves
-        }  # fmt: skip
-        discs = {"glands": none, "vessels": none, "follicles": none}
-        bare = cls(**shape, **discs, infiltrate_um=empty, nests_um=empty)
+        bare = cls(
+            center_um=center_um, radius_um=radius_um, harmonics=harmonics, waves=waves,
+            glands=none, vessels=none, follicles=none, infiltrate_um=empty, nests_um=empty,
+        )  # fmt: skip
         spots = np.array([[0.42, 0.3], [-0.5, 0.02], [0.1, 0.55]]) + rng.uniform(-0.05, 0.05, (3, 2))
         placed = bare._at(spots)
         follicles = bare._follicles(rng, min(210.0, 0.13 * radius_um))
         vessels = bare._scatter(rng, min(75.0, 0.1 * radius_um), 5.5, -0.02, _SUBMUCOSA_ENDS)
-        return cls(
-            **shape,
+        return replace(
+            bare,
             glands=bare._scatter(rng, min(58.0, 0.17 * radius_um), 2.3, -2.0, _MUCOSA_ENDS),
             vessels=vessels.where(follicles.relative(vessels.centers_um)[0] > 1.5),
             follicles=follicles,
             infiltrate_um=placed[:1],
             nests_um=placed[1:],
-        )  # fmt: skip
+        )
 
     def outline(self, xy_um: Floats) -> Floats:
         """Return the distance from the middle in units of the outline: below 1 is inside."""

@@ -1,4 +1,4 @@
-"""How certain the proportions are: a standard error for each, and pairs of types that cannot be distinguished.
+"""Standard errors of the proportions, and pairs of cell types that cannot be distinguished.
 
 The error of an estimate is the noise of the counts, seen through the fit. The noise has three parts:
 sampling; what each gene's counts scatter beyond it; and the differences between cells of a type. The last

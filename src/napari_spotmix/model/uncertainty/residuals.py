@@ -200,7 +200,7 @@ def find_misfit(
     -----
     Spots are pooled by position, never by what was found in them: noise that has moved an estimate would have
     moved the pool too. A missing type with share ``u`` moves the profile of its patch by ``u`` times its
-    distance from the nearest mixture of the other types, so the squared chi-square distance between profile and
+    distance to the nearest mixture of the others, so the squared chi-square distance between profile and
     fit, less sampling noise, over the typical such distance of the known types, is ``u^2``. Fits are brought
     to each gene's total first, since technologies differ by gene. What remains in all patches is
     no sign of a missing type: only outliers, by many times the usual spread, are unmodeled.
