@@ -14,7 +14,7 @@ _POISSON: dict[str, Any] = {"cell_variation": 0.0, "platform_effect": "off", "la
 STEPS: dict[str, dict[str, Any]] = {
     "least squares": {"weights": "none", "lambda_c": 0.0, "share": "rna"},
     "noise of counting": _POISSON,
-    "+ variation of cells": {"platform_effect": "off", "lambda_c": 0.0, "share": "rna"},
+    "+ within-type variability": {"platform_effect": "off", "lambda_c": 0.0, "share": "rna"},
     "+ platform effect": {"lambda_c": 0.0, "share": "rna"},
     "+ shares of cells": {"lambda_c": 0.0},
     "+ smoothing": {"attention": False},
@@ -55,8 +55,8 @@ def grid(sets: list[KnownSet]) -> Table:
 def _beside_grid(one: KnownSet) -> dict[str, float]:
     none, learned = one.error(lambda_c=0.0), one.error(attention=False)
     errors = {
-        (strength, alpha): one.error(lambda_c=strength, alpha=alpha, attention=False)
-        for strength in STRENGTHS
+        (lambda_c, alpha): one.error(lambda_c=lambda_c, alpha=alpha, attention=False)
+        for lambda_c in STRENGTHS
         for alpha in DECAYS
     } | {(0.0, float("nan")): none}
     best = min(errors, key=lambda point: errors[point])

@@ -38,7 +38,7 @@ from napari_spotmix.model.kernels import (
     clustering,
     counts,
     graph,
-    jit,
+    linear_algebra,
     sweep,
     uncertainty,
 )
@@ -70,33 +70,33 @@ def _between(start: int, stop: int) -> float:
     return stop - start
 
 
-def _members(start: int, stop: int, start_of: Any) -> float:
-    return float(start_of[stop] - start_of[start])
+def _members(start: int, stop: int, aggregates: Any) -> float:
+    return float(aggregates.start_of[stop] - aggregates.start_of[start])
 
 
-KERNELS = (aggregation, attention, clustering, counts, graph, jit, sweep, uncertainty)
-#: How many rows a call visits, by where its arguments say so: a list of rows, or the first and the last.
+KERNELS = (aggregation, attention, clustering, counts, graph, linear_algebra, sweep, uncertainty)
+#: How many rows a call visits, from its arguments: a list of rows, or the first and the last.
 ROWS: dict[str, Callable[..., float]] = {
     "filtered_projections": lambda *given: _between(*given[-3:-1]),
     "sweep": lambda rows, *_: len(rows),
     "kkt_violations": lambda rows, *_: len(rows),
     "apply_hessian": lambda start, stop, *_: _between(start, stop),
-    "group_spots": lambda start, stop, start_of, *_: _members(start, stop, start_of),
-    "group_groups": lambda start, stop, start_of, *_: _members(start, stop, start_of),
-    "sweep_groups": lambda rows, *_: len(rows),
+    "coarsen_spots": lambda start, stop, aggregates, *_: _members(start, stop, aggregates),
+    "coarsen_aggregates": lambda start, stop, aggregates, *_: _members(start, stop, aggregates),
+    "sweep_aggregates": lambda rows, *_: len(rows),
     "factor_own_blocks": lambda start, stop, *_: _between(start, stop),
     "solve_own_blocks": lambda start, stop, *_: _between(start, stop),
-    "held_out_score": lambda *given: float(given[0][given[7]] - given[0][given[6]]),
+    "held_out_score": lambda *given: float(given[0].indptr[given[4]] - given[0].indptr[given[3]]),
     "assign_to_centers": lambda *given: given[1].shape[1] * _between(*given[2:4]),
-    "embed_rows": lambda *given: _between(*given[5:7]),
-    "edge_attention": lambda *given: _between(*given[4:6]),
-    "add_gene_moments": lambda *given: _between(*given[7:9]),
+    "embed_rows": lambda *given: _between(*given[3:5]),
+    "edge_attention": lambda *given: _between(*given[3:5]),
+    "add_gene_moments": lambda *given: _between(*given[4:6]),
     "proportion_errors": lambda *given: _between(*given[-3:-1]),
 }
 
 
 #: Kernels that return how many rounds over the types spots needed, and under which name these are counted.
-ROUNDS = {"sweep": "rounds of spots", "sweep_groups": "rounds of groups"}
+ROUNDS = {"sweep": "rounds of spots", "sweep_aggregates": "rounds of aggregates"}
 
 
 @dataclass
@@ -174,23 +174,23 @@ def costs(result: Result) -> dict[str, tuple[float, float]]:
     p = float((result.abundances.to_numpy() > 0).sum() / n)
     around, own = 2 * K * e, 2 * K * p
     # The gradient, what it is divided by, and the violation; a round finds the latter anew.
-    look = around + own + (5 + _ROOT) * K
-    look_of_group = around + 2 * K**2 + (5 + _ROOT) * K
-    a_round, round_of_group = own + (5 + 5) * K, 2 * K**2 + (5 + 5) * K
+    visit = around + own + (5 + _ROOT) * K
+    violation_of_aggregate = around + 2 * K**2 + (5 + _ROOT) * K
+    a_round, round_of_aggregate = own + (5 + 5) * K, 2 * K**2 + (5 + 5) * K
     table, edges = 8 * K, 12 * e
-    # How far a member and its neighbors follow, what ties them, and the members' blocks.
+    # The prolongation of a member and its neighbors, their coupling, and the member's block.
     assembly = around + own + (2 + 4 * e) * K + 3 * p * (p + 1) / 2
     triangle = 4 * K * (K + 1) / 2
     return {
         "filtered_projections": (8 * z + table, 2 * K * z),
-        "sweep": (3 * table + edges, look),
+        "sweep": (3 * table + edges, visit),
         "rounds of spots": (0.0, a_round),
-        "kkt_violations": (2 * table + edges, look),
+        "kkt_violations": (2 * table + edges, visit),
         "apply_hessian": (2 * table + edges, around + own),
-        "group_spots": (2 * table + edges, assembly),
-        "group_groups": (table + triangle, assembly),
-        "sweep_groups": (2 * table + triangle + 4 * e * K, look_of_group),
-        "rounds of groups": (0.0, round_of_group),
+        "coarsen_spots": (2 * table + edges, assembly),
+        "coarsen_aggregates": (table + triangle, assembly),
+        "sweep_aggregates": (2 * table + triangle + 4 * e * K, violation_of_aggregate),
+        "rounds of aggregates": (0.0, round_of_aggregate),
         "factor_own_blocks": (0.0, p**3 / 3),
         "solve_own_blocks": (2 * table, 2 * p**2),
         "held_out_score": (0.0, 4 * K + _LOG),

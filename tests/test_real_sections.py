@@ -14,7 +14,7 @@ import pytest
 from napari_spotmix import Result, deconvolve, read_reference, read_spatial
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.objective import violation
-from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.solver.solve import solve
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -94,7 +94,7 @@ def test_a_reference_with_few_cells_runs_and_says_so() -> None:
 
 
 @pytest.fixture(scope="module")
-def embryo_bins() -> Problem:
+def embryo_bins() -> RefitProblem:
     """26,318 bins smaller than a cell, in 661 pieces, with the attention that was learned on them."""
     folder = BENCH / "hd_seqfish_embryo"
     spatial, reference = read_spatial(folder / "spatial.h5ad"), read_reference(folder / "reference.h5ad")
@@ -106,7 +106,7 @@ def embryo_bins() -> Problem:
 @needs(BENCH)
 @pytest.mark.parametrize("lambda_c", [1e-4, 1e-2, 1.0, 10.0, 100.0, 1e3])
 def test_fewer_than_sixty_sweeps_over_real_bins_for_any_smoothing(
-    embryo_bins: Problem, lambda_c: float
+    embryo_bins: RefitProblem, lambda_c: float
 ) -> None:
     with Threads.of(0) as threads:
         cold = solve(

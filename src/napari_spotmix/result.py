@@ -26,7 +26,7 @@ from napari_spotmix.dataset.regions import Region, from_geojson, to_geojson
 from napari_spotmix.io import check_complete, copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.model.attention import attention_between
 from napari_spotmix.model.learning.heldout import Smoothing
-from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.solver.solve import Solution
 from napari_spotmix.params import Parameters, describe
 
@@ -78,7 +78,7 @@ class Result:
         What the user should know: genes summed, spots left out, types with few cells.
     spatial : AnnData
         The spots that were given, unchanged.
-    problem : Problem or None
+    problem : RefitProblem or None
         What `refit` needs; None where the result was read from a file, which does not hold it.
     chosen_colors : dict of str
         Color of cell types, "#rrggbb", where it is not that of their place in the palette.
@@ -106,7 +106,7 @@ class Result:
     residual_genes: pd.DataFrame = field(default_factory=pd.DataFrame)
     parameters: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    problem: Problem | None = None
+    problem: RefitProblem | None = None
     chosen_colors: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     view: dict[str, Any] = field(default_factory=dict)
@@ -326,7 +326,7 @@ class Result:
             )
         return self._refitted(problem, solution, without)
 
-    def _nearby_problem(self, lambda_c: float | None, without: Sequence[str], n_threads: int) -> Problem:
+    def _nearby_problem(self, lambda_c: float | None, without: Sequence[str], n_threads: int) -> RefitProblem:
         if self.problem is None:
             raise InputError(
                 "This result was read from a file, which does not hold what solving again needs. "
@@ -351,17 +351,17 @@ class Result:
     def _left(self, without: Sequence[str]) -> NDArray[np.int64]:
         return np.array([k for k, name in enumerate(self.cell_types) if name not in without], np.int64)
 
-    def _refitted(self, problem: Problem, solution: Solution, without: Sequence[str]) -> Result:
+    def _refitted(self, problem: RefitProblem, solution: Solution, without: Sequence[str]) -> Result:
         left = self._left(without)
         learned = dict(self.parameters["learned"])
-        left_out = [*learned.get("resolved", {}).get("without", []), *without]
+        left_out = [*(learned.get("refit") or learned.get("resolved", {})).get("without", []), *without]
         learned |= {
             "lambda_c": problem.lambda_c,
             "n_sweeps": solution.n_sweeps,
             "violation": solution.violation,
             "mean_explained": float(problem.abundances.sum(axis=1).mean()),
             "rna_content": self.rna_content.iloc[left].tolist(),
-            "resolved": {"lambda_c": problem.lambda_c, "without": left_out},
+            "refit": {"lambda_c": problem.lambda_c, "without": left_out},
         }
         fitted = self.reasons.isin(["", UNMATCHED]).to_numpy()
         reasons = self.reasons.mask(fitted, "")
@@ -564,7 +564,9 @@ def _best_attention(evidence: dict[str, Any]) -> dict[str, Any] | None:
 
 def _smoothing(evidence: dict[str, Any], n_cell_types: int) -> Smoothing:
     """Return how to smooth from what is written of it."""
-    known = {each.name: evidence[each.name] for each in fields(Smoothing) if each.name in evidence}
+    # In results of earlier versions the smoothness is called strength.
+    stored: dict[str, Any] = {"smoothness": evidence.get("strength")} | evidence
+    known = {each.name: stored[each.name] for each in fields(Smoothing) if each.name in stored}
     metric = tuple(np.asarray(known.pop("metric", ()), dtype=float).tolist())
     # Without some of the types it is not known whose entries were whose.
     return Smoothing(**known, metric=metric if len(metric) == n_cell_types else ())
@@ -605,14 +607,14 @@ def over_all_spots(
     return pd.DataFrame(table, index=reasons.index, columns=cell_types), reasons.mask(unmatched, UNMATCHED)
 
 
-def _refit_summary(problem: Problem, left_out: list[str]) -> str:
+def _refit_summary(problem: RefitProblem, left_out: list[str]) -> str:
     n_spots, n_types = problem.abundances.shape
     size = f"{count(n_spots, 'spot')}, {count(n_types, 'cell type')}"
     text = f"{size}; solved again with smoothness {problem.lambda_c:.3g}"
     return f"{text} and without {', '.join(left_out)}." if left_out else f"{text}."
 
 
-def _refit_note(problem: Problem, without: Sequence[str]) -> str:
+def _refit_note(problem: RefitProblem, without: Sequence[str]) -> str:
     types = f", without {', '.join(without)}" if without else ""
     return f"Solved again with lambda_c {problem.lambda_c:.3g}{types}; weights and attention stay as fitted."
 

@@ -16,19 +16,19 @@ from napari_spotmix.base.threads import Threads
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 @pytest.mark.parametrize(("n_rows", "block"), [(0, 3), (1, 3), (9, 3), (10, 3), (10, 100)])
 def test_every_row_is_done_once_and_results_keep_their_order(n_threads: int, n_rows: int, block: int) -> None:
-    touched, told = np.zeros(n_rows, int), []
+    touched, reported = np.zeros(n_rows, int), []
 
     def kernel(start: int, stop: int) -> tuple[int, int]:
         touched[start:stop] += 1
         return start, stop
 
     with Threads.of(n_threads) as threads:
-        found = threads.over_blocks(kernel, n_rows, block=block, on_block=told.append)
+        found = threads.over_blocks(kernel, n_rows, block=block, on_block=reported.append)
     assert (touched == 1).all()
     assert found == sorted(found)
     assert [start for start, _ in found] == list(range(0, n_rows, block))
-    assert told == sorted(told)
-    assert not n_rows or told[-1] == n_rows
+    assert reported == sorted(reported)
+    assert not n_rows or reported[-1] == n_rows
 
 
 def test_zero_means_every_core_of_this_process() -> None:
@@ -45,12 +45,12 @@ def test_blocks_run_at_the_same_time() -> None:
 
 
 def test_the_caller_hears_in_its_own_thread() -> None:
-    heard: list[threading.Thread] = []
+    callers: list[threading.Thread] = []
     with Threads.of(3) as threads:
         threads.over_blocks(
-            lambda a, b: None, 9, block=1, on_block=lambda _: heard.append(threading.current_thread())
+            lambda a, b: None, 9, block=1, on_block=lambda _: callers.append(threading.current_thread())
         )
-    assert set(heard) == {threading.current_thread()}
+    assert set(callers) == {threading.current_thread()}
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

@@ -1,4 +1,4 @@
-"""Independent solutions to hold the core against: dense matrices, SciPy and textbook formulas only."""
+"""Independent solutions to compare the model with: dense matrices, SciPy and textbook formulas only."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_graph(rng: np.random.Generator, n_spots: int, density: float = 0.2) -
 
 
 def path_graph(n_spots: int) -> csr_array:
-    """A row of spots, each linked to the next with weight 1."""
+    """A row of spots, each connected to the next with weight 1."""
     return csr_array(np.eye(n_spots, k=1) + np.eye(n_spots, k=-1))
 
 

@@ -196,9 +196,9 @@ def test_the_unit_of_the_coordinates_does_not_matter() -> None:
 def test_samples_do_not_touch_each_other() -> None:
     """With one cluster, and alone in its sample, a spot does not see the other sample's composition."""
     Y, S, _ = tissue()
-    places = np.vstack([hexagonal_grid(10, 10)] * 2)
+    coordinates = np.vstack([hexagonal_grid(10, 10)] * 2)
     options: dict[str, Any] = {"weights": "none", "lambda_c": 0.05, "tolerance": 1e-10}
-    both = run(np.vstack([Y, Y[::-1]]), S, places, sample=np.repeat([0, 1], 100), **options)
+    both = run(np.vstack([Y, Y[::-1]]), S, coordinates, sample=np.repeat([0, 1], 100), **options)
     alone = run(Y, S, hexagonal_grid(10, 10), **options)
     np.testing.assert_allclose(both.abundances[:100], alone.abundances, atol=1e-7)
     assert both.weights[:100][:, 100:].nnz == 0
@@ -209,13 +209,13 @@ def test_planted_platform_factors_are_found_and_help() -> None:
     _, S, p = tissue(n_rows=14, depth=3000.0)
     planted = np.exp(rng.normal(0, 0.5, size=S.shape[1]))
     observed = rng.poisson(3000 * (p @ S) * planted).astype(float)
-    places = hexagonal_grid(14, 14)
+    coordinates = hexagonal_grid(14, 14)
 
     def error(found: Fit) -> float:
         X = found.abundances
         return float(np.sqrt(((X / X.sum(axis=1, keepdims=True) - p) ** 2).mean()))
 
-    plain, corrected = (run(observed, S, places, platform_effect=effect) for effect in ("off", "on"))
+    plain, corrected = (run(observed, S, coordinates, platform_effect=effect) for effect in ("off", "on"))
     assert corrected.notes == ()
     assert (plain.platform == 1).all()
     assert np.corrcoef(np.log(corrected.platform), np.log(planted))[0, 1] > 0.7

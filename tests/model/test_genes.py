@@ -62,7 +62,7 @@ def test_genes_that_no_type_shows_are_left_out(n_genes: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["mt-Nd1", "MT-CO2", "Rpl13a", "RPS6", "mt-Rnr1", "Mrpl15", "RPLP0", "Rpsa"])
-def test_housekeeping_genes_are_told(name: str) -> None:
+def test_housekeeping_genes_are_recognized(name: str) -> None:
     assert is_housekeeping(name)
 
 

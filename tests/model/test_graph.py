@@ -16,9 +16,10 @@ from napari_spotmix.model.graph import (
     color_classes,
     detect_layout,
     detect_pitch,
-    knn_links,
-    radius_links,
+    knn_edges,
+    radius_edges,
 )
+from napari_spotmix.model.kernels.arguments import Edges
 from tests.model.oracles import hexagonal_grid, random_graph, square_grid
 
 LAYOUTS = {"hexagonal": hexagonal_grid(14, 15), "square": square_grid(13, 14)}
@@ -28,9 +29,9 @@ def scattered(n_spots: int = 150) -> np.ndarray:
     return np.random.default_rng(1).random((n_spots, 2)) * 1000
 
 
-def rotated(places: np.ndarray, degrees: float) -> np.ndarray:
+def rotated(coordinates: np.ndarray, degrees: float) -> np.ndarray:
     angle = np.deg2rad(degrees)
-    return places @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return coordinates @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def neighbors(edges: csr_array) -> np.ndarray:
@@ -42,42 +43,42 @@ def edge_set(edges: csr_array) -> set[tuple[int, int]]:
     return set(zip(row.tolist(), edges.indices.tolist(), strict=True))
 
 
-def pairs_of(links: tuple[np.ndarray, np.ndarray]) -> set[tuple[int, int]]:
-    indptr, indices = links
+def pairs_of(edges: Edges) -> set[tuple[int, int]]:
+    indptr, indices = edges
     row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     assert all((np.diff(indices[a:b]) > 0).all() for a, b in pairwise(indptr))
     return set(zip(row.tolist(), indices.tolist(), strict=True))
 
 
-def inner(places: np.ndarray, margin: float) -> np.ndarray:
-    low, high = places.min(axis=0) + margin, places.max(axis=0) - margin
-    return ((places > low) & (places < high)).all(axis=1)
+def inner(coordinates: np.ndarray, margin: float) -> np.ndarray:
+    low, high = coordinates.min(axis=0) + margin, coordinates.max(axis=0) - margin
+    return ((coordinates > low) & (coordinates < high)).all(axis=1)
 
 
 @pytest.mark.parametrize(("layout", "n_neighbors"), [("hexagonal", 6), ("square", 8)])
 def test_inner_spots_of_a_lattice_have_the_neighbors_around_them(layout: str, n_neighbors: int) -> None:
-    places = LAYOUTS[layout] * 37.5
-    graph = build_graph(places)
+    coordinates = LAYOUTS[layout] * 37.5
+    graph = build_graph(coordinates)
     assert graph.layout == layout
     assert graph.pitch == pytest.approx(37.5)
     counted = neighbors(graph.squared_distance)
-    assert set(counted[inner(places, 37.5)]) == {n_neighbors}
+    assert set(counted[inner(coordinates, 37.5)]) == {n_neighbors}
     assert counted.max() == n_neighbors
 
 
 @pytest.mark.parametrize("layout", ["hexagonal", "square", "knn"])
 def test_edges_are_symmetric_without_loops_and_as_far_as_the_places(layout: str) -> None:
-    places = LAYOUTS.get(layout, scattered())
-    graph = build_graph(places, layout=layout)
+    coordinates = LAYOUTS.get(layout, scattered())
+    graph = build_graph(coordinates, layout=layout)
     edges = graph.squared_distance
-    linked = edge_set(edges)
-    assert linked == {(j, i) for i, j in linked}
-    assert not any(i == j for i, j in linked)
-    row = np.repeat(np.arange(len(places)), np.diff(edges.indptr))
-    true = cdist(places, places)[row, edges.indices] / graph.pitch
+    pairs = edge_set(edges)
+    assert pairs == {(j, i) for i, j in pairs}
+    assert not any(i == j for i, j in pairs)
+    row = np.repeat(np.arange(len(coordinates)), np.diff(edges.indptr))
+    true = cdist(coordinates, coordinates)[row, edges.indices] / graph.pitch
     np.testing.assert_allclose(edges.data, true**2, rtol=1e-9)
     assert (edges.toarray() == edges.toarray().T).all()
-    assert graph.n_edges == len(linked) / 2
+    assert graph.n_edges == len(pairs) / 2
 
 
 @pytest.mark.parametrize("name", ["hexagonal", "square", "scattered"])
@@ -86,9 +87,9 @@ def test_edges_are_symmetric_without_loops_and_as_far_as_the_places(layout: str)
 def test_turning_scaling_and_moving_change_nothing_in_pitches(
     name: str, degrees: float, scale: float
 ) -> None:
-    places = LAYOUTS.get(name, scattered())
-    moved = rotated(places, degrees) * scale + np.array([3e3, -1e4]) * scale
-    plain, other = build_graph(places), build_graph(moved)
+    coordinates = LAYOUTS.get(name, scattered())
+    moved = rotated(coordinates, degrees) * scale + np.array([3e3, -1e4]) * scale
+    plain, other = build_graph(coordinates), build_graph(moved)
     assert other.layout == plain.layout == ("knn" if name == "scattered" else name)
     assert other.pitch == pytest.approx(plain.pitch * scale)
     assert edge_set(other.squared_distance) == edge_set(plain.squared_distance)
@@ -97,28 +98,28 @@ def test_turning_scaling_and_moving_change_nothing_in_pitches(
 
 @pytest.mark.parametrize("name", ["hexagonal", "square"])
 def test_swapping_x_and_y_changes_nothing(name: str) -> None:
-    places = LAYOUTS[name]
-    swapped = build_graph(places[:, ::-1])
+    coordinates = LAYOUTS[name]
+    swapped = build_graph(coordinates[:, ::-1])
     assert swapped.layout == name
-    assert edge_set(swapped.squared_distance) == edge_set(build_graph(places).squared_distance)
+    assert edge_set(swapped.squared_distance) == edge_set(build_graph(coordinates).squared_distance)
 
 
 @pytest.mark.parametrize("name", ["hexagonal", "square"])
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_missing_spots_leave_layout_and_pitch(name: str, share: float) -> None:
-    places = LAYOUTS[name]
-    kept = np.random.default_rng(2).random(len(places)) > share
-    graph = build_graph(places[kept])
+    coordinates = LAYOUTS[name]
+    kept = np.random.default_rng(2).random(len(coordinates)) > share
+    graph = build_graph(coordinates[kept])
     assert graph.layout == name
     assert graph.pitch == pytest.approx(1.0)
-    whole = build_graph(places).squared_distance
+    whole = build_graph(coordinates).squared_distance
     assert graph.squared_distance.nnz == csr_array(whole[kept][:, kept]).nnz
 
 
 @pytest.mark.parametrize("name", ["hexagonal", "square"])
 def test_rounded_pixels_are_still_a_lattice(name: str) -> None:
-    places = np.rint(rotated(LAYOUTS[name] * 100.0, 11.0))
-    graph = build_graph(places)
+    coordinates = np.rint(rotated(LAYOUTS[name] * 100.0, 11.0))
+    graph = build_graph(coordinates)
     assert graph.layout == name
     assert edge_set(graph.squared_distance) == edge_set(build_graph(LAYOUTS[name]).squared_distance)
 
@@ -129,44 +130,44 @@ def test_scattered_places_are_no_lattice() -> None:
 
 @pytest.mark.parametrize("n_neighbors", [1, 4, 6])
 def test_nearest_neighbors_are_those_of_the_distance_matrix(n_neighbors: int) -> None:
-    places = scattered(80)
-    distance = cdist(places, places)
+    coordinates = scattered(80)
+    distance = cdist(coordinates, coordinates)
     np.fill_diagonal(distance, np.inf)
     nearest = np.argsort(distance, axis=1)[:, :n_neighbors]
     one_way = {(i, j) for i in range(80) for j in nearest[i].tolist()}
-    assert pairs_of(knn_links(places, n_neighbors)) == one_way | {(j, i) for i, j in one_way}
-    assert neighbors(build_graph(places, n_neighbors=n_neighbors).squared_distance).min() >= n_neighbors
+    assert pairs_of(knn_edges(coordinates, n_neighbors)) == one_way | {(j, i) for i, j in one_way}
+    assert neighbors(build_graph(coordinates, n_neighbors=n_neighbors).squared_distance).min() >= n_neighbors
 
 
 def test_more_neighbors_than_spots_link_all_pairs() -> None:
-    assert len(pairs_of(knn_links(scattered(5), 64))) == 5 * 4
+    assert len(pairs_of(knn_edges(scattered(5), 64))) == 5 * 4
 
 
 @pytest.mark.parametrize("radius", [1.0, 40.0, 150.0, 5e3])
 @pytest.mark.parametrize("kind", ["scattered", "on a line", "in heaps", "far apart", "rounded"])
 def test_links_within_a_radius_are_those_of_the_distance_matrix(kind: str, radius: float) -> None:
-    places = scattered()
+    coordinates = scattered()
     if kind == "on a line":
-        places[:, 1] = 3.0
+        coordinates[:, 1] = 3.0
     elif kind == "in heaps":
-        places = places[np.random.default_rng(2).integers(0, 20, len(places))]
+        coordinates = coordinates[np.random.default_rng(2).integers(0, 20, len(coordinates))]
     elif kind == "far apart":
-        places[::5] *= 1e12
+        coordinates[::5] *= 1e12
     elif kind == "rounded":
-        places = np.rint(places / 10) * 10  # many are exactly as far apart as the radius
-    near = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) <= radius
+        coordinates = np.rint(coordinates / 10) * 10  # many are exactly as far apart as the radius
+    near = np.hypot(*(coordinates[:, None] - coordinates).transpose(2, 0, 1)) <= radius
     np.fill_diagonal(near, False)
-    assert pairs_of(radius_links(places, radius)) == set(
+    assert pairs_of(radius_edges(coordinates, radius)) == set(
         zip(*map(np.ndarray.tolist, np.nonzero(near)), strict=True)
     )
 
 
 @pytest.mark.parametrize("name", ["hexagonal", "square", "scattered"])
 def test_any_number_of_threads_finds_the_same_graph(name: str) -> None:
-    places = np.vstack([LAYOUTS.get(name, scattered()) + np.array([100, 1000]) * k for k in range(40)])
-    alone = build_graph(places).squared_distance
+    coordinates = np.vstack([LAYOUTS.get(name, scattered()) + np.array([100, 1000]) * k for k in range(40)])
+    alone = build_graph(coordinates).squared_distance
     with Threads.of(3) as threads:
-        together = build_graph(places, threads=threads).squared_distance
+        together = build_graph(coordinates, threads=threads).squared_distance
     for of_one, of_three in zip(
         (alone.indptr, alone.indices, alone.data),
         (together.indptr, together.indices, together.data),
@@ -176,29 +177,31 @@ def test_any_number_of_threads_finds_the_same_graph(name: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["auto", "hexagonal", "square", "knn"])
-def test_samples_are_never_linked(layout: str) -> None:
-    one = scattered() if layout == "knn" else LAYOUTS["hexagonal"]  # a lattice has ties
-    places = np.vstack([one, one + 0.3, one])  # on top of each other
+def test_samples_are_never_connected(layout: str) -> None:
+    one = (
+        scattered() if layout == "knn" else LAYOUTS["hexagonal"]
+    )  # in a lattice several neighbors are equally near
+    coordinates = np.vstack([one, one + 0.3, one])  # on top of each other
     sample = np.repeat([7, -1, 3], len(one))
-    edges = build_graph(places, layout=layout, sample=sample).squared_distance
-    row = np.repeat(np.arange(len(places)), np.diff(edges.indptr))
+    edges = build_graph(coordinates, layout=layout, sample=sample).squared_distance
+    row = np.repeat(np.arange(len(coordinates)), np.diff(edges.indptr))
     assert (sample[row] == sample[edges.indices]).all()
     alone = build_graph(one, layout=layout).squared_distance
     assert edges.nnz == 3 * alone.nnz
 
 
 def test_the_order_of_spots_does_not_matter() -> None:
-    places = LAYOUTS["hexagonal"]
-    order = np.random.default_rng(3).permutation(len(places))
-    shuffled = build_graph(places[order]).squared_distance.toarray()
-    np.testing.assert_allclose(shuffled, build_graph(places).squared_distance.toarray()[order][:, order])
+    coordinates = LAYOUTS["hexagonal"]
+    order = np.random.default_rng(3).permutation(len(coordinates))
+    shuffled = build_graph(coordinates[order]).squared_distance.toarray()
+    np.testing.assert_allclose(shuffled, build_graph(coordinates).squared_distance.toarray()[order][:, order])
 
 
 @pytest.mark.parametrize("layout", ["auto", "hexagonal", "square", "knn"])
-def test_spots_at_one_place_are_linked_at_distance_zero(layout: str) -> None:
-    places = np.vstack([LAYOUTS["square"], LAYOUTS["square"][:1]])
-    graph = build_graph(places, layout=layout)
-    last = len(places) - 1
+def test_spots_that_share_coordinates_are_connected_at_distance_zero(layout: str) -> None:
+    coordinates = np.vstack([LAYOUTS["square"], LAYOUTS["square"][:1]])
+    graph = build_graph(coordinates, layout=layout)
+    last = len(coordinates) - 1
     assert graph.pitch == 1.0
     assert (0, last) in edge_set(graph.squared_distance)
     assert graph.squared_distance[0, last] == 0.0
@@ -208,8 +211,8 @@ def test_all_spots_at_one_place() -> None:
     graph = build_graph(np.ones((8, 2)), n_neighbors=3)
     assert graph.pitch == 1.0
     assert np.isfinite(graph.squared_distance.data).all()
-    linked = edge_set(graph.squared_distance)
-    assert linked == {(j, i) for i, j in linked}
+    pairs = edge_set(graph.squared_distance)
+    assert pairs == {(j, i) for i, j in pairs}
 
 
 @pytest.mark.parametrize("n_spots", [0, 1, 2])
@@ -221,21 +224,21 @@ def test_hardly_any_spots(n_spots: int, layout: str) -> None:
 
 
 def test_a_far_spot_is_isolated_on_a_lattice() -> None:
-    places = np.vstack([LAYOUTS["hexagonal"], [[500.0, 500.0]]])
-    edges = build_graph(places).squared_distance
+    coordinates = np.vstack([LAYOUTS["hexagonal"], [[500.0, 500.0]]])
+    edges = build_graph(coordinates).squared_distance
     assert neighbors(edges)[-1] == 0
     assert connected_components(edges)[0] == 2
 
 
 @pytest.mark.parametrize("name", ["hexagonal", "square", "scattered", "random"])
-def test_no_edge_lies_inside_a_color_class(name: str) -> None:
+def test_no_edge_is_inside_a_color_class(name: str) -> None:
     rng = np.random.default_rng(4)
     edges = (
         random_graph(rng, 100)
         if name == "random"
         else build_graph(LAYOUTS.get(name, scattered())).squared_distance
     )
-    classes = color_classes(edges.indptr, edges.indices)
+    classes = color_classes(Edges(edges.indptr, edges.indices))
     np.testing.assert_array_equal(np.sort(np.concatenate(classes)), np.arange(edges.shape[0]))
     for spots in classes:
         assert csr_array(edges[spots][:, spots]).nnz == 0
@@ -244,9 +247,9 @@ def test_no_edge_lies_inside_a_color_class(name: str) -> None:
 
 def test_lattices_need_few_colors() -> None:
     n_colors = {
-        name: len(color_classes(edges.indptr, edges.indices))
-        for name, places in LAYOUTS.items()
-        for edges in [build_graph(places).squared_distance]
+        name: len(color_classes(Edges(edges.indptr, edges.indices)))
+        for name, coordinates in LAYOUTS.items()
+        for edges in [build_graph(coordinates).squared_distance]
     }
     assert n_colors["hexagonal"] <= 4
     assert n_colors["square"] <= 5

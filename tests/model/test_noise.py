@@ -45,7 +45,7 @@ def covariance(term: DataTerm, a: int, depth: float) -> np.ndarray:
     V = np.diag(mean * (1 + term.overdispersion * depth * mean)) / depth
     assert term.variation is not None
     for k, (F, v) in enumerate(zip(term.variation.directions, term.variation.single, strict=True)):
-        share = term.strength * p[k] + p[k] ** 2 / max(term.variation.n_cells[k], 1)
+        share = term.kappa * p[k] + p[k] ** 2 / max(term.variation.n_cells[k], 1)
         V = V + share * (F @ F.T + np.diag(v))
     return V
 
@@ -54,10 +54,10 @@ def filters(term: DataTerm, groups: CompositionClusters | None = None, **options
     return term.filters(signatures(), groups or clusters(), Threads(1), **options)
 
 
-@pytest.mark.parametrize("strength", [0.01, 0.25, 10.0])
+@pytest.mark.parametrize("kappa", [0.01, 0.25, 10.0])
 @pytest.mark.parametrize("overdispersion", [0.0, 0.3])
-def test_filters_are_those_of_the_inverse_covariance(strength: float, overdispersion: float) -> None:
-    term = DataTerm(overdispersion, variation(), strength)
+def test_filters_are_those_of_the_inverse_covariance(kappa: float, overdispersion: float) -> None:
+    term = DataTerm(overdispersion, variation(), kappa)
     found, depth = filters(term), clusters().depth
     for a in range(A):
         expected = np.linalg.solve(covariance(term, a, depth[a]), signatures().T) / depth[a]
@@ -148,7 +148,7 @@ def test_any_number_of_threads_gives_the_same_bytes() -> None:
     assert found[0] == found[1]
 
 
-def test_a_cancel_between_clusters_is_heard() -> None:
+def test_a_cancel_between_clusters_is_noticed() -> None:
     def cancel(_: int) -> None:
         raise Cancelled
 

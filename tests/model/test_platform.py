@@ -76,8 +76,8 @@ def section(factor: np.ndarray | float, seed: int = 3) -> tuple[np.ndarray, np.n
 def fitted(counts: np.ndarray, S: np.ndarray, effect: str = "auto") -> Fit:
     params = Parameters(lambda_c=0.0, platform_effect=effect)  # type: ignore[arg-type]
     of_counts = Counts(csr_array(counts), np.arange(N_GENES))
-    places = hexagonal_grid(SIDE, SIDE)
-    return fit(of_counts, S, counts.sum(axis=1), places, params, threads=Threads(1))
+    coordinates = hexagonal_grid(SIDE, SIDE)
+    return fit(of_counts, S, counts.sum(axis=1), coordinates, params, threads=Threads(1))
 
 
 def error(found: Fit, p: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What the fit leaves over: moments of genes against dense algebra, and patches that look foreign."""
+"""What the fit leaves over: moments of genes against dense algebra, and patches of unmodeled counts."""
 
 from __future__ import annotations
 
@@ -75,34 +75,34 @@ def grid(side: int) -> np.ndarray:
     return np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2).astype(float)
 
 
-def misfit_of(seed: int, share_of_foreign: float, scatter: float = 0.0):
+def misfit_of(seed: int, unmodeled_share: float, scatter: float = 0.0):
     """Of a tissue with a disc of a type that the fit does not know, its counts given to the others."""
     rng = np.random.default_rng(seed)
     xy = grid(30)
     S, X, depth = tissue(rng, len(xy))
-    foreign = rng.dirichlet(0.5 * np.ones(N_GENES))
+    unmodeled = rng.dirichlet(0.5 * np.ones(N_GENES))
     inside = ((xy - [8, 20]) ** 2).sum(axis=1) < 25
-    u = share_of_foreign * inside[:, None]
-    mean = depth[:, None] * ((1 - u) * (X @ S) + u * foreign)
+    u = unmodeled_share * inside[:, None]
+    mean = depth[:, None] * ((1 - u) * (X @ S) + u * unmodeled)
     if scatter:
         mean = mean * rng.gamma(1 / scatter, scatter, mean.shape)
     counts = Counts(csr_array(rng.poisson(mean)), np.arange(N_GENES))
-    return find_misfit(counts, S, X, depth, xy, Threads(2)), inside, foreign, S
+    return find_misfit(counts, S, X, depth, xy, Threads(2)), inside, unmodeled, S
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("scatter", [0.0, 0.3])
-def test_a_complete_reference_leaves_no_foreign_patch(seed: int, scatter: float) -> None:
-    assert not misfit_of(seed, 0.0, scatter)[0].is_foreign.any()
+def test_a_complete_reference_leaves_no_unmodeled_patch(seed: int, scatter: float) -> None:
+    assert not misfit_of(seed, 0.0, scatter)[0].is_unmodeled.any()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_missing_type_is_found_where_it_is_with_its_genes(seed: int) -> None:
-    misfit, inside, foreign, S = misfit_of(seed, 0.6)
-    flagged = misfit.is_foreign[misfit.patch]
+    misfit, inside, unmodeled, S = misfit_of(seed, 0.6)
+    flagged = misfit.is_unmodeled[misfit.patch]
     assert flagged.any()
     assert inside[flagged].mean() > 0.5
-    assert (foreign[misfit.genes] > S[:, misfit.genes].mean(axis=0)).all()
+    assert (unmodeled[misfit.genes] > S[:, misfit.genes].mean(axis=0)).all()
 
 
 def test_the_share_grows_with_that_of_the_missing_type() -> None:
@@ -116,7 +116,7 @@ def test_few_spots_are_one_patch_without_a_warning(rng: np.random.Generator, n_s
     counts = Counts(csr_array(rng.poisson(depth[:, None] * (X @ S))), np.arange(N_GENES))
     misfit = find_misfit(counts, S, X, depth, np.zeros((n_spots, 2)), Threads(2))
     assert misfit.patch.tolist() == [0] * n_spots
-    assert not misfit.is_foreign.any()
+    assert not misfit.is_unmodeled.any()
 
 
 def test_a_row_of_spots_is_cut_along_it(rng: np.random.Generator) -> None:

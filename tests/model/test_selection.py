@@ -80,7 +80,7 @@ def error(result: Fit, truth: np.ndarray) -> float:
     return float(np.sqrt(((proportions - truth) ** 2).mean()))
 
 
-PLAIN = Smoothing(strength=40.0, alpha=0.4, sharpness=0.0, ridge=3.0)
+PLAIN = Smoothing(smoothness=40.0, alpha=0.4, sharpness=0.0, ridge=3.0)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,11 @@ PLAIN = Smoothing(strength=40.0, alpha=0.4, sharpness=0.0, ridge=3.0)
 )
 def test_gradient_equals_finite_differences(at: Smoothing) -> None:
     genes = held_out(*tissue(60.0, is_smooth=True), tolerance=1e-11)
-    genes.look(PLAIN)
+    genes.update_attention(PLAIN)
     _, gradient = genes.loss_and_gradient(at)
-    names = ["strength", "alpha", "ridge"] + ["sharpness"] * (at.sharpness > 0) + ["spread"] * (at.spread > 1)
+    names = (
+        ["smoothness", "alpha", "ridge"] + ["sharpness"] * (at.sharpness > 0) + ["spread"] * (at.spread > 1)
+    )
     for name in names:
         value = getattr(at, name)
         slope = difference(genes, at, name, value, 1e-4 * value)
@@ -121,7 +123,7 @@ def difference(genes: HeldOutGenes, at: Smoothing, name: str, value: np.ndarray,
 def test_loss_is_the_multinomial_log_likelihood_of_held_out_genes() -> None:
     counts, coordinates, truth = tissue(60.0, is_smooth=False)
     genes = held_out(counts, coordinates, truth, tolerance=1e-9)
-    smoothing = Smoothing(strength=5.0, alpha=0.3, sharpness=0.0)
+    smoothing = Smoothing(smoothness=5.0, alpha=0.3, sharpness=0.0)
     losses = genes.losses(smoothing).reshape(len(genes.folds), -1)
     S = 0.99 * signatures() + 0.01 * signatures().mean(axis=0)
     for fold, loss in zip(genes.folds, losses, strict=True):
@@ -152,7 +154,7 @@ def test_smoothing_is_switched_off_where_neighbors_do_not_help() -> None:
     learned, truth = fitted(400.0, is_smooth=False)
     plain, _ = fitted(400.0, is_smooth=False, lambda_c=0.0)
     assert learned.choice is not None
-    assert learned.choice.chosen.smoothing.strength == 0
+    assert learned.choice.chosen.smoothing.smoothness == 0
     assert "switched off" in learned.choice.reason
     assert learned.lambda_c == 0
     assert error(learned, truth) <= 1.01 * error(plain, truth)
@@ -169,9 +171,11 @@ def test_what_is_learned_comes_near_the_best_of_a_grid() -> None:
 
 def test_given_parameters_are_kept() -> None:
     genes = held_out(*tissue(15.0, is_smooth=True), tolerance=1e-3)
-    choice = choose_smoothing(genes, strength=30.0, alpha=None, sharpness=2.0, ridge=0.0, with_attention=True)
+    choice = choose_smoothing(
+        genes, smoothness=30.0, alpha=None, sharpness=2.0, ridge=0.0, with_attention=True
+    )
     assert {candidate.name.split(",")[0] for candidate in choice.candidates} == {"attention"}
-    assert choice.chosen.smoothing.strength == 30.0
+    assert choice.chosen.smoothing.smoothness == 30.0
     assert choice.chosen.smoothing.sharpness == 2.0
     alone, _ = fitted(15.0, is_smooth=True, lambda_c=0.7, lambda_r=1e-6, alpha=0.2, attention_sharpness=3.0)
     assert alone.choice is None
@@ -205,14 +209,14 @@ def test_the_ridge_is_learned_whatever_else_is_given(given: dict[str, float], na
     assert "ridge" in result.choice.reason or result.choice.chosen.smoothing.ridge == 0
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.1])
-def test_a_ridge_is_found_where_all_spots_hold_all_types(strength: float) -> None:
+@pytest.mark.parametrize("smoothness", [0.0, 0.1])
+def test_a_ridge_is_found_where_all_spots_hold_all_types(smoothness: float) -> None:
     """A pull to zero makes abundances more even, which is right there, and wrong where few types are."""
 
     def chosen(truth: np.ndarray) -> Candidate:
         counts = np.random.default_rng(7).poisson(20.0 * truth @ signatures())
         genes = held_out(csr_array(counts.astype(float)), coordinates, truth, tolerance=1e-3)
-        given = {"strength": strength, "alpha": 0.3, "sharpness": 0.0}
+        given = {"smoothness": smoothness, "alpha": 0.3, "sharpness": 0.0}
         return choose_smoothing(genes, **given, ridge=None, with_attention=False).chosen
 
     _, coordinates, one_type = tissue(1.0, is_smooth=False)
@@ -246,7 +250,7 @@ def test_learning_is_the_same_for_any_number_of_threads() -> None:
     assert one.choice == three.choice
 
 
-def test_patches_are_linked_and_of_the_size_asked_for() -> None:
+def test_patches_are_contiguous_and_of_the_size_asked_for() -> None:
     coordinates = np.stack(np.meshgrid(np.arange(40), np.arange(40)), axis=-1).reshape(-1, 2).astype(float)
     edges = build_graph(coordinates).squared_distance
     spots = contiguous_patches(edges, 400, 100, random_state=3)

@@ -1,4 +1,4 @@
-"""Numbers side by side: compiled functions do what the same functions do to NumPy arrays."""
+"""SIMD vectors: compiled functions do what the same functions do to NumPy arrays."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def moves(a: Any, b: Any, out: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("function", [arithmetic, facts, moves])
-def test_compiled_lanes_are_numpy_arrays(function: Callable[..., None], dtype: type) -> None:
+def test_compiled_vectors_are_as_numpy_arrays(function: Callable[..., None], dtype: type) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random((WIDTH + 4, WIDTH + 3)).astype(dtype), rng.random(2 * WIDTH).astype(dtype)
     plain, compiled = np.zeros((WIDTH + 2, WIDTH + 2)), np.zeros((WIDTH + 2, WIDTH + 2))

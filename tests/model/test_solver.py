@@ -177,7 +177,7 @@ def test_violation_ends_below_the_tolerance_and_is_reported(tolerance: float, la
     assert measured <= tolerance * (1 + 1e-6) + 1e-15
     assert solution.abundances.min() >= 0
     assert solution.history[-1] == solution.violation
-    # A cycle has two sweeps, and then single spots are settled by less than one more.
+    # A cycle has two sweeps, and local relaxation then visits less than all spots again.
     per_cycle = solution.n_sweeps / len(solution.history)
     assert 2 <= per_cycle <= 3 if lambda_c else per_cycle == 1
 
@@ -308,7 +308,9 @@ def test_a_warm_start_saves_sweeps() -> None:
 
 @pytest.mark.parametrize(("lambda_r", "lambda_c"), [(0.0, 160.0), (1e-3, 1.0), (1e-6, 1e4)])
 @pytest.mark.parametrize("n_cell_types", [1, 3])
-def test_a_type_without_a_signature_is_nowhere(n_cell_types: int, lambda_r: float, lambda_c: float) -> None:
+def test_a_type_without_a_signature_is_zero_everywhere(
+    n_cell_types: int, lambda_r: float, lambda_c: float
+) -> None:
     rng = np.random.default_rng(39)
     S = rng.gamma(0.5, size=(n_cell_types, 40))
     S[0] = 0.0
@@ -334,7 +336,7 @@ def test_too_few_sweeps_warn_with_what_is_left() -> None:
 
 
 @pytest.mark.parametrize("max_sweeps", [2, 6, 20])
-def test_what_is_said_to_be_left_is_that_of_what_is_returned(max_sweeps: int) -> None:
+def test_the_violation_reported_is_that_of_the_abundances_returned(max_sweeps: int) -> None:
     rng = np.random.default_rng(37)
     statistics, W = random_statistics(rng, 100, 4), path_graph(100)
     with pytest.warns(ConvergenceWarning):
@@ -361,7 +363,7 @@ def test_cancelling_passes_through_and_stops_the_threads(n_threads: int) -> None
     assert set(threading.enumerate()) == before
 
 
-def test_progress_tells_sweeps_and_violation() -> None:
+def test_progress_reports_cycles_and_violation() -> None:
     rng = np.random.default_rng(19)
     calls: list[Progress] = []
     solution = run(
@@ -382,8 +384,8 @@ def test_sweeps_stay_in_the_tens_however_strong_the_smoothing(
     layout: str, lambda_c: float, tolerance: float
 ) -> None:
     rng = np.random.default_rng(30)
-    places = {"hexagonal": hexagonal_grid(30, 30), "square": square_grid(30, 30)}[layout]
-    statistics, edges = random_statistics(rng, 900, 5, 4), build_graph(places).squared_distance
+    coordinates = {"hexagonal": hexagonal_grid(30, 30), "square": square_grid(30, 30)}[layout]
+    statistics, edges = random_statistics(rng, 900, 5, 4), build_graph(coordinates).squared_distance
     W = csr_array((np.exp(-0.3 * edges.data), edges.indices, edges.indptr), shape=edges.shape)
     solution = run(statistics, W, lambda_r=1e-6, lambda_c=lambda_c, tolerance=tolerance, max_sweeps=200)
     assert solution.n_sweeps < 100
@@ -406,15 +408,15 @@ def test_few_spots_need_no_more_sweeps_than_many(n_spots: int) -> None:
 def patchy_tissue(side: int) -> tuple[Statistics, csr_array]:
     """Spots in patches of like composition; weights fall by orders of magnitude at the patches' borders."""
     rng = np.random.default_rng(31)
-    places = square_grid(side, side)
-    patch = (places // (side / 5) @ np.array([1.0, 5.0])).astype(int)
+    coordinates = square_grid(side, side)
+    patch = (coordinates // (side / 5) @ np.array([1.0, 5.0])).astype(int)
     S = rng.dirichlet(np.full(40, 0.3), size=8)
     shares = rng.dirichlet(np.full(8, 0.3), size=patch.max() + 1)[patch]
     y = rng.poisson(30 * shares @ S) / 30
     gram = (S / S.mean(axis=0)) @ S.T
     projection = y @ (S / S.mean(axis=0)).T
     statistics = Statistics(gram[None], np.zeros(len(y), np.int64), np.ones(len(y)), projection)
-    edges = build_graph(places).squared_distance
+    edges = build_graph(coordinates).squared_distance
     row = np.repeat(np.arange(len(y)), np.diff(edges.indptr))
     apart = ((shares[row] - shares[edges.indices]) ** 2).sum(axis=1)
     weights = np.exp(-0.5 * edges.data - 16 * apart)
@@ -557,7 +559,7 @@ def test_inputs_are_not_modified() -> None:
 
 
 @pytest.mark.parametrize("lambda_c", [1.0, 100.0, 1e4, 1e6])
-def test_the_tolerance_bounds_the_error_also_where_ties_are_strong(lambda_c: float) -> None:
+def test_the_tolerance_bounds_the_error_also_if_the_coupling_is_strong(lambda_c: float) -> None:
     """A region as a whole may be far off while each of its spots can hardly move alone."""
     rng = np.random.default_rng(31)
     statistics, edges = random_statistics(rng, 400, 5, 4), build_graph(square_grid(20, 20)).squared_distance

@@ -1,4 +1,4 @@
-"""Standard errors against dense algebra and repeated draws, and pairs of types that are too much alike."""
+"""Standard errors against dense algebra and repeated draws, and pairs of types that are too similar."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.sufficient_statistics import Statistics
 from napari_spotmix.model.uncertainty.errors import (
-    Cells,
     Noise,
-    cells_to_look_at,
+    ReferenceCells,
+    cells_for_noise,
     confusable_pairs,
     lost_to_depth,
     measure_noise,
@@ -34,6 +34,29 @@ def positive(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
     return np.einsum("akm,aqm->akq", A, A)
 
 
+def errors_of(
+    statistics: Statistics,
+    X: np.ndarray,
+    noise: Noise,
+    factor: np.ndarray,
+    totals: np.ndarray,
+    coupling: np.ndarray,
+    content: np.ndarray,
+    variance: np.ndarray,
+) -> np.ndarray:
+    return standard_errors(
+        statistics,
+        X,
+        noise,
+        factor=factor,
+        totals=totals,
+        coupling=coupling,
+        content=content,
+        content_variance=variance,
+        threads=ONE,
+    )
+
+
 def gradient_of_proportions(x: np.ndarray, content: np.ndarray) -> np.ndarray:
     """By central differences, shape (n_types, n_types)."""
     step = 1e-6 * np.eye(len(x))
@@ -51,14 +74,14 @@ def test_errors_are_those_of_the_sandwich_and_the_delta_method() -> None:
     X = rng.random((N_SPOTS, N_TYPES)) * (rng.random((N_SPOTS, N_TYPES)) < 0.7) + 0.05
     X[0, 1:] = 0.0
     noise = noise_of(positive(rng, 3, N_TYPES), positive(rng, 3, N_TYPES))
-    factor, totals, tie = 1e-3 * rng.random(N_SPOTS), 20 * rng.random(N_SPOTS), rng.random(N_SPOTS)
+    factor, totals, coupling = 1e-3 * rng.random(N_SPOTS), 20 * rng.random(N_SPOTS), rng.random(N_SPOTS)
     content, variance = rng.uniform(0.5, 2, N_TYPES), 0.01 * rng.random(N_TYPES)
-    errors = standard_errors(statistics, X, noise, factor, totals, tie, content, variance, ONE)
+    errors = errors_of(statistics, X, noise, factor, totals, coupling, content, variance)
     for i, a in enumerate(statistics.cluster):
         data = statistics.scale[i] * statistics.gram[a]
         J = factor[i] ** 2 * (totals[i] * noise.linear[a] + totals[i] ** 2 * noise.square[a])
-        prior = np.trace(J) / np.trace(data) * tie[i] * np.eye(N_TYPES)
-        inverse = np.linalg.inv(data + tie[i] * np.eye(N_TYPES))
+        prior = np.trace(J) / np.trace(data) * coupling[i] * np.eye(N_TYPES)
+        inverse = np.linalg.inv(data + coupling[i] * np.eye(N_TYPES))
         by_x = gradient_of_proportions(X[i], content)
         by_content = by_x * X[i]  # a content raised by a percent lowers its x / content by one
         expected = by_x @ inverse @ (J + prior) @ inverse @ by_x.T + (by_content * variance) @ by_content.T
@@ -77,7 +100,7 @@ def test_estimates_of_repeated_draws_scatter_by_the_error() -> None:
     statistics = Statistics(M[None], np.zeros(1, np.int64), np.array([depth]), np.zeros((1, N_TYPES)))
     noise = noise_of(M[None], np.zeros_like(M)[None])
     content = np.ones(N_TYPES)
-    errors = standard_errors(statistics, x[None], noise, one, depth * one, 0 * one, content, 0 * content, ONE)
+    errors = errors_of(statistics, x[None], noise, one, depth * one, 0 * one, content, 0 * content)
     np.testing.assert_allclose(errors[0], proportions.std(axis=0), rtol=0.05)
 
 
@@ -86,7 +109,7 @@ def test_twins_have_no_error_that_means_anything() -> None:
     statistics = Statistics(M, np.zeros(1, np.int64), np.ones(1), np.zeros((1, 3)))
     noise, one, content = noise_of(M, 0 * M), np.ones(1), np.ones(3)
     X = np.array([[0.3, 0.3, 0.4]])
-    errors = standard_errors(statistics, X, noise, 0.01 * one, one, 1e-9 * one, content, 0 * content, ONE)
+    errors = errors_of(statistics, X, noise, 0.01 * one, one, 1e-9 * one, content, 0 * content)
     np.testing.assert_allclose(errors[0, :2], 1.0)
     assert errors[0, 2] < 0.1
 
@@ -95,13 +118,13 @@ def test_a_spot_without_abundances_has_no_error() -> None:
     statistics = random_statistics(np.random.default_rng(2), 2, 3)
     X = np.array([[0.0, 0.0, 0.0], [0.2, 0.0, 0.8]])
     M, one, content = statistics.gram, np.ones(2), np.ones(3)
-    errors = standard_errors(statistics, X, noise_of(M, M), one, one, one, content, 0 * content, ONE)
+    errors = errors_of(statistics, X, noise_of(M, M), one, one, one, content, 0 * content)
     assert np.isnan(errors[0]).all()
     assert np.isfinite(errors[1]).all()
 
 
 @pytest.fixture(scope="module")
-def reference() -> tuple[np.ndarray, Cells]:
+def reference() -> tuple[np.ndarray, ReferenceCells]:
     """Signatures, and cells that differ along one program of genes that leads from a type to the next."""
     rng = np.random.default_rng(3)
     S = rng.dirichlet(np.ones(N_GENES), N_TYPES)
@@ -110,9 +133,9 @@ def reference() -> tuple[np.ndarray, Cells]:
     profiles = S[label] + away[:, None] * (S[(label + 1) % N_TYPES] - S[label]) * 0.5
     counts = csr_array(rng.poisson(3000 * profiles.clip(0)).astype(float))
     totals = np.asarray(counts.sum(axis=1))
-    chosen = cells_to_look_at(label, totals, N_TYPES)
+    chosen = cells_for_noise(label, totals, N_TYPES)
     lost = lost_to_depth(label, totals, N_TYPES)
-    return S, Cells(csr_array(counts[chosen]), totals[chosen], label[chosen], lost)
+    return S, ReferenceCells(csr_array(counts[chosen]), totals[chosen], label[chosen], lost)
 
 
 def residuals_of(S: np.ndarray, X: np.ndarray, profiles: np.ndarray, rng: np.random.Generator):
@@ -120,14 +143,14 @@ def residuals_of(S: np.ndarray, X: np.ndarray, profiles: np.ndarray, rng: np.ran
     return gene_residuals(counts, S, X, np.full(len(X), 2000.0))
 
 
-def test_cells_are_chosen_from_every_type_and_labeled(reference: tuple[np.ndarray, Cells]) -> None:
+def test_cells_are_chosen_from_every_type_and_labeled(reference: tuple[np.ndarray, ReferenceCells]) -> None:
     _, cells = reference
     assert np.bincount(cells.label).tolist() == [64] * N_TYPES
     np.testing.assert_allclose(cells.totals, np.asarray(cells.counts.sum(axis=1)))
 
 
 def test_spots_that_scatter_by_sampling_show_no_differences_of_cells(
-    reference: tuple[np.ndarray, Cells],
+    reference: tuple[np.ndarray, ReferenceCells],
 ) -> None:
     S, cells = reference
     rng = np.random.default_rng(4)
@@ -136,7 +159,9 @@ def test_spots_that_scatter_by_sampling_show_no_differences_of_cells(
     assert noise.cell_share < 0.1
 
 
-def test_spots_of_single_cells_show_all_of_their_differences(reference: tuple[np.ndarray, Cells]) -> None:
+def test_spots_of_single_cells_show_all_of_their_differences(
+    reference: tuple[np.ndarray, ReferenceCells],
+) -> None:
     S, cells = reference
     rng = np.random.default_rng(5)
     label = rng.integers(N_TYPES, size=2000)
@@ -152,7 +177,7 @@ def test_spots_of_single_cells_show_all_of_their_differences(reference: tuple[np
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pairs_are_told_apart_from_the_depth_on_that_the_formula_says(seed: int) -> None:
+def test_pairs_are_distinguished_from_the_depth_of_the_formula_on(seed: int) -> None:
     rng = np.random.default_rng(seed)
     S = rng.dirichlet(np.ones(N_GENES), 2)
     distance = (2 * (S[0] - S[1]) ** 2 / (S[0] + S[1])).sum()
@@ -185,8 +210,8 @@ def test_what_neighbors_say_makes_an_estimate_surer() -> None:
     statistics = random_statistics(rng, 5, N_TYPES)
     X, one, content = rng.random((5, N_TYPES)), np.ones(5), np.ones(N_TYPES)
     noise = noise_of(1e-4 * statistics.gram, 0 * statistics.gram)
-    alone, tied = (
-        standard_errors(statistics, X, noise, one, statistics.scale, t * one, content, 0 * content, ONE)
+    alone, smoothed = (
+        errors_of(statistics, X, noise, one, statistics.scale, t * one, content, 0 * content)
         for t in (0.0, 3.0)
     )
-    assert (tied < alone).all()
+    assert (smoothed < alone).all()

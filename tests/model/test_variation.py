@@ -1,4 +1,4 @@
-"""How cells vary: planted covariances are found, none is invented, their strength in spots is recovered."""
+"""How cells vary: planted covariances are found, none is invented, and kappa is recovered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.composition_clusters import find_composition_clusters
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.fit import Fit, fit
-from napari_spotmix.model.variation import CellVariation, VariationEvidence, learn_strength
+from napari_spotmix.model.variation import CellVariation, VariationEvidence, learn_kappa
 from napari_spotmix.params import Parameters
 from tests.model.oracles import hexagonal_grid
 from tests.model.varied_cells import VariedCells, dense, estimated, variation_of
@@ -187,14 +187,14 @@ class Section:
         clusters = find_composition_clusters(self.truth, totals, 32, random_state=0, threads=Threads(1))
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
         given = counts, totals, self.truth, self.signatures, clusters, self.variation
-        return learn_strength(*given, random_state=0, threads=Threads(1), **options)
+        return learn_kappa(*given, random_state=0, threads=Threads(1), **options)
 
     def fit(self, **options: Any) -> Fit:
         params = Parameters(lambda_c=0.0, platform_effect="off", **options)
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
-        places, totals = hexagonal_grid(15, 20), self.counts.sum(axis=1)
+        coordinates, totals = hexagonal_grid(15, 20), self.counts.sum(axis=1)
         return fit(
-            counts, self.signatures, totals, places, params, variation=self.variation, threads=Threads(1)
+            counts, self.signatures, totals, coordinates, params, variation=self.variation, threads=Threads(1)
         )
 
     def error(self, found: Fit) -> float:
@@ -204,21 +204,21 @@ class Section:
 
 @pytest.mark.parametrize("n_cells", [5, 8, 16, 40])
 @pytest.mark.parametrize("factors", [0.0, 0.3])
-def test_the_strength_is_one_over_the_number_of_cells(n_cells: int, factors: float) -> None:
+def test_kappa_is_one_over_the_number_of_cells(n_cells: int, factors: float) -> None:
     """Whether or not the tissue shows some genes more than the reference throughout."""
     found = Section.of(n_cells, factors=factors).learned()
-    assert 0.65 / n_cells < found.strength < 1.3 / n_cells
+    assert 0.65 / n_cells < found.kappa < 1.3 / n_cells
     assert found.gain > 5 * found.error > 0
 
 
-def test_the_strength_does_not_go_beyond_that_of_four_cells() -> None:
-    assert Section.of(1).learned().strength == pytest.approx(0.25)
+def test_kappa_does_not_exceed_that_of_four_cells() -> None:
+    assert Section.of(1).learned().kappa == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_spots_that_only_counting_sets_apart_have_none(seed: int) -> None:
     found = Section.of(None, seed=seed).learned()
-    assert found.strength == 0
+    assert found.kappa == 0
     assert found.gain <= found.error
 
 
@@ -226,16 +226,16 @@ def test_what_types_there_are_is_no_variation_of_cells() -> None:
     """Shares of types differ from those of the cluster: mixtures are left out of what is compared."""
     section = Section.of(None)
     few = replace(section, truth=np.tile(section.truth.mean(axis=0), (300, 1)))
-    assert few.learned().strength == 0
+    assert few.learned().kappa == 0
 
 
 def test_a_single_spot_cannot_tell() -> None:
     section = Section.of(5)
     one = replace(section, counts=section.counts[:1], truth=section.truth[:1])
-    assert one.learned().strength == 0
+    assert one.learned().kappa == 0
 
 
-def test_a_cancel_between_clusters_is_heard() -> None:
+def test_a_cancel_between_clusters_is_noticed() -> None:
     def cancel(_: int) -> None:
         raise Cancelled
 
@@ -247,8 +247,8 @@ def test_a_cancel_between_clusters_is_heard() -> None:
 def test_where_cells_vary_proportions_come_nearer_to_the_truth(n_cells: int) -> None:
     section = Section.of(n_cells)
     poisson, learned = section.fit(cell_variation=0.0), section.fit()
-    assert poisson.data_term.strength == 0
-    assert learned.data_term.strength > 0.1
+    assert poisson.data_term.kappa == 0
+    assert learned.data_term.kappa > 0.1
     assert section.error(learned) < 0.85 * section.error(poisson)
 
 
@@ -260,9 +260,9 @@ def test_where_they_do_not_nothing_changes(seed: int) -> None:
     np.testing.assert_array_equal(learned.abundances, poisson.abundances)
 
 
-def test_a_strength_set_by_hand_is_kept() -> None:
+def test_a_kappa_set_by_hand_is_kept() -> None:
     found = Section.of(5).fit(cell_variation=0.07)
-    assert found.data_term.strength == 0.07
+    assert found.data_term.kappa == 0.07
     assert found.variation_evidence is None
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from napari_spotmix.simulation.anatomy import CELL_TYPES, cell_type_table
 from napari_spotmix.simulation.counts import (
-    Tissue,
+    SimulatedCounts,
     draw_counts,
     draw_signatures,
     simulate_reference,
@@ -19,7 +19,7 @@ from napari_spotmix.simulation.counts import (
 )
 
 
-def make(**changed: Any) -> Tissue:
+def make(**changed: Any) -> SimulatedCounts:
     settings: dict[str, Any] = {
         "n_spots": 400,
         "n_genes": 300,
@@ -35,12 +35,12 @@ def make(**changed: Any) -> Tissue:
 
 
 @pytest.fixture(scope="module")
-def spots() -> Tissue:
+def spots() -> SimulatedCounts:
     return make()
 
 
 @pytest.fixture(scope="module")
-def bins() -> Tissue:
+def bins() -> SimulatedCounts:
     return make(n_spots=6000, layout="square", pitch_um=4.0, counts_per_spot=30.0, platform_effect=0.5)
 
 
@@ -52,7 +52,7 @@ def test_rows_of_both_truths_sum_to_one(name: str, request: pytest.FixtureReques
         assert truth.data.min() > 0
 
 
-def test_truth_of_a_spot_counts_the_cells_inside_it(spots: Tissue) -> None:
+def test_truth_of_a_spot_counts_the_cells_inside_it(spots: SimulatedCounts) -> None:
     inside = cdist(spots.spots.xy_um, spots.cells.xy_um) < spots.spots.diameter_um / 2
     counted = np.stack([inside[:, spots.cells.types == k].sum(axis=1) for k in range(10)], axis=1)
     occupied = counted.sum(axis=1) > 0
@@ -61,7 +61,7 @@ def test_truth_of_a_spot_counts_the_cells_inside_it(spots: Tissue) -> None:
     assert 4 < counted.sum(axis=1).mean() < 25
 
 
-def test_truth_of_a_bin_is_the_area_its_cells_cover(bins: Tissue) -> None:
+def test_truth_of_a_bin_is_the_area_its_cells_cover(bins: SimulatedCounts) -> None:
     steps = ((np.arange(15) + 0.5) / 15 - 0.5) * bins.spots.pitch_um
     fine = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     for index in range(0, 6000, 97):
@@ -70,18 +70,18 @@ def test_truth_of_a_bin_is_the_area_its_cells_cover(bins: Tissue) -> None:
         assert np.abs(area - bins.truth[[index]].toarray()[0]).max() < 0.25
 
 
-def test_bins_smaller_than_a_cell_mostly_hold_one_type(bins: Tissue, spots: Tissue) -> None:
+def test_bins_smaller_than_a_cell_mostly_hold_one_type(bins: SimulatedCounts, spots: SimulatedCounts) -> None:
     assert (bins.truth.max(axis=1).toarray() > 0.99).mean() > 0.6
     assert (spots.truth.max(axis=1).toarray() > 0.99).mean() < 0.1
 
 
-def test_bins_in_a_cavity_hold_little_rna(bins: Tissue) -> None:
+def test_bins_in_a_cavity_hold_little_rna(bins: SimulatedCounts) -> None:
     far = cdist(bins.spots.xy_um, bins.cells.xy_um).min(axis=1) > 20
     assert far.sum() >= 10
     assert bins.expected_counts[far].mean() < 0.4 * bins.expected_counts[~far].mean()
 
 
-def test_rna_truth_weighs_cells_by_their_rna(spots: Tissue) -> None:
+def test_rna_truth_weighs_cells_by_their_rna(spots: SimulatedCounts) -> None:
     weighted = spots.truth.toarray() * [kind.rna for kind in spots.cell_types]
     np.testing.assert_allclose(spots.truth_rna.toarray(), weighted / weighted.sum(axis=1, keepdims=True))
 
@@ -117,18 +117,18 @@ def test_a_gene_without_expression_is_never_drawn() -> None:
     assert set(np.unique(counts.indices)) == {1, 3}
 
 
-def test_counts_are_a_tidy_sparse_matrix(spots: Tissue) -> None:
+def test_counts_are_a_tidy_sparse_matrix(spots: SimulatedCounts) -> None:
     assert spots.counts.dtype == np.float32
     assert spots.counts.has_canonical_format
     assert spots.counts.data.min() >= 1
     assert spots.counts.sum(axis=1).mean() == pytest.approx(2000, rel=0.01)
 
 
-def test_spots_lie_on_their_grid(spots: Tissue, bins: Tissue) -> None:
+def test_spots_are_on_their_grid(spots: SimulatedCounts, bins: SimulatedCounts) -> None:
     for tissue, step_x, step_y in ((spots, 50.0, 100 * np.sqrt(0.75)), (bins, 4.0, 4.0)):
         grid = tissue.spots
-        place = np.column_stack([grid.columns * step_x, grid.rows * step_y])
-        np.testing.assert_allclose(np.ptp(grid.xy_um - place, axis=0), 0, atol=1e-8)
+        expected = np.column_stack([grid.columns * step_x, grid.rows * step_y])
+        np.testing.assert_allclose(np.ptp(grid.xy_um - expected, axis=0), 0, atol=1e-8)
         assert grid.rows.min() >= 0
         assert grid.columns.min() >= 0
     assert ((spots.spots.rows + spots.spots.columns) % 2 == 0).all()
@@ -136,7 +136,7 @@ def test_spots_lie_on_their_grid(spots: Tissue, bins: Tissue) -> None:
     assert np.sort(between, axis=1)[:, 1] == pytest.approx(100)
 
 
-def test_tissue_is_no_rectangle(spots: Tissue) -> None:
+def test_tissue_is_no_rectangle(spots: SimulatedCounts) -> None:
     xy = spots.spots.xy_um - spots.spots.xy_um.min(axis=0)
     corner = np.abs(xy / xy.max(axis=0) - 0.5).min(axis=1) > 0.42
     assert not corner.any()
@@ -171,14 +171,16 @@ def test_types_of_a_lineage_are_alike_and_markers_mark_their_type() -> None:
     names = [kind.name for kind in table]
     signatures, markers = draw_signatures(table, 2000, np.random.default_rng(0))
     np.testing.assert_allclose(signatures.sum(axis=1), 1)
-    likeness = np.corrcoef(np.log(signatures))
-    assert likeness[names.index("T cell"), names.index("B cell")] > likeness[names.index("T cell"), 0] + 0.05
+    similarity = np.corrcoef(np.log(signatures))
+    assert (
+        similarity[names.index("T cell"), names.index("B cell")] > similarity[names.index("T cell"), 0] + 0.05
+    )
     marked = markers >= 0
     assert (signatures.argmax(axis=0)[marked] == markers[marked]).mean() > 0.9
     assert set(markers[marked]) == set(range(10))
 
 
-def test_platform_effect_changes_genes_and_nothing_else(spots: Tissue) -> None:
+def test_platform_effect_changes_genes_and_nothing_else(spots: SimulatedCounts) -> None:
     other = make(platform_effect=0.8)
     np.testing.assert_allclose(spots.tissue_signatures, spots.signatures, rtol=1e-12)
     np.testing.assert_array_equal(other.signatures, spots.signatures)
@@ -189,7 +191,9 @@ def test_platform_effect_changes_genes_and_nothing_else(spots: Tissue) -> None:
     assert factors[0].std() == pytest.approx(0.8, rel=0.15)
 
 
-def test_reference_cells_have_the_signature_of_their_type_and_more_than_poisson_noise(spots: Tissue) -> None:
+def test_reference_cells_have_the_signature_of_their_type_and_more_than_poisson_noise(
+    spots: SimulatedCounts,
+) -> None:
     settings = {"n_cells_per_type": 300, "counts_per_cell": 4000.0, "random_state": 0}
     reference = simulate_reference(spots, overdispersion=0.3, **settings)
     counts = reference.counts.toarray()

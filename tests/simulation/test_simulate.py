@@ -83,7 +83,7 @@ def test_every_region_of_the_default_tissue_has_spots(default: SimulatedTissue) 
 
 
 def test_picture_and_spots_are_in_register(default: SimulatedTissue) -> None:
-    """Spots with many or dense nuclei are bluer than spots of muscle, and only where they really lie."""
+    """Spots with many or dense nuclei are bluer than spots of muscle, and only at their own positions."""
     picture = section(default)["images"]["hires"]
     factors = section(default)["scalefactors"]
     xy = default.spatial.obsm["spatial"] * factors["tissue_hires_scalef"]
@@ -92,18 +92,18 @@ def test_picture_and_spots_are_in_register(default: SimulatedTissue) -> None:
     dense = truth["B cell"] + truth["T cell"] + truth["Epithelial"] - truth["Smooth muscle"]
     height, width = picture.shape[:2]
 
-    def likeness(x: np.ndarray, y: np.ndarray) -> float:
+    def similarity(x: np.ndarray, y: np.ndarray) -> float:
         return float(np.corrcoef(blueness(picture, x, y, radius), dense)[0, 1])
 
     x, y = xy.T
-    registered = likeness(x, y)
+    registered = similarity(x, y)
     assert registered > 0.6
     for moved in (
-        likeness(width - x, y),
-        likeness(x, height - y),
-        likeness(y, x),
-        likeness(x + 3 * radius, y),
-        likeness(x, y + 3 * radius),
+        similarity(width - x, y),
+        similarity(x, height - y),
+        similarity(y, x),
+        similarity(x + 3 * radius, y),
+        similarity(x, y + 3 * radius),
     ):
         assert moved < registered - 0.05
 
@@ -207,7 +207,7 @@ def test_tissue_survives_a_file(small: SimulatedTissue, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.obsm["truth"], small.spatial.obsm["truth"])
 
 
-def test_all_bad_arguments_are_told_at_once() -> None:
+def test_all_bad_arguments_are_reported_at_once() -> None:
     bad: dict[str, Any] = {
         "n_spots": 3,
         "n_genes": 2.5,
@@ -228,14 +228,14 @@ def test_all_bad_arguments_are_told_at_once() -> None:
         assert any(f"`{name}` must be" in text and repr(value) in text for text in error.value.problems)
 
 
-def test_too_few_genes_for_the_types_is_told() -> None:
+def test_too_few_genes_for_the_types_are_reported() -> None:
     with pytest.raises(
         InputError, match="`n_genes` must be at least two per cell type, 40 for 20 types, found 30"
     ):
         simulate(n_genes=30, n_cell_types=20)
 
 
-def test_progress_is_told_by_stage_and_reaches_its_end() -> None:
+def test_progress_is_reported_by_stage_and_reaches_its_end() -> None:
     seen: list[Progress] = []
     simulate(2000, 200, 5, layout="square", on_progress=seen.append)
     stages = list(dict.fromkeys(progress.stage for progress in seen))

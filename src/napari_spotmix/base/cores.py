@@ -1,4 +1,4 @@
-"""How many cores there are to share the work."""
+"""How many cores this process may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows shared out among threads, with a word to the caller between blocks."""
+"""Rows split among threads, with a report to the caller between blocks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from napari_spotmix.base.cores import available_cores
 
 __all__ = ["Threads"]
 
-#: Seconds between two words to the caller while threads work: after every block, the words would take the
-#: interpreter from the threads more often than these need it.
-_SILENCE = 0.02
+#: Seconds between two reports to the caller while threads work: reports after every block would take the
+#: interpreter from the threads too often.
+_REPORT_EVERY = 0.02
 
 
 class Threads:
@@ -51,8 +51,8 @@ class Threads:
     def of(cls, n_threads: int) -> Iterator[Threads]:
         """Make a pool for the length of a ``with`` block, in which BLAS keeps to one thread.
 
-        Sums in BLAS would depend on the number of its threads, and those wait by spinning, on the cores that
-        the kernels need.
+        Sums in BLAS would depend on the number of its threads, and those spin while they wait, on the cores
+        that the kernels need.
         """
         threads = cls(n_threads)
         try:
@@ -62,7 +62,7 @@ class Threads:
             threads.close()
 
     def close(self) -> None:
-        """Drop what has not begun and wait for what has."""
+        """Cancel what has not begun and wait for what has."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -76,8 +76,8 @@ class Threads:
     ) -> list[Any]:
         """Call ``kernel(start, stop)`` for every block of rows; return what each call returned, in order.
 
-        `on_block` is called in this thread with the number of rows done, now and then and at the end; what it
-        raises stops the rest.
+        `on_block` is called in this thread with the number of rows done, from time to time and at the end;
+        what it raises stops the rest.
         """
         bounds = [(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
         if self._pool is None or len(bounds) < 2:
@@ -108,7 +108,7 @@ class Threads:
 
         workers = [pool.submit(take_blocks, worker) for worker in range(n_workers)]
         try:
-            while wait(workers, _SILENCE, FIRST_EXCEPTION).not_done and not _failed(workers):
+            while wait(workers, _REPORT_EVERY, FIRST_EXCEPTION).not_done and not _failed(workers):
                 on_block(sum(n_done))
         finally:
             stopped.set()
@@ -124,7 +124,7 @@ def _failed(workers: list[Future[None]]) -> bool:
 
 
 class _Blas:
-    """The threads of BLAS, which the whole process shares: one as long as anybody asks for that."""
+    """The threads of BLAS, which the whole process shares: limited to one while any caller needs that."""
 
     def __init__(self) -> None:
         self._lock, self._n_users = Lock(), 0

@@ -1,4 +1,4 @@
-"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: neighbors that are close and alike pull most.
+"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: neighbors that are close and similar pull most.
 
 ``Attn_ij`` is the mean over heads h of ``exp(-1/2 sum_k beta_hk (z_ik - z_jk)^2)``: scaled dot-product
 attention with shared queries and keys of normalized embeddings, hence symmetric, and at most 1. The
@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.kernels import attention as attention_kernels
+from napari_spotmix.model.kernels.arguments import CSR, Edges
 
 __all__ = [
     "attention_between",
@@ -33,7 +34,7 @@ _BLOCK = 16384
 
 
 def distance_weights(squared_distance: csr_array, alpha: float, out: Array | None = None) -> csr_array:
-    """Return ``exp(-alpha d^2)`` on the same edges, in `out` where given.
+    """Return ``exp(-alpha d^2)`` on the same edges, in `out` if given.
 
     Examples
     --------
@@ -66,10 +67,10 @@ def embed(abundances: Array, W: csr_array, threads: Threads, on_block: OnBlock =
     one_over_total = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     embedding = np.empty_like(abundances)
 
+    edges = CSR.of(W)
+
     def block(start: int, stop: int) -> None:
-        attention_kernels.embed_rows(
-            W.indptr, W.indices, W.data, abundances, one_over_total, start, stop, embedding
-        )
+        attention_kernels.embed_rows(edges, abundances, one_over_total, start, stop, embedding)
 
     threads.over_blocks(block, len(abundances), block=_BLOCK, on_block=on_block)
     return embedding
@@ -83,12 +84,12 @@ def attention_weights(
     on_block: OnBlock = lambda _: None,
     out: Array | None = None,
 ) -> csr_array:
-    """Return ``Attn`` on the given edges, in `out` where given.
+    """Return ``Attn`` on the given edges, in `out` if given.
 
     Parameters
     ----------
     edges : csr_array, shape (n_spots, n_spots)
-        Its pattern says which pairs are linked; its values are not read.
+        Its pattern gives the pairs; its values are not read.
     embedding : ndarray of float64, shape (n_spots, n_features)
         ``z``.
     sharpness : ndarray of float64, shape (n_heads, n_features)
@@ -98,18 +99,17 @@ def attention_weights(
         Called between blocks of spots; what it raises stops the work.
     """
     attention = np.empty(edges.nnz) if out is None else out
+    pattern = Edges(edges.indptr, edges.indices)
 
     def block(start: int, stop: int) -> None:
-        attention_kernels.edge_attention(
-            edges.indptr, edges.indices, embedding, sharpness, start, stop, attention
-        )
+        attention_kernels.edge_attention(pattern, embedding, sharpness, start, stop, attention)
 
     threads.over_blocks(block, edges.shape[0], block=_BLOCK, on_block=on_block)
     return _with_data(edges, attention)
 
 
 def attention_between(abundances: Array, W: csr_array, sharpness: Array, threads: Threads) -> csr_array:
-    """Return ``Attn`` on the edges of `W`, as these abundances would have it.
+    """Return ``Attn`` on the edges of `W`, computed from these abundances.
 
     Parameters
     ----------
@@ -148,13 +148,14 @@ def attention_slopes(edges: csr_array, embedding: Array, sharpness: Array, slope
     """
     slopes = np.zeros_like(sharpness)
     # In one thread, since sums must have one order; it is quick.
-    attention_kernels.edge_attention_slopes(edges.indptr, edges.indices, embedding, sharpness, slope, slopes)
+    pattern = Edges(edges.indptr, edges.indices)
+    attention_kernels.edge_attention_slopes(pattern, embedding, sharpness, slope, slopes)
     return slopes
 
 
-def product(near: csr_array, alike: csr_array) -> csr_array:
+def product(near: csr_array, similar: csr_array) -> csr_array:
     """Return the product of two sets of weights on the same edges, keeping edges of weight 0."""
-    return _with_data(near, near.data * alike.data)
+    return _with_data(near, near.data * similar.data)
 
 
 def _with_data(edges: csr_array, data: Array) -> csr_array:

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 Points = NDArray[np.floating]
 
-#: CompositionClusters are found on at most this many spots, with this many rounds of k-means.
+#: Centers are found on at most this many points, with this many rounds of k-means.
 _SAMPLE, _ROUNDS = 20_000, 10
 
 _BLOCK = 8192
@@ -50,7 +50,7 @@ def cluster_points(
     on_block : callable, optional
         Called between blocks of points; what it raises stops the work.
     transform : callable, optional
-        What distances are measured between, of a few points at a time.
+        Applied to a few points at a time; distances are measured between its results.
 
     Returns
     -------
@@ -129,14 +129,14 @@ def _nearest(
 def group_means(values: Points, label: NDArray[np.int64], n_groups: int, times: Array | None = None) -> Array:
     """Return the mean of each group's rows, float64 (n_groups, n_columns); zeros for an empty group.
 
-    Each row is counted so many times in the sum, where `times` says so.
+    Row i is multiplied by ``times_i`` in the sum, if `times` is given.
     """
     sums = group_sums(values, label, n_groups, np.ones(len(label)) if times is None else times)
     return sums / np.maximum(np.bincount(label, minlength=n_groups), 1)[:, None]
 
 
 def group_sums(values: Points, label: NDArray[np.int64], n_groups: int, times: Array) -> Array:
-    """Return the sum of each group's rows, each so many times, float64 (n_groups, n_columns)."""
+    """Return the sum of ``times_i`` times each row by group, float64 (n_groups, n_columns)."""
     sums = np.zeros((n_groups, values.shape[1]))
     clustering_kernels.sum_by_group(values, times, label, sums)
     return sums

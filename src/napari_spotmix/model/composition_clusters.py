@@ -3,7 +3,7 @@
 A count of mean ``N m`` has variance ``N m + phi (N m)^2`` (Poisson, and overdispersion ``phi``), so a share
 ``y`` has precision ``N w`` with ``w = 1 / (m (1 + phi N m))``. ``m`` is the *model's* mean, never the
 observed one: weights from observed counts favor genes that happen to be low, and lose the spot's total.
-Reweighting to convergence with ``phi = 0`` gives the Poisson fit. Spots of like composition share their
+Reweighting to convergence with ``phi = 0`` gives the Poisson fit. Spots of similar composition share their
 weights, one vector per *cluster*, so that only a few Gram matrices are needed.
 """
 
@@ -27,14 +27,14 @@ __all__ = [
 ]
 
 
-#: A gene counts as expressed with at least this part of its mean over types: without a floor, a gene that
-#: the model calls silent would outweigh all others as soon as one count of it is seen.
+#: A gene's expected share is at least this part of its mean over types: without a floor, a gene that the
+#: model takes for silent would outweigh all others as soon as one count of it is observed.
 _FLOOR = 0.01
 
 
 @dataclass(frozen=True)
 class CompositionClusters:
-    """Groups of spots of like composition.
+    """Groups of spots of similar composition.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class CompositionClusters:
 
 
 def one_composition_cluster(totals: Array, n_cell_types: int) -> CompositionClusters:
-    """Return all spots as one group in which every type has the same share: where the fit begins."""
+    """Return all spots as one group in which every type has the same share: the start of the fit."""
     flat = np.full((1, n_cell_types), 1.0 / n_cell_types)
     depth = np.array([totals.mean() if totals.size else 0.0])
     return CompositionClusters(flat, depth, np.zeros(len(totals), np.int64))

@@ -1,7 +1,7 @@
-"""Counts of spots with the gene of each column: what the core reads in place of a matrix.
+"""Counts of spots with the gene of each column: what the model reads instead of a matrix.
 
-The matrix need not be in memory. Whoever wants all of it goes through its blocks of rows in order, so that
-no more than three of them are held at a time.
+The matrix need not be in memory. To read all of it, go through its blocks of rows in order, so that no more
+than three of them are held at a time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from scipy.sparse import csr_array, vstack
 
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.kernels.arguments import GeneCounts
 
 __all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds", "is_in_order"]
 
 #: What is called for a few rows: `values`, whose first row is spot ``spots.start``, and start and stop in it.
 Kernel = Callable[[csr_array, slice, int, int], None]
 
-#: Most rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
+#: Most rows per call of a kernel: some milliseconds of work, so that a cancel is noticed soon.
 _ROWS = 4096
 #: Bytes per block: less than a tenth of a second of reading, compressed or not.
 _BYTES = 16 << 20
@@ -46,12 +47,12 @@ class RowBlocks(Protocol):
 
 
 def is_in_order(rows: csr_array) -> bool:
-    """Tell whether the columns of each row stand in order, and each once."""
+    """Return whether the columns of each row are sorted, without duplicates."""
     return bool(counts_kernels.rows_in_order(rows.indptr, rows.indices, 0, rows.shape[0]))
 
 
 def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[np.int64]:
-    """Cut rows into blocks of at most 16 MiB, or of one row where that is larger.
+    """Cut rows into blocks of at most 16 MiB, or of one row if that is larger.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def block_bounds(indptr: NDArray[np.integer], bytes_per_entry: int) -> NDArray[n
 
 @dataclass(frozen=True)
 class InMemory:
-    """A matrix in memory, where it is not to be taken as a whole."""
+    """A matrix in memory that is read in blocks of rows."""
 
     values: csr_array
 
@@ -96,7 +97,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """Some rows of a matrix; `rows` are in order, each once."""
+    """Some rows of a matrix; `rows` are sorted, without duplicates."""
 
     matrix: RowBlocks
     rows: NDArray[np.int64]
@@ -113,10 +114,10 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of some spots, as they lie in their matrix.
+    """Counts of some spots, as they are in their matrix.
 
-    Several columns may hold one gene, and a column no gene that is of use; entries of a row may be unsorted
-    and repeated. Nothing is modified, and what is in memory is not copied.
+    Several columns may hold the same gene, and a column may be unused; entries of a row may be unsorted and
+    repeated. Nothing is modified, and what is in memory is not copied.
 
     Attributes
     ----------
@@ -164,14 +165,14 @@ class Counts:
                 )
 
     def only(self, spots: NDArray[np.int64]) -> Counts:
-        """Return the counts of some spots, in order and each once; nothing is read."""
+        """Return the counts of some spots, sorted and without duplicates; nothing is read."""
         if len(spots) == self.n_spots:
             return self
         rows = InMemory(self.rows) if isinstance(self.rows, csr_array) else self.rows
         return Counts(_Chosen(rows, spots), self.gene_of_column)
 
     def of_spots(self, spots: NDArray[np.int64], on_rows: Callable[[int], None] = lambda _: None) -> Counts:
-        """Return the counts of some spots, in order and each once, in memory."""
+        """Return the counts of some spots, sorted and without duplicates, in memory."""
         chosen = self.only(spots)
         if isinstance(chosen.rows, csr_array):
             return self
@@ -182,28 +183,40 @@ class Counts:
                 on_rows(here.stop)
         return Counts(csr_array(vstack(found, format="csr")), self.gene_of_column)
 
+    def in_memory(self) -> csr_array:
+        """Return the matrix.
+
+        Raises
+        ------
+        TypeError
+            If the matrix is read in blocks: `of_spots` returns counts in memory.
+        """
+        if isinstance(self.rows, csr_array):
+            return self.rows
+        raise TypeError(
+            f"`rows` must be a csr_array in memory, found {type(self.rows).__name__}. "
+            "Take the counts of some spots by `of_spots` first."
+        )
+
     def of_columns(self, columns: NDArray[np.int64]) -> Counts:
-        """Return the counts, which are in memory, of some columns alone."""
-        assert isinstance(self.rows, csr_array)
-        return Counts(csr_array(self.rows[:, columns]), self.gene_of_column[columns])
+        """Return the counts of some columns only; they must be in memory."""
+        return Counts(csr_array(self.in_memory()[:, columns]), self.gene_of_column[columns])
 
     def by_gene(self, n_genes: int) -> csr_array:
-        """Return counts that are in memory with a column for each gene, shape (n_spots, n_genes)."""
-        assert isinstance(self.rows, csr_array)
+        """Return the counts with a column for each gene, shape (n_spots, n_genes); they must be in memory."""
+        matrix = self.in_memory()
         columns = np.flatnonzero(self.gene_of_column >= 0)
         # In single precision, so that counts keep the precision and the size that they have.
         ones = np.ones(len(columns), np.float32)
-        place = (columns.astype(np.int32), self.gene_of_column[columns].astype(np.int32))
-        return csr_array(self.rows @ csr_array((ones, place), shape=(self.rows.shape[1], n_genes)))
+        entries = (columns.astype(np.int32), self.gene_of_column[columns].astype(np.int32))
+        return csr_array(matrix @ csr_array((ones, entries), shape=(matrix.shape[1], n_genes)))
 
     def gene_sums(self, n_genes: int, on_rows: Callable[[int], None] = lambda _: None) -> NDArray[np.float64]:
         """Return each gene's total over all spots, float64 (n_genes,)."""
         sums = np.zeros(n_genes)
 
         def add(values: csr_array, _: slice, start: int, stop: int) -> None:
-            counts_kernels.add_to_genes(
-                values.indptr, values.indices, values.data, self.gene_of_column, start, stop, sums
-            )
+            counts_kernels.add_to_genes(GeneCounts.of(values, self.gene_of_column), start, stop, sums)
 
         # One thread, one order: fractions would sum to other bits in another.
         self.over_rows(add, Threads(1), on_rows)

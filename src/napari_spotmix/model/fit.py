@@ -1,15 +1,15 @@
 """The whole fit on arrays: counts, signatures and coordinates -> abundances and edge weights.
 
-Each iteration takes the proportions found so far and estimates from them anew what depends on them: the
-clusters and their weights, the platform effect if asked for, and the attention; then it solves. What the
-user left open of the smoothing is learned once, in the first iteration.
+Each outer iteration estimates again what depends on the proportions: the composition clusters and their
+weights, the platform effect if it is used, and the attention; then it solves. Parameters of the smoothing
+that are not given are learned once, in the first outer iteration.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,30 +38,30 @@ from napari_spotmix.model.overdispersion import OverdispersionEvidence, estimate
 from napari_spotmix.model.platform import platform_factors
 from napari_spotmix.model.solver.solve import Solution, solve
 from napari_spotmix.model.sufficient_statistics import Statistics, sufficient_statistics
-from napari_spotmix.model.variation import CellVariation, VariationEvidence, learn_strength
+from napari_spotmix.model.variation import CellVariation, VariationEvidence, learn_kappa
 from napari_spotmix.params import Parameters
 
 __all__ = ["Fit", "fit"]
 
 Array = NDArray[np.float64]
 
-#: Learning sees at most this many spots, in patches of this size.
+#: Learning uses at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 2000, 200
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
-#: Overdispersion below this changes nothing that matters.
+#: Overdispersion below this makes no difference that matters.
 _SMALL_OVERDISPERSION = 1e-3
-#: Outer iterations in between only serve to tell which spots are alike: this many times the tolerance does.
+#: Outer iterations in between only show which spots are similar: this many times the tolerance is enough.
 _LOOSER = 30.0
 #: Spots whose proportions a thread takes at a time.
 _BLOCK = 8192
-#: Least ridge where none is given: it keeps the minimizer unique.
+#: Least ridge if none is given: it keeps the minimizer unique.
 _LEAST_RIDGE = 1e-6
 #: For the progress bar only.
 _EXPECTED_EVALUATIONS = 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """What was fitted, in the order of the spots given.
 
@@ -72,8 +72,8 @@ class Fit:
         ``W`` and ``Attn`` on the same edges.
     graph : SpatialGraph
     statistics : Statistics
-        Of the last iteration, in units of `precision_unit`: with `weights` and the penalties, all that it
-        takes to solve again.
+        Of the last iteration, in units of `precision_unit`: with `weights` and the penalties, all that is
+        needed to solve again.
     solution : Solution
         Of the last iteration.
     lambda_r, lambda_c : float
@@ -85,14 +85,14 @@ class Fit:
     smoothing : Smoothing
         That was used; with `lambda_c` 0, that under which `weights` are shown.
     choice : Choice or None
-        The evidence for it; None where nothing was learned.
+        The evidence for it; None if nothing was learned.
     data_term : DataTerm
     variation_evidence : VariationEvidence or None
         For the variation of cells in it; None where that was not learned.
     platform_evidence : PlatformEvidence or None
         For `platform`; None where that was not learned.
     overdispersion_evidence : OverdispersionEvidence or None
-        For that of `data_term`; None where it was not learned, or is nearly nothing.
+        For that of `data_term`; None if it was not learned, or is nearly 0.
     notes : tuple of str
     """
 
@@ -152,20 +152,21 @@ def fit(
     Fit
     """
 
-    def linking(_: int = 0) -> None:
+    def report_graph(_: int = 0) -> None:
         on_progress(Progress("Linking neighbors", 0, 1))
 
-    linking()
+    report_graph()
     graph = build_graph(
         coordinates,
         layout=params.graph,
         n_neighbors=params.n_neighbors,
         sample=sample,
         threads=threads,
-        on_block=linking,
+        on_block=report_graph,
     )
     data_term = DataTerm(params.overdispersion or 0.0, variation, params.cell_variation or 0.0)
-    iterations = _OuterIterations(counts, signatures, totals, data_term, graph, params, threads, on_progress)
+    observed = _Observed(counts, signatures, totals)
+    iterations = _OuterIterations(observed, data_term, graph, params, threads, on_progress)
     for _ in range(1 + params.n_outer_iterations):
         iterations.advance()
     result = iterations.result()
@@ -188,7 +189,7 @@ def fit(
 
 
 def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
-    """Say why the platform effect must be left out, or None."""
+    """Return why the platform effect must be left out, or None."""
     if params.weights != "poisson":
         return f"The platform effect was left out: it needs `weights` 'poisson', not {params.weights!r}."
     one = 1.0 if params.normalize else totals
@@ -202,53 +203,60 @@ def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
     )
 
 
+class _Observed(NamedTuple):
+    """What is given: counts of spots, signatures, and the total of each spot."""
+
+    counts: Counts
+    signatures: Array
+    totals: Array
+
+
 class _OuterIterations:
     """The state that each iteration improves: abundances, clusters, platform factors and attention."""
 
+    abundances: Array
+    statistics: Statistics
+    unit: float
+
     def __init__(
         self,
-        counts: Counts,
-        signatures: Array,
-        totals: Array,
+        observed: _Observed,
         data_term: DataTerm,
         graph: SpatialGraph,
         params: Parameters,
         threads: Threads,
         on_progress: ProgressCallback,
     ) -> None:
-        self.counts, self.signatures, self.totals = counts, signatures, totals
+        self.counts, self.signatures, self.totals = observed
         self.data_term, self.graph, self.params, self.threads = data_term, graph, params, threads
         self.has_platform = params.platform_effect == "on"
         self.variation_evidence: VariationEvidence | None = None
         self.platform_evidence: PlatformEvidence | None = None
         self.overdispersion_evidence: OverdispersionEvidence | None = None
-        self._tell = on_progress
+        self._report = on_progress
         sharpness = params.attention_sharpness if params.attention else 0.0
         self.unlearned = replace(START, **_given(alpha=params.alpha, sharpness=sharpness))
         self.choice: Choice | None = None
-        self.abundances: Array | None = None
-        # Written anew by each iteration, in the same memory: new memory is slow.
+        # Overwritten by each iteration: new memory is slow.
         self.weights, self.attention = _weights_on(graph), _weights_on(graph)
-        self.statistics: Statistics
-        self.unit: float
         self._use(replace(self.unlearned, sharpness=0.0))
-        self.clusters = one_composition_cluster(totals, len(signatures))
-        self.platform = np.ones(signatures.shape[1])
+        self.clusters = one_composition_cluster(self.totals, len(self.signatures))
+        self.platform = np.ones(self.signatures.shape[1])
         self.proportions: NDArray[np.float32] | None = None
         self.n_done = 0
         self._begin_learning("", 0)
 
     def advance(self) -> None:
-        """Estimate anew what depends on the proportions, then solve."""
+        """Estimate what depends on the proportions, then solve."""
         if self.n_done:
-            self._look_again()
+            self._update()
         self._solve()
         self.n_done += 1
 
-    def _look_again(self) -> None:
-        assert self.abundances is not None
+    def _update(self) -> None:
+        """Estimate clusters, platform factors and attention again; learn what is open, once."""
         genes: HeldOutGenes | None = None
-        self._tell_comparing()
+        self._report_comparing()
         self.proportions = self._mean_proportions(self.abundances)
         if self.params.weights == "poisson":
             self.clusters = find_composition_clusters(
@@ -257,7 +265,7 @@ class _OuterIterations:
                 self.params.n_clusters,
                 random_state=self.params.random_state,
                 threads=self.threads,
-                on_block=self._tell_comparing,
+                on_block=self._report_comparing,
             )
             if self.n_done == self.params.n_outer_iterations:
                 self.proportions = None  # large, and of no more use
@@ -269,11 +277,11 @@ class _OuterIterations:
             self._learn(genes)
         if self.choice is None:
             self._use(self.unlearned)
-        elif self.choice.chosen.smoothing.strength == 0:
+        elif self.choice.chosen.smoothing.smoothness == 0:
             # Neighbors are shown as smoothing would have begun to see them.
-            self._use(replace(self.unlearned, strength=0.0, ridge=self.choice.chosen.smoothing.ridge))
+            self._use(replace(self.unlearned, smoothness=0.0, ridge=self.choice.chosen.smoothing.ridge))
         else:
-            self._follow_path()
+            self._follow_path(self.choice.chosen.path)
 
     def _mean_proportions(self, abundances: Array) -> NDArray[np.float32]:
         """Return the mean of two iterations: reweighting by the last one alone can swing back and forth.
@@ -287,21 +295,21 @@ class _OuterIterations:
             now = _proportions(abundances[start:stop])
             mean[start:stop] = now if is_first else (mean[start:stop] + now) / 2
 
-        self.threads.over_blocks(block, len(mean), block=_BLOCK, on_block=self._tell_comparing)
+        self.threads.over_blocks(block, len(mean), block=_BLOCK, on_block=self._report_comparing)
         return mean
 
-    def _tell_comparing(self, _: int = 0) -> None:
+    def _report_comparing(self, _: int = 0) -> None:
         self.on_progress(Progress("Comparing spots", 0, 1))
 
     def _learn_data_term(self) -> HeldOutGenes | None:
-        """Decide what is open of the data term; return the folds of genes if they serve on as they are."""
+        """Decide what is open of the data term; return the folds of genes if they stay valid."""
         params = self.params
         if params.cell_variation is None and self.data_term.variation is not None:
-            self._learn_variation()
+            self._learn_variation(self.data_term.variation)
         open_ = (params.platform_effect == "auto", params.overdispersion is None)
         if not any(open_):
             return None
-        # Genes are shared out once for what is known, and once more for each part that is open.
+        # Genes are split once for what is known, and again for each part that is open.
         self._begin_learning("Learning the data term", 1 + sum(open_))
         genes = self._held_out_genes(predicting=self.signatures)
         if params.platform_effect == "auto":
@@ -312,21 +320,19 @@ class _OuterIterations:
         genes.forget()
         return None if self.has_platform else genes
 
-    def _learn_variation(self) -> None:
-        assert self.abundances is not None
-        assert self.data_term.variation is not None
-        self.variation_evidence = learn_strength(
+    def _learn_variation(self, variation: CellVariation) -> None:
+        self.variation_evidence = learn_kappa(
             self.counts,
             self.totals,
             self.abundances,
             self.signatures,
             self.clusters,
-            self.data_term.variation,
+            variation,
             random_state=self.params.random_state,
             threads=self.threads,
             on_step=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
         )
-        self.data_term = replace(self.data_term, strength=self.variation_evidence.strength)
+        self.data_term = replace(self.data_term, kappa=self.variation_evidence.kappa)
 
     def _learn_platform(self, plain: HeldOutGenes) -> HeldOutGenes:
         """Decide about the platform effect, and return the folds of genes with what was decided."""
@@ -341,7 +347,6 @@ class _OuterIterations:
 
     def _learn_overdispersion(self, plain: HeldOutGenes) -> HeldOutGenes:
         """Decide about overdispersion, and return the folds of genes with what was decided."""
-        assert self.abundances is not None
         spots, counts = self._patches
         estimate = estimate_overdispersion(
             counts,
@@ -351,7 +356,7 @@ class _OuterIterations:
             replace(self.clusters, label=self.clusters.label[spots]),
             self.data_term,
             threads=self.threads,
-            on_step=self._tell_learning_step,
+            on_step=self._report_learning_step,
         )
         if estimate < _SMALL_OVERDISPERSION:
             return plain
@@ -367,10 +372,10 @@ class _OuterIterations:
 
     def _smoothing_so_far(self) -> Smoothing:
         """Return how the first fit was smoothed: how to smooth is learned after the data term."""
-        return replace(self.smoothing, strength=self.lambda_c * self.unit, sharpness=0.0)
+        return replace(self.smoothing, smoothness=self.lambda_c * self.unit, sharpness=0.0)
 
     def _is_open(self) -> bool:
-        """Tell whether something about the penalties is left to learn, by the likelihood of shares."""
+        """Return whether something about the penalties is left to learn, by the likelihood of shares."""
         params = self.params
         if params.weights != "poisson" or not params.normalize:
             return False
@@ -381,23 +386,21 @@ class _OuterIterations:
     def _can_smooth(self) -> bool:
         return self.params.lambda_c != 0 and self.graph.n_edges > 0
 
-    def _follow_path(self) -> None:
-        """Go on to the next smoothing of what was learned, each attention on what the one before it found."""
-        assert self.choice is not None
-        path = self.choice.chosen.path
+    def _follow_path(self, path: tuple[Smoothing, ...]) -> None:
+        """Go on to the next smoothing that was learned: each attention compares what the one before found."""
         step = self.n_done - 1 + max(len(path) - self.params.n_outer_iterations, 0)
         if step < len(path):
             self._use(path[step])
 
     def _use(self, smoothing: Smoothing) -> None:
-        """Tie neighbors by `smoothing`, and by the likeness of what was found so far."""
+        """Couple neighbors by `smoothing`, and by the similarity of what was found so far."""
         self.smoothing, edges = smoothing, self.graph.squared_distance
         self.attention.data[:] = 1.0
-        if self.abundances is not None and smoothing.sharpness > 0:
-            tell, attention = self._tell_comparing, self.attention.data
-            embedding = embed(self.abundances, self.weights, self.threads, tell)
+        if smoothing.sharpness > 0:
+            report, attention = self._report_comparing, self.attention.data
+            embedding = embed(self.abundances, self.weights, self.threads, report)
             heads = smoothing.heads(embedding.shape[1])
-            attention_weights(edges, embedding, heads, self.threads, tell, out=attention)
+            attention_weights(edges, embedding, heads, self.threads, report, out=attention)
         distance_weights(edges, smoothing.alpha, out=self.weights.data)
         self.weights.data *= self.attention.data
 
@@ -407,12 +410,12 @@ class _OuterIterations:
         lambda_c = params.lambda_c if self._can_smooth() else 0.0
         self.choice = choose_smoothing(
             genes,
-            strength=None if lambda_c is None else lambda_c * genes.precision_unit,
+            smoothness=None if lambda_c is None else lambda_c * genes.precision_unit,
             alpha=params.alpha,
             sharpness=params.attention_sharpness,
             ridge=None if params.lambda_r is None else 0.0,
             with_attention=params.attention,
-            on_step=self._tell_learning,
+            on_step=self._report_learning,
         )
 
     @cached_property
@@ -420,7 +423,7 @@ class _OuterIterations:
         """Return the spots that are learned from, and their counts, in memory since they are read often."""
         squared, seed = self.graph.squared_distance, self.params.random_state
         spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, seed)
-        return spots, self.counts.of_spots(spots, self._tell_learning_step)
+        return spots, self.counts.of_spots(spots, self._report_learning_step)
 
     def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
         squared = self.graph.squared_distance
@@ -440,7 +443,7 @@ class _OuterIterations:
             random_state=self.params.random_state,
             threads=self.threads,
             predicting=predicting,
-            on_progress=self._tell_learning_step,
+            on_progress=self._report_learning_step,
         )
         self._n_learned += 1
         return genes
@@ -448,26 +451,25 @@ class _OuterIterations:
     def _begin_learning(self, what: str, n_steps: int) -> None:
         self._learning, self._n_learned, self._n_to_learn = what, 0, n_steps
 
-    def _tell_learning(self, candidate: str) -> None:
+    def _report_learning(self, candidate: str) -> None:
         self._learning = f"Learning the smoothing ({candidate})"
         self._n_learned += 1
-        self._tell_learning_step()
+        self._report_learning_step()
 
-    def _tell_learning_step(self, _: object = None) -> None:
+    def _report_learning_step(self, _: object = None) -> None:
         done = min(self._n_learned, self._n_to_learn)
-        self._tell(Progress(self._learning, done, self._n_to_learn))
+        self._report(Progress(self._learning, done, self._n_to_learn))
 
     def _platform_factors(self) -> Array:
-        assert self.abundances is not None
         scale = self.totals if self.params.normalize else np.ones_like(self.totals)
         expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
         return platform_factors(self._gene_sums, expected, self.signatures)
 
     @cached_property
     def _gene_sums(self) -> Array:
-        return self.counts.gene_sums(self.signatures.shape[1], self._tell_counting)
+        return self.counts.gene_sums(self.signatures.shape[1], self._report_counting)
 
-    def _tell_counting(self, n_done: int) -> None:
+    def _report_counting(self, n_done: int) -> None:
         self.on_progress(Progress("Comparing with the reference", n_done, self.counts.n_spots))
 
     def _solve(self) -> None:
@@ -479,7 +481,7 @@ class _OuterIterations:
             self.weights,
             lambda_r=self.lambda_r,
             lambda_c=self.lambda_c,
-            start=self.abundances,
+            start=self.abundances if self.n_done else None,
             overwrite_start=True,
             tolerance=self._tolerance(),
             max_sweeps=self.params.max_sweeps,
@@ -506,7 +508,7 @@ class _OuterIterations:
         if self.params.lambda_c is not None:
             return self.params.lambda_c
         if self.choice is not None:
-            return self.smoothing.strength / self.unit
+            return self.smoothing.smoothness / self.unit
         return prior_smoothness(self.unit) if self.params.weights == "poisson" else 0.0
 
     def _statistics(self) -> Statistics:
@@ -538,27 +540,26 @@ class _OuterIterations:
     def on_progress(self, progress: Progress) -> None:
         """Pass progress on, with the iteration's number in the stage's name."""
         iteration = f"{progress.stage} (iteration {self.n_done} of {self.params.n_outer_iterations})"
-        self._tell(replace(progress, stage=iteration if self.n_done else f"{progress.stage} (first fit)"))
+        self._report(replace(progress, stage=iteration if self.n_done else f"{progress.stage} (first fit)"))
 
     def result(self) -> Fit:
-        assert self.abundances is not None
         return Fit(
-            self.abundances,
-            self.weights,
-            self.attention,
-            self.graph,
-            self.statistics,
-            self.solution,
-            self.lambda_r,
-            self.lambda_c,
-            self.unit,
-            self.platform,
-            self.smoothing,
-            self.choice,
-            self.data_term,
-            self.variation_evidence,
-            self.platform_evidence,
-            self.overdispersion_evidence,
+            abundances=self.abundances,
+            weights=self.weights,
+            attention=self.attention,
+            graph=self.graph,
+            statistics=self.statistics,
+            solution=self.solution,
+            lambda_r=self.lambda_r,
+            lambda_c=self.lambda_c,
+            precision_unit=self.unit,
+            platform=self.platform,
+            smoothing=self.smoothing,
+            choice=self.choice,
+            data_term=self.data_term,
+            variation_evidence=self.variation_evidence,
+            platform_evidence=self.platform_evidence,
+            overdispersion_evidence=self.overdispersion_evidence,
         )
 
 

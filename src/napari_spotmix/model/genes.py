@@ -29,7 +29,7 @@ class GeneMatch:
     spatial, reference : ndarray of int64
         For each column, the number of its gene in `names`, or -1.
     n_duplicated : tuple of int
-        How many shared genes stand in more than one column, in the spatial data and in the reference.
+        How many shared genes have more than one column, in the spatial data and in the reference.
     """
 
     names: list[str]
@@ -73,7 +73,7 @@ def match_genes(spatial: Sequence[str], reference: Sequence[str]) -> GeneMatch:
 
 
 def informative_genes(signatures: NDArray[np.float64], n_genes: int) -> NDArray[np.int64]:
-    """Return the genes that tell most about cell types, in their given order.
+    """Return the genes that are most informative about cell types, in their given order.
 
     The score of gene g is ``sum_k (S_kg - s_g)^2 / s_g`` with ``s_g = mean_k S_kg``: the chi-square
     distance of the types per count, that is, the information in the Poisson counts of gene g.
@@ -87,7 +87,7 @@ def informative_genes(signatures: NDArray[np.float64], n_genes: int) -> NDArray[
     Returns
     -------
     ndarray of int64
-        Sorted indices. Genes that the reference never shows are left out.
+        Sorted indices. Genes without counts in the reference are left out.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def informative_genes(signatures: NDArray[np.float64], n_genes: int) -> NDArray[
 
 
 def is_housekeeping(name: str) -> bool:
-    """Tell whether a symbol is of a mitochondrial or ribosomal-protein gene, of man or mouse.
+    """Return whether a symbol is of a mitochondrial or ribosomal-protein gene, of human or mouse.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the counts of a spot are thought to vary by, as the precision that the fit gives to genes.
+"""The covariance of a spot's counts under the model, and the precision that the fit gives to genes.
 
 ``V = diag(m (1 + phi N m)) / N`` for counting with overdispersion ``phi``, and the variation of cells on
 top (:mod:`napari_spotmix.model.variation`). One ``V`` per cluster; the statistics need its filters
@@ -31,24 +31,24 @@ class DataTerm:
     overdispersion : float
         ``phi``, variance beyond Poisson as a multiple of the squared mean.
     variation : CellVariation or None
-        How cells of each type vary; None where that is left out.
-    strength : float
-        ``kappa``, the inverse of an effective number of cells in a spot; 0 leaves the variation out.
+        How cells of each type vary; None to leave that out.
+    kappa : float
+        The inverse of an effective number of cells in a spot; 0 leaves the variation out.
     """
 
     overdispersion: float = 0.0
     variation: CellVariation | None = None
-    strength: float = 0.0
+    kappa: float = 0.0
 
     def scaled(self, platform: Array) -> DataTerm:
-        """Return the data term with the variation of cells seen through a factor per gene."""
+        """Return the data term with the variation of cells multiplied by a factor per gene."""
         return self if self.variation is None else replace(self, variation=self.variation.scaled(platform))
 
     def diagonal(self, composition: Array) -> Array:
         """Return the variance that cells give to the share of each gene in a spot with these proportions."""
-        if self.variation is None or self.strength == 0:
+        if self.variation is None or self.kappa == 0:
             return np.zeros(1)
-        F, v = self.variation.of_mixture(composition, self.strength)
+        F, v = self.variation.of_mixture(composition, self.kappa)
         return np.asarray((F**2).sum(axis=1) + v)
 
     def filters(
@@ -94,9 +94,9 @@ class DataTerm:
 
     def _filter(self, S: Array, w: Array, composition: Array, depth: float) -> Array:
         """Return ``(diag(1/w) + N diag(v) + N F F')^-1 S'`` (Woodbury); genes of weight 0 are left out."""
-        if self.variation is None or self.strength == 0 or depth == 0:
+        if self.variation is None or self.kappa == 0 or depth == 0:
             return (S * w).T
-        F, v = self.variation.of_mixture(composition, self.strength)
+        F, v = self.variation.of_mixture(composition, self.kappa)
         w = w / (1.0 + depth * w * v)
         WS, WF = (S * w).T, F * w[:, None]
         inner = np.eye(F.shape[1]) / depth + F.T @ WF

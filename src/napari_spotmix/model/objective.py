@@ -43,7 +43,7 @@ def curvature(statistics: Statistics, W: csr_array, lambda_r: float, lambda_c: f
     """Return what gradients are measured against, float64 (n_spots, n_cell_types).
 
     Half the diagonal of the Hessian, but no more than the data term has in the spot or in the mean over
-    spots: strong ties make a single spot stiff, yet a whole region may still be far from its minimum.
+    spots: strong coupling makes a single spot stiff, yet a whole region may still be far from its minimum.
     """
     diagonal = np.einsum("akk->ak", statistics.gram)[statistics.cluster]
     own = statistics.scale[:, None] * diagonal

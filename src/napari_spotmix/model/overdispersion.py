@@ -1,8 +1,8 @@
-"""How much more counts vary than counting and cells make them, as one number for all genes.
+"""Overdispersion: variance of counts beyond Poisson and cells, as one number for all genes.
 
 A count of mean ``N m`` has the variance ``N m + N^2 d + phi (N m)^2``, with ``d`` what the cells of a spot
-vary by (:mod:`napari_spotmix.model.variation`). ``phi`` is estimated by moments, and believed only where
-genes that were held out are predicted better with it.
+vary by (:mod:`napari_spotmix.model.variation`). ``phi`` is estimated by moments, and used only if it
+improves the prediction of held-out genes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["OverdispersionEvidence", "estimate_overdispersion"]
 
 Array = NDArray[np.float64]
 
-#: What moments ask for beyond this is a reference that does not fit.
+#: Larger estimates mean that the reference does not fit.
 _LARGEST = 1.0
 
 
 @dataclass(frozen=True)
 class OverdispersionEvidence:
-    """Whether overdispersion earns its place.
+    """Whether overdispersion improves the prediction of held-out genes.
 
     Attributes
     ----------
@@ -78,8 +78,8 @@ def estimate_overdispersion(
     Notes
     -----
     Least squares of the squared residuals beyond the known variance on the squared means, each count
-    weighted by its known variance. A gene that the tissue as a whole shows more or less of than the
-    reference is brought to its total before: that is not scatter.
+    weighted by its known variance. Each gene is scaled to its total over the tissue before: a
+    difference between tissue and reference as a whole is not scatter.
     """
     rows = counts.by_gene(signatures.shape[1])
     factor = bulk_factors(counts, totals, abundances, signatures)

@@ -17,8 +17,8 @@ def platform_factors(
 ) -> NDArray[np.float64]:
     """Return one factor per gene for the difference between two technologies.
 
-    ``gamma_g = observed_g / expected_g``, drawn to 1 by its own sampling error, bounded, and centered so that
-    each type's markers keep their mean: factors are only known up to a scale per type, since raising all
+    ``gamma_g = observed_g / expected_g``, shrunk to 1 by its own sampling error, bounded, and centered so
+    that each type's markers keep their mean: factors are only known up to a scale per type, since raising all
     markers of a type is the same as lowering its share.
 
     Parameters

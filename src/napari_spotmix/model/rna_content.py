@@ -1,9 +1,9 @@
 """From shares of RNA to shares of cells: how much RNA a cell of each type brings.
 
 What is fitted is a share of counts. A type whose cells hold twice the RNA has twice the share, cell for cell,
-so shares of cells are shares of counts divided by RNA content. The totals of the reference tell the content,
-but not surely: cells suffer when they are taken apart, and another technology catches each gene differently.
-The logarithm of a total is therefore drawn towards the types' common value, the further the less it can be
+so shares of cells are shares of counts divided by RNA content. The totals of the reference measure the
+content, but with errors: dissociation damages cells, and another technology captures each gene differently.
+The logarithm of a total is therefore shrunk towards the types' common value, the more the less it can be
 trusted.
 """
 
@@ -22,20 +22,20 @@ Array = NDArray[np.float64]
 _BIOLOGY = 0.35
 #: Error of the logarithm of every total: handling, and capture that depends on the type.
 _HANDLING = 0.2
-#: Rounds in which the common value and the weights of the types in it settle.
+#: Rounds in which the common value and the weights of the types in it converge.
 _ROUNDS = 20
 
 
 @dataclass(frozen=True)
 class Content:
-    """RNA content of a cell of each type, and how far the reference was believed.
+    """RNA content of a cell of each type, and how much the reference was trusted.
 
     Attributes
     ----------
     ratio : ndarray of float64, shape (n_cell_types,)
         Content relative to a typical type.
     trust : ndarray of float64, shape (n_cell_types,)
-        What is left of the logarithm of the reference's ratio: 0 not believed, 1 fully.
+        What is kept of the logarithm of the reference's ratio: 0 nothing, 1 all.
     variance : ndarray of float64, shape (n_cell_types,)
         Of the logarithm of `ratio`.
     fold : float
@@ -66,8 +66,8 @@ def rna_content(totals: Array, label: NDArray[np.integer], signatures: Array) ->
     ``e_k^2`` its error variance, the best linear estimate keeps ``tau^2 / (tau^2 + e_k^2)`` of the distance
     to the common value. The error has a part for handling, one for the few cells, and one for genes that
     another technology catches by factors with a log-variance of about 1, ``sum_g (S_kg - mean_k S_kg)^2``:
-    large where a type's counts sit on few genes. Where the totals vary more than all of this allows, the
-    excess counts as error too.
+    large if a type's counts are concentrated on few genes. If the totals vary more than all of this
+    allows, the excess counts as error too.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def rna_content(totals: Array, label: NDArray[np.integer], signatures: Array) ->
 
 
 def unknown_content(n_cell_types: int) -> Content:
-    """Return the same content for each type, as where no totals of cells tell it, with all of its spread.
+    """Return the same content for each type, with the full spread: what is known without totals of cells.
 
     Examples
     --------

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.kernels.arguments import CSR, GeneCounts
 
 __all__ = ["mean_signatures"]
 
@@ -28,7 +29,7 @@ def mean_signatures(
     """Return the mean over each type's cells of counts divided by the cell's total, and the totals.
 
     A cell weighs as the square root of its total: between the plain mean, in which shallow cells bring
-    their sampling noise, and the pooled counts, in which a few deep cells speak for the type.
+    their sampling noise, and the pooled counts, in which a few deep cells dominate.
 
     Parameters
     ----------
@@ -61,15 +62,11 @@ def mean_signatures(
     sums, used = np.zeros((n_cell_types, n_genes)), counts.gene_of_column >= 0
 
     def add(values: csr_array, cells: slice, start: int, stop: int) -> None:
-        matrix, here = (
-            (values.indptr, values.indices, values.data),
-            slice(cells.start + start, cells.start + stop),
-        )
-        counts_kernels.row_totals(*matrix, used, start, stop, totals[cells])
+        here = slice(cells.start + start, cells.start + stop)
+        counts_kernels.row_totals(CSR.of(values), used, start, stop, totals[cells])
         np.divide(1.0, np.sqrt(totals[here]), out=weight[here], where=totals[here] > 0)
-        counts_kernels.add_to_groups(
-            *matrix, counts.gene_of_column, label[cells], weight[cells], start, stop, sums
-        )
+        of_genes = GeneCounts.of(values, counts.gene_of_column)
+        counts_kernels.add_to_groups(of_genes, label[cells], weight[cells], start, stop, sums)
 
     # One thread, one order: sums in another would differ in their last bits.
     counts.over_rows(add, Threads(1), on_rows)

@@ -1,7 +1,7 @@
 """One pass over sparse counts -> the only numbers that the solver ever sees.
 
 ``b_i = c_i S P_a(i) y_i`` (n, K) and ``M_a = S P_a S'`` (A, K, K), with ``P_a`` the precision of the genes in
-spots of an cluster and ``P_a S'`` its *filters*: the data term of spot i is ``c_i (x_i' M_a(i) x_i) -
+spots of a cluster and ``P_a S'`` its *filters*: the data term of spot i is ``c_i (x_i' M_a(i) x_i) -
 2 b_i' x_i`` up to a constant. No dense (n, G) array is made.
 """
 
@@ -17,6 +17,7 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.kernels.arguments import CSR, GeneCounts
 
 __all__ = ["Statistics", "sufficient_statistics", "total_counts"]
 
@@ -74,9 +75,7 @@ def total_counts(
     used = counts.gene_of_column >= 0
 
     def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        counts_kernels.row_totals(
-            values.indptr, values.indices, values.data, used, start, stop, totals[spots]
-        )
+        counts_kernels.row_totals(CSR.of(values), used, start, stop, totals[spots])
 
     def report(n_done: int) -> None:
         on_progress(Progress("Counting", n_done, len(totals)))
@@ -108,13 +107,13 @@ def sufficient_statistics(
     divisor : ndarray of float64, shape (n_spots,)
         ``y_i`` is the counts of spot i divided by this.
     filters : ndarray of float64, shape (n_clusters, n_genes, n_cell_types)
-        ``P_a S'``, precision of the genes in spots of an cluster times signatures.
+        ``P_a S'``, precision of the genes in spots of a cluster times signatures.
     cluster : ndarray of int64, shape (n_spots,)
     scale : ndarray of float64, shape (n_spots,)
         ``c``, precision of a spot.
     threads : Threads
     out : ndarray of float64, shape (n_spots, n_cell_types), optional
-        Where the projection is written, so that no new memory is taken.
+        The projection is written here, so that no new memory is needed.
     on_progress : callable, optional
 
     Notes
@@ -132,18 +131,9 @@ def sufficient_statistics(
         counts_kernels.filtered_grams(transposed, filters, start, stop, gram)
 
     def project(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        counts_kernels.filtered_projections(
-            values.indptr,
-            values.indices,
-            values.data,
-            counts.gene_of_column,
-            tables,
-            cluster[spots],
-            factor[spots],
-            start,
-            stop,
-            projection[spots],
-        )
+        of_genes = GeneCounts.of(values, counts.gene_of_column)
+        own = (tables, cluster[spots], factor[spots])
+        counts_kernels.filtered_projections(of_genes, *own, start, stop, projection[spots])
 
     def report(n_done: int) -> None:
         on_progress(Progress("Reducing counts", n_done, n_spots))
@@ -154,7 +144,7 @@ def sufficient_statistics(
 
 
 def _padded(filters: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return filters as the kernel reads them, in as little memory as can be: it waits for nothing else."""
+    """Return filters as the kernel reads them, single precision: reading them is what limits it."""
     n_columns = -(-filters.shape[2] // counts_kernels.COLUMNS) * counts_kernels.COLUMNS
     padded = np.zeros((*filters.shape[:2], n_columns), np.float32)
     padded[:, :, : filters.shape[2]] = filters

@@ -1,6 +1,6 @@
 """How cells of one type differ from each other, and how much of that is seen in a spot.
 
-A spot holds a few cells of a type, not the type's mean. What sets cells of a type apart (cell cycle,
+A spot holds a few cells of a type, not the type's mean. What distinguishes cells of a type (cell cycle,
 activation, zonation) moves many genes at once, so the errors of a spot's genes go together: its shares have
 the covariance
 
@@ -37,22 +37,22 @@ __all__ = [
     "bulk_factors",
     "cell_variation",
     "cells_to_compare",
-    "learn_strength",
+    "learn_kappa",
 ]
 
 Array = NDArray[np.float64]
 
-#: At most this many cells of a type are looked at, for at most this many directions.
+#: At most this many cells of a type are compared, for at most this many directions.
 _MOST_CELLS, _MOST_DIRECTIONS = 200, 12
-#: The variation of a type is drawn towards that of all types as if by this many cells.
+#: The variation of a type is shrunk towards that of all types, as if by this many cells.
 _PRIOR_CELLS = 50
-#: Relative expression below which a gene of a type is not told from silent.
+#: Relative expression below which a gene of a type counts as silent.
 _FLOOR = 0.01
-#: Types with less than this share of an cluster add no directions to it.
+#: Types with less than this share of a cluster add no directions to it.
 _SMALLEST_SHARE = 0.02
-#: Spots that the strength is learned from, and the strengths that are tried. What goes beyond that of four
-#: cells is mostly misfit between reference and tissue, which lies in the same directions.
-_SPOTS, _STRENGTHS = 1000, np.geomspace(1e-3, 0.25, 31)
+#: Spots from which kappa is learned, and the values that are tried. What exceeds four cells is mostly misfit
+#: between reference and tissue, which has the same directions.
+_SPOTS, _KAPPAS = 1000, np.geomspace(1e-3, 0.25, 31)
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class CellVariation:
     n_cells: Array
 
     def scaled(self, factor: Array) -> CellVariation:
-        """Return the variation of counts whose gene g is caught `factor` times as often."""
+        """Return the variation of counts whose gene g is captured `factor` times as often."""
         directions = tuple(F * factor[:, None] for F in self.directions)
         return replace(self, directions=directions, single=self.single * factor**2)
 
-    def of_mixture(self, composition: Array, strength: float) -> tuple[Array, Array]:
+    def of_mixture(self, composition: Array, kappa: float) -> tuple[Array, Array]:
         """Return ``F`` (n_genes, n_directions) and ``v`` (n_genes,) of a spot with these proportions."""
-        share = strength * composition + composition**2 / np.maximum(self.n_cells, 1)
+        share = kappa * composition + composition**2 / np.maximum(self.n_cells, 1)
         large = np.flatnonzero(composition > _SMALLEST_SHARE)
         directions = [np.sqrt(share[k]) * self.directions[k] for k in large]
         none = np.zeros((self.single.shape[1], 0))
@@ -89,18 +89,18 @@ class CellVariation:
 
 @dataclass(frozen=True)
 class VariationEvidence:
-    """What the spots say of the variation of cells in them.
+    """The evidence of the spots for variation of the cells in them.
 
     Attributes
     ----------
-    strength : float
-        ``kappa``; 0 where counting alone explains the spots as well.
+    kappa : float
+        0 if counting alone explains the spots as well.
     gain, error : float
-        Mean gain in restricted log-likelihood per spot over counting alone, in nats, at the best strength,
+        Mean gain in restricted log-likelihood per spot over counting alone, in nats, at the best ``kappa``,
         and its standard error over spots.
     """
 
-    strength: float
+    kappa: float
     gain: float
     error: float
 
@@ -141,7 +141,7 @@ def cell_variation(
     Notes
     -----
     Directions are eigenvectors of the sample covariance, in units in which counting alone gives every gene
-    the same variance; from each eigenvalue the largest is taken off that counting alone would give.
+    the same variance; from each eigenvalue the largest that counting alone would give is subtracted.
     """
     scale = np.sqrt(np.maximum(signatures, _FLOOR * signatures.mean(axis=0)))
     scale = np.where(scale > 0, scale, 1.0)
@@ -150,13 +150,13 @@ def cell_variation(
         _variation_of_type(counts[cells], totals[cells], unit)
         for cells, unit in zip(members, scale, strict=True)
     ]
-    parts = _drawn_together(own, n_cells)
+    parts = _shrunk(own, n_cells)
     directions = tuple(F * unit[:, None] for (F, _), unit in zip(parts, scale, strict=True))
     return CellVariation(directions, np.stack([v for _, v in parts]) * scale**2, n_cells)
 
 
 def _variation_of_type(counts: csr_array, totals: Array, unit: Array) -> tuple[Array, Array]:
-    """Return ``F`` and ``v`` of one type in units of `unit`, the noise of counting taken off."""
+    """Return ``F`` and ``v`` of one type in units of `unit`, without the noise of counting."""
     n_cells, n_genes = counts.shape
     if n_cells < 3:
         return np.zeros((n_genes, 0)), np.zeros(n_genes)
@@ -176,8 +176,8 @@ def _directions(Z: Array, threshold: float) -> Array:
     return np.asarray((Z @ vectors[:, largest]) * length)
 
 
-def _drawn_together(own: list[tuple[Array, Array]], n_cells: Array) -> list[tuple[Array, Array]]:
-    """Draw the variation of each type towards their mean, the more the fewer cells it has."""
+def _shrunk(own: list[tuple[Array, Array]], n_cells: Array) -> list[tuple[Array, Array]]:
+    """Shrink the variation of each type towards their mean, the more the fewer cells it has."""
     known = [part for part, n in zip(own, n_cells, strict=True) if n >= 3]
     if not known:
         return own
@@ -196,7 +196,7 @@ def _between(one: tuple[Array, Array], other: tuple[Array, Array], share: float)
     return F, share * one[1] + (1 - share) * other[1] + left_over
 
 
-def learn_strength(
+def learn_kappa(
     counts: Counts,
     totals: Array,
     abundances: Array,
@@ -227,11 +227,11 @@ def learn_strength(
     rng = np.random.default_rng(random_state)
     spots = np.sort(rng.choice(len(totals), min(len(totals), _SPOTS), replace=False))
     shown, totals, label = counts.of_spots(spots, on_step), totals[spots], clusters.label[spots]
-    # What a whole tissue shows more or less of than its reference is no variation between cells.
+    # What a whole tissue expresses more or less than its reference is no variation between cells.
     factor = bulk_factors(shown, totals, abundances[spots], signatures)
     signatures, variation = signatures * factor, variation.scaled(factor)
     weights = precision_weights(signatures, clusters, 0.0)
-    gain = np.zeros((len(_STRENGTHS), len(spots)))
+    gain = np.zeros((len(_KAPPAS), len(spots)))
 
     def one(start: int, stop: int) -> None:
         for a in range(start, stop):
@@ -247,12 +247,10 @@ def learn_strength(
 def _gains_of(
     counts: Counts, spots: NDArray[np.int64], totals: Array, project: Array, length: Array
 ) -> list[Array]:
-    """Return the gains of some spots at each strength, from their contrasts."""
-    rows = counts.rows
-    assert isinstance(rows, csr_array)
+    """Return the gains of some spots for each ``kappa``, from their contrasts."""
     by_column = project[counts.gene_of_column] * (counts.gene_of_column >= 0)[:, None]
-    squares = (rows[spots] @ by_column) ** 2 / totals[:, None]
-    return [_gains(squares, kappa * totals[:, None] * length) for kappa in _STRENGTHS]
+    squares = (counts.in_memory()[spots] @ by_column) ** 2 / totals[:, None]
+    return [_gains(squares, kappa * totals[:, None] * length) for kappa in _KAPPAS]
 
 
 def bulk_factors(counts: Counts, totals: Array, abundances: Array, signatures: Array) -> Array:
@@ -270,7 +268,7 @@ def _contrasts(S: Array, w: Array, composition: Array, variation: CellVariation)
     ndarray of float64, shape (n_genes, n_contrasts)
         To be multiplied with counts and divided by the root of the spot's total.
     ndarray of float64, shape (n_contrasts,)
-        Variance that cells add per count of the spot, at strength 1.
+        Variance that cells add per count of the spot, for ``kappa`` 1.
     """
     F, _ = variation.of_mixture(composition, 1.0)
     present = S[composition > _SMALLEST_SHARE / 2]
@@ -291,4 +289,4 @@ def _best(gain: Array) -> VariationEvidence:
     best = int(np.argmax(gain.mean(axis=1)))
     mean = float(gain[best].mean())
     error = float(gain[best].std(ddof=1) / np.sqrt(gain.shape[1])) if gain.shape[1] > 1 else np.inf
-    return VariationEvidence(float(_STRENGTHS[best]) if mean > error else 0.0, mean, error)
+    return VariationEvidence(float(_KAPPAS[best]) if mean > error else 0.0, mean, error)

@@ -7,7 +7,7 @@ infiltrate that fades out, and nests of a rare type. Lengths are in micrometers,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -24,8 +24,8 @@ __all__ = [
     "CELL_TYPES",
     "REGIONS",
     "Anatomy",
+    "CellPositions",
     "CellType",
-    "Cells",
     "cell_type_table",
     "hexagonal",
     "place_cells",
@@ -165,8 +165,8 @@ class Discs:
         """Return points around the edge of each disc, and their directions."""
         numbers = np.maximum(4, np.rint(2 * np.pi * self.radii_um / spacing_um)).astype(np.int64)
         disc = np.repeat(np.arange(len(numbers)), numbers)
-        place = np.arange(len(disc)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
-        angle = self.phases[disc] + 2 * np.pi * place / numbers[disc]
+        step = np.arange(len(disc)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+        angle = self.phases[disc] + 2 * np.pi * step / numbers[disc]
         radius = self.radii_um[disc] * _roundness(angle, self.phases[disc])
         return self.centers_um[disc] + radius[:, None] * np.column_stack(
             [np.cos(angle), np.sin(angle)]
@@ -178,7 +178,7 @@ def _roundness(angle: Floats, phase: Floats) -> Floats:
     return np.asarray(1 + 0.11 * np.cos(2 * (angle - phase)) + 0.05 * np.cos(3 * angle + 5 * phase))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Anatomy:
     """The shape of a tissue and of all in it, as functions of the position.
 
@@ -208,19 +208,22 @@ class Anatomy:
         waves = rng.uniform(0, 2 * np.pi, 2)
         none = Discs(np.empty((0, 2)), np.empty(0), np.empty(0))
         empty = np.empty((0, 2))
-        bare = cls(center_um, radius_um, harmonics, waves, none, none, none, empty, empty)
+        bare = cls(
+            center_um=center_um, radius_um=radius_um, harmonics=harmonics, waves=waves,
+            glands=none, vessels=none, follicles=none, infiltrate_um=empty, nests_um=empty,
+        )  # fmt: skip
         spots = np.array([[0.42, 0.3], [-0.5, 0.02], [0.1, 0.55]]) + rng.uniform(-0.05, 0.05, (3, 2))
         placed = bare._at(spots)
         follicles = bare._follicles(rng, min(210.0, 0.13 * radius_um))
         vessels = bare._scatter(rng, min(75.0, 0.1 * radius_um), 5.5, -0.02, _SUBMUCOSA_ENDS)
-        return cls(
-            center_um, radius_um, harmonics, waves,
+        return replace(
+            bare,
             glands=bare._scatter(rng, min(58.0, 0.17 * radius_um), 2.3, -2.0, _MUCOSA_ENDS),
             vessels=vessels.where(follicles.relative(vessels.centers_um)[0] > 1.5),
             follicles=follicles,
             infiltrate_um=placed[:1],
             nests_um=placed[1:],
-        )  # fmt: skip
+        )
 
     def outline(self, xy_um: Floats) -> Floats:
         """Return the distance from the middle in units of the outline: below 1 is inside."""
@@ -322,8 +325,8 @@ def outline(offset_um: Floats, harmonics: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
-    """Cells of a tissue.
+class CellPositions:
+    """Positions, types and orientations of the cells of a tissue.
 
     Attributes
     ----------
@@ -342,7 +345,7 @@ class Cells:
 
 def place_cells(
     anatomy: Anatomy, cell_types: tuple[CellType, ...], diameter_um: float, rng: np.random.Generator
-) -> Cells:
+) -> CellPositions:
     """Fill a tissue with cells and draw the type of each from the composition of its zone.
 
     Parameters
@@ -358,7 +361,7 @@ def place_cells(
 
     Returns
     -------
-    Cells
+    CellPositions
     """
     xy, zones, radial = _positions(anatomy, diameter_um, rng)
     fading = (zones != GLAND) & (zones != FOLLICLE) & (zones != MANTLE) & (zones != VESSEL)
@@ -368,7 +371,7 @@ def place_cells(
     types = _draw_types(zones, cell_types, rng)
     if not any(cell_types[-1].weights):
         _make_nests(types, xy, anatomy, len(cell_types) - 1, rng)
-    return Cells(xy, types, _angles(anatomy, xy, radial, types, cell_types, rng))
+    return CellPositions(xy, types, _angles(anatomy, xy, radial, types, cell_types, rng))
 
 
 def _positions(

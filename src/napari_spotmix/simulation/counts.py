@@ -1,4 +1,4 @@
-"""Tissue with known truth: cells, the spots that catch their RNA, and a reference of the same types.
+"""Tissue with known truth: cells, the spots that capture their RNA, and a reference of the same types.
 
     Y_ig ~ Poisson(N_i sum_k Q_ik S_kg)
 
@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.simulation.anatomy import (
     Anatomy,
-    Cells,
+    CellPositions,
     CellType,
     cell_type_table,
     hexagonal,
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LAYOUTS",
     "LayoutName",
-    "Reference",
-    "Spots",
-    "Tissue",
+    "SimulatedReference",
+    "SimulatedSpots",
+    "SimulatedCounts",
     "draw_counts",
     "draw_signatures",
     "simulate_reference",
@@ -46,13 +46,13 @@ __all__ = [
 
 LayoutName = Literal["hexagonal", "square"]
 
-_BIN_GRID = 3  # points per side at which a bin looks which cell it lies on
+_BIN_GRID = 3  # points per side of a bin; each belongs to the nearest cell
 _BLOCK = 1 << 20  # entries and molecules drawn at once
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a grid of spots looks like where nothing else is said."""
+class SpotLattice:
+    """Defaults of a lattice of spots: pitch, diameter in pitches, and mean counts of a spot."""
 
     pitch_um: float
     diameter: float
@@ -60,22 +60,22 @@ class Layout:
 
 
 #: Visium's spots, and bins smaller than a cell; the diameter is in pitches.
-LAYOUTS: dict[LayoutName, Layout] = {
-    "hexagonal": Layout(pitch_um=100.0, diameter=0.55, counts_per_spot=1000.0),
-    "square": Layout(pitch_um=4.0, diameter=1.0, counts_per_spot=30.0),
+LAYOUTS: dict[LayoutName, SpotLattice] = {
+    "hexagonal": SpotLattice(pitch_um=100.0, diameter=0.55, counts_per_spot=1000.0),
+    "square": SpotLattice(pitch_um=4.0, diameter=1.0, counts_per_spot=30.0),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Spots:
-    """Where the spots lie.
+class SimulatedSpots:
+    """Positions of the spots.
 
     Attributes
     ----------
     xy_um : ndarray of float64, shape (n_spots, 2)
         Middle of each spot, (x, y) from the upper left corner of the image.
     rows, columns : ndarray of int64, shape (n_spots,)
-        Its place in the grid; columns of a hexagonal grid count half pitches.
+        Its position in the grid; columns of a hexagonal grid count half pitches.
     pitch_um, diameter_um : float
         Distance of neighbors, and diameter of a spot or side of a bin.
     """
@@ -87,18 +87,18 @@ class Spots:
     diameter_um: float
 
 
-@dataclass(frozen=True, eq=False)
-class Tissue:
-    """A simulated tissue and everything that is true of it.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SimulatedCounts:
+    """Simulated counts, and the tissue that they come from.
 
     Attributes
     ----------
     anatomy, cells, spots
-        What it is made of.
+        The tissue.
     cell_types : tuple of CellType
         Their order is that of every axis of cell types.
     counts : csr_array of float32, shape (n_spots, n_genes)
-        What is observed.
+        Observed counts.
     cells_in_spots : csr_array of float64, shape (n_spots, n_cell_types)
         Number of cells in each spot (hexagonal), or share of a bin that each type covers (square).
     truth : csr_array of float64, shape (n_spots, n_cell_types)
@@ -110,14 +110,14 @@ class Tissue:
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
         Share of each gene in the RNA of each type, as the reference sees it; rows sum to 1.
     tissue_signatures : ndarray of float64, shape (n_cell_types, n_genes)
-        The same as the tissue sees it: different where there is a platform effect.
+        The same as the tissue sees it: different if there is a platform effect.
     markers : ndarray of int64, shape (n_genes,)
         Cell type that a gene is a marker of, -1 for none.
     """
 
     anatomy: Anatomy
-    cells: Cells
-    spots: Spots
+    cells: CellPositions
+    spots: SimulatedSpots
     cell_types: tuple[CellType, ...]
     counts: csr_array
     cells_in_spots: csr_array
@@ -135,13 +135,13 @@ class Tissue:
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class SimulatedReference:
     """Labeled single cells.
 
     Attributes
     ----------
     counts : csr_array of float32, shape (n_cells, n_genes)
-        What is observed.
+        Observed counts.
     types : ndarray of int64, shape (n_cells,)
         Index of the type of each cell.
     """
@@ -162,7 +162,7 @@ def simulate_tissue(
     platform_effect: float,
     random_state: int,
     on_progress: ProgressCallback = silent,
-) -> Tissue:
+) -> SimulatedCounts:
     """Simulate a tissue and the counts of its spots.
 
     Parameters
@@ -170,7 +170,7 @@ def simulate_tissue(
     n_spots, n_genes, n_cell_types : int
         Sizes; the tissue is as large as the spots need.
     layout : {"hexagonal", "square"}
-        Spots apart from each other that hold several cells, or bins side by side.
+        Separate spots that hold several cells, or contiguous bins.
     counts_per_spot : float
         Mean of the total of a spot.
     pitch_um : float
@@ -182,11 +182,11 @@ def simulate_tissue(
     random_state : int
         Seed; the same one gives the same tissue.
     on_progress : callable, optional
-        Told of each step; stops the simulation by raising.
+        Called with each step; what it raises stops the simulation.
 
     Returns
     -------
-    Tissue
+    SimulatedCounts
 
     Notes
     -----
@@ -207,7 +207,7 @@ def simulate_tissue(
     signatures, markers = draw_signatures(cell_types, n_genes, gene_rng)
     seen = _through_platform(signatures, platform_effect, gene_rng)
     truth_rna = _rows_to_one(rna)
-    return Tissue(
+    return SimulatedCounts(
         anatomy=anatomy,
         cells=cells,
         spots=spots,
@@ -225,7 +225,7 @@ def simulate_tissue(
 
 def _lay_out(
     n_spots: int, layout: LayoutName, pitch_um: float, rng: np.random.Generator
-) -> tuple[Spots, Anatomy]:
+) -> tuple[SimulatedSpots, Anatomy]:
     """Take the innermost `n_spots` of a grid under a blob's outline, and grow the tissue around them."""
     amplitudes = np.array([0.10, 0.05, 0.035, 0.025, 0.02, 0.012])
     harmonics = np.column_stack([amplitudes, rng.uniform(0, 2 * np.pi, len(amplitudes))])
@@ -243,7 +243,7 @@ def _lay_out(
     center = margin - xy.min(axis=0)
     columns = columns - (columns.min() - rows.min() % 2 if layout == "square" else columns.min() // 2 * 2)
     rows = rows - rows.min() // 2 * 2
-    spots = Spots(xy + center, rows, columns, pitch_um, pitch_um * LAYOUTS[layout].diameter)
+    spots = SimulatedSpots(xy + center, rows, columns, pitch_um, pitch_um * LAYOUTS[layout].diameter)
     return spots, Anatomy.grow(rng, harmonics, center, radius)
 
 
@@ -253,8 +253,8 @@ def _square(pitch_um: float, half_width_um: float) -> tuple[Floats, Integers, In
     return np.column_stack([columns - n, rows - n]) * pitch_um, rows, columns
 
 
-def _cells_in_spots(spots: Spots, cells: Cells, n_cell_types: int) -> csr_array:
-    """Count the cells of each type whose middle lies in a spot; an empty spot takes the nearest cell."""
+def _cells_in_spots(spots: SimulatedSpots, cells: CellPositions, n_cell_types: int) -> csr_array:
+    """Count the cells of each type whose middle is in a spot; an empty spot takes the nearest cell."""
     distance, nearest = map(np.asarray, KDTree(spots.xy_um).query(cells.xy_um, workers=-1))
     caught = distance < spots.diameter_um / 2
     index, types = nearest[caught], cells.types[caught]
@@ -265,11 +265,15 @@ def _cells_in_spots(spots: Spots, cells: Cells, n_cell_types: int) -> csr_array:
 
 
 def _cells_under_bins(
-    spots: Spots, cells: Cells, n_cell_types: int, cell_diameter_um: float, on_progress: ProgressCallback
+    spots: SimulatedSpots,
+    cells: CellPositions,
+    n_cell_types: int,
+    cell_diameter_um: float,
+    on_progress: ProgressCallback,
 ) -> csr_array:
     """Measure how much of each bin the cells of each type cover, every point belonging to the nearest cell.
 
-    Places far from any cell, as in cavities, hold only a little RNA that has leaked there.
+    Points far from any cell, as in cavities, hold only a little RNA that has leaked there.
     """
     steps = (np.arange(_BIN_GRID) + 0.5) / _BIN_GRID - 0.5
     offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) * spots.pitch_um
@@ -288,7 +292,7 @@ def _cells_under_bins(
 
 
 def _expected_counts(rna: csr_array, counts_per_spot: float, rng: np.random.Generator) -> Floats:
-    """Total expected of each spot: its RNA times how well it was caught."""
+    """Return the expected total of each spot: its RNA times the efficiency of its capture."""
     content = np.asarray(rna.sum(axis=1)).ravel()
     captured = content * rng.lognormal(0, 0.25, len(content))
     return np.asarray(counts_per_spot * captured / captured.mean())
@@ -297,7 +301,7 @@ def _expected_counts(rna: csr_array, counts_per_spot: float, rng: np.random.Gene
 def draw_signatures(
     cell_types: tuple[CellType, ...], n_genes: int, rng: np.random.Generator
 ) -> tuple[Floats, Integers]:
-    """Draw the signatures of cell types that are more alike within a lineage than across.
+    """Draw the signatures of cell types that are more similar within a lineage than across.
 
     Returns
     -------
@@ -345,7 +349,7 @@ def draw_counts(
     rng : Generator
         Source of randomness.
     on_progress : callable, optional
-        Told of each block of spots.
+        Called with each block of spots.
 
     Returns
     -------
@@ -398,13 +402,18 @@ def _draw_genes(
 
 
 def simulate_reference(
-    tissue: Tissue, *, n_cells_per_type: int, counts_per_cell: float, overdispersion: float, random_state: int
-) -> Reference:
+    tissue: SimulatedCounts,
+    *,
+    n_cells_per_type: int,
+    counts_per_cell: float,
+    overdispersion: float,
+    random_state: int,
+) -> SimulatedReference:
     """Draw labeled single cells from the signatures of a tissue, before any platform effect.
 
     Parameters
     ----------
-    tissue : Tissue
+    tissue : SimulatedCounts
         Whose types are drawn.
     n_cells_per_type : int
         Cells of each type.
@@ -417,7 +426,7 @@ def simulate_reference(
 
     Returns
     -------
-    Reference
+    SimulatedReference
         Cells in the order of their types.
     """
     rng = np.random.default_rng([random_state, 1])
@@ -427,7 +436,7 @@ def simulate_reference(
         depth = counts_per_cell * cell_type.rna * rng.lognormal(0, 0.4, (n_cells_per_type, 1))
         rate = depth * signature * rng.gamma(shape, 1 / shape, (n_cells_per_type, len(shape)))
         blocks.append(csr_array(rng.poisson(rate).astype(np.float32)))
-    return Reference(
+    return SimulatedReference(
         csr_array(vstack(blocks, format="csr")), np.repeat(np.arange(len(blocks)), n_cells_per_type)
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_spotmix.simulation.anatomy import Anatomy
-    from napari_spotmix.simulation.counts import Tissue
+    from napari_spotmix.simulation.counts import SimulatedCounts
 
     Plane = NDArray[np.float32]
     Floats = NDArray[np.float64]
@@ -38,39 +38,39 @@ HAEMATOXYLIN = np.array([0.606, 0.714, 0.351], dtype=np.float32)
 EOSIN = np.array([0.2159, 0.8012, 0.5581], dtype=np.float32)
 _GLASS = np.array([243, 242, 244], dtype=np.float32)
 
-_COARSE = 4  # pixels between the points at which the anatomy is asked
+_COARSE = 4  # pixels between the points at which the anatomy is evaluated
 _STAMP = 1 << 20  # pixels of nuclei drawn at once
 
 
-class _Look(NamedTuple):
-    """Mean eosin and haematoxylin of a zone without its nuclei, and how strong its fibers show."""
+class _Stain(NamedTuple):
+    """Mean eosin and haematoxylin of a zone without its nuclei, and the contrast of its fibers."""
 
     eosin: float
     haematoxylin: float
     fibers: float
 
 
-_LAMINA_LOOK = _Look(0.40, 0.08, 0.30)
-_INFILTRATE_LOOK = _Look(0.34, 0.22, 0.12)
-_LOOKS = {
-    GLAND: _Look(0.40, 0.20, 0.05),
-    SUBMUCOSA: _Look(0.46, 0.02, 0.75),
-    MUSCLE: _Look(0.78, 0.05, 0.34),
-    FOLLICLE: _Look(0.24, 0.22, 0.05),
-    MANTLE: _Look(0.26, 0.36, 0.05),
-    VESSEL: _Look(0.72, 0.06, 0.25),
+_LAMINA_STAIN = _Stain(0.40, 0.08, 0.30)
+_INFILTRATE_STAIN = _Stain(0.34, 0.22, 0.12)
+_STAINS = {
+    GLAND: _Stain(0.40, 0.20, 0.05),
+    SUBMUCOSA: _Stain(0.46, 0.02, 0.75),
+    MUSCLE: _Stain(0.78, 0.05, 0.34),
+    FOLLICLE: _Stain(0.24, 0.22, 0.05),
+    MANTLE: _Stain(0.26, 0.36, 0.05),
+    VESSEL: _Stain(0.72, 0.06, 0.25),
 }
 
 
-def render(tissue: Tissue, um_per_px: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def render(tissue: SimulatedCounts, um_per_px: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Render a tissue as if stained with haematoxylin and eosin.
 
     Parameters
     ----------
-    tissue : Tissue
+    tissue : SimulatedCounts
         What to draw.
     um_per_px : float
-        Size of a pixel in micrometers; the middle of pixel (row, column) lies at
+        Size of a pixel in micrometers; the middle of pixel (row, column) is at
         (x, y) = (column, row) * `um_per_px`.
     rng : Generator
         Source of the texture.
@@ -82,7 +82,7 @@ def render(tissue: Tissue, um_per_px: float, rng: np.random.Generator) -> NDArra
     """
     width, height = np.ceil(tissue.extent_um / um_per_px).astype(int)
     shape = (int(height), int(width))
-    planes = _ask(tissue.anatomy, shape, um_per_px, rng)
+    planes = _sample(tissue.anatomy, shape, um_per_px, rng)
     grain = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 0.7)
     fibers = _fibers(tissue.anatomy, shape, um_per_px, rng)
     eosin = planes.eosin * np.clip(1 + planes.fibers * fibers + 0.25 * grain, 0.04, 2.2)
@@ -108,7 +108,7 @@ def _through_light(haematoxylin: Plane, eosin: Plane) -> NDArray[np.uint8]:
 
 
 class _Planes(NamedTuple):
-    """What the anatomy says of each pixel: three distances, positive inside, and the look of its zone."""
+    """The anatomy at each pixel: three distances, positive inside, and the stain of its zone."""
 
     inside_um: Plane
     lumen_um: Plane
@@ -118,14 +118,14 @@ class _Planes(NamedTuple):
     fibers: Plane
 
 
-def _ask(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator) -> _Planes:
-    """Ask the anatomy at points `_COARSE` pixels apart and interpolate."""
+def _sample(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator) -> _Planes:
+    """Evaluate the anatomy at points `_COARSE` pixels apart and interpolate."""
     coarse = (-(-shape[0] // _COARSE) + 1, -(-shape[1] // _COARSE) + 1)
     rows, columns = np.indices(coarse)
     xy = np.column_stack([columns.ravel(), rows.ravel()]).astype(np.float64) * (_COARSE * um_per_px)
-    looks = np.array([_LOOKS.get(zone, _LAMINA_LOOK) for zone in range(8)])[anatomy.zones(xy)]
+    stains = np.array([_STAINS.get(zone, _LAMINA_STAIN) for zone in range(8)])[anatomy.zones(xy)]
     # An infiltrate loosens the fibers and swells the tissue.
-    looks += 0.8 * anatomy.infiltration(xy)[:, None] * (np.array(_INFILTRATE_LOOK) - looks)
+    stains += 0.8 * anatomy.infiltration(xy)[:, None] * (np.array(_INFILTRATE_STAIN) - stains)
     ragged = (
         gaussian_filter(rng.standard_normal(coarse), 0.8) * 8
         + gaussian_filter(rng.standard_normal(coarse), 5) * 90
@@ -133,7 +133,7 @@ def _ask(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.ran
     inside = (1 - anatomy.outline(xy)) * anatomy.radius_um + ragged.ravel()
     distances = [inside, anatomy.lumen(xy), anatomy.blood(xy)]
     planes = [np.clip(plane, -1e3, 1e3).reshape(coarse) for plane in distances]
-    planes += [gaussian_filter(look.reshape(coarse), 0.8) for look in looks.T]
+    planes += [gaussian_filter(stain.reshape(coarse), 0.8) for stain in stains.T]
     return _Planes(*(_enlarge(plane, shape) for plane in planes))
 
 
@@ -147,10 +147,10 @@ def _enlarge(plane: NDArray[np.floating], shape: tuple[int, int]) -> Plane:
     return plane
 
 
-def _between(place: NDArray[np.floating]) -> tuple[NDArray[np.int64], Plane]:
-    """Split places into a whole part and a fraction."""
-    low = np.floor(place).astype(np.int64)
-    return low, (place - low).astype(np.float32)
+def _between(position: NDArray[np.floating]) -> tuple[NDArray[np.int64], Plane]:
+    """Split positions into a whole part and a fraction."""
+    low = np.floor(position).astype(np.int64)
+    return low, (position - low).astype(np.float32)
 
 
 def _soft_step(distance_um: Plane, um_per_px: float) -> Plane:
@@ -178,7 +178,9 @@ def _fibers(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.
     return np.asarray(upper + part * (np.take_along_axis(noise, low + 1, axis=0) - upper))
 
 
-def _nuclei(tissue: Tissue, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator) -> Plane:
+def _nuclei(
+    tissue: SimulatedCounts, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator
+) -> Plane:
     """Haematoxylin of all nuclei, overlapping ones darker."""
     cells, plane = tissue.cells, np.zeros(shape[0] * shape[1])
     for index, kind in enumerate(tissue.cell_types):
@@ -189,7 +191,7 @@ def _nuclei(tissue: Tissue, shape: tuple[int, int], um_per_px: float, rng: np.ra
     return (2.0 * np.tanh(plane / 2.0)).astype(np.float32).reshape(shape)
 
 
-def _mucin(tissue: Tissue, shape: tuple[int, int], um_per_px: float) -> Plane:
+def _mucin(tissue: SimulatedCounts, shape: tuple[int, int], um_per_px: float) -> Plane:
     """The pale drop between nucleus and cavity of goblet cells, 0 to 1."""
     names = [kind.name for kind in tissue.cell_types]
     plane = np.zeros(shape[0] * shape[1])
@@ -210,10 +212,10 @@ def _add_ellipses(
 
     `axes_px` are half axes, the second one along `angles`.
     """
-    reach = int(np.ceil(axes_px.max(initial=0) + 1))
-    window = np.stack(np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1)), -1).reshape(
-        -1, 2
-    )
+    half_width = int(np.ceil(axes_px.max(initial=0) + 1))
+    window = np.stack(
+        np.meshgrid(np.arange(-half_width, half_width + 1), np.arange(-half_width, half_width + 1)), -1
+    ).reshape(-1, 2)
     block = max(1, _STAMP // len(window))
     for start in range(0, len(xy_px), block):
         part = slice(start, start + block)
@@ -226,7 +228,7 @@ def _add_ellipses(
 
 
 def _ellipse(offset: Plane, angles: Floats, axes: Floats) -> Plane:
-    """Share of each pixel that lies within an ellipse, its edge one pixel wide."""
+    """Share of each pixel inside an ellipse, its edge one pixel wide."""
     cos, sin = np.cos(angles).astype(np.float32)[:, None], np.sin(angles).astype(np.float32)[:, None]
     short, long = axes.astype(np.float32).T[..., None]
     along = (offset[..., 0] * cos + offset[..., 1] * sin) / long

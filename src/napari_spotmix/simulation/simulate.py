@@ -16,7 +16,13 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.simulation.anatomy import CELL_TYPES, REGIONS
-from napari_spotmix.simulation.counts import LAYOUTS, LayoutName, Tissue, simulate_reference, simulate_tissue
+from napari_spotmix.simulation.counts import (
+    LAYOUTS,
+    LayoutName,
+    SimulatedCounts,
+    simulate_reference,
+    simulate_tissue,
+)
 from napari_spotmix.simulation.histology import render
 
 __all__ = ["LIBRARY", "SimulatedTissue", "simulate"]
@@ -39,7 +45,7 @@ class SimulatedTissue:
     spatial : AnnData
         ``X`` counts, csr float32 (n_spots, n_genes); ``obsm["spatial"]`` (x, y) in full-resolution
         pixels; ``obsm["truth"]`` and ``obsm["truth_rna"]`` true proportions of cells and of their RNA;
-        ``obs["region"]``; ``varm["signatures"]`` what each type's RNA looks like in this tissue;
+        ``obs["region"]``; ``varm["signatures"]`` the share of each gene in each type's RNA in this tissue;
         ``uns["spatial"]["simulated"]`` the stained picture and its scale factors.
     reference : AnnData
         ``X`` counts, csr float32 (n_cells, n_genes); ``obs["cell_type"]`` labels.
@@ -78,15 +84,15 @@ def simulate(
     n_cell_types : int, optional
         Cell types, 2 to 30.
     layout : {"hexagonal", "square"}, optional
-        Spots apart from each other that hold several cells, as in Visium, or contiguous bins,
-        by default smaller than a cell.
+        Separate spots that hold several cells, as in Visium, or contiguous bins, by default smaller than
+        a cell.
     counts_per_spot : float, optional
-        Mean of the total of a spot; 1000 for spots and 30 for bins where not given.
+        Mean of the total of a spot; by default 1000 for spots and 30 for bins.
     n_cells_per_type : int, optional
         Reference cells of each type.
     pitch_um : float, optional
-        Distance of neighboring spots (100 where not given; their diameter is 0.55 pitches), or side
-        of a bin (4 where not given), in micrometers.
+        Distance of neighboring spots (by default 100; their diameter is 0.55 pitches), or side
+        of a bin (by default 4), in micrometers.
     cell_diameter_um : float, optional
         Distance of neighboring cells where they are packed most closely, in micrometers.
     platform_effect : float, optional
@@ -96,7 +102,7 @@ def simulate(
     image : bool, optional
         Whether to render the stained picture.
     on_progress : callable, optional
-        Told of each step; stops the simulation by raising.
+        Called with each step; what it raises stops the simulation.
 
     Returns
     -------
@@ -138,7 +144,7 @@ def simulate(
 
 
 def _problems(given: dict[str, Any]) -> list[str]:
-    """Say all that is wrong with the arguments of `simulate`."""
+    """Return all problems with the arguments of `simulate`."""
     problems = [
         text for name, bounds in _WHOLE.items() if (text := _number_problem(name, given[name], int, *bounds))
     ]
@@ -186,7 +192,7 @@ def _number_problem(name: str, value: Any, kind: type, minimum: float, maximum: 
     return None
 
 
-def _spatial(tissue: Tissue, layout: LayoutName, genes: pd.Index) -> AnnData:
+def _spatial(tissue: SimulatedCounts, layout: LayoutName, genes: pd.Index) -> AnnData:
     spots = tissue.spots
     names = [cell_type.name for cell_type in tissue.cell_types]
     index = pd.Index(_hexagonal_barcodes(len(spots.rows)) if layout == "hexagonal" else _bin_names(tissue))
@@ -208,7 +214,7 @@ def _spatial(tissue: Tissue, layout: LayoutName, genes: pd.Index) -> AnnData:
     return spatial
 
 
-def _reference(tissue: Tissue, n_cells_per_type: int, random_state: int, genes: pd.Index) -> AnnData:
+def _reference(tissue: SimulatedCounts, n_cells_per_type: int, random_state: int, genes: pd.Index) -> AnnData:
     reference = simulate_reference(
         tissue,
         n_cells_per_type=n_cells_per_type,
@@ -223,7 +229,9 @@ def _reference(tissue: Tissue, n_cells_per_type: int, random_state: int, genes: 
     return AnnData(csr_matrix(reference.counts), obs=obs, var=pd.DataFrame(index=genes))
 
 
-def _picture(tissue: Tissue, image: bool, random_state: int, on_progress: ProgressCallback) -> dict[str, Any]:
+def _picture(
+    tissue: SimulatedCounts, image: bool, random_state: int, on_progress: ProgressCallback
+) -> dict[str, Any]:
     """Images and scale factors, as Space Ranger has them."""
     hires_scale = min(_HIRES_SCALE, _HIRES_SIDE * _UM_PER_PX / float(tissue.extent_um.max()))
     scalefactors = {
@@ -243,7 +251,7 @@ def _picture(tissue: Tissue, image: bool, random_state: int, on_progress: Progre
     return {"images": images, "scalefactors": scalefactors, "metadata": {}}
 
 
-def _gene_names(tissue: Tissue) -> pd.Index:
+def _gene_names(tissue: SimulatedCounts) -> pd.Index:
     """Markers are named for their type, so that a list of genes can be read."""
     stems = [cell_type.name.replace(" ", "-") for cell_type in tissue.cell_types]
     names = []
@@ -260,7 +268,7 @@ def _hexagonal_barcodes(n_spots: int) -> list[str]:
     return [f"{row.tobytes().decode()}-1" for row in letters]
 
 
-def _bin_names(tissue: Tissue) -> list[str]:
+def _bin_names(tissue: SimulatedCounts) -> list[str]:
     spots = tissue.spots
     stem = f"s_{round(spots.pitch_um):03d}um"
     return [f"{stem}_{row:05d}_{column:05d}-1" for row, column in zip(spots.rows, spots.columns, strict=True)]

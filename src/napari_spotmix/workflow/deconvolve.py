@@ -33,12 +33,12 @@ from napari_spotmix.io import is_signatures
 from napari_spotmix.model.counts import Counts, RowBlocks
 from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
-from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.rna_content import Content, rna_content, unknown_content
 from napari_spotmix.model.signatures import mean_signatures
 from napari_spotmix.model.sufficient_statistics import total_counts
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
-from napari_spotmix.model.uncertainty.errors import Cells, cells_to_look_at, lost_to_depth
+from napari_spotmix.model.uncertainty.errors import ReferenceCells, cells_for_noise, lost_to_depth
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
 from napari_spotmix.model.variation import CellVariation, cell_variation, cells_to_compare
 from napari_spotmix.params import Parameters
@@ -167,7 +167,7 @@ class _Problem:
     genes: GeneMatch
     signatures: NDArray[np.float64]
     variation: CellVariation | None
-    some_cells: Cells
+    some_cells: ReferenceCells
     content: Content
     cell_types: list[str]
     notes: tuple[str, ...]
@@ -249,16 +249,16 @@ class _Cells:
         """RNA content of each type, as the totals of the cells tell it."""
         return rna_content(self.totals, self.label, self.signatures)
 
-    def without_any(self) -> Cells:
+    def without_any(self) -> ReferenceCells:
         """Return no cells to measure noise by, with signatures that are taken for exact."""
         n_types, n_genes = self.signatures.shape
         none = np.zeros(0)
-        return Cells(csr_array((0, n_genes)), none, none.astype(np.int64), np.zeros(n_types))
+        return ReferenceCells(csr_array((0, n_genes)), none, none.astype(np.int64), np.zeros(n_types))
 
-    def compared(self, params: Parameters) -> tuple[CellVariation | None, Cells]:
+    def compared(self, params: Parameters) -> tuple[CellVariation | None, ReferenceCells]:
         """Return how cells of each type vary, where that is asked for, and some cells to measure noise by."""
         n_types, n_genes = self.signatures.shape
-        shown = cells_to_look_at(self.label, self.totals, n_types)
+        shown = cells_for_noise(self.label, self.totals, n_types)
         compared = shown[:0]
         if params.cell_variation != 0 and params.weights == "poisson":
             compared = cells_to_compare(self.label, self.totals, n_types, params.random_state)
@@ -269,7 +269,7 @@ class _Cells:
             return counts[np.searchsorted(both, cells)], self.totals[cells], self.label[cells]
 
         lost = lost_to_depth(self.label, self.totals, n_types)
-        return self._variation(*of(compared)) if len(compared) else None, Cells(*of(shown), lost)
+        return self._variation(*of(compared)) if len(compared) else None, ReferenceCells(*of(shown), lost)
 
     def _variation(
         self, counts: csr_array, totals: NDArray[np.float64], label: NDArray[np.int64]
@@ -368,7 +368,7 @@ def _result(
             *_pair_notes(assessment, problem.cell_types),
             *_misfit_notes(assessment, problem.places, problem.genes.names),
         ),
-        problem=Problem(
+        problem=RefitProblem(
             fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances
         ),
     )
@@ -405,7 +405,7 @@ def _doubts(assessment: Assessment, cell_types: list[str]) -> dict[str, Any]:
     return {
         "cell_share": assessment.cell_share,
         "confusable_types": [f"{cell_types[a]} | {cell_types[b]}" for a, b in assessment.pairs],
-        "n_foreign_patches": int(assessment.misfit.is_foreign.sum()),
+        "n_foreign_patches": int(assessment.misfit.is_unmodeled.sum()),
     }
 
 
@@ -422,11 +422,11 @@ def _pair_notes(assessment: Assessment, cell_types: list[str]) -> list[str]:
 
 def _misfit_notes(assessment: Assessment, xy: NDArray[np.float64], genes: list[str]) -> list[str]:
     misfit = assessment.misfit
-    if not misfit.is_foreign.any():
+    if not misfit.is_unmodeled.any():
         return []
-    worst = np.argmax(np.where(misfit.is_foreign, misfit.share, -1.0))
+    worst = np.argmax(np.where(misfit.is_unmodeled, misfit.share, -1.0))
     x, y = xy[misfit.patch == worst].mean(axis=0)
-    n_spots = int(misfit.is_foreign[misfit.patch].sum())
+    n_spots = int(misfit.is_unmodeled[misfit.patch].sum())
     named = ", ".join(genes[g] for g in misfit.genes)
     return [
         f"The reference may lack a cell type: {n_spots} spots, most of all around ({x:.0f}, {y:.0f}), "
@@ -466,7 +466,7 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "n_sweeps": fitted.solution.n_sweeps,
         "violation": fitted.solution.violation,
         "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
-        "cell_variation": fitted.data_term.strength,
+        "cell_variation": fitted.data_term.kappa,
         "overdispersion": fitted.data_term.overdispersion,
         "data_term": _data_evidence(fitted),
         "rna_content": problem.content.ratio.tolist(),

@@ -171,5 +171,5 @@ def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:
     others = [f"{name} {then} (now {now})" for name, (then, now) in changed_versions(recipe).items()]
     if others:
         yield f"Versions differ from those of the first run, so numbers may too: {', '.join(others)}."
-    if "resolved" in recipe.get("learned", {}):
+    if {"refit", "resolved"} & set(recipe.get("learned", {})):
         yield "The first result was adjusted in napari after its run; this is the run as it was before."

@@ -22,8 +22,8 @@ from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.genes import match_genes
 from napari_spotmix.model.signatures import mean_signatures
 from napari_spotmix.model.uncertainty.errors import (
-    Cells,
-    cells_to_look_at,
+    ReferenceCells,
+    cells_for_noise,
     confusable_pairs,
     lost_to_depth,
     signature_variance,
@@ -144,10 +144,10 @@ def signature_findings(
     absent = [name for name, row in zip(names, signatures, strict=True) if not row.any()]
     if absent:
         return [types_without_counts(absent)]
-    chosen = cells_to_look_at(label, totals, len(names))
+    chosen = cells_for_noise(label, totals, len(names))
     few = counts.of_spots(chosen, report)
     rows = few.by_gene(len(genes.names)) if few is not counts else counts.by_gene(len(genes.names))[chosen]
-    cells = Cells(rows, totals[chosen], label[chosen], lost_to_depth(label, totals, len(names)))
+    cells = ReferenceCells(rows, totals[chosen], label[chosen], lost_to_depth(label, totals, len(names)))
     variance = signature_variance(cells, len(names))
     pairs = confusable_pairs(signatures, variance, np.zeros(len(genes.names)), _DEPTH)
     return _similar([(names[a], names[b]) for a, b in pairs], _n_cells(types))

@@ -1,4 +1,4 @@
-"""Compiled functions of the attention: embeddings of spots, weights of edges, their slopes."""
+"""Kernels of the attention: embeddings of spots, weights of edges, their slopes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ __all__ = [
 
 
 @compiled
-def embed_rows(indptr, indices, weight, X, one_over_total, start, stop, Z):
-    """``sqrt((p_i + mean_j p_j) / 2)`` of rows `start` to `stop`, the mean over neighbors by `weight`."""
+def embed_rows(W, X, one_over_total, start, stop, Z):
+    """``sqrt((p_i + mean_j p_j) / 2)`` of rows `start` to `stop`, the mean over neighbors weighted by `W`."""
+    indptr, indices, weight = W
     n_types = X.shape[1]
     around = np.empty(n_types)
     for i in range(start, stop):
@@ -36,8 +37,9 @@ def embed_rows(indptr, indices, weight, X, one_over_total, start, stop, Z):
 
 
 @compiled
-def edge_attention(indptr, indices, Z, sharpness, start, stop, attention):
+def edge_attention(edges, Z, sharpness, start, stop, attention):
     """Mean over heads h of ``exp(-1/2 sum_k sharpness_hk (z_ik - z_jk)^2)`` for the edges of some rows."""
+    indptr, indices = edges
     n_heads = sharpness.shape[0]
     for i in range(start, stop):
         for p in range(indptr[i], indptr[i + 1]):
@@ -53,8 +55,9 @@ def edge_attention(indptr, indices, Z, sharpness, start, stop, attention):
 
 
 @compiled
-def edge_attention_slopes(indptr, indices, Z, sharpness, slope, slopes):
+def edge_attention_slopes(edges, Z, sharpness, slope, slopes):
     """Add to ``slopes_hk`` the sum over edges of ``slope_ij d attention_ij / d sharpness_hk``."""
+    indptr, indices = edges
     n_heads, n_features = sharpness.shape
     for i in range(indptr.size - 1):
         for p in range(indptr[i], indptr[i + 1]):
@@ -71,8 +74,9 @@ def edge_attention_slopes(indptr, indices, Z, sharpness, slope, slopes):
 
 
 @compiled
-def edge_differences(indptr, indices, A, X, start, stop, out):
+def edge_differences(edges, A, X, start, stop, out):
     """``(a_i - a_j) . (x_i - x_j)`` for the edges of rows `start` to `stop`."""
+    indptr, indices = edges
     for i in range(start, stop):
         for p in range(indptr[i], indptr[i + 1]):
             j = indices[p]

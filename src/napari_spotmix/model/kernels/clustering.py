@@ -1,4 +1,4 @@
-"""Compiled functions of k-means."""
+"""Kernels of k-means."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
 def assign_to_centers(Z, centers, start, stop, label, distance):
     """Write the nearest center of rows `start` to `stop`, and the squared distance to it.
 
-    `centers` has a column for each: sums over all of them go side by side.
+    `centers` has a column for each center, so that a compiler vectorizes over them.
     """
     n_centers = centers.shape[1]
     squared = np.empty(n_centers)
@@ -32,7 +32,7 @@ def assign_to_centers(Z, centers, start, stop, label, distance):
 
 @compiled
 def sum_by_group(values, times, label, sums):
-    """Add each row of `values`, so many times, to the `sums` of its group."""
+    """Add ``times_i`` times row i of `values` to the `sums` of its group."""
     for i in range(label.size):
         a = label[i]
         for k in range(values.shape[1]):

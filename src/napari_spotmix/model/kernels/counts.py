@@ -1,10 +1,11 @@
-"""Compiled functions that read counts: totals, projections, Gram matrices, held-out scores."""
+"""Kernels that read counts: totals, projections, Gram matrices, held-out scores."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from napari_spotmix.model.kernels.jit import add_rows, compiled, dot
+from napari_spotmix.model.kernels.jit import compiled
+from napari_spotmix.model.kernels.linear_algebra import add_rows, dot
 from napari_spotmix.model.kernels.simd import (
     WIDTH,
     broadcast,
@@ -31,7 +32,7 @@ COLUMNS = 3 * WIDTH
 
 @compiled
 def rows_in_order(indptr, indices, start, stop):
-    """Tell whether the columns of rows `start` to `stop` stand in order, and each once."""
+    """Return whether the columns of rows `start` to `stop` are sorted, without duplicates."""
     for i in range(start, stop):
         for p in range(indptr[i] + 1, indptr[i + 1]):
             if indices[p] <= indices[p - 1]:
@@ -40,8 +41,9 @@ def rows_in_order(indptr, indices, start, stop):
 
 
 @compiled
-def row_totals(indptr, indices, data, column_used, start, stop, totals):
-    """Sum the used columns of rows `start` to `stop` into `totals`."""
+def row_totals(counts, column_used, start, stop, totals):
+    """Sum the used columns of rows `start` to `stop` of a CSR matrix into `totals`."""
+    indptr, indices, data = counts
     for i in range(start, stop):
         total = 0.0
         for p in range(indptr[i], indptr[i + 1]):
@@ -51,8 +53,9 @@ def row_totals(indptr, indices, data, column_used, start, stop, totals):
 
 
 @compiled
-def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
+def add_to_genes(counts, start, stop, sums):
     """Add rows `start` to `stop` to the `sums` of genes."""
+    indptr, indices, data, gene_of_column = counts
     for p in range(indptr[start], indptr[stop]):
         g = gene_of_column[indices[p]]
         if g >= 0:
@@ -60,11 +63,12 @@ def add_to_genes(indptr, indices, data, gene_of_column, start, stop, sums):
 
 
 @compiled
-def filtered_projections(indptr, indices, data, gene_of_column, filters, cluster, scale, start, stop, b):
+def filtered_projections(counts, filters, cluster, scale, start, stop, b):
     """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`.
 
-    `filters` has a column for each type, and as many more, of zeros, that `COLUMNS` goes into them.
+    `filters` has a column for each type, padded with zeros to a multiple of `COLUMNS`.
     """
+    indptr, indices, data, gene_of_column = counts
     sums = np.empty(filters.shape[2])
     for i in range(start, stop):
         of_genes = filters[cluster[i]]
@@ -102,12 +106,13 @@ def filtered_grams(ST, filters, start, stop, M):
 
 
 @compiled
-def held_out_score(indptr, indices, data, gene_of_column, ST, total_signature, start, stop, X, score, C):
+def held_out_score(counts, ST, total_signature, start, stop, X, score, C):
     """Multinomial log-likelihood per spot of held-out genes given their total, and minus its derivative.
 
     With ``m_g = x . S_g`` and ``t = x . sum_g S_g``: ``score = sum_g Y_g log(m_g / t)`` and
     ``C = -sum_g Y_g (S_g / m_g - sum_g S_g / t)``.
     """
+    indptr, indices, data, gene_of_column = counts
     longest = 0
     for i in range(start, stop):
         longest = max(longest, indptr[i + 1] - indptr[i])
@@ -136,8 +141,9 @@ def held_out_score(indptr, indices, data, gene_of_column, ST, total_signature, s
 
 
 @compiled
-def _gather_genes(indptr, indices, data, gene_of_column, i, count, genes):
+def _gather_genes(counts, i, count, genes):
     """Sum row `i` by gene into `count`, list its genes in `genes` and return how many there are."""
+    indptr, indices, data, gene_of_column = counts
     size = 0
     for p in range(indptr[i], indptr[i + 1]):
         g = gene_of_column[indices[p]]
@@ -150,13 +156,13 @@ def _gather_genes(indptr, indices, data, gene_of_column, i, count, genes):
 
 
 @compiled
-def add_gene_moments(indptr, indices, data, gene_of_column, ST, X, scale, start, stop, count, genes, moments):
+def add_gene_moments(counts, ST, X, scale, start, stop, count, genes, moments):
     """Add ``sum Y``, ``sum Y^2`` and ``sum Y mu`` of rows `start` to `stop` to each gene's `moments`.
 
-    ``mu_i = scale_i x_i S``; `count` is zero before and after.
+    ``mu_i = scale_i x_i S``; `count` is zero before and after, `genes` is overwritten.
     """
     for i in range(start, stop):
-        for q in range(_gather_genes(indptr, indices, data, gene_of_column, i, count, genes)):
+        for q in range(_gather_genes(counts, i, count, genes)):
             g = genes[q]
             y, mean = count[g], 0.0
             count[g] = 0.0
@@ -168,8 +174,12 @@ def add_gene_moments(indptr, indices, data, gene_of_column, ST, X, scale, start,
 
 
 @compiled
-def add_to_groups(indptr, indices, data, gene_of_column, group, times, start, stop, sums):
-    """Add rows `start` to `stop` by gene, each so many times, to the `sums` of their groups; -1 is none."""
+def add_to_groups(counts, group, times, start, stop, sums):
+    """Add ``times_i`` times row i by gene to the `sums` of its group, for rows `start` to `stop`.
+
+    A row of group -1 is left out.
+    """
+    indptr, indices, data, gene_of_column = counts
     for i in range(start, stop):
         if group[i] < 0:
             continue

@@ -1,42 +1,44 @@
-"""Compiled functions of the graph of spots: neighbors, coloring, patches."""
+"""Kernels of the graph of spots: neighbors, coloring, patches."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from napari_spotmix.model.kernels.jit import compiled
+from napari_spotmix.model.kernels.jit import compiled, inlined
 
 __all__ = [
     "color_greedily",
+    "couple_aggregates",
     "find_near",
     "grow_patches",
-    "link_groups",
+    "list_members",
     "mark_around",
-    "place_members",
     "sort_rows",
     "squared_lengths",
 ]
 
 
 @compiled
-def find_near(start, stop, first_of_strip, strip, order, places, radius, free, indices):
-    """Find all that is at most `radius` away from the spots of strips `start` to `stop`.
+def find_near(start, stop, strips, radius, free, indices):
+    """Find all spots at most `radius` away from the spots of strips `start` to `stop`.
 
-    `places` are sorted by strip, and by x within each; `order` says which spots they are. Each that is found
-    moves the place in `free` of the spot on by one, and is written there if `indices` has any.
+    A neighbor of spot i is written to ``indices[free[i]]``, if `indices` is not empty, and ``free[i]`` moves
+    on by one.
     """
+    first_of_strip, strip, order, coordinates = strips
     for s in range(start, stop):
         for t in range(max(s - 1, 0), min(s + 2, strip.size)):
             if abs(strip[t] - strip[s]) > 1.0:
                 continue
             first = first_of_strip[t]
             for p in range(first_of_strip[s], first_of_strip[s + 1]):
-                x, y, i = places[p, 0], places[p, 1], order[p]
-                while first < first_of_strip[t + 1] and x - places[first, 0] > radius:
+                x, y, i = coordinates[p, 0], coordinates[p, 1], order[p]
+                while first < first_of_strip[t + 1] and x - coordinates[first, 0] > radius:
                     first += 1
                 q = first
-                while q < first_of_strip[t + 1] and places[q, 0] - x <= radius:
-                    if q != p and (places[q, 0] - x) ** 2 + (places[q, 1] - y) ** 2 <= radius * radius:
+                while q < first_of_strip[t + 1] and coordinates[q, 0] - x <= radius:
+                    dx, dy = coordinates[q, 0] - x, coordinates[q, 1] - y
+                    if q != p and dx**2 + dy**2 <= radius * radius:
                         if indices.size > 0:
                             indices[free[i]] = order[q]
                         free[i] += 1
@@ -44,24 +46,44 @@ def find_near(start, stop, first_of_strip, strip, order, places, radius, free, i
 
 
 @compiled
-def sort_rows(indptr, indices, start, stop):
-    """Put the columns of rows `start` to `stop` in order."""
+def sort_rows(edges, start, stop):
+    """Sort the neighbors of rows `start` to `stop`, in place."""
+    indptr, indices = edges
     for i in range(start, stop):
-        indices[indptr[i] : indptr[i + 1]].sort()
+        _sort(indices[indptr[i] : indptr[i + 1]])
+
+
+@inlined
+def _sort(numbers):
+    """Sort in place by Shell's method: numba's own sort takes more than a second to compile."""
+    gap = 1
+    while 3 * gap < numbers.size:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for r in range(gap, numbers.size):
+            number, q = numbers[r], r
+            while q >= gap and numbers[q - gap] > number:
+                numbers[q] = numbers[q - gap]
+                q -= gap
+            numbers[q] = number
+        gap //= 3
 
 
 @compiled
-def squared_lengths(indptr, indices, places, start, stop, squared):
-    """Write how far the ends of each edge of rows `start` to `stop` are apart, squared."""
+def squared_lengths(edges, coordinates, start, stop, squared):
+    """Write the squared length of each edge of rows `start` to `stop`."""
+    indptr, indices = edges
     for i in range(start, stop):
         for p in range(indptr[i], indptr[i + 1]):
             j = indices[p]
-            squared[p] = (places[i, 0] - places[j, 0]) ** 2 + (places[i, 1] - places[j, 1]) ** 2
+            dx, dy = coordinates[i, 0] - coordinates[j, 0], coordinates[i, 1] - coordinates[j, 1]
+            squared[p] = dx**2 + dy**2
 
 
 @compiled
-def color_greedily(indptr, indices, color):
+def color_greedily(edges, color):
     """Give each node the smallest color that no neighbor has; return the number of colors."""
+    indptr, indices = edges
     n_colors = 0
     taken = np.full(indptr.size + 1, -1, np.int64)
     for i in range(indptr.size - 1):
@@ -78,8 +100,11 @@ def color_greedily(indptr, indices, color):
 
 
 @compiled
-def place_members(group, free, members):
-    """List each group's nodes in order; `free` is where the next one goes. Nodes in group -1 are left out."""
+def list_members(group, free, members):
+    """List each group's nodes in order, without those of group -1.
+
+    ``free[a]`` is where the next node of group a is written; it moves on.
+    """
     for i in range(group.size):
         a = group[i]
         if a >= 0:
@@ -88,8 +113,12 @@ def place_members(group, free, members):
 
 
 @compiled
-def grow_patches(indptr, indices, size, patch):
-    """Gather nodes, all in patch -1, into patches of at most `size` neighbors; return how many there are."""
+def grow_patches(edges, size, patch):
+    """Gather nodes into connected patches of at most `size`; return the number of patches.
+
+    `patch` is -1 for all nodes before.
+    """
+    indptr, indices = edges
     n_patches = 0
     found = np.empty(size, np.int64)
     for first in range(patch.size):
@@ -110,8 +139,9 @@ def grow_patches(indptr, indices, size, patch):
 
 
 @compiled
-def mark_around(spots, indptr, indices, marked):
+def mark_around(spots, edges, marked):
     """Mark `spots` and their neighbors."""
+    indptr, indices = edges
     for i in spots:
         marked[i] = True
         for p in range(indptr[i], indptr[i + 1]):
@@ -119,23 +149,25 @@ def mark_around(spots, indptr, indices, marked):
 
 
 @compiled
-def link_groups(start_of, members, group, indptr, indices, group_indptr, group_indices):
-    """List the other groups that each group's members are linked to; return the number of links.
+def couple_aggregates(aggregates, edges, coarse_indptr, coarse_indices):
+    """List the other aggregates that the members of each have edges to; return the number of coarse edges.
 
-    Groups come in the order in which the members meet them, each once.
+    Aggregates are listed in the order in which the members meet them, each once.
     """
-    n_groups = start_of.size - 1
-    met = np.full(n_groups, -1, np.int64)
-    n_links = 0
-    group_indptr[0] = 0
-    for a in range(n_groups):
+    start_of, members, aggregate = aggregates
+    indptr, indices = edges
+    n_aggregates = start_of.size - 1
+    met = np.full(n_aggregates, -1, np.int64)
+    n_edges = 0
+    coarse_indptr[0] = 0
+    for a in range(n_aggregates):
         for r in range(start_of[a], start_of[a + 1]):
             i = members[r]
             for p in range(indptr[i], indptr[i + 1]):
-                c = group[indices[p]]
+                c = aggregate[indices[p]]
                 if c >= 0 and c != a and met[c] != a:
                     met[c] = a
-                    group_indices[n_links] = c
-                    n_links += 1
-        group_indptr[a + 1] = n_links
-    return n_links
+                    coarse_indices[n_edges] = c
+                    n_edges += 1
+        coarse_indptr[a + 1] = n_edges
+    return n_edges

@@ -1,11 +1,12 @@
-"""Numbers side by side, as a processor's vector registers hold them: a type for compiled functions.
+"""SIMD vectors as a type for compiled functions.
 
-A compiler makes use of those registers only in long plain loops, and has to make sure each time that arrays
-do not overlap. What a spot needs is short: sums over some rows of a table, which can stay in a register until
-they are done, and steps that wait for each other, which several spots can take at once, each in its *lane*.
+A compiler uses a processor's vector registers only in long plain loops, and has to check each time that
+arrays do not overlap. The work for one spot is short: sums over a few rows of a table, which can stay in a
+register until they are done, and steps that depend on each other, which several spots can take at once, each
+in its own *lane* of a vector.
 
-``+ - * /`` and the functions below take lanes, or lanes and a number. In plain Python lanes are NumPy arrays,
-and say what the compiled functions mean.
+``+ - * /`` and the functions below take vectors, or a vector and a number. In plain Python a vector is a
+NumPy array of `WIDTH` numbers; these plain functions define what the compiled ones do.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ __all__ = [
     "transpose",
 ]
 
-#: Numbers side by side. Where registers are shorter, several stand for one.
+#: Lanes of a vector. If registers are shorter, several of them form one vector.
 WIDTH = 8
 
-#: A product and a sum may be rounded once, where the processor can do so.
+#: A product and a sum may be rounded once, if the processor can do so.
 _FUSED = ("contract",)
 
 
 def load(array, row, column=None):
-    """Return the lanes that begin at an element of a table, or of a row of numbers."""
+    """Return the vector that begins at an element of a table, or of a row of numbers."""
     return _from(array, row, column)[:WIDTH].copy()
 
 
-def store(lanes, array, row, column=None):
-    """Write lanes to an array, from an element on; to a stack of matrices, as one entry of each."""
+def store(vector, array, row, column=None):
+    """Write a vector to an array, from an element on; to a stack of matrices, as one entry of each."""
     if array.ndim == 3:
-        array[row, column] = lanes
+        array[row, column] = vector
     else:
-        _from(array, row, column)[: len(lanes)] = lanes
+        _from(array, row, column)[: len(vector)] = vector
 
 
 def _from(array, row, column):
@@ -58,7 +59,7 @@ def _from(array, row, column):
 
 
 def prefetch(array, row):
-    """Have a row of a table, or a number, brought near before it is needed."""
+    """Load a row of a table, or a number, into the cache before it is needed."""
 
 
 def transpose(source, row, column, target, to_row, to_column):
@@ -68,7 +69,7 @@ def transpose(source, row, column, target, to_row, to_column):
 
 
 def entry(matrices, row, column):
-    """Return a matrix's entry, or from a stack of matrices side by side the lanes of theirs."""
+    """Return an entry of a matrix, or the vector of that entry of each matrix in a stack."""
     return matrices[row, column]
 
 
@@ -92,56 +93,56 @@ def count_above(a, b):
     return int(np.count_nonzero(a > b))
 
 
-def largest_of(lanes):
-    """Return the largest of the numbers side by side."""
-    return lanes.max()
+def largest_of(vector):
+    """Return the largest number of a vector."""
+    return vector.max()
 
 
-def sum_of(lanes):
-    """Return the sum of the numbers side by side."""
-    return lanes.sum()
+def sum_of(vector):
+    """Return the sum of the numbers of a vector."""
+    return vector.sum()
 
 
-class _LanesType(types.Type):
-    """The type of numbers side by side."""
+class _VectorType(types.Type):
+    """The type of a vector of `WIDTH` doubles."""
 
     def __init__(self):
-        super().__init__(name="Lanes")
+        super().__init__(name="Vector")
 
 
-_LANES = _LanesType()
+_VECTOR = _VectorType()
 _DOUBLE, _SINGLE = ir.VectorType(ir.DoubleType(), WIDTH), ir.VectorType(ir.FloatType(), WIDTH)
 
 
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager, lanes):
-        super().__init__(manager, lanes, _DOUBLE)
+@register_model(_VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, _DOUBLE)
 
 
-def _pointer(context, builder, kind, array, places, vector):
+def _pointer(context, builder, kind, array, positions, vector):
     if kind.layout != "C":
-        raise TypeError("Lanes stand side by side in memory: the array must be C-contiguous.")
+        raise TypeError("A vector is loaded from consecutive numbers: the array must be C-contiguous.")
     found = context.make_array(kind)(context, builder, array)
-    place = cgutils.get_item_pointer(context, builder, kind, found, places, wraparound=False)
-    return builder.bitcast(place, vector.as_pointer())
+    position = cgutils.get_item_pointer(context, builder, kind, found, positions, wraparound=False)
+    return builder.bitcast(position, vector.as_pointer())
 
 
-def _read(context, builder, kind, array, places):
-    """Load numbers, single ones as double ones."""
+def _read(context, builder, kind, array, positions):
+    """Load numbers, converted to double precision."""
     if kind.dtype == types.float64:
-        return builder.load(_pointer(context, builder, kind, array, places, _DOUBLE), align=8)
-    found = builder.load(_pointer(context, builder, kind, array, places, _SINGLE), align=4)
+        return builder.load(_pointer(context, builder, kind, array, positions, _DOUBLE), align=8)
+    found = builder.load(_pointer(context, builder, kind, array, positions, _SINGLE), align=4)
     return builder.fpext(found, _DOUBLE)
 
 
-def _write(context, builder, kind, array, places, value):
-    """Store numbers, where the array holds single ones as such."""
+def _write(context, builder, kind, array, positions, value):
+    """Store numbers, converted to single precision if the array holds such."""
     if kind.dtype == types.float64:
-        builder.store(value, _pointer(context, builder, kind, array, places, _DOUBLE), align=8)
+        builder.store(value, _pointer(context, builder, kind, array, positions, _DOUBLE), align=8)
     else:
-        place = _pointer(context, builder, kind, array, places, _SINGLE)
-        builder.store(builder.fptrunc(value, _SINGLE), place, align=4)
+        position = _pointer(context, builder, kind, array, positions, _SINGLE)
+        builder.store(builder.fptrunc(value, _SINGLE), position, align=4)
     return context.get_dummy_value()
 
 
@@ -150,15 +151,15 @@ def _load_from_table(typing, table, row, column):
     def write(context, builder, signature, given):
         return _read(context, builder, table, given[0], given[1:])
 
-    return _LANES(table, types.intp, types.intp), write
+    return _VECTOR(table, types.intp, types.intp), write
 
 
 @intrinsic
-def _load_from_row(typing, row, place):
+def _load_from_row(typing, row, position):
     def write(context, builder, signature, given):
         return _read(context, builder, row, given[0], given[1:])
 
-    return _LANES(row, types.intp), write
+    return _VECTOR(row, types.intp), write
 
 
 @overload(load)
@@ -174,7 +175,7 @@ def _entries(typing, stack, row, column):
         first = context.get_constant(types.intp, 0)
         return _read(context, builder, stack, given[0], [*given[1:], first])
 
-    return _LANES(stack, types.intp, types.intp), write
+    return _VECTOR(stack, types.intp, types.intp), write
 
 
 @overload(entry)
@@ -185,40 +186,40 @@ def _(matrices, row, column):
 
 
 @intrinsic
-def _store_to_table(typing, lanes, table, row, column):
+def _store_to_table(typing, vector, table, row, column):
     def write(context, builder, signature, given):
         return _write(context, builder, table, given[1], given[2:], given[0])
 
-    return types.void(lanes, table, types.intp, types.intp), write
+    return types.void(vector, table, types.intp, types.intp), write
 
 
 @intrinsic
-def _store_to_row(typing, lanes, row, place):
+def _store_to_row(typing, vector, row, position):
     def write(context, builder, signature, given):
         return _write(context, builder, row, given[1], given[2:], given[0])
 
-    return types.void(lanes, row, types.intp), write
+    return types.void(vector, row, types.intp), write
 
 
 @intrinsic
-def _store_to_stack(typing, lanes, stack, row, column):
+def _store_to_stack(typing, vector, stack, row, column):
     def write(context, builder, signature, given):
-        places = [*given[2:], context.get_constant(types.intp, 0)]
-        return _write(context, builder, stack, given[1], places, given[0])
+        positions = [*given[2:], context.get_constant(types.intp, 0)]
+        return _write(context, builder, stack, given[1], positions, given[0])
 
-    return types.void(lanes, stack, types.intp, types.intp), write
+    return types.void(vector, stack, types.intp, types.intp), write
 
 
 @overload(store)
-def _(lanes, array, row, column=None):
+def _(vector, array, row, column=None):
     if array.ndim == 3:
-        return lambda lanes, array, row, column=None: _store_to_stack(lanes, array, row, column)
+        return lambda vector, array, row, column=None: _store_to_stack(vector, array, row, column)
     if array.ndim == 1:
-        return lambda lanes, array, row, column=None: _store_to_row(lanes, array, row)
-    return lambda lanes, array, row, column=None: _store_to_table(lanes, array, row, column)
+        return lambda vector, array, row, column=None: _store_to_row(vector, array, row)
+    return lambda vector, array, row, column=None: _store_to_table(vector, array, row, column)
 
 
-#: Bytes that come at once.
+#: Bytes of a cache line.
 _LINE = 64
 
 
@@ -230,9 +231,11 @@ def _prefetch(typing, array, row):
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         found = context.make_array(array)(context, builder, given[0])
-        place = cgutils.get_item_pointer(context, builder, array, found, [given[1], *rest], wraparound=False)
-        start = builder.bitcast(place, byte)
-        # To be read, and kept in every cache.
+        position = cgutils.get_item_pointer(
+            context, builder, array, found, [given[1], *rest], wraparound=False
+        )
+        start = builder.bitcast(position, byte)
+        # For reading, kept in every cache, data.
         how = [ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)]
         with cgutils.for_range_slice(
             builder,
@@ -258,7 +261,7 @@ overload(prefetch)(lambda array, row: lambda array, row: _prefetch(array, row))
 
 @intrinsic
 def _transpose(typing, source, row, column, target, to_row, to_column):
-    place = types.intp
+    index = types.intp
 
     def write(context, builder, signature, given):
         def at(row, r):
@@ -266,20 +269,20 @@ def _transpose(typing, source, row, column, target, to_row, to_column):
 
         rows = [_read(context, builder, source, given[0], [at(given[1], r), given[2]]) for r in range(WIDTH)]
         for s in (1, 2, 4):
-            # Blocks of s by s numbers beside the diagonal change places.
+            # Swap the blocks of s by s numbers off the diagonal.
             for i in (i for i in range(WIDTH) if not i & s):
                 a, b = rows[i], rows[i | s]
                 rows[i] = _mixed(builder, a, b, [WIDTH + (k ^ s) if k & s else k for k in range(WIDTH)])
                 rows[i | s] = _mixed(builder, a, b, [WIDTH + k if k & s else k | s for k in range(WIDTH)])
-        for r, lanes in enumerate(rows):
-            _write(context, builder, target, given[3], [at(given[4], r), given[5]], lanes)
+        for r, vector in enumerate(rows):
+            _write(context, builder, target, given[3], [at(given[4], r), given[5]], vector)
         return context.get_dummy_value()
 
-    return types.void(source, place, place, target, place, place), write
+    return types.void(source, index, index, target, index, index), write
 
 
 def _mixed(builder, a, b, chosen):
-    """Take some lanes of `a`, and of `b`, whose lanes are counted on from those of `a`."""
+    """Take some lanes of `a` and `b`; those of `b` are numbered from `WIDTH` on."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen))
 
 
@@ -298,27 +301,27 @@ def _spread(builder, number):
 
 @intrinsic
 def _broadcast(typing, number):
-    return _LANES(types.float64), lambda context, builder, signature, given: _spread(builder, given[0])
+    return _VECTOR(types.float64), lambda context, builder, signature, given: _spread(builder, given[0])
 
 
 overload(broadcast)(lambda number: lambda number: _broadcast(number))
 
 
 def _joining(function, join):
-    """Let `join` write how two numbers become one, until all of the lanes are one."""
+    """Compile a function that joins the lanes of a vector pairwise, until one number is left."""
 
     @intrinsic
-    def joined(typing, lanes):
+    def joined(typing, vector):
         def write(context, builder, signature, given):
-            places = (ir.Constant(ir.IntType(32), k) for k in range(WIDTH))
-            left = [builder.extract_element(given[0], place) for place in places]
+            positions = (ir.Constant(ir.IntType(32), k) for k in range(WIDTH))
+            left = [builder.extract_element(given[0], position) for position in positions]
             while len(left) > 1:
                 left = [join(builder, a, b) for a, b in zip(left[::2], left[1::2], strict=True)]
             return left[0]
 
-        return types.float64(lanes), write
+        return types.float64(vector), write
 
-    overload(function)(lambda lanes: lambda lanes: joined(lanes))
+    overload(function)(lambda vector: lambda vector: joined(vector))
 
 
 _joining(sum_of, lambda builder, a, b: builder.fadd(a, b))
@@ -326,25 +329,25 @@ _joining(largest_of, lambda builder, a, b: builder.select(builder.fcmp_ordered("
 
 
 def _define(function, build, result=None):
-    """Let `build` write what a function of two means, where one or both are lanes."""
+    """Compile a function of two arguments of which one or both are vectors."""
 
     @intrinsic
-    def of_lanes(typing, a, b):
+    def of_vectors(typing, a, b):
         def write(context, builder, signature, given):
             both = [
-                value if isinstance(kind, _LanesType) else _spread(builder, value)
+                value if isinstance(kind, _VectorType) else _spread(builder, value)
                 for kind, value in zip((a, b), given, strict=True)
             ]
             return build(builder, *both)
 
-        return (result or _LANES)(a, b), write
+        return (result or _VECTOR)(a, b), write
 
     @overload(function)
     def _(a, b):
-        if isinstance(a, _LanesType) and (b is a or isinstance(b, types.Float)):
-            return lambda a, b: of_lanes(a, b)
-        if isinstance(b, _LanesType) and isinstance(a, types.Float):
-            return lambda a, b: of_lanes(a, b)
+        if isinstance(a, _VectorType) and (b is a or isinstance(b, types.Float)):
+            return lambda a, b: of_vectors(a, b)
+        if isinstance(b, _VectorType) and isinstance(a, types.Float):
+            return lambda a, b: of_vectors(a, b)
         return None
 
 

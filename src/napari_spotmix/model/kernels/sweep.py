@@ -1,17 +1,17 @@
-"""Compiled functions of the Gauss-Seidel sweeps over spots."""
+"""Kernels of the Gauss-Seidel sweeps over spots."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from napari_spotmix.model.kernels.jit import (
+from napari_spotmix.model.kernels.arguments import Support
+from napari_spotmix.model.kernels.jit import compiled, inlined
+from napari_spotmix.model.kernels.linear_algebra import (
     add_product,
     add_rows,
-    compiled,
     copy,
     drop,
     factor_on,
-    inlined,
     substitute,
 )
 from napari_spotmix.model.kernels.simd import (
@@ -34,20 +34,20 @@ __all__ = [
     "SCALE",
     "apply_hessian",
     "batch_size",
-    "empty_lanes",
     "factor_own_blocks",
-    "fill_lanes",
     "improve_batch",
     "kkt_violations",
+    "make_scratch",
+    "pack_batch",
     "plane_sums",
     "quadratic_value",
-    "make_room",
-    "side_by_side",
     "solve_lane",
     "solve_own_blocks",
     "spot_target",
     "step_in_plane",
     "sweep",
+    "transpose_rows",
+    "unpack_batch",
 ]
 
 
@@ -76,8 +76,8 @@ def spot_target(indptr, indices, weight, X, b, lambda_c, i, target):
 def _curvature(own, shift, typical):
     """What a gradient is divided by to measure it in units of abundance.
 
-    The spot's own curvature with its ties to neighbors (`shift`), but no more than that of the data: a whole
-    region may be far off although each spot, tied to its neighbors, could move alone by very little.
+    The spot's own curvature with that of the coupling (`shift`), but no more than that of the data: a whole
+    region may be far off although each spot, held by its neighbors, could move alone by very little.
     """
     return smaller(own + shift, larger(own, typical))
 
@@ -91,14 +91,14 @@ def _inverse(h):
 @inlined
 def _spot_violation(diagonal, scale, shift, typical, x, gradient):
     """Largest ``|min(x_k, g_k / h_k)|``: distance to optimality in units of abundance."""
-    k, worst_of_lanes = 0, broadcast(0.0)
+    k, worst_by_lane = 0, broadcast(0.0)
     while WIDTH <= x.size > k:
         k = min(k, x.size - WIDTH)
         h = _curvature(scale * load(diagonal, k), shift, load(typical, k))
         least = smaller(load(x, k), load(gradient, k) * _inverse(h))
-        worst_of_lanes = larger(worst_of_lanes, larger(least, 0.0 - least))
+        worst_by_lane = larger(worst_by_lane, larger(least, 0.0 - least))
         k += WIDTH
-    worst = largest_of(worst_of_lanes)
+    worst = largest_of(worst_by_lane)
     while k < x.size:
         own = scale * diagonal[k]
         curvature = min(own + shift, max(own, typical[k]))
@@ -136,12 +136,13 @@ def _minimize_on_support(M, scale, shift, target, x, support, size, L, solution)
 
 
 @compiled
-def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support, L, solution, barred):
+def _solve_spot(M, scale, shift, units, target, tolerance, x, scratch):
     """Minimize the spot's objective over ``x >= 0``: an active-set method that starts from `x`.
 
     Every step lowers the objective and ends at the minimizer on a support, so it ends after finitely
     many supports (Lawson and Hanson 1974, chapter 23; warm start after Bro and de Jong 1997).
     """
+    support, L, solution, gradient, barred = scratch
     n_types = x.size
     size = 0
     for k in range(n_types):
@@ -166,53 +167,54 @@ def _solve_spot(M, scale, shift, units, target, tolerance, x, gradient, support,
         barred[entering] = x[entering] == 0.0
 
 
-#: Rows of what each spot of a batch has once.
+#: Rows of the numbers that each spot of a batch has once.
 SCALE, _SHIFT, GAP, AIM = range(4)
 
 
 @inlined
-def make_room(n_types):
-    """Return tables for a batch: what each spot has once, rows that become lanes, and lanes by type."""
+def make_scratch(n_types):
+    """Return tables for a batch: numbers by spot, rows (targets, abundances), and vectors by type."""
     padded = -(-n_types // WIDTH) * WIDTH
     return np.zeros((4, WIDTH)), np.zeros((2, WIDTH, padded)), np.zeros((6, padded, WIDTH))
 
 
 @inlined
-def _tables(room, n_types):
-    """Return the lanes by type: target, abundances, these times the scale, gradient, steps and units."""
-    of, n = room[2], n_types
+def _tables(scratch, n_types):
+    """Return the vectors by type: target, abundances, these times the scale, gradient, steps and units."""
+    of, n = scratch[2], n_types
     return of[0][:n], of[1][:n], of[2][:n], of[3][:n], of[4][:n], of[5][:n]
 
 
 @inlined
-def fill_lanes(size, room):
-    """Put the rows of a batch, targets and abundances, into lanes; those left over do what the first does."""
-    per_spot, rows, tables = room
+def pack_batch(size, scratch):
+    """Transpose the rows of a batch, targets and abundances, to vectors; unused lanes copy the first."""
+    per_spot, rows, tables = scratch
     for lane in range(size, WIDTH):
         per_spot[SCALE, lane], per_spot[_SHIFT, lane] = per_spot[SCALE, 0], per_spot[_SHIFT, 0]
         copy(rows[0, 0], rows[0, lane])
         copy(rows[1, 0], rows[1, lane])
-    side_by_side(rows[0], tables[0])
-    side_by_side(rows[1], tables[1])
+    transpose_rows(rows[0], tables[0])
+    transpose_rows(rows[1], tables[1])
 
 
 @inlined
-def side_by_side(rows, lanes):
-    for k in range(0, lanes.shape[0], WIDTH):
-        transpose(rows, 0, k, lanes, k, 0)
+def transpose_rows(rows, vectors):
+    """Write rows, one for each lane, as vectors: one for each column."""
+    for k in range(0, vectors.shape[0], WIDTH):
+        transpose(rows, 0, k, vectors, k, 0)
 
 
 @inlined
-def empty_lanes(room):
-    """Put the abundances of a batch back into rows."""
-    rows, tables = room[1], room[2]
+def unpack_batch(scratch):
+    """Transpose the abundances of a batch back to rows."""
+    rows, tables = scratch[1], scratch[2]
     for k in range(0, rows.shape[2], WIDTH):
         transpose(tables[1], k, 0, rows[1], 0, k)
 
 
 @inlined
 def batch_size(spots, first, kind):
-    """Return how many spots from the `first` on are of its kind, as many as there are lanes at the most."""
+    """Return how many spots from the `first` on are of its kind, at most one for each lane."""
     stop = min(first + WIDTH, spots.size)
     q = first + 1
     while q < stop and kind[spots[q]] == kind[spots[first]]:
@@ -221,15 +223,16 @@ def batch_size(spots, first, kind):
 
 
 @compiled
-def solve_lane(M, room, lane, x):
-    """Minimize over one spot exactly, from where its batch left it: rare, so its own room is made anew."""
+def solve_lane(M, scratch, lane, x):
+    """Minimize over one spot exactly, from where its batch left it; rare, so it allocates its own scratch."""
     n_types = x.size
-    per_spot, target = room[0], room[1][0, lane][:n_types]
-    units = _tables(room, n_types)[5][:, lane].copy()
+    per_spot, target = scratch[0], scratch[1][0, lane][:n_types]
+    units = _tables(scratch, n_types)[5][:, lane].copy()
     scale, shift, aim = per_spot[SCALE, lane], per_spot[_SHIFT, lane], per_spot[AIM, lane]
     gradient, solution, L = np.empty(n_types), np.empty(n_types), np.empty((n_types, n_types))
     support, barred = np.empty(n_types, np.int64), np.empty(n_types, np.bool_)
-    _solve_spot(M, scale, shift, units, target, aim, x, gradient, support, L, solution, barred)
+    own = Support(support, L, solution, gradient, barred)
+    _solve_spot(M, scale, shift, units, target, aim, x, own)
 
 
 @inlined
@@ -264,12 +267,12 @@ def _batch_gradient(M, per_spot, target, x, scaled, gradient):
 
 @inlined
 def _batch_steps(M, per_spot, typical, steps, units):
-    """Write by what gradients are multiplied: to be minimized, and to be measured (see `_curvature`)."""
+    """Write the factors of gradients: for a step, and for the violation (see `_curvature`)."""
     scale, shift = load(per_spot, SCALE, 0), load(per_spot, _SHIFT, 0)
     for k in range(steps.shape[0]):
         own = scale * entry(M, k, k)
         full, measure = own + shift, _curvature(own, shift, typical[k])
-        # One division for both: it takes longer than all else here.
+        # One division for both: it takes longer than everything else here.
         safe = larger(measure, 1e-50 * full)
         both = _inverse(full * safe)
         store(both * safe, steps, k, 0)
@@ -294,6 +297,7 @@ def _batch_move(x, gradient, steps, k):
 
 @inlined
 def _batch_move_type(x, gradient, shift, k, by):
+    """Add a step to type `k`, and what it changes in the gradient of this type."""
     store(load(x, k, 0) + by, x, k, 0)
     store(load(gradient, k, 0) + shift * by, gradient, k, 0)
 
@@ -339,13 +343,13 @@ def _batch_descend(M, per_spot, steps, x, gradient):
 
 
 @inlined
-def improve_batch(M, typical, tolerance, enough, room):
-    """Minimize over one type after the other as long as this soon brings any spot of the batch to its aim.
+def improve_batch(M, typical, tolerance, enough, scratch):
+    """Minimize over one type after the other while this brings any spot of the batch to its aim soon.
 
-    What is left of the violations is written. Return how many rounds spots needed, all together.
+    The violations left and the aims are written to `scratch`. Return the rounds needed, summed over spots.
     """
-    per_spot = room[0]
-    target, x, scaled, gradient, steps, units = _tables(room, typical.size)
+    per_spot = scratch[0]
+    target, x, scaled, gradient, steps, units = _tables(scratch, typical.size)
     _batch_gradient(M, per_spot, target, x, scaled, gradient)
     _batch_steps(M, per_spot, typical, steps, units)
     gap = _batch_violation(units, x, gradient)
@@ -367,7 +371,7 @@ def improve_batch(M, typical, tolerance, enough, room):
 
 @inlined
 def _prefetch_batch(spots, first, indptr, indices, weight, X, b):
-    """Have near what the next batches read, which lies here and there."""
+    """Prefetch what the next batches read: it is scattered in memory."""
     for q in range(min(first + WIDTH, spots.size), min(first + 2 * WIDTH, spots.size)):
         i = spots[q]
         prefetch(b, i)
@@ -379,31 +383,17 @@ def _prefetch_batch(spots, first, indptr, indices, weight, X, b):
 
 
 @compiled
-def sweep(
-    spots,
-    kind,
-    indptr,
-    indices,
-    weight,
-    M,
-    cluster,
-    scale,
-    b,
-    shift,
-    lambda_c,
-    typical,
-    tolerance,
-    enough,
-    X,
-):
-    """Minimize over each of `spots` in turn, the others fixed.
+def sweep(spots, kind, H, b, typical, tolerance, enough, X):
+    """Minimize over each of `spots` in turn, the others held fixed.
 
-    What is left of a spot's violation is at most `tolerance`, or the part `enough` of it. Spots of one `kind`
-    share an cluster and no edge: those that follow each other are done at once, in batches. Return how many
-    rounds over the types were needed, of all spots together.
+    A spot's violation is reduced to at most `tolerance`, or to the part `enough` of what it was. Spots of
+    one `kind` share a cluster and no edge: consecutive ones are done at once, in batches. Return how many
+    rounds over the types were needed, summed over spots.
     """
-    n_types, room = X.shape[1], make_room(X.shape[1])
-    per_spot, rows = room[0], room[1]
+    indptr, indices, weight = H.W
+    M, cluster, scale, shift, lambda_c = H.M, H.cluster, H.scale, H.shift, H.lambda_c
+    n_types, scratch = X.shape[1], make_scratch(X.shape[1])
+    per_spot, rows = scratch[0], scratch[1]
     first, n_rounds = 0, 0
     while first < spots.size:
         size = batch_size(spots, first, kind)
@@ -414,24 +404,26 @@ def sweep(
             per_spot[SCALE, lane] = scale[i]
             per_spot[_SHIFT, lane] = shift[i]
             copy(X[i], rows[1, lane])
-        fill_lanes(size, room)
+        pack_batch(size, scratch)
         gram = M[cluster[spots[first]]]
-        n_needed = improve_batch(gram, typical, tolerance, enough, room)
+        n_needed = improve_batch(gram, typical, tolerance, enough, scratch)
         n_rounds += n_needed
         if n_needed > 0:
-            empty_lanes(room)
+            unpack_batch(scratch)
             for lane in range(size):
                 i = spots[first + lane]
                 copy(rows[1, lane][:n_types], X[i])
                 if per_spot[GAP, lane] > per_spot[AIM, lane]:
-                    solve_lane(gram, room, lane, X[i])
+                    solve_lane(gram, scratch, lane, X[i])
         first += size
     return n_rounds
 
 
 @compiled
-def apply_hessian(start, stop, indptr, indices, weight, M, cluster, scale, shift, lambda_c, X, HX):
+def apply_hessian(start, stop, H, X, HX):
     """``HX = (c M + shift) X - lambda_c W X`` for rows `start` to `stop`."""
+    indptr, indices, weight = H.W
+    M, cluster, scale, shift, lambda_c = H.M, H.cluster, H.scale, H.shift, H.lambda_c
     for i in range(start, stop):
         image = HX[i]
         for k in range(image.size):
@@ -442,23 +434,13 @@ def apply_hessian(start, stop, indptr, indices, weight, M, cluster, scale, shift
 
 
 @compiled
-def kkt_violations(
-    spots,
-    indptr,
-    indices,
-    weight,
-    M,
-    cluster,
-    scale,
-    b,
-    shift,
-    lambda_c,
-    typical,
-    diagonal,
-    X,
-    violations,
-):
-    """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = H X - b``."""
+def kkt_violations(spots, H, b, typical, diagonal, X, violations):
+    """Write the largest ``|min(x_k, g_k / h_k)|`` of each of `spots`, with ``g = H X - b``.
+
+    `diagonal` holds that of each cluster's ``M``.
+    """
+    indptr, indices, weight = H.W
+    M, cluster, scale, shift, lambda_c = H.M, H.cluster, H.scale, H.shift, H.lambda_c
     target, gradient = np.empty(X.shape[1]), np.empty(X.shape[1])
     for i in spots:
         spot_target(indptr, indices, weight, X, b, lambda_c, i, target)
@@ -469,7 +451,7 @@ def kkt_violations(
 
 @compiled
 def plane_sums(start, stop, X, HX, last, H_last, before, H_before, b, sums):
-    """Sums over rows `start` to `stop` that say where the best point of a plane lies.
+    """Sums over rows `start` to `stop` that give the best point of a plane.
 
     The plane is that through `X`, `last` and `before`, its directions ``n = X - last`` and
     ``s = last - before``: ``<n,Hn>, <n,Hs>, <s,Hs>, <n,r>, <s,r>`` with ``r = b - HX``, and the objective.
@@ -510,8 +492,9 @@ def step_in_plane(start, stop, X, last, before, along_new, along_old):
 
 
 @compiled
-def factor_own_blocks(start, stop, M, cluster, scale, shift, X, support, size, L):
+def factor_own_blocks(start, stop, H, X, support, size, L):
     """Write the Cholesky factor of each spot's own block of ``H`` on the types it has (``X > 0``)."""
+    M, cluster, scale, shift = H.M, H.cluster, H.scale, H.shift
     for i in range(start, stop):
         size[i] = 0
         for k in range(X.shape[1]):
@@ -527,7 +510,7 @@ def factor_own_blocks(start, stop, M, cluster, scale, shift, X, support, size, L
 
 @compiled
 def solve_own_blocks(start, stop, support, size, L, R, Z):
-    """Solve each spot's own block of ``H Z = R`` from its factor; 0 on types that are not in it."""
+    """Solve each spot's own block of ``H Z = R`` with its factor; 0 on types that are not in it."""
     solution = np.empty(R.shape[1])
     for i in range(start, stop):
         substitute(support[i], size[i], L[i], R[i], solution)

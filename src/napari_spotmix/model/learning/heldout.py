@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from napari_spotmix.model.composition_clusters import CompositionClusters
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import attention as attention_kernels
 from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.kernels.arguments import Edges, GeneCounts
 from napari_spotmix.model.noise import DataTerm
 from napari_spotmix.model.solver.adjoint import solve_on_free
 from napari_spotmix.model.solver.multigrid import Level
@@ -41,7 +42,7 @@ __all__ = ["HeldOutGenes", "Smoothing"]
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
-#: So many genes or fewer are split several times: which of them come together decides by luck else.
+#: Up to this many genes are split several times: else luck decides, by which genes come together.
 _FEW_GENES, _PARTITIONS_OF_FEW = 500, 3
 #: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
 _BACKGROUND = 0.01
@@ -50,11 +51,11 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How neighbors are tied together, and abundances to zero.
+    """How neighbors are coupled, and abundances drawn to zero.
 
     Attributes
     ----------
-    strength : float
+    smoothness : float
         Smoothness in units of counts: ``lambda_c`` times the mean precision of the data term.
     alpha : float
         Decay of weights with squared distance in pitches.
@@ -69,7 +70,7 @@ class Smoothing:
         What a difference in each cell type counts for; empty where all count the same.
     """
 
-    strength: float
+    smoothness: float
     alpha: float
     sharpness: float
     ridge: float = 0.0
@@ -85,7 +86,7 @@ class Smoothing:
 
 @dataclass
 class _Fold:
-    """Statistics of the training genes, the held-out genes, and where the last fit ended."""
+    """Statistics of the training genes, the held-out genes, and the end of the last fit."""
 
     statistics: Statistics
     unit: float
@@ -94,6 +95,15 @@ class _Fold:
     embedding: Array
     abundances: Array | None = None
     adjoint: Array | None = None
+
+
+class _Loss(NamedTuple):
+    """Loss of each spot, minus its derivative by the abundances, and the fit: edge weights, abundances."""
+
+    losses: Array
+    slope: Array
+    W: csr_array
+    X: Array
 
 
 class HeldOutGenes:
@@ -121,7 +131,7 @@ class HeldOutGenes:
         Of each fit; a tenth of the precision of the gradient.
     threads : Threads
     predicting : ndarray of float64, shape (n_cell_types, n_genes), optional
-        Signatures of the held-out genes where they are not those of the fit.
+        Signatures of the held-out genes if they are not those of the fit.
     on_progress : callable, optional
     """
 
@@ -146,7 +156,7 @@ class HeldOutGenes:
         self._counts, self._signatures, self._totals = counts, signatures, totals
         self._clusters, self._squared_distance = clusters, squared_distance
         self._lambda_r, self._threads, self._on_progress = lambda_r, threads, on_progress
-        # Folds are shared out among threads; within one there is too little to share.
+        # Threads take different folds; within one fold there is too little to share.
         self._alone = Threads(1)
         self._n_gradient_folds, self._tolerance = n_gradient_folds, tolerance
         predicting = signatures if predicting is None else predicting
@@ -186,7 +196,7 @@ class HeldOutGenes:
             fold.statistics,
             W,
             lambda_r=self._lambda_r + smoothing.ridge / fold.unit,
-            lambda_c=smoothing.strength / fold.unit,
+            lambda_c=smoothing.smoothness / fold.unit,
             start=fold.abundances,
             tolerance=self._tolerance,
             threads=self._alone,
@@ -195,20 +205,21 @@ class HeldOutGenes:
 
     def losses(self, smoothing: Smoothing) -> Array:
         """Return minus the score of each fold and spot, float64 (n_partitions, n_folds, n_spots)."""
-        losses = self._over_folds(lambda fold: self._loss(fold, smoothing)[0], self.folds)
+        losses = self._over_folds(lambda fold: self._loss(fold, smoothing).losses, self.folds)
         return np.stack(losses).reshape(-1, self.n_folds, self.n_spots)
 
     def few_losses(self, smoothing: Smoothing) -> Array:
         """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
         folds = self.folds[: self._n_gradient_folds]
-        return np.stack(self._over_folds(lambda fold: self._loss(fold, smoothing)[0], folds))
+        return np.stack(self._over_folds(lambda fold: self._loss(fold, smoothing).losses, folds))
 
     def loss_and_gradient(self, smoothing: Smoothing) -> tuple[float, dict[str, Array]]:
         """Return the mean loss per spot of some folds, and its derivatives by each parameter."""
 
         def judge(fold: _Fold) -> tuple[float, dict[str, Array]]:
-            losses, slope, W = self._loss(fold, smoothing)
-            return float(losses.mean()), self._gradient(fold, smoothing, W, slope / losses.size)
+            found = self._loss(fold, smoothing)
+            slope = found.slope / found.losses.size
+            return float(found.losses.mean()), self._gradient(fold, smoothing, found.W, found.X, slope)
 
         judged = self._over_folds(judge, self.folds[: self._n_gradient_folds])
         loss, gradient = 0.0, dict.fromkeys((field.name for field in fields(Smoothing)), np.zeros(1))
@@ -222,26 +233,23 @@ class HeldOutGenes:
         def block(start: int, stop: int) -> list[T]:
             return [judge(fold) for fold in folds[start:stop]]
 
-        def tell(n_done: int) -> None:
+        def report(n_done: int) -> None:
             self._on_progress(Progress("Learning", n_done, len(folds)))
 
         return [
             found
-            for part in self._threads.over_blocks(block, len(folds), block=1, on_block=tell)
+            for part in self._threads.over_blocks(block, len(folds), block=1, on_block=report)
             for found in part
         ]
 
-    def _loss(self, fold: _Fold, smoothing: Smoothing) -> tuple[Array, Array, csr_array]:
+    def _loss(self, fold: _Fold, smoothing: Smoothing) -> _Loss:
         W = self._edges(fold, smoothing)
         X = self._fit(fold, W, smoothing)
         score, slope = np.empty(len(X)), np.empty_like(X)
 
         def judge(values: csr_array, spots: slice, start: int, stop: int) -> None:
             counts_kernels.held_out_score(
-                values.indptr,
-                values.indices,
-                values.data,
-                fold.held_out.gene_of_column,
+                GeneCounts.of(values, fold.held_out.gene_of_column),
                 self._predicting,
                 fold.total_signature,
                 start,
@@ -252,7 +260,7 @@ class HeldOutGenes:
             )
 
         fold.held_out.over_rows(judge, self._alone)
-        return -score, slope, W
+        return _Loss(-score, slope, W, X)
 
     def _edges(self, fold: _Fold, smoothing: Smoothing) -> csr_array:
         near = distance_weights(self._squared_distance, smoothing.alpha)
@@ -275,17 +283,17 @@ class HeldOutGenes:
         mean = sum(fold.unit for fold in self.folds) / len(self.folds)
         return mean * self.n_folds / (self.n_folds - 1)
 
-    def look(self, smoothing: Smoothing) -> None:
+    def update_attention(self, smoothing: Smoothing) -> None:
         """From now on let attention compare what fits under `smoothing` find."""
 
-        def look(fold: _Fold) -> None:
+        def update(fold: _Fold) -> None:
             W = self._edges(fold, smoothing)
             fold.embedding = embed(self._fit(fold, W, smoothing), W, self._alone)
 
-        self._over_folds(look, self.folds)
+        self._over_folds(update, self.folds)
 
     def forget(self) -> None:
-        """Drop where the last fits ended, so that what follows does not depend on them."""
+        """Drop the ends of the last fits, so that what follows does not depend on them."""
         for fold in self.folds:
             fold.abundances = fold.adjoint = None
 
@@ -297,21 +305,21 @@ class HeldOutGenes:
             )
         )
 
-    def _gradient(self, fold: _Fold, smoothing: Smoothing, W: csr_array, slope: Array) -> dict[str, Array]:
+    def _gradient(
+        self, fold: _Fold, smoothing: Smoothing, W: csr_array, X: Array, slope: Array
+    ) -> dict[str, Array]:
         """Return ``-<Lambda, (dH/dp) X>`` for each parameter p, by way of the edges' weights."""
-        X = fold.abundances
-        assert X is not None
-        lambda_c = smoothing.strength / fold.unit
+        lambda_c = smoothing.smoothness / fold.unit
         lambda_r = self._lambda_r + smoothing.ridge / fold.unit
         level = Level(fold.statistics, W, lambda_r, lambda_c, self._alone, lambda _: None)
         adjoint = solve_on_free(level, X, slope, start=fold.adjoint, precision=10 * self._tolerance)
         fold.adjoint = adjoint
-        # Each edge stands twice in W, and in Tr(X' L X) once: hence the halves.
+        # Each edge is twice in W, and once in Tr(X' L X): hence the halves.
         by_weight = -0.5 * lambda_c * self._edge_sums(W, adjoint, X)
-        by_strength = W.data @ by_weight / max(lambda_c, 1e-300) / fold.unit
+        by_smoothness = W.data @ by_weight / max(lambda_c, 1e-300) / fold.unit
         by_alpha = -(by_weight * W.data) @ self._squared_distance.data
         by_ridge = -np.einsum("nk,nk->", adjoint, X) / fold.unit
-        gradient = {"strength": by_strength, "alpha": by_alpha, "ridge": by_ridge}
+        gradient = {"smoothness": by_smoothness, "alpha": by_alpha, "ridge": by_ridge}
         if smoothing.sharpness > 0:
             gradient |= self._by_heads(fold, smoothing, W, by_weight)
         return {name: np.atleast_1d(value) for name, value in gradient.items()}
@@ -329,10 +337,10 @@ class HeldOutGenes:
 
     def _edge_sums(self, W: csr_array, A: Array, B: Array) -> Array:
         """Return ``(a_i - a_j) . (b_i - b_j)`` for every entry of `W`."""
-        sums = np.empty(W.nnz)
+        sums, edges = np.empty(W.nnz), Edges(W.indptr, W.indices)
 
         def block(start: int, stop: int) -> None:
-            attention_kernels.edge_differences(W.indptr, W.indices, A, B, start, stop, sums)
+            attention_kernels.edge_differences(edges, A, B, start, stop, sums)
 
         self._alone.over_blocks(block, W.shape[0], block=_BLOCK)
         return sums

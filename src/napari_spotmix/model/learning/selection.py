@@ -1,7 +1,7 @@
-"""Choosing what the user left open, by how well held-out genes are predicted.
+"""Choosing the parameters that are not given, by how well held-out genes are predicted.
 
 Three candidates, from simple to rich: no smoothing, smoothing by distance alone (the Laplacian), and
-smoothing by distance and likeness (attention). Each one's open parameters are fitted to the held-out genes
+smoothing by distance and similarity (attention). Each one's open parameters are fitted to the held-out genes
 with the exact gradient; chosen is the simplest candidate within one standard error of the best.
 """
 
@@ -35,27 +35,29 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-#: Where learning begins.
-START = Smoothing(strength=50.0, alpha=0.3, sharpness=4.0)
-#: What is learned stays within these bounds; stronger ties than these change nothing that matters.
+#: The start of learning.
+START = Smoothing(smoothness=50.0, alpha=0.3, sharpness=4.0)
+#: What is learned stays within these bounds; stronger coupling makes no difference that matters.
 _BOUNDS = {
-    "strength": (0.1, 1e3),
+    "smoothness": (0.1, 1e3),
     "alpha": (0.01, 3.0),
     "sharpness": (0.1, 1e3),
     "ridge": (1e-2, 10.0),
     "spread": (1.01, 10.0),
     "metric": (0.05, 20.0),
 }
-#: Where the searches for a ridge and for two heads begin.
+#: An attention is searched from the best of these multiples of the smoothness, and these sharpnesses.
+_STARTS, _SHARPNESSES = (1, 5, 25), (8.0, 64.0)
+#: The starts of the searches for a ridge and for two heads.
 _RIDGE, _SPREAD = 1.0, 2.0
 _MOST_STEPS = 8
 #: A search ends when a step gains less than this, in nats per spot.
 _SMALLEST_GAIN = 1e-3
-#: Factor by which strengths are lowered in search of the mildest that is as good.
+#: Factor by which the smoothness is lowered in search of the least that is as good.
 _STEP_DOWN = 2.0
 
-#: Mean explained share that a platform effect must leave; outside, its factors did another type's work.
-#: One that nobody asked for must leave more of the counts to the cell types.
+#: Mean explained share that a platform effect must leave; outside, its factors stand in for cell types.
+#: One that is used by default must stay within the second bounds.
 PLAUSIBLE_SHARE, _CAUTIOUS_SHARE = (0.7, 1.4), (1 / 1.15, 1.15)
 
 #: At this mean precision the first fit has this `lambda_c`; deeper spots are smoothed less.
@@ -71,7 +73,7 @@ class Candidate:
     name : str
         "none", "ridge", "laplacian", "attention", "attention, second look" or "attention, two heads".
     path : tuple of Smoothing
-        What is to be used one after the other: attention compares what the smoothing before it has found.
+        To be used one after the other: attention compares what the smoothing before it has found.
     loss : float
         Minus the log-likelihood of held-out genes per spot, in nats; smaller is better.
     gain, error : float
@@ -102,7 +104,7 @@ class Choice:
 def prior_smoothness(mean_precision: float) -> float:
     """Return ``lambda_c`` for a first fit to a data term of the given mean precision, in units of it.
 
-    The shallower the counts of a spot, the more its neighbors can tell about it.
+    The shallower the counts of a spot, the more its neighbors add to them.
 
     Examples
     --------
@@ -116,7 +118,7 @@ def prior_smoothness(mean_precision: float) -> float:
 
 @dataclass(frozen=True)
 class PlatformEvidence:
-    """Whether factors for the difference between technologies earn their place.
+    """Whether factors for the difference between technologies predict better.
 
     Attributes
     ----------
@@ -163,7 +165,7 @@ def judge_overdispersion(
 def choose_smoothing(
     genes: HeldOutGenes,
     *,
-    strength: float | None,
+    smoothness: float | None,
     alpha: float | None,
     sharpness: float | None,
     ridge: float | None,
@@ -175,27 +177,27 @@ def choose_smoothing(
     Parameters
     ----------
     genes : HeldOutGenes
-    strength, alpha, sharpness, ridge : float or None
-        A value is kept as it is; a given strength rules out "none", and where it is 0 all but "ridge".
+    smoothness, alpha, sharpness, ridge : float or None
+        A value is kept as it is; a given smoothness rules out "none", one of 0 all but "none" and "ridge".
     with_attention : bool
         Whether "attention" is a candidate.
     on_step : callable, optional
         Called with the candidate's name before each evaluation.
     """
-    given = {"strength": strength, "alpha": alpha, "sharpness": sharpness, "ridge": ridge}
+    given = {"smoothness": smoothness, "alpha": alpha, "sharpness": sharpness, "ridge": ridge}
     search = _Search(genes, given, on_step)
-    if not strength:
+    if not smoothness:
         search.without_smoothing()
-    if strength != 0:
+    if smoothness != 0:
         search.with_smoothing(with_attention)
-    if strength and ridge is None:
+    if smoothness and ridge is None:
         search.by_ridge()
     candidates = tuple(_judged(*one, reference=search.tried[0][2]) for one in search.tried)
-    return Choice(candidates[search.simplest], candidates, _reason(candidates, search.simplest, strength))
+    return Choice(candidates[search.simplest], candidates, _reason(candidates, search.simplest, smoothness))
 
 
 class _Search:
-    """Candidates one after the other, each beginning where the simpler one ended."""
+    """Candidates one after the other, each starting at the end of the simpler one."""
 
     def __init__(
         self, genes: HeldOutGenes, given: dict[str, float | None], on_step: Callable[[str], None]
@@ -216,34 +218,34 @@ class _Search:
         return self.simplest == len(self.tried) - 1
 
     def without_smoothing(self) -> None:
-        nothing = replace(self._last, strength=0.0)
+        nothing = replace(self._last, smoothness=0.0)
         self.tried.append(("none", (nothing,), self._genes.losses(nothing)))
         if self._given["ridge"] is None:
             self._add("ridge", replace(nothing, ridge=_RIDGE), ["ridge"], mildest="ridge")
-            # A ridge that earns its place on its own stays in what follows.
+            # A ridge that predicts better by itself stays in what follows.
             ridge = self._last.ridge if self.is_last_best else 0.0
-            self._last, self._path = replace(self._last, strength=START.strength, ridge=ridge), ()
+            self._last, self._path = replace(self._last, smoothness=START.smoothness, ridge=ridge), ()
 
     def with_smoothing(self, with_attention: bool) -> None:
         sharpness = self._given["sharpness"]
         if not with_attention or sharpness in (None, 0.0):
             self.by_distance()
         if with_attention and sharpness != 0.0:
-            self.by_likeness("attention")
+            self.by_similarity("attention")
             if self.is_last_best:
-                self.by_likeness("attention, second look")
+                self.by_similarity("attention, second look")
             if self.tried[self.simplest][1][-1].sharpness > 0 and sharpness is None:
                 self.by_heads("attention, two heads")
 
     def by_distance(self) -> None:
-        self._add("laplacian", self._last, self._open("strength", "alpha"))
+        self._add("laplacian", self._last, self._open("smoothness", "alpha"))
 
-    def by_likeness(self, name: str) -> None:
+    def by_similarity(self, name: str) -> None:
         """Let attention compare what the last candidate found."""
         before = self._path[-1] if self._path else self._last
         self._path = self._path or (before,)
-        self._genes.look(before)
-        open_ = self._open("strength", "alpha", "sharpness")
+        self._genes.update_attention(before)
+        open_ = self._open("smoothness", "alpha", "sharpness")
         tick = partial(self._on_step, name)
         given = self._given["sharpness"]
         start = replace(before, sharpness=before.sharpness if given is None else given)
@@ -256,25 +258,25 @@ class _Search:
         best = self._go_back_to_best()
         metric = (1.0,) * self._genes.n_cell_types
         start = replace(best, spread=_SPREAD, metric=metric)
-        self._add(name, start, [*self._open("strength"), "sharpness", "spread", "metric"])
+        self._add(name, start, [*self._open("smoothness"), "sharpness", "spread", "metric"])
 
     def by_ridge(self) -> None:
-        """Add a ridge to the best so far, where the strength of smoothing was given."""
+        """Add a ridge to the best so far, if the smoothness was given."""
         self._add("ridge", replace(self._go_back_to_best(), ridge=_RIDGE), ["ridge"], mildest="ridge")
 
     def _go_back_to_best(self) -> Smoothing:
-        """Return the last smoothing of the best so far; what it compared is compared again."""
+        """Return the last smoothing of the best so far; attention compares what it compared then."""
         path = self.tried[self.simplest][1]
         if path is not self._path and len(path) > 1:
-            self._genes.look(path[-2])
+            self._genes.update_attention(path[-2])
         self._path = path[:-1]
         return path[-1]
 
     def _open(self, *names: str) -> list[str]:
         return [name for name in names if self._given[name] is None]
 
-    def _add(self, name: str, start: Smoothing, free: list[str], mildest: str = "strength") -> None:
-        """Fit the parameters named in `free`; what beats all before is made as mild as it may be."""
+    def _add(self, name: str, start: Smoothing, free: list[str], mildest: str = "smoothness") -> None:
+        """Fit the parameters named in `free`; of what beats all before, take the mildest that is as good."""
         before, tick = self._path, partial(self._on_step, name)
         self._last = _fitted(self._genes, start, free, tick)
         self._path = (*before, self._last)
@@ -287,9 +289,10 @@ class _Search:
 
 def _best_start(genes: HeldOutGenes, base: Smoothing, free: list[str], tick: Callable[[], None]) -> Smoothing:
     """Return the best of a few ways to begin: a search from one may stick where edges are all weak."""
-    strengths = [base.strength * factor for factor in (1, 5, 25)] if "strength" in free else [base.strength]
-    sharpnesses = [8.0, 64.0] if "sharpness" in free else [base.sharpness]
-    starts = [replace(base, strength=s, sharpness=b) for s in strengths for b in sharpnesses]
+    is_open = {name: name in free for name in ("smoothness", "sharpness")}
+    smoothnesses = [base.smoothness * factor for factor in (_STARTS if is_open["smoothness"] else (1,))]
+    sharpnesses = _SHARPNESSES if is_open["sharpness"] else (base.sharpness,)
+    starts = [replace(base, smoothness=s, sharpness=b) for s in smoothnesses for b in sharpnesses]
     losses = []
     for start in starts:
         tick()
@@ -346,7 +349,7 @@ def _descend(loss: Callable[[Array], tuple[float, Array]], start: Array, low: Ar
     first, slope = loss(start)
     scale = 1.0 / max(float(np.linalg.norm(slope)), _SMALLEST_GAIN)
 
-    # Against the loss at the start: the search ends by its differences, which are small beside the loss.
+    # Relative to the loss at the start: the search ends by differences, which are small relative to the loss.
     def scaled(x: Array) -> tuple[float, Array]:
         value, gradient = (first, slope) if np.array_equal(x, start) else loss(x)
         return (value - first) * scale, gradient * scale
@@ -384,7 +387,7 @@ def _standard_error(values: Array) -> float:
     Parameters
     ----------
     values : ndarray of float64, shape (n_partitions, n_folds, n_spots)
-        Splitting the same genes once more makes no more of them: folds count as those of one partition.
+        Splitting the same genes again does not make more of them: folds count as those of one partition.
     """
     n_folds, n_spots = values.shape[1:]
     of_folds, of_spots = values.mean(axis=2), values.mean(axis=(0, 1))
@@ -403,9 +406,9 @@ def _simplest_near_best(losses: list[Array]) -> int:
     return best
 
 
-def _reason(candidates: tuple[Candidate, ...], chosen: int, strength: float | None) -> str:
+def _reason(candidates: tuple[Candidate, ...], chosen: int, smoothness: float | None) -> str:
     best = candidates[chosen].smoothing
-    if strength == 0:
+    if smoothness == 0:
         return _RIDGE_HELPED if best.ridge > 0 else _RIDGE_DID_NOT_HELP
     about = _about_neighbors(candidates, best)
     return f"{about} {_RIDGE_HELPED}" if best.ridge > 0 else about
@@ -418,10 +421,10 @@ _RIDGE_DID_NOT_HELP = "There is no ridge: it did not clearly help to predict hel
 def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
     if len(candidates) == 1:
         return "What was left open of the smoothing was learned: it predicted held-out genes best."
-    if best.strength == 0:
+    if best.smoothness == 0:
         return "Smoothing was switched off: neighboring spots did not clearly help to predict held-out genes."
     if best.sharpness > 0:
-        return "Neighbors are weighted by distance and likeness: this predicted held-out genes best."
+        return "Neighbors are weighted by distance and similarity: this predicted held-out genes best."
     if any(candidate.smoothing.sharpness > 0 for candidate in candidates):
         return (
             "Neighbors are weighted by distance alone: attention did not clearly help to predict "
@@ -433,9 +436,9 @@ def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
 def contiguous_patches(
     edges: csr_array, n_spots: int, patch_size: int, random_state: int
 ) -> NDArray[np.int64]:
-    """Return about `n_spots` spots in patches of linked spots, sorted; all spots where there are no more.
+    """Return about `n_spots` spots in contiguous patches, sorted; all spots if there are no more.
 
-    Many small patches, spread at random, stand for the tissue better than a few large ones, and inside a
+    Many small patches, spread at random, represent the tissue better than a few large ones, and inside a
     patch every spot has its neighbors.
 
     Examples

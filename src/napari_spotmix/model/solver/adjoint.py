@@ -34,7 +34,7 @@ def solve_on_free(
         A minimizer.
     C : ndarray of float64, shape (n_spots, n_cell_types)
     start : ndarray of float64, shape (n_spots, n_cell_types), optional
-        Where to begin, e.g. the solution for a nearby problem; not modified.
+        The start, e.g. the solution for a nearby problem; not modified.
     precision : float, optional
         Size of the residual at which to stop, relative to `C`.
     """

@@ -2,8 +2,8 @@
 
 A sweep minimizes the objective over one spot's abundances after the other, exactly, the neighbors held
 fixed. Spots of one color share no edge, so they may be done in any order or at once: the result is the
-same to the last bit for any number of threads. Where neighbors are tied so strongly that sweeps alone
-would be slow, groups of spots move together (:mod:`~napari_spotmix.model.solver.multigrid`); each step
+same to the last bit for any number of threads. If neighbors are coupled so strongly that sweeps alone
+would be slow, aggregates of spots move together (:mod:`~napari_spotmix.model.solver.multigrid`); each step
 is combined with the one before as conjugate gradients do.
 """
 
@@ -26,14 +26,14 @@ __all__ = ["Solution", "solve"]
 
 Array = NDArray[np.float64]
 
-#: Cycles of plain sweeps before groups are made where ties are weak: most sections need no more.
+#: Cycles of plain sweeps before coarse levels are made if the coupling is weak: most sections need no more.
 _PLAIN_CYCLES = 2
-#: Cycles before the last ones are remembered, which takes the memory of four times the abundances: most
-#: sections need no more, unless ties are strong.
+#: Cycles before steps are combined, which takes the memory of four times the abundances: most sections need
+#: no more, unless the coupling is strong.
 _CYCLES_WITHOUT_MEMORY = 6
-#: Spots are left alone whose violation is below this part of the tolerance, and single ones are settled to
+#: A visit of a spot ends at this part of the tolerance; local relaxation visits those above the second part,
 #: less than all of it, since the largest abundance may fall meanwhile.
-_BEYOND, _SETTLED = 0.05, 0.9
+_BEYOND, _RELAXED = 0.05, 0.9
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def solve(
     lambda_r, lambda_c : float
         Penalties, in the units of the statistics.
     start : ndarray of float64, shape (n_spots, n_cell_types), optional
-        Where to begin, e.g. the minimizer for a nearby penalty.
+        The start, e.g. the minimizer for a nearby penalty.
     overwrite_start : bool, optional
         Write the minimizer to `start`, which saves its memory; else `start` is not modified.
     tolerance : float, optional
@@ -113,7 +113,7 @@ def solve(
     level = Level(statistics, W, lambda_r, lambda_c, threads, report)
     report()
     if level.is_stiff():
-        level.group_spots()
+        level.coarsen()
     X = (
         level.guess(b)
         if start is None
@@ -126,14 +126,14 @@ def solve(
         n_sweeps += level.improve(b, X, _BEYOND * tolerance * unit)
         aim = tolerance * level.unit(X)
         level.find_violations(b, X, violations)
-        n_sweeps += level.settle(b, X, violations, _SETTLED * aim, _BEYOND * aim)
+        n_sweeps += level.relax_locally(b, X, violations, _RELAXED * aim, _BEYOND * aim)
         unit = level.unit(X)
         history.append(float(violations.max(initial=0.0)) / unit)
         report()
         if history[-1] <= tolerance or n_sweeps >= max_sweeps:
             break
         if len(history) == _PLAIN_CYCLES:
-            level.group_spots()
+            level.coarsen()
         if memory is not None:
             memory.combine(level, b, X)
         elif level.is_very_stiff() or len(history) >= _CYCLES_WITHOUT_MEMORY:
@@ -151,7 +151,7 @@ def solve(
 
 
 class _Memory:
-    """Where the last two cycles ended, each point with its product with ``H``.
+    """The ends of the last two cycles, each point with its product with ``H``.
 
     The best combination of the new step and the last one makes cycles converge as conjugate gradients do
     (locally optimal preconditioned conjugate gradients, Knyazev 2001, with the cycle as preconditioner).

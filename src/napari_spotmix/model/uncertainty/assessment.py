@@ -15,7 +15,12 @@ from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.fit import Fit
 from napari_spotmix.model.noise import DataTerm
 from napari_spotmix.model.rna_content import Content
-from napari_spotmix.model.uncertainty.errors import Cells, confusable_pairs, measure_noise, standard_errors
+from napari_spotmix.model.uncertainty.errors import (
+    ReferenceCells,
+    confusable_pairs,
+    measure_noise,
+    standard_errors,
+)
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals, Misfit, find_misfit, gene_residuals
 from napari_spotmix.params import Parameters
 
@@ -26,7 +31,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Assessment:
-    """How sure a fit is, and what it does not explain.
+    """How certain a fit is, and what it does not explain.
 
     Attributes
     ----------
@@ -35,7 +40,7 @@ class Assessment:
     genes : GeneResiduals
     misfit : Misfit
     pairs : list of (int, int)
-        Types that a spot of this tissue's usual depth cannot tell apart, the worst first.
+        Types that a spot of this tissue's usual depth cannot distinguish, the worst first.
     cell_share : float
         How much of the variance between single cells spots show.
     """
@@ -53,14 +58,14 @@ def assess(
     signatures: Array,
     totals: Array,
     coordinates: Array,
-    cells: Cells,
+    cells: ReferenceCells,
     content: Content,
     params: Parameters,
     *,
     threads: Threads,
     on_progress: ProgressCallback = silent,
 ) -> Assessment:
-    """Measure how sure a fit is; the arguments are those of :func:`~napari_spotmix.model.fit.fit`.
+    """Measure how certain a fit is; the arguments are those of :func:`~napari_spotmix.model.fit.fit`.
 
     Parameters
     ----------
@@ -69,7 +74,7 @@ def assess(
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
     totals : ndarray of float64, shape (n_spots,)
     coordinates : ndarray of float64, shape (n_spots, 2)
-    cells : Cells
+    cells : ReferenceCells
         Of the reference, over the same genes.
     content : Content
     params : Parameters
@@ -92,22 +97,23 @@ def assess(
         genes if (fitted.platform == 1).all() else gene_residuals(counts, given, X, per_share, on_progress)
     )
     noise = measure_noise(plain, signatures, filters, clusters.composition, cells, on_progress)
-    tie = fitted.lambda_r + fitted.lambda_c * np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
+    degree = np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
+    coupling = fitted.lambda_r + fitted.lambda_c * degree
     of_cells = params.share == "cells"
     errors = standard_errors(
         replace(statistics, gram=gram),
         X,
         noise,
-        statistics.scale / per_share / fitted.precision_unit,
-        totals,
-        tie,
-        content.ratio if of_cells else np.ones_like(content.ratio),
-        content.variance if of_cells else np.zeros_like(content.ratio),
-        threads,
-        on_progress,
+        factor=statistics.scale / per_share / fitted.precision_unit,
+        totals=totals,
+        coupling=coupling,
+        content=content.ratio if of_cells else np.ones_like(content.ratio),
+        content_variance=content.variance if of_cells else np.zeros_like(content.ratio),
+        threads=threads,
+        on_progress=on_progress,
     )
-    lent = 1.0 + float(tie.mean()) / max(statistics.mean_precision(), 1e-300)
-    depth = lent * float(np.median(totals))
+    borrowed = 1.0 + float(coupling.mean()) / max(statistics.mean_precision(), 1e-300)
+    depth = borrowed * float(np.median(totals))
     pairs = confusable_pairs(signatures, noise.signature_variance, genes.excess, depth, overdispersion)
     return Assessment(errors, genes, misfit, pairs, noise.cell_share)
 
@@ -127,8 +133,8 @@ def _filters(
 ) -> Array:
     """Return the filters of a fit that weighs genes one by one.
 
-    A fit that knows how cells vary is surer, but only as far as the tissue's cells vary like those of the
-    reference, and seen through filters made from the same cells their noise would vanish.
+    A fit that models how cells vary is more certain, but only if the tissue's cells vary like those of the
+    reference; and through filters made from the same cells their noise would vanish.
     """
     if params.weights == "none":
         return np.tile(signatures.T, (len(clusters.composition), 1, 1))

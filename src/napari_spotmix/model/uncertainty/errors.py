@@ -1,4 +1,4 @@
-"""How sure the proportions are: a standard error for each, and pairs of types that cannot be told apart.
+"""Standard errors of the proportions, and pairs of cell types that cannot be distinguished.
 
 The error of an estimate is the noise of the counts, seen through the fit. The noise has three parts:
 sampling; what each gene's counts scatter beyond it; and the differences between cells of a type. The last
@@ -17,13 +17,14 @@ from scipy.sparse import csr_array
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.kernels import uncertainty as uncertainty_kernels
+from napari_spotmix.model.kernels.arguments import ErrorTerms, SpotErrorTerms
 from napari_spotmix.model.sufficient_statistics import Statistics
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
 
 __all__ = [
-    "Cells",
     "Noise",
-    "cells_to_look_at",
+    "ReferenceCells",
+    "cells_for_noise",
     "confusable_pairs",
     "lost_to_depth",
     "measure_noise",
@@ -34,17 +35,17 @@ Array = NDArray[np.float64]
 
 #: Cells of each type that show how its cells differ.
 _CELLS_PER_TYPE = 64
-#: A type counts in an cluster from this mean share on.
+#: A type counts in a cluster from this mean share on.
 _PRESENT = 0.02
 #: Quantile of the normal distribution that bounds a two-sided interval of 90%.
 _Z90 = 1.6449
-#: Rows per call of a kernel: some milliseconds of work, so that a cancel is heard in time.
+#: Rows per call of a kernel: some milliseconds of work, so that a cancel is noticed soon.
 _BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Some cells of the reference, as `cells_to_look_at` chooses them.
+class ReferenceCells:
+    """Some cells of the reference, as `cells_for_noise` chooses them.
 
     Attributes
     ----------
@@ -54,7 +55,8 @@ class Cells:
     label : ndarray of int64, shape (n_cells,)
         Type of each cell.
     lost : ndarray of float64, shape (n_cell_types,)
-        Variance of a type's signature over that of one of its cells: one over their number, were all alike.
+        Variance of a type's signature over that of one of its cells: if totals are equal, one over their
+        number.
     """
 
     counts: csr_array
@@ -63,12 +65,12 @@ class Cells:
     lost: Array
 
 
-def cells_to_look_at(label: NDArray[np.integer], totals: Array, n_cell_types: int) -> NDArray[np.int64]:
+def cells_for_noise(label: NDArray[np.integer], totals: Array, n_cell_types: int) -> NDArray[np.int64]:
     """Choose cells of each type, at most 64, of those with counts, spread evenly; return which, in order.
 
     Examples
     --------
-    >>> cells_to_look_at(np.array([0, -1, 0, 1]), np.array([5.0, 5.0, 0.0, 5.0]), 2)
+    >>> cells_for_noise(np.array([0, -1, 0, 1]), np.array([5.0, 5.0, 0.0, 5.0]), 2)
     array([0, 3])
     """
     members = [np.flatnonzero((label == k) & (totals > 0)) for k in range(n_cell_types)]
@@ -102,7 +104,7 @@ class Noise:
         Of a spot with one count; N is its total.
     cell_share : float
         How much of the variance between single cells of the reference is seen in spots: about one over the
-        number of cells in a spot, more where the technologies differ, 0 where spots scatter by sampling only.
+        number of cells in a spot, more if the technologies differ, 0 if spots vary by sampling only.
     signature_variance : ndarray of float64, shape (n_cell_types, n_genes)
         Of the signatures, which come from a limited number of cells.
     """
@@ -118,7 +120,7 @@ def measure_noise(
     signatures: Array,
     filters: Array,
     composition: Array,
-    cells: Cells,
+    cells: ReferenceCells,
     on_progress: ProgressCallback = silent,
 ) -> Noise:
     """Combine sampling, the scatter of genes and the differences between cells.
@@ -130,7 +132,7 @@ def measure_noise(
     filters : ndarray of float64, shape (n_clusters, n_genes, n_cell_types)
         ``F_a``, that the fit has used.
     composition : ndarray of float64, shape (n_clusters, n_cell_types)
-    cells : Cells
+    cells : ReferenceCells
         Over the same genes.
     on_progress : callable, optional
     """
@@ -146,7 +148,7 @@ def measure_noise(
     return Noise(linear, square, share, _signature_variance(profiles, cells))
 
 
-def signature_variance(cells: Cells, n_cell_types: int) -> Array:
+def signature_variance(cells: ReferenceCells, n_cell_types: int) -> Array:
     """Return the variance of each signature that comes from its limited number of cells.
 
     Returns
@@ -156,7 +158,7 @@ def signature_variance(cells: Cells, n_cell_types: int) -> Array:
     return _signature_variance(_Profiles.of(cells, n_cell_types), cells)
 
 
-def _signature_variance(profiles: _Profiles, cells: Cells) -> Array:
+def _signature_variance(profiles: _Profiles, cells: ReferenceCells) -> Array:
     return np.asarray(cells.lost[:, None] * (profiles.variance.clip(0) + profiles.sampling))
 
 
@@ -186,7 +188,7 @@ class _Profiles:
     weight: Array
 
     @classmethod
-    def of(cls, cells: Cells, n_types: int) -> _Profiles:
+    def of(cls, cells: ReferenceCells, n_types: int) -> _Profiles:
         rows = _scaled(cells.counts, 1.0 / cells.totals)
         share = _shares(cells.totals, cells.label)
         lost = np.bincount(cells.label, share**2, n_types)
@@ -237,9 +239,10 @@ def standard_errors(
     statistics: Statistics,
     abundances: Array,
     noise: Noise,
+    *,
     factor: Array,
     totals: Array,
-    tie: Array,
+    coupling: Array,
     content: Array,
     content_variance: Array,
     threads: Threads,
@@ -257,17 +260,17 @@ def standard_errors(
         ``b_i`` of `statistics` over ``F_a' Y_i``.
     totals : ndarray of float64, shape (n_spots,)
         Counts of each spot.
-    tie : ndarray of float64, shape (n_spots,)
+    coupling : ndarray of float64, shape (n_spots,)
         Curvature that ridge and neighbors add: ``lambda_r + lambda_c D_ii``.
     content, content_variance : ndarray of float64, shape (n_cell_types,)
-        What abundances are divided by before they become proportions, and the variance of its logarithm.
+        RNA content by which abundances are divided to get proportions, and the variance of its logarithm.
     threads : Threads
     on_progress : callable, optional
 
     Notes
     -----
     The error is that of the estimate without the bound at zero. A type that is not found gets one too: the
-    share that could have been overlooked. Costs ``n K^3 / 2`` operations, counts not needed.
+    share that could have been overlooked. Costs ``n K^3 / 2`` operations; counts are not needed.
     """
     curvature, basis = np.linalg.eigh(statistics.gram)
     linear, square = (_turned(part, basis) for part in (noise.linear, noise.square))
@@ -275,28 +278,12 @@ def standard_errors(
     errors = np.empty(abundances.shape, np.float32)
     once, twice = factor**2 * totals, (factor * totals) ** 2
     tilted = np.ascontiguousarray((basis / content[:, None]).transpose(0, 2, 1))
-    level = tilted.sum(axis=2)
+    terms = ErrorTerms(tilted, tilted.sum(axis=2), curvature, linear, square, trace)
+    of_spots = SpotErrorTerms(statistics.cluster, statistics.scale, coupling, once, twice)
+    given = (terms, of_spots, content, content_variance, abundances)
 
     def block(start: int, stop: int) -> None:
-        uncertainty_kernels.proportion_errors(
-            tilted,
-            level,
-            curvature,
-            linear,
-            square,
-            trace,
-            statistics.cluster,
-            statistics.scale,
-            tie,
-            once,
-            twice,
-            content,
-            content_variance,
-            abundances,
-            start,
-            stop,
-            errors,
-        )
+        uncertainty_kernels.proportion_errors(*given, start, stop, errors)
 
     def report(n_done: int) -> None:
         on_progress(Progress("Measuring errors", n_done, len(errors)))
@@ -317,7 +304,7 @@ def confusable_pairs(
     depth: float,
     overdispersion: float = 0.0,
 ) -> list[tuple[int, int]]:
-    """Return the pairs of types that a spot of this depth cannot tell apart, the worst first.
+    """Return the pairs of types that a spot of this depth cannot distinguish, the worst first.
 
     In a spot that holds half of each and nothing else, the 90% interval of the share of one of them then
     reaches from none to all.
@@ -326,11 +313,11 @@ def confusable_pairs(
     ----------
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
     signature_variance : ndarray of float64, shape (n_cell_types, n_genes)
-        By which signatures of the same type differ: it makes types look further apart than they are.
+        By which signatures of the same type differ: it makes types look more different than they are.
     excess : ndarray of float64, shape (n_genes,)
         Variance of a count beyond sampling, as a multiple of its squared mean.
     depth : float
-        Counts of the spot, with what its neighbors lend it.
+        Counts of the spot, with what its neighbors add to it.
     overdispersion : float, optional
         With which counts are weighted.
 
@@ -345,17 +332,17 @@ def confusable_pairs(
     found = []
     for k in range(len(signatures)):
         others = signatures[k + 1 :]
-        apart, mean = signatures[k] - others, (signatures[k] + others) / 2
+        difference, mean = signatures[k] - others, (signatures[k] + others) / 2
         seen = mean > 0
         weight = np.divide(
             1.0, mean * (1.0 + overdispersion * depth * mean), out=np.zeros_like(mean), where=seen
         )
-        information = depth * (weight * apart**2).sum(axis=1)
-        variance = depth * (weight**2 * apart**2 * mean * (1.0 + depth * excess * mean)).sum(axis=1)
+        information = depth * (weight * difference**2).sum(axis=1)
+        variance = depth * (weight**2 * difference**2 * mean * (1.0 + depth * excess * mean)).sum(axis=1)
         by_chance = depth * (weight * (signature_variance[k] + signature_variance[k + 1 :])).sum(axis=1)
         true = np.maximum(information - by_chance, 0.0) * information
         hopeless = np.full_like(information, np.inf)
         error = np.sqrt(np.divide(variance, true, out=hopeless, where=true > 0))
-        alike = np.flatnonzero(_Z90 * error >= 0.5)
-        found += [(float(error[other]), k, k + 1 + int(other)) for other in alike]
+        confusable = np.flatnonzero(_Z90 * error >= 0.5)
+        found += [(float(error[other]), k, k + 1 + int(other)) for other in confusable]
     return [(k, other) for _, k, other in sorted(found, key=lambda pair: (-pair[0], pair[1:]))]

@@ -19,6 +19,7 @@ from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.clustering import group_sums
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.kernels.arguments import GeneCounts
 
 __all__ = ["GeneResiduals", "Misfit", "find_misfit", "gene_residuals"]
 
@@ -28,13 +29,13 @@ Array = NDArray[np.float64]
 _SPOTS = 10_000
 #: A patch holds at least so many spots and counts on average, and there are at most so many.
 _PATCH_SPOTS, _PATCH_COUNTS, _MOST_PATCHES = 9, 10_000.0, 256
-#: A foreign patch stands out by so many times the spread of the others, and could hold this share.
+#: In an unmodeled patch the misfit exceeds the median by so many times the spread, and this share.
 _STANDS_OUT, _LEAST_SHARE = 8.0, 0.2
-#: The spread of fewer patches says too little.
+#: With fewer patches their spread is not known well enough.
 _FEWEST_PATCHES = 20
-#: At most so many genes are named, with a surplus of at least so many standard deviations.
+#: At most so many genes are listed, with a surplus of at least so many standard deviations.
 _GENES_LISTED, _CLEAR_SURPLUS = 8, 5.0
-#: Parts that the patches are shared out in.
+#: Parts of the patches, for different threads.
 _PARTS = 4
 
 
@@ -45,7 +46,7 @@ class GeneResiduals:
     Attributes
     ----------
     observed, expected : ndarray of float64, shape (n_genes,)
-        Counts over the spots that were looked at, and what the fit expects there.
+        Counts over the spots that were compared, and what the fit expects there.
     excess : ndarray of float64, shape (n_genes,)
         ``phi``, mean squared deviation from the fit beyond sampling, over the mean squared fit; at least 0.
     pattern : ndarray of float64, shape (n_genes,)
@@ -53,7 +54,7 @@ class GeneResiduals:
     squared_fit : ndarray of float64, shape (n_genes,)
         Sum of squared fitted means.
     squared_depth : ndarray of float64, shape (n_cell_types,)
-        Sum over spots of the squared counts, shared out to the types that they are fitted to.
+        Sum over spots of the squared counts, split among the types that they are fitted to.
     """
 
     observed: Array
@@ -141,20 +142,9 @@ def _moments(
     moments, count, genes = np.zeros((3, n_genes)), np.zeros(n_genes), np.empty(n_genes, np.int64)
 
     def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        counts_kernels.add_gene_moments(
-            values.indptr,
-            values.indices,
-            values.data,
-            counts.gene_of_column,
-            transposed,
-            X[spots],
-            scale[spots],
-            start,
-            stop,
-            count,
-            genes,
-            moments,
-        )
+        of_genes = GeneCounts.of(values, counts.gene_of_column)
+        own = (X[spots], scale[spots], start, stop)
+        counts_kernels.add_gene_moments(of_genes, transposed, *own, count, genes, moments)
 
     # One thread, one order: fractions would sum to other bits in another.
     counts.over_rows(add, Threads(1), lambda n: on_progress(Progress("Comparing genes", n, counts.n_spots)))
@@ -163,24 +153,24 @@ def _moments(
 
 @dataclass(frozen=True)
 class Misfit:
-    """Where the tissue looks unlike any mixture of the reference's types.
+    """Where the tissue differs from every mixture of the reference's types.
 
     Attributes
     ----------
     patch : ndarray of int64, shape (n_spots,)
-        Number of the patch that a spot lies in.
+        Number of the patch that a spot is in.
     share : ndarray of float64, shape (n_patches,)
-        Share of the patch's counts that a further type would have, were it as unlike the types of the
-        reference as these are unlike each other.
-    is_foreign : ndarray of bool, shape (n_patches,)
-        Whether the patch stands out from the others of the tissue: a type may be missing.
+        Share of the patch's counts that a further type would have, if it differed from the types of
+        the reference as much as these differ from each other.
+    is_unmodeled : ndarray of bool, shape (n_patches,)
+        Whether the patch is an outlier among those of the tissue: a type may be missing.
     genes : ndarray of int64, shape (n_listed,)
         Genes with the most counts beyond the fit in such patches, the clearest first.
     """
 
     patch: NDArray[np.int64]
     share: Array
-    is_foreign: NDArray[np.bool_]
+    is_unmodeled: NDArray[np.bool_]
     genes: NDArray[np.int64]
 
 
@@ -208,13 +198,12 @@ def find_misfit(
 
     Notes
     -----
-    Spots are pooled by place, never by what was found in them: noise that has moved an estimate would have
+    Spots are pooled by position, never by what was found in them: noise that has moved an estimate would have
     moved the pool too. A missing type with share ``u`` moves the profile of its patch by ``u`` times its
-    distance from what the other types can imitate, so the squared chi-square distance between profile and
+    distance to the nearest mixture of the others, so the squared chi-square distance between profile and
     fit, less sampling noise, over the typical such distance of the known types, is ``u^2``. Fits are brought
-    to each gene's total first, since technologies differ by gene. What remains in all patches alike is no
-    sign of a missing type: only patches that stand out from the others by many times their usual spread are
-    foreign.
+    to each gene's total first, since technologies differ by gene. What remains in all patches is
+    no sign of a missing type: only outliers, by many times the usual spread, are unmodeled.
     """
     patch = _patches(coordinates, float((scale * abundances.sum(axis=1)).sum()))
     n_patches, n_genes = int(patch.max()) + 1, signatures.shape[1]
@@ -225,8 +214,8 @@ def find_misfit(
     fitted *= (observed.sum(axis=0) + 0.5) / (fitted.sum(axis=0) + 0.5)
     squared = _squared_distance(observed, fitted) / _typical_distance(signatures)
     share = np.sqrt(squared.clip(0))
-    is_foreign = _stands_out(squared, np.bincount(patch, minlength=n_patches)) & (share >= _LEAST_SHARE)
-    return Misfit(patch, share, is_foreign, _surplus_genes(observed[is_foreign], fitted[is_foreign]))
+    is_unmodeled = _stands_out(squared, np.bincount(patch, minlength=n_patches)) & (share >= _LEAST_SHARE)
+    return Misfit(patch, share, is_unmodeled, _surplus_genes(observed[is_unmodeled], fitted[is_unmodeled]))
 
 
 def _patches(coordinates: Array, n_counts: float) -> NDArray[np.int64]:
@@ -238,9 +227,9 @@ def _patches(coordinates: Array, n_counts: float) -> NDArray[np.int64]:
     extent = np.maximum(away.max(axis=0), 1e-12)
     # A section of one row of spots is cut along it.
     side = max(float(np.sqrt(extent.prod() / n_patches)), float(extent.max() / n_patches))
-    place = np.floor(away / side).astype(np.int64)
-    columns = place[:, 1].max() + 1
-    return np.unique(place[:, 0] * columns + place[:, 1], return_inverse=True)[1].astype(np.int64)
+    square = np.floor(away / side).astype(np.int64)
+    columns = square[:, 1].max() + 1
+    return np.unique(square[:, 0] * columns + square[:, 1], return_inverse=True)[1].astype(np.int64)
 
 
 def _pooled_counts(
@@ -255,10 +244,10 @@ def _pooled_counts(
     parts = [np.where(patch % _PARTS == part, patch, -1) for part in range(_PARTS)]
 
     def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        matrix = (values.indptr, values.indices, values.data, counts.gene_of_column)
+        of_genes = GeneCounts.of(values, counts.gene_of_column)
 
         def add_part(part: int, _: int) -> None:
-            counts_kernels.add_to_groups(*matrix, parts[part][spots], once[spots], start, stop, pooled)
+            counts_kernels.add_to_groups(of_genes, parts[part][spots], once[spots], start, stop, pooled)
 
         threads.over_blocks(add_part, _PARTS, block=1)
 
@@ -298,7 +287,7 @@ def _typical_distance(signatures: Array) -> float:
 
 
 def _stands_out(values: Array, n_spots: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which patches lie far above the others, by the median and the spread around it."""
+    """Return which patches are far above the median, in units of the spread around it."""
     whole = n_spots >= np.median(n_spots) / 2
     center = np.median(values[whole])
     spread = 1.4826 * np.median(np.abs(values[whole] - center))

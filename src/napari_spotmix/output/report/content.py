@@ -374,11 +374,16 @@ def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
             "name": words,
             "gain": float(found[name]["gain"]),
             "error": float(found[name]["error"]),
-            "is_used": bool(found[name].get("used", found[name].get("strength", 0.0))),
+            "is_used": _used(found[name]),
         }
         for name, words in _PARTS.items()
         if _holds(found.get(name), "gain", "error")
     ]
+
+
+def _used(found: Mapping[str, Any]) -> bool:
+    """Return whether a part of the model is used; in results of earlier versions kappa is called strength."""
+    return bool(found.get("used", found.get("kappa", found.get("strength", 0.0))))
 
 
 def _holds(one: Any, *names: str) -> bool:
