@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.unfinished import discard_unfinished, removed_at_the_end
 
 if TYPE_CHECKING:
     pass
@@ -29,8 +30,6 @@ __all__ = [
 
 #: Name of a folder that is written aside: the machine and the process that write it.
 _ASIDE = re.compile(r"\.spotmix-(?P<host>.*)-(?P<process>\d+)-[^-]*")
-
-_unfinished: set[Path] = set()
 
 
 def existing_parent(directory: Path) -> Path:
@@ -96,12 +95,6 @@ def reason(error: OSError) -> str:
     return os.strerror(int(number[1])) if number else error.strerror or str(error)
 
 
-def discard_unfinished() -> None:
-    """Remove what is being written just now; only for a process that is about to end."""
-    for stage in list(_unfinished):
-        shutil.rmtree(stage, ignore_errors=True)
-
-
 @contextmanager
 def aside(directory: Path) -> Iterator[Path]:
     """Give a folder to write into, on the same file system as `directory`; remove it in the end."""
@@ -110,12 +103,8 @@ def aside(directory: Path) -> Iterator[Path]:
     stage = Path(
         tempfile.mkdtemp(prefix=f".spotmix-{_host()}-{os.getpid()}-", dir=existing_parent(directory))
     )
-    _unfinished.add(stage)
-    try:
+    with removed_at_the_end(stage):
         yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        _unfinished.discard(stage)
 
 
 def _tidy(place: Path) -> None:

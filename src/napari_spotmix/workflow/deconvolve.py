@@ -7,7 +7,8 @@ comes back.
 from __future__ import annotations
 
 import platform as host
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,23 +24,18 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.dataset.access import coordinates, gene_names, labels, layers_chosen, matrix
-from napari_spotmix.dataset.matrix_blocks import row_blocks
+from napari_spotmix.dataset.access import matrix
 from napari_spotmix.dataset.validation import FEW_CELLS, FEW_GENES, check, choices
-from napari_spotmix.io import is_signatures, reading_notes
-from napari_spotmix.model.counts import Counts, RowBlocks
+from napari_spotmix.io import reading_notes
 from napari_spotmix.model.fit import Fit, fit
-from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
+from napari_spotmix.model.genes import GeneMatch
 from napari_spotmix.model.refit import Problem
-from napari_spotmix.model.rna_content import Content, rna_content, unknown_content
-from napari_spotmix.model.signatures import mean_signatures
-from napari_spotmix.model.sufficient_statistics import total_counts
+from napari_spotmix.model.rna_content import Content
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
-from napari_spotmix.model.uncertainty.errors import Cells, cells_to_look_at, lost_to_depth
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
-from napari_spotmix.model.variation import CellVariation, cell_variation, cells_to_compare
-from napari_spotmix.params import Parameters
+from napari_spotmix.params import Parameters, current_names
 from napari_spotmix.result import Result, over_all_spots
+from napari_spotmix.workflow.prepare import Inputs, Prepared, prepare
 
 __all__ = ["deconvolve"]
 
@@ -106,227 +102,70 @@ def deconvolve(
     >>> bool(np.allclose(result.proportions.sum(axis=1), 1))
     True
     """
+    parameters = current_names(parameters, stacklevel=2)
+    library_key = parameters.pop("library_key", library_key)  # by its old name
     params = _merged(params, parameters)
-    problems = check(
+    inputs = Inputs(spatial, reference, cell_type_key, layer, library_key)
+    if problems := check(
         spatial,
         reference,
         cell_type_key=cell_type_key,
         layer=layer,
         library_key=library_key,
         on_progress=on_progress,
-    )
-    if problems:
+    ):
         raise InputError(problems)
     with Threads.of(params.n_threads) as threads:
-        problem = _prepare(spatial, reference, cell_type_key, layer, params, threads, on_progress)
-        sample = None if library_key is None else pd.factorize(spatial.obs[library_key])[0][problem.kept]
+        prepared = prepare(inputs, params, threads, on_progress)
         fitted = fit(
-            problem.counts,
-            problem.signatures,
-            problem.totals[problem.kept],
-            problem.places,
+            prepared.counts,
+            prepared.signatures,
+            prepared.fitted_totals,
+            prepared.xy,
             params,
-            variation=problem.variation,
-            sample=sample,
+            variation=prepared.variation,
+            sample=prepared.library,
             threads=threads,
             on_progress=on_progress,
         )
         assessment = assess(
             fitted,
-            problem.counts,
-            problem.signatures,
-            problem.totals[problem.kept],
-            problem.places,
-            problem.some_cells,
-            problem.content,
+            prepared.counts,
+            prepared.signatures,
+            prepared.fitted_totals,
+            prepared.xy,
+            prepared.some_cells,
+            prepared.content,
             params,
             threads=threads,
             on_progress=on_progress,
         )
     on_progress(Progress("Writing up", 0, 1))
-    settings = {"cell_type_key": cell_type_key, "layer": layer, "library_key": library_key}
-    return _result(spatial, problem, fitted, assessment, settings | _given(params))
+    return _result(inputs, params, prepared, fitted, assessment)
 
 
-def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
+def _merged(params: Parameters | None, parameters: Mapping[str, Any]) -> Parameters:
+    """Return `params` with single parameters changed."""
     if params is not None and not isinstance(params, Parameters):
         raise InputError(f"`params` must be Parameters, found {params!r}.")
-    known = (params or Parameters()).as_dict()
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
+    params = params or Parameters()
+    known = params.as_dict()
+    if unknown := sorted(set(parameters) - set(known)):
         raise InputError([f"`{name}` is no parameter. {choices(known)}" for name in unknown])
-    return Parameters(**known | parameters) if parameters else params or Parameters()
+    return replace(params, **parameters)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What the core needs, and what is needed to label what it gives back."""
-
-    counts: Counts
-    totals: NDArray[np.float64]
-    kept: NDArray[np.bool_]
-    places: NDArray[np.float64]
-    reasons: pd.Series
-    genes: GeneMatch
-    signatures: NDArray[np.float64]
-    variation: CellVariation | None
-    some_cells: Cells
-    content: Content
-    cell_types: list[str]
-    notes: tuple[str, ...]
-
-
-def _prepare(
-    spatial: AnnData,
-    reference: AnnData,
-    cell_type_key: str,
-    layer: str | None,
-    params: Parameters,
-    threads: Threads,
-    on_progress: ProgressCallback,
-) -> _Problem:
-    on_progress(Progress("Averaging the reference", 0, 1))
-    types = labels(reference, cell_type_key)
-    spatial_layer, reference_layer = layers_chosen(spatial, reference, layer)
-    cells = _cells(
-        match_genes(gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)),
-        row_blocks(matrix(reference, reference_layer)),
-        types,
-        params,
-        on_progress,
-    )
-    given = matrix(spatial, spatial_layer)
-    counts = Counts(row_blocks(given), cells.genes.spatial)
-    totals = total_counts(counts, threads, on_progress)
-    on_progress(Progress("Comparing cells of the reference", 0, 1))
-    chosen = informative_genes(cells.signatures, params.n_genes)
-    are_cells = not is_signatures(reference)
-    content = cells.content if are_cells else unknown_content(len(types.categories))
-    cells = cells.of_genes(chosen)
-    variation, some_cells = cells.compared(params) if are_cells else (None, cells.without_any())
-    on_progress(Progress("Comparing cells of the reference", 1, 1))
-    # Asked for once: AnnData compares the names of all spots each time.
-    places = coordinates(spatial)
-    placed, counted = np.asarray(np.isfinite(places).all(axis=1)), totals > 0
-    kept = placed & counted
-    if not kept.any():
-        raise InputError(
-            "No spot has both coordinates and counts of the shared genes: there is nothing to fit."
-        )
-    notes = (
-        *reading_notes(spatial),
-        *reading_notes(reference),
-        *_layer_notes(layer, spatial=spatial_layer, reference=reference_layer),
-        *_disk_notes(given),
-        *_gene_notes(cells.genes),
-        *((*_type_notes(types), *_content_notes(content, params)) if are_cells else _SIGNATURE_NOTES),
-    )
-    return _Problem(
-        replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
-        totals,
-        kept,
-        places[kept],
-        _reasons(placed, counted, spatial.obs_names),
-        cells.genes,
-        cells.signatures,
-        variation,
-        some_cells,
-        content,
-        list(types.categories),
-        notes,
-    )
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """The labeled cells of the reference over the shared genes that it shows."""
-
-    genes: GeneMatch
-    rows: csr_array | RowBlocks
-    label: NDArray[np.int64]
-    totals: NDArray[np.float64]
-    signatures: NDArray[np.float64]
-
-    def of_genes(self, chosen: NDArray[np.int64]) -> _Cells:
-        """Return the cells over the genes numbered in `chosen`; totals stay those over all genes."""
-        if len(chosen) == self.signatures.shape[1]:
-            return self
-        signatures = np.ascontiguousarray(self.signatures[:, chosen])
-        return replace(self, genes=self.genes.select(chosen), signatures=signatures)
-
-    @property
-    def content(self) -> Content:
-        """RNA content of each type, as the totals of the cells tell it."""
-        return rna_content(self.totals, self.label, self.signatures)
-
-    def without_any(self) -> Cells:
-        """Return no cells to measure noise by, with signatures that are taken for exact."""
-        n_types, n_genes = self.signatures.shape
-        none = np.zeros(0)
-        return Cells(csr_array((0, n_genes)), none, none.astype(np.int64), np.zeros(n_types))
-
-    def compared(self, params: Parameters) -> tuple[CellVariation | None, Cells]:
-        """Return how cells of each type vary, where that is asked for, and some cells to measure noise by."""
-        n_types, n_genes = self.signatures.shape
-        shown = cells_to_look_at(self.label, self.totals, n_types)
-        compared = shown[:0]
-        if params.cell_variation != 0 and params.weights == "poisson":
-            compared = cells_to_compare(self.label, self.totals, n_types, params.random_state)
-        both = np.union1d(shown, compared)
-        counts = Counts(self.rows, self.genes.reference).of_spots(both).by_gene(n_genes)
-
-        def of(cells: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.float64], NDArray[np.int64]]:
-            return counts[np.searchsorted(both, cells)], self.totals[cells], self.label[cells]
-
-        lost = lost_to_depth(self.label, self.totals, n_types)
-        return self._variation(*of(compared)) if len(compared) else None, Cells(*of(shown), lost)
-
-    def _variation(
-        self, counts: csr_array, totals: NDArray[np.float64], label: NDArray[np.int64]
-    ) -> CellVariation:
-        used = (self.label >= 0) & (self.totals > 0)
-        n_cells = np.bincount(self.label[used], minlength=len(self.signatures)).astype(np.float64)
-        return cell_variation(counts, label, totals, self.signatures, n_cells)
-
-
-def _cells(
-    genes: GeneMatch,
-    rows: csr_array | RowBlocks,
-    labels: pd.Categorical[str],
-    params: Parameters,
-    on_progress: ProgressCallback,
-) -> _Cells:
-    if params.exclude_mito_ribo:
-        genes = _without_housekeeping(genes)
-    counts, label = Counts(rows, genes.reference), labels.codes.astype(np.int64)
-
-    def report(n_done: int) -> None:
-        on_progress(Progress("Averaging the reference", n_done, len(label)))
-
-    n_types = len(labels.categories)
-    signatures, totals = mean_signatures(counts, label, n_types, len(genes.names), report)
-    silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
-    if silent_types:
-        raise InputError(
-            f"No cell of {', '.join(repr(name) for name in silent_types)} has counts of the shared genes. "
-            "Leave the type out of the reference, or use a reference with more genes."
-        )
-    cells = _Cells(genes, rows, label, totals, signatures)
-    return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
-
-
-def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
-    """Leave out housekeeping genes, unless hardly anything else is shared."""
-    others = np.array([g for g, name in enumerate(genes.names) if not is_housekeeping(name)], dtype=np.int64)
-    return genes.select(others) if 2 * len(others) >= len(genes.names) else genes
-
-
-def _reasons(placed: NDArray[np.bool_], counted: NDArray[np.bool_], spots: pd.Index[str]) -> pd.Series:
-    """Say of each spot why it is not estimated; nothing of those that are."""
-    reasons = np.full(len(placed), "", dtype=object)
-    reasons[~counted] = "no counts of the shared genes"
-    reasons[~placed] = "no coordinates"
-    return pd.Series(reasons, index=spots, dtype=object)
+def _input_notes(inputs: Inputs, prepared: Prepared, params: Parameters) -> list[str]:
+    """Return what the user should know of the inputs."""
+    of_reference = [*_type_notes(prepared.types), *_content_notes(prepared.content, params)]
+    return [
+        *reading_notes(inputs.spatial),
+        *reading_notes(inputs.reference),
+        *_layer_notes(inputs.layer, spatial=inputs.spatial_layer, reference=inputs.reference_layer),
+        *_disk_notes(matrix(inputs.spatial, inputs.spatial_layer)),
+        *_gene_notes(prepared.genes),
+        *(of_reference if inputs.are_cells else _SIGNATURE_NOTES),
+    ]
 
 
 def _layer_notes(layer: str | None, **used: str | None) -> list[str]:
@@ -397,38 +236,33 @@ def _content_notes(content: Content, params: Parameters) -> list[str]:
 
 
 def _result(
-    spatial: AnnData,
-    problem: _Problem,
-    fitted: Fit,
-    assessment: Assessment,
-    given: dict[str, Any],
+    inputs: Inputs, params: Parameters, prepared: Prepared, fitted: Fit, assessment: Assessment
 ) -> Result:
-    cell_types = pd.Index(problem.cell_types)
-    abundances, reasons = over_all_spots(fitted.abundances, problem.kept, problem.reasons, cell_types)
-    errors = _of_all_spots(assessment.errors, problem.kept)
+    spots, cell_types, kept = inputs.spatial.obs_names, pd.Index(prepared.cell_types), prepared.kept
+    abundances, reasons = over_all_spots(fitted.abundances, kept, prepared.reasons, cell_types)
     return Result(
         abundances=abundances,
-        counts=pd.Series(problem.totals, index=spatial.obs_names),
+        counts=pd.Series(prepared.totals, index=spots),
         reasons=reasons,
-        signatures=pd.DataFrame(problem.signatures, index=cell_types, columns=problem.genes.names),
-        weights=_over_all_spots(fitted.weights, problem.kept),
-        attention=_over_all_spots(fitted.attention, problem.kept),
-        standard_errors=pd.DataFrame(errors, index=spatial.obs_names, columns=cell_types),
-        misfit=pd.Series(_of_all_spots(_misfit(assessment), problem.kept), index=spatial.obs_names),
-        residual_genes=_residual_genes(assessment.genes, problem.genes.names),
-        spatial=spatial,
+        signatures=pd.DataFrame(prepared.signatures, index=cell_types, columns=prepared.genes.names),
+        weights=_over_all_spots(fitted.weights, kept),
+        attention=_over_all_spots(fitted.attention, kept),
+        standard_errors=pd.DataFrame(_of_all_spots(assessment.errors, kept), index=spots, columns=cell_types),
+        misfit=pd.Series(_of_all_spots(_misfit(assessment), kept), index=spots),
+        residual_genes=_residual_genes(assessment.genes, prepared.genes.names),
+        spatial=inputs.spatial,
         parameters={
-            "given": given,
-            "learned": _learned(fitted, problem) | _doubts(assessment, problem.cell_types),
+            "given": inputs.settings | _given(params),
+            "learned": _learned(fitted, prepared) | _doubts(assessment, prepared.cell_types),
             "versions": _versions(),
-            "summary": _summary(fitted, problem),
+            "summary": _summary(fitted, prepared),
         },
         notes=(
-            *problem.notes,
+            *_input_notes(inputs, prepared, params),
             *_spot_notes(reasons),
             *_fit_notes(fitted),
-            *_pair_notes(assessment, problem.cell_types),
-            *_misfit_notes(assessment, problem.places, problem.genes.names),
+            *_pair_notes(assessment, prepared.cell_types),
+            *_misfit_notes(assessment, prepared.xy, prepared.genes.names),
         ),
         problem=Problem(
             fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances
@@ -467,7 +301,7 @@ def _doubts(assessment: Assessment, cell_types: list[str]) -> dict[str, Any]:
     return {
         "cell_share": assessment.cell_share,
         "confusable_types": [f"{cell_types[a]} | {cell_types[b]}" for a, b in assessment.pairs],
-        "n_foreign_patches": int(assessment.misfit.is_foreign.sum()),
+        "n_unmodeled_patches": int(assessment.misfit.is_foreign.sum()),
     }
 
 
@@ -512,7 +346,7 @@ def _given(params: Parameters) -> dict[str, Any]:
     return {name: value for name, value in params.as_dict().items() if name != "n_threads"}
 
 
-def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
+def _learned(fitted: Fit, prepared: Prepared) -> dict[str, Any]:
     return {
         "lambda_c": fitted.lambda_c,
         "lambda_r": fitted.lambda_r,
@@ -521,8 +355,8 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "evidence": _evidence(fitted),
         "layout": fitted.graph.layout,
         "pitch_px": fitted.graph.pitch,
-        "n_genes_used": problem.signatures.shape[1],
-        "n_spots_fitted": int(problem.kept.sum()),
+        "n_genes_used": prepared.signatures.shape[1],
+        "n_spots_fitted": int(prepared.kept.sum()),
         "n_edges": fitted.graph.n_edges,
         "precision_unit": fitted.precision_unit,
         "n_sweeps": fitted.solution.n_sweeps,
@@ -531,8 +365,8 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "cell_variation": fitted.data_term.strength,
         "overdispersion": fitted.data_term.overdispersion,
         "data_term": _data_evidence(fitted),
-        "rna_content": problem.content.ratio.tolist(),
-        "rna_content_trust": problem.content.trust.tolist(),
+        "rna_content": prepared.content.ratio.tolist(),
+        "rna_content_trust": prepared.content.trust.tolist(),
         "platform_effect": bool((fitted.platform != 1).any()),
     }
 
@@ -563,11 +397,11 @@ def _versions() -> dict[str, str]:
     return {"python": host.python_version()} | {name: version(name) for name in packages}
 
 
-def _summary(fitted: Fit, problem: _Problem) -> str:
+def _summary(fitted: Fit, prepared: Prepared) -> str:
     smoothing = f"smoothness {fitted.lambda_c:.2g}" if fitted.lambda_c >= 1e-3 else "hardly any smoothing"
     if fitted.lambda_c == 0:
         smoothing = "no smoothing"
     return (
-        f"{count(problem.kept.sum(), 'spot')}, {count(len(problem.cell_types), 'cell type')}, "
-        f"{count(problem.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbors."
+        f"{count(prepared.kept.sum(), 'spot')}, {count(len(prepared.cell_types), 'cell type')}, "
+        f"{count(prepared.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbors."
     )

@@ -1,0 +1,42 @@
+"""Folders with files that are being written, to remove them before the process ends.
+
+This module is light to import: a signal handler uses it while other modules may still be loading.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["discard_unfinished", "removed_at_the_end"]
+
+_unfinished: set[Path] = set()
+
+
+@contextmanager
+def removed_at_the_end(folder: Path) -> Iterator[Path]:
+    """Yield `folder` and remove it afterward, also if the process ends by `discard_unfinished`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with removed_at_the_end(Path(tempfile.mkdtemp())) as folder:
+    ...     folder.exists()
+    True
+    >>> folder.exists()
+    False
+    """
+    _unfinished.add(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _unfinished.discard(folder)
+
+
+def discard_unfinished() -> None:
+    """Remove all files that are being written; only for a process that is about to end."""
+    for folder in list(_unfinished):
+        shutil.rmtree(folder, ignore_errors=True)
