@@ -134,7 +134,7 @@ def test_ten_kills_leave_no_broken_file_and_the_folder_can_be_used_again(
         assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
         expected = (tmp_path / "first" / "proportions.csv").read_bytes()
         assert (tmp_path / name / "proportions.csv").read_bytes() == expected
-    assert not list(tmp_path.rglob(".spotmix-*")), "what the killed runs have left beside is gone"
+    assert not list(tmp_path.rglob(".spotmix-*")), "what the killed runs have left there is gone"
 
 
 def test_a_run_killed_between_two_moves_is_never_taken_for_whole(

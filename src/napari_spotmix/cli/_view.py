@@ -28,7 +28,9 @@ def demo(
     """Open napari with a simulated tissue that is already deconvolved.
 
     Click a spot to see its composition, and a cell type in the list to see its map.
-    Needs no files. For example:
+    Needs no files.
+
+    For example:
 
         spotmix demo
 

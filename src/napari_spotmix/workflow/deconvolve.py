@@ -1,7 +1,7 @@
 """AnnData in, Result out: everything between the files and the arithmetic.
 
-``deconvolve`` checks what it was given, matches the genes, hands plain arrays to the core, and labels what
-comes back.
+``deconvolve`` checks the input, has it prepared as plain arrays (`workflow.prepare`), passes these to the
+model, and labels the result.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["deconvolve"]
 
 #: At most so many pairs of types are named.
 _LISTED = 5
-#: Told where the reference holds signatures in place of cells.
+#: Notes on a reference that holds signatures in place of cells.
 _SIGNATURE_NOTES = (
     "The reference holds signatures without cells. What only cells tell is not known: how much RNA cells of "
     "each type hold, so proportions are of RNA; and how cells of a type differ, which standard errors leave "
@@ -67,23 +67,23 @@ def deconvolve(
     Parameters
     ----------
     spatial : AnnData, n_spots x n_genes
-        Raw counts of the spots in `X` (or `layer` where it has one of that name), coordinates (x, y) in
+        Raw counts of the spots in `X` (or in `layer`, if it has one of that name), coordinates (x, y) in
         ``obsm['spatial']``. Not modified.
     reference : AnnData, n_cells x n_genes
-        Raw counts of labeled single cells, in `X` (or `layer` where it has one of that name), or signatures
+        Raw counts of labeled single cells, in `X` (or in `layer`, if it has one of that name), or signatures
         (see `read_reference`). Not modified.
     cell_type_key : str, optional
         Column of ``reference.obs`` with the labels; cells without a label are left out.
     layer : str, optional
-        Layer that holds the counts, where `X` does not; ``"raw"`` is `raw`, unless a layer is called so.
+        Layer that holds the counts, if `X` does not; ``"raw"`` is `raw`, unless a layer has that name.
     library_key : str, optional
-        Column of ``spatial.obs``; spots of different samples are never linked.
+        Column of ``spatial.obs`` with the section of each spot; there are no edges between sections.
     params : Parameters, optional
         All parameters at once.
     on_progress : callable, optional
         Called several times a second with a :class:`Progress`; cancels by raising :class:`Cancelled`.
     **parameters
-        Single parameters, by the names of :class:`Parameters`; they go before `params`.
+        Single parameters, by the names of :class:`Parameters`; they override those in `params`.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def deconvolve(
     Raises
     ------
     InputError
-        Lists everything that is wrong with the input.
+        Everything that is wrong with the input.
 
     Examples
     --------

@@ -210,12 +210,12 @@ def test_a_section_whose_process_dies_is_run_again_and_then_has_failed(
 ) -> None:
     code = "import os, signal; input(); os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(local, "CHILD", ("-c", code))
-    told: list[tuple[str, dict[str, dict[str, str]]]] = []
+    answers: list[tuple[str, dict[str, dict[str, str]]]] = []
     orders = [order_of(section, 1) for section in read_samplesheet(folder / "sheet.csv", tmp_path)[:2]]
-    local.run_here(orders, lambda *words: told.append(words), lambda: None, at_once=2)  # type: ignore[arg-type]
-    assert sorted(sample for sample, _ in told) == ["s0", "s1"]
-    assert all(message["outcome"]["state"] == FAILED for _, message in told)
-    assert all("mostly memory has run out" in message["outcome"]["message"] for _, message in told)
+    local.run_here(orders, lambda *one: answers.append(one), lambda: None, at_once=2)  # type: ignore[arg-type]
+    assert sorted(sample for sample, _ in answers) == ["s0", "s1"]
+    assert all(message["outcome"]["state"] == FAILED for _, message in answers)
+    assert all("mostly memory has run out" in message["outcome"]["message"] for _, message in answers)
 
 
 def test_as_many_sections_run_at_once_as_cores_and_memory_allow(

@@ -12,7 +12,6 @@ from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.params import Parameters
 from napari_spotmix.workflow.cohort.sheet import Section
-from napari_spotmix.workflow.convert import as_json, from_json
 from napari_spotmix.workflow.recipe import changed_versions, checksums_of, recipe_of
 from napari_spotmix.workflow.run import run
 from napari_spotmix.workflow.spec import RunSpec
@@ -69,6 +68,8 @@ def order_of(section: Section, n_threads: int) -> Order:
     n_threads : int
         For a section that leaves it open.
     """
+    from napari_spotmix.workflow.convert import as_json
+
     parameters = section.spec.parameters
     parameters = replace(parameters, n_threads=parameters.n_threads or n_threads)
     return {"sample": section.sample, "spec": as_json(replace(section.spec, parameters=parameters))}
@@ -76,6 +77,8 @@ def order_of(section: Section, n_threads: int) -> Order:
 
 def spec_of_order(order: Order) -> RunSpec:
     """Return the run of the section that `order_of` was given, with its number of threads."""
+    from napari_spotmix.workflow.convert import from_json
+
     return from_json(order["spec"])
 
 

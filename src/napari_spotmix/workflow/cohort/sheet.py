@@ -146,10 +146,10 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _text(path: Path) -> str:
-    from napari_spotmix.io import reported
-
     if not path.exists():
         raise ReadError(path, "does not exist. Check the spelling of the path.")
+    from napari_spotmix.io import reported
+
     try:
         with reported(path.parent, path.name):
             return path.read_bytes().decode("utf-8-sig")
