@@ -834,3 +834,29 @@ def test_missing_display_is_reported_with_what_to_do() -> None:
     done = without((), "demo")
     assert done.returncode == 2
     assert "xvfb-run -a spotmix demo" in done.stderr
+
+
+# ---------------------------------------------------------------------------------- what is imported
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "outs", "-o", "out"], ["frob"]])
+def test_help_and_refusals_import_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from napari_spotmix.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+heavy = {{"numpy", "pandas", "anndata", "scipy", "numba", "matplotlib", "napari", "qtpy", "cattrs"}}
+print("loaded:", sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_run_prints_what_was_fixed(sample: Path, tmp_path: Path) -> None:
+    options = ("--fix", "spatial:flip-x", "--lambda-c", 0, "--no-report", "-o", tmp_path / "out")
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *options)
+    assert done.returncode == 0, done.stderr
+    assert "  - Fixed before the run: spatial:flip-x. The files were not changed." in done.stdout

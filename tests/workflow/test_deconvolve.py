@@ -624,7 +624,7 @@ def test_errors_mean_the_same_for_every_data_term(section: SimulatedTissue, opti
     assert 0.85 < held.mean() <= 0.99
 
 
-def test_a_type_that_the_reference_lacks_is_reported_with_its_position_and_genes(
+def test_a_type_that_the_reference_lacks_is_reported_with_position_and_genes(
     section: SimulatedTissue,
 ) -> None:
     truth = section.spatial.obsm["truth"]
