@@ -101,7 +101,7 @@ class _Child:
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
 
     def _listen(self, answers: SimpleQueue[tuple[_Child, Any]]) -> None:
-        if self._process.stdout is None:  # never: it was asked for
+        if self._process.stdout is None:  # for mypy alone: both are pipes
             return
         # The last line of a process that is killed may be a part of one.
         with suppress(ValueError, OSError):
@@ -111,7 +111,7 @@ class _Child:
 
     def give(self, order: Order, attempt: int) -> None:
         self.order, self.attempt = order, attempt
-        if self._process.stdin is None:  # never: it was asked for
+        if self._process.stdin is None:  # for mypy alone: both are pipes
             return
         with suppress(OSError):  # it is dead, which its listener reports
             self._process.stdin.write(json.dumps(order) + "\n")
