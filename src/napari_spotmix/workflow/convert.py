@@ -20,7 +20,15 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.workflow.spec import Location, RunSpec, location_of
 
-__all__ = ["Misfit", "as_json", "cells_converter", "from_json", "structured", "tables_converter"]
+__all__ = [
+    "Misfit",
+    "as_json",
+    "cells_converter",
+    "from_json",
+    "parts_of",
+    "structured",
+    "tables_converter",
+]
 
 #: Returns the value that stands for what was found; raises InputError if there is none.
 Reader = Callable[[Any], Any]
@@ -185,10 +193,21 @@ def cells_converter(location: Callable[[str], Location]) -> Converter:
     }
     return _converter(
         kinds,
-        items=lambda text: [part.strip() for part in text.split("|")],
+        items=parts_of,
         location=location,
         parameters=parameters,
     )
+
+
+def parts_of(cell: str) -> list[str]:
+    """Return the values of a cell that may hold several.
+
+    Examples
+    --------
+    >>> parts_of("a.h5ad | b.h5ad")
+    ['a.h5ad', 'b.h5ad']
+    """
+    return [part.strip() for part in cell.split("|")]
 
 
 def _truth(text: str) -> bool:

@@ -247,7 +247,7 @@ class _Rows:
         spec, misfits = structured(self._converter, {**own, "parameters": parameters})
         for misfit in misfits:
             self._report(number, misfit.name, misfit.text)
-        self._check_fixes(number, spec.fix)
+        self._check_fixes(number, own.get("fix", ""))
         values = {name: getattr(spec, name) for name in own}
         return with_values(
             self._defaults, values | {name: getattr(spec.parameters, name) for name in parameters}
@@ -256,12 +256,15 @@ class _Rows:
     def _report(self, number: int, column: str, problem: str) -> None:
         self.problems.append(f"Row {number}, column {column}: {problem}")
 
-    def _check_fixes(self, number: int, fixes: tuple[str, ...]) -> None:
+    def _check_fixes(self, number: int, cell: str) -> None:
         """Report unknown fixes now, before any section runs."""
+        if not cell:
+            return
         from napari_spotmix.dataset.fixes import all_parsed
+        from napari_spotmix.workflow.convert import parts_of
 
         try:
-            all_parsed(fixes)
+            all_parsed(parts_of(cell))
         except InputError as error:
             for problem in error.problems:
                 self._report(number, "fix", problem.removeprefix("`fix`: "))
