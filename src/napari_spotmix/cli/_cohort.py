@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.cli._terminal import cancellable, harmless, say
@@ -26,23 +26,33 @@ Say = Callable[[str], None]
 
 
 def run_sheet(
-    sheet: Path, output: Path, given: Mapping[str, Any], *, at_once: int = 0, dask: str | None = None
+    sheet: Path,
+    output: Path,
+    defaults: Mapping[str, Any],
+    *,
+    problems: Sequence[str] = (),
+    at_once: int = 0,
+    dask: str | None = None,
 ) -> None:
     """Run every section of a samplesheet and print the outcomes; exit with code 1 if one has failed.
 
     Raises
     ------
     InputError
-        Everything that is wrong with the sheet and the output folder.
+        `problems`, and everything that is wrong with the sheet or the output folder.
     """
     from napari_spotmix.workflow.cohort import read_samplesheet
     from napari_spotmix.workflow.cohort.joint import cohort_problems
 
+    found = list(problems)
     if at_once < 0:
-        raise InputError(f"`at_once` must be at least 0, found {at_once}.")
-    sections = read_samplesheet(sheet, output, defaults=given)
-    if problems := cohort_problems(output, sheet):
-        raise InputError(problems)
+        found.append(f"`at_once` must be at least 0, found {at_once}.")
+    if found:
+        attempted(found, lambda: read_samplesheet(sheet, output, defaults=defaults))
+        raise InputError(found)
+    sections = read_samplesheet(sheet, output, defaults=defaults)
+    if found := cohort_problems(output, sheet):
+        raise InputError(found)
     shown = _Sections(sections)
 
     def work(on_progress: ProgressCallback) -> Cohort:

@@ -99,13 +99,15 @@ def _run(given: dict[str, Any], values: dict[str, Any], at_once: int, dask: str 
     at_once, dask
         As `run_cohort` takes them.
     """
+    problems: list[str] = []
+    parameters = attempted(problems, lambda: Parameters(**values)) or Parameters()
     if is_sheet(given["spatial"], given["reference"]):
         sheet, output = Path(given.pop("spatial")), given.pop("output")
-        run_sheet(sheet, output, given | Parameters(**values).as_dict(), at_once=at_once, dask=dask)
+        defaults = given | parameters.as_dict()
+        run_sheet(sheet, output, defaults, problems=problems, at_once=at_once, dask=dask)
         return
-    if problems := section_problems(given["reference"], at_once, dask):
-        raise InputError(problems)
-    parameters = attempted(problems, lambda: Parameters(**values)) or Parameters()
+    if missing := section_problems(given["reference"], at_once, dask):
+        raise InputError([*problems, *missing])
     run_and_report(RunSpec(**given, parameters=parameters), problems)
 
 

@@ -281,6 +281,10 @@ def test_a_wrong_sheet_ends_with_code_2_and_all_its_problems(
     sheet = write_sheet(tmp_path / "sheet.csv", [["a", "no.h5ad", "", ""], ["a", "no.h5ad", "", ""]])
     said = refused(capsys, "run", sheet, "-o", tmp_path / "out")
     assert f"Error: {sheet}: 5 problems:" in said
+    said = refused(capsys, "run", sheet, "-o", tmp_path / "out", "--alpha", -1, "--at-once", -1)
+    assert "Error: 7 problems:" in said
+    assert "--alpha must be at least 0" in said
+    assert "--at-once must be at least 0" in said
     assert not (tmp_path / "out").exists()
 
 
