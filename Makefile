@@ -1,5 +1,7 @@
 # make demo   the plugin on simulated tissue, in a window or as a picture
 # make test   every test
+# make site   the pages as a site, in site/index.html
+# make release-check   builds, installs and runs the package as a user gets it, and lists what is open before a release
 # Each target first makes .venv, and makes it anew when pyproject.toml has changed.
 
 BIN := .venv/bin
@@ -13,7 +15,7 @@ CORE := -m "not viewer" -p no:pytest-qt -p no:xvfb -p no:napari --ignore=src/nap
 # Half of the tests wait for processes and windows: two at once take half the time.
 TWO := -n 2 --dist loadfile
 
-.PHONY: setup demo test test-core lint bench docs
+.PHONY: setup demo test test-core lint bench docs site release-check
 
 setup: $(READY)
 
@@ -50,3 +52,12 @@ docs: $(READY)
 	$(BIN)/python docs/make_report.py
 	$(BIN)/python benchmarks/accuracy.py --picture docs/pictures/edges.png
 	if $(DISPLAYED); then $(BIN)/python docs/make_pictures.py; else $(XVFB) $(BIN)/python docs/make_pictures.py; fi
+
+# The source is this folder, so that links between README, CHANGELOG and docs/ hold.
+site: $(READY)
+	rm -rf site
+	$(BIN)/python -m sphinx --conf-dir docs --doctree-dir build/doctrees --fresh-env --fail-on-warning --keep-going --quiet . site
+	@echo "Open $(CURDIR)/site/index.html"
+
+release-check: $(READY)
+	$(BIN)/python .ci/release_check.py

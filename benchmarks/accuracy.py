@@ -1,11 +1,11 @@
-"""Accuracy on tissue with known truth, beside other methods: one command, one table.
+"""Measure the accuracy on tissue with known ground truth and compare it with other methods.
 
     python benchmarks/accuracy.py [SET ...] [--data ../shared/data/bench] [--score ../shared/tools/score.py]
                                   [--ablation] [--seeds] [--grid] [--bins] [--page FILE] [--picture FILE]
 
-DATA holds one folder per set (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
-``obs["cell_type"]``) and ``peers.csv``, what other methods scored; SCORE defines the metrics. The table uses
-the default parameters; options print something else in its place. See README.md beside this file.
+DATA holds one folder per dataset (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
+``obs["cell_type"]``) and ``peers.csv``, the scores of other methods. SCORE defines the metrics. The tables
+use the default parameters; options print other tables instead. See README.md in the same folder.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from tables import Table, fill
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OURS = "spotmix"
-#: Did not finish training when the peers were measured: shown, but not counted as the best peer.
+#: Did not finish training when the other methods were measured: shown, but never the best other method.
 UNDERTRAINED = ("cell2location", "stereoscope")
-#: On the page, by how their names begin.
+#: Methods on the page, by the beginning of their names.
 SHOWN = (OURS, "RCTD", "FlashDeconv", "CARD", "tangram-sc", "NNLS")
 COLUMNS = ["dataset", "method", "rmse", "pearson_spot", "aupr", "wall_s"]
 
 
 def measure(one: KnownSet) -> dict[str, object]:
-    """Read, deconvolve with defaults and score one set."""
+    """Read, deconvolve and score one dataset, with the defaults."""
     start = time.perf_counter()
     result = one.deconvolve()
     seconds = time.perf_counter() - start
@@ -43,11 +43,11 @@ def measure(one: KnownSet) -> dict[str, object]:
 
 
 def shares(result: Result, one: KnownSet) -> dict[str, float]:
-    """Score proportions of cells and of RNA against both truths; a set may know only that of cells."""
-    estimates = {"cells": result.cell_proportions, "rna": result.rna_proportions}
-    truths = {"cells": "truth", "rna": "truth_rna"}
+    """Return the RMSE of proportions of cells and of RNA against each ground truth that is known."""
+    estimates = {"cells": result.cell_proportions, "RNA": result.rna_proportions}
+    truths = {"cells": "truth", "RNA": "truth_rna"}
     return {
-        f"{of} / {true}": one.score(estimate, one.spatial.obsm[key])["rmse"]
+        f"{of} vs. true {true}": one.score(estimate, one.spatial.obsm[key])["rmse"]
         for true, key in truths.items()
         for of, estimate in estimates.items()
         if key in one.spatial.obsm
@@ -55,29 +55,30 @@ def shares(result: Result, one: KnownSet) -> dict[str, float]:
 
 
 def coverage(result: Result, truth: pd.DataFrame) -> dict[str, float]:
-    """Count how often the 90% interval, cut to 0 to 1, holds the truth: of all types, of those present."""
+    """Return the coverage of the 90% interval, clipped to 0 to 1: of all types, of those that are present."""
     estimated = result.proportions.notna().all(axis=1)
     p, error = result.proportions[estimated].to_numpy(), result.standard_errors[estimated].to_numpy()
     true = truth.reindex(columns=result.cell_types, fill_value=0.0)[estimated].to_numpy()
     away = 1.6449 * error + 1e-9
     held = ((p - away).clip(0, 1) - 1e-9 <= true) & (true <= (p + away).clip(0, 1) + 1e-9)
     return {
-        "90% holds": held.mean(),
-        "of present": held[true > 0].mean(),
-        "rms error": np.sqrt((error**2).mean()),
+        "90% coverage": held.mean(),
+        "present types": held[true > 0].mean(),
+        "RMS standard error": np.sqrt((error**2).mean()),
     }
 
 
 def coverage_table(ours: pd.DataFrame) -> Table:
-    """Return how sure the proportions are said to be, beside how far off they are."""
-    table = ours.set_index("dataset")[["90% holds", "of present", "rms error", "rmse"]]
+    """Return the coverage of the intervals, and the standard errors with the actual errors."""
+    columns = ["90% coverage", "present types", "RMS standard error", "rmse"]
+    table = ours.set_index("dataset")[columns].rename(columns={"rmse": "RMSE"})
     table.loc["mean"] = table.mean()
-    title = "Share of the 90% intervals that hold the truth, root mean square standard error and true error:"
+    title = "Coverage of the 90% intervals, root mean square standard error, and actual error:"
     return Table("coverage", title, table, digits=3)
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Add our RMSE over each peer's; on our own row, over the best peer's of that set."""
+    """Add the RMSE of spotmix over each method's; on the row of spotmix, over the best other method's."""
     ours = table[table.method == OURS].set_index("dataset").rmse
     trained = ~table.method.str.startswith((OURS, *UNDERTRAINED))
     best = table[trained].groupby("dataset").rmse.min().reindex(ours.index)
@@ -86,7 +87,7 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def means(table: pd.DataFrame) -> pd.DataFrame:
-    """Return each method's geometric means over the sets it was measured on, and its seconds in all."""
+    """Return each method's means over the datasets on which it was measured, and its total seconds."""
     rows = table.groupby("method", as_index=False).agg(
         rmse=("rmse", geometric_mean),
         ratio=("ratio", geometric_mean),
@@ -99,29 +100,29 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares_table(ours: pd.DataFrame) -> Table:
-    """Return the RMSE of proportions of cells and of RNA against the truth of each."""
-    table = ours.set_index("dataset").filter(like=" / ")
+    """Return the table of RMSE of proportions of cells and of RNA against the truth of each."""
+    table = ours.set_index("dataset").filter(like=" vs. ")
     table.loc["mean"] = table.apply(geometric_mean)
-    return Table("shares", "RMSE of proportions of / against the truth of; the mean is geometric:", table)
+    return Table("shares", "RMSE of proportions of cells and of RNA; the mean is geometric:", table)
 
 
 def summary(table: pd.DataFrame) -> Table:
-    """Return our RMSE and AUPR over those of the best of all other methods, set by set."""
+    """Return the RMSE and AUPR of spotmix over those of the best other method, for each dataset."""
     is_ours = table.method == OURS
     ours, others = table[is_ours].set_index("dataset"), table[~is_ours].groupby("dataset")
     best = others[["rmse", "aupr"]].agg({"rmse": "min", "aupr": "max"}).reindex(ours.index)
-    ratios = (ours[["rmse", "aupr"]] / best).add_suffix(" / best")
-    worst = ratios["rmse / best"].idxmax()
+    ratios = ours[["rmse", "aupr"]] / best
     ends = {
-        "rmse / best": [geometric_mean(ratios["rmse / best"]), ratios.loc[worst, "rmse / best"]],
-        "aupr / best": [ratios["aupr / best"].mean(), ratios["aupr / best"].min()],
+        "rmse": [geometric_mean(ratios.rmse), ratios.rmse.max()],
+        "aupr": [ratios.aupr.mean(), ratios.aupr.min()],
     }
-    end = pd.DataFrame(ends, index=["mean (geometric, plain)", "worst"])
-    return Table("summary", "Over the best of all other methods, set by set:", pd.concat([ratios, end]))
+    end = pd.DataFrame(ends, index=["mean (geometric, arithmetic)", "worst"])
+    both = pd.concat([ratios, end]).rename(columns=lambda name: f"{name.upper()} / best other")
+    return Table("summary", "spotmix over the best other method, for each dataset:", both)
 
 
 def show(table: pd.DataFrame) -> None:
-    """Print the sets one after the other, the best method first, then the means."""
+    """Print each dataset with the best method first, then the means."""
     columns = ["dataset", "method", "rmse", "ratio", "pearson_spot", "aupr", "wall_s"]
     parts = [part.sort_values("rmse") for _, part in table.groupby("dataset")]
     shown = pd.concat([*parts, means(table).sort_values("ratio")])[columns]
@@ -131,38 +132,39 @@ def show(table: pd.DataFrame) -> None:
     )
     print(marked.to_string(index=False, formatters=digits))
     print(
-        "\nratio: RMSE of spotmix over the method's; on the row of spotmix over that of the best peer, which "
-        f"{' and '.join(UNDERTRAINED)} are not counted as: their training was cut short.\n"
-        "Means: geometric of RMSE and ratio, plain of the others, sum of seconds. Seconds of spotmix: "
-        "reading and fitting; of the peers: their whole process."
+        "\nratio: RMSE of spotmix over that of the method; on the row of spotmix, over that of the best "
+        f"other method. {' and '.join(UNDERTRAINED)} are not counted, since their training did not finish.\n"
+        "Means: geometric for RMSE and ratio, arithmetic for the other metrics; seconds are summed. Seconds: "
+        "reading and fitting for spotmix, the whole process for the other methods."
     )
 
 
 def by_method(table: pd.DataFrame, metric: str, best: str) -> Table:
-    """Return one metric, a set a row and a method a column."""
+    """Return one metric, with one row per dataset and one column per method."""
     wide = table.pivot_table(index="dataset", columns="method", values=metric)
     return Table(metric, f"{metric}:", wide.reindex(columns=list(SHOWN)), best=best)
 
 
-def beside_each(table: pd.DataFrame) -> Table:
-    """Return how we compare with each other method, on the sets that it was measured on."""
+def with_each(table: pd.DataFrame) -> Table:
+    """Compare spotmix with each other method, on the datasets on which that was measured."""
     ours, rows = table[table.method == OURS].set_index("dataset"), {}
     for method in SHOWN[1:]:
         theirs = table[table.method == method].set_index("dataset")
         same = ours.reindex(theirs.index)
         rows[method] = {
             "sets": len(theirs),
-            "our RMSE / theirs": geometric_mean(same.rmse / theirs.rmse),
-            "our Pearson": same.pearson_spot.mean(),
-            "theirs": theirs.pearson_spot.mean(),
-            "our AUPR": same.aupr.mean(),
-            "theirs ": theirs.aupr.mean(),
+            "RMSE, spotmix / other": geometric_mean(same.rmse / theirs.rmse),
+            "Pearson, spotmix": same.pearson_spot.mean(),
+            "Pearson, other": theirs.pearson_spot.mean(),
+            "AUPR, spotmix": same.aupr.mean(),
+            "AUPR, other": theirs.aupr.mean(),
         }
-    return Table("means", "Beside each other method:", pd.DataFrame(rows).T.astype({"sets": int}), digits=3)
+    frame = pd.DataFrame(rows).T.astype({"sets": int})
+    return Table("means", "Comparison with each other method:", frame, digits=3)
 
 
-def beside_peers(sets: list[KnownSet], peers: pd.DataFrame) -> list[Table]:
-    """Measure every set with the defaults, print how it compares, and return the tables."""
+def with_peers(sets: list[KnownSet], peers: pd.DataFrame) -> list[Table]:
+    """Measure every dataset with the defaults, print the comparison, and return the tables."""
     ours = pd.DataFrame([measure(one) for one in sets])
     both = pd.concat([ours, peers[peers.dataset.isin(ours.dataset)]], ignore_index=True)[COLUMNS]
     show(with_ratios(both))
@@ -170,20 +172,20 @@ def beside_peers(sets: list[KnownSet], peers: pd.DataFrame) -> list[Table]:
     begins = both.method.str.extract(f"^({'|'.join(SHOWN)})", expand=False)
     shown = both.assign(method=begins).dropna(subset="method")
     wide = [by_method(shown, metric, best) for metric, best in metrics.items()]
-    return [*wide, beside_each(shown), summary(both), shares_table(ours), coverage_table(ours)]
+    return [*wide, with_each(shown), summary(both), shares_table(ours), coverage_table(ours)]
 
 
 def main() -> None:
-    """Print what was asked for."""
+    """Print the requested tables, or draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="SET", help="names of sets; all by default")
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "bench")
-    parser.add_argument("--score", type=Path, default=SHARED / "tools" / "score.py")
-    parser.add_argument("--ablation", action="store_true", help="what each step contributes")
-    parser.add_argument("--seeds", action="store_true", help="how much chance decides")
-    parser.add_argument("--grid", action="store_true", help="what is learned beside the best of a grid")
-    parser.add_argument("--bins", action="store_true", help="simulated bins smaller than a cell")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables in their places on a page")
+    parser.add_argument("sets", nargs="*", metavar="SET", help="names of datasets (default: all)")
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "bench", help="folder of the datasets")
+    parser.add_argument("--score", type=Path, default=SHARED / "tools" / "score.py", help="file with `score`")
+    parser.add_argument("--ablation", action="store_true", help="error as each part of the model is added")
+    parser.add_argument("--seeds", action="store_true", help="error with three seeds")
+    parser.add_argument("--grid", action="store_true", help="learned smoothing and the best of a grid")
+    parser.add_argument("--bins", action="store_true", help="error on simulated bins smaller than a cell")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also write the tables to this page")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the learned edges of such bins")
     options = parser.parse_args()
     if options.picture:
@@ -197,7 +199,7 @@ def main() -> None:
 
 
 def measured(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Table]:
-    """Return the tables that were asked for."""
+    """Return the requested tables."""
     tables = [bins()] if options.bins else []
     of_sets = {"ablation": steps, "seeds": seeds, "grid": grid}
     asked = [table for name, table in of_sets.items() if getattr(options, name)]
@@ -206,15 +208,16 @@ def measured(options: argparse.Namespace, parser: argparse.ArgumentParser) -> li
     sets = chosen_sets(options, parser)
     if asked:
         return [*tables, *(table(sets) for table in asked)]
-    return beside_peers(sets, pd.read_csv(options.data / "peers.csv"))
+    return with_peers(sets, pd.read_csv(options.data / "peers.csv"))
 
 
 def chosen_sets(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[KnownSet]:
-    """Return the sets that were asked for, or say which there are."""
+    """Return the requested datasets; exit with the list of all if there are none of these."""
     folders = sorted(path.parent for path in options.data.glob("*/spatial.h5ad"))
     chosen = [folder for folder in folders if not options.sets or folder.name in options.sets]
     if not chosen:
-        parser.error(f"no such sets in {options.data}: it has {', '.join(f.name for f in folders) or 'none'}")
+        known = ", ".join(folder.name for folder in folders) or "none"
+        parser.error(f"no dataset of this name in {options.data}; datasets found: {known}")
     score = load_score(options.score)
     return [KnownSet(folder, score) for folder in chosen]
 

@@ -1,10 +1,11 @@
-"""What a run costs: seconds and memory of whole runs, and the model of them that `spotmix check` tells by.
+"""Measure time and memory of whole runs, and fit the estimate of `spotmix check`.
 
     python benchmarks/cost.py [DATA ...] [--cache FOLDER]
 
-Runs `spotmix run` in processes of their own, on simulated sections of several sizes and on each folder DATA
-that holds `spatial.h5ad` and `reference.h5ad`; fits the model to what was measured; prints both, with the
-error of the prediction for runs that the model was not fitted to. Put the numbers into `cost.py`.
+Runs `spotmix run` in separate processes, on simulated sections of several sizes and on each folder DATA that
+holds `spatial.h5ad` and `reference.h5ad`. Fits the coefficients to the measurements and prints both, with the
+prediction error for runs that were left out of the fit. The coefficients are stored in
+`src/napari_spotmix/dataset/cost.py`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from napari_spotmix.dataset.access import labels
 from napari_spotmix.dataset.cost import Size
 from napari_spotmix.io import is_large, read_reference, read_spatial
 
-#: A run that prints, at its end, the most memory that it has had, in kB. (Not by `getrusage`, which would
-#: tell that of this process where it is larger.)
+#: A run that prints its peak memory, in kB, when it ends. (`getrusage` would report that of this process if
+#: it is larger.)
 RUN = """
 import sys
 from napari_spotmix.cli import main
@@ -34,7 +35,7 @@ main(sys.argv[1:])
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
-#: More than so many are bins on a square grid, with fewer counts each.
+#: Above this number the section has bins on a square grid, with fewer counts each.
 LARGEST_IN_SPOTS = 50_000
 #: Spots, genes and cell types of the simulated sections.
 SIZES = [
@@ -51,20 +52,27 @@ SIZES = [
 
 
 def main() -> None:
+    """Measure every section, and print the measurements, the coefficients and the prediction error."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("data", nargs="*", type=Path)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "spotmix-cost")
-    given = parser.parse_args()
-    folders = [simulated(given.cache, *size) for size in SIZES] + given.data
-    table = pd.DataFrame([measure(folder, given.cache) for folder in folders])
+    parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="folders of more sections")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "spotmix-cost",
+        metavar="FOLDER",
+        help="folder of the simulated sections",
+    )
+    options = parser.parse_args()
+    folders = [simulated(options.cache, *size) for size in SIZES] + options.data
+    table = pd.DataFrame([measure(folder, options.cache) for folder in folders])
     print(table.to_string(index=False, float_format="%.4g"))
     for what in ("seconds", "megabytes"):
         features = np.array([getattr(Size(*row), what) for row in table[list(Size._fields)].to_numpy()])
-        tell(what, features, table[what].to_numpy())
+        show_fit(what, features, table[what].to_numpy())
 
 
 def simulated(cache: Path, n_spots: int, n_genes: int, n_types: int) -> Path:
-    """Return the folder of a simulated section, made where it is not there yet."""
+    """Return the folder of a simulated section; simulate it if it does not exist."""
     from napari_spotmix import simulate
 
     folder = cache / f"{n_spots}-{n_genes}-{n_types}"
@@ -78,11 +86,11 @@ def simulated(cache: Path, n_spots: int, n_genes: int, n_types: int) -> Path:
 
 
 def measure(folder: Path, cache: Path) -> dict[str, object]:
-    """Run once, and return the size of the input with the cost of the run."""
+    """Run twice, and return the size of the input with the cost of the faster run."""
     spatial, reference = folder / "spatial.h5ad", folder / "reference.h5ad"
     tissue, cells = read_spatial(spatial, backed=is_large(spatial)), read_reference(reference)
     n_types = len(labels(cells, "cell_type").categories)
-    runs = [run_once(spatial, reference, cache) for _ in range(2)]  # the faster one: others may be at work
+    runs = [run_once(spatial, reference, cache) for _ in range(2)]  # the machine may be shared
     seconds, megabytes = min(runs)
     print(f"{folder.name}: {seconds:.1f} s, {megabytes:.0f} MB", file=sys.stderr, flush=True)
     size = Size.of(tissue, cells, n_types)
@@ -90,7 +98,7 @@ def measure(folder: Path, cache: Path) -> dict[str, object]:
 
 
 def run_once(spatial: Path, reference: Path, cache: Path) -> tuple[float, float]:
-    """Return seconds and megabytes of a whole run."""
+    """Return the seconds and peak megabytes of a whole run."""
     with tempfile.TemporaryDirectory(dir=cache) as output:
         start = time.perf_counter()
         command = [sys.executable, "-c", RUN, "run", spatial, reference, "--output", f"{output}/results"]
@@ -98,20 +106,21 @@ def run_once(spatial: Path, reference: Path, cache: Path) -> tuple[float, float]
         return time.perf_counter() - start, int(done.stdout.split()[-1]) / 1024
 
 
-def tell(what: str, features: np.ndarray, measured: np.ndarray) -> None:
-    """Print the coefficients, and by how much runs are missed that were left out of the fit."""
+def show_fit(what: str, features: np.ndarray, measured: np.ndarray) -> None:
+    """Print the coefficients, and the prediction error for each run when it is left out of the fit."""
     print(f"\n{what}: {np.array2string(fitted(features, measured), precision=4)}")
     others = [np.arange(len(measured)) != one for one in range(len(measured))]
     guess = [float(row @ fitted(features[o], measured[o])) for row, o in zip(features, others, strict=True)]
     factor = np.exp(np.abs(np.log(np.array(guess) / measured)))
     print(
-        f"left out, predicted within a factor of {np.median(factor):.2f} (median), {factor.max():.2f} (worst)"
+        f"left-out runs are predicted within a factor of {np.median(factor):.2f} (median), "
+        f"{factor.max():.2f} (worst)"
     )
     print("predicted:", np.round(guess, 1).tolist())
 
 
 def fitted(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Return coefficients of least relative error, none of them negative."""
+    """Return the non-negative coefficients with the smallest relative error."""
     return np.asarray(nnls(features / measured[:, None], np.ones(len(measured)))[0])
 
 

@@ -1,11 +1,11 @@
-"""Time and memory beside FlashDeconv on simulated tissue: one command, one table.
+"""Measure time and memory on simulated tissue and compare them with FlashDeconv.
 
     python benchmarks/speed.py [N ...] [--cache FOLDER] [--only spotmix]
 
-Each N is a number of bins (by default 1000, 10000 and 100000): a square grid of 20 cell types and 2,000 genes
-with about 300 counts a bin, simulated once and kept in the cache folder. Every method runs with its defaults,
-in a process of its own, from a sparse AnnData in memory to proportions. The other method lives in an
-environment of its own in the cache folder, which the first run makes. See README.md beside this file.
+Each N is a number of bins (default: 1000, 10000 and 100000). The tissue is a square grid with 20 cell types,
+2,000 genes and about 300 counts per bin. It is simulated once and kept in the cache folder. Each method runs
+with its defaults in a separate process, from a sparse AnnData in memory to proportions. The first run creates
+an environment for FlashDeconv in the cache folder. See README.md in the same folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pandas as pd
 PEER = ["flashdeconv==0.2.0", "anndata<0.13", "pandas<3"]
 N_GENES, N_TYPES, COUNTS = 2000, 20, 300
 
-#: Run in a process of its own: peak memory beyond imports and input, seconds, and the error.
+#: Runs in a separate process: prints seconds, peak memory beyond imports and input, and the error.
 MEASURE = """
     import json, resource, sys, time
     import anndata, numpy as np
@@ -59,7 +59,7 @@ METHODS = {
 
 
 def simulated(n_bins: int, cache: Path) -> tuple[Path, Path]:
-    """Return the files of a tissue and its reference, made if they are not there yet."""
+    """Return the files of a simulated tissue and its reference; simulate them if they do not exist."""
     files = cache / f"tissue_{n_bins}.h5ad", cache / f"reference_{n_bins}.h5ad"
     if not all(path.exists() for path in files):
         from napari_spotmix import simulate
@@ -78,7 +78,7 @@ def simulated(n_bins: int, cache: Path) -> tuple[Path, Path]:
 
 
 def python_of_peer(cache: Path) -> Path:
-    """Return the interpreter of the peer's environment, made if it is not there yet."""
+    """Return the interpreter of FlashDeconv's environment; create the environment if it does not exist."""
     python = cache / "peer" / "bin" / "python"
     if not python.exists():
         venv.create(cache / "peer", with_pip=True)
@@ -97,7 +97,7 @@ def measured(method: str, python: Path, files: tuple[Path, Path]) -> dict[str, f
 
 
 def first_run_seconds(files: tuple[Path, Path]) -> float:
-    """Return how much longer a run takes whose kernels are not yet on disk."""
+    """Return the additional seconds of a run that has to compile its kernels."""
     with tempfile.TemporaryDirectory() as empty:
         environment = os.environ | {"NUMBA_CACHE_DIR": empty}
         imports, run = METHODS["spotmix"]
@@ -124,7 +124,7 @@ def import_seconds() -> float:
 
 
 def table_of(sizes: list[int], methods: list[str], cache: Path) -> pd.DataFrame:
-    """Measure every method at every size, one after the other."""
+    """Measure each method at each size, one after the other."""
     rows = []
     for n_bins in sizes:
         files = simulated(n_bins, cache)
@@ -136,35 +136,41 @@ def table_of(sizes: list[int], methods: list[str], cache: Path) -> pd.DataFrame:
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Add our time and memory over the peer's, on our own rows."""
+    """Add the time and memory of spotmix over those of FlashDeconv, on the rows of spotmix."""
     peer = table[table.method == "flashdeconv"].set_index("bins")
     ours = table.method == "spotmix"
     return table.assign(
         **{
-            f"{column} / peer's": (table[column] / table.bins.map(peer[column])).where(ours)
+            f"{column} / FlashDeconv": (table[column] / table.bins.map(peer[column])).where(ours)
             for column in ("seconds", "megabytes")
         }
     )
 
 
 def growth(table: pd.DataFrame) -> str:
-    """Say with which power of the number of bins our time grows, from 10,000 bins on."""
+    """Return a sentence with the exponent of spotmix's time in the number of bins, from 10,000 bins on."""
     ours = table[(table.method == "spotmix") & (table.bins >= 10_000)].sort_values("bins")
     if len(ours) < 2:
-        return "Growth: needs two sizes of at least 10,000 bins."
+        return "Growth: not computed. It needs two sizes of at least 10,000 bins."
     first, last = ours.iloc[0], ours.iloc[-1]
     power = np.log(last.seconds / first.seconds) / np.log(last.bins / first.bins)
-    return f"Growth of spotmix from {first.bins:,} to {last.bins:,} bins: n^{power:.2f}."
+    return f"Time of spotmix from {first.bins:,} to {last.bins:,} bins: grows as n^{power:.2f}."
 
 
 def main() -> None:
-    """Measure the sizes that were asked for and print the table."""
+    """Measure the requested sizes and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("sizes", nargs="*", type=int, metavar="N", default=[1000, 10_000, 100_000])
     parser.add_argument(
-        "--cache", type=Path, default=Path.home() / ".cache" / "napari-spotmix-benchmarks", metavar="FOLDER"
+        "sizes", nargs="*", type=int, metavar="N", default=[1000, 10_000, 100_000], help="bins"
     )
-    parser.add_argument("--only", choices=METHODS)
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path.home() / ".cache" / "napari-spotmix-benchmarks",
+        metavar="FOLDER",
+        help="folder of the simulated tissue and of FlashDeconv's environment",
+    )
+    parser.add_argument("--only", choices=METHODS, help="measure this method only")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     methods = [options.only] if options.only else list(METHODS)
@@ -173,10 +179,10 @@ def main() -> None:
     table = with_ratios(table_of(options.sizes, methods, options.cache))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}", na_rep=""))
     print(
-        f"\n{growth(table)}\nseconds: from sparse counts in memory to proportions, all learned, kernels on "
-        f"disk; the first run compiles them in {compiling:.0f} s more.\nmegabytes: highest resident memory "
-        "beyond imports and input. `import napari_spotmix` takes "
-        f"{import_seconds():.2f} s. {len(os.sched_getaffinity(0))} cores."
+        f"\n{growth(table)}\nseconds: from sparse counts in memory to proportions, with all parameters "
+        f"learned. The first run compiles kernels, which takes {compiling:.0f} s more.\n"
+        "megabytes: peak resident memory beyond imports and input.\n"
+        f"`import napari_spotmix`: {import_seconds():.2f} s. Cores: {len(os.sched_getaffinity(0))}."
     )
 
 

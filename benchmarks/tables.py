@@ -1,4 +1,4 @@
-"""Tables of measurements: printed, and put in their places on a page of the documentation."""
+"""Tables of measurements, printed and written to pages of the documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers under a title; `name` is their place on a page, `best` what is bold in a row."""
+    """Numbers with a title.
+
+    `name` marks the table on a page. `best` is the NumPy function that selects the bold number of a row.
+    """
 
     name: str
     title: str
@@ -23,12 +26,12 @@ class Table:
     best: str | None = None
 
     def print(self) -> None:
-        """Print it for a terminal."""
+        """Print the table for a terminal."""
         print(f"\n{self.title}\n")
         print(self.frame.to_string(float_format=f"{{:.{self.digits}f}}".format, na_rep=""), flush=True)
 
     def markdown(self) -> str:
-        """Return it for a page."""
+        """Return the table as Markdown."""
         index = [name or "" for name in self.frame.index.names]
         header = [*index, *map(str, self.frame.columns)]
         rows = [
@@ -46,11 +49,11 @@ class Table:
 
 
 def fill(page: Path, tables: Iterable[Table]) -> None:
-    """Replace what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` on a page."""
+    """Replace the text between ``<!-- table: NAME -->`` and ``<!-- end -->`` on a page."""
     text = page.read_text(encoding="utf-8")
     for table in tables:
-        place = re.compile(rf"(<!-- table: {re.escape(table.name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text = place.sub(partial(_between, table.markdown()), text)
+        marked = re.compile(rf"(<!-- table: {re.escape(table.name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = marked.sub(partial(_between, table.markdown()), text)
     page.write_text(text, encoding="utf-8")
 
 

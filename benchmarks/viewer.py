@@ -1,11 +1,11 @@
-"""How long a user waits in the viewer, beside napari alone drawing as many points.
+"""Measure wait times in the viewer and compare them with napari alone for the same number of points.
 
     python benchmarks/viewer.py [N ...] [--page FILE]
 
-N are numbers of spots (by default 5,000, 100,000 and 1,000,000): Visium-like spots up to 20,000, square bins
-beyond. Each runs in a process of its own, in a real window: on the display there is, else start it with
-``xvfb-run``. The result shown is the simulated truth, so that nothing has to be fitted. ``--page`` puts the
-table on a page of the documentation.
+Each N is a number of spots (default: 5,000, 100,000 and 1,000,000): Visium-like spots up to 20,000, square
+bins above. Each size runs in a separate process, in a real window. Without a display, start the command with
+``xvfb-run``. The result shown is the simulated ground truth, so nothing has to be fitted. ``--page`` also
+writes the table to a page of the documentation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pandas as pd
 
 from tables import Table, fill
 
-#: What a user waits for, and at most how many milliseconds that may take with 5,000 spots and with a million.
+#: Steps that a user waits for, and the targets in milliseconds for 5,000 spots and for a million.
 AIMS = {
     "adding the result": (500, 3000),
     "until the map is seen": (50, 300),
@@ -37,7 +37,7 @@ AIMS = {
 
 
 def truth_as_result(n_spots: int) -> Any:
-    """Return a result that holds the simulated truth, of spots that are linked to their neighbors."""
+    """Return the simulated ground truth as a result, with a graph of neighboring spots."""
     from scipy.sparse import csr_array
 
     from napari_spotmix import simulate
@@ -65,12 +65,12 @@ def truth_as_result(n_spots: int) -> Any:
         weights=weights,
         attention=weights,
         spatial=spatial,
-        parameters={"given": {"normalize": True, "share": "rna"}, "summary": "the truth"},
+        parameters={"given": {"normalize": True, "share": "rna"}, "summary": "ground truth"},
     )
 
 
 def measure(n_spots: int) -> dict[str, float]:
-    """Open a window, do what a user does, and return the milliseconds that each step takes."""
+    """Open a window, repeat the steps of a user, and return the milliseconds of each step."""
     from qtpy.QtWidgets import QApplication
 
     from napari_spotmix.ui.canvas.layers import prepare
@@ -89,7 +89,7 @@ def measure(n_spots: int) -> dict[str, float]:
         _settle(QApplication.instance())
         return 1000 * (time.perf_counter() - start)
 
-    prepare(result)  # as the thread of a run does
+    prepare(result)  # a run does this in its thread
     before = _megabytes()
     waits = {"adding the result": timed(lambda: dock.session.set_result(result))}
     types = result.cell_types
@@ -101,28 +101,28 @@ def measure(n_spots: int) -> dict[str, float]:
     waits["back to a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
     parts = np.median([_in_parts(lambda t=t: dock.session.show(t)) for t in types[1:6]], axis=0)
     waits |= dict(zip(("until the window draws", "until the map is seen"), map(float, parts), strict=True))
-    places = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
-    dock.session.pick_at(*places[0][::-1])
+    positions = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
+    dock.session.pick_at(*positions[0][::-1])
     start = time.perf_counter()
-    for x, y in places:
+    for x, y in positions:
         found = dock.session.finder.at(x, y)
         assert found is not None
-    waits["picking a spot"] = 1000 * (time.perf_counter() - start) / len(places)
+    waits["picking a spot"] = 1000 * (time.perf_counter() - start) / len(positions)
     waits["panning"] = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1, -1, 1)]))
     waits |= side_by_side(dock, timed)
     waits["memory, MB"] = _megabytes() - before
     dock.session.set_result(None)
-    _settle(QApplication.instance())  # a layer that is shown and removed without being drawn upsets OpenGL
+    _settle(QApplication.instance())  # OpenGL fails if a layer is removed before it is drawn
     viewer.layers.clear()
     _settle(QApplication.instance())
-    dock.close_session()  # what it does for points it would do for these
+    dock.close_session()  # so that the plugin does not change how these points are drawn
     waits |= alone(viewer, result, timed)
     viewer.close()
     return waits
 
 
 def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
-    """Return what it takes until six types are seen beside each other, and to move them."""
+    """Return the milliseconds to show six types side by side, and to pan them."""
     from qtpy.QtWidgets import QApplication
 
     def open_panels() -> None:
@@ -139,7 +139,7 @@ def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> d
 
 
 def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
-    """Return what napari takes for as many points, colored by a feature."""
+    """Return the milliseconds of napari alone for the same number of points, colored by a feature."""
     values = result.abundances.iloc[:, :2].rename(columns=lambda name: f"_{name}").to_numpy()
     features = pd.DataFrame({"first": values[:, 0], "second": values[:, 1]})
     made: list[Any] = []
@@ -153,7 +153,7 @@ def alone(viewer: Any, result: Any, timed: Callable[[Callable[[], object]], floa
 
 
 def _in_parts(step: Callable[[], object]) -> tuple[float, float]:
-    """Return the milliseconds of a step alone, and with the first drawing after it; lists are drawn later."""
+    """Return the milliseconds of a step, and until the first drawing after it; lists are drawn later."""
     from qtpy.QtWidgets import QApplication
 
     start = time.perf_counter()
@@ -171,7 +171,7 @@ def _pan(viewer: Any, sign: int) -> None:
 
 
 def _settle(application: Any) -> None:
-    """Let the window do all that it has to do, drawing included."""
+    """Process all pending events of the window, including drawing."""
     for _ in range(10):
         application.processEvents()
 
@@ -181,10 +181,12 @@ def _megabytes() -> float:
 
 
 def main() -> None:
-    """Measure every size in a process of its own and print one table."""
+    """Measure each size in a separate process and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("sizes", nargs="*", type=int, metavar="N", default=[5000, 100_000, 1_000_000])
-    parser.add_argument("--page", type=Path, metavar="FILE")
+    parser.add_argument(
+        "sizes", nargs="*", type=int, metavar="N", default=[5000, 100_000, 1_000_000], help="spots"
+    )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also write the table to this page")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -198,9 +200,7 @@ def main() -> None:
     table = pd.DataFrame(columns)
     table["aim at 5,000"] = [AIMS.get(name, (np.nan, np.nan))[0] for name in table.index]
     table["at 1,000,000"] = [AIMS.get(name, (np.nan, np.nan))[1] for name in table.index]
-    waits = Table(
-        "viewer", "Milliseconds that a user waits", table.astype(float).rename_axis("wait"), digits=1
-    )
+    waits = Table("viewer", "Wait times in milliseconds:", table.astype(float).rename_axis("wait"), digits=1)
     waits.print()
     if options.page:
         fill(options.page, [waits])

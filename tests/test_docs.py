@@ -20,6 +20,7 @@ from anndata import AnnData
 
 from napari_spotmix.base.keys import added_keys
 from napari_spotmix.cli import main as run_main
+from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.simulation.simulate import simulate
 from tests.io.layouts import Section, write_folder, write_hd
 
@@ -59,7 +60,7 @@ def is_of(line: str, *names: str) -> bool:
 
 
 #: Commands that need the run of their page.
-FOLLOWS_A_RUN = ("figure", "export", "report", "rerun")
+FOLLOWS_A_RUN = ("figure", "export", "report", "rerun", "regions", "niches")
 PAGES_WITH_A_RUN = [page for page in PAGES if any(is_of(line, *FOLLOWS_A_RUN) for line in commands(page))]
 ALREADY_RUN = {line for page in PAGES_WITH_A_RUN for line in commands(page) if is_of(line, "run")}
 NEEDS_NO_WINDOW = [
@@ -88,7 +89,7 @@ def as_section(adata: AnnData) -> Section:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the pages speak of: ``outs``, ``spatial.h5ad``, ``reference.h5ad``; of HD, a slide."""
+    """The files that the pages speak of: ``outs``, ``spatial.h5ad``, ``reference.h5ad``, regions, a slide."""
     folder = tmp_path_factory.mktemp("files")
     tissue = simulate(n_spots=120, n_genes=200, n_cell_types=4, random_state=1)
     write_folder(folder / "outs", as_section(tissue.spatial))
@@ -97,10 +98,22 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tissue.spatial.write_h5ad(folder / "spatial.h5ad")
     tissue.reference.write_h5ad(folder / "reference.h5ad")
     write_references(folder, tissue.reference)
+    (folder / "regions.geojson").write_text(to_geojson(halves(tissue.spatial)), encoding="utf-8")
     (folder / "samplesheet.csv").write_text(
         "sample,spatial,reference\nleft,outs,reference.h5ad\nright,spatial.h5ad,reference.h5ad\n"
     )
     return folder
+
+
+def halves(adata: AnnData) -> list[Region]:
+    """Return the left and the right half of a section as regions."""
+    low, high = adata.obsm["spatial"].min(axis=0) - 1, adata.obsm["spatial"].max(axis=0) + 1
+    middle = (low[0] + high[0]) / 2
+    spans = {"Tumor": (low[0], middle), "Stroma": (middle, high[0])}
+    return [
+        Region(name, np.array([[left, low[1]], [right, low[1]], [right, high[1]], [left, high[1]]]))
+        for name, (left, right) in spans.items()
+    ]
 
 
 def write_references(folder: Path, cells: AnnData) -> None:
@@ -149,6 +162,11 @@ def test_what_follows_a_run_succeeds_in_the_order_of_its_page(page: Path, workpl
         run_main(shlex.split(line)[1:])
     written = [shlex.split(line)[-1] for line in lines if is_of(line, "figure")]
     written += [shlex.split(line)[4] for line in lines if is_of(line, "export")]
+    written += [
+        shlex.split(line)[shlex.split(line).index("--output") + 1]
+        for line in lines
+        if is_of(line, "regions", "niches") and " --output " in line
+    ]
     written += [shlex.split(line)[-1] for line in lines if is_of(line, "report") and " --output " in line]
     assert all(Path(name).exists() for name in written)
     assert len(lines) >= 2
@@ -201,9 +219,13 @@ def resolves(page: Path, link: str) -> bool:
 @pytest.mark.parametrize("page", [page for page in PAGES if "docs" in page.parts], ids=name_of)
 def test_every_page_is_reached_from_the_start_page(page: Path) -> None:
     start = ROOT / "docs" / "README.md"
-    linked = {(start.parent / link).resolve() for link in LINK.findall(start.read_text(encoding="utf-8"))}
-    folders = {path for path in linked if path.is_dir()}
-    assert page == start or page.resolve() in linked or page.resolve().parent in folders
+    linked = linked_from(start)
+    lists = [path for path in linked if path.name == "README.md" and (ROOT / "docs") in path.parents]
+    assert page == start or page in linked.union(*map(linked_from, lists))
+
+
+def linked_from(page: Path) -> set[Path]:
+    return {(page.parent / link).resolve() for link in LINK.findall(page.read_text(encoding="utf-8"))}
 
 
 def test_the_table_of_parameters_is_up_to_date() -> None:

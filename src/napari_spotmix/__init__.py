@@ -16,6 +16,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_spotmix.analysis.colocalization import colocalization
+    from napari_spotmix.analysis.neighborhood import neighborhood
+    from napari_spotmix.analysis.niches import find_niches
+    from napari_spotmix.analysis.regions import compare_regions, read_regions
     from napari_spotmix.base.errors import Cancelled, InputError, ReadError
     from napari_spotmix.io import read_reference, read_spatial
     from napari_spotmix.params import Parameters
@@ -29,8 +33,13 @@ __all__ = [
     "Parameters",
     "ReadError",
     "Result",
+    "colocalization",
+    "compare_regions",
     "deconvolve",
+    "find_niches",
+    "neighborhood",
     "read_reference",
+    "read_regions",
     "read_spatial",
     "simulate",
 ]
@@ -44,8 +53,13 @@ _HOME = {
     "Parameters": "params",
     "ReadError": "base.errors",
     "Result": "result",
+    "colocalization": "analysis.colocalization",
+    "compare_regions": "analysis.regions",
     "deconvolve": "workflow.deconvolve",
+    "find_niches": "analysis.niches",
+    "neighborhood": "analysis.neighborhood",
     "read_reference": "io",
+    "read_regions": "analysis.regions",
     "read_spatial": "io",
     "simulate": "simulation.simulate",
 }

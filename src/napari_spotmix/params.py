@@ -21,9 +21,11 @@ __all__ = [
     "BIN_UM",
     "GEM_BIN",
     "GraphKind",
+    "INTERVAL_LEVEL",
     "LARGE_FILE",
     "MOST_NICHES",
     "N_NICHES",
+    "N_SURROGATES",
     "ParameterInfo",
     "Parameters",
     "RENAMED",
@@ -154,6 +156,11 @@ def _parameter(
 #: two, or as many as they are offered; six is as many as a map shows in colors that are told apart at once.
 N_NICHES = 6
 MOST_NICHES = 20
+
+#: Level of the confidence intervals of regions' means.
+INTERVAL_LEVEL = 0.95
+#: Fields that are drawn to judge a difference between regions; the least p value is 1 / (1 + N_SURROGATES).
+N_SURROGATES = 999
 
 
 @_taking_old_names

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_array, csr_matrix
 
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.errors import InputError, ReadError
@@ -21,6 +21,7 @@ from napari_spotmix.base.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
+from napari_spotmix.dataset.access import spot_counts
 from napari_spotmix.dataset.regions import Region, from_geojson, to_geojson
 from napari_spotmix.io import check_whole, copied, read_spatial, restored_names, with_safe_names
 from napari_spotmix.model.attention import attention_between
@@ -85,6 +86,12 @@ class Result:
         Outlines that somebody has drawn on the tissue.
     view : dict
         What napari showed of it when it was saved, to be shown again.
+    niches : Series of categories, shape (n_spots,), or None
+        Niche of each spot, if niches are stored with the result (`analysis.niches.stored_niches`).
+    region_of_spot : Series of categories, shape (n_spots,), or None
+        Region of each spot, if that is stored with the result.
+    region_comparison : DataFrame
+        Table of `compare_regions` that is stored with the result; without rows if none is.
     """
 
     abundances: pd.DataFrame
@@ -103,6 +110,9 @@ class Result:
     chosen_colors: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     view: dict[str, Any] = field(default_factory=dict)
+    niches: pd.Series | None = None
+    region_of_spot: pd.Series | None = None
+    region_comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def cell_types(self) -> list[str]:
@@ -161,13 +171,18 @@ class Result:
         return pd.Series(np.where(codes < 0, np.nan, errors), index=self.abundances.index)
 
     @property
-    def links(self) -> csr_array:
-        """Who neighbors whom, each edge with weight 1, to compare neighbors by.
+    def edges(self) -> csr_array:
+        """Who neighbors whom, float64 (n_spots, n_spots), each edge with weight 1, to compare neighbors by.
 
-        Not `weights`: attention is made from the proportions, and each type would seem to seek itself.
+        Not `weights`: attention is made from the proportions, and each type would seem to be near itself.
         """
         edges = self.weights
         return csr_array((np.ones(edges.nnz), edges.indices, edges.indptr), shape=edges.shape)
+
+    @property
+    def links(self) -> csr_array:
+        """Former name of `edges`."""
+        return self.edges
 
     @cached_property
     def uses_attention(self) -> bool:
@@ -234,7 +249,7 @@ class Result:
         >>> len(genes[largest])
         3
         """
-        counts = _counts_of(self.spatial, self._given("layer", None), spot)
+        counts = spot_counts(self.spatial, self._given("layer", None), spot)
         counts = counts[counts.index.isin(self.signatures.columns)]
         abundances = self.abundances.to_numpy()[spot]
         if not len(counts) or np.isnan(abundances).any():
@@ -364,6 +379,9 @@ class Result:
             parameters=self.parameters | {"learned": learned, "summary": _refit_summary(problem, left_out)},
             notes=(*self.notes, _refit_note(problem, without)),
             problem=problem,
+            # They are of other proportions.
+            niches=None,
+            region_comparison=pd.DataFrame(),
             # A type keeps its color when another is left out.
             chosen_colors=self.colors,
         )
@@ -411,6 +429,7 @@ class Result:
         if self.view:
             adata.uns[keys["view"]] = json.dumps(self.view)
         adata.uns[keys["parameters"]] = storable(self.parameters) | {"notes": list(self.notes)}
+        _add_analysis(self, adata, keys)
         return with_safe_names(adata)
 
     @classmethod
@@ -458,6 +477,9 @@ class Result:
             chosen_colors=_colors_in_file(abundances.columns, adata.uns.get(keys["colors"])),
             regions=from_geojson(str(adata.uns[keys["regions"]])) if keys["regions"] in adata.uns else (),
             view=_view_in_file(adata.uns.get(keys["view"])),
+            niches=adata.obs.get(keys["niche"]),
+            region_of_spot=adata.obs.get(keys["region"]),
+            region_comparison=_comparison_in_file(adata.uns.get(keys["region_comparison"])),
         )
 
 
@@ -491,6 +513,49 @@ def read_result(path: str | Path, *, backed: bool = False, on_progress: Progress
         raise ReadError(file, error.problems) from error
 
 
+def _add_analysis(result: Result, adata: AnnData, keys: dict[str, str]) -> None:
+    """Store what was found in a result; what the spots hold of an earlier one is removed."""
+    for role, found in (("niche", result.niches), ("region", result.region_of_spot)):
+        if found is not None:
+            adata.obs[keys[role]] = found.astype("category")
+        elif keys[role] in adata.obs:
+            del adata.obs[keys[role]]
+    tables = {"niche_composition": pd.DataFrame(), "region_comparison": result.region_comparison}
+    if result.niches is not None:
+        tables["niche_composition"] = niche_table(result.proportions, result.niches)
+    for role, table in tables.items():
+        adata.uns.pop(keys[role], None)
+        if len(table):
+            adata.uns[keys[role]] = storable_table(table)
+
+
+def niche_table(proportions: pd.DataFrame, niches: pd.Series) -> pd.DataFrame:
+    """Return mean proportions, a row for each cell type and a column for each niche, as files hold them.
+
+    Names of columns must not have "/" in a file, as those of cell types may.
+    """
+    composition = proportions.groupby(niches, observed=True).mean().T
+    return pd.DataFrame(
+        composition.to_numpy(),
+        index=pd.Index(composition.index, name="cell_type"),
+        columns=[str(name) for name in composition.columns],
+    )
+
+
+def storable_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its index as the first column: a file needs unique names of rows."""
+    plain = table.reset_index()
+    plain.index = plain.index.astype(str)
+    return plain
+
+
+def _comparison_in_file(table: Any) -> pd.DataFrame:
+    """Return the comparison that a file holds; an empty table if it holds none."""
+    if not isinstance(table, pd.DataFrame) or "cell_type" not in table:
+        return pd.DataFrame()
+    return table.set_index("cell_type")
+
+
 def _best_attention(evidence: dict[str, Any]) -> dict[str, Any] | None:
     """Return the way to smooth by likeness that predicted held-out genes best."""
     tried = [one for one in evidence.values() if isinstance(one, dict) and one["sharpness"] > 0]
@@ -519,20 +584,6 @@ def _colors_in_file(cell_types: pd.Index, colors: Any) -> dict[str, str]:
     found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
     is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
     return dict(zip(cell_types, found, strict=True)) if is_usable else {}
-
-
-def _counts_of(spatial: AnnData, layer: str | None, spot: int) -> pd.Series:
-    """Return the counts of a spot that are not 0, by gene name, those of one name summed.
-
-    None of a file that holds them column after column: it would have to be read as a whole.
-    """
-    matrix: Any = spatial.X if layer is None else spatial.layers[layer]
-    if getattr(matrix, "format", "") == "csc" and not issparse(matrix):
-        return pd.Series(dtype=float)
-    row: Any = matrix[spot]
-    values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
-    seen = np.flatnonzero(values)
-    return pd.Series(values[seen], index=spatial.var_names[seen].astype(str)).groupby(level=0).sum()
 
 
 def _shares(abundances: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
-"""What `spotmix check` says of damaged input: one clear message, soon, in little memory, and no traceback.
+"""What `spotmix check` says about damaged input: one clear message, soon, in little memory, no traceback.
 
 All cases run in one process of its own, with a limit on its memory; each is timed alone, by the time that its
-process has worked, since others may be at work on the machine.
+process has worked, since the machine may be busy.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ json.dump({{name: run(arguments) for name, arguments in given.items()}}, sys.std
 
 @dataclass
 class Case:
-    """A function that damages good data in a folder and returns what to check, and what is said of it."""
+    """A function that damages good data in a folder and returns what to check, and what is said about it."""
 
     name: str
     damage: Callable[[Path, SimulatedTissue], list[object]]
@@ -140,7 +140,7 @@ def one_cell(cells: anndata.AnnData) -> anndata.AnnData:
     return cells[~rare | (rare.cumsum() == 1)].copy()
 
 
-def without_places(spots: anndata.AnnData) -> None:
+def without_coordinates(spots: anndata.AnnData) -> None:
     spots.obsm["spatial"][:3] = np.nan
 
 
@@ -155,7 +155,7 @@ def swapped(spots: anndata.AnnData) -> None:
 
 
 def bomb(outs: Path) -> None:
-    """Ten gigabytes of lines in a few megabytes, by one megabyte said again and again."""
+    """Ten gigabytes of lines in a few megabytes: one megabyte, repeated."""
     header = b"%%MatrixMarket matrix coordinate integer general\n7 37 250\n"
     piece = gzip.compress(b"1 1 1\n" * (1 << 20))
     matrix = outs / "filtered_feature_bc_matrix" / "matrix.mtx.gz"
@@ -191,20 +191,20 @@ def no_gzip(outs: Path) -> None:
 
 
 def spaces(folder: Path, tissue: SimulatedTissue) -> list[object]:
-    place = folder / "Schnitt 1 – Lunge µ 肺"
-    place.mkdir()
-    return good(place, tissue)
+    inside = folder / "Schnitt 1 – Lunge µ 肺"
+    inside.mkdir()
+    return good(inside, tissue)
 
 
 def read_only(folder: Path, tissue: SimulatedTissue) -> list[object]:
-    place = folder / "locked"
-    place.mkdir()
-    place.chmod(0o500)
-    # Who may do everything may write there too, but nobody may make files in /proc.
+    inside = folder / "locked"
+    inside.mkdir()
+    inside.chmod(0o500)
+    # Root may write there too, but nobody may make files in /proc.
     return [
         *good(folder, tissue),
         "--output",
-        Path("/proc/results") if os.geteuid() == 0 else place / "results",
+        Path("/proc/results") if os.geteuid() == 0 else inside / "results",
     ]
 
 
@@ -252,29 +252,34 @@ CASES = [
         "`filtered_feature_bc_matrix.h5` is truncated",
     ),
     Case("wrong columns", of_folder(wrong_columns), "has no column 'pxl_row_in_fullres'"),
-    Case("swapped x and y", of_spots(swapped), "on it if one would swap x and y", code=0),
+    Case("swapped x and y", of_spots(swapped), "but would be after this fix: swap x and y", code=0),
     Case("log-normalized counts", of_spots(logged), "looks log-normalized"),
     Case(
         "mouse against human",
         of_cells(lambda cells: setattr(cells, "var_names", cells.var_names.str.swapcase())),
-        "names agree but for upper and lower case: is one of them of another species?",
+        "The species seem to differ",
     ),
-    Case("Ensembl against symbols", of_cells(ensembl), "share no gene names"),
-    Case("Ensembl beside symbols", with_ids, "--fix spatial:genes=gene_ids --fix reference:no-versions"),
+    Case("Ensembl against symbols", of_cells(ensembl), "The gene identifiers differ"),
+    Case("Ensembl next to symbols", with_ids, "--fix spatial:genes=gene_ids --fix reference:no-versions"),
     Case(
         "duplicated genes",
         of_spots(twice),
         "2 gene names are found more than once",
         code=0,
     ),
-    Case("a type with one cell", of_cells(one_cell), "whose proportions cannot be trusted", code=0),
-    Case("NaN coordinates", of_spots(without_places), "3 of 150 spots have a coordinate that is NaN", code=0),
+    Case("a type with one cell", of_cells(one_cell), "Their proportions are unreliable", code=0),
+    Case(
+        "NaN coordinates",
+        of_spots(without_coordinates),
+        "3 of 150 spots are not estimated",
+        code=0,
+    ),
     Case("empty matrix", of_spots(lambda spots: setattr(spots, "X", spots.X * 0)), "holds no counts at all"),
     Case("no genes", of_spots(lambda spots: spots[:, :0].copy()), "is empty: 150 rows and 0 genes"),
     Case("gzip that is not gzip", of_folder(no_gzip, matrix="mtx.gz"), "is named .gz but is not gzip"),
     Case("a zip bomb", of_folder(bomb, matrix="mtx.gz"), "grows more than"),
     Case("a bomb in HDF5", h5_bomb, "`X` claims"),
-    Case("a path with spaces and unicode", spaces, "No problems found", code=0),
+    Case("a path with spaces and unicode", spaces, "No problems found.", code=0),
     Case("a read-only folder", read_only, "--output: cannot write to"),
     Case("a missing image", of_folder(lambda _: None, images=()), "No image of the tissue was found", code=0),
     Case("positions with 1 column", of_folder(one_column), "has 1 columns where 6 were expected"),
@@ -306,7 +311,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_damage_is_told_soon_and_in_little_memory(case: Case, said: dict[str, dict[str, object]]) -> None:
+def test_damage_is_reported_soon_and_in_little_memory(case: Case, said: dict[str, dict[str, object]]) -> None:
     found = said[case.name]
     assert case.words in " ".join(str(found["text"]).split()), found["text"]
     assert found["code"] == case.code

@@ -12,12 +12,12 @@ import pytest
 from anndata import AnnData
 
 from napari_spotmix import read_spatial, simulate
+from napari_spotmix.dataset.access import tissue_image
 from napari_spotmix.dataset.geometry import (
     bin_sides,
     microns_per_pixel,
     placed_spots,
     spot_diameter,
-    tissue_image,
 )
 from tests.io.layouts import HEADER, REAL_DATA, SCALE_FACTORS, Section, write_folder
 
@@ -44,7 +44,7 @@ def section(
 
 @pytest.mark.parametrize("diameter_um", [55.0, 65.0])
 @pytest.mark.parametrize(("degrees", "mirrored"), [(0, False), (3, True), (90, False), (211, False)])
-def test_visium_tells_its_scale_by_the_array_whatever_a_spot_is_said_to_measure(
+def test_the_scale_of_visium_follows_from_its_array_whatever_the_given_diameter(
     diameter_um: float, degrees: float, mirrored: bool
 ) -> None:
     adata = section(degrees=degrees, mirrored=mirrored, spot_diameter_fullres=diameter_um * PX_PER_UM)
@@ -60,7 +60,7 @@ def test_what_the_file_says_comes_first() -> None:
     assert microns_per_pixel(adata) == 0.25
 
 
-def test_a_diameter_alone_tells_no_scale() -> None:
+def test_a_diameter_alone_gives_no_scale() -> None:
     given = {"spot_diameter_fullres": 65 * PX_PER_UM}
     assert microns_per_pixel(section("square", **given)) is None, "no rows that alternate"
     assert microns_per_pixel(section(spot_diameter_fullres=99 * PX_PER_UM)) is None, "spots too large"
@@ -76,7 +76,7 @@ def test_a_diameter_alone_tells_no_scale() -> None:
     assert microns_per_pixel(no_factors) is None
 
 
-def test_a_spot_without_a_place_changes_nothing() -> None:
+def test_a_spot_without_coordinates_changes_nothing() -> None:
     adata = section(spot_diameter_fullres=65 * PX_PER_UM)
     adata.obsm["spatial"][7] = np.nan
     assert microns_per_pixel(adata) == pytest.approx(1 / PX_PER_UM)
@@ -84,7 +84,7 @@ def test_a_spot_without_a_place_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("layout", ["hexagonal", "square"])
-def test_simulated_tissue_tells_its_scale(layout: str) -> None:
+def test_simulated_tissue_has_its_scale(layout: str) -> None:
     adata = simulate(n_spots=80, n_genes=120, n_cell_types=4, layout=layout, image=False).spatial
     pitch = {"hexagonal": 100.0, "square": 4.0}[layout]
     xy = adata.obsm["spatial"]
@@ -92,7 +92,7 @@ def test_simulated_tissue_tells_its_scale(layout: str) -> None:
     assert nearest * microns_per_pixel(adata) == pytest.approx(pitch)
 
 
-def test_space_ranger_output_tells_its_scale(tmp_path: Path) -> None:
+def test_space_ranger_output_has_its_scale(tmp_path: Path) -> None:
     made = section()
     xy, names = made.obsm["spatial"], list(made.obs_names)
     counts = np.ones((144, 1), int)
@@ -131,12 +131,12 @@ def test_bins_are_squares_along_their_array() -> None:
     np.testing.assert_array_equal(bin_sides(no_array), 30.0 * np.eye(2))
 
 
-def test_diameter_is_half_the_distance_where_it_is_not_given() -> None:
+def test_the_diameter_is_half_the_distance_if_not_given() -> None:
     assert spot_diameter(section()) == pytest.approx(50 * PX_PER_UM)
     assert spot_diameter(section(spot_diameter_fullres=0.0)) == pytest.approx(50 * PX_PER_UM)
 
 
-def test_the_finest_image_that_can_be_placed_is_taken() -> None:
+def test_the_finest_image_with_a_scale_factor_is_used() -> None:
     adata = section(tissue_lowres_scalef=0.1)
     images = {"hires": np.zeros((20, 10, 3), np.uint8), "lowres": np.zeros((4, 2, 3), np.uint8)}
     adata.uns["spatial"]["made"]["images"] = images

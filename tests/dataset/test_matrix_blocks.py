@@ -1,4 +1,4 @@
-"""Counts as they lie in memory and on disk: whatever the way, the same result to the last bit."""
+"""Counts in memory and on disk give the same result, to the last bit."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_what_anndata_opens_itself_serves_too_and_so_does_a_view_of_it(
         cells.file.close()
 
 
-def test_counts_by_columns_on_disk_are_told(
+def test_counts_by_column_on_disk_are_noted(
     spatial: AnnData, tissue: SimulatedTissue, on_disk: Callable[[AnnData], AnnData]
 ) -> None:
     spatial.X = csc_matrix(spatial.X)
@@ -215,9 +215,9 @@ def rows_backwards(file: h5py.File) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(cut_short, "truncated"), (column_far_off, "column lies outside"), (rows_backwards, "places")],
+    [(cut_short, "truncated"), (column_far_off, "column is outside"), (rows_backwards, "row pointers")],
 )
-def test_damaged_counts_are_told_once_by_file_and_place(
+def test_damaged_counts_are_reported_once_by_file_and_dataset(
     spatial: AnnData, tissue: SimulatedTissue, tmp_path: Path, change: Callable[..., None], words: str
 ) -> None:
     path = tmp_path / "spots.h5ad"
@@ -232,7 +232,7 @@ def test_damaged_counts_are_told_once_by_file_and_place(
     assert "`/X/" in problem
 
 
-def test_a_file_that_has_been_closed_is_told(
+def test_a_closed_file_is_reported(
     spatial: AnnData, tissue: SimulatedTissue, on_disk: Callable[[AnnData], AnnData]
 ) -> None:
     for values in (spatial.X, spatial.X.toarray()):
@@ -243,7 +243,7 @@ def test_a_file_that_has_been_closed_is_told(
             deconvolve(spots, tissue.reference, **QUICK)
 
 
-def test_chunks_that_cannot_be_unpacked_are_told(
+def test_chunks_that_cannot_be_unpacked_are_reported(
     spatial: AnnData, tissue: SimulatedTissue, tmp_path: Path
 ) -> None:
     path = tmp_path / "spots.h5ad"
@@ -289,7 +289,7 @@ def test_checks_look_at_what_is_on_disk(
     for values, words in ((spatial.X * -1, "negative"), ((spatial.X * 0).toarray(), "no counts at all")):
         spatial.X = values
         (problem,) = check(on_disk(spatial), tissue.reference)
-        assert words in problem
+        assert words in problem.message
 
 
 def test_a_matrix_in_memory_that_is_not_in_order_is_left_as_it_is() -> None:

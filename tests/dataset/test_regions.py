@@ -1,4 +1,4 @@
-"""Regions: which spots lie in them, and how they are kept."""
+"""Regions: which spots are inside, and how they are written and read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TRIANGLE = Region('T/NK "cells" <b>', np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1
 
 
 def test_spots_inside_are_those_on_the_right_side_of_every_edge() -> None:
-    places = np.random.default_rng(1).uniform(-5, 15, (500, 2))
-    x, y = places.T
-    np.testing.assert_array_equal(inside(TRIANGLE, places), (x > 0) & (y > 0) & (x + y < 10))
+    points = np.random.default_rng(1).uniform(-5, 15, (500, 2))
+    x, y = points.T
+    np.testing.assert_array_equal(inside(TRIANGLE, points), (x > 0) & (y > 0) & (x + y < 10))
     assert not inside(TRIANGLE, np.array([[np.nan, 1.0]])).any()
 
 
@@ -45,3 +45,34 @@ def test_every_feature_that_is_no_polygon_is_named() -> None:
     with pytest.raises(InputError) as raised:
         from_geojson(json.dumps({"features": [good, point, None, broken]}))
     assert [problem[:9] for problem in raised.value.problems] == ["Feature 2", "Feature 3", "Feature 4"]
+
+
+def test_holes_and_parts_of_a_multipolygon_are_outside_and_inside() -> None:
+    def square(low: float, high: float) -> list[list[float]]:
+        return [[low, low], [high, low], [high, high], [low, high], [low, low]]
+
+    geometry = {"type": "MultiPolygon", "coordinates": [[square(0, 10), square(4, 6)], [square(20, 30)]]}
+    (region,) = from_geojson(json.dumps({"type": "Feature", "geometry": geometry, "properties": None}))
+    assert region.name == "Region 1"
+    positions = np.random.default_rng(3).uniform(-5, 35, (4000, 2))
+    x, y = positions.T
+    in_square = [(x > low) & (x < high) & (y > low) & (y < high) for low, high in ((0, 10), (4, 6), (20, 30))]
+    np.testing.assert_array_equal(inside(region, positions), (in_square[0] & ~in_square[1]) | in_square[2])
+    (again,) = from_geojson(to_geojson([region]))
+    np.testing.assert_array_equal(inside(again, positions), inside(region, positions))
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        ({"name": "core", "classification": {"name": "Tumor"}}, "core"),
+        ({"classification": {"name": "Tumor"}}, "Tumor"),
+        ({"classification": "Tumor"}, "Tumor"),
+        ({"classification": {"names": ["Immune", "CD8"]}}, "Immune: CD8"),
+        ({"classification": {"color": [200, 0, 0]}}, "Region 1"),
+    ],
+)
+def test_a_region_is_called_by_its_name_or_by_its_class_in_qupath(properties: object, name: str) -> None:
+    feature = json.loads(to_geojson([TRIANGLE]))["features"][0]
+    (region,) = from_geojson(json.dumps([feature | {"properties": properties}]))
+    assert region.name == name

@@ -1,4 +1,4 @@
-"""Spots that do not lie on their tissue are told of, and only where it is clear."""
+"""Spots that are not on their tissue are reported, but only if it is clear."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
-from napari_spotmix.dataset.diagnostics import look
-from napari_spotmix.dataset.fixes import fixed
+from napari_spotmix.dataset.diagnostics import diagnose
+from napari_spotmix.dataset.fixes import apply_fixes
 from napari_spotmix.dataset.registration import MOVES, better_moves, extent_of, moved
 from napari_spotmix.io import read_spatial
 from napari_spotmix.simulation.simulate import simulate
@@ -30,10 +30,10 @@ def test_what_was_turned_is_found_and_fixed(way: tuple[str, ...]) -> None:
     spots.obsm["spatial"] = moved(right, way[::-1], extent_of(spots))
     fixes = [f"spatial:{move}" for move in better_moves(spots)]
     assert fixes
-    assert np.allclose(fixed(spots, spots, fixes)[0].obsm["spatial"], right)
+    assert np.allclose(apply_fixes(spots, spots, fixes)[0].obsm["spatial"], right)
 
 
-def test_nothing_is_said_of_spots_on_their_tissue_or_without_a_clear_outline() -> None:
+def test_no_fix_is_offered_for_spots_on_their_tissue_or_without_a_clear_outline() -> None:
     assert better_moves(on_picture()) == ()
     for seed in range(3):
         assert better_moves(simulate(n_spots=300, n_genes=40, random_state=seed).spatial) == ()
@@ -51,7 +51,7 @@ REAL = [
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_sections_lie_right_and_are_found_when_turned(name: str) -> None:
+def test_real_sections_are_registered_and_are_found_when_turned(name: str) -> None:
     folder = REAL_DATA / name
     if not folder.exists():
         pytest.skip(f"needs the real section {folder}")
@@ -66,10 +66,10 @@ def test_real_sections_lie_right_and_are_found_when_turned(name: str) -> None:
         assert np.allclose(back, right), way
 
 
-def test_spots_off_the_image_are_told() -> None:
+def test_spots_off_the_image_are_reported() -> None:
     tissue = simulate(n_spots=60, n_genes=40, n_cell_types=3)
     tissue.spatial.obsm["spatial"] += 1e4
-    words = [one.text for one in look(tissue.spatial, tissue.reference) if one.level == "warning"]
+    words = [one.message for one in diagnose(tissue.spatial, tissue.reference) if one.level == "warning"]
     assert any("60 of 60 spots lie outside of the hires image" in text for text in words)
 
 

@@ -228,6 +228,17 @@ def test_an_image_given_beside_an_h5ad_is_kept_with_it(tmp_path, pixels):
     assert any("1 of 2 spots lies outside of `full.png`" in note for note in reading_notes(adata))
 
 
+def test_an_image_goes_into_the_library_of_a_file_of_cellxgene(tmp_path, pixels):
+    """Next to the library, its `uns['spatial']` holds `is_single`, which is no library."""
+    spots = AnnData(np.ones((2, 3), np.float32), obsm={"spatial": np.ones((2, 2))})
+    write_image(tmp_path / "full.png", pixels)
+    for libraries, name in (({"a": {"scalefactors": {}}}, "a"), ({}, "library")):
+        spots.uns["spatial"] = {"is_single": True, **libraries}
+        spots.write_h5ad(tmp_path / "spots.h5ad")
+        adata = read_spatial(tmp_path / "spots.h5ad", image=tmp_path / "full.png")
+        assert np.array_equal(adata.uns["spatial"][name]["images"]["hires"], pixels)
+
+
 def test_of_an_image_of_channels_the_first_is_shown_and_that_is_told(tmp_path):
     outs = write_folder(tmp_path / "outs", section(), images=())
     channels = np.stack([np.full((96, 128), 7 * number, np.uint8) for number in (1, 2)])

@@ -17,7 +17,8 @@ from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_spatial
 from napari_spotmix.base.errors import Cancelled
-from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter, tissue_image
+from napari_spotmix.dataset.access import tissue_image
+from napari_spotmix.dataset.geometry import bin_sides, microns_per_pixel, spot_diameter
 from napari_spotmix.io import Reading, bin_sizes, checksums, choices, is_large, reading_notes
 from napari_spotmix.io.readers import detect as sniff
 from tests.io.layouts import REAL_DATA

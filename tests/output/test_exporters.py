@@ -201,6 +201,16 @@ def test_bins_are_squares_in_spatialdata_and_odd_names_are_no_hindrance(
     assert len(store["table"]) == 60
 
 
+def test_a_file_of_cellxgene_is_exported_with_its_image(
+    spatialdata: Any, plain: Result, tmp_path: Path
+) -> None:
+    """Next to the library, its `uns['spatial']` holds `is_single`, which is no library."""
+    spatial = plain.spatial.copy()
+    spatial.uns["spatial"] = {"is_single": True, **spatial.uns["spatial"]}
+    store = spatialdata.read_zarr(export(replace(plain, spatial=spatial), tmp_path / "store.zarr"))
+    assert set(store.images) == {"hires_image", "lowres_image"}
+
+
 def test_a_type_with_the_name_of_the_folder_above_is_kept_in_spatialdata(
     spatialdata: Any, plain: Result, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ def test_good_data_are_summed_up_in_a_line(qtbot: Any, loaded: tuple[Any, Any]) 
     checked(qtbot, dock)
     assert not dock.sections["Check"].is_open
     assert dock.sections["Check"].summary == "No problem, 2 notes"
-    assert dock.check.state.text() == "Nothing keeps these data from being used."
+    assert dock.check.state.text() == "No problems found."
 
 
 def test_a_problem_opens_the_section_and_its_button_fixes_it(
@@ -139,12 +139,12 @@ def test_checking_can_be_stopped(
         from napari_spotmix.base.progress import Progress
 
         while True:
-            on_progress(Progress("Looking at the counts", 0, 0))
+            on_progress(Progress("Summing the counts", 0, 0))
 
-    monkeypatch.setattr("napari_spotmix.dataset.diagnostics.look", endless)
+    monkeypatch.setattr("napari_spotmix.dataset.diagnostics.diagnose", endless)
     _, dock = make_dock()
     load(dock, tissue, lambda *_: None)
-    qtbot.waitUntil(lambda: dock.check.state.text() == "Looking at the counts…", timeout=5000)
+    qtbot.waitUntil(lambda: dock.check.state.text() == "Summing the counts…", timeout=5000)
     dock.check.stop.click()
     qtbot.waitUntil(lambda: not dock.check.is_busy, timeout=500)
     assert dock.check.state.text().startswith("Not checked.")

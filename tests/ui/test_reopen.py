@@ -56,7 +56,7 @@ def test_niches_panels_and_the_place_are_found_again(
     assert other.scene.camera.zoom == pytest.approx(camera.zoom)
     assert again.session.panels == tuple(result.cell_types[:2])
     qtbot.waitUntil(lambda: again.session.niches is not None, timeout=20_000)
-    np.testing.assert_array_equal(again.session.niches.label, dock.session.niches.label)
+    np.testing.assert_array_equal(again.session.niches.codes, dock.session.niches.codes)
     assert again.session.shown is NICHES
     assert again.tissue.n_niches.value == 3
     assert NICHES in [row.key for row in again.explore.list.rows.rows]

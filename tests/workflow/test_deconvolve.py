@@ -17,6 +17,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 from napari_spotmix import InputError, Parameters, Result, deconvolve, simulate
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
+from napari_spotmix.dataset.finding import messages
 from napari_spotmix.dataset.validation import check
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from tests.model.oracles import dense_minimizer, dense_statistics
@@ -71,12 +72,16 @@ def test_no_shared_genes(spatial: AnnData, reference: AnnData) -> None:
     assert "identifiers" in problem
 
 
-def test_identifiers_of_two_species_are_distinguished(spatial: AnnData, reference: AnnData) -> None:
+def test_other_species_and_versions_are_named_as_the_cause(spatial: AnnData, reference: AnnData) -> None:
     spatial.var_names = [f"ENSMUSG{number:011d}.3" for number in range(spatial.n_vars)]
     reference.var_names = [f"ENSG{number:011d}" for number in range(reference.n_vars)]
-    assert "identifiers of mouse and of human" in only_problem(spatial, reference)
+    problem = only_problem(spatial, reference)
+    assert problem.startswith("The species differ: the spatial data has Ensembl identifiers of mouse")
+    assert "the reference has those of human" in problem
     reference.var_names = [f"ENSMUSG{number:011d}" for number in range(10_000, 10_000 + reference.n_vars)]
     assert "species" not in only_problem(spatial, reference)
+    reference.var_names = [f"ENSMUSG{number:011d}" for number in range(reference.n_vars)]
+    assert only_problem(spatial, reference).startswith("The versions of Ensembl identifiers differ")
 
 
 def test_gene_names_that_differ_only_by_case(spatial: AnnData, reference: AnnData) -> None:
@@ -124,7 +129,7 @@ def test_values_that_are_no_counts(
 
 
 @pytest.mark.parametrize("which", ["spatial", "reference"])
-def test_log_normalized_values_name_the_layer_that_would_serve(
+def test_log_normalized_values_name_the_layer_of_counts(
     spatial: AnnData, reference: AnnData, which: str
 ) -> None:
     adata = {"spatial": spatial, "reference": reference}[which]
@@ -133,10 +138,10 @@ def test_log_normalized_values_name_the_layer_that_would_serve(
     adata.X = csr_matrix(np.log1p(adata.X.toarray() / total * 1e4))
     problem = only_problem(spatial, reference)
     assert problem.startswith(f"The {which} data (`X`) looks log-normalized")
-    assert "The layer 'counts' holds whole numbers: choose it as `layer`." in problem
+    assert "The layer 'counts' holds whole numbers: choose 'counts' as `layer`." in problem
 
 
-def test_log_normalized_values_name_raw_where_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
+def test_log_normalized_values_name_raw_if_there_is_no_layer(spatial: AnnData, reference: AnnData) -> None:
     spatial.raw = spatial.copy()
     spatial.X = csr_matrix(np.log1p(spatial.X.toarray() * 0.37))
     assert "Its `raw` holds whole numbers: choose 'raw' as `layer`." in only_problem(spatial, reference)
@@ -158,7 +163,7 @@ def test_a_layer_is_taken_from_whichever_has_it(spatial: AnnData, reference: Ann
     adata.layers["counts"], adata.X = adata.X.copy(), csr_matrix(np.log1p(adata.X.toarray()))
     result = deconvolve(spatial, reference, layer="counts")
     assert np.array_equal(result.proportions, expected)
-    assert f"The {other} data have no layer 'counts': their counts were taken from `X`." in result.notes
+    assert f"The {other} data has no layer 'counts': its counts are taken from `X`." in result.notes
 
 
 def signatures(reference: AnnData, scale: float = 1.0) -> AnnData:
@@ -260,7 +265,7 @@ def test_no_place_at_all(spatial: AnnData, reference: AnnData) -> None:
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
 def test_coordinates_whose_squares_are_no_numbers(spatial: AnnData, reference: AnnData, scale: float) -> None:
     spatial.obsm["spatial"] = spatial.obsm["spatial"].astype(np.float64) * scale
-    assert "no places in pixels or micrometers" in only_problem(spatial, reference)
+    assert "no positions in pixels or micrometers" in only_problem(spatial, reference)
 
 
 def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
@@ -293,7 +298,7 @@ def test_all_problems_are_listed_at_once(spatial: AnnData, reference: AnnData) -
     assert len(problems) == 4
     for problem, word in zip(problems, words, strict=True):
         assert word in problem
-    assert check(spatial, reference, cell_type_key="kind") == list(problems)
+    assert messages(check(spatial, reference, cell_type_key="kind")) == list(problems)
 
 
 def test_a_type_without_counts_of_the_shared_genes(spatial: AnnData, reference: AnnData) -> None:
@@ -303,7 +308,7 @@ def test_a_type_without_counts_of_the_shared_genes(spatial: AnnData, reference: 
     reference.X = csr_matrix(matrix)
     problem = only_problem(spatial, reference)
     assert repr(silent) in problem
-    assert "Leave the type out" in problem
+    assert "Drop the type" in problem
 
 
 def test_spots_without_one_shared_count(spatial: AnnData, reference: AnnData) -> None:
@@ -331,7 +336,7 @@ def test_spots_without_counts_are_kept_as_nan_and_reported(spatial: AnnData, ref
     assert result.proportions.isna().sum().sum() == 2 * 4
     assert (result.reasons[unknown] == "no counts of the shared genes").all()
     assert (result.reasons[~unknown] == "").all()
-    assert any("2 of 80 spots were not estimated" in note for note in result.notes)
+    assert any("2 of 80 spots are not estimated" in note for note in result.notes)
     assert result.weights[[4, 17]].nnz == 0
     assert result.weights.shape == (80, 80)
     assert result.dominant.isna().sum() == result.unexplained.isna().sum() == 2
@@ -365,7 +370,7 @@ def test_duplicate_gene_names_are_summed_and_reported(spatial: AnnData, referenc
     twice.obsm["spatial"] = spatial.obsm["spatial"]
     twice.var_names = [*spatial.var_names[:10], *spatial.var_names]
     split = deconvolve(twice, reference)
-    assert "10 gene names stand more than once in the spatial data; the counts were summed." in split.notes
+    assert any("10 gene names are found more than once in the spatial data" in note for note in split.notes)
     np.testing.assert_allclose(split.abundances, plain.abundances, atol=1e-9)
     assert list(split.to_anndata().var_names) == list(twice.var_names)  # and anndata does not warn of them
 
@@ -422,7 +427,7 @@ def test_cells_without_a_label_are_left_out_and_reported(spatial: AnnData, refer
     reference.obs["cell_type"] = labels
     result = deconvolve(spatial, reference)
     n_missing = int(labels.isna().sum())
-    assert f"{n_missing} reference cells without a label were left out." in result.notes
+    assert f"{n_missing} of {reference.n_obs} reference cells have no label and are dropped." in result.notes
     labeled = reference[labels.notna().to_numpy()].copy()
     np.testing.assert_allclose(result.abundances, deconvolve(spatial, labeled).abundances, atol=1e-12)
 

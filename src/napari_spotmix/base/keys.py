@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-__all__ = ["ADDED", "CELL_TYPE", "RAW", "SIGNATURES", "SPATIAL", "added_keys"]
+__all__ = [
+    "ADDED",
+    "ARRAY_COL",
+    "ARRAY_ROW",
+    "BIN_SIZE",
+    "CELL_TYPE",
+    "HIRES",
+    "IMAGES",
+    "IN_TISSUE",
+    "LOWRES",
+    "METADATA",
+    "MICRONS_PER_PIXEL",
+    "NAMES",
+    "NOTES",
+    "RAW",
+    "RESOLUTIONS",
+    "SCALE_FACTORS",
+    "SIGNATURES",
+    "SPATIAL",
+    "SPOT_DIAMETER",
+    "added_keys",
+    "image_scale",
+]
 
-#: ``obsm`` key of the coordinates, (x, y) in full-resolution pixels, and ``uns`` key of the images.
+#: ``obsm`` key of the coordinates, (x, y) in full-resolution pixels, and ``uns`` key of the libraries.
 SPATIAL = "spatial"
+#: Keys of a library in ``uns['spatial']``: images by resolution, scale factors, and what else is known.
+IMAGES, SCALE_FACTORS, METADATA = "images", "scalefactors", "metadata"
+#: Keys of the images, the finest first.
+HIRES, LOWRES = "hires", "lowres"
+RESOLUTIONS = (HIRES, LOWRES)
+#: Scale factor: diameter of a spot, or side of a bin, in full-resolution pixels.
+SPOT_DIAMETER = "spot_diameter_fullres"
+#: Scale factor: side of a bin in micrometers.
+BIN_SIZE = "bin_size_um"
+#: Scale factor: micrometers in a full-resolution pixel.
+MICRONS_PER_PIXEL = "microns_per_pixel"
+#: ``obs`` columns of spots: row and column in the array, and whether a spot is under tissue (1) or not (0).
+ARRAY_ROW, ARRAY_COL, IN_TISSUE = "array_row", "array_col", "in_tissue"
 #: Default ``obs`` column of the reference that holds the labels.
 CELL_TYPE = "cell_type"
 #: What `layer` is called for the counts of ``raw``, unless there is a layer of that name.
 RAW = "raw"
-#: ``uns`` key of a reference without cells, each of whose rows is the mean expression of a type: true there.
+#: ``uns`` key, true in a reference without cells: each of its rows is the mean expression of a type.
 SIGNATURES = "spotmix_signatures"
+#: ``uns`` key of the notes of the reader, and of the names that a file cannot hold.
+NOTES, NAMES = "spotmix_notes", "spotmix_names"
 #: Default prefix of everything that a result adds.
 ADDED = "spotmix"
+
+
+def image_scale(resolution: str) -> str:
+    """Return the scale factor of an image: its pixels in one full-resolution pixel.
+
+    Examples
+    --------
+    >>> image_scale("hires")
+    'tissue_hires_scalef'
+    """
+    return f"tissue_{resolution}_scalef"
 
 
 def added_keys(key_added: str = ADDED) -> dict[str, str]:
     """Return the slots that a result writes, by role.
 
-    ================  ========  ==========================================================
-    role              slot      content
-    ================  ========  ==========================================================
-    proportions       ``obsm``  DataFrame (n_spots, n_cell_types), rows sum to 1 or NaN
-    cell_proportions  ``obsm``  the same, of cells: what ``proportions`` are by default
-    rna_proportions   ``obsm``  the same, of RNA
-    abundances        ``obsm``  DataFrame (n_spots, n_cell_types), >= 0 or NaN
-    standard_errors   ``obsm``  DataFrame of float32, of ``proportions``, at most 1
-    misfit            ``obs``   float, share that a type missing in the reference would have
-    residual_genes    ``uns``   DataFrame (n_genes, 5), genes that the fit does not explain
-    dominant          ``obs``   categorical, the type with the largest proportion
-    colors            ``uns``   list of hex colors, one per category of ``dominant``
-    unexplained       ``obs``   float, share of the counts that the fit leaves over
-    counts            ``obs``   float, counts of the spot over the genes that were fitted
-    reason            ``obs``   categorical, why a spot was not estimated ("" where it was)
-    graph             ``obsp``  sparse (n_spots, n_spots), edge weights W
-    attention         ``obsp``  sparse (n_spots, n_spots), attention in them, 0 to 1
-    regions           ``uns``   GeoJSON text, outlines that were drawn, if any
-    view              ``uns``   JSON text, what napari showed of it, if it was saved there
-    parameters        ``uns``   every parameter given and learned, versions, seed, notes
-    ================  ========  ==========================================================
-
+    ==================  ========  ===================================================
     Examples
     --------
     >>> added_keys("fit")["dominant"]
@@ -62,6 +89,10 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
         "graph": f"{key_added}_connectivities",
         "attention": f"{key_added}_attention",
         "regions": f"{key_added}_regions",
+        "region": f"{key_added}_region",
+        "region_comparison": f"{key_added}_region_comparison",
+        "niche": f"{key_added}_niche",
+        "niche_composition": f"{key_added}_niche_composition",
         "view": f"{key_added}_view",
         "parameters": key_added,
     }

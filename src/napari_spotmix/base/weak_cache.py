@@ -1,4 +1,4 @@
-"""What is made of data once, and kept as long as they live."""
+"""Results of a function, cached for as long as the object that they were made from exists."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-__all__ = ["made_once"]
+__all__ = ["weakly_cached"]
 
-Owner, Made = TypeVar("Owner"), TypeVar("Made")
+Owner = TypeVar("Owner")
+Made = TypeVar("Made")
 
 
-def made_once(make: Callable[[Owner], Made]) -> Callable[[Owner], Made]:
-    """Make something of an object once, and forget it with the object, which needs no hash.
+def weakly_cached(make: Callable[[Owner], Made]) -> Callable[[Owner], Made]:
+    """Call a function once for each object; forget the result when the object is deleted.
+
+    The object needs no hash. It must not change, since the result is not made again.
 
     Examples
     --------
-    >>> @made_once
+    >>> @weakly_cached
     ... def length(numbers):
     ...     print("counting")
     ...     return len(numbers)
@@ -27,14 +30,14 @@ def made_once(make: Callable[[Owner], Made]) -> Callable[[Owner], Made]:
     counting
     6
     """
-    kept: dict[int, Made] = {}
+    cache: dict[int, Made] = {}
 
     @wraps(make)
-    def found(owner: Owner) -> Made:
+    def cached(owner: Owner) -> Made:
         key = id(owner)
-        if key not in kept:
-            kept[key] = make(owner)
-            weakref.finalize(owner, kept.pop, key, None)
-        return kept[key]
+        if key not in cache:
+            cache[key] = make(owner)
+            weakref.finalize(owner, cache.pop, key, None)
+        return cache[key]
 
-    return found
+    return cached

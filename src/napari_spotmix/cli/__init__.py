@@ -16,7 +16,9 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.cli._check import check
 from napari_spotmix.cli._export import export
 from napari_spotmix.cli._figure import figure
+from napari_spotmix.cli._niches import niches
 from napari_spotmix.cli._options import as_options, with_current_options
+from napari_spotmix.cli._regions import regions
 from napari_spotmix.cli._report import report
 from napari_spotmix.cli._rerun import rerun
 from napari_spotmix.cli._run import run_command
@@ -65,6 +67,8 @@ def _app() -> App:
     app.command(demo)
     app.command(view)
     app.command(figure)
+    app.command(regions)
+    app.command(niches)
     app.command(report)
     app.command(export)
     return app

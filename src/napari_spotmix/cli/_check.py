@@ -98,14 +98,14 @@ def _check_all(sections: Mapping[str, RunSpec], on_progress: ProgressCallback) -
 
 
 def _check(spec: RunSpec, on_progress: ProgressCallback) -> list[Finding]:
-    from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, look_at_files
+    from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, diagnose_files
     from napari_spotmix.workflow.recipe import fetched_spec
 
     try:
         here = fetched_spec(spec, on_progress=on_progress)
     except InputError as error:
         return [Finding(PROBLEM, problem) for problem in error.problems]
-    return look_at_files(
+    return diagnose_files(
         here.inputs["spatial"],
         here.references,
         reading=here.reading,
@@ -131,7 +131,7 @@ def _all_as_json(found: Mapping[str, Sequence[Finding]]) -> str:
 
 
 def _as_row(one: Finding) -> dict[str, Any]:
-    return {"level": one.level, "text": one.text, "fixes": list(map(str, one.fixes))}
+    return {"level": one.level, "text": one.message, "fixes": list(map(str, one.fixes))}
 
 
 def _all_in_words(found: Mapping[str, Sequence[Finding]]) -> str:
@@ -154,7 +154,7 @@ def _by_level(found: Sequence[Finding]) -> str:
 
 
 def _listed(one: Finding) -> str:
-    lines = as_options(one.text).splitlines()
+    lines = as_options(one.message).splitlines()
     if one.fixes:
         lines.append(f"To fix it: {' '.join(f'--fix {shlex.quote(str(fix))}' for fix in one.fixes)}")
     return "\n".join(("  - " if not number else "    ") + line for number, line in enumerate(lines))

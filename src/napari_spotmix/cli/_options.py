@@ -107,6 +107,7 @@ _ARGUMENTS = (
     *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),
     *("labels", "more_references"),
     *("dask", "at_once"),
+    *("regions", "first", "second", "n_niches"),
 )
 
 

@@ -12,7 +12,20 @@ from napari_spotmix.base.progress import ProgressCallback
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["opened"]
+__all__ = ["opened", "result_problems"]
+
+
+def result_problems(path: Path) -> list[str]:
+    """Say whether there is nothing at `path`, so that it is reported with all else that is wrong.
+
+    Examples
+    --------
+    >>> result_problems(Path("missing"))
+    ['missing: not found. Give the folder that was the `output` of `spotmix run`, or an .h5ad file.']
+    """
+    if path.exists():
+        return []
+    return [f"{path}: not found. Give the folder that was the `output` of `spotmix run`, or an .h5ad file."]
 
 
 @contextmanager

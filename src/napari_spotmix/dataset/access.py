@@ -1,32 +1,58 @@
-"""Where an AnnData keeps what is needed: layer, counts, gene names, labels, coordinates."""
+"""The one place that decides which part of an AnnData is used.
+
+Layer, counts, gene names, labels, coordinates, positions in the array, and the library of ``uns['spatial']``
+with its images and scale factors. Everything else asks here; the names of the slots are in `base.keys`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
-from napari_spotmix.base.keys import RAW, SPATIAL
-from napari_spotmix.dataset.matrix_blocks import value_blocks
+from napari_spotmix.base.keys import (
+    ARRAY_COL,
+    ARRAY_ROW,
+    IMAGES,
+    RAW,
+    RESOLUTIONS,
+    SCALE_FACTORS,
+    SPATIAL,
+    image_scale,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 __all__ = [
+    "array_positions",
     "coordinates",
     "gene_names",
     "has_layer",
-    "holds_counts",
+    "images",
     "labels",
     "layers",
     "layers_chosen",
-    "layers_of_counts",
+    "libraries",
+    "library",
     "matrix",
+    "placed_images",
+    "scale_factor",
+    "scale_factors",
+    "spot_counts",
+    "tissue_image",
 ]
 
 
+# ---------------------------------------------------------------------------------------- counts and genes
+
+
 def has_layer(adata: AnnData, layer: str | None) -> bool:
-    """Tell whether there is a layer of that name; `raw` counts as one, by the name `keys.RAW`."""
+    """Return whether there is a layer of that name; `raw` counts as one, by the name `keys.RAW`."""
     return layer in adata.layers or _is_raw(adata, layer)
 
 
@@ -34,10 +60,15 @@ def _is_raw(adata: AnnData, layer: str | None) -> bool:
     return layer == RAW and RAW not in adata.layers and adata.raw is not None
 
 
-def layers_chosen(spatial: AnnData, reference: AnnData, layer: str | None) -> tuple[str | None, str | None]:
-    """Return the layer of each that is used: `layer` where there is one, else None for `X`.
+def layers(adata: AnnData) -> list[str]:
+    """Return the names of all layers, `RAW` last if there is a `raw`."""
+    return [*adata.layers, *([RAW] if _is_raw(adata, RAW) else [])]
 
-    Where neither has it, the spatial data are asked for it, and `check` tells that it is missing.
+
+def layers_chosen(spatial: AnnData, reference: AnnData, layer: str | None) -> tuple[str | None, str | None]:
+    """Return the layer that is used of each: `layer` if there is one of that name, else None for `X`.
+
+    If neither has it, it is returned for the spatial data, so that `check` reports it as missing.
     """
     in_reference = has_layer(reference, layer)
     in_spatial = has_layer(spatial, layer) or not in_reference
@@ -57,32 +88,49 @@ def gene_names(adata: AnnData, layer: str | None) -> list[str]:
     return [str(name) for name in names]
 
 
-def layers(adata: AnnData) -> list[str]:
-    return [*adata.layers, *([RAW] if _is_raw(adata, RAW) else [])]
+def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float]:
+    """Return the counts of one spot that are not 0.
+
+    Parameters
+    ----------
+    adata : AnnData, n_spots x n_genes
+        Not modified.
+    layer : str or None
+        As given to `deconvolve`: `X` is used if `adata` has no layer of that name.
+    spot : int
+        Row of the spot.
+
+    Returns
+    -------
+    Series of float64
+        By gene name, counts of duplicated names summed. Empty if the counts are on disk by column (CSC),
+        since the whole file would have to be read.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> spots = AnnData(np.array([[0, 2, 1]]), var=pd.DataFrame(index=["A", "B", "C"]))
+    >>> spot_counts(spots, "counts", 0).to_dict()
+    {'B': 2.0, 'C': 1.0}
+    """
+    chosen = layer if has_layer(adata, layer) else None
+    counts = matrix(adata, chosen)
+    if getattr(counts, "format", "") == "csc" and not issparse(counts):
+        return pd.Series(dtype=float)
+    row: Any = counts[spot]
+    values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
+    seen = np.flatnonzero(values)
+    names = adata.raw.var_names if _is_raw(adata, chosen) else adata.var_names
+    return pd.Series(values[seen], index=names[seen].astype(str)).groupby(level=0).sum()
 
 
-def layers_of_counts(adata: AnnData) -> list[str]:
-    """Return the layers, and `RAW` where there is a `raw`, that hold whole numbers, none of them negative."""
-    return [name for name in layers(adata) if holds_counts(matrix(adata, name))]
-
-
-def holds_counts(values: Any) -> bool:
-    """Tell whether a matrix holds only whole numbers, none of them negative."""
-    n_blocks, dtype, blocks = value_blocks(values)
-    if not n_blocks or dtype.kind not in "iuf":
-        return False
-    return all(bool(((block == np.round(block)) & (block >= 0)).all()) for block in blocks)
-
-
-def coordinates(spatial: AnnData) -> NDArray[np.float64]:
-    """Return (x, y) of each spot, float64 (n_spots, 2)."""
-    return np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
+# ------------------------------------------------------------------------------------------ labels of cells
 
 
 def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical[str]:
-    """Return the labels as text, with only the types that have cells, in the reference's own order.
+    """Return the labels as text, with only the types that have cells, in the order of the reference.
 
-    A label that is empty, as of columns that were joined or saved by other programs, is none.
+    An empty label, as joined tables and other programs leave it, is no label.
     """
     given = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
     # By way of text, since a column may hold both 1 and "1".
@@ -90,3 +138,85 @@ def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical[str]:
     number = pd.Index([name for name in names if name.strip()], dtype=object).unique()
     codes = np.append(number.get_indexer(pd.Index(names)), -1)[given.codes]
     return pd.Categorical.from_codes(codes, categories=number)
+
+
+# --------------------------------------------------------------------------------------- positions of spots
+
+
+def coordinates(spatial: AnnData) -> NDArray[np.float64]:
+    """Return (x, y) of each spot in full-resolution pixels, float64 (n_spots, 2)."""
+    return np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
+
+
+def array_positions(spatial: AnnData) -> NDArray[np.float64] | None:
+    """Return (row, column) of each spot in the array, float64 (n_spots, 2), or None if not in the file."""
+    names = [ARRAY_ROW, ARRAY_COL]
+    obs = spatial.obs
+    if not all(name in obs and np.issubdtype(obs[name].dtype, np.number) for name in names):
+        return None
+    return np.asarray(obs[names].to_numpy(float))
+
+
+# ------------------------------------------------------------------------------------ images and their scale
+
+
+def libraries(spatial: AnnData) -> dict[str, Mapping[str, Any]]:
+    """Return the libraries of ``uns['spatial']`` by name.
+
+    Files of CELLxGENE have other values there too, such as ``is_single``; these are no libraries.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> spots = AnnData(uns={"spatial": {"is_single": True, "A1": {"images": {}}}}, shape=(1, 1))
+    >>> list(libraries(spots))
+    ['A1']
+    """
+    found = spatial.uns.get(SPATIAL)
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): value for name, value in found.items() if isinstance(value, Mapping)}
+
+
+def library(spatial: AnnData) -> Mapping[str, Any]:
+    """Return the library whose images and scale factors are used: the first one; empty if there is none."""
+    return next(iter(libraries(spatial).values()), {})
+
+
+def scale_factors(spatial: AnnData) -> Mapping[str, Any]:
+    """Return the scale factors of the library, as they are in the file; empty if there are none."""
+    found = library(spatial).get(SCALE_FACTORS)
+    return found if isinstance(found, Mapping) else {}
+
+
+def scale_factor(spatial: AnnData, name: str) -> float | None:
+    """Return one scale factor, or None if it is missing or no number above 0."""
+    value = scale_factors(spatial).get(name)
+    if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value <= 0:
+        return None
+    return float(value)
+
+
+def images(spatial: AnnData) -> dict[str, Any]:
+    """Return all images of the library by resolution, with or without a scale factor."""
+    found = library(spatial).get(IMAGES)
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): image for name, image in found.items() if image is not None}
+
+
+def placed_images(spatial: AnnData) -> list[tuple[str, NDArray[Any], float]]:
+    """Return the images that have a scale factor: resolution, pixels, pixels in one full-resolution pixel."""
+    found = [
+        (name, np.asarray(image), scale_factor(spatial, image_scale(name)))
+        for name, image in images(spatial).items()
+    ]
+    return [
+        (name, image, factor) for name, image, factor in found if factor is not None and image.ndim in (2, 3)
+    ]
+
+
+def tissue_image(spatial: AnnData) -> tuple[NDArray[Any], float] | None:
+    """Return the finest image with a scale factor, and the full-resolution pixels in one of its pixels."""
+    placed = {name: (image, 1.0 / factor) for name, image, factor in placed_images(spatial)}
+    return next((placed[name] for name in RESOLUTIONS if name in placed), None)

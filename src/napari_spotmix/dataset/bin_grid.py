@@ -1,7 +1,7 @@
-"""Bins on a grid, drawn as an image: a million of them pan and zoom where so many points would not.
+"""Bins on a grid, drawn as an image: a million of them pan and zoom smoothly, as points they do not.
 
-An image of the bins has one pixel for each, in the grid's own rows and columns, and an affine transform to
-the tissue, so bins that lie askew in the microscope's image are in register too.
+An image of the bins has one pixel for each bin, in the rows and columns of the grid, and an affine transform
+to the tissue, so bins on a grid that is rotated in the microscope's image are registered too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_spotmix.base.keys import SPATIAL
-from napari_spotmix.base.weak_cache import made_once
-from napari_spotmix.dataset.geometry import placed_spots
+from napari_spotmix.base.weak_cache import weakly_cached
+from napari_spotmix.dataset.access import array_positions, coordinates
+from napari_spotmix.dataset.geometry import placed_spots, to_yx
 from napari_spotmix.model.graph import detect_pitch
 
 if TYPE_CHECKING:
@@ -30,33 +30,33 @@ __all__ = [
 #: Fewer spots than this are drawn as points, at their true size and shape.
 MOST_POINTS = 20_000
 
-#: Bins may lie off their place by this part of the pitch, and must fill this part of the image.
+#: Bins may be off the grid by this part of the pitch, and must fill this part of the image.
 _OFF, _LEAST_FILLED = 0.25, 0.1
 
-#: Bins are taken for square where no side is longer than the other by more than this.
+#: Bins are taken as square if no side is longer than the other by more than this factor.
 _LONGEST_SIDE = 1.3
 
 #: Levels are made until the smallest has no side longer than this.
 _SMALLEST_LEVEL = 512
 
-#: The bins around the middle that tell the pitch.
+#: The pitch is measured on this many bins around the center.
 _PATCH = 20_000
 
 
 @dataclass(frozen=True)
 class BinGrid:
-    """Where bins lie in an image of them.
+    """The pixel of each bin in an image of all bins.
 
     Attributes
     ----------
     rows, columns : ndarray of int64, shape (n_bins,)
         Pixel of each bin.
     shape : tuple of int
-        Of the image: a multiple of the coarsest level's pixels, so that levels stay in register.
+        Of the image: a multiple of the coarsest level's pixels, so that levels stay registered.
     affine : ndarray of float64, shape (3, 3)
         From (row, column) to (y, x) in full-resolution pixels.
     bin_at : ndarray of int32, shape `shape`
-        The bin in each pixel, -1 where there is none.
+        The bin in each pixel, -1 if there is none.
     """
 
     rows: NDArray[np.int64]
@@ -86,18 +86,18 @@ class BinGrid:
         return None if found < 0 else found
 
 
-@made_once
+@weakly_cached
 def bin_grid(adata: AnnData) -> BinGrid | None:
-    """Return the grid of many bins, or None where points serve: few spots, or spots on no square grid.
+    """Return the grid of many bins, or None for few spots and for spots that are not on a square grid.
 
     Bins without coordinates are left out; the others are in the order of the data.
     """
     placed = placed_spots(adata)
     if len(placed) <= MOST_POINTS:
         return None
-    yx = np.asarray(adata.obsm[SPATIAL], dtype=float)[placed, 1::-1]
-    cells = _array_places(adata, placed)
-    cells = _places_by_pitch(yx) if cells is None else cells
+    yx = to_yx(coordinates(adata)[placed])
+    cells = _array_cells(adata, placed)
+    cells = _cells_by_pitch(yx) if cells is None else cells
     cells = cells - cells.min(axis=0)
     affine = _fitted(cells, yx)
     extent = cells.max(axis=0) + 1
@@ -110,24 +110,23 @@ def bin_grid(adata: AnnData) -> BinGrid | None:
     return BinGrid(cells[:, 0], cells[:, 1], shape, affine, bin_at) if has_its_own.all() else None
 
 
-def _array_places(adata: AnnData, placed: NDArray[np.integer]) -> NDArray[np.int64] | None:
-    """Return (row, column) in the array as the file tells them."""
-    names = ("array_row", "array_col")
-    if not all(name in adata.obs and np.issubdtype(adata.obs[name].dtype, np.number) for name in names):
+def _array_cells(adata: AnnData, placed: NDArray[np.integer]) -> NDArray[np.int64] | None:
+    """Return (row, column) in the array, if the file holds them."""
+    positions = array_positions(adata)
+    if positions is None or not np.isfinite(positions[placed]).all():
         return None
-    places = adata.obs[list(names)].to_numpy(float)[placed]
-    return places.astype(np.int64) if np.isfinite(places).all() else None
+    return np.asarray(positions[placed], dtype=np.int64)
 
 
-def _places_by_pitch(yx: NDArray[np.float64]) -> NDArray[np.int64]:
+def _cells_by_pitch(yx: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return (row, column) of bins along the axes of the image."""
     middle = np.abs(yx - np.median(yx, axis=0)).max(axis=1)
     patch = yx[np.argpartition(middle, _PATCH - 1)[:_PATCH]]
-    return np.rint((yx - yx.min(axis=0)) / detect_pitch(patch)).astype(np.int64)
+    return np.asarray(np.rint((yx - yx.min(axis=0)) / detect_pitch(patch)), dtype=np.int64)
 
 
 def _fitted(cells: NDArray[np.int64], yx: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the affine transform from cells to (y, x), or None where bins are not square or lie off."""
+    """Return the affine transform from cells to (y, x), or None if bins are not square or off the grid."""
     design = np.column_stack([cells, np.ones(len(cells))])
     turned = np.linalg.lstsq(design, yx, rcond=None)[0]
     sides = np.linalg.norm(turned[:2], axis=1)
@@ -148,7 +147,7 @@ def _padded(extent: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def pyramid(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return the image and ever coarser ones, each pixel the mean of the four below that are not NaN.
+    """Return the image and coarser and coarser ones, each pixel the mean of the four below that are not NaN.
 
     Examples
     --------

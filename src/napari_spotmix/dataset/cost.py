@@ -1,4 +1,4 @@
-"""What a run will cost, from the size of its input: a small model, fitted to measured runs.
+"""Time and memory of a run, from the size of its input: a small model, fitted to measured runs.
 
 The runs, the fit and its error: ``benchmarks/cost.py``.
 """
@@ -16,14 +16,14 @@ from napari_spotmix.params import LARGE_FILE
 
 __all__ = ["LARGEST", "WITHIN", "Size", "machine_megabytes", "needed"]
 
-#: Seconds, and megabytes, for each of what `Size.seconds` and `Size.megabytes` list.
+#: Seconds and megabytes for one unit of what `Size.seconds` and `Size.megabytes` list.
 _SECONDS = (5.30, 0.046, 3.31, 10.7, 0.803)
 _MEGABYTES = (396.0, 2.27, 5.84, 21.2)
-#: Learning takes no longer for more spots than about so many.
+#: Learning takes no longer for more spots than about this many.
 _LEARNS_FROM = 10_000
 #: Spots of the largest run that the model was fitted to.
 LARGEST = 1_000_000
-#: By which factor most runs were missed that the model was not fitted to.
+#: The estimate of most runs that the model was not fitted to is within this factor.
 WITHIN = 1.5
 
 
@@ -36,7 +36,7 @@ class Size(NamedTuple):
     spot_entries, cell_entries : int
         Counts that are stored, of spots and of reference cells.
     spot_bytes, cell_bytes : int
-        What they take in memory; 0 for spots whose file is so large that a run leaves their counts in it.
+        Their memory; 0 for spots in a file so large that a run reads it in blocks.
     """
 
     n_spots: int
@@ -55,7 +55,7 @@ class Size(NamedTuple):
 
     @property
     def seconds(self) -> list[float]:
-        """What time is made of: a start, and so much for each million of these."""
+        """The terms of the time: a constant, and millions of entries or of pairs of spot and type."""
         learned_from = min(self.n_spots, _LEARNS_FROM)
         return [
             1.0,
@@ -67,7 +67,7 @@ class Size(NamedTuple):
 
     @property
     def megabytes(self) -> list[float]:
-        """What memory is made of: the programs, the counts, and what is kept for each spot and type."""
+        """The terms of the memory: a constant, the counts, and what is kept for each spot and type."""
         return [
             1.0,
             self.spot_bytes / 2**20,
@@ -77,7 +77,7 @@ class Size(NamedTuple):
 
 
 def _stored(matrix: Any) -> tuple[int, int]:
-    """Return how many values a matrix stores, and in how many bytes with their places."""
+    """Return how many values a matrix stores, and in how many bytes with their indices."""
     if isinstance(matrix, (CSRDataset, CSCDataset)):
         data = matrix.group["data"]
         return len(data), len(data) * (data.dtype.itemsize + matrix.group["indices"].dtype.itemsize)

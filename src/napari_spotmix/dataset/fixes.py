@@ -1,31 +1,29 @@
-"""What can be fixed in data before a run: pure functions from AnnData to AnnData, each with a name.
+"""What can be fixed in the data before a run: pure functions from AnnData to AnnData, each with a name.
 
-A fix is written ``ROLE:NAME`` or ``ROLE:NAME=VALUE``, as in ``spatial:swap-xy`` or
-``reference:drop-below=10``. This is what the command line takes and what a recipe keeps, so that a rerun
-fixes alike. No fix changes what it is given, nor any file.
+A fix is written ``ROLE:NAME`` or ``ROLE:NAME=VALUE``, such as ``spatial:swap-xy`` or
+``reference:drop-below=10``. The command line takes fixes in this form and a recipe keeps them, so that a
+rerun applies them again. No fix changes its input, nor any file.
 
 =================  ==============================================================================
 name               what is done
 =================  ==============================================================================
 ``layer=NAME``     counts are taken from that layer
 ``raw``            counts and genes are taken from `raw`
-``genes=COLUMN``   genes are called by that column of `var`
-``no-versions``    ``.1`` and the like are taken off Ensembl identifiers
-``sum-genes``      columns that stand for one gene are summed
-``name-apart``     spots that share a barcode get a number added
-``swap-xy``        x and y of the spots are exchanged
-``flip-x``         spots are mirrored left to right, in the middle of their image
-``flip-y``         spots are mirrored top to bottom
-``merge=A+B``      cells of type B are taken for cells of type A
-``drop=A``         cells of type A are left out
-``drop-below=N``   types with fewer than N cells are left out
+``genes=COLUMN``   genes are named by that column of `var`
+``no-versions``    versions such as ``.1`` are removed from Ensembl identifiers
+``sum-genes``      columns of the same gene are summed
+``name-apart``     a number is added to repeated barcodes
+``swap-xy``        x and y of the spots are swapped
+``flip-x``         spots are mirrored left to right, at the center of the image
+``flip-y``         spots are mirrored top to bottom, at the center of the image
+``merge=A+B``      cells of types A and B become one type
+``drop=A``         cells of type A are dropped
+``drop-below=N``   types with fewer than N cells are dropped
 =================  ==============================================================================
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,33 +37,28 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE, SPATIAL
 from napari_spotmix.dataset.matrix_blocks import csr
 from napari_spotmix.dataset.registration import extent_of, moved
+from napari_spotmix.dataset.spelling import differ_only_in_spelling
 from napari_spotmix.io import replaced
 
 __all__ = [
     "FIXES",
     "Fix",
-    "all_parsed",
-    "fixed",
-    "parsed",
-    "same_but_for_spelling",
+    "apply_fixes",
+    "parse_fix",
+    "parse_fixes",
     "without_version",
 ]
 
 
-#: What a fix may be of.
+#: Which data a fix may change.
 ROLES = ("spatial", "reference")
 
 _ENSEMBL = r"^(ENS[A-Z]*[GT]\d{6,})\.\d+$"
 
-_JOINED = re.compile(r"(?<=\w)[-_/\u2010\u2011\u2013](?=\w)|_")
-
-#: Letters of other scripts that look like Latin ones.
-_LOOK_ALIKES = str.maketrans("АВЕКМНОРСТХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧνο", "ABEKMHOPCTXaeopcyxijsABEZHIKMNOPTYXvo")
-
 
 @dataclass(frozen=True)
 class Fix:
-    """One fix of the spots or of the reference.
+    """One fix of the spatial data or of the reference.
 
     Attributes
     ----------
@@ -74,7 +67,7 @@ class Fix:
     name : str
         One of `FIXES`.
     value : str
-        What it is told: a layer, a column, types or a number; "" where it needs nothing.
+        What the fix needs: a layer, a column, types or a number; "" if it needs nothing.
 
     Examples
     --------
@@ -91,7 +84,7 @@ class Fix:
 
     @property
     def words(self) -> str:
-        """What it does, for a button.
+        """What it does, in words for a button.
 
         Examples
         --------
@@ -103,24 +96,24 @@ class Fix:
 
 @dataclass(frozen=True)
 class _Kind:
-    """How a fix is done, what its button says, and whether it needs a value."""
+    """The function of a fix, the words of its button, and whether it needs a value."""
 
     fix: Callable[[AnnData, str, str], AnnData]
     words: str
     needs: bool = False
 
 
-def parsed(text: str | Fix) -> Fix:
-    """Return the fix that is written so.
+def parse_fix(text: str | Fix) -> Fix:
+    """Return the fix that is written ``ROLE:NAME`` or ``ROLE:NAME=VALUE``.
 
     Raises
     ------
     InputError
-        If there is no such fix; lists those that there are.
+        If the fix is unknown; lists all fixes.
 
     Examples
     --------
-    >>> parsed("spatial:layer=counts")
+    >>> parse_fix("spatial:layer=counts")
     Fix(role='spatial', name='layer', value='counts')
     """
     role, _, rest = str(text).partition(":")
@@ -129,29 +122,43 @@ def parsed(text: str | Fix) -> Fix:
         return Fix(role, name, value)
     known = ", ".join(f"{key}={'...'}" if kind.needs else key for key, kind in FIXES.items())
     raise InputError(
-        f"`fix`: there is no fix {str(text)!r}. Expected spatial: or reference: and one of {known}; "
-        "`spotmix check` tells which would help."
+        f"`fix`: unknown fix {str(text)!r}. Expected `spatial:` or `reference:` and one of {known}. "
+        "`spotmix check` prints the fixes that these data need."
     )
 
 
-def fixed(
+def apply_fixes(
     spatial: AnnData, reference: AnnData, fixes: Iterable[str | Fix], *, cell_type_key: str = CELL_TYPE
 ) -> tuple[AnnData, AnnData]:
-    """Return both after fixes, in their order; neither is modified, and what is not fixed is shared.
+    """Apply fixes in their order; neither input is modified, and what no fix changes is shared with them.
+
+    Parameters
+    ----------
+    spatial, reference : AnnData
+        As `deconvolve` takes them.
+    fixes : iterable of str or Fix
+        Such as ``"reference:drop-below=10"``.
+    cell_type_key : str, optional
+        Column of ``reference.obs`` with the labels.
+
+    Returns
+    -------
+    spatial, reference : AnnData
+        The fixed data; counts on disk stay there.
 
     Raises
     ------
     InputError
-        All fixes that there are not, or the first that cannot be done with these data.
+        Lists all unknown fixes; or the first fix that these data do not allow.
 
     Examples
     --------
     >>> spots = AnnData(np.ones((2, 1)), obsm={"spatial": np.array([[1.0, 5.0], [2.0, 6.0]])})
-    >>> fixed(spots, spots, ["spatial:swap-xy"])[0].obsm["spatial"].tolist()
+    >>> apply_fixes(spots, spots, ["spatial:swap-xy"])[0].obsm["spatial"].tolist()
     [[5.0, 1.0], [6.0, 2.0]]
     """
     data = {"spatial": spatial, "reference": reference}
-    for fix in all_parsed(fixes):
+    for fix in parse_fixes(fixes):
         try:
             data[fix.role] = FIXES[fix.name].fix(data[fix.role], fix.value, cell_type_key)
         except InputError as error:
@@ -159,13 +166,13 @@ def fixed(
     return data["spatial"], data["reference"]
 
 
-def all_parsed(fixes: Iterable[str | Fix]) -> list[Fix]:
-    """Return the fixes that are written so; raises InputError of all that there are not."""
+def parse_fixes(fixes: Iterable[str | Fix]) -> list[Fix]:
+    """Return what `parse_fix` does for each; raises InputError with all that are unknown."""
     found: list[Fix] = []
     problems: list[str] = []
     for text in fixes:
         try:
-            found.append(parsed(text))
+            found.append(parse_fix(text))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -175,14 +182,14 @@ def all_parsed(fixes: Iterable[str | Fix]) -> list[Fix]:
 
 def _from_layer(adata: AnnData, name: str, _: str) -> AnnData:
     if name not in adata.layers:
-        raise InputError(f"there is no layer {name!r}, only {_listed(adata.layers)}.")
+        raise InputError(f"layer {name!r} not found. Choose one of: {_listed(adata.layers)}.")
     layers = {other: item for other, item in adata.layers.items() if other != name}
     return replaced(adata, X=adata.layers[name], layers=layers)
 
 
 def _from_raw(adata: AnnData, _: str, __: str) -> AnnData:
     if adata.raw is None:
-        raise InputError("there is no `raw`.")
+        raise InputError("the data have no `raw`. Choose a layer with `layer=NAME`.")
     return _of_genes(adata, adata.raw.X, adata.raw.var)
 
 
@@ -190,9 +197,9 @@ def _of_genes(adata: AnnData, counts: Any, genes: pd.DataFrame) -> AnnData:
     return replaced(adata, X=counts, var=genes, layers={}, varm={}, varp={}, raw=None)
 
 
-def _called_by(adata: AnnData, column: str, _: str) -> AnnData:
+def _named_by(adata: AnnData, column: str, _: str) -> AnnData:
     if column not in adata.var:
-        raise InputError(f"`var` has no column {column!r}, only {_listed(adata.var)}.")
+        raise InputError(f"`var` has no column {column!r}. Choose one of: {_listed(adata.var)}.")
     given = adata.var[column].astype(object)
     known = given.notna() & (given.astype(str).str.strip() != "")
     return _named(adata, given.astype(str).where(known, adata.var_names.to_series(index=given.index)))
@@ -209,7 +216,7 @@ def _named(adata: AnnData, names: Iterable[str]) -> AnnData:
 
 
 def without_version(names: Iterable[str]) -> pd.Index[str]:
-    """Return names with the versions of Ensembl identifiers taken off.
+    """Return names with the versions of Ensembl identifiers removed.
 
     Examples
     --------
@@ -224,8 +231,8 @@ def _summed(adata: AnnData, _: str, __: str) -> AnnData:
     if len(names) == adata.n_vars:
         return adata
     counts = csr(adata.X)
-    places = (np.arange(adata.n_vars), number)
-    columns = csr_array((np.ones(adata.n_vars, np.float32), places), shape=(adata.n_vars, len(names)))
+    entries = (np.arange(adata.n_vars), number)
+    columns = csr_array((np.ones(adata.n_vars, np.float32), entries), shape=(adata.n_vars, len(names)))
     first = ~adata.var_names.duplicated()
     return _of_genes(adata, csr_array(counts @ columns), adata.var[first])
 
@@ -241,7 +248,7 @@ def _named_apart(adata: AnnData, _: str, __: str) -> AnnData:
 def _moving(move: str) -> Callable[[AnnData, str, str], AnnData]:
     def fix(adata: AnnData, _: str, __: str) -> AnnData:
         if SPATIAL not in adata.obsm:
-            raise InputError("there are no coordinates to move.")
+            raise InputError(f"`obsm[{SPATIAL!r}]` is missing: no coordinates to move.")
         xy = moved(np.asarray(adata.obsm[SPATIAL]), [move], extent_of(adata))
         return replaced(adata, obsm={**adata.obsm, SPATIAL: xy})
 
@@ -251,23 +258,26 @@ def _moving(move: str) -> Callable[[AnnData, str, str], AnnData]:
 def _merged(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
     names = _labels(adata, cell_type_key)
     kept, other = _two_types(value, set(names.dropna()))
-    together = kept if same_but_for_spelling(kept) == same_but_for_spelling(other) else f"{kept} + {other}"
+    together = kept if differ_only_in_spelling(kept, other) else f"{kept} + {other}"
     return _labeled(adata, cell_type_key, names.replace({kept: together, other: together}))
 
 
 def _two_types(value: str, types: set[str]) -> tuple[str, str]:
-    """Split ``A+B`` where both are types: their names may hold a + themselves."""
-    for place in (at for at, letter in enumerate(value) if letter == "+"):
-        if value[:place] in types and value[place + 1 :] in types:
-            return value[:place], value[place + 1 :]
-    raise InputError(f"expected two cell types with a + between them; there are {_listed(sorted(types))}.")
+    """Split ``A+B`` at the plus sign that leaves two types: their names may hold one themselves."""
+    for at in (at for at, letter in enumerate(value) if letter == "+"):
+        if value[:at] in types and value[at + 1 :] in types:
+            return value[:at], value[at + 1 :]
+    raise InputError(
+        f"expected two cell types with a + between them, found {value!r}. "
+        f"The types are {_listed(sorted(types))}."
+    )
 
 
 def _dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
     names = _labels(adata, cell_type_key)
     if value not in set(names.dropna()):
         raise InputError(
-            f"there is no cell type {value!r}; there are {_listed(sorted(set(names.dropna())))}."
+            f"unknown cell type {value!r}. Choose one of: {_listed(sorted(set(names.dropna())))}."
         )
     return _labeled(adata, cell_type_key, names.where(names != value))
 
@@ -282,7 +292,10 @@ def _few_dropped(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
 
 def _labels(adata: AnnData, cell_type_key: str) -> pd.Series[str]:
     if cell_type_key not in adata.obs:
-        raise InputError(f"`cell_type_key`: there is no column {cell_type_key!r} of cell types.")
+        raise InputError(
+            f"`cell_type_key`: the reference has no column {cell_type_key!r}. "
+            f"Choose one of: {_listed(adata.obs.columns)}."
+        )
     given = adata.obs[cell_type_key].astype(object)
     return pd.Series(given.astype(str).where(given.notna()))
 
@@ -291,31 +304,17 @@ def _labeled(adata: AnnData, cell_type_key: str, names: pd.Series[str]) -> AnnDa
     return replaced(adata, obs=adata.obs.assign(**{cell_type_key: names.astype("category")}))
 
 
-def same_but_for_spelling(name: str) -> str:
-    """Return what is left of a name without case, spaces, hyphens and letters that only look different.
-
-    Examples
-    --------
-    >>> same_but_for_spelling("T_cell ") == same_but_for_spelling("t-Cell") == same_but_for_spelling("Т cell")
-    True
-    """
-    plain = unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKES).casefold()
-    plain = "".join(letter if letter.isprintable() else " " for letter in plain)
-    # A hyphen at the end of a word means something: CD4- is not CD4.
-    return " ".join(_JOINED.sub(" ", plain).split())
-
-
 def _listed(names: Iterable[Any]) -> str:
     shown = [repr(str(name)) for name in names]
-    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") if shown else "nothing"
+    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") if shown else "none"
 
 
 #: Every fix by its name.
 FIXES: Mapping[str, _Kind] = {
     "layer": _Kind(_from_layer, "Use layer {}", needs=True),
     "raw": _Kind(_from_raw, "Use raw"),
-    "genes": _Kind(_called_by, "Name genes by {}", needs=True),
-    "no-versions": _Kind(_without_versions, "Take versions off"),
+    "genes": _Kind(_named_by, "Name genes by {}", needs=True),
+    "no-versions": _Kind(_without_versions, "Remove versions"),
     "sum-genes": _Kind(_summed, "Sum duplicates"),
     "name-apart": _Kind(_named_apart, "Number the repeats"),
     "swap-xy": _Kind(_moving("swap-xy"), "Swap x and y"),

@@ -1,19 +1,19 @@
-"""Where spots and the image of a section lie and how large they are, as its files tell it.
+"""Position and size of spots and bins, and the scale of a section.
 
-Everything is in full-resolution pixels, the unit of ``obsm['spatial']``; `microns_per_pixel` turns them into
+Everything is in full-resolution pixels, the unit of ``obsm['spatial']``; `microns_per_pixel` converts them to
 micrometers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import BIN_SIZE, MICRONS_PER_PIXEL, SPOT_DIAMETER
+from napari_spotmix.dataset.access import array_positions, coordinates, scale_factor, scale_factors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,76 +24,71 @@ __all__ = [
     "microns_per_pixel",
     "placed_spots",
     "round_length",
-    "scalefactors",
     "spot_diameter",
-    "tissue_image",
+    "to_yx",
 ]
 
-#: So many spots tell the usual distance between spots.
+#: The usual distance between spots is measured on at most this many.
 _MOST_MEASURED = 2000
-#: Micrometers between the middles of neighboring spots of Visium, whose rows alternate.
+#: Micrometers between the centers of neighboring spots of Visium, whose rows alternate.
 _VISIUM_PITCH = 100.0
 #: What `spot_diameter_fullres` may be of that: Space Ranger gives a spot 65 um, though it measures 55.
 _VISIUM_DIAMETERS = (0.5, 0.8)
-#: Spots may lie off their place in the array by this part of the pitch, and its axes differ by this in scale.
+#: Spots may be off the array by this part of the pitch, and its axes may differ by this in scale.
 _OFF, _ANISOTROPY = 0.1, 0.03
 
 
-def scalefactors(adata: AnnData) -> Mapping[str, Any]:
-    """Return the scale factors of the section, empty where there are none."""
-    return _library(adata).get("scalefactors") or {}
+def to_yx(xy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return points (x, y), as AnnData holds them, as (y, x), as napari and images have them.
+
+    Examples
+    --------
+    >>> to_yx(np.array([[1, 2]]))
+    array([[2., 1.]])
+    """
+    return np.asarray(xy, dtype=float)[..., 1::-1]
 
 
 def placed_spots(adata: AnnData) -> NDArray[np.intp]:
     """Return the indices of the spots that have coordinates, int (n_placed,)."""
-    known = np.isfinite(_xy(adata))
+    known = np.isfinite(coordinates(adata))
     return np.flatnonzero(np.logical_and(*known.T))  # of a million, `all` takes ten times as long
-
-
-def tissue_image(adata: AnnData) -> tuple[NDArray[Any], float] | None:
-    """Return the finest image of the tissue, and how many full-resolution pixels its own measure."""
-    images = _library(adata).get("images") or {}
-    for resolution in ("hires", "lowres"):
-        factor = _positive(adata, f"tissue_{resolution}_scalef")
-        if images.get(resolution) is not None and factor is not None:
-            return np.asarray(images[resolution]), 1.0 / factor
-    return None
 
 
 def spot_diameter(adata: AnnData) -> float:
     """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance."""
-    given = _positive(adata, "spot_diameter_fullres")
+    given = scale_factor(adata, SPOT_DIAMETER)
     if given is not None:
         return given
-    places = np.unique(_xy(adata)[placed_spots(adata)], axis=0)
-    if len(places) < 2:
+    centers = np.unique(coordinates(adata)[placed_spots(adata)], axis=0)
+    if len(centers) < 2:
         return 1.0
-    measured = places[:: -(-len(places) // _MOST_MEASURED)]
-    distances, _ = KDTree(places).query(measured, k=2)
+    measured = centers[:: -(-len(centers) // _MOST_MEASURED)]
+    distances, _ = KDTree(centers).query(measured, k=2)
     return float(np.median(np.asarray(distances)[:, 1])) / 2
 
 
 def bin_sides(adata: AnnData) -> NDArray[np.float64] | None:
-    """Return the sides of a square bin as two vectors (x, y), float64 (2, 2), or None where spots are discs.
+    """Return the sides of a square bin as two vectors (x, y), float64 (2, 2), or None if spots are discs.
 
-    Spots are bins where the scale factors tell the size of bins, or where they fill a square array. Their
-    sides lie along the array, which may lie askew in the image.
+    Spots are bins if the scale factors hold the size of bins, or if spots fill a square array. The sides of
+    bins follow the array, which may be rotated in the image.
     """
     side = spot_diameter(adata)
     axes = _array_axes(adata, np.eye(2))
     fills = axes is not None and abs(np.linalg.norm(axes, axis=1).mean() / side - 1) < _OFF
-    if not fills and "bin_size_um" not in scalefactors(adata):
+    if not fills and BIN_SIZE not in scale_factors(adata):
         return None
     return side * (np.eye(2) if axes is None else axes / np.linalg.norm(axes, axis=1, keepdims=True))
 
 
 def microns_per_pixel(adata: AnnData) -> float | None:
-    """Return the micrometers that a full-resolution pixel measures, or None where the section does not tell.
+    """Return the micrometers in a full-resolution pixel, or None if the section does not say.
 
-    The scale factors may say it (`microns_per_pixel`, or `bin_size_um` for a bin's diameter in pixels). Else,
-    spots with the diameter of Visium's that lie in its array of alternating rows (``obs`` array_row,
-    array_col) are taken for Visium's, 100 um apart: that distance is exact, and `spot_diameter_fullres` is
-    not, which makes spots of 55 um 65 um large. A diameter alone tells nothing: any technology may have one.
+    The scale factors may hold it (`microns_per_pixel`, or `bin_size_um` for a bin's side in pixels). Else,
+    spots with the diameter of Visium's in an array of alternating rows (``obs`` array_row, array_col) are
+    taken as Visium's, 100 um apart. That distance is exact, and `spot_diameter_fullres` is not: it makes
+    spots of 55 um 65 um large. A diameter alone does not give the scale: any technology may have one.
 
     Examples
     --------
@@ -101,11 +96,11 @@ def microns_per_pixel(adata: AnnData) -> float | None:
     >>> microns_per_pixel(simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False).spatial)
     0.5
     """
-    given = _positive(adata, "microns_per_pixel")
+    given = scale_factor(adata, MICRONS_PER_PIXEL)
     if given is not None:
         return given
-    diameter = _positive(adata, "spot_diameter_fullres")
-    bin_size = _positive(adata, "bin_size_um")
+    diameter = scale_factor(adata, SPOT_DIAMETER)
+    bin_size = scale_factor(adata, BIN_SIZE)
     if diameter is None:
         return None
     return _visium_scale(adata, diameter) if bin_size is None else bin_size / diameter
@@ -152,39 +147,20 @@ def _array_axes(adata: AnnData, steps: NDArray[np.float64]) -> NDArray[np.float6
 
     `steps` has on its diagonal the units that a row and a column measure.
     """
-    names = ["array_row", "array_col"]
-    if not all(name in adata.obs and np.issubdtype(adata.obs[name].dtype, np.number) for name in names):
+    array = array_positions(adata)
+    if array is None:
         return None
     spots = placed_spots(adata)
-    places = adata.obs[names].to_numpy(float)[spots] @ steps
-    if not np.isfinite(places).all():
+    positions, xy = array[spots] @ steps, coordinates(adata)[spots]
+    if not np.isfinite(positions).all():
         return None
-    design = np.column_stack([places, np.ones(len(places))])
-    fitted, _, rank, _ = np.linalg.lstsq(design, _xy(adata)[spots], rcond=None)
+    design = np.column_stack([positions, np.ones(len(positions))])
+    fitted, _, rank, _ = np.linalg.lstsq(design, xy, rcond=None)
     if rank < 3:
         return None
     stretches = np.linalg.svd(fitted[:2], compute_uv=False)
-    off = np.abs(design @ fitted - _xy(adata)[spots]).max()
+    off = np.abs(design @ fitted - xy).max()
     pitch = steps.max() * stretches.mean()
     if stretches[0] > (1 + _ANISOTROPY) * stretches[1] or off > _OFF * pitch:
         return None
     return np.asarray(fitted[1::-1], dtype=float)
-
-
-def _xy(adata: AnnData) -> NDArray[np.float64]:
-    return np.asarray(adata.obsm[SPATIAL], dtype=float)[:, :2]
-
-
-def _positive(adata: AnnData, name: str) -> float | None:
-    """Return a scale factor, or None where it is missing or none."""
-    value = scalefactors(adata).get(name)
-    return float(value) if value is not None and np.isfinite(value) and value > 0 else None
-
-
-def _library(adata: AnnData) -> Mapping[str, Any]:
-    """Return the first library of ``uns['spatial']`` that holds anything."""
-    libraries = adata.uns.get(SPATIAL)
-    if not isinstance(libraries, Mapping):
-        return {}
-    found = (library for library in libraries.values() if isinstance(library, Mapping))
-    return next(found, {})

@@ -1,7 +1,7 @@
-"""Count matrices as they lie in an AnnData, in memory or on disk, as blocks of rows for the core.
+"""Count matrices of an AnnData, in memory or on disk, as blocks of rows for the model.
 
-Within a row, columns come in order and each once, however they are stored: equal counts then give equal
-results, to the last bit.
+Within a row, columns are sorted and unique, however they are stored, so equal counts give equal results, to
+the last bit.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from napari_spotmix.model.counts import InMemory, RowBlocks, block_bounds, is_in
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
 
-#: Values looked at in one go: some hundredths of a second.
+#: Values read at a time: some hundredths of a second.
 _VALUES = 1 << 21
 
 
 def row_blocks(matrix: Any) -> csr_array | RowBlocks:
-    """Return a matrix of an AnnData as the core reads it.
+    """Return a matrix of an AnnData as the model reads it.
 
     Parameters
     ----------
     matrix : sparse matrix, ndarray, CSRDataset, CSCDataset or h5py Dataset, shape (n_rows, n_columns)
-        Any kind of number. CSR in memory is not copied where its columns are in order, CSC is turned as a
-        whole; all else is turned into CSR block by block.
+        Any kind of number. CSR in memory is not copied if its columns are in order, CSC is converted as a
+        whole; all else is converted to CSR block by block.
 
     Examples
     --------
@@ -79,13 +79,13 @@ def _read(array: Any, start: int, stop: int) -> NDArray[Any]:
 
 
 def _reading(array: Any) -> AbstractContextManager[None]:
-    """Say which file is damaged, where an array lies in one."""
+    """Name the file in errors of reading, if the array is in one."""
     file = getattr(array, "file", None)
     return nullcontext() if file is None else reported(Path(file.filename), array.name)
 
 
 def csr(matrix: Any) -> csr_array:
-    """Return a matrix of an AnnData as CSR in memory; nothing is copied that is so already."""
+    """Return a matrix of an AnnData as CSR in memory; CSR in memory is not copied."""
     if isinstance(matrix, (CSRDataset, CSCDataset)):
         with _reading(matrix.group["data"]):
             matrix = matrix.to_memory()
@@ -123,9 +123,9 @@ class _SparseRows:
     def _arrays(self) -> tuple[Any, Any, NDArray[np.int64]]:
         data, indices, indptr = (self.matrix.group[name] for name in ("data", "indices", "indptr"))
         with _reading(indptr):
-            places = np.asarray(indptr[:], dtype=np.int64)
-            _check_places(places, len(data), len(indices), self.matrix.shape[0])
-        return data, indices, places
+            pointers = np.asarray(indptr[:], dtype=np.int64)
+            _check_pointers(pointers, len(data), len(indices), self.matrix.shape[0])
+        return data, indices, pointers
 
     @cached_property
     def bounds(self) -> NDArray[np.int64]:
@@ -143,17 +143,17 @@ class _SparseRows:
         return csr_array((values, columns, indptr[start : stop + 1] - first), (stop - start, n_columns))
 
 
-def _check_places(indptr: NDArray[np.int64], n_data: int, n_indices: int, n_rows: int) -> None:
-    """Refuse what would make compiled code read elsewhere in memory."""
+def _check_pointers(indptr: NDArray[np.int64], n_data: int, n_indices: int, n_rows: int) -> None:
+    """Reject pointers with which compiled code would read out of bounds."""
     if len(indptr) != n_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise ValueError(f"its {len(indptr)} places are not those of {n_rows} rows")
+        raise ValueError(f"its {len(indptr)} row pointers do not fit {n_rows} rows")
     if min(n_data, n_indices) < indptr[-1]:
         raise EOFError(f"{min(n_data, n_indices):,} entries where {indptr[-1]:,} were expected")
 
 
 def _check_columns(columns: NDArray[np.integer], n_columns: int) -> None:
     if len(columns) and not 0 <= int(columns.min()) <= int(columns.max()) < n_columns:
-        raise ValueError(f"an entry whose column lies outside of 0 to {n_columns - 1}")
+        raise ValueError(f"an entry whose column is outside of 0 to {n_columns - 1}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Regions that somebody has drawn on a tissue: which spots lie in them, and how they are kept."""
+"""Regions drawn on a tissue: which spots are inside, and how regions are written and read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from napari_spotmix.base.errors import InputError
@@ -34,14 +33,14 @@ class Region:
 
 
 def inside(region: Region, coordinates: Array) -> NDArray[np.bool_]:
-    """Tell which places lie in a region.
+    """Return which points are inside a region.
 
     Parameters
     ----------
     region : Region
-        Where its outline crosses itself, what is enclosed twice is outside.
+        If its outline crosses itself, what is enclosed twice is outside.
     coordinates : ndarray of float64, shape (n_spots, 2)
-        (x, y); rows of NaN lie in no region.
+        (x, y); rows of NaN are in no region.
 
     Examples
     --------
@@ -49,6 +48,8 @@ def inside(region: Region, coordinates: Array) -> NDArray[np.bool_]:
     >>> inside(square, np.array([[1.0, 1.0], [3.0, 1.0], [np.nan, 1.0]]))
     array([ True, False, False])
     """
+    from matplotlib.path import Path  # slow to import, and this module is needed by every result
+
     closed = np.vstack([region.outline, region.outline[:1]])
     is_known = np.isfinite(coordinates).all(axis=1)
     found = np.zeros(len(coordinates), np.bool_)
@@ -80,32 +81,82 @@ def _feature(region: Region) -> dict[str, Any]:
 
 
 def from_geojson(text: str) -> tuple[Region, ...]:
-    """Return the regions of a GeoJSON FeatureCollection of polygons; holes are not read.
+    """Return the regions of GeoJSON: a FeatureCollection, a list of features, or one feature.
+
+    Polygons and MultiPolygons are read, with their holes. A region is called by the ``name`` of its feature
+    or, as QuPath writes it, by the name of its ``classification``; else "Region" and its number.
 
     Raises
     ------
     InputError
-        If it is none; names all features that are no polygons.
+        If it is not GeoJSON; lists all features that are no polygons.
+
+    Examples
+    --------
+    >>> square = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
+    >>> feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [square]}}
+    >>> feature["properties"] = {"objectType": "annotation", "classification": {"name": "Tumor"}}
+    >>> [region.name for region in from_geojson(json.dumps([feature]))]
+    ['Tumor']
     """
-    try:
-        features = json.loads(text)["features"]
-        assert isinstance(features, list)
-    except (ValueError, TypeError, KeyError, AssertionError):
-        raise InputError("The regions are no GeoJSON FeatureCollection.") from None
-    found = [_region(at, feature) for at, feature in enumerate(features)]
+    found = [_region(at, feature) for at, feature in enumerate(_features(text))]
     problems = [one for one in found if isinstance(one, str)]
     if problems:
         raise InputError(problems)
     return tuple(one for one in found if isinstance(one, Region))
 
 
+def _features(text: str) -> list[Any]:
+    """Return the features of GeoJSON in any of the ways that programs write them."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if isinstance(given, dict) and given.get("type") == "Feature":
+        return [given]
+    features = given.get("features") if isinstance(given, dict) else given or None
+    if not isinstance(features, list):
+        raise InputError("The regions are no GeoJSON FeatureCollection.")
+    return features
+
+
 def _region(at: int, feature: Any) -> Region | str:
     try:
-        outline = np.asarray(feature["geometry"]["coordinates"][0], dtype=float)
-        is_polygon = feature["geometry"]["type"] == "Polygon" and outline.ndim == 2 and len(outline) >= 4
-        if not is_polygon or outline.shape[1] < 2 or not np.isfinite(outline).all():
-            raise ValueError
+        geometry = feature["geometry"]
+        polygons = {"Polygon": lambda found: [found], "MultiPolygon": list}[geometry["type"]](
+            geometry["coordinates"]
+        )
+        outline = _joined([_ring(ring) for polygon in polygons for ring in polygon])
     except (TypeError, KeyError, IndexError, ValueError):
         return f"Feature {at + 1} of the regions is no polygon with at least three corners."
-    name = (feature.get("properties") or {}).get("name") or f"Region {at + 1}"
-    return Region(str(name), outline[:-1, :2])
+    return Region(_name(feature.get("properties")) or f"Region {at + 1}", outline)
+
+
+def _name(properties: Any) -> str:
+    """Return the name that a feature has by itself, or by its class in QuPath; "" without any."""
+    given = properties if isinstance(properties, dict) else {}
+    classification = given.get("classification")
+    if isinstance(classification, dict):
+        parts = classification.get("names")
+        # QuPath shows a class that is derived from others so.
+        joined = ": ".join(map(str, parts)) if isinstance(parts, list) else ""
+        classification = classification.get("name") or joined
+    return str(given.get("name") or classification or "")
+
+
+def _ring(ring: Any) -> Array:
+    """Return the corners of a closed ring, the last one of which repeats the first."""
+    corners = np.asarray(ring, dtype=float)
+    if corners.ndim != 2 or len(corners) < 4 or corners.shape[1] < 2 or not np.isfinite(corners).all():
+        raise ValueError
+    return corners[:-1, :2]
+
+
+def _joined(rings: list[Array]) -> Array:
+    """Return several rings as one outline, joined by lines that are walked there and back.
+
+    What is enclosed twice is outside (see `inside`): so a ring in another one is a hole.
+    """
+    start = rings[0][:1]
+    rest = [part for ring in rings[1:] for part in (ring, ring[:1], start)]
+    return np.concatenate([rings[0], start, *rest]) if rest else rings[0]

@@ -1,15 +1,16 @@
-"""Whether spots lie on the stained tissue of their image, and the flip or swap that would put them there."""
+"""Whether spots are on the stained tissue of their image, and the flip or swap that would put them there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import binary_closing, gaussian_filter
 
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import IN_TISSUE
+from napari_spotmix.dataset.access import coordinates, libraries, placed_images
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,69 +19,45 @@ if TYPE_CHECKING:
     Points = NDArray[np.float64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["MOVES", "better_moves", "extent_of", "factor_of", "images_of", "moved", "pictures_of"]
+__all__ = ["MOVES", "better_moves", "extent_of", "moved", "registered_images"]
 
-#: How coordinates are brought from one convention into another.
+#: How coordinates are converted from one convention to another.
 MOVES = ("swap-xy", "flip-x", "flip-y")
-#: Every way to lay the spots down: exchange the axes or not, then mirror them.
+#: Every orientation of the spots: swap the axes or not, then mirror them.
 _WAYS = [
     tuple(name for name, is_done in zip(MOVES, done, strict=True) if is_done) for done in np.ndindex(2, 2, 2)
 ]
 #: Cells along the longer side of the grid on which spots and stain are compared.
 _CELLS = 64
-#: Another way must agree so well with the stain, and by so much better than the given and than any third way.
+#: Another orientation must agree this well with the stain, by this much better than the given one, and by
+#: this much better than any third one.
 _WELL, _BETTER, _CLEARLY = 0.7, 0.15, 0.04
 #: Fewer spots than this show no outline.
 _FEW_SPOTS = 10
-#: From this difference to the glass on, of 255, all tissue counts alike.
+#: Above this difference to the glass, of 255, all tissue counts the same.
 _DARK = 80.0
 
 
-def library_of(spatial: AnnData) -> Mapping[str, Any] | None:
-    """Return images and scale factors of the section, or None where there are none or several."""
-    libraries = spatial.uns.get(SPATIAL)
-    if not isinstance(libraries, Mapping) or len(libraries) != 1:
-        return None
-    library = next(iter(libraries.values()))
-    return library if isinstance(library, Mapping) else None
+def registered_images(spatial: AnnData) -> list[tuple[str, NDArray[Any], float]]:
+    """Return what `access.placed_images` does, but nothing for several libraries.
 
-
-def images_of(spatial: AnnData) -> list[tuple[str, NDArray[Any], float]]:
-    """Return the images whose place is known: name, pixels, and its pixels for each full-resolution pixel."""
-    known = [
-        (name, np.asarray(image), factor_of(spatial, name)) for name, image in pictures_of(spatial).items()
-    ]
-    return [
-        (name, image, factor) for name, image, factor in known if factor is not None and image.ndim in (2, 3)
-    ]
-
-
-def pictures_of(spatial: AnnData) -> dict[str, Any]:
-    """Return all images of the section by name, placed or not."""
-    images = (library_of(spatial) or {}).get("images")
-    return {str(name): image for name, image in images.items()} if isinstance(images, Mapping) else {}
-
-
-def factor_of(spatial: AnnData, name: str) -> float | None:
-    """Return the scale factor of an image, None where there is no number above 0."""
-    factors = (library_of(spatial) or {}).get("scalefactors")
-    factor = factors.get(f"tissue_{name}_scalef") if isinstance(factors, Mapping) else None
-    is_number = isinstance(factor, (int, float, np.number)) and np.isfinite(factor) and factor > 0
-    return float(factor) if is_number else None  # type: ignore[arg-type]
+    Spots of several sections are not all on the image of the first.
+    """
+    return placed_images(spatial) if len(libraries(spatial)) == 1 else []
 
 
 def extent_of(spatial: AnnData) -> Points:
     """Return the smallest and largest (x, y) of the image, else of the spots, float64 (2, 2)."""
-    images = images_of(spatial)
+    images = registered_images(spatial)
     if images:
         _, image, factor = images[0]
         return np.array([[0.0, 0.0], [image.shape[1] / factor, image.shape[0] / factor]])
-    xy = np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
+    xy = coordinates(spatial)
     return np.array([np.nanmin(xy, axis=0), np.nanmax(xy, axis=0)])
 
 
 def moved(xy: Points, moves: Sequence[str], extent: Points) -> Points:
-    """Return coordinates after moves of `MOVES`, in their order; mirrors are in the middle of the extent.
+    """Return coordinates after moves of `MOVES`, in their order; mirrored at the center of the extent.
 
     Examples
     --------
@@ -98,13 +75,13 @@ def moved(xy: Points, moves: Sequence[str], extent: Points) -> Points:
 
 
 def better_moves(spatial: AnnData) -> tuple[str, ...]:
-    """Return the moves that lay the spots on the stained tissue, where they clearly lie elsewhere; else none.
+    """Return the moves that put the spots on the stained tissue if they clearly are elsewhere, else none.
 
     The area of the spots under tissue is compared with the stain of the image, on a coarse grid, in the eight
-    ways that a section can be turned and mirrored. Nothing is said where another way would not fit the
-    stain well, or two ways do alike.
+    orientations of a section. No move is returned if no orientation fits the stain well, or if two fit
+    equally well.
     """
-    images, xy = images_of(spatial), _under_tissue(spatial)
+    images, xy = registered_images(spatial), _under_tissue(spatial)
     if not images or len(xy) < _FEW_SPOTS:
         return ()
     _, image, factor = min(images, key=lambda one: one[1].size)
@@ -118,17 +95,17 @@ def better_moves(spatial: AnnData) -> tuple[str, ...]:
 
 
 def _under_tissue(spatial: AnnData) -> Points:
-    xy = np.asarray(spatial.obsm[SPATIAL], dtype=np.float64)[:, :2]
+    xy = coordinates(spatial)
     kept = np.isfinite(xy).all(axis=1)
-    if "in_tissue" in spatial.obs:
-        kept &= spatial.obs["in_tissue"].to_numpy() == 1
+    if IN_TISSUE in spatial.obs:
+        kept &= spatial.obs[IN_TISSUE].to_numpy() == 1
     return xy[kept]
 
 
 def stain(image: NDArray[Any]) -> Points:
-    """Return by how much the color differs from that of the glass, on a coarse grid, in parts of 255.
+    """Return the difference of the color to that of the glass, on a coarse grid, in parts of 255.
 
-    The glass has the usual color along the border of the image.
+    The color of the glass is the median along the border of the image.
     """
     skip = max(max(image.shape[:2]) // (8 * _CELLS), 1)
     image = image[::skip, ::skip]
@@ -146,7 +123,7 @@ def stain(image: NDArray[Any]) -> Points:
 
 
 def _covered(xy: Points, cell: float, shape: tuple[int, ...]) -> Mask:
-    """Return which cells of the grid spots lie in, with the gaps between spots closed."""
+    """Return which cells of the grid hold spots, with the gaps between spots closed."""
     column, row = np.floor(xy / cell).astype(np.int64).T
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     covered = np.zeros(shape, dtype=bool)
@@ -159,7 +136,7 @@ def _covered(xy: Points, cell: float, shape: tuple[int, ...]) -> Mask:
 
 
 def _agreement(covered: Mask, amount: Points) -> float:
-    """Return the correlation of where spots are with where the stain is."""
+    """Return the correlation of spots with stain, over the cells of the grid."""
     if covered.all() or not covered.any() or np.ptp(amount) == 0:
         return 0.0
     return float(np.corrcoef(covered.ravel(), amount.ravel())[0, 1])

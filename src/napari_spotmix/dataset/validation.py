@@ -1,12 +1,7 @@
-"""What keeps input from being used, told in full before any work is done.
-
-Each check returns complete sentences: what was expected, what was found and where, what to do.
-"""
+"""What makes input unusable: findings of level "problem", all of them before any work is done."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +20,11 @@ from napari_spotmix.dataset.access import (
     labels,
     layers,
     layers_chosen,
-    layers_of_counts,
     matrix,
 )
+from napari_spotmix.dataset.finding import PROBLEM, Finding
+from napari_spotmix.dataset.fixes import Fix
+from napari_spotmix.dataset.identifiers import fixes_for_names, no_shared_genes
 from napari_spotmix.dataset.matrix_blocks import value_blocks
 from napari_spotmix.io import is_closed, is_signatures
 
@@ -37,30 +34,28 @@ __all__ = [
     "check",
     "choices",
     "coordinate_problems",
-    "problems_by_part",
+    "kind_problems",
+    "label_problems",
+    "no_usable_spots",
+    "types_without_counts",
 ]
 
 
-#: Types with fewer cells than this are told of: their signature is mostly sampling noise.
+#: Types with fewer cells than this get a warning: their signature is mostly sampling noise.
 FEW_CELLS = 10
 
-#: Fewer shared genes than this are told of.
+#: Fewer shared genes than this get a warning.
 FEW_GENES = 50
 
-#: Below this, fractions are taken for logarithms; above, for scaled counts.
+#: Up to this largest value, fractions are taken for logarithms; above, for scaled counts.
 _LARGEST_LOG = 20.0
 
-#: No count is larger: not even whole numbers can be told apart above it. And squares of distances farther
-#: than this, or as small as one over it, are no numbers.
+#: No count is larger: above it, not even whole numbers are exact. Squares of distances larger than this, or
+#: as small as one over it, overflow.
 _LARGEST_COUNT, _FARTHEST = 2.0**53, 1e100
 
 #: More labels than this, with fewer cells each than that on average, are no cell types.
 _MANY_TYPES, _CELLS_PER_TYPE = 100, 3
-
-#: Ensembl identifiers of genes, and the species that their prefixes stand for.
-_ENSEMBL = re.compile(r"(ENS[A-Z]*)G\d{6,}(\.\d+)?$")
-
-_SPECIES = {"ENS": "human", "ENSMUS": "mouse", "ENSRNO": "rat", "ENSDAR": "zebrafish", "ENSGAL": "chicken"}
 
 
 def check(
@@ -71,77 +66,45 @@ def check(
     layer: str | None = None,
     library_key: str | None = None,
     on_progress: ProgressCallback = silent,
-) -> list[str]:
-    """Return everything that keeps the input from being used; an empty list where nothing does.
+) -> list[Finding]:
+    """Return every problem that makes the input unusable, with its fixes; an empty list for good input.
 
-    Parameters are those of :func:`deconvolve`.
+    Parameters
+    ----------
+    spatial, reference, cell_type_key, layer, library_key
+        As `deconvolve` takes them. Not modified. Counts may be on disk; they are read in blocks.
+    on_progress : callable, optional
+        Called after every block; raises `Cancelled` to stop.
+
+    Returns
+    -------
+    list of Finding
+        All of level "problem".
+
+    Examples
+    --------
+    >>> from napari_spotmix import simulate
+    >>> tissue = simulate(n_spots=60, n_genes=120, n_cell_types=4, image=False)
+    >>> check(tissue.spatial, tissue.reference)
+    []
+    >>> print(check(tissue.spatial, tissue.reference, layer="counts")[0].message)
+    `layer`: the spatial data has no layer 'counts'. There are none to choose from.
     """
-    parts = problems_by_part(
-        spatial,
-        reference,
-        cell_type_key=cell_type_key,
-        layer=layer,
-        library_key=library_key,
-        on_progress=on_progress,
-    )
-    return [problem for part in parts.values() for problem in part]
-
-
-def problems_by_part(
-    spatial: AnnData,
-    reference: AnnData,
-    *,
-    cell_type_key: str = CELL_TYPE,
-    layer: str | None = None,
-    library_key: str | None = None,
-    on_progress: ProgressCallback = silent,
-) -> dict[str, list[str]]:
-    """Return the problems as `check` does, by what they are about.
-
-    The parts: "kind", and where that is right "spatial counts", "places", "reference counts", "labels",
-    "samples" and "genes".
-    """
-    if problems := _kind_problems(spatial=spatial, reference=reference):
-        return {"kind": problems}
+    if problems := kind_problems(spatial=spatial, reference=reference):
+        return problems
     spatial_layer, reference_layer = layers_chosen(spatial, reference, layer)
-    genes = gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)
-    return {
-        "spatial counts": _count_problems(spatial, spatial_layer, "spatial", on_progress),
-        "places": coordinate_problems(spatial),
-        "reference counts": _count_problems(reference, reference_layer, "reference", on_progress),
-        "labels": _label_problems(reference, cell_type_key),
-        "samples": _sample_problems(spatial, library_key),
-        "genes": _gene_problems(*genes),
-    }
-
-
-def _sample_problems(spatial: AnnData, library_key: str | None) -> list[str]:
-    if library_key is None:
-        return []
-    if library_key in spatial.obs:
-        is_empty = spatial.n_obs > 0 and spatial.obs[library_key].isna().all()
-        text = f"`library_key`: the column {library_key!r} of the spatial data is empty."
-        return [f"{text} Fill it, or name another."] if is_empty else []
-    return [f"`library_key`: the spatial data has no column {library_key!r}. {choices(spatial.obs.columns)}"]
-
-
-def _gene_problems(spatial: Sequence[str], reference: Sequence[str]) -> list[str]:
-    is_empty = not spatial or not reference  # which is told as such
-    if is_empty or set(spatial) & set(reference):
-        return []
-    return [_no_shared_genes(spatial, reference)]
-
-
-def _kind_problems(**given: Any) -> list[str]:
     return [
-        f"`{name}` must be an AnnData, found {type(value).__name__}. Read a file with `read_{name}`."
-        for name, value in given.items()
-        if not isinstance(value, AnnData)
+        *_count_problems(spatial, spatial_layer, "spatial", on_progress),
+        *coordinate_problems(spatial),
+        *_count_problems(reference, reference_layer, "reference", on_progress),
+        *label_problems(reference, cell_type_key),
+        *_library_problems(spatial, library_key),
+        *_gene_problems(spatial, reference, spatial_layer, reference_layer),
     ]
 
 
 def choices(names: Any) -> str:
-    """Return the sentence that tells what there is to choose from."""
+    """Return the sentence that lists what there is to choose from."""
     shown = [str(name) for name in names]
     if not shown:
         return "There are none to choose from."
@@ -149,88 +112,142 @@ def choices(names: Any) -> str:
     return f"Choose one of: {', '.join(shown[:12])}{more}."
 
 
-def _no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
-    return (
-        "The spatial data and the reference share no gene names. The spatial data has "
-        f"{_few(spatial)}; the reference has {_few(reference)}. {_why_none(spatial, reference)}"
+def _problem(message: str, *fixes: Fix) -> list[Finding]:
+    return [Finding(PROBLEM, message, fixes)]
+
+
+def kind_problems(**given: Any) -> list[Finding]:
+    """Return a problem for each argument that is no AnnData."""
+    return [
+        Finding(
+            PROBLEM,
+            f"`{name}` must be an AnnData, found {type(value).__name__}. Read a file with `read_{name}`.",
+        )
+        for name, value in given.items()
+        if not isinstance(value, AnnData)
+    ]
+
+
+def _library_problems(spatial: AnnData, library_key: str | None) -> list[Finding]:
+    if library_key is None:
+        return []
+    if library_key not in spatial.obs:
+        return _problem(
+            f"`library_key`: the spatial data has no column {library_key!r}. {choices(spatial.obs.columns)}"
+        )
+    if spatial.n_obs == 0 or not spatial.obs[library_key].isna().all():
+        return []
+    return _problem(
+        f"`library_key`: the column {library_key!r} of the spatial data is empty. Fill it, or name another."
     )
 
 
-def _why_none(spatial: Sequence[str], reference: Sequence[str]) -> str:
-    species = [_species_of(names) for names in (spatial, reference)]
-    if None not in species and species[0] != species[1]:
-        return (
-            f"They are Ensembl identifiers of {species[0]} and of {species[1]}: take a reference of the same "
-            "species."
-        )
-    lower = {str(name).lower() for name in reference}
-    n_but_for_case = sum(str(name).lower() in lower for name in spatial)
-    if n_but_for_case:
-        names, agree = count(n_but_for_case, "name"), agreeing(n_but_for_case, "agree")
-        return f"{names} {agree} but for upper and lower case: is one of them of another species?"
-    return "Are some of them identifiers and the others symbols? Bring both to the same kind."
+def _gene_problems(
+    spatial: AnnData, reference: AnnData, spatial_layer: str | None, reference_layer: str | None
+) -> list[Finding]:
+    ours, theirs = gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)
+    is_empty = not ours or not theirs  # reported with the counts
+    if is_empty or set(ours) & set(theirs):
+        return []
+    # The fixes name the genes of `X`, not those of `raw`.
+    fixes = () if RAW in (spatial_layer, reference_layer) else fixes_for_names(spatial, reference)
+    return _problem(no_shared_genes(ours, theirs), *fixes)
 
 
-def _species_of(names: Sequence[str]) -> str | None:
-    """Return of which species most names are Ensembl identifiers of genes, None if they are none.
-
-    Examples
-    --------
-    >>> _species_of(["ENSMUSG00000000001", "ENSMUSG00000000028.16"]), _species_of(["Actb", "Ckm"])
-    ('mouse', None)
-    """
-    prefixes = Counter(found[1] for name in names if (found := _ENSEMBL.match(str(name))))
-    prefix, n_names = prefixes.most_common(1)[0] if prefixes else ("", 0)
-    return _SPECIES.get(prefix, f"the species '{prefix}'") if 2 * n_names > len(names) else None
+# ------------------------------------------------------------------------------------------- what a run finds
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(repr(str(name)) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+def types_without_counts(cell_types: Sequence[str]) -> Finding:
+    """Return the problem that no cell of some types has counts of the shared genes."""
+    named = ", ".join(map(repr, cell_types))
+    return Finding(
+        PROBLEM,
+        f"No cell of {named} has counts of the shared genes. "
+        f"Drop the type{'' if len(cell_types) == 1 else 's'}, or use a reference with more genes.",
+        tuple(Fix("reference", "drop", name) for name in cell_types),
+    )
 
 
-def _count_problems(adata: AnnData, layer: str | None, what: str, on_progress: ProgressCallback) -> list[str]:
+def no_usable_spots() -> Finding:
+    """Return the problem that there is nothing to fit."""
+    return Finding(
+        PROBLEM,
+        "No spot has both coordinates and counts of the shared genes: there is nothing to fit. "
+        "Check the coordinates and the gene names.",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- counts
+
+
+def _count_problems(
+    adata: AnnData, layer: str | None, role: str, on_progress: ProgressCallback
+) -> list[Finding]:
     if layer is not None and not has_layer(adata, layer):
-        return [f"`layer`: the {what} data has no layer {layer!r}. {choices(layers(adata))}"]
-    where = f"The {what} data ({'`X`' if layer is None else f'layer {layer!r}'})"
+        return _problem(f"`layer`: the {role} data has no layer {layer!r}. {choices(layers(adata))}")
+    where = f"The {role} data ({'`X`' if layer is None else f'layer {layer!r}'})"
     values = matrix(adata, layer)
+    if values is not None and is_closed(values):
+        return _problem(f"{where} is in a file that has been closed. Read it again, and keep the file open.")
     if values is None or 0 in adata.shape:
-        needed = f"Counts are needed.{_advice(adata)}"
-        return [f"{where} is empty: {adata.n_obs} rows and {adata.n_vars} genes. {needed}"]
-    if is_closed(values):
-        return [f"{where} is in a file that has been closed. Read it again, and keep the file open."]
-    return _value_problems(values, where, adata, on_progress)
+        text, is_counts = f"is empty: {adata.n_obs} rows and {adata.n_vars} genes. Counts are needed.", False
+    else:
+        text, is_counts = _wrong_values(values, is_signatures(adata), on_progress)
+    if not text:
+        return []
+    other = None if is_counts else _layer_of_counts(adata)
+    if other is None:
+        return _problem(f"{where} {text}")
+    is_raw = other not in adata.layers
+    advice = "Its `raw` holds" if is_raw else f"The layer {other!r} holds"
+    fix = Fix(role, "raw") if is_raw else Fix(role, "layer", other)
+    name = RAW if is_raw else other
+    return _problem(f"{where} {text} {advice} whole numbers: choose {name!r} as `layer`.", fix)
 
 
-def _value_problems(matrix: Any, where: str, adata: AnnData, on_progress: ProgressCallback) -> list[str]:
+def _layer_of_counts(adata: AnnData) -> str | None:
+    """Return the first layer, or `RAW`, that holds whole numbers, none of them negative."""
+    return next((name for name in layers(adata) if _holds_counts(matrix(adata, name))), None)
+
+
+def _holds_counts(values: Any) -> bool:
+    if 0 in values.shape:
+        return False
+    n_blocks, dtype, blocks = value_blocks(values)
+    if not n_blocks or dtype.kind not in "iuf":
+        return False
+    return all(bool(((block == np.round(block)) & (block >= 0)).all()) for block in blocks)
+
+
+def _wrong_values(matrix: Any, may_be_fractions: bool, on_progress: ProgressCallback) -> tuple[str, bool]:
+    """Return why values are no counts, "" if they are, and whether most are whole numbers all the same."""
     n_blocks, dtype, blocks = value_blocks(matrix)
+    needed = "Raw counts are needed."
     if dtype.kind not in "iufb":
-        return [f"{where} holds values of type {dtype}, not numbers. Raw counts are needed."]
+        return f"holds values of type {dtype}, not numbers. {needed}", False
     found = _tally(blocks, n_blocks, on_progress)
-    needed = f"Raw counts are needed.{'' if found.is_counts else _advice(adata)}"
     if found.n_not_finite:
         values, are = count(found.n_not_finite, "value"), agreeing(found.n_not_finite, "are")
-        return [f"{where} holds {values} that {are} NaN or infinite. {needed}"]
+        return f"holds {values} that {are} NaN or infinite. {needed}", False
     if found.n_negative:
         negative = count(found.n_negative, "negative value")
-        return [f"{where} holds {negative}, as scaled or centered data do. {needed}"]
+        return f"holds {negative}, as scaled or centered data do. {needed}", False
     if not found.n_positive:
-        return [f"{where} holds no counts at all: every value is 0."]
+        return "holds no counts at all: every value is 0.", True
     if found.largest > _LARGEST_COUNT:
-        return [f"{where} holds values up to {found.largest:.2g}, larger than any count. {needed}"]
-    if not found.is_counts and not is_signatures(adata):
-        share = found.n_fractions / found.n_positive
-        if found.largest < _LARGEST_LOG:
-            return [
-                f"{where} looks log-normalized: {share:.0%} of its values are fractions and the largest is "
-                f"{found.largest:.2f}. {needed}"
-            ]
-        return [f"{where} looks normalized: {share:.0%} of its values are fractions. {needed}"]
-    return []
+        return f"holds values up to {found.largest:.2g}, larger than any count. {needed}", found.is_counts
+    if found.is_counts or may_be_fractions:
+        return "", True
+    share = found.n_fractions / found.n_positive
+    if found.largest < _LARGEST_LOG:
+        largest = f"the largest is {found.largest:.2f}"
+        return f"looks log-normalized: {share:.0%} of its values are fractions and {largest}. {needed}", False
+    return f"looks normalized: {share:.0%} of its values are fractions. {needed}", False
 
 
 @dataclass
 class _Tally:
-    """What a matrix holds, in numbers of values."""
+    """How many values of a matrix are of which kind."""
 
     n_not_finite: int = 0
     n_negative: int = 0
@@ -246,7 +263,7 @@ class _Tally:
 
 
 def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressCallback) -> _Tally:
-    """Look at all values once, in blocks, so that no copy of the matrix is made and a cancel is heard."""
+    """Count the values once, in blocks: the matrix is not copied, and a cancel is noticed."""
     found = _Tally()
     for step, block in enumerate(blocks):
         on_progress(Progress("Checking the input", step, n_blocks))
@@ -260,7 +277,7 @@ def _tally(blocks: Iterator[NDArray[Any]], n_blocks: int, on_progress: ProgressC
 
 
 def _all_positive(block: NDArray[Any]) -> bool:
-    """Tell whether all values are, as those of sparse counts mostly are; NaN and infinity are not."""
+    """Return whether all values are, as those of sparse counts mostly are; NaN and infinity are not."""
     return len(block) > 0 and bool(block.min() > 0 and np.isfinite(block.max()))
 
 
@@ -272,64 +289,60 @@ def _positive_of(block: NDArray[Any], found: _Tally) -> NDArray[Any]:
     return np.asarray(finite[finite > 0])
 
 
-def _advice(adata: AnnData) -> str:
-    """Name where whole numbers are kept, if they are."""
-    names = layers_of_counts(adata)
-    if not names:
-        return ""
-    if names[0] not in adata.layers:
-        return f" Its `raw` holds whole numbers: choose {RAW!r} as `layer`."
-    return f" The layer {names[0]!r} holds whole numbers: choose it as `layer`."
+# ---------------------------------------------------------------------------------- coordinates and labels
 
 
-def coordinate_problems(spatial: AnnData) -> list[str]:
+def coordinate_problems(spatial: AnnData) -> list[Finding]:
+    """Return the problem that there are no usable coordinates, if so."""
     found = spatial.obsm
     if SPATIAL not in found:
-        return [
+        return _problem(
             f"The spatial data has no coordinates: `obsm['{SPATIAL}']` is missing. {choices(found)} "
             "Is this a spatial section?"
-        ]
+        )
     shape = np.shape(found[SPATIAL])
     if len(shape) != 2 or shape[1] < 2:
-        return [f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}."]
+        return _problem(f"`obsm['{SPATIAL}']` must have two columns, x and y, found shape {shape}.")
     try:
         xy = coordinates(spatial)
     except (TypeError, ValueError) as error:
-        return [f"`obsm['{SPATIAL}']` must hold numbers, x and y of each spot ({error})."]
-    if not len(xy):  # which is told of the counts
+        return _problem(f"`obsm['{SPATIAL}']` must hold numbers, x and y of each spot ({error}).")
+    if not len(xy):  # reported with the counts
         return []
     if not np.isfinite(xy).all(axis=1).any():
-        return [f"`obsm['{SPATIAL}']` holds no place at all: every spot has a coordinate that is no number."]
+        return _problem(
+            f"`obsm['{SPATIAL}']` holds no usable coordinates: x or y of every spot is NaN or infinite. "
+            "Read the positions again."
+        )
     farthest = np.abs(xy[np.isfinite(xy)]).max()
     if farthest > _FARTHEST or 0 < farthest < 1 / _FARTHEST:
-        return [
-            f"`obsm['{SPATIAL}']` holds coordinates up to {farthest:.2g}, which are no places in pixels or "
-            "micrometers. Correct them, or set those of single spots to NaN."
-        ]
+        return _problem(
+            f"`obsm['{SPATIAL}']` holds coordinates up to {farthest:.2g}, which are no positions in pixels "
+            "or micrometers. Correct them, or set those of single spots to NaN."
+        )
     return []
 
 
-def _label_problems(reference: AnnData, cell_type_key: str) -> list[str]:
+def label_problems(reference: AnnData, cell_type_key: str) -> list[Finding]:
+    """Return the problem that there are no usable labels, if so."""
     if cell_type_key not in reference.obs:
-        return [
+        return _problem(
             f"`cell_type_key`: the reference has no column {cell_type_key!r}. "
             f"{choices(reference.obs.columns)}"
-        ]
+        )
     types = labels(reference, cell_type_key).categories
     if len(types) < 2:
-        return [
-            f"`cell_type_key`: the column {cell_type_key!r} holds {len(types)} cell type"
-            f"{f' ({types[0]!r})' if len(types) else 's'}; at least 2 are needed. "
-            "Choose another column, or a reference with more types."
-        ]
-    if (
-        not is_signatures(reference)
-        and len(types) > _MANY_TYPES
-        and reference.n_obs < _CELLS_PER_TYPE * len(types)
-    ):
-        return [
+        only = f" ({types[0]!r})" if len(types) else "s"
+        return _problem(
+            f"`cell_type_key`: the column {cell_type_key!r} holds {len(types)} cell type{only}; at least 2 "
+            "are needed. Choose another column, or a reference with more types."
+        )
+    if is_signatures(reference) or len(types) <= _MANY_TYPES:
+        return []
+    if reference.n_obs < _CELLS_PER_TYPE * len(types):
+        return _problem(
             f"`cell_type_key`: the column {cell_type_key!r} holds {len(types):,} different labels for "
             f"{reference.n_obs:,} cells, as names of cells do ({types[0]!r}, {types[1]!r}, ...). "
             "Choose the column that holds cell types."
-        ]
+        )
     return []

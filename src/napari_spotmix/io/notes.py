@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_spotmix.base.keys import NOTES
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["NOTES", "add_notes", "reading_notes"]
-
-#: ``uns`` key of the notes: a list of sentences, absent where there are none.
-NOTES = "spotmix_notes"
 
 
 def add_notes(adata: AnnData, notes: Sequence[str]) -> None:

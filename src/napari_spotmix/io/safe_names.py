@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from napari_spotmix.base.keys import NAMES
 from napari_spotmix.io.on_disk import copied
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "restore_names", "restored_names", "with_safe_names"]
 
-#: ``uns`` key of the table safe name -> true name; absent where every name is safe.
-NAMES = "spotmix_names"
 #: No names in a path: of nothing, of the folder itself, and of the one above, which Zarr refuses.
 _NO_PATHS = ("", ".", "..")
 

@@ -23,7 +23,8 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
-from napari_spotmix.dataset.geometry import bin_sides, placed_spots, scalefactors, spot_diameter
+from napari_spotmix.dataset.access import coordinates, placed_images
+from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diameter
 from napari_spotmix.dataset.regions import to_geojson
 from napari_spotmix.io import heard, listed, write_aside, write_folder_aside
 
@@ -359,16 +360,13 @@ def _images(spatial: AnnData) -> dict[str, Any]:
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Scale
 
-    library: Any = next(iter(spatial.uns.get(SPATIAL, {}).values()), {})
     found = {}
-    for resolution, pixels in (library.get("images") or {}).items():
-        factor = scalefactors(spatial).get(f"tissue_{resolution}_scalef")
-        if factor:
-            channels = np.moveaxis(np.atleast_3d(pixels), -1, 0)
-            scale = Scale([1 / factor, 1 / factor], axes=("x", "y"))
-            found[f"{resolution}_image"] = Image2DModel.parse(
-                channels, dims=("c", "y", "x"), transformations={"global": scale}
-            )
+    for resolution, pixels, factor in placed_images(spatial):
+        channels = np.moveaxis(np.atleast_3d(pixels), -1, 0)
+        scale = Scale([1 / factor, 1 / factor], axes=("x", "y"))
+        found[f"{resolution}_image"] = Image2DModel.parse(
+            channels, dims=("c", "y", "x"), transformations={"global": scale}
+        )
     return found
 
 
@@ -378,7 +376,7 @@ def _shapes(spatial: AnnData) -> Any:
     from spatialdata.transformations import Identity
 
     spots = placed_spots(spatial)
-    xy = np.asarray(spatial.obsm[SPATIAL], dtype=float)[spots, :2]
+    xy = coordinates(spatial)[spots]
     names, place = spatial.obs_names[spots], {"global": Identity()}
     if bin_sides(spatial) is None:
         radius = spot_diameter(spatial) / 2

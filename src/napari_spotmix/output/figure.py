@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.base.errors import InputError
+from napari_spotmix.dataset.access import tissue_image
 from napari_spotmix.dataset.geometry import (
     bin_sides,
     length_words,
@@ -37,7 +38,6 @@ from napari_spotmix.dataset.geometry import (
     placed_spots,
     round_length,
     spot_diameter,
-    tissue_image,
 )
 from napari_spotmix.io import write_aside
 

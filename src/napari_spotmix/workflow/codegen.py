@@ -73,11 +73,11 @@ def as_python(spec: RunSpec) -> str:
     fixing = _keywords({"fixes": list(spec.fix), **key})
     lines = [
         "from napari_spotmix import deconvolve, read_reference, read_spatial",
-        *(["from napari_spotmix.dataset.fixes import fixed"] if spec.fix else []),
+        *(["from napari_spotmix.dataset.fixes import apply_fixes"] if spec.fix else []),
         "",
         f"spatial = {_call('read_spatial', [spatial], **_reading(spec), **_backed(spatial))}",
         f"reference = {_call('read_reference', spec.references, **key, **labels)}",
-        *([f"spatial, reference = fixed(spatial, reference, {fixing})"] if spec.fix else []),
+        *([f"spatial, reference = apply_fixes(spatial, reference, {fixing})"] if spec.fix else []),
         f"result = deconvolve(spatial, reference, {_keywords(settings | changed(spec.parameters))})",
         "print(result.proportions.mean())",
     ]

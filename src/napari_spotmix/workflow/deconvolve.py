@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.base.text import agreeing, count
+from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.dataset.access import matrix
-from napari_spotmix.dataset.validation import FEW_CELLS, FEW_GENES, check, choices
-from napari_spotmix.io import reading_notes
+from napari_spotmix.dataset.diagnostics import input_findings
+from napari_spotmix.dataset.diagnostics.genes import few_genes
+from napari_spotmix.dataset.diagnostics.spots import not_estimated
+from napari_spotmix.dataset.finding import messages
+from napari_spotmix.dataset.validation import check, choices
 from napari_spotmix.model.fit import Fit, fit
-from napari_spotmix.model.genes import GeneMatch
 from napari_spotmix.model.refit import Problem
 from napari_spotmix.model.rna_content import Content
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
@@ -41,12 +41,6 @@ __all__ = ["deconvolve"]
 
 #: At most so many pairs of types are named.
 _LISTED = 5
-#: Notes on a reference that holds signatures in place of cells.
-_SIGNATURE_NOTES = (
-    "The reference holds signatures without cells. What only cells tell is not known: how much RNA cells of "
-    "each type hold, so proportions are of RNA; and how cells of a type differ, which standard errors leave "
-    "out.",
-)
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4
 
@@ -114,7 +108,7 @@ def deconvolve(
         library_key=library_key,
         on_progress=on_progress,
     ):
-        raise InputError(problems)
+        raise InputError(messages(problems))
     with Threads.of(params.n_threads) as threads:
         prepared = prepare(inputs, params, threads, on_progress)
         fitted = fit(
@@ -157,73 +151,20 @@ def _merged(params: Parameters | None, parameters: Mapping[str, Any]) -> Paramet
 
 def _input_notes(inputs: Inputs, prepared: Prepared, params: Parameters) -> list[str]:
     """Return what the user should know of the inputs."""
-    of_reference = [*_type_notes(prepared.types), *_content_notes(prepared.content, params)]
-    return [
-        *reading_notes(inputs.spatial),
-        *reading_notes(inputs.reference),
-        *_layer_notes(inputs.layer, spatial=inputs.spatial_layer, reference=inputs.reference_layer),
-        *_disk_notes(matrix(inputs.spatial, inputs.spatial_layer)),
-        *_gene_notes(prepared.genes),
-        *(of_reference if inputs.are_cells else _SIGNATURE_NOTES),
-    ]
-
-
-def _layer_notes(layer: str | None, **used: str | None) -> list[str]:
-    """Tell where the layer that was asked for is in one of the two only."""
-    without = [name for name, found in used.items() if layer is not None and found is None]
-    return [f"The {name} data have no layer {layer!r}: their counts were taken from `X`." for name in without]
-
-
-def _disk_notes(counts: Any) -> list[str]:
-    if not isinstance(counts, CSCDataset):
-        return []
-    return [
-        "The counts were read into memory: on disk they lie column by column (CSC). "
-        "Write them as CSR to have them read in blocks."
-    ]
-
-
-def _gene_notes(genes: GeneMatch) -> list[str]:
-    notes = [
-        f"{count(n, 'gene name')} {agreeing(n, 'stand')} more than once in the {what} data; "
-        "the counts were summed."
-        for n, what in zip(genes.n_duplicated, ("spatial", "reference"), strict=True)
-        if n
-    ]
-    if len(genes.names) < FEW_GENES:
-        are = agreeing(len(genes.names), "are")
-        shared = f"Only {count(len(genes.names), 'gene')} {are} shared and informative"
-        notes.append(f"{shared}: proportions are uncertain.")
-    return notes
+    findings = input_findings(
+        inputs.spatial, inputs.reference, cell_type_key=inputs.cell_type_key, layer=inputs.layer
+    )
+    of_content = _content_notes(prepared.content, params) if inputs.are_cells else []
+    return [*messages(findings), *messages(few_genes(len(prepared.genes.names))), *of_content]
 
 
 def _spot_notes(reasons: pd.Series) -> list[str]:
     left_out = reasons[reasons != ""].value_counts()
-    return [
-        f"{n} of {len(reasons)} spots {agreeing(n, 'were')} not estimated ({reason}), "
-        f"and {agreeing(n, 'are')} kept, with NaN."
-        for reason, n in left_out.items()
-    ]
+    return [not_estimated(n, len(reasons), str(reason)).message for reason, n in left_out.items()]
 
 
 def _fit_notes(fitted: Fit) -> list[str]:
     return [*fitted.notes, *([fitted.choice.reason] if fitted.choice else [])]
-
-
-def _type_notes(labels: pd.Categorical[str]) -> list[str]:
-    n_cells = pd.Series(labels).value_counts(sort=False)
-    few = [f"{name} ({n})" for name, n in n_cells.items() if n < FEW_CELLS]
-    n_unlabeled = int((labels.codes < 0).sum())
-    notes = []
-    if few:
-        notes.append(
-            f"Cell types with fewer than {FEW_CELLS} reference cells, to be read with care: "
-            f"{', '.join(few[:20])}{f' and {len(few) - 20} more' if len(few) > 20 else ''}."
-        )
-    if n_unlabeled:
-        cells = count(n_unlabeled, "reference cell")
-        notes.append(f"{cells} without a label {agreeing(n_unlabeled, 'were')} left out.")
-    return notes
 
 
 def _content_notes(content: Content, params: Parameters) -> list[str]:

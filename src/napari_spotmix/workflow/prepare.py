@@ -17,7 +17,9 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.dataset.access import coordinates, gene_names, labels, layers_chosen, matrix
+from napari_spotmix.dataset.diagnostics.spots import NO_COORDINATES, NO_COUNTS
 from napari_spotmix.dataset.matrix_blocks import row_blocks
+from napari_spotmix.dataset.validation import no_usable_spots, types_without_counts
 from napari_spotmix.io import is_signatures
 from napari_spotmix.model.counts import Counts, RowBlocks
 from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
@@ -165,9 +167,7 @@ def prepare(inputs: Inputs, params: Parameters, threads: Threads, on_progress: P
     placed, counted = np.asarray(np.isfinite(xy).all(axis=1)), totals > 0
     kept = placed & counted
     if not kept.any():
-        raise InputError(
-            "No spot has both coordinates and counts of the shared genes: there is nothing to fit."
-        )
+        raise InputError(no_usable_spots().message)
     return Prepared(
         replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
         totals,
@@ -193,8 +193,8 @@ def _library(inputs: Inputs, kept: NDArray[np.bool_]) -> NDArray[np.int64] | Non
 def _reasons(placed: NDArray[np.bool_], counted: NDArray[np.bool_], spots: pd.Index[str]) -> pd.Series:
     """Return why each spot is not estimated; \"\" for those that are."""
     reasons = np.full(len(placed), "", dtype=object)
-    reasons[~counted] = "no counts of the shared genes"
-    reasons[~placed] = "no coordinates"
+    reasons[~counted] = NO_COUNTS
+    reasons[~placed] = NO_COORDINATES
     return pd.Series(reasons, index=spots, dtype=object)
 
 
@@ -268,10 +268,7 @@ def _labeled_cells(
     signatures, totals = mean_signatures(counts, label, n_types, len(genes.names), report)
     silent_types = [name for name, row in zip(types.categories, signatures, strict=True) if not row.any()]
     if silent_types:
-        raise InputError(
-            f"No cell of {', '.join(repr(name) for name in silent_types)} has counts of the shared genes. "
-            "Leave the type out of the reference, or use a reference with more genes."
-        )
+        raise InputError(types_without_counts(silent_types).message)
     cells = _LabeledCells(genes, rows, label, totals, signatures)
     return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
 

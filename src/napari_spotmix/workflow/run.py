@@ -154,12 +154,12 @@ def _read(spec: RunSpec, problems: list[str], read: list[AnnData], on_progress: 
 
     What has been read is added to `read`, also if something is wrong.
     """
-    from napari_spotmix.dataset.fixes import all_parsed, fixed
+    from napari_spotmix.dataset.fixes import apply_fixes, parse_fixes
     from napari_spotmix.io import output_problems
 
     if spec.output is not None:
         problems += output_problems(spec.output, spec.inputs)
-    fixes = attempted(problems, lambda: all_parsed(spec.fix))
+    fixes = attempted(problems, lambda: parse_fixes(spec.fix))
     spatial = attempted(problems, lambda: _spots(spec, on_progress))
     read += [] if spatial is None else [spatial]
     reference = attempted(problems, lambda: _cells(spec, on_progress))
@@ -167,7 +167,7 @@ def _read(spec: RunSpec, problems: list[str], read: list[AnnData], on_progress: 
     both = None if spatial is None or reference is None else (spatial, reference)
     if both is not None and fixes:
         given, key = both, spec.cell_type_key
-        both = attempted(problems, lambda: fixed(*given, fixes, cell_type_key=key)) or given
+        both = attempted(problems, lambda: apply_fixes(*given, fixes, cell_type_key=key)) or given
     if problems:
         raise InputError([*problems, *(_problems_inside(*both, spec) if both else [])])
     if both is None:
@@ -200,6 +200,7 @@ def _cells(spec: RunSpec, on_progress: ProgressCallback) -> AnnData:
 
 def _problems_inside(spatial: AnnData, reference: AnnData, spec: RunSpec) -> list[str]:
     """Return what else is wrong with files that could be read; `deconvolve` reports it if nothing else is."""
+    from napari_spotmix.dataset.finding import messages
     from napari_spotmix.dataset.validation import check
 
-    return check(spatial, reference, **spec.settings)
+    return messages(check(spatial, reference, **spec.settings))

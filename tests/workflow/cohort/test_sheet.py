@@ -121,7 +121,7 @@ def test_an_unknown_fix_is_reported_before_anything_runs(folder: Path) -> None:
     text = "sample,spatial,reference,fix,gem_bin\none,a.h5ad,cells.h5ad,spatial:flip-x|spatial:foo,2.5\n"
     number, problem = problems(sheet(folder, text))
     assert number == "Row 2, column gem_bin: must be a whole number, found '2.5'."
-    assert problem.startswith("Row 2, column fix: there is no fix 'spatial:foo'")
+    assert problem.startswith("Row 2, column fix: unknown fix 'spatial:foo'")
 
 
 @pytest.mark.parametrize(

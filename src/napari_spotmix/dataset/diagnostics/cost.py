@@ -1,4 +1,4 @@
-"""What the run will take."""
+"""How long a run takes, and how much memory."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from anndata import AnnData
 
 from napari_spotmix.dataset.access import labels
 from napari_spotmix.dataset.cost import LARGEST, WITHIN, Size, machine_megabytes, needed
-from napari_spotmix.dataset.diagnostics.finding import NOTE, WARNING, Finding
+from napari_spotmix.dataset.finding import NOTE, WARNING, Finding
 
 __all__ = ["cost_finding"]
 
 
 def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str) -> Finding:
-    """Tell time and memory, as a warning where this machine has not as much."""
+    """Return time and memory of a run: a warning if this machine has less memory, else a note."""
     size = Size.of(spatial, reference, len(labels(reference, cell_type_key).categories))
     seconds, megabytes = needed(size)
-    sure = f"runs of up to {LARGEST:,} spots that were measured stayed within a factor of {WITHIN:g}"
+    sure = f"measured runs of up to {LARGEST:,} spots stayed within a factor of {WITHIN:g}"
     text = (
-        f"A run with default settings will take about {_time(seconds)} and {megabytes / 1024:.1f} GB of "
-        f"memory ({sure if spatial.n_obs <= LARGEST else 'larger than any run that was measured'})."
+        f"A run with default settings takes about {_time(seconds)} and {megabytes / 1024:.1f} GB of "
+        f"memory ({sure if spatial.n_obs <= LARGEST else 'larger than any measured run'})."
     )
-    there = machine_megabytes()
-    if megabytes < there:
+    available = machine_megabytes()
+    if megabytes < available:
         return Finding(NOTE, text)
     return Finding(
         WARNING,
-        f"{text} This machine has {there / 1024:.1f} GB. Take one with more, larger bins, or a part of the "
-        "section.",
+        f"{text} This machine has {available / 1024:.1f} GB. Use one with more memory, larger bins, or a "
+        "part of the section.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Look at tissue and reference where they lie."""
+"""Diagnose the files of spatial data and reference."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from napari_spotmix.base.errors import attempted
 from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.dataset.diagnostics.diagnose import look
-from napari_spotmix.dataset.diagnostics.finding import PROBLEM, Finding
-from napari_spotmix.dataset.fixes import all_parsed, fixed
+from napari_spotmix.dataset.diagnostics.both import diagnose
+from napari_spotmix.dataset.finding import PROBLEM, Finding
+from napari_spotmix.dataset.fixes import apply_fixes, parse_fixes
 from napari_spotmix.io import Reading, close_files, output_problems, read_reference, read_spatial
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["look_at_files"]
+__all__ = ["diagnose_files"]
 
 
-def look_at_files(
+def diagnose_files(
     spatial: str | Path,
     reference: str | Path | Sequence[str | Path],
     *,
@@ -34,30 +34,30 @@ def look_at_files(
     on_progress: ProgressCallback = silent,
     **settings: Any,
 ) -> list[Finding]:
-    """Read both, as a run would, and return everything that is worth knowing before it; raises no error.
+    """Read both as a run does, and return everything that is worth knowing before it; raises no InputError.
 
     Parameters
     ----------
     spatial, reference, labels
         As `read_spatial` and `read_reference` take them. Counts of the spots stay on disk.
     reading : Reading, optional
-        What `read_spatial` is told beside the path.
+        What `read_spatial` takes besides the path.
     cell_type_key, **settings
-        As `look` takes them.
+        As `diagnose` takes them.
     fixes : sequence of str, optional
-        Done before anything is looked at.
+        Applied first.
     output : path, optional
-        Folder that results are to be written to.
+        Folder for the results, to check that they can be written.
 
     Returns
     -------
     list of Finding
-        What cannot be read is a problem among them.
+        Problems first, among them what cannot be read.
 
     Examples
     --------
-    >>> for one in look_at_files("no/such/outs", "cells.h5ad"):
-    ...     print(one.level, one.text)
+    >>> for one in diagnose_files("no/such/outs", "cells.h5ad"):
+    ...     print(one.level, one.message)
     problem no/such/outs: does not exist. Check the spelling of the path.
     problem cells.h5ad: does not exist. Check the spelling of the path.
     """
@@ -65,7 +65,7 @@ def look_at_files(
     inputs = {"spatial": spatial, **{f"reference_{n}": path for n, path in enumerate(references, start=1)}}
     inputs |= {} if labels is None else {"labels": labels}
     problems = [] if output is None else output_problems(output, inputs)
-    wanted = attempted(problems, lambda: all_parsed(fixes))
+    wanted = attempted(problems, lambda: parse_fixes(fixes))
     with ExitStack() as files:
 
         def read_spots() -> AnnData:
@@ -81,11 +81,11 @@ def look_at_files(
             files.callback(close_files, found)
             return found
 
-        def look_at_both() -> list[Finding]:
-            both = fixed(tissue, cells, wanted or (), cell_type_key=cell_type_key)
-            return look(*both, cell_type_key=cell_type_key, on_progress=on_progress, **settings)
+        def diagnose_both() -> list[Finding]:
+            both = apply_fixes(tissue, cells, wanted or (), cell_type_key=cell_type_key)
+            return diagnose(*both, cell_type_key=cell_type_key, on_progress=on_progress, **settings)
 
         tissue, cells = attempted(problems, read_spots), attempted(problems, read_cells)
         can_be_read = tissue is not None and cells is not None
-        found = (attempted(problems, look_at_both) or []) if can_be_read else []
+        found = (attempted(problems, diagnose_both) or []) if can_be_read else []
     return [*(Finding(PROBLEM, problem) for problem in problems), *found]

@@ -1,4 +1,4 @@
-"""Whether the spots have names and places, and lie on their image."""
+"""Whether spots have names and coordinates of their own, and are on the tissue of their image."""
 
 from __future__ import annotations
 
@@ -7,37 +7,49 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from napari_spotmix.base.keys import image_scale
 from napari_spotmix.base.text import agreeing, count
-from napari_spotmix.dataset.access import coordinates
-from napari_spotmix.dataset.diagnostics.finding import NOTE, WARNING, Finding
+from napari_spotmix.dataset.access import coordinates, images, scale_factor
+from napari_spotmix.dataset.finding import NOTE, WARNING, Finding
 from napari_spotmix.dataset.fixes import FIXES, Fix
-from napari_spotmix.dataset.registration import better_moves, factor_of, images_of, pictures_of
+from napari_spotmix.dataset.registration import better_moves, registered_images
 from napari_spotmix.dataset.validation import coordinate_problems
 from napari_spotmix.io import listed, spots_off_image
 
-__all__ = ["place_findings"]
+__all__ = ["NO_COORDINATES", "NO_COUNTS", "not_estimated", "spot_findings"]
 
 
-#: From this share of spots on that have no place of their own, it is no accident.
+#: Why spots are not estimated.
+NO_COORDINATES, NO_COUNTS = "no coordinates", "no counts of the shared genes"
+#: From this share of spots on, shared coordinates are no accident.
 _MANY_TOGETHER = 0.1
 
 
-def place_findings(spatial: AnnData, library_key: str | None = None) -> list[Finding]:
-    """Tell of repeated barcodes, missing places, and spots that do not lie on the tissue of their image."""
-    found = _repeated(spatial) + _without_sample(spatial, library_key)
+def spot_findings(spatial: AnnData, library_key: str | None = None) -> list[Finding]:
+    """Return warnings about barcodes, coordinates, and spots that are not on the tissue of their image."""
+    found = _repeated(spatial) + _without_section(spatial, library_key)
     if coordinate_problems(spatial):
         return found
     xy = coordinates(spatial)
     n_lost = int((~np.isfinite(xy).all(axis=1)).sum())
-    if n_lost:
-        have, are = agreeing(n_lost, "have"), agreeing(n_lost, "are")
-        text = (
-            f"{n_lost:,} of {len(xy):,} spots {have} a coordinate that is NaN or infinite, and {are} kept, "
-            "with NaN as proportions. Where there are places, read the positions again."
-        )
-        found.append(Finding(WARNING, text))
+    found += [not_estimated(n_lost, len(xy), NO_COORDINATES)] if n_lost else []
     found += _together(spatial, xy, library_key)
     return found + _turned(spatial) + _off_image(spatial) + _without_scale(spatial)
+
+
+def not_estimated(number: int, n_spots: int, reason: str) -> Finding:
+    """Return the finding that some spots are kept, but not estimated.
+
+    Examples
+    --------
+    >>> print(not_estimated(1, 80, NO_COUNTS).message)
+    1 of 80 spots is not estimated (no counts of the shared genes) and is kept, with NaN.
+    """
+    are = agreeing(number, "are")
+    text = f"{number:,} of {n_spots:,} spots {are} not estimated ({reason}) and {are} kept, with NaN."
+    if reason == NO_COORDINATES:
+        return Finding(WARNING, f"{text} If their coordinates are known, read the positions again.")
+    return Finding(NOTE, text)
 
 
 def _repeated(spatial: AnnData) -> list[Finding]:
@@ -47,38 +59,38 @@ def _repeated(spatial: AnnData) -> list[Finding]:
     twice = names[names.duplicated()].unique()
     text = (
         f"{count(len(twice), 'barcode')} of spots {agreeing(len(twice), 'are')} found more than once "
-        f"({listed(list(twice), most=3)}), so "
-        "that tables of the result would be ambiguous. "
-        "If these are several sections, name the column that tells them apart as `library_key`, and "
-        "number the repeats."
+        f"({listed(list(twice), most=3)}), so rows of the result's tables are ambiguous. Number the repeats. "
+        "If these are several sections, also name the column that distinguishes them as `library_key`."
     )
     return [Finding(WARNING, text, (Fix("spatial", "name-apart"),))]
 
 
-def _without_sample(spatial: AnnData, library_key: str | None) -> list[Finding]:
+def _without_section(spatial: AnnData, library_key: str | None) -> list[Finding]:
     if library_key not in spatial.obs:  # not asked for, or a problem
         return []
     n_lost = int(spatial.obs[library_key].isna().sum())
-    if n_lost in (0, spatial.n_obs):  # none at all is a problem
+    if n_lost in (0, spatial.n_obs):  # an empty column is a problem
         return []
     text = (
-        f"{n_lost:,} of {spatial.n_obs:,} spots {agreeing(n_lost, 'have')} no value in {library_key!r}, and "
-        f"{agreeing(n_lost, 'are')} taken for a section of their own. Fill the column."
+        f"{n_lost:,} of {spatial.n_obs:,} spots {agreeing(n_lost, 'have')} no value in {library_key!r} and "
+        f"{agreeing(n_lost, 'are')} treated as a section of their own. Fill the column."
     )
     return [Finding(WARNING, text)]
 
 
 def _together(spatial: AnnData, xy: NDArray[np.float64], library_key: str | None) -> list[Finding]:
-    """Tell of spots that lie in one place: they would be each other's nearest neighbors."""
-    sample = pd.factorize(spatial.obs[library_key])[0] if library_key in spatial.obs else 0
-    places = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "sample": sample}).dropna()
-    n_together = int(places.duplicated(keep=False).sum())
-    if n_together == 0 or n_together < _MANY_TOGETHER * len(places):
+    """Return a warning if many spots share coordinates: they would be each other's nearest neighbors."""
+    section = pd.factorize(spatial.obs[library_key])[0] if library_key in spatial.obs else 0
+    positions = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "section": section}).dropna()
+    n_together = int(positions.duplicated(keep=False).sum())
+    if n_together == 0 or n_together < _MANY_TOGETHER * len(positions):
         return []
-    text = f"{n_together:,} of {len(places):,} spots lie where another one lies. Look at the coordinates."
+    text = f"{n_together:,} of {len(positions):,} spots share their coordinates with another spot. "
     if library_key is None:
-        text += " If these are several sections, name the column that tells them apart as `library_key`."
-    return [Finding(WARNING, text)]
+        text += (
+            "If these are several sections, name the column that distinguishes them as `library_key`. Else "
+        )
+    return [Finding(WARNING, f"{text}{'check' if library_key is None else 'Check'} the coordinates.")]
 
 
 def _turned(spatial: AnnData) -> list[Finding]:
@@ -86,8 +98,8 @@ def _turned(spatial: AnnData) -> list[Finding]:
     if not moves:
         return []
     fixes = tuple(Fix("spatial", move) for move in moves)
-    words = " and ".join(FIXES[move].words.lower() for move in moves)
-    text = f"The spots lie beside the stained tissue, and on it if one would {words}."
+    words = ", then ".join(FIXES[move].words.lower() for move in moves)
+    text = f"The spots are not on the stained tissue of the image, but would be after this fix: {words}."
     return [Finding(WARNING, text, fixes)]
 
 
@@ -95,19 +107,19 @@ def _off_image(spatial: AnnData) -> list[Finding]:
     xy = coordinates(spatial)
     notes = [
         note
-        for name, image, factor in images_of(spatial)
+        for name, image, factor in registered_images(spatial)
         for note in spots_off_image(xy * factor, image, f"the {name} image")
     ]
     return [Finding(WARNING, note) for note in notes]
 
 
 def _without_scale(spatial: AnnData) -> list[Finding]:
-    lost = [name for name in pictures_of(spatial) if factor_of(spatial, name) is None]
+    lost = [name for name in images(spatial) if scale_factor(spatial, image_scale(name)) is None]
     return [
         Finding(
             NOTE,
-            f"The {name} image has no scale factor (`tissue_{name}_scalef`), so that its place is not known. "
-            "Copy `scalefactors_json.json` from the run.",
+            f"The {name} image has no scale factor (`{image_scale(name)}`), so it cannot be shown under the "
+            "spots. Copy `scalefactors_json.json` from the run.",
         )
         for name in lost
     ]

@@ -23,7 +23,16 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from napari_spotmix.base.errors import InputError, ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import (
+    ARRAY_COL,
+    ARRAY_ROW,
+    BIN_SIZE,
+    IMAGES,
+    METADATA,
+    SCALE_FACTORS,
+    SPATIAL,
+    SPOT_DIAMETER,
+)
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
@@ -382,15 +391,15 @@ def _place_names(x: NDArray[Any], y: NDArray[Any]) -> pd.Index[str]:
 def _add_bins(adata: AnnData, name: str, spots: NDArray[np.int64], side: int, is_gem: bool) -> str:
     row, column = spots >> _BITS, spots & _MASK
     adata.obs_names = _place_names(column * side, row * side)
-    adata.obs["array_row"], adata.obs["array_col"] = row, column
+    adata.obs[ARRAY_ROW], adata.obs[ARRAY_COL] = row, column
     # A bin begins with the DNB of its name: five of them, 10 to 14, have their middle at 12.
     adata.obsm[SPATIAL] = np.column_stack([column, row]) * float(side) + (side - 1) / 2
     size = f"{side} x {side} {'DNBs' if is_gem else 'in size'}"
-    factors = {"spot_diameter_fullres": float(side)}
+    factors = {SPOT_DIAMETER: float(side)}
     if is_gem:
-        factors["bin_size_um"] = side * PITCH_UM
+        factors[BIN_SIZE] = side * PITCH_UM
         size += f" ({side * PITCH_UM:g} µm)"
-    adata.uns[SPATIAL] = {name: {"images": {}, "scalefactors": factors, "metadata": {}}}
+    adata.uns[SPATIAL] = {name: {IMAGES: {}, SCALE_FACTORS: factors, METADATA: {}}}
     return f"Counts were gathered in {adata.n_obs:,} bins of {size}; `gem_bin` sets another size."
 
 

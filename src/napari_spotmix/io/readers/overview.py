@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import HIRES, IMAGES, SCALE_FACTORS, SPATIAL, image_scale
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
@@ -94,13 +94,15 @@ def lay_under(adata: AnnData, seen: Overview) -> None:
     ReadError
         If there are several sections, which have an image each.
     """
-    libraries = adata.uns.setdefault(SPATIAL, {})
+    given = adata.uns.setdefault(SPATIAL, {})
+    # Files of CELLxGENE have `is_single` there too, which is no library.
+    libraries = {name: value for name, value in given.items() if isinstance(value, Mapping)}
     if len(libraries) > 1:
         problem = f"`image` belongs to one section, and there are {len(libraries)}. Read them one by one."
         raise ReadError(seen.path, problem)
-    library = libraries.setdefault(next(iter(libraries), "library"), {})
-    library["images"] = {**library.get("images", {}), "hires": seen.pixels}
-    library["scalefactors"] = {**library.get("scalefactors", {}), "tissue_hires_scalef": seen.factor}
+    library = given.setdefault(next(iter(libraries), "library"), {})
+    library[IMAGES] = {**library.get(IMAGES, {}), HIRES: seen.pixels}
+    library[SCALE_FACTORS] = {**library.get(SCALE_FACTORS, {}), image_scale(HIRES): seen.factor}
     xy = adata.obsm[SPATIAL][:, :2] * seen.factor
     add_notes(adata, seen.notes + spots_off_image(xy, seen.pixels, f"`{seen.path.name}`"))
 

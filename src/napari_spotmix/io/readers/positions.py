@@ -16,6 +16,7 @@ import pandas as pd
 
 from napari_spotmix.base.cancel import heard
 from napari_spotmix.base.errors import ReadError
+from napari_spotmix.base.keys import ARRAY_COL, ARRAY_ROW, IN_TISSUE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.problems import listed, reported
 
@@ -26,9 +27,9 @@ __all__ = ["POSITION_COLUMNS", "POSITION_FILES", "read_positions"]
 
 POSITION_COLUMNS = (
     "barcode",
-    "in_tissue",
-    "array_row",
-    "array_col",
+    IN_TISSUE,
+    ARRAY_ROW,
+    ARRAY_COL,
     "pxl_row_in_fullres",
     "pxl_col_in_fullres",
 )
@@ -104,7 +105,7 @@ def _read_csv(path: Path, root: Path, name: str) -> pd.DataFrame:
     barcodes = pd.Index(table["barcode"].str.strip().to_list(), dtype=object)
     problems: list[str] = []
     columns = {column: _numbers(table[column], name, problems) for column in POSITION_COLUMNS[1:]}
-    if not problems and not np.isin(columns["in_tissue"], (0, 1)).all():
+    if not problems and not np.isin(columns[IN_TISSUE], (0, 1)).all():
         problems.append(_not_in_tissue(name))
     if barcodes.has_duplicates:
         twice = barcodes[barcodes.duplicated()].unique()
@@ -163,7 +164,7 @@ def _read_parquet(
         for key, values in columns.items()
         if (wrong := ~np.isfinite(values.astype(np.float64))).any()
     ]
-    if not problems and not np.isin(columns["in_tissue"], (0, 1)).all():
+    if not problems and not np.isin(columns[IN_TISSUE], (0, 1)).all():
         problems.append(_not_in_tissue(name))
     if not all(key in columns for key in _ARRAY):
         columns |= _places_in_array(barcodes, name, problems)

@@ -24,7 +24,18 @@ import pandas as pd
 from anndata import AnnData
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import (
+    ARRAY_COL,
+    ARRAY_ROW,
+    IMAGES,
+    IN_TISSUE,
+    METADATA,
+    RESOLUTIONS,
+    SCALE_FACTORS,
+    SPATIAL,
+    SPOT_DIAMETER,
+    image_scale,
+)
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
@@ -49,7 +60,6 @@ __all__ = [
     "space_ranger_folder",
 ]
 
-_RESOLUTIONS = ("hires", "lowres")
 #: In order of preference; a name may follow a prefix, as in downloads from GEO.
 _MATRICES = (
     "filtered_feature_bc_matrix.h5",
@@ -130,7 +140,7 @@ def find_layout(root: Path, folder: Path | None = None) -> Layout:
     with gather:
         scale_factors = _first(root, spatial, ("scalefactors_json.json",))
     images = {}
-    for resolution in _RESOLUTIONS:
+    for resolution in RESOLUTIONS:
         with gather:
             names = _image_names(resolution)
             # Bins share the images of their run: beside each size they may be links that were not copied.
@@ -253,7 +263,7 @@ def _read_run(
         notes.append(f"The counts were read into memory: {_why_in_memory(layout)}.")
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
     for resolution, image in images.items():
-        scaled = adata.obsm[SPATIAL] * scale_factors[f"tissue_{resolution}_scalef"]
+        scaled = adata.obsm[SPATIAL] * scale_factors[image_scale(resolution)]
         notes += spots_off_image(scaled, image, f"the {resolution} image")
     add_notes(adata, notes)
     on_progress(Progress(_STAGE, 4, 4))
@@ -310,7 +320,7 @@ def _read_scale_factors(layout: Layout, notes: list[str]) -> dict[str, float]:
     if wrong:
         found = ", ".join(f"{key} = {content[key]!r}" for key in wrong[:4])
         raise ReadError(layout.root, f"`{name}`: every factor must be a number above 0, found {found}.")
-    if "spot_diameter_fullres" not in content:
+    if SPOT_DIAMETER not in content:
         notes.append(f"`{name}` has no spot_diameter_fullres: the size of spots is not known.")
     return {key: float(value) for key, value in content.items()}
 
@@ -326,7 +336,7 @@ def _read_images(
     """Read the images that can be placed; all of them, to check them, where the factors are damaged."""
     images: dict[str, np.ndarray] = {}
     for resolution, path in layout.images.items():
-        factor = f"tissue_{resolution}_scalef"
+        factor = image_scale(resolution)
         if scale_factors is not None and factor not in scale_factors:
             notes.append(f"The {resolution} image was left out: without {factor} its place is not known.")
             continue
@@ -357,9 +367,9 @@ def _assemble(matrix: Matrix, positions: pd.DataFrame, *, only_tissue: bool) -> 
     table = positions if positions.index is matrix.barcodes else positions.loc[matrix.barcodes]
     counts = matrix.counts
     if only_tissue:
-        keep = (table["in_tissue"] == 1).to_numpy()
+        keep = (table[IN_TISSUE] == 1).to_numpy()
         table, counts = table[keep], counts[keep]
-    obs = table[["in_tissue", "array_row", "array_col"]].copy()
+    obs = table[[IN_TISSUE, ARRAY_ROW, ARRAY_COL]].copy()
     var = matrix.features.astype({"feature_types": "category"})
     xy = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=np.float64)
     return assembled({"X": counts, "obs": obs, "var": var, "obsm": {SPATIAL: xy}})
@@ -376,4 +386,4 @@ def _library(
 ) -> dict[str, Any]:
     names: Sequence[str] = ("chemistry_description", "software_version")
     metadata = {name: matrix.metadata[name] for name in names if name in matrix.metadata}
-    return {"images": images, "scalefactors": scale_factors, "metadata": metadata}
+    return {IMAGES: images, SCALE_FACTORS: scale_factors, METADATA: metadata}

@@ -27,7 +27,17 @@ from numpy.typing import NDArray
 
 from napari_spotmix.base.cancel import heard
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import (
+    BIN_SIZE,
+    HIRES,
+    IMAGES,
+    LOWRES,
+    METADATA,
+    SCALE_FACTORS,
+    SPATIAL,
+    SPOT_DIAMETER,
+    image_scale,
+)
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
@@ -243,10 +253,10 @@ def _place(adata: AnnData, store: Any, element: Any, part: _Part, path: Path, no
     for layer in layers:
         pixels, scale = _pixels(layer)
         images[layer.key] = pixels
-        factors[f"tissue_{layer.key}_scalef"] = float(1.0 / scale)
+        factors[image_scale(layer.key)] = float(1.0 / scale)
     if not images:
         notes.append("No image of the tissue was found that the spots can be laid on.")
-    adata.uns[SPATIAL] = {part.region: {"images": images, "scalefactors": factors, "metadata": {}}}
+    adata.uns[SPATIAL] = {part.region: {IMAGES: images, SCALE_FACTORS: factors, METADATA: {}}}
 
 
 def _systems(element: Any) -> Mapping[str, Any]:
@@ -301,9 +311,9 @@ def _sizes(element: Any, to_pixels: Affine, part: _Part) -> dict[str, float]:
     if isinstance(element, pd.DataFrame):
         is_circles = "radius" in element
         side = 2 * element["radius"].median() if is_circles else float(np.median(element.area)) ** 0.5
-        factors["spot_diameter_fullres"] = float(side) * float(abs(np.linalg.det(to_pixels[:2, :2])) ** 0.5)
+        factors[SPOT_DIAMETER] = float(side) * float(abs(np.linalg.det(to_pixels[:2, :2])) ** 0.5)
     side_um = _bin_side(part)
-    return factors if side_um is None else factors | {"bin_size_um": side_um}
+    return factors if side_um is None else factors | {BIN_SIZE: side_um}
 
 
 @dataclass(frozen=True)
@@ -324,7 +334,7 @@ def _image_layers(images: Mapping[str, Any], system: str, part: _Part) -> list[_
     found = []
     for name, image in images.items():
         if system in _systems(image):
-            key = "lowres" if "lowres" in name.lower() else "hires"
+            key = LOWRES if LOWRES in name.lower() else HIRES
             found.append((-_n_alike(name, part.region or ""), _Layer(image, key, _affine(image, system))))
     found.sort(key=lambda one: (one[0], one[1].size))
     return list({layer.key: layer for _, layer in reversed(found)}.values())

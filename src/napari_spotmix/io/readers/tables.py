@@ -29,7 +29,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, vstack
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import HIRES, IMAGES, METADATA, SCALE_FACTORS, SPATIAL, image_scale
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
@@ -414,5 +414,5 @@ def _add_image(adata: AnnData, section: Section, notes: list[str]) -> None:
         notes.append(f"`{name}` was left out: spots lie outside of it, so it is not their image.")
         return
     notes.append(f"`{name}` was taken for the image that the coordinates are pixels of.")
-    library = {"images": {"hires": pixels}, "scalefactors": {"tissue_hires_scalef": 1.0}, "metadata": {}}
+    library = {IMAGES: {HIRES: pixels}, SCALE_FACTORS: {image_scale(HIRES): 1.0}, METADATA: {}}
     adata.uns[SPATIAL] = {section.image.stem: library}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import BIN_SIZE, SCALE_FACTORS, SPATIAL
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.readers.matrix import count_barcodes
@@ -84,7 +84,7 @@ def _size_of(folder: Path) -> float | None:
 
 def _told_size(scale_factors: Path) -> float | None:
     try:
-        um = float(json.loads(scale_factors.read_text(encoding="utf-8-sig"))["bin_size_um"])
+        um = float(json.loads(scale_factors.read_text(encoding="utf-8-sig"))[BIN_SIZE])
     except (OSError, ValueError, KeyError, TypeError):  # told when it is read
         return None
     return um if 0 < um < math.inf else None
@@ -153,7 +153,7 @@ def read_visium_hd(
     adata = read_layout(find_layout(root, folder), how, backed=backed, on_progress=on_progress)
     if um is not None:
         for library in adata.uns[SPATIAL].values():
-            library["scalefactors"].setdefault("bin_size_um", um)
+            library[SCALE_FACTORS].setdefault(BIN_SIZE, um)
     add_notes(adata, _notes(root, um, how))
     return adata
 

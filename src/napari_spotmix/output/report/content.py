@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.colors import to_hex, to_rgba_array
 from numpy.typing import NDArray
 
-from napari_spotmix.analysis.neighborhoods import BY_CHANCE, colocalization
+from napari_spotmix.analysis.colocalization import BY_CHANCE, bivariate_moran
 from napari_spotmix.base.colors import MAP, PROPORTION, cell_type_colors, pair_color
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
@@ -308,11 +308,11 @@ def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:
 
 def _pairs(result: Result, on_progress: ProgressCallback) -> dict[str, Any] | None:
     """Return who lies near whom, or None where there are no neighbors to tell it from."""
-    if not result.links.nnz:
+    if not result.edges.nnz:
         return None
-    found = colocalization(
+    found = bivariate_moran(
         result.proportions.to_numpy(),
-        result.links,
+        result.edges,
         on_block=lambda _: on_progress(Progress("Comparing neighbors", 0, 1)),
     )
     is_sure = np.abs(np.nan_to_num(found.z)) >= BY_CHANCE

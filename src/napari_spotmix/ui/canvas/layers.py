@@ -1,6 +1,6 @@
 """From data to layers: pure functions, no window needed.
 
-AnnData holds (x, y), napari wants (y, x): `to_yx` is the one place that turns them. The unit of
+AnnData holds (x, y), napari takes (y, x): `to_yx` converts them. The unit of
 the world is the full-resolution pixel, so spots are left alone and images are scaled.
 """
 
@@ -18,11 +18,12 @@ from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
 
 from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
-from napari_spotmix.base.keys import SPATIAL
-from napari_spotmix.base.weak_cache import made_once
+from napari_spotmix.base.keys import BIN_SIZE
+from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset import geometry as scale
+from napari_spotmix.dataset.access import coordinates, scale_factors, tissue_image
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.dataset.geometry import placed_spots, scalefactors, tissue_image
+from napari_spotmix.dataset.geometry import placed_spots, to_yx
 from napari_spotmix.ui.canvas.bins import bins_layer
 from napari_spotmix.ui.canvas.edges import MOST_EDGES, Edges, edge_limits, edge_values
 from napari_spotmix.ui.text import plain
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_spotmix.io import TissueImage
     from napari_spotmix.result import Result
-from napari_spotmix.analysis.links import neighbors_of
+from napari_spotmix.analysis.neighborhood import neighbors_of
 
 __all__ = [
     "ATTENTION_COLORMAP",
@@ -60,7 +61,6 @@ __all__ = [
     "spots_layer",
     "symbols_of",
     "tissue_layers",
-    "to_yx",
     "update_layer",
 ]
 
@@ -111,17 +111,6 @@ _UPDATED = (
     *("features", "size", "face_color", "border_color", "border_width"),
     *("edge_color", "edge_colormap", "edge_contrast_limits"),
 )
-
-
-def to_yx(xy: np.ndarray) -> np.ndarray:
-    """Turn (x, y) columns into (y, x), as float64.
-
-    Examples
-    --------
-    >>> to_yx(np.array([[1, 2]]))
-    array([[2., 1.]])
-    """
-    return np.asarray(xy, dtype=float)[..., 1::-1]
 
 
 def spot_diameter(adata: AnnData) -> float:
@@ -442,7 +431,7 @@ def _features(result: Result) -> pd.DataFrame:
     return _told(result).copy()
 
 
-@made_once
+@weakly_cached
 def _told(result: Result) -> pd.DataFrame:
     spots = placed_spots(result.spatial)
     reasons = result.reasons.iloc[spots].astype(object)
@@ -469,7 +458,7 @@ def _of_placed(result: Result, values: np.ndarray) -> np.ndarray:
 
 
 def _positions(adata: AnnData) -> np.ndarray:
-    return to_yx(np.asarray(adata.obsm[SPATIAL])[placed_spots(adata)])
+    return to_yx(coordinates(adata)[placed_spots(adata)])
 
 
 def _points(adata: AnnData, name: str) -> dict[str, Any]:
@@ -518,5 +507,5 @@ def _outline(adata: AnnData) -> str:
 
 def _symbol(adata: AnnData) -> str:
     """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
-    is_bin = "bin_size_um" in scalefactors(adata) or bin_grid(adata) is not None
+    is_bin = BIN_SIZE in scale_factors(adata) or bin_grid(adata) is not None
     return "square" if is_bin else "disc"

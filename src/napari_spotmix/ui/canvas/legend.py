@@ -19,7 +19,7 @@ from napari_spotmix.ui.canvas.pies import THINNEST
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
-    from napari_spotmix.analysis.neighborhoods import Niches
+    from napari_spotmix.analysis.niches import Niches
     from napari_spotmix.result import Result
 
 __all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "legend_of_pies", "niche_colors"]
@@ -55,7 +55,7 @@ def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     """Return (number and largest types, color) of each niche."""
     names = np.array(result.cell_types, dtype=object)
     entries = []
-    for number, composition in enumerate(niches.composition, start=1):
+    for number, composition in enumerate(niches.composition.to_numpy(), start=1):
         first, second = np.argsort(-composition, kind="stable")[[0, min(1, len(composition) - 1)]]
         largest = [first, second] if second != first and composition[second] >= _LEAST else [first]
         entries.append(f"{number}: {', '.join(names[largest])}")

@@ -8,7 +8,8 @@ import numpy as np
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
-from napari_spotmix.ui.canvas.layers import placed_spots, spot_diameter, to_yx
+from napari_spotmix.dataset.geometry import placed_spots, to_yx
+from napari_spotmix.ui.canvas.layers import spot_diameter
 
 if TYPE_CHECKING:
     from napari.types import FullLayerData

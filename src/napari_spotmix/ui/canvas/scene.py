@@ -308,7 +308,7 @@ class Scene:
         if shown is NICHES:
             found = self._session.niches
             assert found is not None
-            return layers.niche_layer(result, name, found.label, niche_colors(found))
+            return layers.niche_layer(result, name, found.codes, niche_colors(found))
         if isinstance(shown, tuple):
             return layers.blend_layer(result, name, shown, threshold)
         if isinstance(shown, str):

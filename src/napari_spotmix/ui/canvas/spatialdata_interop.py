@@ -12,7 +12,7 @@ from napari.layers import Image, Layer, Points
 from scipy.sparse import issparse
 
 from napari_spotmix.base.keys import ADDED, SPATIAL, added_keys
-from napari_spotmix.base.weak_cache import made_once
+from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.ui.canvas.layers import METADATA, UNKNOWN, placed_spots
 from napari_spotmix.ui.text import plain
@@ -59,7 +59,7 @@ def for_spatialdata(result: Result) -> dict[str, Any]:
     }
 
 
-@made_once
+@weakly_cached
 def _annotated(result: Result) -> AnnData:
     """Return the spots with what was found of them."""
     spots, keys = placed_spots(result.spatial), added_keys(ADDED)

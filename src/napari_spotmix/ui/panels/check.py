@@ -46,7 +46,7 @@ class FindingRow(QFrame):
         super().__init__()
         self.setObjectName("finding")
         self.setStyleSheet(f"#finding {{ border: none; border-left: 3px solid {_COLORS[finding.level]}; }}")
-        self.text = plain_label(f"{finding.level.capitalize()}: {finding.text}")
+        self.text = plain_label(f"{finding.level.capitalize()}: {finding.message}")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 1, 0, 1)
         layout.setSpacing(3)
@@ -181,7 +181,7 @@ class CheckPanel(QWidget):
             self._rows.addWidget(self._row(one))
         self._fold(serious[_OPEN:], "more")
         self._fold([one for one in findings if one.level == "note"], "note")
-        self._rest("" if serious or not findings else "Nothing keeps these data from being used.")
+        self._rest("" if serious or not findings else "No problems found.")
         self.found.emit(findings)
 
     def _clear(self) -> None:
@@ -221,9 +221,9 @@ def look_task(session: Session) -> Task:
     spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
 
     def task(on_progress: ProgressCallback) -> list[Finding]:
-        from napari_spotmix.dataset.diagnostics import look  # in the thread: numba takes its time
+        from napari_spotmix.dataset.diagnostics import diagnose  # in the thread: numba is slow to import
 
-        return look(spatial, reference, cell_type_key=key, on_progress=on_progress)
+        return diagnose(spatial, reference, cell_type_key=key, on_progress=on_progress)
 
     return task
 
@@ -235,9 +235,9 @@ def fix_task(session: Session, fixes: tuple[str, ...]) -> Task:
     spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
 
     def task(_: ProgressCallback) -> tuple[Any, Any, tuple[str, ...]]:
-        from napari_spotmix.dataset.fixes import fixed
+        from napari_spotmix.dataset.fixes import apply_fixes
 
-        both = fixed(spatial, reference, fixes, cell_type_key=key)
+        both = apply_fixes(spatial, reference, fixes, cell_type_key=key)
         bin_grid(both[0])  # takes a while for a million bins, and is kept
         return *both, fixes
 

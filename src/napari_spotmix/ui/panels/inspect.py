@@ -11,7 +11,7 @@ from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_spotmix.analysis.links import neighbors_of
+from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.panels.section import add_all, plain_label

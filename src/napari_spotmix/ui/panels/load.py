@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
 from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.dataset.access import scale_factors
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.dataset.geometry import scalefactors
 from napari_spotmix.io.readers.reading import DEFAULT
 from napari_spotmix.ui.canvas.layers import METADATA, prepare
 from napari_spotmix.ui.panels.notify import problem_text, show_problem, telling
@@ -510,7 +511,7 @@ def simulate_task(on_progress: ProgressCallback) -> tuple[AnnData, AnnData]:
 
 
 def _bin_size_of(tissue: Tissue) -> float | None:
-    return scalefactors(tissue.adata).get("bin_size_um")
+    return scale_factors(tissue.adata).get(BIN_SIZE)
 
 
 def _table_of(tissue: Tissue) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from napari.layers import Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
+from napari_spotmix.analysis.regions import REST, compare_regions
+from napari_spotmix.dataset.geometry import to_yx
 from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.io.atomic import write_aside
-from napari_spotmix.ui.canvas.layers import METADATA, image_layer, to_yx
+from napari_spotmix.params import INTERVAL_LEVEL
+from napari_spotmix.ui.canvas.layers import METADATA, image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
 from napari_spotmix.ui.panels.notify import telling
 from napari_spotmix.ui.panels.section import add_all, plain_label
@@ -24,15 +28,20 @@ from napari_spotmix.ui.text import count, percent
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_spotmix.base.progress import Task
+    from napari_spotmix.base.progress import ProgressCallback, Task
+    from napari_spotmix.result import Result
     from napari_spotmix.ui.state.session import Session
-from napari_spotmix.analysis.compare import LAYER, REST, Compared, compare_task
 
 __all__ = [
+    "LAYER",
     "RegionsPanel",
+    "comparison_task",
     "outline_of",
 ]
 
+
+#: Name of the layer that regions are drawn in.
+LAYER = "Regions"
 
 _MOST_ROWS, _MOST_BARS = 4, 12
 
@@ -40,8 +49,8 @@ _MOST_ROWS, _MOST_BARS = 4, 12
 _CORNERS = 64
 
 _KEY = (
-    "Strong: the region, with its 95% interval. Pale: the other. "
-    "p: corrected for the number of types, and for neighbors being alike."
+    f"Strong: the region, with its {INTERVAL_LEVEL:.0%} interval. Pale: the other. "
+    "p: adjusted for the number of types (Holm) and for the similarity of neighbors."
 )
 
 _SHAPES = ("polygon", "rectangle", "ellipse")
@@ -64,7 +73,8 @@ class RegionsPanel(QWidget):
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         super().__init__()
         self._viewer, self._session = viewer, session
-        self.compared: Compared | None = None
+        #: Table of `compare_regions`.
+        self.compared: pd.DataFrame | None = None
         self.polygon = PushButton(
             text="Polygon", tooltip="Click corner after corner; Escape or a double click ends"
         )
@@ -133,10 +143,10 @@ class RegionsPanel(QWidget):
     def _comparison(self) -> Task | None:
         """Return the task that compares what is chosen."""
         result = self._session.result
-        by_name = {region.name: region for region in self._session.regions}
-        if result is None or self.first.value not in by_name:
+        regions, first, second = self._session.regions, self.first.value, self.second.value
+        if result is None or first not in _names(regions):
             return None
-        return compare_task(result, by_name[self.first.value], by_name.get(self.second.value))
+        return comparison_task(result, regions, first, None if second == REST else second)
 
     # Drawing
 
@@ -221,7 +231,7 @@ class RegionsPanel(QWidget):
     # What comes of it
 
     @telling
-    def _take(self, compared: Compared) -> None:
+    def _take(self, compared: pd.DataFrame) -> None:
         self.compared = compared
         self._show()
 
@@ -238,7 +248,10 @@ class RegionsPanel(QWidget):
             layer.events.data.connect(self._on_drawn)  # it may be that of an earlier dock
         elif wanted:
             self._add_layer(wanted)
-        self._forget()
+        result = self._session.result
+        stored = pd.DataFrame() if result is None else result.region_comparison
+        self.compared = _first_comparison(stored) if len(stored) else None
+        self._show()
 
     def _forget(self) -> None:
         """Drop a comparison of other numbers."""
@@ -251,7 +264,8 @@ class RegionsPanel(QWidget):
         for widget in (self._tools.native, self._choice.native, self.compare.native):
             widget.setVisible(has_result)
         self._fill(names)
-        self.first.choices, self.second.choices = names, [REST, *names]
+        choices = _names(regions)
+        self.first.choices, self.second.choices = choices, [REST, *choices]
         self._choice.native.setVisible(bool(names))
         self.compare.native.setVisible(bool(names))
         self.save_outlines.native.setVisible(bool(names))
@@ -290,7 +304,7 @@ class RegionsPanel(QWidget):
     @telling
     def _choose_table(self) -> None:
         if self.compared is not None:
-            text = self.compared.table().to_csv(lineterminator="\n")
+            text = self.compared.to_csv(lineterminator="\n")
             self._write("Save the comparison", "regions.csv", "Table (*.csv)", lambda: text)
 
     @telling
@@ -329,17 +343,37 @@ def _named(given: Any, n_shapes: int) -> list[str]:
     return names
 
 
-def _bars_of(compared: Compared, colors: dict[str, str]) -> list[Bar]:
-    first, second, p = compared.of_first, compared.of_second, compared.comparison.adjusted
-    order = [compared.cell_types.index(str(name)) for name in compared.table().index[:_MOST_BARS]]
+def comparison_task(result: Result, regions: tuple[Region, ...], first: str, second: str | None) -> Task:
+    """Return the task that compares a region with another, or with all of the tissue outside of it."""
+
+    def task(on_progress: ProgressCallback) -> pd.DataFrame:
+        # Spots in both outlines count for the first: a core can be compared with what is drawn around it.
+        compare = partial(compare_regions, result, first, second, regions=regions, shared="first")
+        return compare(on_progress=on_progress)
+
+    return task
+
+
+def _names(regions: tuple[Region, ...]) -> list[str]:
+    """Return each name once: outlines of the same name are one region."""
+    return list(dict.fromkeys(region.name for region in regions))
+
+
+def _first_comparison(stored: pd.DataFrame) -> pd.DataFrame:
+    """Return the first of the comparisons in a table."""
+    is_first = (stored["first"] == stored["first"].iloc[0]) & (stored["second"] == stored["second"].iloc[0])
+    return stored[is_first]
+
+
+def _bars_of(compared: pd.DataFrame, colors: dict[str, str]) -> list[Bar]:
     return [
         Bar(
-            compared.cell_types[at],
-            colors.get(compared.cell_types[at], "#808080"),
-            *map(float, (first.mean[at], second.mean[at], first.lower[at], first.upper[at])),
-            note=_p_value(p[at]),
+            str(name),
+            colors.get(str(name), "#808080"),
+            *map(float, (row.mean_first, row.mean_second, row.lower_first, row.upper_first)),
+            note=_p_value(float(row.p_holm)),
         )
-        for at in order
+        for name, row in compared.head(_MOST_BARS).iterrows()
     ]
 
 
@@ -358,10 +392,11 @@ def _p_value(p: float) -> str:
     return "p " + (f"{p:.3f}" if p < 0.1 else f"{p:.2f}").removeprefix("0")
 
 
-def _in_words(compared: Compared) -> str:
-    named = [(compared.first, compared.of_first), (compared.second, compared.of_second)]
-    sizes = [f"{name}: {count(part.n_spots, 'spot')}" for name, part in named]
-    largest = compared.table().iloc[0]
-    name = str(compared.table().index[0])
-    means = f"{name}: {percent(largest.iloc[0])} against {percent(largest.iloc[3])}."
-    return f"{'; '.join(sizes)}. {means} {_KEY}"
+def _in_words(compared: pd.DataFrame) -> str:
+    clearest = compared.iloc[0]
+    sizes = [
+        f"{clearest['first']}: {count(int(clearest['n_spots_first']), 'spot')}",
+        f"{clearest['second']}: {count(int(clearest['n_spots_second']), 'spot')}",
+    ]
+    means = f"{percent(clearest['mean_first'])} against {percent(clearest['mean_second'])}"
+    return f"{'; '.join(sizes)}. {compared.index[0]}: {means}. {_KEY}"

@@ -1,7 +1,8 @@
-"""The tissue as a whole: which cell types lie near each other, and niches of like neighborhoods."""
+"""The tissue as a whole: which cell types are near each other, and niches of similar neighborhoods."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,8 @@ from qtpy.QtCore import QEvent, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_spotmix.analysis.neighborhoods import BY_CHANCE, Colocalization
+from napari_spotmix.analysis.colocalization import BY_CHANCE, Colocalization, colocalization
+from napari_spotmix.analysis.niches import Niches, find_niches, stored_niches
 from napari_spotmix.base.colors import pair_color
 from napari_spotmix.params import MOST_NICHES, N_NICHES
 from napari_spotmix.ui.canvas.paint import draw_name, fill
@@ -21,14 +23,16 @@ from napari_spotmix.ui.state.session import DOMINANT, NICHES
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
-    from napari_spotmix.base.progress import Task
+    from napari_spotmix.base.progress import ProgressCallback, Task
+    from napari_spotmix.result import Result
     from napari_spotmix.ui.state.session import Session
-from napari_spotmix.analysis.niches import Whole, tissue_task
 
 __all__ = [
     "HeatMap",
     "TissuePanel",
+    "Whole",
     "diverging",
+    "tissue_task",
 ]
 
 
@@ -45,8 +49,26 @@ _STEPS = {
 _PRESSES = {Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space}
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What was found in the tissue as a whole."""
+
+    colocalization: Colocalization
+    niches: Niches
+
+
+def tissue_task(result: Result, n_niches: int) -> Task:
+    """Return the task that finds which types are near each other, and niches."""
+
+    def task(on_progress: ProgressCallback) -> Whole:
+        together = colocalization(result, on_progress=on_progress)
+        return Whole(together, find_niches(result, n_niches, on_progress=on_progress))
+
+    return task
+
+
 def diverging(value: float) -> QColor:
-    """Return the color of a Moran's I: red for types that lie together, blue for those that lie apart.
+    """Return the color of a Moran's I: red for types that are together, blue for those that are apart.
 
     Examples
     --------
@@ -82,7 +104,7 @@ class HeatMap(QWidget):
     def show_pairs(self, colors: dict[str, str], found: Colocalization) -> None:
         """Show Moran's I of each pair of the types, white where chance explains it."""
         self.names, self.colors = list(colors), colors
-        self.values, self.scores = found.observed, found.z
+        self.values, self.scores = found.observed.to_numpy(), found.z.to_numpy()
         self.cursor_at = (0, 0)
         self.setAccessibleDescription("; ".join(self._strongest_in_words()))
         self.setFixedHeight(self.sizeHint().height())
@@ -195,7 +217,7 @@ class HeatMap(QWidget):
 
 
 class TissuePanel(QWidget):
-    """Looks at the whole tissue, and shows what it finds."""
+    """Analyzes the whole tissue, and shows what it finds."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -208,14 +230,14 @@ class TissuePanel(QWidget):
             value=N_NICHES,
             min=2,
             max=MOST_NICHES,
-            tooltip="Number of groups of spots with like neighborhoods",
+            tooltip="Number of groups of spots with similar neighborhoods",
         )
         self.state = plain_label()
         self.find = TaskButton(
             self._search,
             self.state.setText,
             text="Find",
-            tooltip="Find out which types lie near each other, and niches; while this runs, stop it",
+            tooltip="Find which types are near each other, and niches; while this runs, stop it",
         )
         self._head = Container(widgets=[self.n_niches, self.find], layout="horizontal")
         self._head.margins = (0, 0, 0, 0)
@@ -271,20 +293,24 @@ class TissuePanel(QWidget):
         self._session.show(first if first == second else (first, second))
 
     def _forget(self) -> None:
-        """Drop what was found of other numbers."""
+        """Drop what was found of other numbers; show the niches that are stored with the result."""
         self.find.runner.cancel()
         self.pairs = None
+        result = self._session.result
+        stored = None if result is None else stored_niches(result)
+        if stored is not None:
+            self._session.set_niches(stored, is_shown=False)
         self._show()
 
     def _show(self) -> None:
         result, pairs = self._session.result, self.pairs
         self._head.native.setVisible(result is not None)
-        for widget in (self.map, self.show_niches.native):
-            widget.setVisible(pairs is not None)
+        self.map.setVisible(pairs is not None)
+        self.show_niches.native.setVisible(self._session.niches is not None)
         if result is None:
-            self.state.setText("After a run: which cell types lie near each other, and niches.")
+            self.state.setText("After a run: which cell types are near each other, and niches.")
         elif pairs is None:
-            self.state.setText("Find which cell types lie near each other, and niches.")
+            self.state.setText("Find which cell types are near each other, and niches.")
         else:
             self.map.show_pairs(result.colors, pairs)
             self.state.setText(

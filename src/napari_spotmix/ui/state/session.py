@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from psygnal import Signal
 
-from napari_spotmix.analysis.links import neighbors_of
+from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
 from napari_spotmix.io.readers.reading import DEFAULT, Choices, Reading
 from napari_spotmix.params import MOST_NICHES
@@ -21,7 +21,7 @@ from napari_spotmix.ui.canvas.edges import Edges, offered_edges
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from napari_spotmix.analysis.neighborhoods import Niches
+    from napari_spotmix.analysis.niches import Niches
     from napari_spotmix.dataset.regions import Region
     from napari_spotmix.io import TissueImage
     from napari_spotmix.result import Result

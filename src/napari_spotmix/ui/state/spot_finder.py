@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from scipy.spatial import KDTree
 
+from napari_spotmix.dataset.access import coordinates
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.ui.canvas.layers import placed_spots, spot_diameter
+from napari_spotmix.dataset.geometry import placed_spots
+from napari_spotmix.ui.canvas.layers import spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,7 +28,7 @@ class SpotFinder:
         self._grid = bin_grid(spatial)
         if self._grid is not None:
             return
-        xy = np.asarray(spatial.obsm["spatial"], dtype=float)[self._placed, :2]
+        xy = coordinates(spatial)[self._placed]
         self._tree = KDTree(xy) if len(xy) else None
         self._radius = spot_diameter(spatial) / 2
 

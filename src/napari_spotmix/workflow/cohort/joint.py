@@ -135,7 +135,7 @@ def _opened(outcome: Outcome) -> Iterator[Result]:
 def _of_spots(outcome: Outcome, result: Result, types: list[str]) -> pd.DataFrame:
     """Return a row for each spot of a section; a type that its reference does not have is missing."""
     shares = result.proportions.reindex(columns=types)
-    x, y = result.spatial.obsm["spatial"][:, :2].T
+    x, y = result.coordinates.T
     table = shares.set_axis(_apart(types, _OF_SPOTS), axis=1).reset_index(drop=True)
     for at, values in enumerate((outcome.sample, outcome.condition, shares.index.astype(str), x, y)):
         table.insert(at, _OF_SPOTS[at], values)

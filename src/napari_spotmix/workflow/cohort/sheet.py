@@ -260,11 +260,11 @@ class _Rows:
         """Report unknown fixes now, before any section runs."""
         if not cell:
             return
-        from napari_spotmix.dataset.fixes import all_parsed
+        from napari_spotmix.dataset.fixes import parse_fixes
         from napari_spotmix.workflow.convert import parts_of
 
         try:
-            all_parsed(parts_of(cell))
+            parse_fixes(parts_of(cell))
         except InputError as error:
             for problem in error.problems:
                 self._report(number, "fix", problem.removeprefix("`fix`: "))

@@ -1,12 +1,12 @@
-"""Mean composition of regions, and whether two regions differ, judged as what neighboring spots can tell.
+"""Mean composition of regions, and whether two regions differ, with spatial correlation taken into account.
 
-Neighboring spots are alike, so n of them tell less than n independent ones would: taken as independent,
-a region's mean looks far too certain. Here the proportions of a type are a level for each region plus a
-Gaussian field, of which a share is each spot's own and the rest correlated over some reach, roughly or
-smoothly. The likelihood of each of a set of such models, with the levels projected out (restricted
-likelihood), weighs the variance that it gives to a mean. How far this is off by chance, above all since the
-reach is not known, is seen in *surrogates*: fields drawn from the likeliest model, and judged in the same
-way. Large regions are pooled into patches.
+Neighboring spots are similar, so n of them carry less information than n independent ones: taken as
+independent, the mean of a region looks far too certain. Here the proportions of a type are a level for each
+region plus a Gaussian field. A share of its variance is each spot's own (the nugget); the rest is correlated
+over some range, roughly or smoothly. The restricted likelihood of each of a set of such models weighs the
+variance that the model gives to a mean. How far this is off by chance, above all since the range is unknown,
+is seen in *surrogates*: fields drawn from the likeliest model and judged in the same way. Large regions are
+pooled into patches.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.clustering import group_means
 from napari_spotmix.model.graph import detect_pitch
+from napari_spotmix.params import INTERVAL_LEVEL, N_SURROGATES, Parameters
 
-__all__ = ["Comparison", "Composition", "compare_regions", "holm", "region_composition"]
+__all__ = ["Comparison", "Composition", "benjamini_hochberg", "compare_means", "holm", "mean_composition"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -32,15 +33,14 @@ Spots = NDArray[np.int64]
 
 #: All regions together are pooled into at most this many patches: the cost grows with its cube.
 _PATCHES = 256
-#: A patch is known by the places of this many of its spots.
-_PLACES = 4
-#: Where a region is sampled, so many patches lie side by side.
+#: A patch is represented by the coordinates of this many of its spots.
+_POSITIONS = 4
+#: If a region is sampled, so many patches are side by side.
 _NEIGHBORING = 4
-#: Reaches from half a pitch to the extent of the regions; shares of the variance that are the spots' own.
-_REACHES, _NUGGETS = 9, (0.02, 0.2, 0.5, 0.8)
-#: Of each reach a rough and a smooth one, and one without any.
-_N_FAMILIES = 2 * _REACHES + 1
-_LEVEL = 0.95
+#: Ranges from half a pitch to the extent of the regions; shares of the variance that are the spots' own.
+_RANGES, _NUGGETS = 9, (0.02, 0.2, 0.5, 0.8)
+#: For each range a rough and a smooth one, and one without correlation.
+_N_FAMILIES = 2 * _RANGES + 1
 _ROUNDING = 1e-12
 #: Least variance: a type may be the same in all spots.
 _TINY = 1e-30
@@ -53,8 +53,8 @@ class Composition:
     Attributes
     ----------
     mean, lower, upper : ndarray of float64, shape (n_cell_types,)
-        Mean proportion of each type and its 95 % confidence interval, cut to 0 to 1; NaN where there are
-        too few spots to tell.
+        Mean proportion of each type and its 95% confidence interval (`INTERVAL_LEVEL`), cut to 0 to 1; NaN
+        for too few spots.
     n_spots : int
         Spots of the region that were estimated.
     """
@@ -74,33 +74,36 @@ class Comparison:
     difference : ndarray of float64, shape (n_cell_types,)
         Mean proportion in the first region minus that in the second.
     p_value : ndarray of float64, shape (n_cell_types,)
-        Chance of a difference at least as clear if both regions were of one kind, at least
-        ``1 / (n_surrogates + 1)``; NaN where there are too few spots to tell.
+        Chance of a difference at least as clear if both regions have the same mean, at least
+        ``1 / (n_surrogates + 1)``; NaN for too few spots.
     adjusted : ndarray of float64, shape (n_cell_types,)
-        The same, adjusted for the number of types (Holm).
+        The same, adjusted for the number of types by `benjamini_hochberg`.
+    holm : ndarray of float64, shape (n_cell_types,)
+        The same, adjusted for the number of types by `holm`.
     """
 
     difference: Array
     p_value: Array
     adjusted: Array
+    holm: Array
 
 
-def region_composition(
+def mean_composition(
     proportions: Array,
     inside: Mask,
     coordinates: Array,
     *,
     sample: NDArray[np.integer] | None = None,
-    n_surrogates: int = 999,
-    random_state: int = 0,
+    n_surrogates: int = N_SURROGATES,
+    random_state: int = Parameters.random_state,
     on_progress: ProgressCallback = silent,
 ) -> Composition:
-    """Return the mean proportion of each type in a region, and how far it can be trusted.
+    """Return the mean proportion of each type in a region, with its confidence interval.
 
     Parameters
     ----------
     proportions : ndarray of float64, shape (n_spots, n_cell_types)
-        Rows of NaN, where nothing was estimated, are left out.
+        Rows of NaN (not estimated) are left out.
     inside : ndarray of bool, shape (n_spots,)
         Spots of the region.
     coordinates : ndarray of float64, shape (n_spots, 2)
@@ -123,8 +126,8 @@ def region_composition(
     >>> rng = np.random.default_rng(0)
     >>> first = np.clip(rng.normal(0.6, 0.05, size=100), 0, 1)
     >>> proportions = np.column_stack([first, 1 - first])
-    >>> places = np.argwhere(np.ones((10, 10))).astype(float)
-    >>> found = region_composition(proportions, np.ones(100, bool), places)
+    >>> coordinates = np.argwhere(np.ones((10, 10))).astype(float)
+    >>> found = mean_composition(proportions, np.ones(100, bool), coordinates)
     >>> found.n_spots, bool(found.lower[0] < 0.6 < found.upper[0])
     (100, True)
     """
@@ -137,28 +140,28 @@ def region_composition(
         return Composition(mean, unknown, unknown, len(spots))
     with Threads.of(1):
         judged = _Judge(patches, np.array([1.0]), n_surrogates, random_state, on_progress)
-        half_width = judged.error * np.quantile(judged.surrogates, _LEVEL, axis=1)
+        half_width = judged.error * np.quantile(judged.surrogates, INTERVAL_LEVEL, axis=1)
     lower, upper = np.clip([mean - half_width, mean + half_width], 0.0, 1.0)
     return Composition(mean, lower, upper, len(spots))
 
 
-def compare_regions(
+def compare_means(
     proportions: Array,
     inside_a: Mask,
     inside_b: Mask,
     coordinates: Array,
     *,
     sample: NDArray[np.integer] | None = None,
-    n_surrogates: int = 999,
-    random_state: int = 0,
+    n_surrogates: int = N_SURROGATES,
+    random_state: int = Parameters.random_state,
     on_progress: ProgressCallback = silent,
 ) -> Comparison:
-    """Tell for each type whether its mean proportion differs between two regions.
+    """Test for each type whether its mean proportion differs between two regions.
 
     Parameters
     ----------
     proportions : ndarray of float64, shape (n_spots, n_cell_types)
-        Rows of NaN, where nothing was estimated, are left out.
+        Rows of NaN (not estimated) are left out.
     inside_a, inside_b : ndarray of bool, shape (n_spots,)
         Spots of the regions, which share none.
     coordinates : ndarray of float64, shape (n_spots, 2)
@@ -178,8 +181,8 @@ def compare_regions(
     Notes
     -----
     A region with many more spots than the other is sampled for the p value, since its mean is known well
-    enough. Differences between samples as such, of whichever cause, are not among what is compared with:
-    regions of two samples may differ for no other reason than that samples do.
+    enough. The models have no variance between samples: regions of two samples may differ for no other
+    reason than that samples differ.
 
     Raises
     ------
@@ -189,10 +192,10 @@ def compare_regions(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> places = np.argwhere(np.ones((10, 10))).astype(float)
-    >>> left = places[:, 0] < 5
+    >>> coordinates = np.argwhere(np.ones((10, 10))).astype(float)
+    >>> left = coordinates[:, 0] < 5
     >>> first = np.where(left, 0.7, 0.4) + rng.normal(0, 0.05, size=100)
-    >>> found = compare_regions(np.column_stack([first, 1 - first]), left, ~left, places)
+    >>> found = compare_means(np.column_stack([first, 1 - first]), left, ~left, coordinates)
     >>> found.difference.round(1), found.p_value
     (array([ 0.3, -0.3]), array([0.001, 0.001]))
     """
@@ -204,14 +207,14 @@ def compare_regions(
     patches = _pooled(proportions, regions, coordinates, sample, on_progress)
     if not patches.enough:
         unknown = np.full(len(difference), np.nan)
-        return Comparison(difference, unknown, unknown)
+        return Comparison(difference, unknown, unknown, unknown)
     with Threads.of(1):
         judged = _Judge(patches, np.array([1.0, -1.0]), n_surrogates, random_state, on_progress)
-    # What rounding alone makes of equal means is no difference.
+    # A difference that rounding alone makes of equal means does not count.
     clear = np.maximum(np.abs(judged.contrast) - _ROUNDING, 0.0)[:, None]
     n_clearer = (judged.surrogates * judged.error[:, None] >= clear).sum(axis=1)
     p_value = (1.0 + n_clearer) / (1.0 + n_surrogates)
-    return Comparison(difference, p_value, holm(p_value))
+    return Comparison(difference, p_value, benjamini_hochberg(p_value), holm(p_value))
 
 
 def _estimated(proportions: Array, inside: Mask) -> Spots:
@@ -223,7 +226,7 @@ def _mean(proportions: Array, spots: Spots) -> Array:
 
 
 def holm(p_value: Array) -> Array:
-    """Return p values adjusted for their number, so that the chance of any false finding is kept (Holm 1979).
+    """Return p values adjusted to bound the chance of any false finding (Holm 1979).
 
     Examples
     --------
@@ -237,19 +240,34 @@ def holm(p_value: Array) -> Array:
     return adjusted
 
 
+def benjamini_hochberg(p_value: Array) -> Array:
+    """Return p values adjusted to bound the share of false findings (Benjamini and Hochberg 1995).
+
+    Examples
+    --------
+    >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03]))
+    array([0.03, 0.04, 0.04])
+    """
+    n = len(p_value)
+    order = np.argsort(p_value, kind="stable")[::-1]  # the largest first
+    adjusted = np.empty_like(p_value)
+    adjusted[order] = np.minimum.accumulate(p_value[order] * n / np.arange(n, 0, -1))
+    return adjusted
+
+
 @dataclass(frozen=True)
 class _Patches:
     """Regions in patches of about equally many spots each within a region.
 
     `values` (n_patches, n_cell_types) are means over spots, `size` their number, `region` the patch's
-    region of `n_regions`, `places` (n_patches, _PLACES, 2) where some of its spots lie.
+    region of `n_regions`, `positions` (n_patches, _POSITIONS, 2) the coordinates of some of its spots.
     """
 
     values: Array
     size: Array
     region: NDArray[np.int64]
     sample: NDArray[np.int64]
-    places: Array
+    positions: Array
     n_regions: int
 
     @cached_property
@@ -259,7 +277,7 @@ class _Patches:
 
     @property
     def enough(self) -> bool:
-        """Whether each region has spots, and some more to tell how they scatter."""
+        """Whether each region has spots, and enough patches to estimate how they scatter."""
         return bool(self.levels.any(axis=0).all()) and len(self.values) > self.n_regions + 1
 
     def contrast(self, sides: Array) -> Array:
@@ -301,8 +319,8 @@ def _patches_of(
 ) -> Iterator[Spots]:
     """Yield a part of a region in patches of about `size` spots: all of it, or where it has more, a sample.
 
-    Were patches of one region much larger than those of another, what they scatter would not tell how the
-    others should. A sample has a few neighboring patches at each of many places, to see how alike they are.
+    Patches of both regions must be about equally large, since the scatter of one is compared with that of
+    the other. A sample has a few neighboring patches at each of many positions, to see how similar they are.
     """
     if len(spots) <= n_patches * size:
         yield from _cut(spots, coordinates, n_patches, on_step)
@@ -313,7 +331,7 @@ def _patches_of(
 
 
 def _middle(spots: Spots, coordinates: Array, n_spots: int) -> Spots:
-    """Return those nearest to the middle."""
+    """Return the spots nearest to the middle."""
     if len(spots) <= n_spots:
         return spots
     from_middle = ((coordinates[spots] - np.median(coordinates[spots], axis=0)) ** 2).sum(axis=1)
@@ -326,9 +344,9 @@ def _cut(spots: Spots, coordinates: Array, n_patches: int, on_step: Callable[[],
     if n_patches == 1:
         yield spots
         return
-    places = coordinates[spots]
-    axis = int(np.argmax(np.ptp(places, axis=0)))
-    along = spots[np.argsort(places[:, axis], kind="stable")]
+    positions = coordinates[spots]
+    axis = int(np.argmax(np.ptp(positions, axis=0)))
+    along = spots[np.argsort(positions[:, axis], kind="stable")]
     first = n_patches // 2
     middle = len(spots) * first // n_patches
     yield from _cut(along[:middle], coordinates, first, on_step)
@@ -347,7 +365,7 @@ def _gathered(
     spots = np.concatenate([*members, np.empty(0, np.int64)])
     values = group_means(proportions[spots], np.repeat(np.arange(len(size)), size), len(size))
     start = np.cumsum(size) - size
-    some = spots[start[:, None] + (2 * np.arange(_PLACES) + 1) * size[:, None] // (2 * _PLACES)]
+    some = spots[start[:, None] + (2 * np.arange(_POSITIONS) + 1) * size[:, None] // (2 * _POSITIONS)]
     return _Patches(
         values,
         size.astype(float),
@@ -362,14 +380,14 @@ def _gathered(
 class _Family:
     """Covariances ``(1 - nugget) shared + nugget diag(own)`` of the patches, for some nuggets.
 
-    The rows of `beside` (n_freedom, n_patches) are combinations of patches that no level changes, and that
+    The rows of `contrasts` (n_freedom, n_patches) are combinations of patches that no level changes, and that
     are independent under each of the covariances, with variances `spectra` (n_nuggets, n_freedom).
     """
 
     shared: Array
     own: Array
     nuggets: Array
-    beside: Array
+    contrasts: Array
     spectra: Array
 
     def covariance(self, nugget: float) -> Array:
@@ -380,46 +398,46 @@ class _Family:
         return [float(weights @ self.covariance(nugget) @ weights) for nugget in self.nuggets]
 
     def misfits(self, fields: Array) -> Array:
-        """Return ``z' P z`` of fields z (columns) for each nugget: their square with the levels taken out."""
-        return np.asarray((1.0 / self.spectra) @ (self.beside @ fields) ** 2)
+        """Return ``z' P z`` of fields z (columns) for each nugget, with the levels projected out."""
+        return np.asarray((1.0 / self.spectra) @ (self.contrasts @ fields) ** 2)
 
 
 def _family(shared: Array, own: Array, levels: Array, nuggets: tuple[float, ...]) -> _Family:
     scale = 1.0 / np.sqrt(own)
     complete = np.linalg.qr(scale[:, None] * levels, mode="complete")[0]
-    beside = complete[:, levels.shape[1] :].T * scale
-    variances, axes = np.linalg.eigh(beside @ shared @ beside.T)
+    contrasts = complete[:, levels.shape[1] :].T * scale
+    variances, axes = np.linalg.eigh(contrasts @ shared @ contrasts.T)
     nugget = np.array(nuggets)
     spectra = (1.0 - nugget[:, None]) * np.maximum(variances, 0.0) + nugget[:, None]
-    return _Family(shared, own, nugget, axes.T @ beside, spectra)
+    return _Family(shared, own, nugget, axes.T @ contrasts, spectra)
 
 
 def _families(patches: _Patches) -> Iterator[_Family]:
-    """Yield the covariances that are compared: of patches that are alike within a reach, and of none."""
+    """Yield the covariances to compare: of patches correlated over a range, and of independent ones."""
     own = 1.0 / patches.size / np.mean(1.0 / patches.size)
-    for reach in _reaches(patches):
-        for shared in _mean_correlations(patches, reach):
+    for range_ in _ranges(patches):
+        for shared in _mean_correlations(patches, range_):
             yield _family(shared, own, patches.levels, _NUGGETS)
     yield _family(np.diag(own), own, patches.levels, (1.0,))
 
 
-def _reaches(patches: _Patches) -> Array:
-    places = patches.places[:, 0]
-    pitch = detect_pitch(places)
-    extents = [np.ptp(places[patches.sample == s], axis=0).max() for s in np.unique(patches.sample)]
-    return np.geomspace(pitch / 2, max(pitch, *(float(extent) for extent in extents)), _REACHES)
+def _ranges(patches: _Patches) -> Array:
+    positions = patches.positions[:, 0]
+    pitch = detect_pitch(positions)
+    extents = [np.ptp(positions[patches.sample == s], axis=0).max() for s in np.unique(patches.sample)]
+    return np.geomspace(pitch / 2, max(pitch, *(float(extent) for extent in extents)), _RANGES)
 
 
-def _mean_correlations(patches: _Patches, reach: float) -> Iterator[Array]:
-    """Yield correlations of a rough and of a smooth field, in the mean over places of either patch.
+def _mean_correlations(patches: _Patches, range_: float) -> Iterator[Array]:
+    """Yield correlations of a rough and of a smooth field, in the mean over positions of either patch.
 
-    Over one reach, both fall to about ``1 / e``.
+    Over one range, both fall to about ``1 / e``.
     """
-    n_patches = len(patches.places)
-    places = patches.places.reshape(-1, 2) / reach
-    apart = np.hypot(*(places[:, None, axis] - places[None, :, axis] for axis in range(2)))
+    n_patches = len(patches.positions)
+    positions = patches.positions.reshape(-1, 2) / range_
+    apart = np.hypot(*(positions[:, None, axis] - positions[None, :, axis] for axis in range(2)))
     for pairs in (np.exp(-apart), _matern(3.0 * apart)):
-        mean = pairs.reshape(n_patches, _PLACES, n_patches, _PLACES).mean(axis=(1, 3))
+        mean = pairs.reshape(n_patches, _POSITIONS, n_patches, _POSITIONS).mean(axis=(1, 3))
         yield mean * (patches.sample[:, None] == patches.sample)
 
 
@@ -434,11 +452,11 @@ class _Judge:
     Attributes
     ----------
     contrast : ndarray of float64, shape (n_cell_types,)
-        As it is in the patches.
+        Contrast of the patches.
     error : ndarray of float64, shape (n_cell_types,)
         Standard error of the contrast, its square the mean over models by their likelihood.
     surrogates : ndarray of float64, shape (n_cell_types, n_surrogates)
-        Absolute contrast over its error, both as they are found in fields of the likeliest model.
+        Absolute contrast over its error, both estimated from fields of the likeliest model.
     """
 
     def __init__(
@@ -462,12 +480,12 @@ class _Judge:
         noise = np.random.default_rng(random_state).standard_normal((len(patches.values), n_surrogates))
         used = np.unique(likeliest).tolist()
 
-        def telling(n_done: int) -> Callable[[int], None]:
+        def reporting(n_done: int) -> Callable[[int], None]:
             n_all = len(used) * _N_FAMILIES
             return lambda k: on_progress(Progress("Drawing surrogates", n_done * _N_FAMILIES + k, n_all))
 
-        # What chance does to a contrast over its error is the same for all types of one model.
-        drawn = {m: self._scatter(self._covariance(m), noise, telling(n)) for n, m in enumerate(used)}
+        # The distribution of a contrast over its error is the same for all types of one model.
+        drawn = {m: self._scatter(self._covariance(m), noise, reporting(n)) for n, m in enumerate(used)}
         self.surrogates = np.array([drawn[m] for m in likeliest.tolist()])
 
     def _covariance(self, model: int) -> Array:
@@ -487,7 +505,7 @@ class _Judge:
             on_family(k)
             misfits.append(family.misfits(fields))
         scale = np.maximum(np.concatenate(misfits) / self._freedom, _TINY)
-        # Each model with the factor that suits it best.
+        # Each model is scaled by its maximum-likelihood variance.
         logarithm = self._logarithms[:, None] - self._freedom / 2 * np.log(scale)
         likelihood = np.exp(logarithm - logarithm.max(axis=0))
         variance = (likelihood * scale * self._variances[:, None]).sum(axis=0) / likelihood.sum(axis=0)

@@ -1,0 +1,49 @@
+"""One thing to know about the input: the only type in which problems, warnings and notes are passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from napari_spotmix.dataset.fixes import Fix
+
+__all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level", "messages"]
+
+Level = Literal["problem", "warning", "note"]
+PROBLEM: Final = "problem"
+WARNING: Final = "warning"
+NOTE: Final = "note"
+#: The most serious first.
+LEVELS: Final = (PROBLEM, WARNING, NOTE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know before a run, or about a finished one.
+
+    Attributes
+    ----------
+    level : {"problem", "warning", "note"}
+        With a problem, no run starts. A warning makes a result doubtful. A note is good to know.
+    message : str
+        Complete sentences: what was expected, what was found and where, what to do. Plain text, which may
+        hold names from files.
+    fixes : tuple of Fix
+        What would fix it, all of them together; empty if only the owner of the data can.
+    """
+
+    level: Level
+    message: str
+    fixes: tuple[Fix, ...] = ()
+
+
+def messages(findings: Iterable[Finding]) -> list[str]:
+    """Return the message of each, as `InputError` and the notes of a result take them.
+
+    Examples
+    --------
+    >>> messages([Finding(NOTE, "No image was found.")])
+    ['No image was found.']
+    """
+    return [finding.message for finding in findings]
