@@ -7,11 +7,13 @@ to add a parameter, add a field here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
+from functools import wraps
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from napari_spotmix.base.errors import InputError
 
@@ -26,8 +28,11 @@ __all__ = [
     "N_SURROGATES",
     "ParameterInfo",
     "Parameters",
+    "RENAMED",
+    "RENAMED_LEARNED",
     "Share",
     "Weights",
+    "current_names",
     "describe",
     "option_name",
 ]
@@ -49,8 +54,77 @@ BIN_UM = 8.0
 #: Side of the bins that Stereo-seq's places are gathered in where no other is asked for, in places (0.5 um).
 GEM_BIN = 50
 
+#: What stands for True and False in a text.
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
 #: Whole numbers above it fit into no file, and squares of others above it are infinite.
 _LARGEST: dict[type, float] = {int: 2**63 - 1, float: 1e100}
+
+
+#: Names that parameters, options, columns and keys of a recipe had before, and those that they have now.
+RENAMED: Mapping[str, str] = {
+    "exclude_housekeeping": "exclude_mito_ribo",
+    "mend": "fix",
+    "n_archetypes": "n_clusters",
+    "n_epochs": "n_outer_iterations",
+    "sample_key": "library_key",
+}
+
+#: The same for what a result has learned.
+RENAMED_LEARNED: Mapping[str, str] = {
+    "n_foreign_patches": "n_unmodeled_patches",
+    "resolved": "refit",
+}
+
+T = TypeVar("T")
+
+
+def current_names(values: Mapping[str, T], *, stacklevel: int | None = None) -> dict[str, T]:
+    """Return values by their names of today, in the same order.
+
+    Parameters
+    ----------
+    values : mapping
+        By names of today or before.
+    stacklevel : int, optional
+        Frames from here to the caller's code, which a `DeprecationWarning` points to. Without it there is
+        no warning: files are as old as they are.
+
+    Raises
+    ------
+    InputError
+        If a value is given by its old name and its new one; lists all of them.
+
+    Examples
+    --------
+    >>> current_names({"n_epochs": 2, "lambda_c": 0.3})
+    {'n_outer_iterations': 2, 'lambda_c': 0.3}
+    """
+    old = [name for name in values if name in RENAMED]
+    if both := [name for name in old if RENAMED[name] in values]:
+        raise InputError(
+            [
+                f"`{name}` is the old name of `{RENAMED[name]}`, and both are given. Leave one."
+                for name in both
+            ]
+        )
+    if stacklevel is not None:
+        for name in old:
+            words = f"`{name}` is now called `{RENAMED[name]}`. Use the new name."
+            warnings.warn(words, DeprecationWarning, stacklevel=stacklevel + 1)
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+def _taking_old_names(cls: type[T]) -> type[T]:
+    """Let a dataclass be made with keywords of before, with a warning for each."""
+    init: Callable[..., None] = cls.__init__
+
+    @wraps(init)
+    def made(self: Any, *values: Any, **keywords: Any) -> None:
+        init(self, *values, **current_names(keywords, stacklevel=2))
+
+    setattr(cls, "__init__", made)  # noqa: B010  (mypy lets nobody assign to a method)
+    return cls
 
 
 def _parameter(
@@ -89,6 +163,7 @@ INTERVAL_LEVEL = 0.95
 N_SURROGATES = 999
 
 
+@_taking_old_names
 @dataclass(frozen=True)
 class Parameters:
     """All parameters of a deconvolution; every one has a default that suits most sections.
@@ -325,6 +400,24 @@ class ParameterInfo:
         if number > maximum:
             return f"`{self.name}` must be at most {maximum}, found {value!r}."
         return None
+
+    def parsed(self, text: str) -> Any:
+        """Return the value that a text stands for; if there is none, the text, which `problem` then names.
+
+        Examples
+        --------
+        >>> infos = {info.name: info for info in describe()}
+        >>> infos["lambda_c"].parsed("0.5"), infos["attention"].parsed("no"), infos["n_genes"].parsed("many")
+        (0.5, False, 'many')
+        """
+        if self.choices:
+            return text
+        if self.kind is bool:
+            return _TRUTH.get(text.lower(), text)
+        try:
+            return self.kind(text)
+        except ValueError:
+            return text
 
     def plain(self, value: Any) -> Any:
         """Return an allowed value as what it is kept as: 1 and NumPy's numbers as Python's of this kind.

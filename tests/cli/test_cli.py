@@ -1,4 +1,4 @@
-"""The command ``spotmix``, run as people run it: in a process of its own."""
+"""The command ``spotmix``: its help, runs, refusals, signals, and the commands for a finished run."""
 
 from __future__ import annotations
 
@@ -38,35 +38,26 @@ from napari_spotmix.io import ReadOptions, recipe
 from napari_spotmix.params import ParameterInfo, describe
 from napari_spotmix.workflow import deconvolve as pipeline
 from napari_spotmix.workflow.codegen import as_command, as_python
-from napari_spotmix.workflow.job import Job, job_of, run_job
+from napari_spotmix.workflow.recipe import spec_of_recipe
 from napari_spotmix.workflow.rerun import plan_rerun
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
+from tests.cli.commands import command, spotmix, spotmix_process
 from tests.io.layouts import write_hd
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
 OUTPUTS = {"spatial.h5ad", "proportions.csv", "recipe.toml", "report.html"}
 #: Never converges, so that there is time to cancel.
-ENDLESS = ("--tolerance", "1e-14", "--max-sweeps", "100000000", "--n-iterations", "100", "--lambda-c", "1000")
-
-
-def command(*arguments: object) -> list[str]:
-    script = Path(sys.executable).with_name("spotmix")
-    start = [str(script)] if script.exists() else [sys.executable, "-m", "napari_spotmix.cli"]
-    return [*start, *map(str, arguments)]
-
-
-def spotmix(
-    *arguments: object, cwd: Path | None = None, columns: int = 100
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"}
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=cwd,
-        check=False,
-        timeout=120,
-    )
+ENDLESS = (
+    "--tolerance",
+    "1e-14",
+    "--max-sweeps",
+    "100000000",
+    "--n-outer-iterations",
+    "100",
+    "--lambda-c",
+    "1000",
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +93,8 @@ def write_space_ranger(outs: Path, spatial: anndata.AnnData) -> None:
 def finished(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """The folder of a finished run, and what it said on stdout and stderr."""
     output = tmp_path_factory.mktemp("finished") / "new" / "results"
-    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "--output", output, "--seed", 3)
+    files = (sample / "spots.h5ad", sample / "cells.h5ad")
+    done = spotmix_process("run", *files, "--output", output, "--seed", 3)
     assert done.returncode == 0, done.stderr
     return output, done.stdout, done.stderr
 
@@ -115,7 +107,7 @@ def files_in(folder: Path) -> set[str]:
 
 
 def test_help_names_the_commands_and_where_to_begin() -> None:
-    done = spotmix("--help")
+    done = spotmix_process("--help")
     assert done.returncode == 0
     names = ("run", "rerun", "demo", "view", "figure", "report", "export", "New here?")
     assert all(word in done.stdout for word in names)
@@ -144,7 +136,7 @@ def test_help_lists_every_parameter_with_its_default_and_bounds() -> None:
 def test_version_is_that_of_the_package() -> None:
     from napari_spotmix import __version__
 
-    assert spotmix("--version").stdout.strip() == __version__
+    assert spotmix_process("--version").stdout.strip() == __version__
 
 
 def another(info: ParameterInfo) -> object:
@@ -167,20 +159,25 @@ def test_every_parameter_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
             arguments.append(option if value else option.replace("--", "--no-", 1))
         else:
             arguments += [option, str(value)]
-    taken: list[Job] = []
-    monkeypatch.setattr(_run, "run_and_tell", taken.append)
+    taken = taken_specs(monkeypatch)
     run_main(["run", "a", "b", "-o", "c", "--layer", "counts", "--cell-type-key", "label", *arguments])
-    (job,) = taken
-    assert (job.spatial, job.reference, job.output) == (Path("a"), Path("b"), Path("c"))
-    assert job.settings == {"cell_type_key": "label", "layer": "counts", "library_key": None}
-    assert Parameters(**job.parameters).as_dict() == wanted
+    (spec,) = taken
+    assert (spec.spatial, spec.reference, spec.output) == (Path("a"), Path("b"), Path("c"))
+    assert spec.settings == {"cell_type_key": "label", "layer": "counts", "library_key": None}
+    assert spec.parameters.as_dict() == wanted
+
+
+def taken_specs(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """Return the list that gets the specs of runs, which are not run."""
+    taken: list[RunSpec] = []
+    monkeypatch.setattr(_run, "run_and_report", lambda spec, _: taken.append(spec))
+    return taken
 
 
 def test_parameters_that_are_not_given_keep_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[Job] = []
-    monkeypatch.setattr(_run, "run_and_tell", taken.append)
+    taken = taken_specs(monkeypatch)
     run_main(["run", "a", "b", "-o", "c"])
-    assert Parameters(**taken[0].parameters) == Parameters()  # type: ignore[arg-type]
+    assert taken[0].parameters == Parameters()
 
 
 # ------------------------------------------------------------------------------------------- running
@@ -193,7 +190,7 @@ def test_run_writes_its_files_and_says_where(finished: tuple[Path, str, str]) ->
     assert f"spotmix view {output}" in said
 
 
-def test_stages_are_told_on_stderr_only(finished: tuple[Path, str, str]) -> None:
+def test_stages_are_printed_on_stderr_only(finished: tuple[Path, str, str]) -> None:
     _, said, stages = finished
     for stage in ("Reading spots", "Reading reference", "Computing checksums", "Writing results"):
         assert stages.count(f"{stage} ...") == 1
@@ -238,7 +235,7 @@ def test_recipe_has_inputs_parameters_versions_and_seed(
     assert recipe["versions"]["napari-spotmix"]
 
 
-def test_spots_of_different_samples_are_not_linked(sample: Path, tmp_path: Path) -> None:
+def test_spots_of_different_sections_have_no_edges(sample: Path, tmp_path: Path) -> None:
     spots = read_spatial(sample / "spots.h5ad")
     spots.obs["slice"] = np.where(
         spots.obsm["spatial"][:, 0] > np.median(spots.obsm["spatial"][:, 0]), "b", "a"
@@ -294,7 +291,7 @@ def test_large_files_give_the_same_result_and_are_closed_unchanged(
     expected = deconvolve(read_spatial(given), read_reference(sample / "cells.h5ad"))
     inputs = [sample / "cells.h5ad", given, *given.rglob("*")]
     before = {path: path.read_bytes() for path in inputs if path.is_file()}
-    run_job(Job(given, sample / "cells.h5ad", tmp_path / "out"))
+    run(RunSpec(given, sample / "cells.h5ad", tmp_path / "out"))
     written = read_spatial(tmp_path / "out" / "spatial.h5ad")
     np.testing.assert_array_equal(written.obsm["spotmix"], expected.proportions)
     assert (written.X != read_spatial(given).X).nnz == 0
@@ -327,10 +324,10 @@ def test_labels_and_further_references_are_read_and_named_in_the_recipe(sample: 
     assert again.returncode == 0, again.stderr
     for name in ("proportions.csv", "recipe.toml"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-    job = job_of(recipe.read_recipe(tmp_path / "out"), tmp_path / "third")
-    assert f"--labels '{table}' --more-references {tmp_path / 'even.h5ad'}" in as_command(job)
+    spec = spec_of_recipe(recipe.read_recipe(tmp_path / "out"), tmp_path / "third")
+    assert f"--labels '{table}' --more-references {tmp_path / 'even.h5ad'}" in as_command(spec)
     names = [str(tmp_path / "odd.h5ad"), str(tmp_path / "even.h5ad")]
-    assert f"read_reference({names!r}, cell_type_key='cell_type', labels={str(table)!r})" in as_python(job)
+    assert f"read_reference({names!r}, cell_type_key='cell_type', labels={str(table)!r})" in as_python(spec)
 
 
 def test_cells_without_labels_name_the_option(sample: Path, tmp_path: Path) -> None:
@@ -344,7 +341,7 @@ def test_cells_without_labels_name_the_option(sample: Path, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_recipe(
+def test_bins_of_a_size_and_an_image_that_is_given_are_read_and_named_in_the_recipe(
     tmp_path: Path,
 ) -> None:
     outs = write_hd(tmp_path / "outs", (8, 16), n_genes=60)
@@ -367,7 +364,7 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
     assert all("16um" in file["name"] for file in inputs["spatial"]["files"])
     assert inputs["image"]["path"] == str(tmp_path / "full.tif")
     plan = plan_rerun(tmp_path / "out", output=tmp_path / "again")
-    assert plan.job.reading == ReadOptions(bin_um=16, image=tmp_path / "full.tif")
+    assert plan.spec.reading == ReadOptions(bin_um=16, image=tmp_path / "full.tif")
     again = spotmix("rerun", tmp_path / "out", "--output", tmp_path / "again")
     assert "identical to those of the first run" in again.stdout, again.stderr
     tifffile.imwrite(tmp_path / "full.tif", pixels[::-1], photometric="rgb")
@@ -375,7 +372,9 @@ def test_bins_of_a_size_and_an_image_given_beside_are_read_and_named_in_the_reci
         plan_rerun(tmp_path / "out")
 
 
-def test_tables_are_read_with_coordinates_told_and_named_in_the_recipe(sample: Path, tmp_path: Path) -> None:
+def test_tables_are_read_with_coordinates_that_are_given_and_named_in_the_recipe(
+    sample: Path, tmp_path: Path
+) -> None:
     spots = read_spatial(sample / "spots.h5ad")
     (tmp_path / "elsewhere").mkdir()
     spots.to_df().to_csv(tmp_path / "counts.csv")
@@ -392,8 +391,8 @@ def test_tables_are_read_with_coordinates_told_and_named_in_the_recipe(sample: P
     inputs = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())["inputs"]
     names = {role: [file["name"] for file in entry["files"]] for role, entry in inputs.items()}
     assert names == {"spatial": ["counts.csv"], "reference": ["cells.h5ad"], "coordinates": ["xy.csv"]}
-    job = plan_rerun(tmp_path / "out").job
-    assert job.reading.coordinates == tmp_path / "elsewhere" / "xy.csv"
+    spec = plan_rerun(tmp_path / "out").spec
+    assert spec.coordinates == tmp_path / "elsewhere" / "xy.csv"
 
 
 def write_reference(path: Path, genes: pd.Index) -> None:
@@ -404,7 +403,7 @@ def write_reference(path: Path, genes: pd.Index) -> None:
     cells.write_h5ad(path)
 
 
-def test_a_size_of_bins_and_an_image_that_are_not_there_are_told_by_their_options(tmp_path: Path) -> None:
+def test_a_size_of_bins_and_an_image_that_are_missing_are_named_by_their_options(tmp_path: Path) -> None:
     outs = write_hd(tmp_path / "outs", (8, 16))
     write_reference(tmp_path / "cells.h5ad", read_spatial(outs).var_names[:-1])
     done = spotmix(
@@ -412,10 +411,10 @@ def test_a_size_of_bins_and_an_image_that_are_not_there_are_told_by_their_option
         "--bin-um", 2, "--image", tmp_path / "gone.tif",
     )  # fmt: skip
     assert done.returncode == 2
-    told = " ".join(done.stderr.split())
-    assert "--bin-um: bins of 2 µm were not found; the run has 8 and 16 µm." in told
-    assert "--image: " in told
-    assert "gone.tif` does not exist" in told
+    message = " ".join(done.stderr.split())
+    assert "--bin-um: bins of 2 µm were not found; the run has 8 and 16 µm." in message
+    assert "--image: " in message
+    assert "gone.tif` does not exist" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -429,7 +428,7 @@ def test_large_files_are_closed_whatever_happens(
 
     monkeypatch.setattr(pipeline, "deconvolve", fail)
     with pytest.raises(type(error)):
-        run_job(Job(sample / "spots.h5ad", sample / "cells.h5ad", tmp_path))
+        run(RunSpec(sample / "spots.h5ad", sample / "cells.h5ad", tmp_path))
     assert_closed(sample / "spots.h5ad")
     assert_closed(sample / "cells.h5ad")
 
@@ -442,11 +441,12 @@ def assert_closed(path: Path) -> None:
 # --------------------------------------------------------------------------------------- wrong input
 
 
-def test_all_that_is_wrong_is_told_at_once_with_exit_code_2(sample: Path, tmp_path: Path) -> None:
+def test_everything_that_is_wrong_is_reported_at_once_with_exit_code_2(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     arguments = ("--alpha", "-1", "--n-genes", "many", "--graph", "ring", "--cell-type-key", "kind")
-    done = spotmix(
+    # Not in this process, where pydantic is loaded, with which cyclopts checks types by itself.
+    done = spotmix_process(
         "run", tmp_path / "empty", sample / "cells.h5ad", "-o", tmp_path / "file" / "results", *arguments
     )
     assert done.returncode == 2
@@ -465,7 +465,7 @@ def test_all_that_is_wrong_is_told_at_once_with_exit_code_2(sample: Path, tmp_pa
     assert files_in(tmp_path) == {"file", "empty"}
 
 
-def test_problems_inside_the_files_are_told_with_those_of_the_parameters(
+def test_problems_inside_the_files_are_reported_with_those_of_the_parameters(
     sample: Path, tmp_path: Path
 ) -> None:
     arguments = ("--alpha", "-1", "--layer", "raw_counts", "-o", tmp_path / "results")
@@ -476,7 +476,7 @@ def test_problems_inside_the_files_are_told_with_those_of_the_parameters(
     assert files_in(tmp_path) == set()
 
 
-def test_options_keep_their_names_in_what_the_pipeline_tells(sample: Path, tmp_path: Path) -> None:
+def test_messages_name_options_as_they_are_typed(sample: Path, tmp_path: Path) -> None:
     arguments = ("--layer", "raw_counts", "-o", tmp_path / "results")
     done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *arguments)
     assert done.returncode == 2
@@ -500,7 +500,7 @@ def test_the_next_command_can_be_copied_though_the_folder_has_a_space(tmp_path: 
     assert shlex.split(last.partition(": ")[2]) == ["spotmix", "view", str(output)]
 
 
-def test_truncated_file_is_told(sample: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_named(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "spots.h5ad").write_bytes((sample / "spots.h5ad").read_bytes()[:5000])
     done = spotmix("run", tmp_path / "spots.h5ad", sample / "cells.h5ad", "-o", tmp_path / "results")
     assert done.returncode == 2
@@ -508,7 +508,7 @@ def test_truncated_file_is_told(sample: Path, tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"spots.h5ad"}
 
 
-def test_wrong_values_are_told_by_the_pipeline(sample: Path, tmp_path: Path) -> None:
+def test_counts_that_are_logarithms_are_refused(sample: Path, tmp_path: Path) -> None:
     adata = anndata.read_h5ad(sample / "spots.h5ad")
     adata.X = adata.X.log1p()
     adata.write_h5ad(tmp_path / "logged.h5ad")
@@ -519,7 +519,7 @@ def test_wrong_values_are_told_by_the_pipeline(sample: Path, tmp_path: Path) -> 
     assert files_in(tmp_path) == {"logged.h5ad"}
 
 
-def test_no_permission_to_write_is_told_before_the_long_run(sample: Path) -> None:
+def test_no_permission_to_write_is_reported_before_the_long_run(sample: Path) -> None:
     if not Path("/proc/self").is_dir():
         pytest.skip("needs a folder that not even root may write to")
     done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", "-o", "/proc/self/results")
@@ -564,7 +564,7 @@ def test_a_fraction_is_not_cut_to_a_whole_number(
     assert f"must be a whole number, found '{arguments[-1]}'" in " ".join(capsys.readouterr().err.split())
 
 
-def test_file_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_of_file_names_are_written_out(tmp_path: Path) -> None:
     done = spotmix("run", "a\x1b[31m", "b", "-o", tmp_path / "results")
     assert done.returncode == 2
     assert "\x1b" not in done.stderr
@@ -619,14 +619,10 @@ def test_signal_ends_the_run_at_once_and_leaves_nothing(
 @POSIX
 def test_work_that_does_not_answer_is_ended_with_its_unfinished_files(tmp_path: Path) -> None:
     """Compiled code or a large write cannot be interrupted; the process can."""
-    code = f"""
+    code = """
 import sys, time
 from pathlib import Path
 from napari_spotmix.cli import _terminal
-from napari_spotmix.io.atomic import staging_folder
-
-def work(on_progress):
-    with staging_folder(Path({str(tmp_path)!r}) / "results") as stage:
         (stage / "half").write_text("x")
         print("stuck", flush=True)
         time.sleep(60)
@@ -711,7 +707,7 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
         ),
     ],
 )
-def test_figure_that_cannot_be_drawn_is_refused_in_words(
+def test_a_figure_that_cannot_be_drawn_is_refused_with_the_reason(
     finished: tuple[Path, str, str], tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     done = spotmix("figure", finished[0], *options, cwd=tmp_path)
@@ -751,15 +747,13 @@ def test_report_of_what_holds_no_result_is_refused(sample: Path, tmp_path: Path)
 
 
 def test_a_run_without_a_report_leaves_none(sample: Path, tmp_path: Path) -> None:
-    job = Job(
-        sample / "spots.h5ad", sample / "cells.h5ad", tmp_path, parameters={"lambda_c": 0.0}, report=False
-    )
-    run_job(job)
+    parameters = Parameters(lambda_c=0.0)
+    run(RunSpec(sample / "spots.h5ad", sample / "cells.h5ad", tmp_path, report=False, parameters=parameters))
     assert files_in(tmp_path) == OUTPUTS - {"report.html"}
 
 
 @POSIX
-def test_a_disk_that_is_full_is_told_in_one_sentence(sample: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence(sample: Path, tmp_path: Path) -> None:
     """A limit on the size of files does what a full disk does, and needs no disk."""
     options = (sample / "spots.h5ad", sample / "cells.h5ad", "--output", tmp_path, "--lambda-c", 0)
     limited = shlex.join(map(str, command("run", *options)))
@@ -822,7 +816,7 @@ DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 QT = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 
-def test_missing_qt_is_told_with_what_to_install(finished: tuple[Path, str, str]) -> None:
+def test_missing_qt_is_reported_with_what_to_install(finished: tuple[Path, str, str]) -> None:
     for arguments in (("demo",), ("view", finished[0])):
         done = without(QT, *arguments)
         assert done.returncode == 2
@@ -832,7 +826,33 @@ def test_missing_qt_is_told_with_what_to_install(finished: tuple[Path, str, str]
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux runs without a display")
 @pytest.mark.viewer
-def test_missing_display_is_told_with_what_to_do() -> None:
+def test_missing_display_is_reported_with_what_to_do() -> None:
     done = without((), "demo")
     assert done.returncode == 2
     assert "xvfb-run -a spotmix demo" in done.stderr
+
+
+# ---------------------------------------------------------------------------------- what is imported
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "outs", "-o", "out"], ["frob"]])
+def test_help_and_refusals_import_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from napari_spotmix.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+heavy = {{"numpy", "pandas", "anndata", "scipy", "numba", "matplotlib", "napari", "qtpy", "cattrs"}}
+print("loaded:", sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_run_prints_what_was_fixed(sample: Path, tmp_path: Path) -> None:
+    options = ("--fix", "spatial:flip-x", "--lambda-c", 0, "--no-report", "-o", tmp_path / "out")
+    done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *options)
+    assert done.returncode == 0, done.stderr
+    assert "  - Fixed before the run: spatial:flip-x. The files were not changed." in done.stdout

@@ -16,7 +16,8 @@ from napari_spotmix.dataset.fixes import FIXES, apply_fixes, parse_fixes
 from napari_spotmix.io import close_files, read_spatial
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.workflow.codegen import as_command, as_python
-from napari_spotmix.workflow.job import Job, run_job
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +134,14 @@ def test_a_run_applies_fixes_and_its_recipe_lists_them(tissue: SimulatedTissue, 
     before = (tmp_path / "spots.h5ad").read_bytes()
     files = tmp_path / "spots.h5ad", tmp_path / "cells.h5ad"
     with pytest.raises(InputError, match="looks log-normalized"):
-        run_job(Job(*files, tmp_path / "out", report=False))
-    job = Job(*files, tmp_path / "out", report=False, fix=("spatial:layer=counts",))
-    done = run_job(job)
+        run(RunSpec(*files, tmp_path / "out", report=False))
+    spec = RunSpec(*files, tmp_path / "out", report=False, fix=("spatial:layer=counts",))
+    done = run(spec)
     assert (tmp_path / "spots.h5ad").read_bytes() == before
-    assert tomllib.loads((tmp_path / "out/recipe.toml").read_text())["parameters"]["fix"] == list(job.fix)
+    assert tomllib.loads((tmp_path / "out/recipe.toml").read_text())["parameters"]["fix"] == list(spec.fix)
     assert "Fixed before the run: spatial:layer=counts. The files were not changed." in done.result.notes
-    assert "--fix spatial:layer=counts" in as_command(job)
-    assert "apply_fixes(spatial, reference, fixes=['spatial:layer=counts']" in as_python(job)
+    assert "--fix spatial:layer=counts" in as_command(spec)
+    assert "apply_fixes(spatial, reference, fixes=['spatial:layer=counts']" in as_python(spec)
     kept = anndata.read_h5ad(tmp_path / "out/spatial.h5ad")
     assert kept.X.sum() == tissue.spatial.X.sum()
 
@@ -152,8 +153,8 @@ def test_a_rerun_applies_the_same_fixes(tissue: SimulatedTissue, tmp_path: Path)
     tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
     types = list(tissue.reference.obs["cell_type"].cat.categories)
     fix = (f"reference:merge={types[0]}+{types[1]}", "spatial:swap-xy")
-    run_job(Job(tmp_path / "spots.h5ad", tmp_path / "cells.h5ad", tmp_path / "out", report=False, fix=fix))
+    run(RunSpec(tmp_path / "spots.h5ad", tmp_path / "cells.h5ad", tmp_path / "out", report=False, fix=fix))
     plan = plan_rerun(tmp_path / "out")
     plan.run()
     assert plan.is_identical()
-    assert len(pd.read_csv(plan.job.output / "proportions.csv", index_col=0).columns) == len(types) - 1
+    assert len(pd.read_csv(plan.output / "proportions.csv", index_col=0).columns) == len(types) - 1

@@ -19,7 +19,8 @@ from napari_spotmix import Cancelled, InputError, simulate
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import fetched, remote
 from napari_spotmix.io.readers.detect import detect_format
-from napari_spotmix.workflow.job import Job, run_job
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
 
 
 @pytest.fixture(autouse=True)
@@ -158,10 +159,10 @@ def test_a_run_by_url_keeps_the_url_and_the_checksum_in_its_recipe(
     for name, adata in (("spots", tissue.spatial), ("cells", tissue.reference)):
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
         memory.pipe(f"/data/{name}.h5ad", (tmp_path / f"{name}.h5ad").read_bytes())
-    by_url = Job("memory://data/spots.h5ad", "memory://data/cells.h5ad", tmp_path / "url")
-    by_path = Job(tmp_path / "spots.h5ad", tmp_path / "cells.h5ad", tmp_path / "path")
-    for job in (by_url, by_path):
-        run_job(job)
+    by_url = RunSpec("memory://data/spots.h5ad", "memory://data/cells.h5ad", tmp_path / "url")
+    by_path = RunSpec(tmp_path / "spots.h5ad", tmp_path / "cells.h5ad", tmp_path / "path")
+    for spec in (by_url, by_path):
+        run(spec)
     tables = [(tmp_path / name / "proportions.csv").read_bytes() for name in ("url", "path")]
     assert tables[0] == tables[1]
     entry = tomllib.loads((tmp_path / "url" / "recipe.toml").read_text())["inputs"]["reference"]
@@ -174,7 +175,7 @@ def test_a_run_by_url_keeps_the_url_and_the_checksum_in_its_recipe(
 
 def test_both_urls_that_fail_are_reported_at_once(memory: MemoryFileSystem, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        run_job(Job("memory://no/spots.h5ad", "memory://no/cells.h5ad", tmp_path / "out"))
+        run(RunSpec("memory://no/spots.h5ad", "memory://no/cells.h5ad", tmp_path / "out"))
     assert len(caught.value.problems) == 2
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""The menu beside Save: what is exported, and what is copied does the same as the widget did."""
+"""The menu next to Save: what is exported, and what is copied does the same as the widget did."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     dock = run_from_files
     expected = dock.session.result.proportions
     command = copied(dock, "Copy command")
-    assert command.endswith("--output spotmix-results --n-iterations 1 --seed 5")
+    assert command.endswith("--output spotmix-results --n-outer-iterations 1 --seed 5")
     assert "Paste it into a terminal" in dock.run.state.text()
     words = [sys.executable, "-m", "napari_spotmix.cli", *shlex.split(command)[1:]]
     code = copied(dock, "Copy Python") + "\nresult.proportions.to_csv('python.csv')"
@@ -73,7 +73,7 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     dock.run.save_to(tmp_path / "saved")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
     assert read_recipe(tmp_path / "saved") == read_recipe(tmp_path / "spotmix-results")
-    assert plan_rerun(tmp_path / "saved").job.parameters["n_outer_iterations"] == 1
+    assert plan_rerun(tmp_path / "saved").spec.parameters.n_outer_iterations == 1
     dock.session.replay(dock.session.learned.refit(lambda_c=10.0))
     assert copied(dock, "Copy command") == command
     assert "What was adjusted after the run is not in it." in dock.run.state.text()

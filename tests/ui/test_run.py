@@ -85,14 +85,14 @@ def test_a_reference_of_one_type_says_what_is_missing(loaded: Any, tissue: Simul
     assert "at least two" in dock.run.state.text()
 
 
-def test_all_problems_of_the_form_are_told(qtbot: Any, loaded: Any, told: list[str]) -> None:
+def test_all_problems_of_the_form_are_shown(qtbot: Any, loaded: Any, told: list[str]) -> None:
     _, dock = loaded
     dock.run.form.fields["alpha"].value = "-1"
     dock.run.form.fields["tolerance"].value = "7"
     press(qtbot, dock.run.run)
     assert "`alpha` (Distance decay) must be" in told[0]
     assert "`tolerance` (Tolerance) must be" in told[0]
-    assert dock.run.more.is_open, "what is wrong can be put right"
+    assert dock.run.more.is_open, "what is wrong can be corrected"
     dock.run.form.fields["tolerance"].value = "many"
     press(qtbot, dock.run.run)
     assert "'many'" in told[1]
@@ -100,7 +100,7 @@ def test_all_problems_of_the_form_are_told(qtbot: Any, loaded: Any, told: list[s
     assert dock.run.run.enabled
 
 
-def test_an_error_is_told_and_the_form_works_again(
+def test_an_error_is_shown_and_the_form_works_again(
     qtbot: Any, loaded: Any, tissue: SimulatedTissue, told: list[str]
 ) -> None:
     _, dock = loaded
@@ -111,7 +111,7 @@ def test_an_error_is_told_and_the_form_works_again(
     qtbot.waitUntil(lambda: len(told) == 1, timeout=60000)
     assert "share no gene" in told[0]
     assert dock.run.state.text().startswith("Failed: ")
-    # The check finds the same, sooner or later, and says so in its own place.
+    # The check finds the same, sooner or later, and shows it in its own panel.
     qtbot.waitUntil(lambda: not dock.run.run.enabled, timeout=60000)
     assert dock.run.state.text().startswith("Failed: ")
     assert dock.session.result is None
@@ -199,7 +199,7 @@ def test_closing_the_window_itself_ends_the_session(
     viewer, dock = make_dock(show=True)
     start_long_run(qtbot, dock, large_tissue)
     viewer.window._qt_window.close()
-    del viewer.window._qt_window  # it is gone; the fixture would close it once more
+    del viewer.window._qt_window  # it is gone; the fixture would close it again
     qtbot.waitUntil(lambda: dock.is_closed and not spotmix_threads(), timeout=3000)
 
 
@@ -279,7 +279,7 @@ def test_without_a_result_there_is_nothing_to_report(loaded: Any) -> None:
     assert "run first" in dock.run.report.tooltip
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_reported(
     qtbot: Any, explored: Any, tmp_path: Path, told: list[str]
 ) -> None:
     _, dock = explored

@@ -249,7 +249,7 @@ def test_coordinates_that_are_no_numbers(spatial: AnnData, reference: AnnData) -
     assert "`obsm['spatial']` must hold numbers" in only_problem(spatial, reference)
 
 
-def test_what_is_no_anndata_is_told_with_how_to_read_it() -> None:
+def test_what_is_no_anndata_is_refused_with_how_to_read_it() -> None:
     problems = problems_of("spots.h5ad", None)  # type: ignore[arg-type]
     assert problems == (
         "`spatial` must be an AnnData, found str. Read a file with `read_spatial`.",
@@ -322,10 +322,10 @@ def test_good_input_has_no_problems(spatial: AnnData, reference: AnnData) -> Non
     assert check(spatial, reference) == []
 
 
-# What is fixed, and told
+# What is changed, and reported
 
 
-def test_spots_without_counts_are_kept_as_nan_and_told(spatial: AnnData, reference: AnnData) -> None:
+def test_spots_without_counts_are_kept_as_nan_and_reported(spatial: AnnData, reference: AnnData) -> None:
     matrix = spatial.X.toarray()
     matrix[[4, 17]] = 0
     spatial.X = csr_matrix(matrix)
@@ -342,7 +342,7 @@ def test_spots_without_counts_are_kept_as_nan_and_told(spatial: AnnData, referen
     assert result.dominant.isna().sum() == result.unexplained.isna().sum() == 2
 
 
-def test_spots_without_coordinates_are_kept_as_nan_and_told(spatial: AnnData, reference: AnnData) -> None:
+def test_spots_without_coordinates_are_kept_as_nan_and_reported(spatial: AnnData, reference: AnnData) -> None:
     spatial.obsm["spatial"] = spatial.obsm["spatial"].astype(float)
     spatial.obsm["spatial"][7, 1] = np.nan
     result = deconvolve(spatial, reference)
@@ -361,7 +361,7 @@ def test_spots_left_out_change_nothing_for_the_others(spatial: AnnData, referenc
     assert (with_nan.weights[kept][:, kept] != without.weights).nnz == 0
 
 
-def test_duplicate_gene_names_are_summed_and_told(spatial: AnnData, reference: AnnData) -> None:
+def test_duplicate_gene_names_are_summed_and_reported(spatial: AnnData, reference: AnnData) -> None:
     plain = deconvolve(spatial, reference)
     first = np.floor(spatial.X.toarray()[:, :10] / 2)
     rest = spatial.X.toarray()
@@ -413,7 +413,7 @@ def test_spots_whose_counts_fit_no_type_are_kept_as_nan(spatial: AnnData, refere
     assert result.reasons.iloc[9] == "counts fit no cell type"
 
 
-def test_types_with_few_cells_are_told(spatial: AnnData, reference: AnnData) -> None:
+def test_types_with_few_cells_are_reported(spatial: AnnData, reference: AnnData) -> None:
     name = reference.obs["cell_type"].cat.categories[1]
     cells = (reference.obs["cell_type"] == name).to_numpy()
     keep = ~cells | (np.cumsum(cells) <= 3)
@@ -421,7 +421,7 @@ def test_types_with_few_cells_are_told(spatial: AnnData, reference: AnnData) -> 
     assert any(f"{name} (3)" in note for note in result.notes)
 
 
-def test_cells_without_a_label_are_left_out_and_told(spatial: AnnData, reference: AnnData) -> None:
+def test_cells_without_a_label_are_left_out_and_reported(spatial: AnnData, reference: AnnData) -> None:
     labels = reference.obs["cell_type"].astype(object)
     labels.iloc[::7] = None
     reference.obs["cell_type"] = labels
@@ -629,14 +629,16 @@ def test_errors_mean_the_same_for_every_data_term(section: SimulatedTissue, opti
     assert 0.85 < held.mean() <= 0.99
 
 
-def test_a_type_that_the_reference_lacks_is_told_with_its_place_and_genes(section: SimulatedTissue) -> None:
+def test_a_type_that_the_reference_lacks_is_reported_with_position_and_genes(
+    section: SimulatedTissue,
+) -> None:
     truth = section.spatial.obsm["truth"]
     missing = truth.mean().idxmax()
     partial = section.reference[section.reference.obs["cell_type"] != missing].copy()
     result = deconvolve(section.spatial, partial)
-    told = [note for note in result.notes if "may lack a cell type" in note]
-    assert len(told) == 1
-    assert str(missing).replace(" ", "-") in told[0]
+    found = [note for note in result.notes if "may lack a cell type" in note]
+    assert len(found) == 1
+    assert str(missing).replace(" ", "-") in found[0]
     assert np.corrcoef(result.misfit, truth[missing])[0, 1] > 0.4
 
 
@@ -655,25 +657,25 @@ def test_a_complete_reference_lacks_nothing(platform_effect: float) -> None:
     assert result.parameters["learned"]["confusable_types"] == []
 
 
-def test_twins_in_the_reference_are_told(spatial: AnnData, reference: AnnData) -> None:
+def test_twins_in_the_reference_are_reported(spatial: AnnData, reference: AnnData) -> None:
     labels = reference.obs["cell_type"].astype(str).to_numpy(copy=True)
     members = np.flatnonzero(labels == labels[0])
     labels[members[::2]] = "Twin"
     reference.obs["cell_type"] = labels
-    told = [note for note in deconvolve(spatial, reference).notes if "apart" in note]
-    assert len(told) == 1
-    assert "Twin" in told[0]
-    assert labels[members[1]] in told[0]
+    found = [note for note in deconvolve(spatial, reference).notes if "apart" in note]
+    assert len(found) == 1
+    assert "Twin" in found[0]
+    assert labels[members[1]] in found[0]
 
 
-def test_totals_that_cannot_be_rna_content_are_told(spatial: AnnData, reference: AnnData) -> None:
+def test_totals_that_cannot_be_rna_content_are_reported(spatial: AnnData, reference: AnnData) -> None:
     first, second = reference.obs["cell_type"].unique()[:2]
     for cell_type, factor in ((first, 15), (second, 200)):
         members = (reference.obs["cell_type"] == cell_type).to_numpy()
         reference.X = csr_matrix(reference.X.multiply(np.where(members, factor, 1)[:, None]))
-    told = [note for note in deconvolve(spatial, reference).notes if "RNA content" in note]
-    assert len(told) == 1
-    assert "only in part" in told[0]
+    found = [note for note in deconvolve(spatial, reference).notes if "RNA content" in note]
+    assert len(found) == 1
+    assert "only in part" in found[0]
     assert not [note for note in deconvolve(spatial, reference, share="rna").notes if "RNA content" in note]
 
 

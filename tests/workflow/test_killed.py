@@ -16,9 +16,11 @@ import pytest
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io import OUTPUTS, output_problems
 from napari_spotmix.io.results import REPORT, check_complete
+from napari_spotmix.params import Parameters
 from napari_spotmix.result import read_result
 from napari_spotmix.simulation.simulate import simulate
-from napari_spotmix.workflow.job import Job, run_job
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="needs processes that can be killed as on POSIX"
@@ -28,23 +30,25 @@ pytestmark = pytest.mark.skipif(
 KILL_OFTEN = """
 import os, random, signal, sys, time
 from pathlib import Path
-from napari_spotmix.workflow.job import Job, run_job
+from napari_spotmix.params import Parameters
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
 
 spots, cells, base, number = *map(Path, sys.argv[1:4]), int(sys.argv[4])
 
-def job(output, seed):
-    return Job(spots, cells, base / output, parameters={"random_state": seed, "n_threads": 1})
+def spec(output, seed):
+    return RunSpec(spots, cells, base / output, parameters=Parameters(random_state=seed, n_threads=1))
 
-run_job(job("first", 1))
+run(spec("first", 1))
 begin = time.monotonic()
-run_job(job("second", 1))
+run(spec("second", 1))
 length = time.monotonic() - begin
 moments = random.Random(0)
 for at in range(number):
     output = "first" if at % 2 else f"new {at}"
     child = os.fork()
     if not child:
-        run_job(job(output, 2))
+        run(spec(output, 2))
         os._exit(0)
     time.sleep(length * (at + moments.random()) / number)
     os.kill(child, signal.SIGKILL)
@@ -102,8 +106,8 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
 
 
-def assert_whole_or_told(folder: Path) -> None:
-    """Every file can be read, and a folder that holds a part of a run is refused with the right words."""
+def assert_complete_or_refused(folder: Path) -> None:
+    """Every file can be read, and a folder that holds a part of a run is refused with the right message."""
     found = {path.name for path in folder.iterdir()} & set(OUTPUTS)
     if "recipe.toml" in found:
         tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
@@ -123,14 +127,14 @@ def test_ten_kills_leave_no_broken_file_and_the_folder_can_be_used_again(
     assert done.returncode == 0, done.stderr
     for folder in tmp_path.iterdir():
         if not folder.name.startswith("."):
-            assert_whole_or_told(folder)
+            assert_complete_or_refused(folder)
     for name in ("first", "new 0", "new 8"):
         assert not output_problems(tmp_path / name)
-        run_job(Job(*files, tmp_path / name, parameters={"random_state": 2}))
+        run(RunSpec(*files, tmp_path / name, parameters=Parameters(random_state=2)))
         assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
         expected = (tmp_path / "first" / "proportions.csv").read_bytes()
         assert (tmp_path / name / "proportions.csv").read_bytes() == expected
-    assert not list(tmp_path.rglob(".spotmix-*")), "what the killed runs have left beside is gone"
+    assert not list(tmp_path.rglob(".spotmix-*")), "what the killed runs have left there is gone"
 
 
 def test_a_run_killed_between_two_moves_is_never_taken_for_whole(
@@ -145,7 +149,8 @@ def test_a_run_killed_between_two_moves_is_never_taken_for_whole(
             read_result(tmp_path / name)
         assert not output_problems(tmp_path / name)
     for name in ("old 1", "new 2"):
-        run_job(Job(*files, tmp_path / name, parameters={"lambda_c": 5.0, "n_outer_iterations": 0}))
+        parameters = Parameters(lambda_c=5.0, n_outer_iterations=0)
+        run(RunSpec(*files, tmp_path / name, parameters=parameters))
         assert read_result(tmp_path / name).parameters["given"]["lambda_c"] == 5.0
         assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
     assert not list(tmp_path.glob(".spotmix-*"))

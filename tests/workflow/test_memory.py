@@ -78,8 +78,8 @@ def test_counts_on_disk_are_never_held_in_memory(tmp_path: Path, large: str) -> 
     command = [sys.executable, "-c", MEASURED, *map(str, files.values()), large]
     # A process before the one that counts: it compiles what is not on disk yet, which takes memory too.
     for _ in range(2):
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    peak_mb = float(told)
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    peak_mb = float(printed)
     files[large].unlink()  # pytest keeps its folders for a while
     assert MATRIX_MB > 390
     assert peak_mb < 0.4 * MATRIX_MB

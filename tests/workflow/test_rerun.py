@@ -1,14 +1,12 @@
-"""A run again from its recipe: the same bytes, or a clear word on why not."""
+"""A run again from its recipe: the same bytes, or a clear message why not."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, make_dataclass, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,14 @@ import pytest
 import tomli_w
 
 from napari_spotmix import InputError, ReadError
-from napari_spotmix.io import OUTPUTS, ReadOptions, make_recipe, read_recipe
+from napari_spotmix.io import OUTPUTS, read_recipe
+from napari_spotmix.params import Parameters
 from napari_spotmix.simulation.simulate import simulate
-from napari_spotmix.workflow import job
-from napari_spotmix.workflow.job import Job, job_of, run_job, tables_of
+from napari_spotmix.workflow.recipe import recipe_of, spec_of_recipe
 from napari_spotmix.workflow.rerun import plan_rerun
-
-
-def spotmix(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "napari_spotmix.cli", *map(str, arguments)]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
+from tests.cli.commands import spotmix
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +63,12 @@ def test_a_rerun_gives_the_same_bytes_from_anywhere(project: Path, tmp_path: Pat
 
 def test_without_an_output_the_first_run_is_kept(copy: Path) -> None:
     plan = plan_rerun(copy / "results" / "recipe.toml")
-    assert plan.job.output == copy / "results-rerun"
-    assert plan.job.parameters["lambda_c"] == 0.5
-    assert "alpha" not in plan.job.parameters, "what was learned is learned again"
+    assert plan.output == copy / "results-rerun"
+    assert plan.spec.parameters.lambda_c == 0.5
+    assert plan.spec.parameters.alpha is None, "what was learned is learned again"
 
 
-def test_a_changed_a_new_and_a_missing_file_are_all_told(copy: Path) -> None:
+def test_a_changed_and_a_missing_file_are_named(copy: Path) -> None:
     with (copy / "cells.h5ad").open("ab") as file:
         file.write(b"\0")
     shutil.move(copy / "data" / "spots.h5ad", copy / "data" / "moved.h5ad")
@@ -101,17 +97,17 @@ def test_moved_inputs_are_found_in_the_folder_that_is_given(project: Path, tmp_p
     with pytest.raises(InputError, match="2 problems"):
         plan_rerun(copied / "results")
     plan = plan_rerun(copied / "results", inputs=copied)
-    assert (plan.job.spatial, plan.job.reference) == (copied / "data" / "spots.h5ad", copied / "cells.h5ad")
+    assert (plan.spec.spatial, plan.spec.reference) == (copied / "data" / "spots.h5ad", copied / "cells.h5ad")
     shutil.move(copied / "data" / "spots.h5ad", copied / "spots.h5ad")
-    assert plan_rerun(copied / "results", inputs=copied).job.spatial == copied / "spots.h5ad"
+    assert plan_rerun(copied / "results", inputs=copied).spec.spatial == copied / "spots.h5ad"
 
 
-def test_a_recipe_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
+def test_a_missing_recipe_is_named_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"nowhere: does not exist"):
         plan_rerun(tmp_path / "nowhere")
 
 
-def test_other_versions_and_adjustments_are_warned_of(copy: Path) -> None:
+def test_other_versions_and_adjustments_give_warnings(copy: Path) -> None:
     recipe = read_recipe(copy / "results")
     recipe["versions"] |= {"numpy": "1.0", "no-such-package": "2"}
     recipe["learned"]["refit"] = {"lambda_c": 1.0}
@@ -137,7 +133,7 @@ def test_data_that_were_no_files_cannot_be_read_again(copy: Path) -> None:
         plan_rerun(copy / "results")
 
 
-def test_what_this_version_does_not_know_is_told_and_not_left_out(copy: Path) -> None:
+def test_what_this_version_does_not_know_is_refused_and_not_ignored(copy: Path) -> None:
     change(copy / "results", lambda text: text.replace("[parameters]", "[parameters]\nmagic = 3"))
     with pytest.raises(ReadError, match="holds `magic`, which this version does not know"):
         plan_rerun(copy / "results")
@@ -149,17 +145,25 @@ EDITS = {
     "sums": ("sha256 = ", "md5 = ", "each with `name` and `sha256`"),
     "versions": ("[versions]", "versions = 3\n[others]", r"\[versions\] must be a table, found 3"),
     "outputs": ("[outputs]", "outputs = 3\n[others]", r"\[outputs\] must be a table, found 3"),
-    "layer": ("[parameters]", "[parameters]\nlayer = 3", r"In \[parameters\], layer must be a text, found 3"),
-    "fix": ("[parameters]", '[parameters]\nfix = "raw"', "fix must be a list of texts, found 'raw'"),
-    "bin_um": ("[parameters]", '[reading]\nbin_um = "x"\n[parameters]', "bin_um must be a number, found 'x'"),
-    "image": ("[parameters]", "[reading]\nimage = 5\n[parameters]", "image must be a text, found 5"),
+    "layer": (
+        "[parameters]",
+        "[parameters]\nlayer = 3",
+        r"In \[parameters\], `layer` must be a text, found 3",
+    ),
+    "fix": ("[parameters]", '[parameters]\nfix = "raw"', "`fix` must be a list of texts, found 'raw'"),
+    "bin_um": (
+        "[parameters]",
+        '[reading]\nbin_um = "x"\n[parameters]',
+        "`bin_um` must be a number, found 'x'",
+    ),
+    "image": ("[parameters]", "[reading]\nimage = 5\n[parameters]", "`image` must be a text, found 5"),
     "unknown": ("[parameters]", "[reading]\nmagic = 5\n[parameters]", "holds `magic`, which this version"),
     "seed": ("n_genes = 5000", "n_genes = -5", "`n_genes` must be at least 0"),
 }
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_a_recipe_that_was_edited_wrongly_is_told_where(copy: Path, name: str) -> None:
+def test_a_recipe_that_was_edited_wrongly_is_refused_with_the_place(copy: Path, name: str) -> None:
     old, new, words = EDITS[name]
     text = (copy / "results" / "recipe.toml").read_text(encoding="utf-8")
     # A key of the root must stand before all tables.
@@ -169,77 +173,66 @@ def test_a_recipe_that_was_edited_wrongly_is_told_where(copy: Path, name: str) -
         plan_rerun(copy / "results")
 
 
-def test_all_that_is_wrong_in_an_edited_recipe_is_told_at_once(copy: Path) -> None:
+def test_everything_that_is_wrong_in_an_edited_recipe_is_reported_at_once(copy: Path) -> None:
     edited = "[parameters]\nlayer = 3\nfix = [1]\nmagic = 2"
     change(copy / "results", lambda text: text.replace("[parameters]", edited).replace("5000", "-5"))
     with pytest.raises(ReadError, match="4 problems"):
         plan_rerun(copy / "results")
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     done = spotmix("rerun", ".", cwd=tmp_path)
     assert done.returncode == 2
     assert "`recipe.toml` does not exist" in done.stderr
 
 
-# ------------------------------------------------------------------------------ a job and its recipe
+# ------------------------------------------------------------------------------ a run and its recipe
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a job may be told one day, in a dataclass of its own."""
-
-    size: int | None = None
-    picture: Path | None = None
-    box: tuple[float, ...] = ()
-
-
-def recipe_of(one: Job) -> dict[str, Any]:
-    inputs = {role: {"path": str(path.absolute())} for role, path in one.inputs.items()}
-    recipe = make_recipe(inputs, {"given": one.parameters}, tables_of(one))
+def recipe_as_read(spec: RunSpec) -> dict[str, Any]:
+    inputs = {role: {"path": str(Path(path).absolute())} for role, path in spec.inputs.items()}
+    recipe = recipe_of(spec, inputs, {"given": spec.settings | spec.parameters.as_dict()})
     return tomllib.loads(tomli_w.dumps(recipe))
 
 
-def test_every_field_of_a_job_survives_its_recipe(tmp_path: Path) -> None:
-    whole = Job(
+def test_every_field_of_a_run_survives_its_recipe(tmp_path: Path) -> None:
+    whole = RunSpec(
         *(tmp_path / name for name in ("spots", "cells", "out")),
         cell_type_key="kind",
         layer="raw",
         library_key="slice",
-        parameters={"lambda_c": 0.5, "attention": False},
-        reading=ReadOptions("space_ranger", 16, tmp_path / "image.tif"),
+        format="space_ranger",
+        bin_um=16,
+        image=tmp_path / "image.tif",
+        coordinates=tmp_path / "xy.csv",
+        gem_bin=20,
+        table="counts",
+        labels=tmp_path / "labels.csv",
+        more_references=tuple(tmp_path / str(number) for number in range(12)),
+        fix=("spatial:flip-x",),
+        parameters=Parameters(lambda_c=0.5, attention=False),
     )
-    assert job_of(recipe_of(whole), whole.output) == whole
-    plain = Job(tmp_path / "spots", tmp_path / "cells", tmp_path / "out")
-    assert job_of(recipe_of(plain), plain.output) == plain
+    at_default = {item.name for item in fields(RunSpec) if getattr(whole, item.name) == item.default}
+    assert at_default == {"report"}, "which no number depends on"
+    assert spec_of_recipe(recipe_as_read(whole), whole.output) == whole
+    plain = RunSpec(tmp_path / "spots", tmp_path / "cells", tmp_path / "out")
+    assert spec_of_recipe(recipe_as_read(plain), plain.output) == plain
 
 
-def test_a_field_that_is_added_to_a_job_survives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fields: list[Any] = [
-        ("settings_of", Settings, field(default=Settings())),
-        ("note", str, field(default="")),
-    ]
-    larger = make_dataclass("Job", fields, bases=(Job,), frozen=True)
-    monkeypatch.setattr(job, "Job", larger)
-    settings = Settings(8, tmp_path / "picture.png", (1.0, 2.0))
-    one = larger(tmp_path / "a", tmp_path / "b", tmp_path / "c", settings_of=settings, note="mine")
-    assert job_of(recipe_of(one), one.output) == one
-    relative = replace(one, settings_of=Settings(picture=Path("picture.png")))
-    assert job_of(recipe_of(relative), one.output).settings_of.picture == Path.cwd() / "picture.png"
+def test_a_recipe_names_an_image_by_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_as_read(RunSpec(Path("spots"), Path("cells"), image=Path("image.tif")))
+    assert recipe["reading"] == {"image": str(tmp_path / "image.tif")}
 
 
 def test_a_recipe_names_its_inputs_by_absolute_paths(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project / "data")
-    run_job(
-        Job(
-            Path("spots.h5ad"),
-            Path(os.pardir) / "cells.h5ad",
-            tmp_path,
-            parameters={"lambda_c": 0.5, "random_state": 4},
-        )
-    )
+    files = Path("spots.h5ad"), Path(os.pardir) / "cells.h5ad"
+    run(RunSpec(*files, tmp_path, parameters=Parameters(lambda_c=0.5, random_state=4)))
     inputs = read_recipe(tmp_path)["inputs"]
     assert inputs["spatial"] == read_recipe(project / "results")["inputs"]["spatial"]
     assert Path(inputs["reference"]["path"]).samefile(project / "cells.h5ad")

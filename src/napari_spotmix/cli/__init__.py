@@ -1,7 +1,7 @@
-"""The command ``spotmix``: read, deconvolve, write; and look at what was written.
+"""The command ``spotmix``: read, deconvolve, write; and show what was written.
 
-One module for each command. Nothing heavy is imported before it is needed: ``spotmix --help`` loads
-neither napari nor Qt.
+One module for each command. Nothing heavy is imported before it is needed: ``spotmix --help`` and refusals
+of the command line load neither NumPy nor napari.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from napari_spotmix.cli._check import check
 from napari_spotmix.cli._export import export
 from napari_spotmix.cli._figure import figure
 from napari_spotmix.cli._niches import niches
-from napari_spotmix.cli._options import as_options
+from napari_spotmix.cli._options import as_options, with_current_options
 from napari_spotmix.cli._regions import regions
 from napari_spotmix.cli._report import report
 from napari_spotmix.cli._rerun import rerun
@@ -31,22 +31,23 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code.
 
-    0: done. 2: wrong input, all of it told. 130: cancelled by Ctrl-C (143: ended by another
-    program), with nothing left behind.
+    0: done. 1: some sections of a samplesheet failed. 2: wrong input, all of it reported. 130: cancelled by
+    Ctrl-C (143: ended by another program), with nothing left behind.
     """
     app = _app()
+    words = with_current_options(sys.argv[1:] if arguments is None else arguments)
     try:
         with without_afterthoughts():
-            app(arguments, exit_on_error=False, result_action="return_value")
+            app(words, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:  # cyclopts has printed what is wrong
         say(f"See {' '.join(['spotmix', *(error.command_chain or ()), '--help'])}", sys.stderr)
         sys.exit(WRONG_INPUT)
     except InputError as error:
-        words = f"Error: {as_options(str(error))}"
+        said = f"Error: {as_options(str(error))}"
         if isinstance(error.__cause__, OSError):
-            # HDF5 tries again at the end to write what it could not, and crashes where the disk is full.
-            leave(WRONG_INPUT, words)
-        say(words, sys.stderr)
+            # HDF5 tries again at the end to write what it could not, and crashes if the disk is full.
+            leave(WRONG_INPUT, said)
+        say(said, sys.stderr)
         sys.exit(WRONG_INPUT)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _app() -> App:
     app = App(
         name="spotmix",
-        help="Find out which cell types every spot of a tissue holds, and look at them in napari.\n\n"
-        "New here? `spotmix demo` shows a finished example; `spotmix run --help` tells how to run your own.",
+        help="Find out which cell types every spot of a tissue holds, and see them in napari.\n\n"
+        "New here? `spotmix demo` shows a finished example; `spotmix run --help` says how to run your own.",
         help_format="markdown",
         version=_version,
     )

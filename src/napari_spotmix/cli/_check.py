@@ -19,39 +19,39 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.base.text import count
 from napari_spotmix.cli._options import as_options, path_given
-from napari_spotmix.cli._run import RUN_PARAMETERS, alone_problems, is_many
+from napari_spotmix.cli._run import RUN_PARAMETERS, is_sheet, section_problems
 from napari_spotmix.cli._terminal import WRONG_INPUT, cancellable, say
+from napari_spotmix.workflow.spec import Location, RunSpec
 
 if TYPE_CHECKING:
     from napari_spotmix.dataset.diagnostics import Finding
-    from napari_spotmix.workflow.job import Job
 
 __all__ = ["check"]
 
 
 def check(
-    spatial: Annotated[Path | str, RUN_PARAMETERS["spatial"]],
-    reference: Annotated[Path | str | None, RUN_PARAMETERS["reference"]] = None,
+    spatial: Annotated[Location, RUN_PARAMETERS["spatial"]],
+    reference: Annotated[Location | None, RUN_PARAMETERS["reference"]] = None,
     *,
     cell_type_key: Annotated[str, RUN_PARAMETERS["cell_type_key"]] = CELL_TYPE,
     layer: Annotated[str | None, RUN_PARAMETERS["layer"]] = None,
     library_key: Annotated[str | None, RUN_PARAMETERS["library_key"]] = None,
     format: Annotated[str | None, RUN_PARAMETERS["format"]] = None,
     bin_um: Annotated[float | None, RUN_PARAMETERS["bin_um"]] = None,
-    image: Annotated[Path | str | None, RUN_PARAMETERS["image"]] = None,
-    coordinates: Annotated[Path | str | None, RUN_PARAMETERS["coordinates"]] = None,
+    image: Annotated[Location | None, RUN_PARAMETERS["image"]] = None,
+    coordinates: Annotated[Location | None, RUN_PARAMETERS["coordinates"]] = None,
     gem_bin: Annotated[int | None, RUN_PARAMETERS["gem_bin"]] = None,
     table: Annotated[str | None, RUN_PARAMETERS["table"]] = None,
-    labels: Annotated[Path | str | None, RUN_PARAMETERS["labels"]] = None,
-    more_references: Annotated[tuple[Path | str, ...], RUN_PARAMETERS["more_references"]] = (),
+    labels: Annotated[Location | None, RUN_PARAMETERS["labels"]] = None,
+    more_references: Annotated[tuple[Location, ...], RUN_PARAMETERS["more_references"]] = (),
     fix: Annotated[Sequence[str], RUN_PARAMETERS["fix"]] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Look at the files before a run: what is wrong, what is doubtful, what it will take. Changes nothing.
+    """Check the files before a run: problems, warnings, and what the run will take. Changes nothing.
 
-    Takes the arguments of `spotmix run`, a samplesheet too. Leaves with exit code 2 where something keeps
-    the data from being used, and 0 otherwise.
+    Takes the arguments of `spotmix run`, a samplesheet too. Exits with code 2 if a problem keeps the data
+    from being used, and with 0 otherwise.
 
     For example:
 
@@ -60,30 +60,21 @@ def check(
     Parameters
     ----------
     output
-        Folder that results are to be written to: told if that cannot be.
+        Folder for the results: check too that it can be written.
     as_json
         Print the findings as a list in JSON: level, text and fixes of each.
     """
-    reading = {
-        "format": format,
-        "bin_um": bin_um,
-        "image": image,
-        "coordinates": coordinates,
-        "gem_bin": gem_bin,
-        "table": table,
-    }
-    settings = {"cell_type_key": cell_type_key, "layer": layer, "library_key": library_key, "labels": labels}
-    more = {"more_references": more_references, "fix": tuple(fix)}
-    given: dict[str, Any] = {"reference": reference, **reading, **settings, **more}
-    sections = _sections(spatial, output, given)
-    found = cancellable(partial(_looked, sections, is_told_output=output is not None))
+    given = dict(locals())
+    del given["as_json"]
+    sections = _sections(given | {"fix": tuple(fix)})
+    found = cancellable(partial(_check_all, sections))
     say(_all_as_json(found) if as_json else _all_in_words(found))
     if any(one.level == "problem" for one in chain.from_iterable(found.values())):
         sys.exit(WRONG_INPUT)
 
 
-def _sections(spatial: Path | str, output: Path | None, given: Mapping[str, Any]) -> dict[str, Job]:
-    """Return what is to be looked at by the name of the section; one that is alone has none.
+def _sections(given: dict[str, Any]) -> dict[str, RunSpec]:
+    """Return what is checked by the name of the section; a single one has no name.
 
     Raises
     ------
@@ -91,51 +82,46 @@ def _sections(spatial: Path | str, output: Path | None, given: Mapping[str, Any]
         If there is no reference, or something is wrong with the samplesheet.
     """
     from napari_spotmix.workflow.cohort import read_samplesheet
-    from napari_spotmix.workflow.cohort.sheet import job_of_values
 
-    folder = output or Path("results")
-    if is_many(spatial, given["reference"]):
-        return {section.sample: section.job for section in read_samplesheet(spatial, folder, defaults=given)}
-    if problems := alone_problems(given["reference"], 0, None):
+    if is_sheet(given["spatial"], given["reference"]):
+        sheet, output = given.pop("spatial"), given.pop("output")
+        sections = read_samplesheet(sheet, output or Path("results"), defaults=given)
+        return {one.sample: one.spec if output else replace(one.spec, output=None) for one in sections}
+    if problems := section_problems(given["reference"], 0, None):
         raise InputError(problems)
-    return {"": job_of_values({"spatial": spatial, **given}, folder)}
+    return {"": RunSpec(**given)}
 
 
-def _looked(
-    sections: Mapping[str, Job], on_progress: ProgressCallback, *, is_told_output: bool
-) -> dict[str, list[Finding]]:
-    """Look at one section after the other."""
-    return {
-        sample: _look_at(job, is_told_output, _of_section(sample, on_progress))
-        for sample, job in sections.items()
-    }
+def _check_all(sections: Mapping[str, RunSpec], on_progress: ProgressCallback) -> dict[str, list[Finding]]:
+    """Check one section after the other."""
+    return {sample: _check(spec, _of_section(sample, on_progress)) for sample, spec in sections.items()}
 
 
-def _look_at(job: Job, is_told_output: bool, on_progress: ProgressCallback) -> list[Finding]:
+def _check(spec: RunSpec, on_progress: ProgressCallback) -> list[Finding]:
     from napari_spotmix.dataset.diagnostics import PROBLEM, Finding, diagnose_files
-    from napari_spotmix.workflow.job import fetched_job
+    from napari_spotmix.workflow.recipe import fetched_spec
 
     try:
-        here = fetched_job(job, on_progress=on_progress)
+        here = fetched_spec(spec, on_progress=on_progress)
     except InputError as error:
         return [Finding(PROBLEM, problem) for problem in error.problems]
     return diagnose_files(
-        here.spatial,
+        here.inputs["spatial"],
         here.references,
         reading=here.reading,
         labels=here.labels,
         fixes=here.fix,
-        output=here.output if is_told_output else None,
+        output=here.output,
         on_progress=on_progress,
         **here.settings,
     )
 
 
 def _of_section(sample: str, on_progress: ProgressCallback) -> ProgressCallback:
-    """Return a callback that names the section, where there are several."""
+    """Return a callback that names the section, if there are several."""
     if not sample:
         return on_progress
-    return lambda told: on_progress(replace(told, stage=f"{sample}: {told.stage}"))
+    return lambda progress: on_progress(replace(progress, stage=f"{sample}: {progress.stage}"))
 
 
 def _all_as_json(found: Mapping[str, Sequence[Finding]]) -> str:
@@ -150,21 +136,21 @@ def _as_row(one: Finding) -> dict[str, Any]:
 
 def _all_in_words(found: Mapping[str, Sequence[Finding]]) -> str:
     return "\n\n".join(
-        "\n".join([*([f"== {sample} =="] if sample else []), _in_groups(some)])
+        "\n".join([*([f"== {sample} =="] if sample else []), _by_level(some)])
         for sample, some in found.items()
     )
 
 
-def _in_groups(found: Sequence[Finding]) -> str:
-    groups = []
+def _by_level(found: Sequence[Finding]) -> str:
+    parts = []
     for level in ("problem", "warning", "note"):
         some = [one for one in found if one.level == level]
         if some:
             title = f"{count(len(some), level)}:"
-            groups.append("\n".join([title, *map(_listed, some)]))
+            parts.append("\n".join([title, *map(_listed, some)]))
     if not any(one.level == "problem" for one in found):
-        groups.append("No problems found.")
-    return "\n\n".join(groups)
+        parts.append("No problems found.")
+    return "\n\n".join(parts)
 
 
 def _listed(one: Finding) -> str:

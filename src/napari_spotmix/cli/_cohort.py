@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.cli._terminal import cancellable, harmless, say
@@ -21,35 +21,45 @@ __all__ = ["run_sheet"]
 
 SOME_FAILED = 1
 _WORDS = {"done": "done", "unchanged": "unchanged, not run again", "failed": "failed"}
-#: What an `on_section` shows with.
+#: Prints a line.
 Say = Callable[[str], None]
 
 
 def run_sheet(
-    sheet: Path, output: Path, given: Mapping[str, Any], *, at_once: int = 0, dask: str | None = None
+    sheet: Path,
+    output: Path,
+    defaults: Mapping[str, Any],
+    *,
+    problems: Sequence[str] = (),
+    at_once: int = 0,
+    dask: str | None = None,
 ) -> None:
-    """Run every section of a samplesheet and say what came out; leave with 1 where one has failed.
+    """Run every section of a samplesheet and print the outcomes; exit with code 1 if one has failed.
 
     Raises
     ------
     InputError
-        Everything that is wrong with the sheet and the output folder.
+        `problems`, and everything that is wrong with the sheet or the output folder.
     """
     from napari_spotmix.workflow.cohort import read_samplesheet
     from napari_spotmix.workflow.cohort.joint import cohort_problems
 
+    found = list(problems)
     if at_once < 0:
-        raise InputError(f"`at_once` must be at least 0, found {at_once}.")
-    sections = read_samplesheet(sheet, output, defaults=given)
-    if problems := cohort_problems(output, sheet):
-        raise InputError(problems)
+        found.append(f"`at_once` must be at least 0, found {at_once}.")
+    if found:
+        attempted(found, lambda: read_samplesheet(sheet, output, defaults=defaults))
+        raise InputError(found)
+    sections = read_samplesheet(sheet, output, defaults=defaults)
+    if found := cohort_problems(output, sheet):
+        raise InputError(found)
     shown = _Sections(sections)
 
     def work(on_progress: ProgressCallback) -> Cohort:
         from napari_spotmix.workflow.cohort import run_cohort
 
         return run_cohort(
-            sections, output, at_once=at_once, dask=dask, on_section=shown.tell, on_progress=on_progress
+            sections, output, at_once=at_once, dask=dask, on_section=shown.show, on_progress=on_progress
         )
 
     cohort = cancellable(work, shown.display(), shown.cancelled)
@@ -63,7 +73,7 @@ def run_sheet(
 
 
 class _Sections:
-    """Shows on stderr what the sections do: a line each, with bars on a terminal."""
+    """Shows the progress of the sections on stderr: a line each, with bars on a terminal."""
 
     def __init__(self, sections: Sequence[Section]) -> None:
         self._width = min(max(len(harmless(section.sample)) for section in sections), 30)
@@ -75,14 +85,14 @@ class _Sections:
 
     def cancelled(self) -> str:
         ended = f"{self._ended} of {self._n} sections {agreeing(self._ended, 'have')} ended"
-        return f"Cancelled. {ended}, and what was written is kept. The same command goes on with the others."
+        return f"Cancelled. {ended}, and what was written is kept. The same command runs the others."
 
-    def tell(self, sample: str, told: Progress | Outcome) -> None:
-        """Show how far a section is, or what became of it."""
-        if not isinstance(told, Progress):
-            self._end(sample, told)
+    def show(self, sample: str, news: Progress | Outcome) -> None:
+        """Show the progress of a section, or its outcome."""
+        if not isinstance(news, Progress):
+            self._end(sample, news)
         elif self._bars is not None:
-            self._advance(sample, told)
+            self._advance(sample, news)
         elif sample not in self._begun:
             self._begun.add(sample)
             self._say(f"{self._name(sample)}  begun")
@@ -91,11 +101,14 @@ class _Sections:
         name = harmless(sample)
         return (name if len(name) <= self._width else f"{name[: self._width - 1]}…").ljust(self._width)
 
-    def _advance(self, sample: str, told: Progress) -> None:
+    def _advance(self, sample: str, progress: Progress) -> None:
         if sample not in self._tasks:
             self._tasks[sample] = self._bars.add_task(self._name(sample), total=None, stage="")
         self._bars.update(
-            self._tasks[sample], completed=told.step, total=told.total or None, stage=harmless(told.stage)
+            self._tasks[sample],
+            completed=progress.step,
+            total=progress.total or None,
+            stage=harmless(progress.stage),
         )
 
     def _end(self, sample: str, outcome: Outcome) -> None:
@@ -130,8 +143,9 @@ class _Sections:
             self._say = lambda text: console.print(text, markup=False, highlight=False)
             whole = self._bars.add_task("all".ljust(self._width), total=self._n, stage="")
 
-            def show(told: Progress) -> None:
-                self._bars.update(whole, completed=told.step, total=told.total or None, stage=told.stage)
+            def show(progress: Progress) -> None:
+                total = progress.total or None
+                self._bars.update(whole, completed=progress.step, total=total, stage=progress.stage)
 
             yield show
 
@@ -156,9 +170,12 @@ def _report(cohort: Cohort, output: Path) -> str:
     if some := [one for one in cohort.outcomes if one not in failed]:
         lines += [f"  a folder for each section in {output}"]
         folder = shlex.quote(str(output / some[0].folder.name))
-        lines += ["", f"Look at one in napari: spotmix view {folder}"]
+        lines += ["", f"See one in napari: spotmix view {folder}"]
     if failed:
-        lines += ["", "Fix what failed and run the same command again: what is done is not run again."]
+        lines += [
+            "",
+            "Fix what failed and run the same command again: sections that are done are not run again.",
+        ]
     return "\n".join(lines)
 
 

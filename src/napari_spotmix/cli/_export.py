@@ -35,7 +35,7 @@ def export(
         File to write, which is replaced if it exists: .csv or .parquet (proportions), .geojson (spots for
         QuPath), or .zarr (a SpatialData store, which must not exist).
     kind
-        What to write, where the ending leaves a choice. For .csv and .parquet: proportions or long (a row for
+        What to write, if the ending leaves a choice. For .csv and .parquet: proportions or long (a row for
         each spot and type); for .csv also loupe (categories for Loupe Browser).
         For .geojson: spots or regions.
     """
@@ -43,7 +43,7 @@ def export(
     def work(on_progress: ProgressCallback) -> str:
         from napari_spotmix.output import exporters as exchange
 
-        exchange.target_of(to, kind)  # tells what is wrong before anything is read
+        exchange.target_of(to, kind)  # reports what is wrong before anything is read
         with opened(result, on_progress) as found:
             written = exchange.export(found, to, kind, on_progress=on_progress)
             notes = exchange.export_notes(found, to, kind)

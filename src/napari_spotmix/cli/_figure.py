@@ -38,12 +38,12 @@ def figure(
     result
         The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
     show
-        A cell type, or one of dominant, unexplained, counts and pies. Give it up to twelve times for
-        cell types side by side.
+        A cell type, or one of dominant, unexplained, counts and pies. Repeat for each of up to twelve cell
+        types side by side.
     output
         File to write, which is replaced if it exists. It is a PNG, SVG or PDF by the ending of its name.
     image
-        Draw the tissue image below, where there is one.
+        Draw the tissue image below, if there is one.
     opacity
         Of the spots, from 0 to 1.
     region

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from napari_spotmix.params import ParameterInfo, describe, option_name
+from napari_spotmix.params import RENAMED, ParameterInfo, describe, option_name
+from napari_spotmix.workflow.spec import Location, location_of
 
 __all__ = [
     "as_options",
     "group",
+    "location_given",
+    "locations_given",
     "option",
     "option_name",
     "path_given",
-    "place_given",
-    "places_given",
     "whole_given",
+    "with_current_options",
 ]
 
 MAIN = "Model"
@@ -30,7 +33,7 @@ _MAIN_TOO = ("random_state", "n_threads")
 
 @cache
 def group(name: str, rank: int) -> Group:
-    """Return the one group of that name in the help, which cyclopts tells apart by identity."""
+    """Return the one group of that name in the help: cyclopts distinguishes groups by identity."""
     return Group(name, sort_key=rank)
 
 
@@ -41,15 +44,14 @@ def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     return Path(tokens[0].value)
 
 
-def place_given(_: Any, tokens: Sequence[Any]) -> Path | str:
+def location_given(_: Any, tokens: Sequence[Any]) -> Location:
     """Return a path, or a URL as it is."""
-    path = path_given(_, tokens)
-    text = str(tokens[0].value)
-    return text if "://" in text else path
+    path_given(_, tokens)
+    return location_of(str(tokens[0].value))
 
 
 def whole_given(_: Any, tokens: Sequence[Any]) -> int:
-    """Refuse what is no whole number: 2.5 would be taken for 2."""
+    """Refuse what is no whole number: cyclopts would read 2.5 as 2."""
     text = str(tokens[0].value)
     try:
         return int(text)
@@ -57,9 +59,9 @@ def whole_given(_: Any, tokens: Sequence[Any]) -> int:
         raise ValueError(f"it must be a whole number, found {text!r}.") from None
 
 
-def places_given(_: Any, tokens: Sequence[Any]) -> tuple[Path | str, ...]:
-    """Return several paths and URLs, as `place_given` does."""
-    return tuple(place_given(_, [token]) for token in tokens)
+def locations_given(_: Any, tokens: Sequence[Any]) -> tuple[Location, ...]:
+    """Return several paths and URLs, as `location_given` does."""
+    return tuple(location_given(_, [token]) for token in tokens)
 
 
 def _groups() -> list[str]:
@@ -67,6 +69,7 @@ def _groups() -> list[str]:
 
 
 def option(info: ParameterInfo) -> inspect.Parameter:
+    """Return a parameter of the model as an argument that cyclopts makes an option of."""
     is_main = not info.advanced or info.name in _MAIN_TOO
     shown_in = (
         group(MAIN, 2) if is_main else group(f"Advanced: {info.group}", 3 + _groups().index(info.group))
@@ -92,19 +95,11 @@ def _bounds(info: ParameterInfo) -> str:
 
 
 def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
-    """Return a converter that leaves what is wrong as it is, for all of it to be told at once."""
-
-    def convert(_: Any, tokens: Sequence[Any]) -> Any:
-        text = tokens[0].value
-        try:
-            return text if info.choices else info.kind(text)
-        except ValueError:
-            return text
-
-    return convert
+    """Return a converter that leaves a wrong value as it is, so that all of them are reported at once."""
+    return lambda _, tokens: info.parsed(tokens[0].value)
 
 
-#: Arguments that a message may name, beside parameters.
+#: Arguments that a message may name, besides parameters.
 _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
     *("output", "inputs", "to", "fix"),
@@ -121,3 +116,40 @@ def as_options(text: str) -> str:
     for name in (*_ARGUMENTS, *(info.name for info in describe())):
         text = text.replace(f"`{name}`", option_name(name))
     return text.replace("`kind`", "--as")
+
+
+#: Commands that have had other options before.
+_WITH_OLD_OPTIONS = ("run", "check")
+
+
+def with_current_options(words: Sequence[str]) -> list[str]:
+    """Return the words of a command with the options of before by their names of today.
+
+    Each of them is named on standard error.
+    """
+    if not words or words[0] not in _WITH_OLD_OPTIONS:
+        return list(words)
+    return list(map(_current, words))
+
+
+def _current(word: str) -> str:
+    name, equals, value = word.partition("=")
+    if name not in _old_options():
+        return word
+    new = _old_options()[name]
+    print(f"{name} is now called {new}. Use the new name.", file=sys.stderr)
+    return f"{new}{equals}{value}"
+
+
+@cache
+def _old_options() -> dict[str, str]:
+    return dict(_renamed())
+
+
+def _renamed() -> Iterator[tuple[str, str]]:
+    """Yield each option of before and what it is called now, switches also switched off."""
+    switches = {info.name for info in describe() if info.kind is bool}
+    for old, new in RENAMED.items():
+        yield option_name(old), option_name(new)
+        if new in switches:
+            yield (f"--no-{option_name(old)[2:]}", f"--no-{option_name(new)[2:]}")

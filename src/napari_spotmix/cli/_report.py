@@ -19,7 +19,7 @@ def report(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
 ) -> None:
-    """Write a result as one page for the browser, which needs nothing else: no network, no other file.
+    """Write a result as one page for the browser, which needs no network and no other file.
 
     For example:
 
@@ -30,7 +30,7 @@ def report(
     result
         The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
     output
-        HTML file to write, which is replaced if it exists. Without it, `report.html` beside the result.
+        HTML file to write, which is replaced if it exists. Without it, `report.html` next to the result.
     """
 
     def work(on_progress: ProgressCallback) -> str:

@@ -23,10 +23,10 @@ def rerun(
     inputs: Annotated[Path | None, Parameter(converter=path_given)] = None,
     threads: Annotated[int, Parameter(converter=whole_given)] = 0,
 ) -> None:
-    """Run again what was run before, from its recipe.toml: the same files, the same parameters.
+    """Run again from a recipe.toml: the same files, the same parameters.
 
-    Nothing is run if a file of the inputs has changed since. With the same versions, the results are the
-    same byte for byte, and the last lines say so.
+    Nothing is run if an input file has changed since. With the same versions, the results are the same byte
+    for byte, and the last line says so.
 
     For example:
 
@@ -37,8 +37,8 @@ def rerun(
     recipe
         A `recipe.toml`, or the folder of a run that holds one.
     output
-        Folder for the results. By default it stands beside the folder of the recipe and is called the same,
-        with `-rerun` added.
+        Folder for the results. By default it is next to the folder of the recipe and has the same name with
+        `-rerun` added.
     inputs
         Folder that the inputs have been moved to, with or without the folders that they were in.
     threads
@@ -51,7 +51,7 @@ def rerun(
         plan = plan_rerun(recipe, output=output, inputs=inputs, n_threads=threads, on_progress=on_progress)
         for warning in plan.warnings:
             say(f"Warning: {warning}", sys.stderr)
-        words = finished_words(plan.run(on_progress=on_progress), plan.job)
+        words = finished_words(plan.run(on_progress=on_progress), plan.output)
         return "\n".join([words, "", _COMPARED[plan.is_identical()]])
 
     say(cancellable(work))
@@ -60,5 +60,5 @@ def rerun(
 _COMPARED = {
     True: "Proportions are identical to those of the first run, byte for byte.",
     False: "Proportions differ from those of the first run.",
-    None: "The recipe does not tell the first proportions, so they were not compared.",
+    None: "The recipe holds no checksum of the first proportions, so they were not compared.",
 }

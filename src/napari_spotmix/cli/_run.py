@@ -5,35 +5,37 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.cli._cohort import run_sheet
 from napari_spotmix.cli._options import (
     as_options,
     group,
+    location_given,
+    locations_given,
     option,
     path_given,
-    place_given,
-    places_given,
     whole_given,
 )
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.params import BIN_UM, GEM_BIN, describe
-from napari_spotmix.workflow.job import Finished, Job, run_job
+from napari_spotmix.params import BIN_UM, GEM_BIN, Parameters, describe
+from napari_spotmix.workflow.run import Finished
+from napari_spotmix.workflow.run import run as run_spec
+from napari_spotmix.workflow.spec import Location, RunSpec
 
-__all__ = ["RUN_PARAMETERS", "finished_words", "run_command"]
+__all__ = ["RUN_PARAMETERS", "finished_words", "is_sheet", "run_command", "section_problems"]
 
 RUN_HELP = """Deconvolve a section, or many: find the proportion of each cell type in each spot.
 
 Writes into the folder OUTPUT: `spatial.h5ad` (everything, for scanpy and napari), `proportions.csv`
-(spots x cell types, for a spreadsheet), `recipe.toml` (how it was made) and `report.html` (to look at).
+(spots x cell types, for a spreadsheet), `recipe.toml` (how it was made) and `report.html` (a page for the
+browser).
 
 For example:
 
@@ -49,8 +51,8 @@ def run_command() -> Callable[..., None]:
     """Return the command ``run``, with one option per field of `Parameters`."""
 
     def run(
-        spatial: Path | str,
-        reference: Path | str | None = None,
+        spatial: Location,
+        reference: Location | None = None,
         *,
         output: Path,
         cell_type_key: str = CELL_TYPE,
@@ -58,45 +60,22 @@ def run_command() -> Callable[..., None]:
         library_key: str | None = None,
         format: str | None = None,
         bin_um: float | None = None,
-        image: Path | str | None = None,
-        coordinates: Path | str | None = None,
+        image: Location | None = None,
+        coordinates: Location | None = None,
         gem_bin: int | None = None,
         table: str | None = None,
-        labels: Path | str | None = None,
-        more_references: tuple[Path | str, ...] = (),
+        labels: Location | None = None,
+        more_references: tuple[Location, ...] = (),
         report: bool = True,
         at_once: int = 0,
         dask: str | None = None,
         fix: Sequence[str] = (),
         **values: Any,
     ) -> None:
-        from napari_spotmix.io import ReadOptions
-
-        reading = {
-            "format": format,
-            "bin_um": bin_um,
-            "image": image,
-            "coordinates": coordinates,
-            "gem_bin": gem_bin,
-            "table": table,
-        }
-        settings = {
-            "cell_type_key": cell_type_key,
-            "layer": layer,
-            "library_key": library_key,
-            "report": report,
-        }
-        more = {"labels": labels, "more_references": more_references, "fix": tuple(fix)}
-        if is_many(spatial, reference):
-            given = {"reference": reference, **settings, **more, **reading, **values}
-            run_sheet(Path(spatial), output, given, at_once=at_once, dask=dask)
-            return
-        if problems := alone_problems(reference, at_once, dask):
-            raise InputError(problems)
-        job = Job(
-            spatial, reference or "", output, parameters=values, reading=ReadOptions(**reading), **settings
-        )
-        run_and_tell(replace(job, **more))
+        given = dict(locals())
+        for name in ("values", "at_once", "dask"):
+            del given[name]
+        _run(given | {"fix": tuple(fix)}, values, at_once, dask)
 
     signature = inspect.signature(run, eval_str=True)
     fixed = [parameter for name, parameter in signature.parameters.items() if name != "values"]
@@ -108,15 +87,39 @@ def run_command() -> Callable[..., None]:
     return run
 
 
+def _run(given: dict[str, Any], values: dict[str, Any], at_once: int, dask: str | None) -> None:
+    """Run one section or many.
+
+    Parameters
+    ----------
+    given : dict
+        Fields of `RunSpec`, those that are none included.
+    values : dict
+        Fields of `Parameters`, which may be wrong.
+    at_once, dask
+        As `run_cohort` takes them.
+    """
+    problems: list[str] = []
+    parameters = attempted(problems, lambda: Parameters(**values)) or Parameters()
+    if is_sheet(given["spatial"], given["reference"]):
+        sheet, output = Path(given.pop("spatial")), given.pop("output")
+        defaults = given | parameters.as_dict()
+        run_sheet(sheet, output, defaults, problems=problems, at_once=at_once, dask=dask)
+        return
+    if missing := section_problems(given["reference"], at_once, dask):
+        raise InputError([*problems, *missing])
+    run_and_report(RunSpec(**given, parameters=parameters), problems)
+
+
 RUN_PARAMETERS = {
     "spatial": Parameter(
-        converter=place_given,
+        converter=location_given,
         help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too), an .h5ad file "
         "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts. "
         "Or a URL of it; or a samplesheet.",
     ),
     "reference": Parameter(
-        converter=place_given,
+        converter=location_given,
         help="Single cells with known types: an .h5ad or loom file; a 10x matrix or a table of counts, with "
         "a table of labels. Raw counts. Or a table of signatures (genes x cell types). Or a URL of it. "
         "A samplesheet may name one for each section instead.",
@@ -124,7 +127,7 @@ RUN_PARAMETERS = {
     "output": Parameter(
         name=["--output", "-o"],
         converter=path_given,
-        help="Folder for the results. It is made if it does not exist; other files in it are left alone.",
+        help="Folder for the results. It is made if it does not exist; other files in it are kept.",
         group=group("Files", 1),
     ),
     "cell_type_key": Parameter(
@@ -136,53 +139,53 @@ RUN_PARAMETERS = {
         group=group("Files", 1),
     ),
     "library_key": Parameter(
-        help="Column of the tissue's `obs` that tells its sections apart; spots of different sections are "
-        "never linked.",
+        help="Column of the tissue's `obs` with the section of each spot; spots of different sections have "
+        "no edges.",
         group=group("Files", 1),
     ),
     "format": Parameter(
-        help="How the tissue is read, where it could be in more than one way: `visium_hd`, `space_ranger`, "
-        "`h5ad`, `spatialdata`, `anndata_zarr`, `gem` or `tables`; without it that is found out.",
+        help="Format of the tissue, if it could be read in more than one way: `visium_hd`, `space_ranger`, "
+        "`h5ad`, `spatialdata`, `anndata_zarr`, `gem` or `tables`; without it the format is detected.",
         group=group("Files", 1),
     ),
     "bin_um": Parameter(
         help="Side of the bins of Visium HD, in micrometers; without it "
-        f"{BIN_UM:g}, or the nearest to it that there is.",
+        f"{BIN_UM:g}, or the nearest size in the folder.",
         group=group("Files", 1),
     ),
     "image": Parameter(
-        converter=place_given,
-        help="The full-resolution image that was given to Space Ranger, where it lies elsewhere: TIFF "
+        converter=location_given,
+        help="The full-resolution image that was given to Space Ranger, if stored elsewhere: TIFF "
         "(OME-TIFF, BTF, SVS), PNG or JPEG.",
         group=group("Files", 1),
     ),
     "coordinates": Parameter(
-        converter=place_given,
-        help="For a table of counts: that with the coordinates of its spots, where it does not lie beside.",
+        converter=location_given,
+        help="For a table of counts: the table with the coordinates of its spots, if not in the same folder.",
         group=group("Files", 1),
     ),
     "gem_bin": Parameter(
         converter=whole_given,
         help="For a table of one count in each row: side of the bins, for Stereo-seq in DNBs of 0.5 um; "
-        f"without it {GEM_BIN} for Stereo-seq, and each place a spot for another.",
+        f"without it {GEM_BIN} for Stereo-seq, and each position a spot for other tables.",
         group=group("Files", 1),
     ),
     "report": Parameter(
         help="Write `report.html` too: the result as a page for the browser.", group=group("Files", 1)
     ),
     "table": Parameter(
-        help="For a SpatialData store: name of a table, or of a region that one describes, where there are "
+        help="For a SpatialData store: name of a table, or of a region that one describes, if there are "
         "several.",
         group=group("Files", 1),
     ),
     "labels": Parameter(
-        converter=place_given,
-        help="Table of cells and their types (CSV or TSV), where the reference holds none and it does not "
-        "lie beside, named `cell_types.csv`.",
+        converter=location_given,
+        help="Table of cells and their types (CSV or TSV), if the reference holds none and there is no "
+        "`cell_types.csv` in the same folder.",
         group=group("Files", 1),
     ),
     "more_references": Parameter(
-        converter=places_given,
+        converter=locations_given,
         consume_multiple=True,
         negative=(),
         show_default=False,
@@ -202,15 +205,15 @@ RUN_PARAMETERS = {
     "fix": Parameter(
         negative="",
         consume_multiple=True,
-        help="Something to fix in the data once they are read, as `spotmix check` offers it. Give it "
-        "once for each. The files are not changed.",
+        help="A fix of the data after they are read, as `spotmix check` offers it. Repeat for each fix. "
+        "The files are not changed.",
         group=group("Files", 1),
     ),
 }
 
 
-def is_many(spatial: Path | str, reference: Path | str | None) -> bool:
-    """Tell whether a samplesheet is given: by its header, or as a table that nothing else goes with."""
+def is_sheet(spatial: Location, reference: Location | None) -> bool:
+    """Whether a samplesheet is given: by its header, or as a table without a reference."""
     from napari_spotmix.workflow.cohort import is_samplesheet
 
     if not isinstance(spatial, Path):
@@ -219,8 +222,8 @@ def is_many(spatial: Path | str, reference: Path | str | None) -> bool:
     return is_samplesheet(spatial) or (reference is None and is_table)
 
 
-def alone_problems(reference: Path | str | None, at_once: int, dask: str | None) -> list[str]:
-    """Say what one section lacks, or has that is for many."""
+def section_problems(reference: Location | None, at_once: int, dask: str | None) -> list[str]:
+    """Return what one section lacks, or has that is for many."""
     words = "is for a samplesheet. Leave it out for one section."
     problems = [f"`{name}` {words}" for name, given in (("at_once", at_once), ("dask", dask)) if given]
     if reference is None:
@@ -231,29 +234,29 @@ def alone_problems(reference: Path | str | None, at_once: int, dask: str | None)
     return problems
 
 
-def run_and_tell(job: Job) -> None:
-    """Run a job and say what came out.
+def run_and_report(spec: RunSpec, problems: Sequence[str] = ()) -> None:
+    """Run one section and print what came of it.
 
     Raises
     ------
     InputError
-        Everything that is wrong with the parameters, the files and the output folder.
+        `problems`, and everything that is wrong with the files and the output folder.
     """
 
     def work(on_progress: ProgressCallback) -> str:
-        return finished_words(run_job(job, on_progress=on_progress), job)
+        return finished_words(run_spec(spec, problems=problems, on_progress=on_progress), spec.output)
 
     say(cancellable(work))
 
 
-def finished_words(done: Finished, job: Job) -> str:
-    """Return what is said of a run that has finished."""
-    return _report(done.result.parameters["summary"], list(done.result.notes), done.written, job.output)
+def finished_words(done: Finished, output: Path | None) -> str:
+    """Return the report of a run that has finished."""
+    return _report(done.result.parameters["summary"], list(done.result.notes), done.written, output or Path())
 
 
 def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:
     lines = [summary]
     lines += ["", "Notes:", *(f"  - {as_options(note)}" for note in notes)] if notes else []
     lines += ["", "Written:", *(f"  {path}" for path in written)]
-    lines += ["", f"Look at it in napari: spotmix view {shlex.quote(str(output))}"]
+    lines += ["", f"See it in napari: spotmix view {shlex.quote(str(output))}"]
     return "\n".join(lines)

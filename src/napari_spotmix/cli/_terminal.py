@@ -1,4 +1,4 @@
-"""The terminal: progress, Ctrl-C, and text that cannot steer it."""
+"""The terminal: progress, Ctrl-C, and text without control characters."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def cancellable(
     display: AbstractContextManager[ProgressCallback] | None = None,
     cancelled: Callable[[], str] = lambda: "Cancelled. Nothing was written.",
 ) -> Any:
-    """Do `work` in a thread and return what it returns; leave the process on SIGINT or SIGTERM.
+    """Do `work` in a thread and return what it returns; end the process on SIGINT or SIGTERM.
 
-    Compiled code cannot be interrupted, but this thread can: where the work has not stopped by
-    itself soon after the signal, its unfinished files are removed and the process ends.
+    Compiled code cannot be interrupted, but this thread can: if the work has not stopped by itself soon
+    after the signal, its unfinished files are removed and the process ends.
 
     Parameters
     ----------
     work : callable
-        Given the callback to tell its progress.
+        Takes the callback for its progress.
     display : context manager, optional
         Shows progress in another way than as one bar.
     cancelled : callable, optional
@@ -74,9 +74,9 @@ def cancellable(
 
 @contextmanager
 def without_afterthoughts() -> Iterator[None]:
-    """Say nothing of errors while objects are deleted: HDF5 repeats there what has been told already."""
+    """Hide errors while objects are deleted: HDF5 repeats there what has been reported already."""
     before = sys.unraisablehook, sys.excepthook
-    # Cython shows such errors in both ways. What a command raises is shown later, when it has been left.
+    # Cython shows such errors in both ways. What a command raises is shown after this block.
     sys.unraisablehook, sys.excepthook = lambda _: None, lambda *_: None
     try:
         yield
@@ -85,7 +85,7 @@ def without_afterthoughts() -> Iterator[None]:
 
 
 def leave(code: int, words: str) -> None:
-    """End the process now, whatever its threads are doing, with nothing left behind."""
+    """End the process now, whatever its threads are doing, and leave no unfinished files."""
     discard_unfinished()
     say(words, sys.stderr)
     sys.stdout.flush()
@@ -159,10 +159,10 @@ def _one_line_per_stage() -> ProgressCallback:
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Print text in which nothing from a file can steer the terminal."""
+    """Print text, with control characters from files made harmless."""
     print(harmless(text), file=stream or sys.stdout, flush=True)
 
 
 def harmless(text: str) -> str:
-    """Return text in which nothing can steer the terminal."""
+    """Return text whose control characters are written out, as those of file names may be."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

@@ -15,7 +15,7 @@ from napari_spotmix.base.errors import InputError, ReadError
 
 __all__ = ["demo", "view"]
 
-#: Sections that are named where one has to be chosen.
+#: At most so many sections are named if one has to be chosen.
 MOST_SHOWN = 12
 
 
@@ -27,8 +27,10 @@ def demo(
 ) -> None:
     """Open napari with a simulated tissue that is already deconvolved.
 
-    Click a spot to see what it holds, and a cell type in the list to see where it is.
-    Needs no files. For example:
+    Click a spot to see its composition, and a cell type in the list to see its map.
+    Needs no files.
+
+    For example:
 
         spotmix demo
 
@@ -91,7 +93,7 @@ def _check_screenshot(path: Path | None) -> None:
 
 
 def _check_viewer() -> None:
-    """Say what is missing for a window, before napari fails in its own words."""
+    """Refuse with what is missing for a window, before napari fails in its own words."""
     if not any(_is_installed(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         raise InputError(
             "napari needs a Qt library to open a window, and none is installed. "

@@ -1,13 +1,14 @@
 """AnnData in, Result out: everything between the files and the arithmetic.
 
-``deconvolve`` checks what it was given, matches the genes, hands plain arrays to the core, and labels what
-comes back.
+``deconvolve`` checks the input, has it prepared as plain arrays (`workflow.prepare`), passes these to the
+model, and labels the result.
 """
 
 from __future__ import annotations
 
 import platform as host
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -22,27 +23,18 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
-from napari_spotmix.dataset.access import coordinates, gene_names, labels, layers_chosen, matrix
 from napari_spotmix.dataset.diagnostics import input_findings
 from napari_spotmix.dataset.diagnostics.genes import few_genes
-from napari_spotmix.dataset.diagnostics.spots import NO_COORDINATES, NO_COUNTS, not_estimated
+from napari_spotmix.dataset.diagnostics.spots import not_estimated
 from napari_spotmix.dataset.finding import messages
-from napari_spotmix.dataset.matrix_blocks import row_blocks
-from napari_spotmix.dataset.validation import check, choices, no_usable_spots, types_without_counts
-from napari_spotmix.io import is_signatures
-from napari_spotmix.model.counts import Counts, RowBlocks
+from napari_spotmix.dataset.validation import check, choices
 from napari_spotmix.model.fit import Fit, fit
-from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
-from napari_spotmix.model.refit import RefitProblem
-from napari_spotmix.model.rna_content import Content, rna_content, unknown_content
-from napari_spotmix.model.signatures import mean_signatures
-from napari_spotmix.model.sufficient_statistics import total_counts
+from napari_spotmix.model.rna_content import Content
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
-from napari_spotmix.model.uncertainty.errors import ReferenceCells, cells_for_noise, lost_to_depth
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
-from napari_spotmix.model.variation import CellVariation, cell_variation, cells_to_compare
-from napari_spotmix.params import Parameters
+from napari_spotmix.params import Parameters, current_names
 from napari_spotmix.result import Result, over_all_spots
+from napari_spotmix.workflow.prepare import Inputs, Prepared, prepare
 
 __all__ = ["deconvolve"]
 
@@ -68,23 +60,23 @@ def deconvolve(
     Parameters
     ----------
     spatial : AnnData, n_spots x n_genes
-        Raw counts of the spots in `X` (or `layer` where it has one of that name), coordinates (x, y) in
+        Raw counts of the spots in `X` (or in `layer`, if it has one of that name), coordinates (x, y) in
         ``obsm['spatial']``. Not modified.
     reference : AnnData, n_cells x n_genes
-        Raw counts of labeled single cells, in `X` (or `layer` where it has one of that name), or signatures
+        Raw counts of labeled single cells, in `X` (or in `layer`, if it has one of that name), or signatures
         (see `read_reference`). Not modified.
     cell_type_key : str, optional
         Column of ``reference.obs`` with the labels; cells without a label are left out.
     layer : str, optional
-        Layer that holds the counts, where `X` does not; ``"raw"`` is `raw`, unless a layer is called so.
+        Layer that holds the counts, if `X` does not; ``"raw"`` is `raw`, unless a layer has that name.
     library_key : str, optional
-        Column of ``spatial.obs``; spots of different samples are never linked.
+        Column of ``spatial.obs`` with the section of each spot; there are no edges between sections.
     params : Parameters, optional
         All parameters at once.
     on_progress : callable, optional
         Called several times a second with a :class:`Progress`; cancels by raising :class:`Cancelled`.
     **parameters
-        Single parameters, by the names of :class:`Parameters`; they go before `params`.
+        Single parameters, by the names of :class:`Parameters`; they override those in `params`.
 
     Returns
     -------
@@ -93,7 +85,7 @@ def deconvolve(
     Raises
     ------
     InputError
-        Lists everything that is wrong with the input.
+        Everything that is wrong with the input.
 
     Examples
     --------
@@ -103,217 +95,66 @@ def deconvolve(
     >>> bool(np.allclose(result.proportions.sum(axis=1), 1))
     True
     """
+    parameters = current_names(parameters, stacklevel=2)
+    library_key = parameters.pop("library_key", library_key)  # by its old name
     params = _merged(params, parameters)
-    problems = check(
+    inputs = Inputs(spatial, reference, cell_type_key, layer, library_key)
+    if problems := check(
         spatial,
         reference,
         cell_type_key=cell_type_key,
         layer=layer,
         library_key=library_key,
         on_progress=on_progress,
-    )
-    if problems:
+    ):
         raise InputError(messages(problems))
     with Threads.of(params.n_threads) as threads:
-        problem = _prepare(spatial, reference, cell_type_key, layer, params, threads, on_progress)
-        sample = None if library_key is None else pd.factorize(spatial.obs[library_key])[0][problem.kept]
+        prepared = prepare(inputs, params, threads, on_progress)
         fitted = fit(
-            problem.counts,
-            problem.signatures,
-            problem.totals[problem.kept],
-            problem.places,
+            prepared.counts,
+            prepared.signatures,
+            prepared.fitted_totals,
+            prepared.xy,
             params,
-            variation=problem.variation,
-            sample=sample,
+            variation=prepared.variation,
+            sample=prepared.library,
             threads=threads,
             on_progress=on_progress,
         )
         assessment = assess(
             fitted,
-            problem.counts,
-            problem.signatures,
-            problem.totals[problem.kept],
-            problem.places,
-            problem.some_cells,
-            problem.content,
+            prepared.counts,
+            prepared.signatures,
+            prepared.fitted_totals,
+            prepared.xy,
+            prepared.some_cells,
+            prepared.content,
             params,
             threads=threads,
             on_progress=on_progress,
         )
     on_progress(Progress("Writing up", 0, 1))
-    settings = {"cell_type_key": cell_type_key, "layer": layer, "library_key": library_key}
-    return _result(spatial, problem, fitted, assessment, settings | _given(params))
+    return _result(inputs, params, prepared, fitted, assessment)
 
 
-def _merged(params: Parameters | None, parameters: dict[str, Any]) -> Parameters:
+def _merged(params: Parameters | None, parameters: Mapping[str, Any]) -> Parameters:
+    """Return `params` with single parameters changed."""
     if params is not None and not isinstance(params, Parameters):
         raise InputError(f"`params` must be Parameters, found {params!r}.")
-    known = (params or Parameters()).as_dict()
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
+    params = params or Parameters()
+    known = params.as_dict()
+    if unknown := sorted(set(parameters) - set(known)):
         raise InputError([f"`{name}` is no parameter. {choices(known)}" for name in unknown])
-    return Parameters(**known | parameters) if parameters else params or Parameters()
+    return replace(params, **parameters)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What the core needs, and what is needed to label what it gives back."""
-
-    counts: Counts
-    totals: NDArray[np.float64]
-    kept: NDArray[np.bool_]
-    places: NDArray[np.float64]
-    reasons: pd.Series
-    genes: GeneMatch
-    signatures: NDArray[np.float64]
-    variation: CellVariation | None
-    some_cells: ReferenceCells
-    content: Content
-    cell_types: list[str]
-    notes: tuple[str, ...]
-
-
-def _prepare(
-    spatial: AnnData,
-    reference: AnnData,
-    cell_type_key: str,
-    layer: str | None,
-    params: Parameters,
-    threads: Threads,
-    on_progress: ProgressCallback,
-) -> _Problem:
-    on_progress(Progress("Averaging the reference", 0, 1))
-    types = labels(reference, cell_type_key)
-    spatial_layer, reference_layer = layers_chosen(spatial, reference, layer)
-    cells = _cells(
-        match_genes(gene_names(spatial, spatial_layer), gene_names(reference, reference_layer)),
-        row_blocks(matrix(reference, reference_layer)),
-        types,
-        params,
-        on_progress,
+def _input_notes(inputs: Inputs, prepared: Prepared, params: Parameters) -> list[str]:
+    """Return what the user should know of the inputs."""
+    findings = input_findings(
+        inputs.spatial, inputs.reference, cell_type_key=inputs.cell_type_key, layer=inputs.layer
     )
-    given = matrix(spatial, spatial_layer)
-    counts = Counts(row_blocks(given), cells.genes.spatial)
-    totals = total_counts(counts, threads, on_progress)
-    on_progress(Progress("Comparing cells of the reference", 0, 1))
-    chosen = informative_genes(cells.signatures, params.n_genes)
-    are_cells = not is_signatures(reference)
-    content = cells.content if are_cells else unknown_content(len(types.categories))
-    cells = cells.of_genes(chosen)
-    variation, some_cells = cells.compared(params) if are_cells else (None, cells.without_any())
-    on_progress(Progress("Comparing cells of the reference", 1, 1))
-    # Asked for once: AnnData compares the names of all spots each time.
-    places = coordinates(spatial)
-    placed, counted = np.asarray(np.isfinite(places).all(axis=1)), totals > 0
-    kept = placed & counted
-    if not kept.any():
-        raise InputError(no_usable_spots().message)
-    findings = input_findings(spatial, reference, cell_type_key=cell_type_key, layer=layer)
-    findings += few_genes(len(cells.genes.names))
-    notes = (*messages(findings), *(_content_notes(content, params) if are_cells else ()))
-    return _Problem(
-        replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
-        totals,
-        kept,
-        places[kept],
-        _reasons(placed, counted, spatial.obs_names),
-        cells.genes,
-        cells.signatures,
-        variation,
-        some_cells,
-        content,
-        list(types.categories),
-        notes,
-    )
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """The labeled cells of the reference over the shared genes that it shows."""
-
-    genes: GeneMatch
-    rows: csr_array | RowBlocks
-    label: NDArray[np.int64]
-    totals: NDArray[np.float64]
-    signatures: NDArray[np.float64]
-
-    def of_genes(self, chosen: NDArray[np.int64]) -> _Cells:
-        """Return the cells over the genes numbered in `chosen`; totals stay those over all genes."""
-        if len(chosen) == self.signatures.shape[1]:
-            return self
-        signatures = np.ascontiguousarray(self.signatures[:, chosen])
-        return replace(self, genes=self.genes.select(chosen), signatures=signatures)
-
-    @property
-    def content(self) -> Content:
-        """RNA content of each type, as the totals of the cells tell it."""
-        return rna_content(self.totals, self.label, self.signatures)
-
-    def without_any(self) -> ReferenceCells:
-        """Return no cells to measure noise by, with signatures that are taken for exact."""
-        n_types, n_genes = self.signatures.shape
-        none = np.zeros(0)
-        return ReferenceCells(csr_array((0, n_genes)), none, none.astype(np.int64), np.zeros(n_types))
-
-    def compared(self, params: Parameters) -> tuple[CellVariation | None, ReferenceCells]:
-        """Return how cells of each type vary, where that is asked for, and some cells to measure noise by."""
-        n_types, n_genes = self.signatures.shape
-        shown = cells_for_noise(self.label, self.totals, n_types)
-        compared = shown[:0]
-        if params.cell_variation != 0 and params.weights == "poisson":
-            compared = cells_to_compare(self.label, self.totals, n_types, params.random_state)
-        both = np.union1d(shown, compared)
-        counts = Counts(self.rows, self.genes.reference).of_spots(both).by_gene(n_genes)
-
-        def of(cells: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.float64], NDArray[np.int64]]:
-            return counts[np.searchsorted(both, cells)], self.totals[cells], self.label[cells]
-
-        lost = lost_to_depth(self.label, self.totals, n_types)
-        return self._variation(*of(compared)) if len(compared) else None, ReferenceCells(*of(shown), lost)
-
-    def _variation(
-        self, counts: csr_array, totals: NDArray[np.float64], label: NDArray[np.int64]
-    ) -> CellVariation:
-        used = (self.label >= 0) & (self.totals > 0)
-        n_cells = np.bincount(self.label[used], minlength=len(self.signatures)).astype(np.float64)
-        return cell_variation(counts, label, totals, self.signatures, n_cells)
-
-
-def _cells(
-    genes: GeneMatch,
-    rows: csr_array | RowBlocks,
-    labels: pd.Categorical[str],
-    params: Parameters,
-    on_progress: ProgressCallback,
-) -> _Cells:
-    if params.exclude_mito_ribo:
-        genes = _without_housekeeping(genes)
-    counts, label = Counts(rows, genes.reference), labels.codes.astype(np.int64)
-
-    def report(n_done: int) -> None:
-        on_progress(Progress("Averaging the reference", n_done, len(label)))
-
-    n_types = len(labels.categories)
-    signatures, totals = mean_signatures(counts, label, n_types, len(genes.names), report)
-    silent_types = [name for name, row in zip(labels.categories, signatures, strict=True) if not row.any()]
-    if silent_types:
-        raise InputError(types_without_counts(silent_types).message)
-    cells = _Cells(genes, rows, label, totals, signatures)
-    return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
-
-
-def _without_housekeeping(genes: GeneMatch) -> GeneMatch:
-    """Leave out housekeeping genes, unless hardly anything else is shared."""
-    others = np.array([g for g, name in enumerate(genes.names) if not is_housekeeping(name)], dtype=np.int64)
-    return genes.select(others) if 2 * len(others) >= len(genes.names) else genes
-
-
-def _reasons(placed: NDArray[np.bool_], counted: NDArray[np.bool_], spots: pd.Index[str]) -> pd.Series:
-    """Say of each spot why it is not estimated; nothing of those that are."""
-    reasons = np.full(len(placed), "", dtype=object)
-    reasons[~counted] = NO_COUNTS
-    reasons[~placed] = NO_COORDINATES
-    return pd.Series(reasons, index=spots, dtype=object)
+    of_content = _content_notes(prepared.content, params) if inputs.are_cells else []
+    return [*messages(findings), *messages(few_genes(len(prepared.genes.names))), *of_content]
 
 
 def _spot_notes(reasons: pd.Series) -> list[str]:
@@ -335,38 +176,33 @@ def _content_notes(content: Content, params: Parameters) -> list[str]:
 
 
 def _result(
-    spatial: AnnData,
-    problem: _Problem,
-    fitted: Fit,
-    assessment: Assessment,
-    given: dict[str, Any],
+    inputs: Inputs, params: Parameters, prepared: Prepared, fitted: Fit, assessment: Assessment
 ) -> Result:
-    cell_types = pd.Index(problem.cell_types)
-    abundances, reasons = over_all_spots(fitted.abundances, problem.kept, problem.reasons, cell_types)
-    errors = _of_all_spots(assessment.errors, problem.kept)
+    spots, cell_types, kept = inputs.spatial.obs_names, pd.Index(prepared.cell_types), prepared.kept
+    abundances, reasons = over_all_spots(fitted.abundances, kept, prepared.reasons, cell_types)
     return Result(
         abundances=abundances,
-        counts=pd.Series(problem.totals, index=spatial.obs_names),
+        counts=pd.Series(prepared.totals, index=spots),
         reasons=reasons,
-        signatures=pd.DataFrame(problem.signatures, index=cell_types, columns=problem.genes.names),
-        weights=_over_all_spots(fitted.weights, problem.kept),
-        attention=_over_all_spots(fitted.attention, problem.kept),
-        standard_errors=pd.DataFrame(errors, index=spatial.obs_names, columns=cell_types),
-        misfit=pd.Series(_of_all_spots(_misfit(assessment), problem.kept), index=spatial.obs_names),
-        residual_genes=_residual_genes(assessment.genes, problem.genes.names),
-        spatial=spatial,
+        signatures=pd.DataFrame(prepared.signatures, index=cell_types, columns=prepared.genes.names),
+        weights=_over_all_spots(fitted.weights, kept),
+        attention=_over_all_spots(fitted.attention, kept),
+        standard_errors=pd.DataFrame(_of_all_spots(assessment.errors, kept), index=spots, columns=cell_types),
+        misfit=pd.Series(_of_all_spots(_misfit(assessment), kept), index=spots),
+        residual_genes=_residual_genes(assessment.genes, prepared.genes.names),
+        spatial=inputs.spatial,
         parameters={
-            "given": given,
-            "learned": _learned(fitted, problem) | _doubts(assessment, problem.cell_types),
+            "given": inputs.settings | _given(params),
+            "learned": _learned(fitted, prepared) | _doubts(assessment, prepared.cell_types),
             "versions": _versions(),
-            "summary": _summary(fitted, problem),
+            "summary": _summary(fitted, prepared),
         },
         notes=(
-            *problem.notes,
+            *_input_notes(inputs, prepared, params),
             *_spot_notes(reasons),
             *_fit_notes(fitted),
-            *_pair_notes(assessment, problem.cell_types),
-            *_misfit_notes(assessment, problem.places, problem.genes.names),
+            *_pair_notes(assessment, prepared.cell_types),
+            *_misfit_notes(assessment, prepared.xy, prepared.genes.names),
         ),
         problem=RefitProblem(
             fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances
@@ -405,7 +241,7 @@ def _doubts(assessment: Assessment, cell_types: list[str]) -> dict[str, Any]:
     return {
         "cell_share": assessment.cell_share,
         "confusable_types": [f"{cell_types[a]} | {cell_types[b]}" for a, b in assessment.pairs],
-        "n_foreign_patches": int(assessment.misfit.is_unmodeled.sum()),
+        "n_unmodeled_patches": int(assessment.misfit.is_foreign.sum()),
     }
 
 
@@ -450,7 +286,7 @@ def _given(params: Parameters) -> dict[str, Any]:
     return {name: value for name, value in params.as_dict().items() if name != "n_threads"}
 
 
-def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
+def _learned(fitted: Fit, prepared: Prepared) -> dict[str, Any]:
     return {
         "lambda_c": fitted.lambda_c,
         "lambda_r": fitted.lambda_r,
@@ -459,8 +295,8 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "evidence": _evidence(fitted),
         "layout": fitted.graph.layout,
         "pitch_px": fitted.graph.pitch,
-        "n_genes_used": problem.signatures.shape[1],
-        "n_spots_fitted": int(problem.kept.sum()),
+        "n_genes_used": prepared.signatures.shape[1],
+        "n_spots_fitted": int(prepared.kept.sum()),
         "n_edges": fitted.graph.n_edges,
         "precision_unit": fitted.precision_unit,
         "n_sweeps": fitted.solution.n_sweeps,
@@ -469,8 +305,8 @@ def _learned(fitted: Fit, problem: _Problem) -> dict[str, Any]:
         "cell_variation": fitted.data_term.kappa,
         "overdispersion": fitted.data_term.overdispersion,
         "data_term": _data_evidence(fitted),
-        "rna_content": problem.content.ratio.tolist(),
-        "rna_content_trust": problem.content.trust.tolist(),
+        "rna_content": prepared.content.ratio.tolist(),
+        "rna_content_trust": prepared.content.trust.tolist(),
         "platform_effect": bool((fitted.platform != 1).any()),
     }
 
@@ -501,11 +337,11 @@ def _versions() -> dict[str, str]:
     return {"python": host.python_version()} | {name: version(name) for name in packages}
 
 
-def _summary(fitted: Fit, problem: _Problem) -> str:
+def _summary(fitted: Fit, prepared: Prepared) -> str:
     smoothing = f"smoothness {fitted.lambda_c:.2g}" if fitted.lambda_c >= 1e-3 else "hardly any smoothing"
     if fitted.lambda_c == 0:
         smoothing = "no smoothing"
     return (
-        f"{count(problem.kept.sum(), 'spot')}, {count(len(problem.cell_types), 'cell type')}, "
-        f"{count(problem.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbors."
+        f"{count(prepared.kept.sum(), 'spot')}, {count(len(prepared.cell_types), 'cell type')}, "
+        f"{count(prepared.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbors."
     )

@@ -8,13 +8,18 @@ from dataclasses import replace
 from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.result import Result
 
-__all__ = [
-    "kept_with",
-]
+__all__ = ["with_fixes"]
 
 
-def kept_with(result: Result, fixes: Sequence[str | Fix]) -> Result:
-    """Return a result that tells by which fixes its input was changed, in its parameters and notes."""
+def with_fixes(result: Result, fixes: Sequence[str | Fix]) -> Result:
+    """Return a result whose parameters and notes name the fixes that its input had before the run.
+
+    Parameters
+    ----------
+    result : Result
+    fixes : sequence of str or Fix
+        In the order in which they were applied; without any, `result` itself is returned.
+    """
     if not fixes:
         return result
     names = [str(fix) for fix in fixes]

@@ -123,25 +123,25 @@ class Lost:
         self._statuses = ["released"]
 
 
-def test_a_result_that_is_lost_before_it_is_here_is_waited_for_or_was_told_already() -> None:
+def test_a_result_that_is_lost_with_its_worker_is_waited_for_or_was_reported_already() -> None:
     """The moment between the end of a section and the end of its worker is too short for a test to hit."""
-    heard: list[tuple[str, Mapping[str, Any]]] = []
-    told: SimpleQueue[Any] = SimpleQueue()
-    told.put(("d", {"outcome": {"state": "failed"}}))
-    told.put(("d", {"outcome": {"state": "unchanged"}}))
+    passed_on: list[tuple[str, Mapping[str, Any]]] = []
+    events: SimpleQueue[Any] = SimpleQueue()
+    events.put(("d", {"outcome": {"state": "failed"}}))
+    events.put(("d", {"outcome": {"state": "unchanged"}}))
     futures = {
         "a": Lost(["pending", "lost", "finished", "lost", "finished", "here"]),
         "b": Lost(["lost", "error"]),
         "c": Lost(["cancelled"]),
         "d": Lost(["lost"]),
     }
-    _follow(futures, told, lambda *one: heard.append(one), lambda: None)
-    outcomes = {sample: said["outcome"] for sample, said in heard}
+    _follow(futures, events, lambda *one: passed_on.append(one), lambda: None)
+    outcomes = {sample: said["outcome"] for sample, said in passed_on}
     assert outcomes["a"] == {"state": "done"}
     assert outcomes["b"]["message"] == "on the cluster: no space left"
     assert outcomes["c"]["message"] == "on the cluster: the cluster has cancelled it"
     assert outcomes["d"] == {"state": "failed"}
-    assert len(heard) == 4
+    assert len(passed_on) == 4
 
 
 def test_cancelling_stops_the_workers_within_half_a_second(
@@ -175,7 +175,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_a_scheduler_that_does_not_answer_is_told(
+def test_a_scheduler_that_does_not_answer_is_reported(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_spotmix.workflow.cohort.cluster._TIMEOUT", 0.5)

@@ -9,6 +9,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,14 @@ from pyarrow import parquet
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.cli import main
 from napari_spotmix.io import write_h5ad
+from napari_spotmix.params import Parameters
 from napari_spotmix.result import read_result
 from napari_spotmix.workflow.cohort import DONE, FAILED, UNCHANGED, Outcome, Section, local, run_cohort
 from napari_spotmix.workflow.cohort.joint import cohort_problems, samples_of, write_joint
 from napari_spotmix.workflow.cohort.section import do_order, order_of
 from napari_spotmix.workflow.cohort.sheet import read_samplesheet
-from napari_spotmix.workflow.job import Job, run_job
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
 from tests.workflow.cohort.cohorts import ENDLESS, OUTPUTS, Running, spotmix, write_sections, write_sheet
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals as on Linux and macOS")
@@ -76,8 +79,8 @@ def test_progress_is_a_line_when_a_section_begins_and_one_when_it_ends(said: str
 
 
 def test_a_section_is_the_same_as_when_it_is_run_alone(folder: Path, tmp_path: Path) -> None:
-    alone = Job(folder / "s0.h5ad", folder / "cells0.h5ad", tmp_path / "alone", parameters={"n_threads": 2})
-    run_job(alone)
+    files = folder / "s0.h5ad", folder / "cells0.h5ad"
+    run(RunSpec(*files, tmp_path / "alone", parameters=Parameters(n_threads=2)))
     for name in OUTPUTS:
         assert (tmp_path / "alone" / name).read_bytes() == (folder / "out" / "s0" / name).read_bytes()
 
@@ -111,14 +114,14 @@ def test_running_again_runs_only_what_has_changed_or_failed(folder: Path, tmp_pa
     """In this process, by the orders that workers get."""
     for name in ("s0.h5ad", "cells0.h5ad"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    job = Job(tmp_path / "s0.h5ad", tmp_path / "cells0.h5ad", tmp_path / "out", report=False)
-    order = order_of_job(job)
+    spec = RunSpec(tmp_path / "s0.h5ad", tmp_path / "cells0.h5ad", tmp_path / "out", report=False)
+    order = order_of_spec(spec)
     assert do_order(order)["state"] == "done"
     before = (tmp_path / "out" / "proportions.csv").stat().st_mtime_ns
     assert do_order(order) | {"seconds": 0} == {"state": UNCHANGED, "seconds": 0, "message": ""}
     assert (tmp_path / "out" / "proportions.csv").stat().st_mtime_ns == before
-    assert do_order(order_of_job(job, n_threads=1))["state"] == UNCHANGED
-    assert do_order(order_of_job(job, lambda_c=1.0))["state"] == "done"
+    assert do_order(order_of_spec(spec, n_threads=1))["state"] == UNCHANGED
+    assert do_order(order_of_spec(spec, lambda_c=1.0))["state"] == "done"
     assert do_order(order)["state"] == "done"
     recipe = tmp_path / "out" / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("napari-spotmix = ", 'napari-spotmix = "0.0.1" # '))
@@ -130,8 +133,8 @@ def test_running_again_runs_only_what_has_changed_or_failed(folder: Path, tmp_pa
     assert do_order(order)["state"] == UNCHANGED
 
 
-def order_of_job(job: Job, **parameters: object) -> dict[str, object]:
-    return order_of(Section("s", "", replace(job, parameters=parameters)), 2)
+def order_of_spec(spec: RunSpec, **parameters: Any) -> dict[str, str]:
+    return order_of(Section("s", "", replace(spec, parameters=Parameters(**parameters))), 2)
 
 
 def test_a_cohort_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
@@ -140,10 +143,10 @@ def test_a_cohort_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None
     shutil.copytree(folder / "out", output)
     shutil.rmtree(output / "s2")
     sections = read_samplesheet(folder / "sheet.csv", output)[:3]
-    told: list[tuple[str, object]] = []
-    cohort = run_cohort(sections, output, at_once=1, on_section=lambda *words: told.append(words))
+    news: list[tuple[str, object]] = []
+    cohort = run_cohort(sections, output, at_once=1, on_section=lambda *one: news.append(one))
     assert [outcome.state for outcome in cohort.outcomes] == [UNCHANGED, UNCHANGED, DONE]
-    fitted = {name for name, words in told if isinstance(words, Progress) and words.stage == "Solving"}
+    fitted = {name for name, one in news if isinstance(one, Progress) and one.stage == "Solving"}
     assert fitted <= {"s2"}
     before, after = (place / "s2" / "spatial.h5ad" for place in (folder / "out", output))
     assert before.read_bytes() == after.read_bytes()
@@ -202,17 +205,17 @@ def assert_only_the_first_is_whole(output: Path) -> None:
     read_result(output / "quick")
 
 
-def test_a_section_whose_process_dies_is_begun_once_more_and_then_has_failed(
+def test_a_section_whose_process_dies_is_run_again_and_then_has_failed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "import os, signal; input(); os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(local, "CHILD", ("-c", code))
-    told: list[tuple[str, dict[str, dict[str, str]]]] = []
+    answers: list[tuple[str, dict[str, dict[str, str]]]] = []
     orders = [order_of(section, 1) for section in read_samplesheet(folder / "sheet.csv", tmp_path)[:2]]
-    local.run_here(orders, lambda *words: told.append(words), lambda: None, at_once=2)  # type: ignore[arg-type]
-    assert sorted(sample for sample, _ in told) == ["s0", "s1"]
-    assert all(message["outcome"]["state"] == FAILED for _, message in told)
-    assert all("mostly memory has run out" in message["outcome"]["message"] for _, message in told)
+    local.run_here(orders, lambda *one: answers.append(one), lambda: None, at_once=2)  # type: ignore[arg-type]
+    assert sorted(sample for sample, _ in answers) == ["s0", "s1"]
+    assert all(message["outcome"]["state"] == FAILED for _, message in answers)
+    assert all("mostly memory has run out" in message["outcome"]["message"] for _, message in answers)
 
 
 def test_as_many_sections_run_at_once_as_cores_and_memory_allow(
@@ -231,7 +234,7 @@ def test_as_many_sections_run_at_once_as_cores_and_memory_allow(
 # ------------------------------------------------------------------------------- joining, and refusing
 
 
-def test_types_that_a_section_does_not_know_are_missing_and_names_do_not_collide(
+def test_types_that_are_not_in_a_section_are_missing_and_names_do_not_collide(
     folder: Path, tmp_path: Path
 ) -> None:
     result = read_result(folder / "out" / "s0")
@@ -278,6 +281,10 @@ def test_a_wrong_sheet_ends_with_code_2_and_all_its_problems(
     sheet = write_sheet(tmp_path / "sheet.csv", [["a", "no.h5ad", "", ""], ["a", "no.h5ad", "", ""]])
     said = refused(capsys, "run", sheet, "-o", tmp_path / "out")
     assert f"Error: {sheet}: 5 problems:" in said
+    said = refused(capsys, "run", sheet, "-o", tmp_path / "out", "--alpha", -1, "--at-once", -1)
+    assert "Error: 7 problems:" in said
+    assert "--alpha must be at least 0" in said
+    assert "--at-once must be at least 0" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""Samplesheets: what they may hold, and everything that is wrong with one told at once."""
+"""Samplesheets: what they may hold, and everything that is wrong with one reported at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from napari_spotmix import ReadError
 from napari_spotmix.workflow.cohort import is_samplesheet, read_samplesheet
-from napari_spotmix.workflow.cohort.section import job_of_order, order_of
+from napari_spotmix.workflow.cohort.section import order_of, spec_of_order
 from napari_spotmix.workflow.cohort.sheet import folder_name
-from napari_spotmix.workflow.job import Job
+from napari_spotmix.workflow.spec import RunSpec, changed
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def problems(path: Path) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_each_row_is_a_job_with_a_folder_of_its_own(folder: Path) -> None:
+def test_each_row_is_a_run_with_a_folder_of_its_own(folder: Path) -> None:
     text = "sample,spatial,reference,condition\nleft,a.h5ad,cells.h5ad,ko\nright/1,b.h5ad,cells.h5ad,\n"
     left, right = read_samplesheet(sheet(folder, text), folder / "out")
-    assert left.job == Job(folder / "a.h5ad", folder / "cells.h5ad", folder / "out" / "left")
+    assert left.spec == RunSpec(folder / "a.h5ad", folder / "cells.h5ad", folder / "out" / "left")
     assert (left.condition, right.condition) == ("ko", "")
-    assert right.job.output == folder / "out" / "right_1"
+    assert right.spec.output == folder / "out" / "right_1"
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,21 @@ def test_further_columns_are_settings_and_parameters_and_empty_cells_take_the_de
     text = "sample,spatial,layer,lambda_c,attention,n_genes\none,a.h5ad,counts,0.5,no,100\ntwo,b.h5ad,,,,\n"
     defaults = {"reference": folder / "cells.h5ad", "lambda_c": 2.0, "cell_type_key": "label", "layer": None}
     one, two = read_samplesheet(sheet(folder, text), folder, defaults=defaults)
-    assert one.job.layer == "counts"
-    assert one.job.parameters == {"lambda_c": 0.5, "attention": False, "n_genes": 100}
-    assert two.job.layer is None
-    assert two.job.parameters == {"lambda_c": 2.0}
-    assert one.job.cell_type_key == two.job.cell_type_key == "label"
+    assert one.spec.layer == "counts"
+    assert changed(one.spec.parameters) == {"n_genes": 100, "lambda_c": 0.5, "attention": False}
+    assert two.spec.layer is None
+    assert changed(two.spec.parameters) == {"lambda_c": 2.0}
+    assert one.spec.cell_type_key == two.spec.cell_type_key == "label"
 
 
 def test_urls_are_taken_as_they_are(folder: Path) -> None:
     text = "sample,spatial,reference\none,s3://bucket/outs,https://example.org/cells.h5ad?download=1\n"
     (section,) = read_samplesheet(sheet(folder, text), folder)
-    assert section.job.spatial == "s3://bucket/outs"
-    assert section.job.reference == "https://example.org/cells.h5ad?download=1"
+    assert section.spec.spatial == "s3://bucket/outs"
+    assert section.spec.reference == "https://example.org/cells.h5ad?download=1"
 
 
-def test_every_problem_is_told_with_its_row_and_column(folder: Path) -> None:
+def test_every_problem_is_reported_with_its_row_and_column(folder: Path) -> None:
     text = (
         "sample,spatial,reference,lambda_c,attention,weights,n_genes\n"
         "one,a.h5ad,cells.h5ad,-1,maybe,heavy,many\n"
@@ -84,12 +84,12 @@ def test_every_problem_is_told_with_its_row_and_column(folder: Path) -> None:
     found = problems(sheet(folder, text))
     expected = [
         "Row 2, column lambda_c: must be at least 0, found -1.0.",
-        "Row 2, column attention: must be true or false, found 'maybe'.",
+        "Row 2, column attention: must be True or False, found 'maybe'.",
         "Row 2, column weights: must be one of 'poisson', 'none', found 'heavy'.",
         "Row 2, column n_genes: must be a whole number, found 'many'.",
         f"Row 3, column spatial: there is no {folder / 'missing.h5ad'}.",
         "Row 3, column reference: the cell is empty.",
-        "Row 3, column lambda_c: must be a number, found 'x'.",
+        "Row 3, column lambda_c: must be a finite number, found 'x'.",
         "Row 3, column sample: 'one' is the name of row 2 already.",
         "Row 4, column sample: the cell is empty.",
         "Row 5: expected 7 cells, as in the header, found 9.",
@@ -99,7 +99,7 @@ def test_every_problem_is_told_with_its_row_and_column(folder: Path) -> None:
     assert len(found) == len(expected)
 
 
-def test_a_header_that_is_wrong_is_told_with_what_was_meant(folder: Path) -> None:
+def test_a_wrong_header_is_reported_with_what_was_meant(folder: Path) -> None:
     found = problems(sheet(folder, "sample,spatial,referense,lambda_c,lambda_c\nx,a.h5ad,cells.h5ad,1,1\n"))
     assert len(found) == 3
     assert "'reference' is missing" in found[0]
@@ -107,7 +107,7 @@ def test_a_header_that_is_wrong_is_told_with_what_was_meant(folder: Path) -> Non
     assert "'lambda_c' is there 2 times" in found[2]
 
 
-def test_rows_are_looked_at_though_the_header_is_wrong(folder: Path) -> None:
+def test_rows_are_checked_though_the_header_is_wrong(folder: Path) -> None:
     path = sheet(folder, "sample,spatial,lambda_c,magic\none,a.h5ad,-1,x\none,gone.h5ad,1,\n")
     missing, unknown, bound, gone, twice = problems(path)
     assert "'reference' is missing" in missing
@@ -117,10 +117,11 @@ def test_rows_are_looked_at_though_the_header_is_wrong(folder: Path) -> None:
     assert twice.startswith("Row 3, column sample: 'one' is the name of row 2 already")
 
 
-def test_a_fix_that_there_is_not_is_told_before_anything_runs(folder: Path) -> None:
-    text = "sample,spatial,reference,fix\none,a.h5ad,cells.h5ad,spatial:flip-x|spatial:foo\n"
-    (problem,) = problems(sheet(folder, text))
-    assert problem.startswith("Row 2, column fix: `fix`: unknown fix 'spatial:foo'")
+def test_an_unknown_fix_is_reported_before_anything_runs(folder: Path) -> None:
+    text = "sample,spatial,reference,fix,gem_bin\none,a.h5ad,cells.h5ad,spatial:flip-x|spatial:foo,2.5\n"
+    number, problem = problems(sheet(folder, text))
+    assert number == "Row 2, column gem_bin: must be a whole number, found '2.5'."
+    assert problem.startswith("Row 2, column fix: unknown fix 'spatial:foo'")
 
 
 @pytest.mark.parametrize(
@@ -161,20 +162,20 @@ def test_folders_have_names_that_are_safe_anywhere(sample: str, folder: str) -> 
     assert len(Path(folder_name(sample)).parts) == 1
 
 
-def test_a_worker_is_told_the_same_job_in_plain_words(folder: Path) -> None:
+def test_a_worker_gets_the_same_run_as_json(folder: Path) -> None:
     text = (
         "sample,spatial,reference,layer,lambda_c,more_references,gem_bin,image\n"
         "one,a.h5ad,https://x.org/c.h5ad,raw,2,cells.h5ad|b.h5ad,20,b.h5ad\n"
     )
     (section,) = read_samplesheet(sheet(folder, text), folder / "out")
     order = json.loads(json.dumps(order_of(section, 3)))
-    job = job_of_order(order)
-    assert job.parameters == {"lambda_c": 2.0, "n_threads": 3}
-    assert job.more_references == (folder / "cells.h5ad", folder / "b.h5ad")
-    assert (job.reading.gem_bin, job.reading.image) == (20, folder / "b.h5ad")
-    assert (job.spatial, job.reference, job.layer, job.output) == (
-        section.job.spatial,
-        section.job.reference,
+    spec = spec_of_order(order)
+    assert changed(spec.parameters) == {"lambda_c": 2.0, "n_threads": 3}
+    assert spec.more_references == (folder / "cells.h5ad", folder / "b.h5ad")
+    assert (spec.gem_bin, spec.image) == (20, folder / "b.h5ad")
+    assert (spec.spatial, spec.reference, spec.layer, spec.output) == (
+        section.spec.spatial,
+        section.spec.reference,
         "raw",
-        section.job.output,
+        section.spec.output,
     )

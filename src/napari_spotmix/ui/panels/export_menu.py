@@ -1,32 +1,31 @@
-"""Ways to keep a result beside saving it: other formats, and the command or Python that makes it again."""
+"""Ways to keep a result besides saving it: other formats, and the command or Python that makes it again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QPushButton, QWidget
 
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.params import Parameters
-from napari_spotmix.workflow.job import Job
+from napari_spotmix.workflow.spec import RunSpec
 
 if TYPE_CHECKING:
     from napari_spotmix.output.exporters import Target
     from napari_spotmix.ui.state.session import Session
 
-__all__ = ["MenuButton", "choose_export", "copy", "session_job"]
-
-#: Where the command that is copied writes to: a folder of its own wherever it is typed.
-_OUTPUT = Path("spotmix-results")
+__all__ = ["MenuButton", "choose_export", "copy", "session_spec"]
 
 
 class MenuButton(QPushButton):
-    """A button that opens a menu of actions: name, tooltip and what is done."""
+    """A button that opens a menu of actions: name, tooltip and callback."""
 
     def __init__(self, text: str, actions: Sequence[tuple[str, str, Callable[[], None]]]) -> None:
         super().__init__(f"{text} ▾")
-        self.setStyleSheet("QPushButton::menu-indicator { image: none; }")  # it would lie on the text
+        self.setStyleSheet("QPushButton::menu-indicator { image: none; }")  # it would cover the text
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for name, tip, act in actions:
@@ -40,40 +39,40 @@ class MenuButton(QPushButton):
         next(action for action in self.menu().actions() if action.text() == name).trigger()
 
 
-def session_job(session: Session, parameters: Parameters) -> Job | str:
-    """Return the job that a run of what is loaded amounts to, or say why it is none."""
-    assert session.tissue is not None
-    assert session.reference is not None
-    assert session.cell_type_key is not None
-    spatial, reference = session.tissue.path, session.reference.path
-    if spatial is None or reference is None:
-        data = "The spots were" if spatial is None else "The reference was"
-        return (
-            f"{data} simulated or given in memory, so no command can read them. "
-            "Write them to files, open those, and run again."
-        )
-    return Job(
-        spatial,
-        reference,
-        _OUTPUT,
-        cell_type_key=session.cell_type_key,
-        parameters=parameters.as_dict(),
-        reading=session.tissue.reading,
-        labels=session.reference.labels,
-        more_references=session.reference.more,
-        fix=session.fixes,
+def session_spec(session: Session, parameters: Parameters | None = None) -> RunSpec:
+    """Return the run of what is loaded: its files, how they were read and fixed, and `parameters`.
+
+    Raises
+    ------
+    InputError
+        If no spots are loaded.
+    """
+    tissue, reference = session.tissue, session.reference
+    if tissue is None:
+        raise InputError("No spots are loaded. Choose spatial data first.")
+    spec = RunSpec(
+        tissue.path, fix=session.fixes, parameters=parameters or Parameters(), **vars(tissue.reading)
+    )
+    if reference is None:
+        return spec
+    return replace(
+        spec,
+        reference=reference.path,
+        labels=reference.labels,
+        more_references=reference.more,
+        cell_type_key=session.cell_type_key or spec.cell_type_key,
     )
 
 
 def copy(text: str) -> None:
     """Put text on the clipboard."""
     clipboard = QApplication.clipboard()
-    assert clipboard is not None
-    clipboard.setText(text)
+    if clipboard is not None:
+        clipboard.setText(text)
 
 
 def choose_export(parent: QWidget) -> tuple[Path, str] | None:
-    """Ask for a file and for what it is to hold; None where nothing was chosen."""
+    """Ask for a file and for what it is to hold; None if nothing was chosen."""
     from napari_spotmix.output.exporters import TARGETS
 
     filters = {_filter(target): target for target in TARGETS}

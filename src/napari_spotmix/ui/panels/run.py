@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,10 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
-from napari_spotmix.io import results as export
-from napari_spotmix.io import run_cancellable
-from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
-from napari_spotmix.io.recipe import checksums, make_recipe
+from napari_spotmix.io import check_writable
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.canvas.layers import prepare
-from napari_spotmix.ui.panels.export_menu import MenuButton, choose_export, copy, session_job
+from napari_spotmix.ui.panels.export_menu import MenuButton, choose_export, copy, session_spec
 from napari_spotmix.ui.panels.form import ParameterForm
 from napari_spotmix.ui.panels.notify import problem_text, show_problem, telling
 from napari_spotmix.ui.panels.section import Section, add_all, plain_label
@@ -29,7 +26,8 @@ from napari_spotmix.ui.state.figures import report_task
 from napari_spotmix.ui.state.worker import Runner
 from napari_spotmix.ui.text import bullet_list, count
 from napari_spotmix.workflow.codegen import as_command, as_python
-from napari_spotmix.workflow.job import Job, tables_of
+from napari_spotmix.workflow.run import Data, run, save
+from napari_spotmix.workflow.spec import RunSpec
 
 if TYPE_CHECKING:
     from napari_spotmix.base.progress import Progress, ProgressCallback
@@ -39,20 +37,24 @@ if TYPE_CHECKING:
 __all__ = ["RunPanel", "deconvolve_task"]
 
 
-def deconvolve_task(session: Session, parameters: Parameters) -> Task:
-    """Return the run of what the session has loaded; it holds all it needs and reads no session later."""
-    assert session.tissue is not None
-    assert session.reference is not None
-    spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
-    fixes = session.fixes
+#: Name that is offered for the report.
+_REPORT = "report.html"
+
+
+def deconvolve_task(session: Session, spec: RunSpec) -> Task:
+    """Return the run of what the session has loaded; it holds all it needs and reads no session later.
+
+    Raises
+    ------
+    InputError
+        If the spots or the reference are missing.
+    """
+    if session.tissue is None or session.reference is None:
+        raise InputError(session.what_is_missing() or "Choose spatial data and a reference first.")
+    data = Data(session.tissue.adata, session.reference.adata)
 
     def task(on_progress: ProgressCallback) -> Result:
-        # Imported in the thread: numba takes its time.
-        from napari_spotmix.workflow.deconvolve import deconvolve
-        from napari_spotmix.workflow.provenance import kept_with
-
-        result = deconvolve(spatial, reference, cell_type_key=key, params=parameters, on_progress=on_progress)
-        result = kept_with(result, fixes)
+        result = run(spec, data, on_progress=on_progress).result
         prepare(result)
         return result
 
@@ -65,7 +67,7 @@ class RunPanel(QWidget):
     Signals
     -------
     busy_changed : bool
-        A job has started or ended.
+        A run, a save or a report has started or ended.
     """
 
     busy_changed = Signal(bool)
@@ -74,38 +76,26 @@ class RunPanel(QWidget):
         super().__init__()
         self._session = session
         self._started = 0.0
-        # What the run was asked for, and of which result: another may be opened meanwhile.
-        self._asked: Job | str = ""
-        self._made: tuple[Mapping[str, Any], Job | str] | None = None
+        # The run that is on its way, and that of the result; None for a result that was opened.
+        self._asked = RunSpec()
+        self._made: RunSpec | None = None
         self._n_problems = 0
-        # What is changed most stands first.
+        self._make_widgets()
+        self._runner = self._make_runner(self._finish)
+        self._saver = self._make_runner(self._saved)
+        self._reporter = self._make_runner(self._reported)
+        self._connect()
+        self._show()
+
+    def _make_widgets(self) -> None:
+        # What is changed most is first.
         self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
         self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
         self.report = PushButton(text="Report…", enabled=False)
-        self.keep = MenuButton(
-            "More",
-            [
-                (
-                    "Export…",
-                    "Write it for another program: a table, QuPath, Loupe, SpatialData",
-                    self._export,
-                ),
-                (
-                    "Copy command",
-                    "The `spotmix run` that makes this result in a terminal",
-                    self._copy_command,
-                ),
-                ("Copy Python", "Python that makes this result", self._copy_python),
-                (
-                    "Layer per cell type",
-                    "Add a layer of its own for each cell type, to be shown, blended and changed as you like",
-                    self._add_layers,
-                ),
-            ],
-        )
+        self.keep = MenuButton("More", self._actions())
         self.state = plain_label()
         self.notes_text = plain_label()
         self.notes = Section(
@@ -124,18 +114,27 @@ class RunPanel(QWidget):
         self._buttons.margins = (0, 0, 0, 0)
         self._buttons.native.layout().addWidget(self.keep)
         add_all(self, self._buttons.native, self.bar.native, self.state, self.notes, self.more)
-        self._runner = self._make_runner(self._finish)
-        self._saver = self._make_runner(self._saved)
-        self._reporter = self._make_runner(self._reported)
+
+    def _actions(self) -> list[tuple[str, str, Callable[[], None]]]:
+        """Return the entries of the menu: name, tooltip and callback."""
+        layers = "Add a layer for each cell type, to be shown, blended and changed as you like"
+        return [
+            ("Export…", "Write it for another program: a table, QuPath, Loupe, SpatialData", self._export),
+            ("Copy command", "The `spotmix run` that makes this result in a terminal", self._copy_command),
+            ("Copy Python", "Python that makes this result", self._copy_python),
+            ("Layer per cell type", layers, self._add_layers),
+        ]
+
+    def _connect(self) -> None:
         self.run.changed.connect(self.start)
         self.cancel.changed.connect(self._cancel)
         self.save.changed.connect(self._choose_where_to_save)
         self.report.changed.connect(self._choose_where_to_report)
-        session.tissue_changed.connect(self._runner.cancel)
+        self._session.tissue_changed.connect(self._runner.cancel)
+        self._session.result_changed.connect(self._forget_run)
         for signal in self._signals():
             signal.connect(self._show)
-        session.result_replayed.connect(self._show_notes)
-        self._show()
+        self._session.result_replayed.connect(self._show_notes)
 
     @property
     def summary(self) -> str:
@@ -145,7 +144,7 @@ class RunPanel(QWidget):
 
     @property
     def is_running(self) -> bool:
-        """Whether a run, a save or a report is on its way."""
+        """Whether a run, a save or a report is in progress."""
         return any(runner.is_running for runner in self._runners)
 
     @property
@@ -156,10 +155,10 @@ class RunPanel(QWidget):
         """Hold back the run while so many problems keep the data from being used."""
         if n_problems == self._n_problems:
             return
-        says_what_came = self.state.text() != self._idle
+        shows_outcome = self.state.text() != self._idle
         self._n_problems = n_problems
-        # How the last run ended stays to be read: the check has words of its own.
-        if says_what_came:
+        # How the last run ended stays on the screen: the check has a message of its own.
+        if shows_outcome:
             self._enable()
         else:
             self._show()
@@ -174,42 +173,37 @@ class RunPanel(QWidget):
 
     @property
     def _idle(self) -> str:
-        """What is said while nothing has been run."""
+        """The message while nothing has been run."""
         return self._obstacle or "Ready to run."
 
     @telling
     def start(self) -> None:
-        """Run, or tell all that is wrong with the form."""
+        """Run, or report everything that is wrong with the form."""
         if self._obstacle is not None or self.is_running:
             return
         try:
             parameters = Parameters(**self.form.values())
         except InputError as error:
-            self.more.set_open(True)  # where it can be put right
+            self.more.set_open(True)  # so that it can be corrected
             self._fail(error)
             return
         self._started = time.monotonic()
-        self._asked = session_job(self._session, parameters)
-        self._runner.start(deconvolve_task(self._session, parameters))
+        self._asked = session_spec(self._session, parameters)
+        self._runner.start(deconvolve_task(self._session, self._asked))
         self._busy("Starting")
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run that has made the result; for a result that was opened, only what is loaded."""
+        return self._made or session_spec(self._session)
 
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
-        result, job, opened, how = self._shown_result(), self.job, self._opened(), self._reading()
-        inputs, settings = opened, {"reading": asdict(how)}
-        if isinstance(job, Job):
-            inputs, settings, how = job.inputs, tables_of(job), job.reading
+        result, spec, opened = self._shown_result(), replace(self.spec, report=False), self._session.inputs
 
         def task(on_progress: ProgressCallback) -> str:
-            export.check_writable(folder, opened | inputs)
-            sums = checksums(inputs, how, on_progress=on_progress)
-            export.write_outputs(
-                folder,
-                adata=run_cancellable(result.to_anndata, "Gathering results", on_progress),
-                proportions=result.proportions,
-                recipe=make_recipe(sums, result.parameters, settings),
-                on_progress=on_progress,
-            )
+            check_writable(folder, opened | spec.inputs)
+            save(result, spec, folder, on_progress=on_progress)
             return f"Saved in {folder}"
 
         self._saver.start(task)
@@ -218,18 +212,12 @@ class RunPanel(QWidget):
     def report_to(self, path: Path) -> None:
         """Write the report of the result to `path`, and show it in the browser."""
         session = self._session
-        assert session.result is not None
+        if session.result is None:
+            return
         title = session.tissue.name if session.tissue else ""
-        self._reporter.start(report_task(session.result, self._opened(), self._reading(), title, path))
+        reading = session_spec(session).reading
+        self._reporter.start(report_task(session.result, session.inputs, reading, title, path))
         self._busy("Reporting")
-
-    def _opened(self) -> dict[str, Path]:
-        """Return the files that are open, by role."""
-        return self._session.inputs
-
-    def _reading(self) -> ReadOptions:
-        """Return how the spots were read."""
-        return self._session.tissue.reading if self._session.tissue else DEFAULT
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
         """Write the result into a file for another program; see `exchange.export`."""
@@ -244,17 +232,10 @@ class RunPanel(QWidget):
         self._saver.start(task)
         self._busy("Exporting")
 
-    @property
-    def job(self) -> Job | str:
-        """The job that makes the run's result, or why there is none."""
-        learned = self._session.learned
-        if learned is not None and self._made is not None and self._made[0] is learned.parameters:
-            return self._made[1]
-        return "This result was opened, not run here. `spotmix rerun` and its folder make it again."
-
     def _shown_result(self) -> Result:
         session = self._session
-        assert session.result is not None
+        if session.result is None:
+            raise InputError("There is no result yet: run first.")
         return replace(session.result, regions=session.regions, view=session.view)
 
     def close_runners(self) -> None:
@@ -263,13 +244,14 @@ class RunPanel(QWidget):
             runner.close()
 
     def let_go(self) -> None:
-        """Let go of the session."""
+        """Disconnect from the session."""
         self._session.tissue_changed.disconnect(self._runner.cancel)
+        self._session.result_changed.disconnect(self._forget_run)
         for signal in self._signals():
             signal.disconnect(self._show)
         self._session.result_replayed.disconnect(self._show_notes)
 
-    # What a job tells
+    # What a task reports
 
     def _make_runner(self, finished: Any) -> Runner:
         runner = Runner(self)
@@ -288,9 +270,13 @@ class RunPanel(QWidget):
     @telling
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
-        self._made = (result.parameters, self._asked)
         self._session.set_result(result)
+        self._made = self._asked
         self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
+
+    def _forget_run(self) -> None:
+        """Another result is there, which `_finish` knows the run of if it was run here."""
+        self._made = None
 
     def _fail(self, error: BaseException) -> None:
         self._rest(f"Failed: {problem_text(error)}")
@@ -344,20 +330,20 @@ class RunPanel(QWidget):
 
     def _add_layers(self) -> None:
         self._session.layers_wanted.emit()
-        self.state.setText("Each cell type has a layer of its own, hidden: press its eye in napari's list.")
+        self.state.setText("Each cell type has a layer now, hidden: press its eye in napari's list.")
 
     def _enable(self) -> None:
         self.busy_changed.emit(self.is_running)
         obstacle = self._obstacle
         self.run.enabled = obstacle is None and not self.is_running
         self.run.tooltip = obstacle or (
-            "A run is on its way" if self.is_running else "Estimate the cell types of each spot"
+            "A run is in progress" if self.is_running else "Estimate the cell types of each spot"
         )
         self.cancel.enabled = self.is_running
         self.save.enabled = self._session.result is not None and not self.is_running
         self.keep.setEnabled(self.save.enabled)
         self.keep.setToolTip(
-            "Export it, copy what makes it again, or add a layer per cell type"
+            "Export it, copy the command or Python of its run, or add a layer per cell type"
             if self.save.enabled
             else "There is no result yet: run first"
         )
@@ -381,7 +367,7 @@ class RunPanel(QWidget):
 
     @telling
     def _choose_where_to_report(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "File for the report", export.REPORT, "Page (*.html)")
+        name, _ = QFileDialog.getSaveFileName(self, "File for the report", _REPORT, "Page (*.html)")
         if name:
             path = Path(name)
             self.report_to(path if path.suffix else path.with_suffix(".html"))
@@ -399,10 +385,16 @@ class RunPanel(QWidget):
     def _copy_python(self) -> None:
         self._copy(as_python, "Copied. Paste it into a script or a notebook.")
 
-    def _copy(self, put: Callable[[Job], str], words: str) -> None:
-        if isinstance(self.job, str):
-            self.state.setText(self.job)
+    def _copy(self, written: Callable[[RunSpec], str], words: str) -> None:
+        if self._made is None:
+            self.state.setText(
+                "This result was opened, not run here. `spotmix rerun` and its folder make it again."
+            )
             return
-        copy(put(self.job))
+        try:
+            copy(written(self._made))
+        except InputError as error:  # the data are no files
+            self.state.setText(str(error))
+            return
         adjusted = self._session.result is not self._session.learned
         self.state.setText(f"{words} What was adjusted after the run is not in it." if adjusted else words)

@@ -1,7 +1,7 @@
 """Many sections, each a run of its own, and what they have in common.
 
-A samplesheet gives each section its files; sections run at once, here or on a Dask cluster; what is finished
-stands in a folder each, with one table and one page of all beside them.
+A samplesheet names the files of each section; several sections run at once, here or on a Dask cluster. Each
+has a folder of its own, next to one table and one page of all of them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = [
     "run_cohort",
 ]
 
-#: Told the sample, and how far it is or what became of it.
+#: Called with the sample, and its progress or its outcome.
 SectionCallback = Callable[[str, Progress | Outcome], None]
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """What became of the sections, and the files of all of them together."""
+    """The outcomes of the sections, and the files of all of them together."""
 
     outcomes: list[Outcome]
     written: list[Path]
@@ -72,7 +72,7 @@ def run_cohort(
     dask : str, optional
         Address of a Dask scheduler, whose workers run the sections instead.
     on_section : callable, optional
-        Told the sample and its `Progress`, and in the end its `Outcome`.
+        Called with the sample and its `Progress`, and in the end its `Outcome`.
     on_progress : callable, optional
         Called several times a second; cancels all sections by raising `Cancelled`. What is finished stays.
 
@@ -84,7 +84,7 @@ def run_cohort(
     Raises
     ------
     InputError
-        If there is no such cluster, or `output` cannot be written to.
+        If no cluster answers, or `output` cannot be written to.
     Cancelled
         If `on_progress` raised it.
 
@@ -104,8 +104,8 @@ def run_cohort(
     by_sample = {section.sample: section for section in sections}
 
     def listen(sample: str, message: Mapping[str, Any]) -> None:
-        if (told := message.get("outcome")) is not None:
-            outcomes[sample] = _seen_here(_outcome(by_sample[sample], told))
+        if (outcome := message.get("outcome")) is not None:
+            outcomes[sample] = _seen_here(_outcome(by_sample[sample], outcome))
             on_section(sample, outcomes[sample])
         else:
             on_section(sample, Progress(*message["progress"]))
@@ -134,16 +134,16 @@ def _run(
     run_here([order_of(section, n_threads) for section in sections], listen, tick, at_once=at_once)
 
 
-def _outcome(section: Section, told: Mapping[str, Any]) -> Outcome:
-    return Outcome(section.sample, section.condition, section.job.output, **told)
+def _outcome(section: Section, values: Mapping[str, Any]) -> Outcome:
+    return Outcome(section.sample, section.condition, section.folder, **values)
 
 
 def _seen_here(outcome: Outcome) -> Outcome:
-    """Return the outcome, as failed where a worker has written where this machine does not see it."""
+    """Return the outcome, failed if a worker has written to a folder that this machine does not have."""
     if outcome.state == FAILED or (outcome.folder / "recipe.toml").is_file():
         return outcome
     words = (
-        f"the worker has written to {outcome.folder}, which is not there on this machine. "
+        f"the worker has written to {outcome.folder}, which is not found on this machine. "
         "Give an output folder that all workers share."
     )
     return Outcome(outcome.sample, outcome.condition, outcome.folder, FAILED, outcome.seconds, words)

@@ -1,7 +1,7 @@
 """``python -m napari_spotmix.workflow.cohort.child``: a process that runs sections, one after the other.
 
 It reads an order as a line of JSON from standard input and answers on standard output, with lines of JSON
-too: how far it is, and what became of it. When its input ends, so does it, whatever it is doing: so it does
+too: progress, and in the end the outcome. When its input ends, it ends too, whatever it is doing, so it does
 not outlive the process that has started it.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, TextIO
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.base.unfinished import discard_unfinished
 
-__all__ = ["main"]
+__all__ = ["main", "now_and_then"]
 
-#: Seconds between two words about the same stage.
+#: Seconds between two reports of the same stage.
 _PAUSE = 0.1
 
 
@@ -45,30 +45,30 @@ def _answer(order: dict[str, Any], answers: TextIO) -> None:
     def say(message: dict[str, Any]) -> None:
         try:
             print(json.dumps(message), file=answers, flush=True)
-        except OSError:  # nobody listens any more
+        except OSError:  # nobody reads any more
             _leave()
 
     from napari_spotmix.workflow.cohort.section import do_order
 
-    say({"outcome": do_order(order, on_progress=_now_and_then(lambda told: say({"progress": told})))})
+    say({"outcome": do_order(order, on_progress=now_and_then(lambda progress: say({"progress": progress})))})
 
 
-def _now_and_then(say: Callable[[list[Any]], None]) -> Callable[[Progress], None]:
+def now_and_then(say: Callable[[list[Any]], None]) -> Callable[[Progress], None]:
     """Return a callback that passes on a new stage at once, and steps of it ten times a second."""
     last = ("", 0.0)
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
         if progress.stage != last[0] or now - last[1] > _PAUSE:
             last = (progress.stage, now)
             say([progress.stage, progress.step, progress.total, progress.violation])
 
-    return tell
+    return report
 
 
 def _leave() -> None:
-    """End now, with nothing half-written left."""
+    """End now, and leave no unfinished files."""
     discard_unfinished()
     os._exit(0)
 

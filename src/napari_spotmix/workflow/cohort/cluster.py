@@ -12,13 +12,13 @@ from typing import Any
 
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.progress import Progress
-from napari_spotmix.workflow.cohort.child import _now_and_then
+from napari_spotmix.workflow.cohort.child import now_and_then
 from napari_spotmix.workflow.cohort.local import Listener
 from napari_spotmix.workflow.cohort.section import FAILED, Order, do_order
 
 __all__ = ["run_on_cluster"]
 
-#: Seconds between two looks at whether to go on, and for a scheduler to answer.
+#: Seconds between two checks whether to go on, and for a scheduler to answer.
 _TICK, _TIMEOUT = 0.05, 10
 #: Seconds for the result of a section, which is a few words, to come from its worker.
 _FETCH = 2
@@ -37,18 +37,18 @@ def run_on_cluster(address: str, orders: Sequence[Order], listen: Listener, tick
     Raises
     ------
     InputError
-        If there is no such scheduler, or `distributed` is not installed.
+        If no scheduler answers, or `distributed` is not installed.
     """
     run = f"spotmix-{uuid.uuid4().hex}"
-    told: SimpleQueue[tuple[str, Mapping[str, Any]]] = SimpleQueue()
+    events: SimpleQueue[tuple[str, Mapping[str, Any]]] = SimpleQueue()
     with _connected(address) as client:
-        client.subscribe_topic(run, lambda event: told.put(event[1]))
+        client.subscribe_topic(run, lambda event: events.put(event[1]))
         futures = {
             order["sample"]: client.submit(do_on_worker, order, run, key=f"{run}-{n}", pure=False)
             for n, order in enumerate(orders)
         }
         try:
-            _follow(futures, told, listen, tick)
+            _follow(futures, events, listen, tick)
         except BaseException:
             client.cancel(list(futures.values()), force=True)
             raise
@@ -60,7 +60,7 @@ def _connected(address: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise InputError(
-            '`dask` needs a package more. Install it with `pip install "napari-spotmix[cluster]"`.'
+            '`dask` needs the package `distributed`. Install it with `pip install "napari-spotmix[cluster]"`.'
         ) from error
     try:
         client: Any = Client(  # type: ignore[no-untyped-call]
@@ -77,14 +77,14 @@ def _connected(address: str) -> Iterator[Any]:
 
 def _follow(
     futures: Mapping[str, Any],
-    told: SimpleQueue[tuple[str, Mapping[str, Any]]],
+    events: SimpleQueue[tuple[str, Mapping[str, Any]]],
     listen: Listener,
     tick: Callable[[], None],
 ) -> None:
-    """Pass on what workers tell of each sample until all have an outcome."""
+    """Pass on what workers report of each sample until all have an outcome."""
     left = dict(futures)
 
-    def hear(sample: str, message: Mapping[str, Any]) -> None:
+    def pass_on(sample: str, message: Mapping[str, Any]) -> None:
         if sample in left:
             listen(sample, message)
             if "outcome" in message:
@@ -92,17 +92,17 @@ def _follow(
 
     while left:
         tick()
-        while not told.empty():
-            hear(*told.get())
+        while not events.empty():
+            pass_on(*events.get())
         for sample, future in list(left.items()):
             outcome = _outcome(future)
             if outcome is not None:
-                hear(sample, {"outcome": outcome})
+                pass_on(sample, {"outcome": outcome})
         time.sleep(_TICK)
 
 
 def _outcome(future: Any) -> dict[str, Any] | None:
-    """Return what came of a section, or None as long as that is not known.
+    """Return the outcome of a section, or None as long as it is unknown.
 
     A result is lost with the worker that has it, at any moment until it is here.
     """
@@ -131,16 +131,16 @@ def do_on_worker(order: Order, topic: str) -> dict[str, Any]:
 
     worker = get_worker()
     key = worker.get_current_task()
-    say = _now_and_then(lambda told: worker.log_event(topic, (order["sample"], {"progress": told})))
+    say = now_and_then(lambda progress: worker.log_event(topic, (order["sample"], {"progress": progress})))
 
     def on_progress(progress: Progress) -> None:
-        # Once everybody has given it up, and when the one who asked for it is gone.
+        # When every client has cancelled it, or the one that asked for it is gone.
         task = worker.state.tasks.get(key)
         if task is None or task.state != "executing":
             raise Cancelled
         say(progress)
 
     outcome = do_order(order, on_progress=on_progress)
-    # Told as well: what only this worker has is lost with it, and what it has done would be found unchanged.
+    # Reported at once: a result that only this worker has is lost with it, and would be found unchanged.
     worker.log_event(topic, (order["sample"], {"outcome": outcome}))
     return outcome

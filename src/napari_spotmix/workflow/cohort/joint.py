@@ -52,11 +52,11 @@ def _header(table: Path) -> list[str]:
 
 
 def samples_of(output: Path) -> dict[str, Path]:
-    """Return the folder of each finished section of a cohort, by sample; empty where there is no cohort.
+    """Return the folder of each finished section of a cohort, by sample; empty if there is no cohort.
 
     Examples
     --------
-    >>> samples_of(Path("no/such/place"))
+    >>> samples_of(Path("no/such/folder"))
     {}
     """
     if not _is_ours(output / SAMPLES):
@@ -78,12 +78,12 @@ def write_joint(
     output : Path
         Made if it does not exist. The files are replaced.
     on_progress : callable, optional
-        Told before each section; raises `Cancelled` to stop.
+        Called before each section; raises `Cancelled` to stop.
 
     Returns
     -------
     list of Path
-        The files written. Where no section is finished, that is ``samples.csv`` alone.
+        The files written. If no section is finished, ``samples.csv`` alone.
 
     Notes
     -----
@@ -104,7 +104,7 @@ def write_joint(
                 yield _of_spots(outcome, result, types)
 
     written = []
-    for name in (JOINT, REPORT):  # those of other sections are worse than none
+    for name in (JOINT, REPORT):  # files of other sections would mislead
         (output / name).unlink(missing_ok=True)
     if finished:
         written.append(write_atomically(output / JOINT, lambda path: _write_parquet(parts(), types, path)))

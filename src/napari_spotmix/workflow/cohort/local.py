@@ -19,18 +19,19 @@ from typing import Any
 from napari_spotmix.base.cores import available_cores
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.params import LARGE_FILE
-from napari_spotmix.workflow.cohort.section import FAILED, Order, job_of_order
+from napari_spotmix.workflow.cohort.section import FAILED, Order, spec_of_order
+from napari_spotmix.workflow.spec import Location
 
 __all__ = ["how_many_at_once", "run_here"]
 
-#: Told the sample, and what its worker says: ``progress`` or ``outcome``.
+#: Called with the sample, and what its worker reports: ``progress`` or ``outcome``.
 Listener = Callable[[str, Mapping[str, Any]], None]
 
 #: What Python runs in each process.
 CHILD = ("-m", "napari_spotmix.workflow.cohort.child")
-#: Seconds between two looks at whether to go on.
+#: Seconds between two checks whether to go on.
 _TICK = 0.05
-#: Seconds that a process gets to leave by itself.
+#: Seconds that a process gets to end by itself.
 _PATIENCE = 0.15
 #: How often a section is begun whose process dies.
 _ATTEMPTS = 2
@@ -39,7 +40,7 @@ _BASE, _PER_BYTE = 500 * 2**20, 8
 
 
 def run_here(orders: Sequence[Order], listen: Listener, tick: Callable[[], None], *, at_once: int) -> None:
-    """Run sections in `at_once` processes, and tell of each how far it is and what became of it.
+    """Run sections in `at_once` processes, and report the progress and the outcome of each.
 
     A process takes one section after the other: what it has compiled serves all of them.
 
@@ -47,7 +48,7 @@ def run_here(orders: Sequence[Order], listen: Listener, tick: Callable[[], None]
     ----------
     orders : sequence of Order
     listen : callable
-        Told the sample, and ``{"progress": ...}`` or ``{"outcome": ...}``.
+        Called with the sample, and ``{"progress": ...}`` or ``{"outcome": ...}``.
     tick : callable
         Called every 50 ms; ends all processes by raising.
     at_once : int
@@ -100,7 +101,8 @@ class _Child:
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
 
     def _listen(self, answers: SimpleQueue[tuple[_Child, Any]]) -> None:
-        assert self._process.stdout is not None
+        if self._process.stdout is None:  # for mypy alone: both are pipes
+            return
         # The last line of a process that is killed may be a part of one.
         with suppress(ValueError, OSError):
             for line in self._process.stdout:
@@ -109,13 +111,14 @@ class _Child:
 
     def give(self, order: Order, attempt: int) -> None:
         self.order, self.attempt = order, attempt
-        assert self._process.stdin is not None
-        with suppress(OSError):  # it is dead, which its listener tells
+        if self._process.stdin is None:  # for mypy alone: both are pipes
+            return
+        with suppress(OSError):  # it is dead, which its listener reports
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
 
-    def let_go(self) -> None:
-        """Ask it to end; it does whatever it is doing."""
+    def ask_to_end(self) -> None:
+        """Ask it to end, which it does whatever it is doing."""
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
@@ -145,15 +148,15 @@ class _Child:
 def _stop(children: Iterable[_Child]) -> None:
     children = list(children)
     for child in children:
-        child.let_go()
+        child.ask_to_end()
     for child in children:
         child.end()
         child.close()
 
 
 def _after_death(child: _Child, todo: deque[tuple[Order, int]], listen: Listener) -> None:
-    """Have the section of a process that has died begun once more; the second time it has failed."""
-    child.let_go()
+    """Start the section of a process that has died again; the second time it has failed."""
+    child.ask_to_end()
     code, words = child.end(), child.last_words()
     child.close()
     if child.order is not None and child.attempt < _ATTEMPTS:
@@ -192,15 +195,15 @@ def how_many_at_once(orders: Sequence[Order]) -> int:
 
 def _memory_needed(order: Order) -> int:
     """Return about how many bytes a section takes: files are compressed, large ones stay on disk."""
-    job = job_of_order(order)
-    return _BASE + _PER_BYTE * (min(_size(job.spatial), LARGE_FILE) + sum(map(_size, job.references)))
+    spec = spec_of_order(order)
+    return _BASE + _PER_BYTE * (min(_size(spec.spatial), LARGE_FILE) + sum(map(_size, spec.references)))
 
 
-def _size(given: Path | str) -> int:
-    """Return the bytes of what is read; of a URL nothing is known."""
+def _size(given: Location | None) -> int:
+    """Return the bytes of what is read; 0 for a URL, of which nothing is known."""
     from napari_spotmix.io import files_read
 
-    if isinstance(given, str):
+    if not isinstance(given, Path):
         return 0
     try:
         return sum(file.stat().st_size for file in files_read(given))
@@ -216,6 +219,6 @@ def _memory_free() -> int:
     try:
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no such share, or no limit
+    except (OSError, ValueError):  # no batch system, or no limit
         return free
     return min(free, limit - used)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.params import Parameters
-from napari_spotmix.workflow.cohort.sheet import Section, job_of_values
-from napari_spotmix.workflow.job import Job, changed_versions, run_job, sums_of, tables_of
+from napari_spotmix.workflow.cohort.sheet import Section
+from napari_spotmix.workflow.recipe import changed_versions, checksums_of, recipe_of
+from napari_spotmix.workflow.run import run
+from napari_spotmix.workflow.spec import RunSpec
 
 __all__ = [
     "DONE",
@@ -22,14 +24,14 @@ __all__ = [
     "Outcome",
     "do_order",
     "is_up_to_date",
-    "job_of_order",
     "order_of",
+    "spec_of_order",
 ]
 
 DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
 
-#: What a worker is told: ``sample``, ``values``, those of a `Job` by name, and ``output``.
-Order = dict[str, Any]
+#: What a worker gets: ``sample``, and ``spec``, a `RunSpec` as JSON.
+Order = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Outcome:
     seconds : float
         That it took.
     message : str
-        What went wrong, or what to be aware of; empty where there is nothing to say.
+        What went wrong, or what to be aware of; empty if there is nothing to say.
     """
 
     sample: str
@@ -64,39 +66,20 @@ def order_of(section: Section, n_threads: int) -> Order:
     ----------
     section : Section
     n_threads : int
-        For a section that does not say it itself.
+        For a section that leaves it open.
     """
-    job = section.job
-    values: dict[str, Any] = {"n_threads": n_threads}
-    values |= {name: value for name, value in job.parameters.items() if name != "n_threads" or value}
-    for item in fields(Job):
-        if item.name not in ("output", "parameters"):
-            value = getattr(job, item.name)
-            values |= (
-                asdict(value) if is_dataclass(value) and not isinstance(value, type) else {item.name: value}
-            )
-    return {"sample": section.sample, "values": _plain(values), "output": str(job.output)}
+    from napari_spotmix.workflow.convert import as_json
+
+    parameters = section.spec.parameters
+    parameters = replace(parameters, n_threads=parameters.n_threads or n_threads)
+    return {"sample": section.sample, "spec": as_json(replace(section.spec, parameters=parameters))}
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it; a path is told from a URL, which is a text."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return {"path": str(value)} if isinstance(value, Path) else value
+def spec_of_order(order: Order) -> RunSpec:
+    """Return the run of the section that `order_of` was given, with its number of threads."""
+    from napari_spotmix.workflow.convert import from_json
 
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Path(value["path"])
-    return tuple(map(_restored, value)) if isinstance(value, list) else value
-
-
-def job_of_order(order: Order) -> Job:
-    """Return the job that `order_of` was given, with its number of threads."""
-    values = {name: _restored(value) for name, value in order["values"].items()}
-    return job_of_values(values, Path(order["output"]))
+    return from_json(order["spec"])
 
 
 def do_order(order: Order, *, on_progress: ProgressCallback = silent) -> dict[str, Any]:
@@ -114,7 +97,7 @@ def do_order(order: Order, *, on_progress: ProgressCallback = silent) -> dict[st
     """
     start = time.perf_counter()
     try:
-        state, message = _done(job_of_order(order), on_progress)
+        state, message = _done(spec_of_order(order), on_progress)
     except Cancelled:
         raise
     except InputError as error:
@@ -129,42 +112,42 @@ def _unexpected(error: Exception) -> str:
     return f"{type(error).__name__}: {words}. This was not expected. Run the section alone to see where."
 
 
-def _done(job: Job, on_progress: ProgressCallback) -> tuple[str, str]:
-    if is_up_to_date(job, on_progress=on_progress):
+def _done(spec: RunSpec, on_progress: ProgressCallback) -> tuple[str, str]:
+    if is_up_to_date(spec, on_progress=on_progress):
         return UNCHANGED, ""
-    learned = run_job(job, on_progress=on_progress).result.parameters["learned"]
-    return DONE, _not_converged(learned["violation"], Parameters(**job.parameters))
+    learned = run(spec, on_progress=on_progress).result.parameters["learned"]
+    return DONE, _not_converged(learned["violation"], spec.parameters)
 
 
 def _not_converged(violation: float, params: Parameters) -> str:
-    """Say what the warning says, which is told where the section was run."""
+    """Return what the warning says, which is shown only where the section was run."""
     if violation <= params.tolerance:
         return ""
     return f"The solver stopped at {params.max_sweeps} sweeps, before it was done. Raise `max_sweeps`."
 
 
-def is_up_to_date(job: Job, *, on_progress: ProgressCallback = silent) -> bool:
-    """Tell whether a folder holds what the job would give: the same inputs, parameters and versions."""
-    from napari_spotmix.io import OUTPUTS, check_complete, make_recipe, read_recipe
+def is_up_to_date(spec: RunSpec, *, on_progress: ProgressCallback = silent) -> bool:
+    """Whether the output folder holds what the run would give: same inputs, parameters and versions."""
+    from napari_spotmix.io import OUTPUTS, check_complete, read_recipe
 
-    if not all((job.output / name).is_file() for name in OUTPUTS):
+    folder = spec.output
+    if folder is None or not all((folder / name).is_file() for name in OUTPUTS):
         return False
     try:
-        check_complete(job.output)
-        recipe = read_recipe(job.output)
+        check_complete(folder)
+        recipe = read_recipe(folder)
     except InputError:
         return False
-    given = {"given": job.settings | Parameters(**job.parameters).as_dict()}
-    wanted = make_recipe({}, given, tables_of(job))
+    wanted = recipe_of(spec, {}, {"given": spec.settings | spec.parameters.as_dict()})
     return (
         all(_settings(recipe, name) == _settings(wanted, name) for name in ("parameters", "reading"))
         and not changed_versions(recipe)
-        and _files(recipe.get("inputs", {})) == _files(sums_of(job, on_progress=on_progress))
+        and _files(recipe.get("inputs", {})) == _files(checksums_of(spec, on_progress=on_progress))
     )
 
 
 def _settings(recipe: Mapping[str, Any], table: str) -> dict[str, Any]:
-    """Return what a recipe holds in a table; the files in it are told by their checksums."""
+    """Return what a recipe holds in a table, except files, which are compared by their checksums."""
     apart = {"n_threads", "image", "coordinates", "labels"}
     return {name: value for name, value in recipe.get(table, {}).items() if name not in apart}
 

@@ -1,4 +1,7 @@
-"""The samplesheet: one row for each section, read and checked as a whole before anything runs."""
+"""The samplesheet: one row for each section, read and checked as a whole before anything runs.
+
+Each row becomes a `RunSpec`: its cells are texts, which `workflow.convert` reads.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,21 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from napari_spotmix.base.errors import InputError, ReadError
-from napari_spotmix.dataset.fixes import parse_fixes
-from napari_spotmix.params import ParameterInfo, describe
-from napari_spotmix.workflow.job import Job
+from napari_spotmix.params import RENAMED, describe
+from napari_spotmix.workflow.spec import Location, RunSpec, location_of, spec_of, with_values
 
 __all__ = ["COLUMNS", "Section", "is_samplesheet", "read_samplesheet"]
 
-#: What a samplesheet consists of; all but the last must be there.
+#: The main columns of a samplesheet; all but the last are required.
 COLUMNS = ("sample", "spatial", "reference", "condition")
 _DELIMITERS = ",;\t"
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 #: Names that Windows keeps for devices.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -34,18 +35,25 @@ class Section:
     Attributes
     ----------
     sample, condition : str
-        Its name, and the group that it belongs to, "" where none is given.
-    job : Job
+        Its name, and the group that it belongs to, "" if none is given.
+    spec : RunSpec
         With a folder of its own for the results.
     """
 
     sample: str
     condition: str
-    job: Job
+    spec: RunSpec
+
+    @property
+    def folder(self) -> Path:
+        """The folder for its results."""
+        if self.spec.output is None:
+            raise InputError(f"The section {self.sample!r} has no `output`: give a folder for its results.")
+        return self.spec.output
 
 
 def is_samplesheet(path: str | Path) -> bool:
-    """Tell whether a file is a table with the columns ``sample`` and ``spatial``; raises nothing.
+    """Whether a file is a table with the columns ``sample`` and ``spatial``; raises nothing.
 
     Examples
     --------
@@ -71,15 +79,15 @@ def read_samplesheet(
     Parameters
     ----------
     path : path
-        The columns ``sample``, ``spatial`` and ``reference``, and where there are groups ``condition``.
-        Further columns are fields of `Job` (``cell_type_key``, ``layer`` ...) and of `Parameters`
+        The columns ``sample``, ``spatial`` and ``reference``, and if there are groups ``condition``.
+        Further columns are fields of `RunSpec` (``cell_type_key``, ``layer`` ...) and of `Parameters`
         (``lambda_c`` ...). Paths are relative to the folder of the sheet, several in a cell have "|" between
-        them; URLs are taken too. Cells are separated by commas, semicolons or tabs, as spreadsheets write
+        them; URLs are accepted too. Cells are separated by commas, semicolons or tabs, as spreadsheets write
         them. The text is UTF-8.
     output : path
-        Folder that each section gets a folder in.
+        Folder in which each section gets a folder.
     defaults : mapping, optional
-        Values, by the same names, where the sheet has none.
+        Values, by the same names, for empty cells and for columns that the sheet does not have.
 
     Returns
     -------
@@ -117,7 +125,7 @@ def read_samplesheet(
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header, and each row that is not empty with its number."""
+    """Return the header, in names of today, and each row that is not empty with its number."""
     text = _text(path)
     delimiter = _delimiter(text.partition("\n")[0])
     try:
@@ -126,7 +134,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         ]
     except csv.Error as error:
-        raise ReadError(path, f"is no table that can be read ({error}). Save it as CSV.") from error
+        raise ReadError(path, f"cannot be read as a table ({error}). Save it as CSV.") from error
     if not lines:
         raise ReadError(
             path, f"is empty: expected a header with {_quoted(COLUMNS)}, and a row for each section."
@@ -134,14 +142,13 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     rows = [(number, row) for number, row in enumerate(lines[1:], start=2) if any(row)]
     if not rows:
         raise ReadError(path, "has a header but no rows: give each section one.")
-    return lines[0], rows
+    return [RENAMED.get(name, name) for name in lines[0]], rows
 
 
 def _text(path: Path) -> str:
-    from napari_spotmix.io import as_read_error
-
     if not path.exists():
         raise ReadError(path, "does not exist. Check the spelling of the path.")
+
     try:
         with as_read_error(path.parent, path.name):
             return path.read_bytes().decode("utf-8-sig")
@@ -162,7 +169,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 def _header_problems(header: list[str], defaults: Mapping[str, Any]) -> list[str]:
     needed = [name for name in COLUMNS[:3] if name not in header and name not in defaults]
-    known = [*COLUMNS, *_settings(), *_parameters()]
+    known = [*COLUMNS, *sorted(_columns())]
     problems = []
     if needed:
         problems.append(
@@ -171,9 +178,7 @@ def _header_problems(header: list[str], defaults: Mapping[str, Any]) -> list[str
         )
     for column, name in enumerate(header, start=1):
         if name not in known:
-            problems.append(
-                f"Row 1, column {column}: {name!r} is no column that is known.{_meant(name, known)}"
-            )
+            problems.append(f"Row 1, column {column}: {name!r} is an unknown column.{_meant(name, known)}")
     problems += [
         f"Row 1: the column {name!r} is there {header.count(name)} times. Leave one."
         for name in dict.fromkeys(header)
@@ -200,143 +205,76 @@ def _quoted(names: Any) -> str:
 # ------------------------------------------------------------------------------------------- the rows
 
 
+def _columns() -> set[str]:
+    """Return the columns that a sheet may have, besides those for the name and the group."""
+    own = {item.name for item in fields(RunSpec)} - {"output", "parameters"}
+    return own | _parameter_names()
+
+
+def _parameter_names() -> set[str]:
+    return {info.name for info in describe()}
+
+
 class _Rows:
     """Makes a section of each row, and gathers what is wrong with them."""
 
     def __init__(self, folder: Path, output: Path, defaults: Mapping[str, Any]) -> None:
+        from napari_spotmix.workflow.convert import cells_converter
+
         self.problems: list[str] = []
-        self._folder, self._output, self._defaults = folder, output, defaults
+        self._folder, self._output, self._given = folder, output, defaults.keys()
+        self._defaults = spec_of(defaults)
+        self._converter = cells_converter(self._location)
 
     def section(self, number: int, cells: Mapping[str, str]) -> tuple[int, Section]:
-        """Return the section of a row; columns that are not known or missing are told with the header."""
-        known = {"spatial", "reference", *_settings(), *_parameters()}
-        given = {name: text for name, text in cells.items() if text and name in known}
-        values = dict(self._defaults)
-        for column, text in given.items():
-            values[column] = self._attempt(number, column, text)
+        """Return the section of a row; unknown and missing columns are reported with the header."""
         for column in COLUMNS[:3]:
-            if cells.get(column) == "" and column not in values:
-                self._tell(number, column, "the cell is empty.")
+            if cells.get(column) == "" and column not in self._given:
+                self._report(number, column, "the cell is empty.")
         sample = cells.get("sample", "")
-        job = job_of_values(
-            {"spatial": Path(), "reference": Path()} | values, self._output / folder_name(sample)
+        spec = replace(self._spec(number, cells), output=self._output / folder_name(sample))
+        return number, Section(sample, cells.get("condition", ""), spec)
+
+    def _spec(self, number: int, cells: Mapping[str, str]) -> RunSpec:
+        """Return the defaults with what the cells of a row change."""
+        from napari_spotmix.workflow.convert import structured
+
+        known, model = _columns(), _parameter_names()
+        given = {name: text for name, text in cells.items() if text and name in known}
+        own = {name: text for name, text in given.items() if name not in model}
+        parameters = {name: text for name, text in given.items() if name in model}
+        spec, misfits = structured(self._converter, {**own, "parameters": parameters})
+        for misfit in misfits:
+            self._report(number, misfit.name, misfit.text)
+        self._check_fixes(number, own.get("fix", ""))
+        values = {name: getattr(spec, name) for name in own}
+        return with_values(
+            self._defaults, values | {name: getattr(spec.parameters, name) for name in parameters}
         )
-        return number, Section(sample, cells.get("condition", ""), job)
 
-    def _attempt(self, number: int, column: str, text: str) -> Any:
-        try:
-            return self._value(column, text)
-        except InputError as error:
-            for problem in error.problems:
-                self._tell(number, column, problem)
-        return None
-
-    def _tell(self, number: int, column: str, problem: str) -> None:
+    def _report(self, number: int, column: str, problem: str) -> None:
         self.problems.append(f"Row {number}, column {column}: {problem}")
 
-    def _value(self, column: str, text: str) -> Any:
-        if column in ("spatial", "reference"):
-            return self._place(text)
-        if (info := _parameters().get(column)) is not None:
-            return _parameter(info, text)
-        value = self._setting(_settings()[column], text)
-        if column == "fix":
-            parse_fixes(value)  # tells now what no section could do
-        return value
+    def _check_fixes(self, number: int, cell: str) -> None:
+        """Report unknown fixes now, before any section runs."""
+        if not cell:
+            return
+        from napari_spotmix.dataset.fixes import parse_fixes
+        from napari_spotmix.workflow.convert import parts_of
 
-    def _place(self, text: str) -> Path | str:
-        from napari_spotmix.io import is_url
+        try:
+            parse_fixes(parts_of(cell))
+        except InputError as error:
+            for problem in error.problems:
+                self._report(number, "fix", problem.removeprefix("`fix`: "))
 
-        if is_url(text):
+    def _location(self, text: str) -> Location:
+        if isinstance(location_of(text), str):
             return text
         path = self._folder / Path(text).expanduser()
         if not os.path.exists(path):  # noqa: PTH110  (False for a name that cannot be one)
             raise InputError(f"there is no {path}. Paths are relative to the folder of the sheet.")
         return path
-
-    def _setting(self, kind: str, text: str) -> Any:
-        if "tuple" in kind:
-            parts = [one.strip() for one in text.split("|")]
-            return tuple(self._place(one) for one in parts) if "Path" in kind else tuple(parts)
-        if "Path" in kind:
-            return self._place(text)
-        if "bool" in kind:
-            return _truth(text)
-        if "float" in kind or "int" in kind:
-            value = _number(float if "float" in kind else int, text)
-            return _refuse(f"must be a whole number, found {text!r}.") if value == text else value
-        return text
-
-
-def _parameters() -> dict[str, ParameterInfo]:
-    return {info.name: info for info in describe()}
-
-
-def _settings() -> dict[str, str]:
-    """Return the kind of each field of `Job`, and of what it holds, that a column can give."""
-    own = {item.name: str(item.type) for item in fields(Job) if item.name not in _APART}
-    return {name: kind for name, kind in own.items() if name not in _nested()} | {
-        item.name: str(item.type) for group in _nested().values() for item in fields(group)
-    }
-
-
-#: Fields of `Job` that are no columns of their own.
-_APART = ("spatial", "reference", "output", "parameters")
-
-
-def _nested() -> dict[str, type[Any]]:
-    """Return the fields of `Job` that are dataclasses themselves."""
-    factories = {item.name: item.default_factory for item in fields(Job) if callable(item.default_factory)}
-    kinds = {name: type(factory()) for name, factory in factories.items()}
-    return {name: kind for name, kind in kinds.items() if hasattr(kind, "__dataclass_fields__")}
-
-
-def job_of_values(values: Mapping[str, Any], output: Path) -> Job:
-    """Return a job of values by the names of columns.
-
-    Examples
-    --------
-    >>> values = {"spatial": Path("outs"), "reference": Path("cells.h5ad"), "layer": "raw", "lambda_c": 0.3}
-    >>> job = job_of_values(values, Path("results"))
-    >>> job.layer, job.parameters
-    ('raw', {'lambda_c': 0.3})
-    """
-    rest = dict(values)
-    own: dict[str, Any] = {
-        name: kind(**{item.name: rest.pop(item.name) for item in fields(kind) if item.name in rest})
-        for name, kind in _nested().items()
-    }
-    for item in fields(Job):
-        if item.name in rest and item.name not in ("output", "parameters"):
-            own[item.name] = rest.pop(item.name)
-    return Job(output=output, parameters=rest, **own)
-
-
-def _parameter(info: ParameterInfo, text: str) -> Any:
-    value: Any = text
-    if info.kind is bool:
-        value = _truth(text)
-    elif not info.choices:
-        value = _number(info.kind, text)
-    if problem := info.problem(value):
-        raise InputError(problem.replace(f"`{info.name}` ", ""))
-    return value
-
-
-def _number(kind: Callable[[str], Any], text: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        return text if kind is int else _refuse(f"must be a number, found {text!r}.")
-
-
-def _truth(text: str) -> bool:
-    known = _TRUTH.get(text.lower())
-    return _refuse(f"must be true or false, found {text!r}.") if known is None else known
-
-
-def _refuse(problem: str) -> Any:
-    raise InputError(problem)
 
 
 # ------------------------------------------------------------------------------------------ the names
@@ -355,10 +293,10 @@ def folder_name(sample: str) -> str:
 
 
 def _name_problems(sections: list[tuple[int, Section]]) -> Iterator[str]:
-    """Tell names that stand twice, and names whose folders would be the same on some system."""
+    """Report names that are there twice, and names whose folders would be the same on some system."""
     first: dict[str, tuple[int, str]] = {}
     for number, section in sections:
-        key = section.job.output.name.casefold()
+        key = section.folder.name.casefold()
         row, sample = first.setdefault(key, (number, section.sample))
         if row == number or not section.sample:
             continue
