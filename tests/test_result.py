@@ -16,7 +16,8 @@ from scipy.sparse import csr_array, csr_matrix
 from napari_spotmix import InputError, Result, deconvolve, simulate
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.keys import added_keys
-from napari_spotmix.result import storable
+from napari_spotmix.result import Provenance
+from napari_spotmix.result.file import storable
 
 HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "_index", ".", "日本語"]
 
@@ -79,7 +80,7 @@ def test_proportions_of_cells_times_rna_content_are_those_of_rna(whole: Result) 
 
 
 def test_proportions_are_of_cells_unless_those_of_rna_are_asked_for(whole: Result) -> None:
-    of_rna = replace(whole, parameters=whole.parameters | {"given": {"share": "rna"}})
+    of_rna = replace(whole, provenance=Provenance({"share": "rna"}, whole.provenance.learned))
     pd.testing.assert_frame_equal(whole.proportions, whole.cell_proportions)
     pd.testing.assert_frame_equal(of_rna.proportions, whole.rna_proportions)
 
@@ -94,7 +95,7 @@ def test_the_dominant_type_has_the_largest_proportion(whole: Result) -> None:
 def test_unexplained_is_what_is_missing_to_one(whole: Result) -> None:
     total = whole.abundances.sum(axis=1, skipna=False)
     np.testing.assert_allclose(whole.unexplained, np.maximum(1 - total, 0))
-    raw = replace(whole, parameters={"given": {"normalize": False}})
+    raw = replace(whole, provenance=Provenance({"normalize": False}))
     assert raw.unexplained.isna().all()
 
 
@@ -337,8 +338,8 @@ def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     shares = pd.DataFrame(X, index=spatial.obs_names, columns=list("abc"))
     signatures = pd.DataFrame(S, index=shares.columns, columns=genes)
     totals, reasons = pd.Series(1.0, index=shares.index), pd.Series("", index=shares.index)
-    given = {"given": {"layer": "raw"}}
-    result = Result(shares, totals, reasons, signatures, none, none, spatial, parameters=given)
+    provenance = Provenance({"layer": "raw"})
+    result = Result(shares, totals, reasons, signatures, none, none, spatial, provenance=provenance)
     for spot in range(4):
         found = result.supporting_genes(spot, 4)
         assert set(found) <= {name for name, x in zip("abc", X[spot], strict=True) if x > 0}

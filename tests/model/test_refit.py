@@ -66,7 +66,7 @@ def test_the_first_result_stays_as_it_was(result: Result) -> None:
     before = result.abundances.copy()
     result.refit(lambda_c=3.0, without=[result.cell_types[0]])
     assert result.abundances.equals(before)
-    assert "resolved" not in result.parameters["learned"]
+    assert result.provenance.learned.refit is None
 
 
 def test_any_number_of_threads_gives_the_same_bits(result: Result) -> None:
@@ -88,7 +88,7 @@ def test_spots_without_counts_stay_out() -> None:
 
 def test_a_result_from_a_file_cannot_be_solved_again(result: Result) -> None:
     with pytest.raises(InputError, match="read from a file"):
-        Result.from_anndata(result.to_anndata()).resolve(lambda_c=1.0)
+        Result.from_anndata(result.to_anndata()).refit(lambda_c=1.0)
 
 
 def test_all_that_is_wrong_is_told_at_once(result: Result) -> None:

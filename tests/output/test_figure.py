@@ -25,6 +25,7 @@ from napari_spotmix import InputError, Result
 from napari_spotmix.base.colors import opacity_over_tissue
 from napari_spotmix.output import figure as module
 from napari_spotmix.output.figure import draw, save
+from napari_spotmix.result import Provenance
 
 HOSTILE = 'T/NK "cells" <b> $x_1$'
 TYPES = [HOSTILE, "Macrophage", "_hidden", "B & co"]
@@ -341,7 +342,7 @@ def test_what_cannot_be_drawn_is_told(result: Result, shown: Any, options: Any, 
 
 
 def test_what_is_not_known_is_not_drawn(result: Result) -> None:
-    unnormalized = replace(result, parameters={"given": {"normalize": False}})
+    unnormalized = replace(result, provenance=Provenance({"normalize": False}))
     with pytest.raises(InputError, match="not known"):
         draw(unnormalized, "unexplained")
     result.spatial.obsm["spatial"][:] = np.nan

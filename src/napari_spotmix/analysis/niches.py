@@ -33,7 +33,7 @@ def tissue_task(result: Result, n_niches: int) -> Task:
     def task(on_progress: ProgressCallback) -> Whole:
         values = result.proportions.to_numpy()
         edges = result.links
-        seed = result.parameters.get("given", {}).get("random_state", 0)
+        seed = result.provenance.random_state
         together = colocalization(
             values, edges, on_block=lambda _: on_progress(Progress("Comparing neighbors", 0, 2))
         )

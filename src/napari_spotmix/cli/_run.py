@@ -246,7 +246,7 @@ def run_and_tell(job: Job) -> None:
 
 def finished_words(done: Finished, job: Job) -> str:
     """Return what is said of a run that has finished."""
-    return _report(done.result.parameters["summary"], list(done.result.notes), done.written, job.output)
+    return _report(done.result.provenance.summary, list(done.result.notes), done.written, job.output)
 
 
 def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:

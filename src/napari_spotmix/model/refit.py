@@ -1,4 +1,4 @@
-"""Solving again from what a fit has kept: another smoothness, or fewer cell types, without the counts."""
+"""Solve again from the statistics of a fit: another smoothness, or fewer cell types, without the counts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.solver.solve import Solution, solve
 from napari_spotmix.model.sufficient_statistics import Statistics
 
-__all__ = ["Problem"]
+__all__ = ["RefitProblem"]
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """A solved problem, ready to be solved again nearby.
+class RefitProblem:
+    """A solved problem, to be solved again with slightly different parameters.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Problem:
     lambda_r, lambda_c : float
         Penalties, in the units of the statistics.
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
-        Its minimizer, from which the next one is begun.
+        Its minimizer, from which the next solve starts.
     """
 
     statistics: Statistics
@@ -37,7 +37,7 @@ class Problem:
     lambda_c: float
     abundances: NDArray[np.float64]
 
-    def only(self, cell_types: NDArray[np.int64]) -> Problem:
+    def only(self, cell_types: NDArray[np.int64]) -> RefitProblem:
         """Return the problem with only the cell types of these numbers; the others are held at zero."""
         statistics = self.statistics
         return replace(
@@ -57,7 +57,7 @@ class Problem:
         max_sweeps: int,
         threads: Threads,
         on_progress: ProgressCallback = silent,
-    ) -> tuple[Problem, Solution]:
+    ) -> tuple[RefitProblem, Solution]:
         """Return the problem with its minimizer, and how that was reached.
 
         Examples
@@ -66,10 +66,11 @@ class Problem:
         ...     np.eye(2)[None], np.zeros(2, int), np.ones(2), np.array([[1.0, 0.0], [0.0, 1.0]])
         ... )
         >>> W = csr_array([[0.0, 1.0], [1.0, 0.0]])
-        >>> apart = Problem(statistics, W, 0.0, 0.0, np.zeros((2, 2)))
+        >>> plain = RefitProblem(statistics, W, 0.0, 0.0, np.zeros((2, 2)))
         >>> with Threads.of(1) as threads:
-        ...     tied, _ = replace(apart, lambda_c=1.0).solved(tolerance=1e-9, max_sweeps=99, threads=threads)
-        >>> tied.abundances.round(6)
+        ...     problem = replace(plain, lambda_c=1.0)
+        ...     smooth, _ = problem.solved(tolerance=1e-9, max_sweeps=99, threads=threads)
+        >>> smooth.abundances.round(6)
         array([[0.666667, 0.333333],
                [0.333333, 0.666667]])
         """

@@ -30,7 +30,7 @@ from napari_spotmix.io import is_signatures, reading_notes
 from napari_spotmix.model.counts import Counts, RowBlocks
 from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
-from napari_spotmix.model.refit import Problem
+from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.rna_content import Content, rna_content, unknown_content
 from napari_spotmix.model.signatures import mean_signatures
 from napari_spotmix.model.sufficient_statistics import total_counts
@@ -39,7 +39,7 @@ from napari_spotmix.model.uncertainty.errors import Cells, cells_to_look_at, los
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
 from napari_spotmix.model.variation import CellVariation, cell_variation, cells_to_compare
 from napari_spotmix.params import Parameters
-from napari_spotmix.result import Result, over_all_spots
+from napari_spotmix.result import Learned, Provenance, Result, over_all_spots
 
 __all__ = ["deconvolve"]
 
@@ -417,12 +417,12 @@ def _result(
         misfit=pd.Series(_of_all_spots(_misfit(assessment), problem.kept), index=spatial.obs_names),
         residual_genes=_residual_genes(assessment.genes, problem.genes.names),
         spatial=spatial,
-        parameters={
-            "given": given,
-            "learned": _learned(fitted, problem) | _doubts(assessment, problem.cell_types),
-            "versions": _versions(),
-            "summary": _summary(fitted, problem),
-        },
+        provenance=Provenance(
+            given=given,
+            learned=Learned.from_dict(_learned(fitted, problem) | _doubts(assessment, problem.cell_types)),
+            versions=_versions(),
+            summary=_summary(fitted, problem),
+        ),
         notes=(
             *problem.notes,
             *_spot_notes(reasons),
@@ -430,7 +430,7 @@ def _result(
             *_pair_notes(assessment, problem.cell_types),
             *_misfit_notes(assessment, problem.places, problem.genes.names),
         ),
-        problem=Problem(
+        problem=RefitProblem(
             fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances
         ),
     )

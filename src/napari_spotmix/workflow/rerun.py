@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.result import Learned
 from napari_spotmix.workflow.job import Finished, Job, changed_versions, job_of, run_job, sums_of
 
 __all__ = ["Rerun", "plan_rerun"]
@@ -171,5 +172,5 @@ def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:
     others = [f"{name} {then} (now {now})" for name, (then, now) in changed_versions(recipe).items()]
     if others:
         yield f"Versions differ from those of the first run, so numbers may too: {', '.join(others)}."
-    if "resolved" in recipe.get("learned", {}):
+    if Learned.from_dict(recipe.get("learned")).refit is not None:
         yield "The first result was adjusted in napari after its run; this is the run as it was before."

@@ -22,7 +22,7 @@ from napari_spotmix.output.figure import scene_of
 from napari_spotmix.output.report import joint_report, make_report, write_report
 from napari_spotmix.output.report.content import content_of, facts_of
 from napari_spotmix.output.report.maps import painted, rasterize, tissue_picture
-from napari_spotmix.result import Result
+from napari_spotmix.result import Provenance, Result
 from tests.output.report.sections import HOSTILE, a_section
 
 PLAIN = ("Macrophage", "Fibroblast", "B cell")
@@ -89,7 +89,7 @@ def test_the_page_may_load_nothing(section: Result) -> None:
 
 def test_a_result_that_tells_nothing_of_itself_is_reported(section: Result) -> None:
     none = csr_array(section.weights.shape)
-    bare = replace(section, parameters={}, notes=(), weights=none, standard_errors=pd.DataFrame())
+    bare = replace(section, provenance=Provenance(), notes=(), weights=none, standard_errors=pd.DataFrame())
     html = make_report(bare)
     assert "Which types lie near each other" not in html
     assert "Nothing was left open" in html
@@ -106,7 +106,7 @@ def test_a_recipe_that_was_edited_is_told_as_far_as_it_goes(section: Result) -> 
 
 
 def test_counts_that_were_not_normalized_have_no_unexplained_share(section: Result) -> None:
-    html = make_report(replace(section, parameters={"given": {"normalize": False}}))
+    html = make_report(replace(section, provenance=Provenance({"normalize": False})))
     assert "What is unexplained is not known" in html
 
 

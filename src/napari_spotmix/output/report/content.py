@@ -22,7 +22,7 @@ from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted,
 from napari_spotmix.params import describe
 
 if TYPE_CHECKING:
-    from napari_spotmix.result import Result
+    from napari_spotmix.result import Learned, PartEvidence, Result
 
 __all__ = ["Fact", "Map", "content_of", "facts_of"]
 
@@ -77,7 +77,7 @@ def content_of(
     section = _Section(result, on_progress)
     return {
         "title": title,
-        "summary": result.parameters.get("summary", ""),
+        "summary": result.provenance.summary,
         "facts": heard(lambda: facts_of(result), _STAGE, on_progress),
         "notes": result.notes,
         "view_box": " ".join(f"{side:.6g}" for side in section.view_box),
@@ -93,10 +93,10 @@ def content_of(
         "map_colors": _gradient(MAP),
         "maps": list(section.maps()),
         "pairs": _pairs(result, on_progress),
-        "evidence": _evidence(result.parameters.get("learned", {})),
-        "learned": _learned(result.parameters.get("learned", {})),
-        "given": _given(result.parameters.get("given", {})),
-        "versions": dict(sorted(result.parameters.get("versions", {}).items())),
+        "evidence": _evidence(result.provenance.learned),
+        "learned": _learned(result.provenance.learned),
+        "given": _given(result.provenance.given),
+        "versions": dict(sorted(result.provenance.versions.items())),
         "inputs": _inputs(inputs),
     }
 
@@ -114,11 +114,11 @@ def _laid_out(result: Result) -> Result:
 def facts_of(result: Result) -> list[Fact]:
     """Return the numbers that tell at a glance how a run went."""
     estimated = result.dominant.notna()
-    n_genes = result.parameters.get("learned", {}).get("n_genes_used")
+    n_genes = result.provenance.learned.n_genes_used
     facts = [
         Fact("Spots estimated", f"{int(estimated.sum()):,}", f"of {len(estimated):,}"),
         Fact("Cell types", f"{len(result.cell_types):,}"),
-        Fact("Genes used", "–" if n_genes is None else f"{int(n_genes):,}"),
+        Fact("Genes used", "–" if n_genes is None else f"{n_genes:,}"),
         Fact("Median counts per spot", f"{result.counts[estimated].median():,.0f}", "of the genes used"),
     ]
     if not result.unexplained.isna().all():
@@ -348,36 +348,28 @@ def _is_dark(color: str) -> bool:
 # ---------------------------------------------------------------------------------------------- parameters
 
 
-def _evidence(learned: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ways to smooth that were tried, the best first, and what was made of them."""
-    evidence = learned.get("evidence", {})
-    tried = [(name, one) for name, one in evidence.items() if _holds(one, "loss", "gain", "standard_error")]
-    chosen = evidence.get("chosen", "")
+def _evidence(learned: Learned) -> dict[str, Any]:
+    """Return the ways to smooth that were tried, the best first, and what supports each part of the model."""
+    evidence = learned.evidence
     rows = [
         {
             "name": _CANDIDATES.get(name, name),
-            "loss": float(one["loss"]),
-            "gain": float(one["gain"]),
-            "error": float(one["standard_error"]),
-            "is_chosen": name == chosen,
+            "loss": one.loss,
+            "gain": one.gain,
+            "error": one.standard_error,
+            "is_chosen": name == evidence.chosen,
         }
-        for name, one in sorted(tried, key=lambda item: (float(item[1]["loss"]), item[0]))
+        for name, one in sorted(evidence.candidates.items(), key=lambda item: (item[1].loss, item[0]))
     ]
-    return {"rows": rows, "reason": str(evidence.get("reason", "")), "parts": _parts(learned)}
+    return {"rows": rows, "reason": evidence.reason, "parts": _parts(learned.data_term)}
 
 
-def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what spoke for each further part of the model."""
-    found = learned.get("data_term", {})
+def _parts(found: Mapping[str, PartEvidence]) -> list[dict[str, Any]]:
+    """Return what supports each further part of the model."""
     return [
-        {
-            "name": words,
-            "gain": float(found[name]["gain"]),
-            "error": float(found[name]["error"]),
-            "is_used": bool(found[name].get("used", found[name].get("strength", 0.0))),
-        }
-        for name, words in _PARTS.items()
-        if _holds(found.get(name), "gain", "error")
+        {"name": label, "gain": part.gain, "error": part.error, "is_used": part.is_used}
+        for name, label in _PARTS.items()
+        if (part := found.get(name)) is not None and part.gain is not None and part.error is not None
     ]
 
 
@@ -400,8 +392,9 @@ _LEARNED = {
 }
 
 
-def _learned(learned: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(words, _plain(learned[name])) for name, words in _LEARNED.items() if name in learned]
+def _learned(learned: Learned) -> list[tuple[str, Any]]:
+    values = learned.as_dict()
+    return [(label, values[name]) for name, label in _LEARNED.items() if name in values]
 
 
 def _given(given: Mapping[str, Any]) -> list[tuple[str, str, Any]]:

@@ -141,7 +141,7 @@ class RunPanel(QWidget):
     def summary(self) -> str:
         """One line on what was fitted."""
         result = self._session.result
-        return "" if result is None else str(result.parameters.get("summary", ""))
+        return "" if result is None else result.provenance.summary
 
     @property
     def is_running(self) -> bool:
@@ -248,7 +248,7 @@ class RunPanel(QWidget):
     def job(self) -> Job | str:
         """The job that makes the run's result, or why there is none."""
         learned = self._session.learned
-        if learned is not None and self._made is not None and self._made[0] is learned.parameters:
+        if learned is not None and self._made is not None and self._made[0] is learned.provenance:
             return self._made[1]
         return "This result was opened, not run here. `spotmix rerun` and its folder make it again."
 
@@ -288,7 +288,7 @@ class RunPanel(QWidget):
     @telling
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
-        self._made = (result.parameters, self._asked)
+        self._made = (result.provenance, self._asked)
         self._session.set_result(result)
         self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
 

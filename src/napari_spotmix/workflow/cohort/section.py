@@ -132,8 +132,8 @@ def _unexpected(error: Exception) -> str:
 def _done(job: Job, on_progress: ProgressCallback) -> tuple[str, str]:
     if is_up_to_date(job, on_progress=on_progress):
         return UNCHANGED, ""
-    learned = run_job(job, on_progress=on_progress).result.parameters["learned"]
-    return DONE, _not_converged(learned["violation"], Parameters(**job.parameters))
+    learned = run_job(job, on_progress=on_progress).result.provenance.learned
+    return DONE, _not_converged(learned.violation or 0.0, Parameters(**job.parameters))
 
 
 def _not_converged(violation: float, params: Parameters) -> str:
