@@ -16,7 +16,7 @@ from scipy.sparse import csr_array, csr_matrix
 from napari_spotmix import InputError, Result, deconvolve, simulate
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.keys import added_keys
-from napari_spotmix.result import Provenance
+from napari_spotmix.result import Learned, Provenance, View
 from napari_spotmix.result.file import storable
 
 HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "_index", ".", "日本語"]
@@ -319,6 +319,73 @@ def test_the_section_is_laid_out_as_space_ranger_readers_expect(opened: AnnData)
 
 def test_storable_drops_what_a_file_cannot_hold() -> None:
     assert storable({"a": None, "b": {"c": None, "d": (1, (2, None))}}) == {"b": {"d": [1, [2, None]]}}
+
+
+def test_what_a_file_says_wrongly_of_a_run_is_skipped(whole: Result) -> None:
+    adata = whole.to_anndata()
+    adata.uns["spotmix"] = {
+        "given": {
+            "share": 3,
+            "normalize": "yes",
+            "layer": ["a"],
+            "random_state": -1,
+            "fix": "flip-y",
+            "n": {"a": 1},
+        },
+        "learned": {
+            "lambda_c": "much",
+            "n_edges": 2.5,
+            "platform_effect": 1,
+            "rna_content": [1.0, 2.0],
+            "evidence": {"ridge": {"loss": 1.0}, "laplacian": 3, "chosen": ["ridge"]},
+            "data_term": [1],
+            "refit": {"lambda_c": None, "without": [1]},
+            "of tomorrow": 1,
+        },
+        "versions": ["3.11"],
+        "summary": b"text",
+    }
+    back = Result.from_anndata(adata)
+    assert back.provenance.share == "rna"
+    assert back.provenance.normalize
+    assert (back.provenance.layer, back.provenance.random_state, back.provenance.fixes) == (None, 0, ())
+    assert back.provenance.learned == Learned(rna_content=(1.0, 2.0), refit=back.provenance.learned.refit)
+    assert (back.rna_content == 1).all()
+    assert (back.provenance.versions, back.provenance.summary, back.notes) == ({}, "", ())
+    back.to_anndata()
+
+
+@pytest.mark.parametrize("parameters", [3, "text", ["a"], None])
+def test_parameters_that_are_no_dictionary_are_refused(whole: Result, parameters: Any) -> None:
+    adata = whole.to_anndata()
+    adata.uns["spotmix"] = parameters
+    with pytest.raises(InputError, match="parameters of the result must be a dictionary, found"):
+        Result.from_anndata(adata)
+
+
+def test_what_a_run_has_learned_comes_back_from_its_file(whole: Result, opened: AnnData) -> None:
+    back = Result.from_anndata(opened)
+    assert back.provenance.learned == whole.provenance.learned
+    assert back.provenance.versions == whole.provenance.versions
+    assert back.parameters["learned"] == whole.parameters["learned"]
+
+
+def test_a_view_comes_back_from_its_file(whole: Result) -> None:
+    view = View(types=("B", "T"), opacity=0.5, side_by_side=("T",), camera=(1.0, 2.0, 0.5))
+    assert Result.from_anndata(replace(whole, view=view).to_anndata()).view == view
+    assert Result.from_anndata(whole.to_anndata()).view is None
+
+
+def test_supporting_genes_of_counts_elsewhere_are_found(whole: Result) -> None:
+    expected = whole.supporting_genes(0)
+    assert expected
+    adata = whole.spatial.copy()
+    of_reference = Provenance({"layer": "of the reference only"})
+    assert replace(whole, provenance=of_reference).supporting_genes(0) == expected
+    adata.raw = adata
+    some = adata[:, :20].copy()
+    in_raw = replace(whole, spatial=some, provenance=Provenance({"layer": "raw"}))
+    assert in_raw.supporting_genes(0) == expected
 
 
 def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:

@@ -12,14 +12,17 @@ Examples
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from napari_spotmix.base import old_names
 
 if TYPE_CHECKING:
     from napari_spotmix.base.errors import Cancelled, InputError, ReadError
+    from napari_spotmix.base.progress import Progress
     from napari_spotmix.io import read_reference, read_spatial
+    from napari_spotmix.output.exporters import export
     from napari_spotmix.params import Parameters
-    from napari_spotmix.result import Result
+    from napari_spotmix.result import Result, read_result
     from napari_spotmix.simulation.simulate import simulate
     from napari_spotmix.workflow.deconvolve import deconvolve
 
@@ -27,35 +30,47 @@ __all__ = [
     "Cancelled",
     "InputError",
     "Parameters",
+    "Progress",
     "ReadError",
     "Result",
     "deconvolve",
+    "export",
     "read_reference",
+    "read_result",
     "read_spatial",
     "simulate",
 ]
 
-__version__ = version("napari-spotmix")
+__version__: str
 
 # Loaded when first used, so that importing the package stays fast and needs neither numba nor Qt.
 _HOME = {
     "Cancelled": "base.errors",
     "InputError": "base.errors",
     "Parameters": "params",
+    "Progress": "base.progress",
     "ReadError": "base.errors",
     "Result": "result",
     "deconvolve": "workflow.deconvolve",
+    "export": "output.exporters",
     "read_reference": "io",
+    "read_result": "result",
     "read_spatial": "io",
     "simulate": "simulation.simulate",
 }
 
+old_names.install()
+
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-spotmix")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return [*__all__, "__version__"]

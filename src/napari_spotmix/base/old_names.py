@@ -1,8 +1,8 @@
 """Names that were public before, and where they are now: they keep working, with a `DeprecationWarning`.
 
-An import hook finds the modules that were moved. Python asks it only for what it finds nowhere else, so it costs
-nothing otherwise. For a module that is moved add a line to `MODULES`; for a function, a class or a constant that
-is renamed, a line to `NAMES`; for a method, ``old = Renamed("new")`` in its class.
+An import hook finds the modules that were moved. Python asks it only for what it finds nowhere else, so it
+costs nothing otherwise. For a module that is moved add a line to `MODULES`; for a function, a class or a
+constant that is renamed, a line to `NAMES`; for a method, ``old = Renamed("new")`` in its class.
 """
 
 from __future__ import annotations

@@ -44,7 +44,17 @@ from napari_spotmix.io import write_aside
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["MAPS", "SUFFIXES", "Region", "Scene", "colormap_of", "draw", "save", "scene_of", "usual_top"]
+__all__ = [
+    "MAPS",
+    "SUFFIXES",
+    "Region",
+    "FigureScene",
+    "colormap_of",
+    "draw",
+    "save",
+    "scene_of",
+    "usual_top",
+]
 
 Floats = NDArray[np.float64]
 #: Left, top, right and bottom, in full-resolution pixels.
@@ -231,7 +241,7 @@ def _is_region(region: Region) -> bool:
 
 
 @dataclass(frozen=True)
-class Scene:
+class FigureScene:
     """What lies where on the tissue.
 
     Attributes
@@ -272,7 +282,9 @@ class Scene:
         return self.is_bin or len(self.spots) > _MOST_OUTLINED
 
 
-def scene_of(result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None) -> Scene:
+def scene_of(
+    result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None
+) -> FigureScene:
     """Return what is drawn of a result's section, with the arguments of `draw`.
 
     Raises
@@ -287,7 +299,7 @@ def scene_of(result: Result, image: bool = True, opacity: float = 1.0, region: R
     within = _is_within(xy, region, diameter) if region is not None else np.zeros(0, dtype=bool)
     if region is None or not within.any():
         raise InputError("`region`: there are no spots in it." if len(xy) else "No spot has coordinates.")
-    return Scene(
+    return FigureScene(
         spots=spots[within],
         xy=xy[within],
         outline=_disc(diameter) if sides is None else _square(sides),
@@ -333,7 +345,7 @@ def _cross(diameter: float) -> Outline:
 class _Page:
     """A figure with its panels; what stands beside them makes it wider."""
 
-    def __init__(self, scene: Scene, n_panels: int, dark: bool) -> None:
+    def __init__(self, scene: FigureScene, n_panels: int, dark: bool) -> None:
         self.scene = scene
         self.ground, self.ink = ("#151515", "#eeeeee") if dark else ("#ffffff", "#202020")
         self.figure = Figure(facecolor=self.ground)
@@ -405,7 +417,7 @@ def _columns(n_panels: int, aspect: float) -> int:
     return -(-n_panels // n_rows)
 
 
-def _draw_image(axes: Axes, scene: Scene) -> None:
+def _draw_image(axes: Axes, scene: FigureScene) -> None:
     if scene.image is None:
         return
     pixels, step = scene.image
@@ -433,7 +445,7 @@ def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_
 
 
 def _add(
-    axes: Axes, scene: Scene, outline: Outline, colors: Floats, drawn: NDArray[np.bool_], line: float
+    axes: Axes, scene: FigureScene, outline: Outline, colors: Floats, drawn: NDArray[np.bool_], line: float
 ) -> PathCollection:
     colors = colors * [1, 1, 1, scene.opacity]
     edge = to_rgba("#202020", 0.63 * scene.opacity) if scene.image is not None else to_rgba(_UNKNOWN)

@@ -1,8 +1,7 @@
 """What a deconvolution gives back: light to import, so that commands start fast.
 
-``data`` holds a result and what is derived from it, ``file`` how it is stored, ``refit`` how it is solved
-again.
-The last two load AnnData and the compiler, and are imported when they are used.
+``data`` holds a result and what is derived from it, ``file`` stores it, ``refit`` solves it again. The last
+two load AnnData and the compiler, and are imported when they are used.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
 from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
 from napari_spotmix.io import heard
-from napari_spotmix.output.figure import Scene, colormap_of, scene_of, usual_top
+from napari_spotmix.output.figure import FigureScene, colormap_of, scene_of, usual_top
 from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
 from napari_spotmix.params import describe
 
@@ -74,7 +74,7 @@ def content_of(
     """Return all that the template of a section asks for."""
     given = result
     result = heard(lambda: _laid_out(given), _STAGE, on_progress)
-    section = _Section(result, on_progress)
+    section = _SectionPage(result, on_progress)
     return {
         "title": title,
         "summary": result.provenance.summary,
@@ -140,12 +140,12 @@ def _usual_error(result: Result) -> float:
 # ---------------------------------------------------------------------------------------------------- maps
 
 
-class _Section:
+class _SectionPage:
     """The maps of a result, all drawn on the same pixels."""
 
     def __init__(self, result: Result, on_progress: ProgressCallback) -> None:
         self.result, self.on_progress = result, on_progress
-        self.scene: Scene = self._heard(lambda: scene_of(result))
+        self.scene: FigureScene = self._heard(lambda: scene_of(result))
         proportions = self._heard(lambda: result.proportions)
         self.shares: Floats = self._heard(lambda: proportions.to_numpy(dtype=float)[self.scene.spots])
         self.estimated = ~np.isnan(self.shares).any(axis=1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.output.figure import Scene
+from napari_spotmix.output.figure import FigureScene
 
 __all__ = ["MOST_COLORS", "Box", "Raster", "painted", "rasterize", "tissue_picture"]
 
@@ -63,13 +63,13 @@ class Box:
 
 
 def rasterize(
-    scene: Scene, sides: Floats | None, longest: int, stage: str, on_progress: ProgressCallback
+    scene: FigureScene, sides: Floats | None, longest: int, stage: str, on_progress: ProgressCallback
 ) -> Raster:
     """Find the spot on each pixel of a map.
 
     Parameters
     ----------
-    scene : Scene
+    scene : FigureScene
     sides : ndarray of float64, shape (2, 2), or None
         Of a bin, as `scale.bin_sides` returns them; None where spots are discs.
     longest : int
@@ -163,7 +163,7 @@ def painted(raster: Raster, codes: NDArray[np.integer[Any]], colors: Floats) -> 
     return _data_uri(picture, "png", transparency=palette[:, 3].tobytes())
 
 
-def tissue_picture(scene: Scene) -> Box | None:
+def tissue_picture(scene: FigureScene) -> Box | None:
     """Return the image of the tissue below the spots, or None where there is none."""
     if scene.image is None:
         return None
