@@ -66,9 +66,8 @@ def test_importing_a_result_loads_neither_a_compiler_nor_readers_of_files() -> N
 @pytest.mark.parametrize(
     "code",
     [
-        "from napari_spotmix.output import figure; figure.save(figure.draw(result, 'pies'), folder / 'a.png')",
+        "from napari_spotmix.output.figure import draw, save\nsave(draw(result, 'pies'), folder / 'a.png')",
         "from napari_spotmix import export; export(result, folder / 'a.csv')",
-        "from napari_spotmix.output.report import make_report; (folder / 'a.html').write_text(make_report(result))",
     ],
 )
 def test_what_shows_a_result_from_a_file_loads_no_compiler(code: str, tmp_path: Path) -> None:

@@ -126,6 +126,9 @@ def test_former_keys_of_a_result_file_are_understood(old: Result) -> None:
     assert learned.n_unmodeled_patches == 0
     assert learned.lambda_c == 0.1
     assert learned.evidence.chosen == "attention"
+    assert learned.evidence.candidates["ridge"].smoothness == pytest.approx(292.22, abs=0.01)
+    assert learned.data_term["cell_variation"].kappa == 0
+    assert not learned.data_term["cell_variation"].is_used
     assert list(learned.data_term) == ["cell_variation", "overdispersion", "platform_effect"]
     assert old.tried_attention == learned.evidence.candidates["attention, two heads"]
     assert old.provenance.versions["napari-spotmix"] == "0.1.0"

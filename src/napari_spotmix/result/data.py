@@ -360,7 +360,7 @@ def _smoothing(tried: Candidate, n_cell_types: int) -> Smoothing:
 
     # Without some of the types it is unknown whose entries were whose.
     metric = tried.metric if len(tried.metric) == n_cell_types else ()
-    return Smoothing(tried.strength, tried.alpha, tried.sharpness, tried.ridge, tried.spread, metric)
+    return Smoothing(tried.smoothness, tried.alpha, tried.sharpness, tried.ridge, tried.spread, metric)
 
 
 def _counts_of(spatial: AnnData, layer: str | None, spot: int) -> pd.Series:

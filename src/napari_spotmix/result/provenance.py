@@ -27,6 +27,8 @@ _RENAMED_GIVEN: Mapping[str, str] = {
     "sample_key": "library_key",
 }
 _RENAMED_LEARNED: Mapping[str, str] = {"n_foreign_patches": "n_unmodeled_patches", "resolved": "refit"}
+_RENAMED_SMOOTHING: Mapping[str, str] = {"strength": "smoothness"}
+_RENAMED_PART: Mapping[str, str] = {"strength": "kappa"}
 
 _T = TypeVar("_T")
 Read = Callable[[Any], Any]
@@ -107,7 +109,7 @@ class Candidate(_Stored):
         Negative log-likelihood of the held-out genes, in nats per spot.
     gain, standard_error : float
         Gain over the simplest way, in nats per spot, and its standard error.
-    strength, alpha, sharpness, ridge, spread : float
+    smoothness, alpha, sharpness, ridge, spread : float
     metric : tuple of float, length n_cell_types or 0
         The smoothing itself, as in `model.learning.heldout.Smoothing`; `sharpness` is 0 without attention.
     """
@@ -115,7 +117,7 @@ class Candidate(_Stored):
     loss: float = _read(_number, np.nan)
     gain: float = _read(_number, np.nan)
     standard_error: float = _read(_number, np.nan)
-    strength: float = _read(_number, 0.0)
+    smoothness: float = _read(_number, 0.0)
     alpha: float = _read(_number, 0.0)
     sharpness: float = _read(_number, 0.0)
     ridge: float = _read(_number, 0.0)
@@ -124,7 +126,7 @@ class Candidate(_Stored):
 
 
 def _candidate(value: Any) -> Candidate | None:
-    found = _values(Candidate, value) if isinstance(value, Mapping) else {}
+    found = _values(Candidate, _renamed(value, _RENAMED_SMOOTHING))
     return Candidate(**found) if {"loss", "gain", "standard_error"} <= set(found) else None
 
 
@@ -173,8 +175,8 @@ class PartEvidence(_Stored):
     Attributes
     ----------
     used : bool or None
-    strength : float or None
-        Of the within-type variability: ``kappa``, 0 if it was not used.
+    kappa : float or None
+        The within-type variability; 0 if it was not used.
     estimate : float or None
         Of the overdispersion: ``phi``.
     gain, error : float or None
@@ -184,7 +186,7 @@ class PartEvidence(_Stored):
     """
 
     used: bool | None = _read(_flag)
-    strength: float | None = _read(_number)
+    kappa: float | None = _read(_number)
     estimate: float | None = _read(_number)
     gain: float | None = _read(_number)
     error: float | None = _read(_number)
@@ -193,14 +195,16 @@ class PartEvidence(_Stored):
     @property
     def is_used(self) -> bool:
         """Whether the part is in the model."""
-        return bool(self.strength) if self.used is None else self.used
+        return bool(self.kappa) if self.used is None else self.used
 
 
 def _parts(value: Any) -> Mapping[str, PartEvidence] | None:
     if not isinstance(value, Mapping):
         return None
-    tables = {str(name): one for name, one in value.items() if isinstance(one, Mapping)}
-    return {name: PartEvidence(**_values(PartEvidence, one)) for name, one in tables.items()}
+    tables = {
+        str(name): _renamed(one, _RENAMED_PART) for name, one in value.items() if isinstance(one, Mapping)
+    }
+    return {name: PartEvidence(**_values(PartEvidence, table)) for name, table in tables.items()}
 
 
 @dataclass(frozen=True)
