@@ -148,9 +148,7 @@ def test_the_dominant_type_is_categorical_with_a_color_each(whole: Result, opene
     ("stored", "is_taken"),
     [("#123ABC", True), ("red; <b>", False), ("#12345", False), ("", False)],
 )
-def test_colors_are_those_of_the_file_where_they_are_colors(
-    whole: Result, stored: str, is_taken: bool
-) -> None:
+def test_colors_are_those_of_the_file_if_they_are_valid(whole: Result, stored: str, is_taken: bool) -> None:
     adata = whole.to_anndata()
     usual = cell_type_colors(whole.cell_types)
     edited = list(usual.values())
@@ -376,7 +374,7 @@ def test_a_view_comes_back_from_its_file(whole: Result) -> None:
     assert Result.from_anndata(whole.to_anndata()).view is None
 
 
-def test_supporting_genes_of_counts_elsewhere_are_found(whole: Result) -> None:
+def test_supporting_genes_are_found_in_raw_and_without_the_layer(whole: Result) -> None:
     expected = whole.supporting_genes(0)
     assert expected
     adata = whole.spatial.copy()

@@ -91,7 +91,7 @@ def test_a_result_from_a_file_cannot_be_solved_again(result: Result) -> None:
         Result.from_anndata(result.to_anndata()).refit(lambda_c=1.0)
 
 
-def test_all_that_is_wrong_is_told_at_once(result: Result) -> None:
+def test_all_that_is_wrong_is_reported_at_once(result: Result) -> None:
     with pytest.raises(InputError) as caught:
         result.refit(lambda_c=-1.0, without=["Nobody"])
     assert len(caught.value.problems) == 2

@@ -1,8 +1,8 @@
 """Maps of a section as small images: the spot of each pixel is found once, then each map is a look-up.
 
 `figure` draws figures for a paper. A report has a map of each type, which would take minutes and megabytes
-that way. Here a map is a PNG of at most 256 colors, transparent between spots, over one image of the tissue that
-all maps of the page share.
+that way. Here a map is a PNG of at most 256 colors, transparent between spots, over one image of the tissue
+that all maps of the page share.
 """
 
 from __future__ import annotations
