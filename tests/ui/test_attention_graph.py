@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 
 from napari_spotmix import deconvolve
-from napari_spotmix.result import Result, read_result
+from napari_spotmix.result import Result, View, read_result
 from napari_spotmix.simulation.simulate import simulate
 from napari_spotmix.ui.canvas.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
 from napari_spotmix.ui.canvas.legend import legend_of_edges
@@ -110,9 +110,9 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
 
 def test_a_saved_view_shows_the_same_edges_again(make_dock: Any, left: Result) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(left, view={"map": "GRAPH", "types": [], "edges": "WEIGHTS"}), "Gut")
+    show_result(dock, replace(left, view=View(map="GRAPH", edges="WEIGHTS")), "Gut")
     assert dock.session.edges is Edges.WEIGHTS
-    show_result(dock, replace(left, view={"map": "GRAPH", "types": [], "edges": "nonsense"}), "Gut")
+    show_result(dock, replace(left, view=View(map="GRAPH", edges="nonsense")), "Gut")
     assert dock.session.edges is Edges.UNUSED
 
 

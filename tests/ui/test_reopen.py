@@ -65,7 +65,7 @@ def test_niches_that_were_found_but_not_shown_stay_in_the_list(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(result, view={"map": "PIES", "niches": 4}), "Gut")
+    show_result(dock, replace(result, view=View(map="PIES", niches=4)), "Gut")
     qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
     assert dock.session.shown is PIES
     assert len(dock.session.niches.composition) == 4
@@ -74,7 +74,7 @@ def test_niches_that_were_found_but_not_shown_stay_in_the_list(
 def test_a_file_with_a_result_is_opened_with_it(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
-    shown = replace(result, view={"map": "PIES"})
+    shown = replace(result, view=View(map="PIES"))
     write_h5ad(shown.to_anndata(), tmp_path / "spatial.h5ad")
     _, dock = make_dock()
     dock.load.spatial.value = tmp_path / "spatial.h5ad"
