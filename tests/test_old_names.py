@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -14,10 +15,13 @@ import pytest
 import napari_spotmix
 from napari_spotmix import Result, read_result
 from napari_spotmix.base.colors import cell_type_colors
-from napari_spotmix.base.old_names import MODULES, NAMES
+from napari_spotmix.base.old_names import MODULES, NAMES, names_of_before
 from napari_spotmix.result import View
 
 FROZEN = Path(__file__).parent / "frozen"
+
+#: The ``__all__`` of each module of the version before the renaming.
+PUBLIC: dict[str, list[str]] = json.loads((FROZEN / "public_names.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,22 @@ def test_a_former_name_is_the_new_one(name: str, old: str, new: str) -> None:
     assert caught[0].filename == __file__
     homes = [import_module(f"napari_spotmix.{home}") for home in MODULES[name]]
     assert any(found is getattr(home, new, None) for home in homes)
+
+
+@pytest.mark.parametrize(("name", "public"), sorted(PUBLIC.items()))
+@pytest.mark.filterwarnings("ignore:.* is now called:DeprecationWarning")
+def test_all_that_was_public_is_still_found(name: str, public: list[str]) -> None:
+    module = import_module(f"napari_spotmix.{name}")
+    assert [one for one in public if not hasattr(module, one)] == []
+
+
+def test_a_module_that_kept_its_name_knows_what_its_contents_were_called() -> None:
+    get = names_of_before("napari_spotmix.io", {"read": "read_spatial"})
+    with pytest.warns(DeprecationWarning, match=r"io\.read is now called .*\.read_spatial") as caught:
+        assert get("read") is napari_spotmix.read_spatial
+    assert caught[0].filename == __file__
+    with pytest.raises(AttributeError, match=r"'napari_spotmix\.io' has no attribute 'nothing'"):
+        get("nothing")
 
 
 def test_a_script_of_before_runs_and_its_line_is_named() -> None:

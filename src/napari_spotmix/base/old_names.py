@@ -1,22 +1,26 @@
 """Names that were public before, and where they are now: they keep working, with a `DeprecationWarning`.
 
 An import hook finds the modules that were moved. Python asks it only for what it finds nowhere else, so it
-costs nothing otherwise. For a module that is moved add a line to `MODULES`; for a function, a class or a
-constant that is renamed, a line to `NAMES`; for a method, ``old = Renamed("new")`` in its class.
+costs nothing otherwise. After a renaming, ``tests/test_old_names.py`` lists what is no longer found. Add
+
+* for a module that was moved, a line to `MODULES`;
+* for its functions, classes and constants that were renamed, lines to `NAMES`;
+* for those of a module that keeps its name, ``__getattr__ = names_of_before(__name__, {"old": "new"})`` in it;
+* for a method, ``old = Renamed("new")`` in its class.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MODULES", "NAMES", "Renamed", "install"]
+__all__ = ["MODULES", "NAMES", "Renamed", "install", "names_of_before"]
 
 _PACKAGE = "napari_spotmix"
 
@@ -102,6 +106,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 
 #: What functions, classes and constants are called now, by the former name of their module.
 NAMES: Mapping[str, Mapping[str, str]] = {
+    "core.neighborhoods": {"Colocalisation": "Colocalization", "colocalisation": "colocalization"},
     "core.resolve": {"Problem": "RefitProblem"},
     "core.weights": {
         "Archetypes": "CompositionClusters",
@@ -109,6 +114,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "one_archetype": "one_composition_cluster",
     },
     "figure": {"Scene": "FigureScene"},
+    "io.references": {"read_labelled": "read_labeled"},
     "mends": {"MENDS": "FIXES", "Mend": "Fix", "mended": "fixed"},
 }
 
@@ -142,6 +148,37 @@ class Renamed:
     def __get__(self, instance: Any, owner: type) -> Any:
         _warn(self._old, f"{owner.__name__}.{self._new}")
         return getattr(owner if instance is None else instance, self._new)
+
+
+def names_of_before(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module whose contents were renamed.
+
+    Parameters
+    ----------
+    module : str
+        Its ``__name__``.
+    names : mapping of str to str
+        Names of today by former names: of the module itself or, as "module.name", of another one.
+
+    Examples
+    --------
+    >>> get = names_of_before("napari_spotmix.io", {"Stage": "base.progress.Progress"})
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     get("Stage").__name__
+    'Progress'
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = names[name].rpartition(".")
+        home = f"{_PACKAGE}.{home}" if home else module
+        _warn(f"{module}.{name}", f"{home}.{new}")
+        return getattr(import_module(home), new)
+
+    return get
 
 
 def install() -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
+from napari_spotmix.simulation.simulate import LIBRARY, SimulatedTissue, simulate
 
-__all__ = ["SimulatedTissue", "simulate"]
+__all__ = ["LIBRARY", "SimulatedTissue", "simulate"]
