@@ -5,7 +5,7 @@ costs nothing otherwise. After a renaming, ``tests/test_old_names.py`` lists wha
 
 * for a module that was moved, a line to `MODULES`;
 * for its functions, classes and constants that were renamed, lines to `NAMES`;
-* for those of a module that keeps its name, ``__getattr__ = names_of_before(__name__, {"old": "new"})`` in it;
+* for those of a module that keeps its name, ``__getattr__ = names_of_before(__name__, {...})`` in it;
 * for a method, ``old = Renamed("new")`` in its class.
 """
 
@@ -69,7 +69,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "cost": ("dataset.cost",),
     "errors": ("base.errors",),
     "exchange": ("output.exporters",),
-    "figure": ("output.figure",),
+    "figure": ("output.figure", "output.scene"),
     "findings": ("dataset.diagnostics",),
     "io.export": ("io.results", "io.atomic"),
     "io.formats": ("io.readers.formats",),

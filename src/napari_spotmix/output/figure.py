@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
-from matplotlib.colors import ListedColormap, Normalize, to_rgba, to_rgba_array
+from matplotlib.colors import Normalize, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -28,18 +27,11 @@ from matplotlib.text import Text
 from matplotlib.transforms import AffineDeltaTransform
 from numpy.typing import NDArray
 
-from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
+from napari_spotmix.base.colors import MAP, PROPORTION
 from napari_spotmix.base.errors import InputError
-from napari_spotmix.dataset.geometry import (
-    bin_sides,
-    length_words,
-    microns_per_pixel,
-    placed_spots,
-    round_length,
-    spot_diameter,
-    tissue_image,
-)
+from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.io import write_aside
+from napari_spotmix.output.scene import FigureScene, Region, colormap_of, scene_of, usual_top
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
@@ -57,8 +49,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-#: Left, top, right and bottom, in full-resolution pixels.
-Region = tuple[float, float, float, float]
 MapName = Literal["dominant", "unexplained", "counts", "pies"]
 
 #: What can be shown other than cell types.
@@ -71,8 +61,6 @@ _MOST_PIES = 6000
 _MOST_NAMED = 16
 #: More spots become an image inside an SVG or PDF, which would be slow to open and to edit otherwise.
 _MOST_VECTORS = 5000
-#: More spots have no outlines, which would hide the colors: as in the viewer.
-_MOST_OUTLINED = 3000
 #: Smaller pieces of a pie are invisible.
 _LEAST_PIECE = 0.005
 _FONT_SIZE = 9.0
@@ -244,111 +232,6 @@ def _is_region(region: Region) -> bool:
     return is_finite and region[0] < region[2] and region[1] < region[3]
 
 
-# ------------------------------------------------------------------------------------------- the scene
-
-
-@dataclass(frozen=True)
-class FigureScene:
-    """What is drawn, and where on the tissue.
-
-    Attributes
-    ----------
-    spots : ndarray of int, shape (n_drawn,)
-        Rows of the result.
-    xy : ndarray of float64, shape (n_drawn, 2)
-        Center of each spot.
-    outline : Outline
-        Of a spot around its center.
-    is_bin : bool
-        Whether spots are bins of a grid rather than discs.
-    diameter : float
-        Of a spot, or side of a bin.
-    region : tuple of float
-        Left, top, right, bottom.
-    image : tuple of ndarray and float, or None
-        The tissue image, and the size of its pixels in full-resolution pixels.
-    opacity : float
-        Of the spots.
-    """
-
-    spots: NDArray[np.intp]
-    xy: Floats
-    outline: Outline
-    is_bin: bool
-    diameter: float
-    region: Region
-    image: tuple[NDArray[Any], float] | None
-    opacity: float
-
-    @property
-    def aspect(self) -> float:
-        """Height over width."""
-        left, top, right, bottom = self.region
-        return (bottom - top) / (right - left)
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether there are too many spots for outlines."""
-        return self.is_bin or len(self.spots) > _MOST_OUTLINED
-
-
-def scene_of(
-    result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None
-) -> FigureScene:
-    """Return what is drawn of a result, with the arguments of `draw`.
-
-    Raises
-    ------
-    InputError
-        If no spot is in the region, or no spot has coordinates.
-    """
-    adata = result.spatial
-    spots = placed_spots(adata)
-    xy, diameter, sides = result.coordinates[spots], spot_diameter(adata), bin_sides(adata)
-    region = _around(xy, diameter) if region is None and len(xy) else region
-    within = _is_within(xy, region, diameter) if region is not None else np.zeros(0, dtype=bool)
-    if region is None or not within.any():
-        raise InputError("`region` contains no spots." if len(xy) else "No spot has coordinates.")
-    return FigureScene(
-        spots=spots[within],
-        xy=xy[within],
-        outline=_disc(diameter) if sides is None else _square(sides),
-        is_bin=sides is not None,
-        diameter=diameter,
-        region=region,
-        image=tissue_image(adata) if image else None,
-        opacity=opacity,
-    )
-
-
-def _around(xy: Floats, diameter: float) -> Region:
-    least, most = xy.min(axis=0), xy.max(axis=0)
-    margin = diameter + 0.02 * float((most - least).max())
-    (left, top), (right, bottom) = (least - margin).tolist(), (most + margin).tolist()
-    return left, top, right, bottom
-
-
-def _is_within(xy: Floats, region: Region, diameter: float) -> NDArray[np.bool_]:
-    reach = diameter / 2
-    least, most = np.array(region[:2]) - reach, np.array(region[2:]) + reach
-    return np.asarray(((xy > least) & (xy < most)).all(axis=1))
-
-
-def _disc(diameter: float) -> Outline:
-    circle = Outline.unit_circle()
-    return Outline(np.asarray(circle.vertices) * diameter / 2, circle.codes)
-
-
-def _square(sides: Floats) -> Outline:
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]) / 2
-    return Outline(corners @ sides, closed=True)
-
-
-def _cross(diameter: float) -> Outline:
-    reach = diameter * np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]]) / 3
-    return Outline(reach, [Outline.MOVETO, Outline.LINETO] * 2)
-
-
 # ----------------------------------------------------------------------------------------------- the page
 
 
@@ -418,6 +301,11 @@ class _Page:
     def points(self, length: float) -> float:
         """Return the points on the page of a length on the tissue."""
         return 72 * self.width * length / (self.scene.region[2] - self.scene.region[0])
+
+
+def _cross(diameter: float) -> Outline:
+    reach = diameter * np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]]) / 3
+    return Outline(reach, [Outline.MOVETO, Outline.LINETO] * 2)
 
 
 def _columns(n_panels: int, aspect: float) -> int:
@@ -500,22 +388,6 @@ def _draw_values(page: _Page, result: Result, names: list[str], is_type: bool) -
 def _values(result: Result, name: str, is_type: bool) -> Floats:
     values = result.proportions[name] if is_type else getattr(result, name)
     return np.asarray(values, dtype=float)
-
-
-def usual_top(values: Floats) -> float:
-    """Return the end of a map's colors: most of its values are below; 1 without any values."""
-    known = values[~np.isnan(values)]
-    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
-    return top if top > 0 else 1.0
-
-
-def colormap_of(name: str, *, over_tissue: bool) -> ListedColormap:
-    """Return a colormap; over tissue its low end is transparent."""
-    positions = np.linspace(0, 1, 256)
-    colors = np.array(mpl.colormaps[name](positions))
-    if over_tissue:
-        colors[:, 3] = opacity_over_tissue(positions)
-    return ListedColormap(colors)
 
 
 def _title(page: _Page, names: Sequence[str]) -> None:

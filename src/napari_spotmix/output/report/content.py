@@ -17,8 +17,8 @@ from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
 from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
 from napari_spotmix.io import heard
-from napari_spotmix.output.figure import FigureScene, colormap_of, scene_of, usual_top
 from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
+from napari_spotmix.output.scene import FigureScene, colormap_of, scene_of, usual_top
 from napari_spotmix.params import describe
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.output.figure import FigureScene
+from napari_spotmix.output.scene import FigureScene
 
 __all__ = ["MOST_COLORS", "Box", "Raster", "painted", "rasterize", "tissue_picture"]
 
