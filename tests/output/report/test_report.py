@@ -18,10 +18,10 @@ from napari_spotmix import Cancelled, InputError, ReadError
 from napari_spotmix.base.progress import Progress, silent
 from napari_spotmix.dataset.geometry import bin_sides
 from napari_spotmix.io import make_recipe, write_outputs
-from napari_spotmix.output.scene import scene_of
 from napari_spotmix.output.report import joint_report, make_report, write_report
 from napari_spotmix.output.report.content import content_of, facts_of
 from napari_spotmix.output.report.maps import painted, rasterize, tissue_picture
+from napari_spotmix.output.scene import scene_of
 from napari_spotmix.result import Provenance, Result
 from tests.output.report.sections import HOSTILE, a_section
 
