@@ -174,7 +174,7 @@ def test_what_follows_a_run_succeeds_in_the_order_of_its_page(page: Path, workpl
 
 def test_the_report_of_the_simulated_tissue_is_small_and_up_to_date() -> None:
     page = (ROOT / "docs" / "report" / "simulated.html").read_text(encoding="utf-8")
-    style = ROOT / "src" / "napari_spotmix" / "report" / "templates" / "style.css"
+    style = ROOT / "src" / "napari_spotmix" / "output" / "report" / "templates" / "style.css"
     assert style.read_text(encoding="utf-8").strip() in page, "run `make docs`"
     assert len(page) < 1_500_000
 

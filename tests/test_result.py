@@ -16,7 +16,8 @@ from scipy.sparse import csr_array, csr_matrix
 from napari_spotmix import InputError, Result, deconvolve, simulate
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.keys import added_keys
-from napari_spotmix.result import storable
+from napari_spotmix.result import Learned, Provenance, View
+from napari_spotmix.result.file import storable
 
 HOSTILE = ['T/NK "cells" <b>', "β-Zellen, größer als é", "a\\b;c'd", "_index", ".", "日本語"]
 
@@ -79,7 +80,7 @@ def test_proportions_of_cells_times_rna_content_are_those_of_rna(whole: Result) 
 
 
 def test_proportions_are_of_cells_unless_those_of_rna_are_asked_for(whole: Result) -> None:
-    of_rna = replace(whole, parameters=whole.parameters | {"given": {"share": "rna"}})
+    of_rna = replace(whole, provenance=Provenance({"share": "rna"}, whole.provenance.learned))
     pd.testing.assert_frame_equal(whole.proportions, whole.cell_proportions)
     pd.testing.assert_frame_equal(of_rna.proportions, whole.rna_proportions)
 
@@ -94,7 +95,7 @@ def test_the_dominant_type_has_the_largest_proportion(whole: Result) -> None:
 def test_unexplained_is_what_is_missing_to_one(whole: Result) -> None:
     total = whole.abundances.sum(axis=1, skipna=False)
     np.testing.assert_allclose(whole.unexplained, np.maximum(1 - total, 0))
-    raw = replace(whole, parameters={"given": {"normalize": False}})
+    raw = replace(whole, provenance=Provenance({"normalize": False}))
     assert raw.unexplained.isna().all()
 
 
@@ -147,9 +148,7 @@ def test_the_dominant_type_is_categorical_with_a_color_each(whole: Result, opene
     ("stored", "is_taken"),
     [("#123ABC", True), ("red; <b>", False), ("#12345", False), ("", False)],
 )
-def test_colors_are_those_of_the_file_where_they_are_colors(
-    whole: Result, stored: str, is_taken: bool
-) -> None:
+def test_colors_are_those_of_the_file_if_they_are_valid(whole: Result, stored: str, is_taken: bool) -> None:
     adata = whole.to_anndata()
     usual = cell_type_colors(whole.cell_types)
     edited = list(usual.values())
@@ -320,6 +319,73 @@ def test_storable_drops_what_a_file_cannot_hold() -> None:
     assert storable({"a": None, "b": {"c": None, "d": (1, (2, None))}}) == {"b": {"d": [1, [2, None]]}}
 
 
+def test_what_a_file_says_wrongly_of_a_run_is_skipped(whole: Result) -> None:
+    adata = whole.to_anndata()
+    adata.uns["spotmix"] = {
+        "given": {
+            "share": 3,
+            "normalize": "yes",
+            "layer": ["a"],
+            "random_state": -1,
+            "fix": "flip-y",
+            "n": {"a": 1},
+        },
+        "learned": {
+            "lambda_c": "much",
+            "n_edges": 2.5,
+            "platform_effect": 1,
+            "rna_content": [1.0, 2.0],
+            "evidence": {"ridge": {"loss": 1.0}, "laplacian": 3, "chosen": ["ridge"]},
+            "data_term": [1],
+            "refit": {"lambda_c": None, "without": [1]},
+            "of tomorrow": 1,
+        },
+        "versions": ["3.11"],
+        "summary": b"text",
+    }
+    back = Result.from_anndata(adata)
+    assert back.provenance.share == "rna"
+    assert back.provenance.normalize
+    assert (back.provenance.layer, back.provenance.random_state, back.provenance.fixes) == (None, 0, ())
+    assert back.provenance.learned == Learned(rna_content=(1.0, 2.0), refit=back.provenance.learned.refit)
+    assert (back.rna_content == 1).all()
+    assert (back.provenance.versions, back.provenance.summary, back.notes) == ({}, "", ())
+    back.to_anndata()
+
+
+@pytest.mark.parametrize("parameters", [3, "text", ["a"], None])
+def test_parameters_that_are_no_dictionary_are_refused(whole: Result, parameters: Any) -> None:
+    adata = whole.to_anndata()
+    adata.uns["spotmix"] = parameters
+    with pytest.raises(InputError, match="parameters of the result must be a dictionary, found"):
+        Result.from_anndata(adata)
+
+
+def test_what_a_run_has_learned_comes_back_from_its_file(whole: Result, opened: AnnData) -> None:
+    back = Result.from_anndata(opened)
+    assert back.provenance.learned == whole.provenance.learned
+    assert back.provenance.versions == whole.provenance.versions
+    assert back.parameters["learned"] == whole.parameters["learned"]
+
+
+def test_a_view_comes_back_from_its_file(whole: Result) -> None:
+    view = View(types=("B", "T"), opacity=0.5, side_by_side=("T",), camera=(1.0, 2.0, 0.5))
+    assert Result.from_anndata(replace(whole, view=view).to_anndata()).view == view
+    assert Result.from_anndata(whole.to_anndata()).view is None
+
+
+def test_supporting_genes_are_found_in_raw_and_without_the_layer(whole: Result) -> None:
+    expected = whole.supporting_genes(0)
+    assert expected
+    adata = whole.spatial.copy()
+    of_reference = Provenance({"layer": "of the reference only"})
+    assert replace(whole, provenance=of_reference).supporting_genes(0) == expected
+    adata.raw = adata
+    some = adata[:, :20].copy()
+    in_raw = replace(whole, spatial=some, provenance=Provenance({"layer": "raw"}))
+    assert in_raw.supporting_genes(0) == expected
+
+
 def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     rng = np.random.default_rng(50)
     S = rng.dirichlet(np.full(12, 0.3), size=3)
@@ -337,8 +403,8 @@ def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
     shares = pd.DataFrame(X, index=spatial.obs_names, columns=list("abc"))
     signatures = pd.DataFrame(S, index=shares.columns, columns=genes)
     totals, reasons = pd.Series(1.0, index=shares.index), pd.Series("", index=shares.index)
-    given = {"given": {"layer": "raw"}}
-    result = Result(shares, totals, reasons, signatures, none, none, spatial, parameters=given)
+    provenance = Provenance({"layer": "raw"})
+    result = Result(shares, totals, reasons, signatures, none, none, spatial, provenance=provenance)
     for spot in range(4):
         found = result.supporting_genes(spot, 4)
         assert set(found) <= {name for name, x in zip("abc", X[spot], strict=True) if x > 0}

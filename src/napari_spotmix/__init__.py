@@ -12,8 +12,9 @@ Examples
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from napari_spotmix.base import old_names
 
 if TYPE_CHECKING:
     from napari_spotmix.analysis.colocalization import colocalization
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from napari_spotmix.analysis.niches import find_niches
     from napari_spotmix.analysis.regions import compare_regions, read_regions
     from napari_spotmix.base.errors import Cancelled, InputError, ReadError
+    from napari_spotmix.base.progress import Progress
     from napari_spotmix.io import read_reference, read_spatial
+    from napari_spotmix.output.exporters import export
     from napari_spotmix.params import Parameters
-    from napari_spotmix.result import Result
+    from napari_spotmix.result import Result, read_result
     from napari_spotmix.simulation.simulate import simulate
     from napari_spotmix.workflow.deconvolve import deconvolve
 
@@ -31,45 +34,57 @@ __all__ = [
     "Cancelled",
     "InputError",
     "Parameters",
+    "Progress",
     "ReadError",
     "Result",
     "colocalization",
     "compare_regions",
     "deconvolve",
+    "export",
     "find_niches",
     "neighborhood",
     "read_reference",
     "read_regions",
+    "read_result",
     "read_spatial",
     "simulate",
 ]
 
-__version__ = version("napari-spotmix")
+__version__: str
 
 # Loaded when first used, so that importing the package stays fast and needs neither numba nor Qt.
 _HOME = {
     "Cancelled": "base.errors",
     "InputError": "base.errors",
     "Parameters": "params",
+    "Progress": "base.progress",
     "ReadError": "base.errors",
     "Result": "result",
     "colocalization": "analysis.colocalization",
     "compare_regions": "analysis.regions",
     "deconvolve": "workflow.deconvolve",
+    "export": "output.exporters",
     "find_niches": "analysis.niches",
     "neighborhood": "analysis.neighborhood",
     "read_reference": "io",
     "read_regions": "analysis.regions",
+    "read_result": "result",
     "read_spatial": "io",
     "simulate": "simulation.simulate",
 }
 
+old_names.install()
+
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-spotmix")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return [*__all__, "__version__"]

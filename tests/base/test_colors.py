@@ -40,7 +40,7 @@ def test_lightness_and_distance_are_those_of_the_standard() -> None:
 
 
 @pytest.mark.parametrize(("vision", "least"), [("normal", 25), ("deuteranopia", 17), ("protanopia", 17)])
-def test_first_colors_are_told_apart_with_any_vision(vision: str, least: float) -> None:
+def test_first_colors_are_distinguished_with_any_vision(vision: str, least: float) -> None:
     seen = lab(PALETTE[:N_FIRST], vision)
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) >= least
 

@@ -697,9 +697,9 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--show", "dominnat", "--output", "a.png"), "--show: 'dominnat' is no cell type"),
-        (("--show", "dominant", "--output", "a.jpg"), "--output: a figure is named .png, .svg or .pdf"),
-        (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first"),
+        (("--show", "dominnat", "--output", "a.png"), "--show: unknown cell type or map 'dominnat'"),
+        (("--show", "dominant", "--output", "a.jpg"), "--output must end with .png, .svg or .pdf"),
+        (("--show", "dominant", "--output", "no/a.png"), "there is no folder"),
         (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
         (
             ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.path import Path
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.dataset.regions import Region, from_geojson, inside, to_geojson
@@ -18,6 +19,20 @@ def test_spots_inside_are_those_on_the_right_side_of_every_edge() -> None:
     x, y = points.T
     np.testing.assert_array_equal(inside(TRIANGLE, points), (x > 0) & (y > 0) & (x + y < 10))
     assert not inside(TRIANGLE, np.array([[np.nan, 1.0]])).any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_spots_inside_are_those_that_matplotlib_finds(seed: int) -> None:
+    """Outlines that cross themselves, and spots on corners and at the height of corners."""
+    rng = np.random.default_rng(seed)
+    outline = rng.uniform(0, 10, (3 + 5 * seed, 2))
+    if seed % 2:
+        outline = np.round(outline)
+    grid = np.stack(np.meshgrid(np.arange(11.0), np.arange(11.0)), axis=-1).reshape(-1, 2)
+    xy = np.vstack([rng.uniform(-1, 11, (5000, 2)), grid, outline])
+    expected = Path(np.vstack([outline, outline[:1]])).contains_points(xy)
+    np.testing.assert_array_equal(inside(Region("", outline), xy), expected)
+    assert expected.any()
 
 
 def test_outlines_come_back_from_geojson_with_their_names() -> None:

@@ -66,7 +66,7 @@ def test_the_first_result_stays_as_it_was(result: Result) -> None:
     before = result.abundances.copy()
     result.refit(lambda_c=3.0, without=[result.cell_types[0]])
     assert result.abundances.equals(before)
-    assert "resolved" not in result.parameters["learned"]
+    assert result.provenance.learned.refit is None
 
 
 def test_any_number_of_threads_gives_the_same_bits(result: Result) -> None:

@@ -100,7 +100,7 @@ def test_loupe_gets_a_category_for_each_barcode_that_has_one(result: Result, tmp
     assert len(rows) == 59
 
 
-def test_names_that_a_spreadsheet_may_run_are_kept_and_told(result: Result, tmp_path: Path) -> None:
+def test_names_that_a_spreadsheet_may_run_are_kept_and_reported(result: Result, tmp_path: Path) -> None:
     (note,) = (note for note in export_notes(result, tmp_path / "a.csv") if "formula" in note)
     assert HOSTILE[0] in note
     assert not [note for note in export_notes(result, tmp_path / "a.geojson") if "formula" in note]
@@ -109,7 +109,7 @@ def test_names_that_a_spreadsheet_may_run_are_kept_and_told(result: Result, tmp_
 # ------------------------------------------------------------------------------------------- GeoJSON
 
 
-def test_spots_are_polygons_of_the_size_and_place_of_spots(result: Result, tmp_path: Path) -> None:
+def test_spots_are_polygons_of_the_size_and_position_of_spots(result: Result, tmp_path: Path) -> None:
     frame = read_geojson(export(result, tmp_path / "spots.geojson"))
     placed = np.delete(np.arange(60), 7)
     assert frame["name"].tolist() == result.abundances.index[placed].tolist()
@@ -156,14 +156,14 @@ def test_regions_are_annotations(result: Result, tmp_path: Path) -> None:
     assert frame["name"].tolist() == [TRIANGLE.name]
     assert frame["objectType"].tolist() == ["annotation"]
     assert frame.geometry.area.tolist() == [900.0**2 / 2]
-    with pytest.raises(InputError, match="no regions in this result"):
+    with pytest.raises(InputError, match="This result has no regions"):
         export(replace(result, regions=()), tmp_path / "none.geojson", "regions")
 
 
 # --------------------------------------------------------------------------------------- SpatialData
 
 
-def test_a_spatialdata_store_has_image_spots_and_table_in_one_place(
+def test_a_spatialdata_store_has_image_spots_and_table_in_one_coordinate_system(
     spatialdata: Any, result: Result, tmp_path: Path
 ) -> None:
     store = spatialdata.read_zarr(export(result, tmp_path / "store.zarr"))
@@ -221,13 +221,13 @@ def test_a_type_with_the_name_of_the_folder_above_is_kept_in_spatialdata(
     assert list(Result.from_anndata(store["table"]).cell_types) == names
 
 
-def test_spots_of_one_name_are_told_since_no_store_can_hold_them(plain: Result, tmp_path: Path) -> None:
+def test_spots_of_one_name_are_refused_since_no_store_can_hold_them(plain: Result, tmp_path: Path) -> None:
     pytest.importorskip("spatialdata")
     spatial = plain.spatial.copy()
     spatial.obs_names = ["twice", "twice", *spatial.obs_names[2:]]
     tables = ("abundances", "standard_errors")
     named = {name: getattr(plain, name).set_axis(spatial.obs_names, axis=0) for name in tables}
-    with pytest.raises(InputError, match="some have the same: 'twice'"):
+    with pytest.raises(InputError, match="some spots share a name: 'twice'"):
         export(replace(plain, spatial=spatial, **named), tmp_path / "store.zarr")
     assert not list(tmp_path.iterdir())
 
@@ -302,13 +302,13 @@ def test_a_store_that_is_cancelled_while_it_is_written_is_given_up_at_once(
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("a.txt", None, "is named .csv, .parquet, .geojson, .zarr; found 'a.txt'"),
-        ("a.csv", "spots", "spots are written to a file named .geojson; found 'a.csv'"),
+        ("a.txt", None, "must end with one of .csv, .parquet, .geojson, .zarr; found 'a.txt'"),
+        ("a.csv", "spots", "must end with .geojson for kind 'spots'; found 'a.csv'"),
         ("a.csv", "excel", "must be one of proportions, long, loupe, spots, regions, spatialdata"),
         ("no/folder/a.csv", None, "does not exist. Create it first"),
     ],
 )
-def test_what_cannot_be_exported_is_told(
+def test_what_cannot_be_exported_is_refused(
     result: Result, tmp_path: Path, name: str, kind: str | None, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
@@ -319,11 +319,11 @@ def test_the_command_exports_a_finished_run(result: Result, tmp_path: Path) -> N
     write_h5ad(result.to_anndata(), tmp_path / "spatial.h5ad")
     done = spotmix("export", tmp_path, "--to", "types.csv", "--as", "loupe", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Spots that were not estimated were left out, as of no category: 1." in done.stdout
+    assert "Spots that were not estimated have no category and were skipped: 1." in done.stdout
     assert len((tmp_path / "types.csv").read_text(encoding="utf-8").splitlines()) >= 60
     wrong = spotmix("export", tmp_path / "none", "--to", "types.xlsx", "--as", "loupe", cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "--to: loupe are written to a file named .csv" in wrong.stderr
+    assert "--to must end with .csv for kind 'loupe'" in wrong.stderr
 
 
 def spotmix(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

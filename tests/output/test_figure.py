@@ -25,6 +25,7 @@ from napari_spotmix import InputError, Result
 from napari_spotmix.base.colors import opacity_over_tissue
 from napari_spotmix.output import figure as module
 from napari_spotmix.output.figure import draw, save
+from napari_spotmix.result import Provenance
 
 HOSTILE = 'T/NK "cells" <b> $x_1$'
 TYPES = [HOSTILE, "Macrophage", "_hidden", "B & co"]
@@ -96,7 +97,7 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-def test_a_spot_has_its_color_at_its_place_and_no_further(result: Result, tmp_path: Path) -> None:
+def test_a_spot_has_its_color_at_its_position_and_no_further(result: Result, tmp_path: Path) -> None:
     figure = draw(result, "Macrophage")
     shown = pixels(figure, tmp_path)
     for xy, share in zip(XY[:4], SHARES[:4, 1], strict=True):
@@ -129,7 +130,7 @@ def test_the_image_is_in_register_with_the_spots(over_tissue: Result, tmp_path: 
             np.testing.assert_allclose(color_at(figure, shown, outside), 240 / 255, atol=0.01)
 
 
-def test_tissue_shows_through_where_a_type_is_rare(over_tissue: Result, tmp_path: Path) -> None:
+def test_tissue_shows_through_if_a_type_is_rare(over_tissue: Result, tmp_path: Path) -> None:
     figure = draw(over_tissue, "Macrophage", opacity=0.5)
     shown = pixels(figure, tmp_path)
     for xy, share in zip(over_tissue.coordinates[:4], SHARES[:4, 1], strict=True):
@@ -184,7 +185,7 @@ def test_legend_counts_the_types_that_it_has_no_room_for(monkeypatch: pytest.Mon
     assert [text.get_text() for text in legend.get_texts()] == [HOSTILE, "and 2 more"]
 
 
-def test_legend_lies_beside_the_map_and_on_the_page(result: Result) -> None:
+def test_legend_is_at_the_right_of_the_map_and_on_the_page(result: Result) -> None:
     low = draw(result, "dominant", region=(100, 60, 900, 120))  # lower than its legend
     for figure in (draw(result, "dominant"), draw(result, "pies"), low):
         figure.canvas.draw()
@@ -210,7 +211,7 @@ def test_pies_show_shares_clockwise_from_the_top(tmp_path: Path) -> None:
 
 def test_pies_of_many_spots_are_refused(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_PIES", 4)
-    with pytest.raises(InputError, match="at most 4 spots, found 5"):
+    with pytest.raises(InputError, match="at most 4 spots can be drawn as pies, found 5"):
         draw(result, "pies")
     draw(result, "pies", region=(0, 0, 600, 500))
 
@@ -237,7 +238,7 @@ def test_the_scale_bar_is_as_long_as_it_says(microns: float, shown: Any) -> None
     assert 0.05 <= length / (right - left) <= 0.25
 
 
-def test_the_scale_bar_counts_pixels_where_micrometers_are_not_known(result: Result) -> None:
+def test_the_scale_bar_counts_pixels_if_micrometers_are_unknown(result: Result) -> None:
     assert scale_bar(draw(result, "Macrophage")) == (pytest.approx(100), "100 px")
 
 
@@ -324,25 +325,25 @@ def test_a_type_may_have_the_name_of_a_map(result: Result) -> None:
 @pytest.mark.parametrize(
     ("shown", "options", "said"),
     [
-        ("Macrophag", {}, "'Macrophag' is no cell type of this result. Did you mean 'Macrophage'"),
+        ("Macrophag", {}, "unknown cell type or map 'Macrophag'. Did you mean 'Macrophage'"),
         ([], {}, "1 to 12 different cell types"),
         (["Macrophage", "Macrophage"], {}, "1 to 12 different cell types"),
-        (["Macrophage", "dominant"], {}, "'dominant' can be shown alone only"),
+        (["Macrophage", "dominant"], {}, "'dominant' can only be shown alone"),
         ("Macrophage", {"opacity": 1.5}, "`opacity` must be from 0 to 1"),
         ("Macrophage", {"opacity": float("nan")}, "`opacity` must be from 0 to 1"),
         ("Macrophage", {"region": (5, 0, 1, 9)}, "`region` must be left, top, right and bottom"),
         ("Macrophage", {"region": (5, 0, 9)}, "`region` must be left, top, right and bottom"),
-        ("Macrophage", {"region": (5e6, 0, 6e6, 9)}, "there are no spots in it"),
+        ("Macrophage", {"region": (5e6, 0, 6e6, 9)}, "`region` contains no spots"),
     ],
 )
-def test_what_cannot_be_drawn_is_told(result: Result, shown: Any, options: Any, said: str) -> None:
+def test_what_cannot_be_drawn_is_refused(result: Result, shown: Any, options: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         draw(result, shown, **options)
 
 
-def test_what_is_not_known_is_not_drawn(result: Result) -> None:
-    unnormalized = replace(result, parameters={"given": {"normalize": False}})
-    with pytest.raises(InputError, match="not known"):
+def test_what_is_unknown_is_not_drawn(result: Result) -> None:
+    unnormalized = replace(result, provenance=Provenance({"normalize": False}))
+    with pytest.raises(InputError, match="not defined without normalized counts"):
         draw(unnormalized, "unexplained")
     result.spatial.obsm["spatial"][:] = np.nan
     with pytest.raises(InputError, match="No spot has coordinates"):
@@ -396,9 +397,9 @@ def test_many_spots_are_a_picture_inside_of_vectors(tmp_path: Path) -> None:
     assert "<image" not in few.read_text(encoding="utf-8")
 
 
-def test_other_endings_are_refused(result: Result, tmp_path: Path) -> None:
+def test_other_suffixes_are_refused(result: Result, tmp_path: Path) -> None:
     for name in ("a.jpg", "a", "png"):
-        with pytest.raises(InputError, match=r"named .png, .svg or .pdf"):
+        with pytest.raises(InputError, match=r"must end with .png, .svg or .pdf"):
             save(draw(result, "dominant"), tmp_path / name)
     with pytest.raises(InputError, match="`dpi` must be"):
         save(draw(result, "dominant"), tmp_path / "a.png", dpi=0)
@@ -409,7 +410,9 @@ def test_other_endings_are_refused(result: Result, tmp_path: Path) -> None:
         save(draw(result, "dominant"), tmp_path / "a.png")
 
 
-def test_a_figure_is_written_aside(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_is_written_completely_or_not_at_all(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is at its place stays whole while it is written, and when that fails half way."""
     path = tmp_path / "a.png"
     path.write_bytes(b"before")

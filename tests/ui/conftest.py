@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
-from napari_spotmix.result import Result
+from napari_spotmix.result import Provenance, Result
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.state.session import Tissue
@@ -48,7 +48,7 @@ def result(tissue: SimulatedTissue) -> Result:
         weights,
         attention,
         spatial,
-        parameters=parameters,
+        provenance=Provenance.from_dict(parameters),
         notes=notes,
     )
 

@@ -141,7 +141,6 @@ def test_regions_are_kept_with_the_result_and_restored(
 
 def test_the_saved_run_holds_what_was_drawn(qtbot: Any, drawn: Any, tmp_path: Path) -> None:
     _, dock = drawn
-    dock.session.result.parameters.update(learned={}, versions={})
     dock.run.save_to(tmp_path / "out")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
     (kept,) = read_result(tmp_path / "out").regions

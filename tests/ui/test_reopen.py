@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_spotmix.io.results import write_h5ad
-from napari_spotmix.result import Result
+from napari_spotmix.result import Result, View
 from napari_spotmix.ui.demo import read_result, show_result
 from napari_spotmix.ui.state.session import DOMINANT, NICHES, PIES
 
@@ -19,8 +19,7 @@ pytestmark = pytest.mark.viewer
 
 def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Result, tmp_path: Path) -> None:
     _, dock = make_dock()
-    parameters = result.parameters | {"learned": {}, "versions": {}}
-    show_result(dock, replace(result, parameters=parameters), "Gut")
+    show_result(dock, result, "Gut")
     names = tuple(result.cell_types[:2])
     dock.session.show(names)
     dock.session.pick(12)
@@ -41,7 +40,7 @@ def test_niches_panels_and_the_place_are_found_again(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
     viewer, dock = make_dock()
-    show_result(dock, replace(result, parameters=result.parameters | {"learned": {}, "versions": {}}), "Gut")
+    show_result(dock, result, "Gut")
     dock.tissue.n_niches.value = 3
     dock.tissue.find.native.click()
     qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
@@ -66,7 +65,7 @@ def test_niches_that_were_found_but_not_shown_stay_in_the_list(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(result, view={"map": "PIES", "niches": 4}), "Gut")
+    show_result(dock, replace(result, view=View(map="PIES", niches=4)), "Gut")
     qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
     assert dock.session.shown is PIES
     assert len(dock.session.niches.composition) == 4
@@ -75,7 +74,7 @@ def test_niches_that_were_found_but_not_shown_stay_in_the_list(
 def test_a_file_with_a_result_is_opened_with_it(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
-    shown = replace(result, view={"map": "PIES"})
+    shown = replace(result, view=View(map="PIES"))
     write_h5ad(shown.to_anndata(), tmp_path / "spatial.h5ad")
     _, dock = make_dock()
     dock.load.spatial.value = tmp_path / "spatial.h5ad"
@@ -100,7 +99,7 @@ def test_a_file_with_a_result_is_opened_with_it(
 )
 def test_nonsense_in_a_file_is_passed_over(make_dock: Any, result: Result, view: dict[str, Any]) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(result, view=view), "Gut")
+    show_result(dock, replace(result, view=View.from_dict(view)), "Gut")
     assert dock.session.shown is DOMINANT
     assert (dock.session.spot, dock.session.threshold, dock.session.opacity) == (None, 0.0, 1.0)
     assert dock.session.panels == ()
@@ -108,7 +107,7 @@ def test_nonsense_in_a_file_is_passed_over(make_dock: Any, result: Result, view:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", 3])
-def test_a_view_that_is_no_json_object_is_none(result: Result, text: Any) -> None:
+def test_a_view_that_is_no_json_object_is_empty(result: Result, text: Any) -> None:
     adata = result.to_anndata()
     adata.uns["spotmix_view"] = text
-    assert Result.from_anndata(adata).view == {}
+    assert Result.from_anndata(adata).view == View()

@@ -9,16 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MAP", "PALETTE", "PROPORTION", "USUAL", "cell_type_colors", "opacity_over_tissue", "pair_color"]
 
-#: Colormap of proportions: perceptually uniform; haematoxylin and eosin have none of its greens and yellows.
+#: Colormap of proportions: perceptually uniform; hematoxylin and eosin have none of its greens and yellows.
 PROPORTION = "viridis"
-#: Another one for what is no proportion, so that the two are not taken for each other.
+#: Colormap of all that is no proportion, so that the two are not confused.
 MAP = "magma"
-#: The colors of such a map end where so many of the spots lie below.
+#: Share of the spots whose values are below the end of such a colormap.
 USUAL = 0.98
 
 #: Thirty colors, ordered so that the first ones differ most for any kind of color vision and stand out
 #: from stained tissue and from glass: six of Okabe and Ito (2008), then colors far, in CIELAB as seen
-#: with normal, deuteranopic and protanopic vision, from those before them and from eosin and haematoxylin.
+#: with normal, deuteranopic and protanopic vision, from those before them and from eosin and hematoxylin.
 PALETTE: tuple[str, ...] = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#552200", "#00ff99",
     "#0022aa", "#99aa55", "#55dddd", "#005555", "#9900ff", "#003355", "#5577ff", "#44eebb",
@@ -28,7 +28,7 @@ PALETTE: tuple[str, ...] = (
 
 
 def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
-    """Return a hex color per cell type, in the order given; beyond thirty the palette starts again.
+    """Return a hex color for each cell type, in the order given; after thirty the palette repeats.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
 
 
 def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
-    """Return the opacity of a color by its place in the colormap: the lowest let the tissue show through.
+    """Return the opacity of a color by its position in the colormap, 0 to 1: low values show the tissue.
 
     Examples
     --------
@@ -49,13 +49,13 @@ def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
     return np.clip(0.1 + 0.9 * np.asarray(share, dtype=float) / 0.25, 0.1, 1.0)
 
 
-#: Colors of pairs of types end at this Moran's I: few go beyond.
+#: Moran's I at which the colors of pairs of types end: few are larger.
 _STRONGEST = 0.5
 _APART, _NEUTRAL, _TOGETHER, _UNKNOWN = "#2166ac", "#f7f7f7", "#b2182b", "#808080"
 
 
 def pair_color(value: float) -> str:
-    """Return the color of a Moran's I: red for types that lie together, blue for those that lie apart.
+    """Return the color of a Moran's I: red for types in the same places, blue for types in different ones.
 
     Examples
     --------

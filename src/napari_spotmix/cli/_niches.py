@@ -79,7 +79,7 @@ def niches(
 
 def _keep(path: Path, found: Niches, on_progress: ProgressCallback) -> Path:
     from napari_spotmix.io.additions import add_to_result
-    from napari_spotmix.result import storable_table
+    from napari_spotmix.result.file import storable_table
 
     keys = added_keys()
     composition = found.composition.T.rename_axis(index="cell_type", columns=None)

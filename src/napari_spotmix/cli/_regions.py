@@ -161,7 +161,7 @@ def _keep(
 ) -> Path:
     from napari_spotmix.dataset.regions import to_geojson
     from napari_spotmix.io.additions import add_to_result
-    from napari_spotmix.result import storable_table
+    from napari_spotmix.result.file import storable_table
 
     keys = added_keys()
     return add_to_result(

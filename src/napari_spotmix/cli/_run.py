@@ -251,7 +251,7 @@ def run_and_report(spec: RunSpec, problems: Sequence[str] = ()) -> None:
 
 def finished_words(done: Finished, output: Path | None) -> str:
     """Return the report of a run that has finished."""
-    return _report(done.result.parameters["summary"], list(done.result.notes), done.written, output or Path())
+    return _report(done.result.provenance.summary, list(done.result.notes), done.written, output or Path())
 
 
 def _report(summary: str, notes: Sequence[str], written: Sequence[Path], output: Path) -> str:

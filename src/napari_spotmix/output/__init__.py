@@ -1,1 +1,1 @@
-"""What is made of a result: figures, reports, files of other programs."""
+"""What is made from a result: figures, reports, files for other programs."""

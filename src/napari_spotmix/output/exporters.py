@@ -1,6 +1,6 @@
 """Results in the formats of other programs: tables, QuPath, Loupe Browser, SpatialData.
 
-Names are never altered, so that they join with those of other files; each format escapes what it must. A new
+Names are never changed, so that they match those of other files; each format escapes what it must. A new
 format needs a function that writes it, and an entry in `TARGETS`.
 """
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 __all__ = ["TARGETS", "Target", "export", "export_notes", "target_of"]
 
 _STAGE = "Exporting"
-#: Spots between two reports of progress.
+#: Rows between two reports of progress.
 _BATCH = 2000
-#: Features of GeoJSON between two: each takes longer than a row.
+#: Features of GeoJSON between two reports of progress: each takes longer than a row.
 _FEATURES = 500
-#: Spots in each group of rows of a parquet file.
+#: Rows in each row group of a parquet file.
 _GROUP = 50_000
-#: Corners of the polygon that stands for a round spot; its area is 97% of the circle's.
+#: Corners of the polygon for a round spot; its area is 97% of the circle's.
 _CORNERS = 16
-#: What a spreadsheet may take for the beginning of a formula.
+#: Characters that begin a formula in a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-#: Columns that tell which shape a row of a SpatialData table stands for.
+#: Columns that connect the rows of a SpatialData table with shapes.
 _REGION, _SPOT = "spotmix_region", "spotmix_spot"
 
 Write = Callable[["Result", Path, ProgressCallback], None]
@@ -62,9 +62,9 @@ class Target:
     name : str
         What `export` takes as `kind`.
     words : str
-        What it is called where it is shown.
+        Its label in menus.
     suffixes : tuple of str
-        Endings of its files.
+        Of its files.
     write : callable
         Writes a result to a path.
     is_folder : bool
@@ -87,12 +87,12 @@ def export(
     ----------
     result : Result
     path : path
-        The file; it is replaced if it exists, but for a SpatialData store, which must not.
+        The file; it is replaced if it exists. A SpatialData store must not exist.
     kind : str, optional
-        Name of one of `TARGETS`; without it the ending of `path` decides: proportions for ``.csv`` and
+        Name of one of `TARGETS`; by default the suffix of `path` decides: proportions for ``.csv`` and
         ``.parquet``, spots for ``.geojson``, a SpatialData store for ``.zarr``.
     on_progress : callable, optional
-        Told several times a second; raises `Cancelled` to stop, and nothing is left behind.
+        Called several times a second; raises `Cancelled` to stop, and nothing is written.
 
     Returns
     -------
@@ -102,8 +102,8 @@ def export(
     Raises
     ------
     InputError
-        If the kind is unknown or not that of such a file, there is nothing to export, names that must
-        tell spots apart do not, or it cannot be written there.
+        If the kind is unknown or does not fit the suffix, there is nothing to export, spots share names
+        that must be unique, or the file cannot be written.
 
     Examples
     --------
@@ -120,21 +120,21 @@ def export(
     on_progress(Progress(_STAGE, 0, 1))
     aside = write_folder_atomically if target.is_folder else write_atomically
 
-    def write(place: Path) -> None:
+    def write(unfinished: Path) -> None:
         run_cancellable(lambda: result.proportions, _STAGE, on_progress)  # found once, and kept
-        target.write(result, place, on_progress)
-        on_progress(Progress(_STAGE, 1, 1))  # what was cancelled meanwhile is not kept
+        target.write(result, unfinished, on_progress)
+        on_progress(Progress(_STAGE, 1, 1))  # nothing is kept if it was cancelled meanwhile
 
     return aside(path, write)
 
 
 def target_of(path: Path, kind: str | None = None) -> Target:
-    """Return what a file of that name is exported as.
+    """Return the target for a file of that name.
 
     Raises
     ------
     InputError
-        If the kind is unknown, or not written to files of that ending.
+        If the kind is unknown, or not written to files with that suffix.
 
     Examples
     --------
@@ -146,40 +146,39 @@ def target_of(path: Path, kind: str | None = None) -> Target:
         found = next((target for target in TARGETS if suffix in target.suffixes), None)
         if found is None:
             known = ", ".join(dict.fromkeys(suffix for target in TARGETS for suffix in target.suffixes))
-            raise InputError(f"`to`: a file to export is named {known}; found {path.name!r}.")
+            raise InputError(f"`to` must end with one of {known}; found {path.name!r}.")
         return found
     found = next((target for target in TARGETS if target.name == kind), None)
     if found is None:
         names = ", ".join(target.name for target in TARGETS)
         raise InputError(f"`kind` must be one of {names}; found {kind!r}.")
     if suffix not in found.suffixes:
-        endings = " or ".join(found.suffixes)
-        raise InputError(f"`to`: {found.name} are written to a file named {endings}; found {path.name!r}.")
+        suffixes = " or ".join(found.suffixes)
+        raise InputError(f"`to` must end with {suffixes} for kind {found.name!r}; found {path.name!r}.")
     return found
 
 
 def export_notes(result: Result, path: str | Path, kind: str | None = None) -> list[str]:
-    """Say what should be known of an exported file.
+    """Return what to know about an exported file.
 
     Returns
     -------
     list of str
-        A sentence or two each: spots that are left out, names that a spreadsheet may take for formulas.
+        A sentence or two each: spots that were skipped, names that a spreadsheet may read as formulas.
     """
     target = target_of(Path(path), kind)
     notes = []
     lost = len(result.abundances) - len(placed_spots(result.spatial))
     if target.name in ("spots", "spatialdata") and lost:
-        notes.append(f"Spots without coordinates were left out: {lost:,}.")
+        notes.append(f"Spots without coordinates were skipped: {lost:,}.")
     if target.name == "loupe" and (unknown := int(result.dominant.isna().sum())):
-        notes.append(f"Spots that were not estimated were left out, as of no category: {unknown:,}.")
+        notes.append(f"Spots that were not estimated have no category and were skipped: {unknown:,}.")
     names = [*result.cell_types, *result.abundances.index.astype(str)]
     formulas = [name for name in names if name.startswith(_FORMULA)]
     if ".csv" in target.suffixes and formulas:
         notes.append(
             f"{count(len(formulas), 'name')} {agreeing(len(formulas), 'begin')} like a formula "
-            f"({formulas[0]!r}). Names are as they were: "
-            "import the file as text into a spreadsheet."
+            f"({formulas[0]!r}). Names are not changed: import the file as text into a spreadsheet."
         )
     return notes
 
@@ -190,7 +189,7 @@ def export_notes(result: Result, path: str | Path, kind: str | None = None) -> l
 def _write_table(
     rows: Callable[[Result, slice], pd.DataFrame], result: Result, path: Path, on_progress: ProgressCallback
 ) -> None:
-    """Write the rows of some spots after those of others, so that a cancel is heard between them."""
+    """Write the rows in batches; it can be cancelled between them."""
     n_spots = len(result.abundances)
     if path.suffix.lower() == ".parquet":
         _write_parquet(rows, result, path, on_progress)
@@ -227,7 +226,7 @@ def _wide(result: Result, spots: slice) -> pd.DataFrame:
 
 
 def _long(result: Result, spots: slice) -> pd.DataFrame:
-    """Return a row for each spot and type, which is how plotting libraries like it."""
+    """Return a row for each spot and type, as plotting libraries expect."""
     shares, n_types = result.proportions[spots], len(result.cell_types)
     x, y = np.repeat(result.coordinates[spots], n_types, axis=0).T
     errors = result.standard_errors[spots] if len(result.standard_errors) else shares * np.nan
@@ -244,7 +243,7 @@ def _long(result: Result, spots: slice) -> pd.DataFrame:
 
 
 def _write_loupe(result: Result, path: Path, on_progress: ProgressCallback) -> None:
-    """Write a category for each barcode; a barcode that is not named is in none."""
+    """Write a category for each barcode; barcodes that are not estimated are left out."""
     dominant = result.dominant.dropna()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -258,7 +257,7 @@ def _write_loupe(result: Result, path: Path, on_progress: ProgressCallback) -> N
 
 
 def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> None:
-    """Write one feature a line, so that a million of them need no memory."""
+    """Write one feature a line: a million of them need no memory."""
     spots = placed_spots(result.spatial)
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
@@ -273,7 +272,7 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
 def _spot_features(
     result: Result, spots: NDArray[np.intp], measured: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """Yield spots as QuPath's detections: it reads class, color and measurements of `properties`."""
+    """Yield spots as QuPath's detections, which have class, color and measurements in `properties`."""
     outline, xy = _outline(result.spatial), result.coordinates
     colors = {name: _rgb(color) for name, color in result.colors.items()}
     names = result.abundances.index.astype(str)
@@ -318,7 +317,7 @@ def _rgb(color: str) -> list[int]:
 
 def _write_regions(result: Result, path: Path, _: ProgressCallback) -> None:
     if not result.regions:
-        raise InputError("There are no regions in this result. Draw some in napari, and save it again.")
+        raise InputError("This result has no regions. Draw some in napari, and save the result again.")
     path.write_text(to_geojson(result.regions), encoding="utf-8")
 
 
@@ -326,7 +325,7 @@ def _write_regions(result: Result, path: Path, _: ProgressCallback) -> None:
 
 
 def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback) -> None:
-    """Write images, spots as shapes, and a table of everything that ``spatial.h5ad`` holds on them."""
+    """Write images, spots as shapes, and a table with everything that ``spatial.h5ad`` holds."""
     steps: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("images", lambda: _images(result.spatial)),
         ("shapes", lambda: {"spots": _shapes(result.spatial)}),
@@ -334,12 +333,12 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
     ]
     parts: dict[str, dict[str, Any]] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own and its libraries' housekeeping
+        warnings.simplefilter("ignore")  # about the internals of spatialdata and its dependencies
         spatialdata = _spatialdata()
         for at, (name, make) in enumerate(steps):
             parts[name] = run_cancellable(make, _STAGE, on_progress, at, len(steps) + 1)
         whole, n_steps = spatialdata.SpatialData(**parts), len(steps)
-        # The folder that it lies in was made for it.
+        # Its folder was made for it.
         aside = path.parent
         run_cancellable(
             lambda: whole.write(path), _STAGE, on_progress, n_steps, n_steps + 1, writes_into=aside
@@ -358,7 +357,7 @@ def _spatialdata() -> Any:
 
 
 def _images(spatial: AnnData) -> dict[str, Any]:
-    """Return the images, each scaled to the full-resolution pixels that everything else is in."""
+    """Return the images, each with its scale to full-resolution pixels, the unit of all the rest."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Scale
 
@@ -373,7 +372,7 @@ def _images(spatial: AnnData) -> dict[str, Any]:
 
 
 def _shapes(spatial: AnnData) -> Any:
-    """Return spots as circles, or bins as squares, with their names as index."""
+    """Return spots as circles, or bins as squares, indexed by their names."""
     from spatialdata.models import ShapesModel
     from spatialdata.transformations import Identity
 
@@ -402,7 +401,7 @@ def _table(result: Result) -> Any:
     if adata.obs_names.has_duplicates:
         twice = list(adata.obs_names[adata.obs_names.duplicated()].unique())
         raise InputError(
-            "A SpatialData store tells spots apart by their names, and here some have the same: "
+            "A SpatialData store needs unique names of spots, but some spots share a name: "
             f"{listed(twice, most=3)}. Run again with `--fix spatial:name-apart`, or write a table."
         )
     adata.obs[_REGION] = pd.Categorical(["spots"] * adata.n_obs)
@@ -411,7 +410,7 @@ def _table(result: Result) -> Any:
     return TableModel.parse(adata, region="spots", region_key=_REGION, instance_key=_SPOT)
 
 
-#: What can be exported, the usual kind for an ending first.
+#: What can be exported, the default kind of each suffix first.
 TARGETS: tuple[Target, ...] = (
     Target(
         "proportions",

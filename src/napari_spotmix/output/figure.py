@@ -1,14 +1,13 @@
 """Figures for publication: a result over its tissue, drawn by matplotlib without a window.
 
-Colors are those of the viewer. Only matplotlib's objects are used, never pyplot, which would need the main
-thread. Lengths are inches on the page, points for text, and full-resolution pixels on the tissue (y down).
+Colors are those of the viewer. Only matplotlib's objects are used, not pyplot, which needs the main thread.
+Lengths are inches on the page, points for text, and full-resolution pixels on the tissue (y down).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
-from matplotlib.colors import ListedColormap, Normalize, to_rgba, to_rgba_array
+from matplotlib.colors import Normalize, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -28,30 +27,31 @@ from matplotlib.text import Text
 from matplotlib.transforms import AffineDeltaTransform
 from numpy.typing import NDArray
 
-from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
+from napari_spotmix.base.colors import MAP, PROPORTION
 from napari_spotmix.base.errors import InputError
-from napari_spotmix.dataset.access import tissue_image
-from napari_spotmix.dataset.geometry import (
-    bin_sides,
-    length_words,
-    microns_per_pixel,
-    placed_spots,
-    round_length,
-    spot_diameter,
-)
+from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.io import write_atomically
+from napari_spotmix.output.scene import FigureScene, Region, colormap_of, scene_of, usual_top
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["MAPS", "SUFFIXES", "Region", "Scene", "colormap_of", "draw", "save", "scene_of", "usual_top"]
+__all__ = [
+    "MAPS",
+    "SUFFIXES",
+    "Region",
+    "FigureScene",
+    "colormap_of",
+    "draw",
+    "save",
+    "scene_of",
+    "usual_top",
+]
 
 Floats = NDArray[np.float64]
-#: Left, top, right and bottom, in full-resolution pixels.
-Region = tuple[float, float, float, float]
 MapName = Literal["dominant", "unexplained", "counts", "pies"]
 
-#: What can be shown beside cell types.
+#: What can be shown other than cell types.
 MAPS: tuple[str, ...] = get_args(MapName)
 #: Formats of figures, by the ending of their names.
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -59,11 +59,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 _MOST_PANELS = 12
 _MOST_PIES = 6000
 _MOST_NAMED = 16
-#: More spots than these become a picture inside an SVG or PDF, which would be slow to open and to edit.
+#: More spots become an image inside an SVG or PDF, which would be slow to open and to edit otherwise.
 _MOST_VECTORS = 5000
-#: Around more spots than these, outlines hide the colors: as in the viewer.
-_MOST_OUTLINED = 3000
-#: A piece of a pie below this is not seen.
+#: Smaller pieces of a pie are invisible.
 _LEAST_PIECE = 0.005
 _FONT_SIZE = 9.0
 _UNKNOWN = "#808080"
@@ -71,7 +69,7 @@ _LABELS = {"unexplained": "Share of counts not explained", "counts": "Counts per
 
 # Inches: the longest side of a map by the number of columns; space between and around.
 _SIDES = (5.0, 3.2, 2.4, 2.0)
-_LEAST_CELL = 1.2  # what a narrow map takes, for its title
+_LEAST_CELL = 1.2  # width of a narrow map with its title
 _MARGIN, _GAP, _TITLE, _BELOW = 0.15, 0.15, 0.25, 0.4
 _BAR_WIDTH, _BAR_HEIGHTS, _BAR_SPACE = 0.13, (1.5, 2.4), 0.75
 
@@ -94,23 +92,23 @@ def draw(
         A cell type; "dominant", "unexplained", "counts" or "pies" (the proportions of every spot, of at most
         6,000); or 2 to 12 cell types, drawn side by side on one scale.
     image : bool, optional
-        Whether to draw the tissue image below, where there is one.
+        Whether to draw the spots over the tissue image, if there is one.
     opacity : float, optional
         Of the spots, 0 to 1.
     region : tuple of float, optional
-        Left, top, right and bottom of what is drawn, in full-resolution pixels; by default all the spots.
+        Left, top, right and bottom of what is drawn, in full-resolution pixels; all spots by default.
     dark : bool, optional
         Light on dark, for slides.
 
     Returns
     -------
     Figure
-        As large as what it holds, in inches; `save` writes it.
+        Its size, in inches, follows from its content; `save` writes it.
 
     Raises
     ------
     InputError
-        If there is nothing of that name, or nothing to draw; lists every problem.
+        If a name is unknown, or there is nothing to draw; lists every problem.
 
     Examples
     --------
@@ -136,18 +134,18 @@ def draw(
 
 
 def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
-    """Write a figure as PNG, SVG or PDF, by the ending of the name: all of it or nothing.
+    """Write a figure as PNG, SVG or PDF, by the suffix of the name, completely or not at all.
 
-    The same figure gives the same bytes. Text stays text in SVG and PDF, to be edited.
+    The same figure gives the same bytes. Text stays text in SVG and PDF, so that it can be edited.
 
     Parameters
     ----------
     figure : Figure
         As `draw` returns it.
     path : path
-        Replaced if it exists.
+        The file; it is replaced if it exists.
     dpi : float, optional
-        Pixels per inch, of what is a picture inside an SVG or PDF too.
+        Pixels per inch, also of images inside an SVG or PDF.
 
     Returns
     -------
@@ -157,7 +155,7 @@ def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
     Raises
     ------
     InputError
-        If the name ends otherwise, or the file cannot be written.
+        If the name has another suffix, or the file cannot be written.
     """
     path = Path(path)
     if problems := save_problems(path, dpi):
@@ -165,9 +163,14 @@ def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
     undated: dict[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     suffix = path.suffix.lower()
     settings = {"dpi": dpi, "format": suffix[1:], "metadata": undated[suffix], "facecolor": "auto"}
-    # matplotlib takes these only from its global settings.
-    fixed: Any = {"svg.fonttype": "none", "svg.hashsalt": "spotmix", "pdf.fonttype": 42, "pdf.compression": 6}
-    with _settings, mpl.rc_context(fixed):
+    # matplotlib reads these from its global settings only.
+    settled: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "spotmix",
+        "pdf.fonttype": 42,
+        "pdf.compression": 6,
+    }
+    with _settings, mpl.rc_context(settled):
         return write_atomically(path, lambda aside: figure.savefig(aside, **settings))
 
 
@@ -175,16 +178,16 @@ _settings = threading.Lock()
 
 
 def save_problems(path: Path, dpi: float = 300) -> list[str]:
-    """Say what is wrong with the name of a figure and its resolution, before it is drawn."""
+    """Return what is wrong with the name and the resolution of a figure, before it is drawn."""
     problems = []
     if path.suffix.lower() not in SUFFIXES:
-        problems.append(f"`output`: a figure is named .png, .svg or .pdf, found {path.name!r}.")
+        problems.append(f"`output` must end with .png, .svg or .pdf, found {path.name!r}.")
     if not 10 <= dpi <= 2400:
         problems.append(f"`dpi` must be from 10 to 2400, found {dpi:g}.")
     return problems
 
 
-# ------------------------------------------------------------------------------------ what is asked for
+# ---------------------------------------------------------------------------------------- arguments
 
 
 def _check(result: Result, names: list[str], opacity: float, region: Region | None) -> None:
@@ -202,16 +205,18 @@ def _check(result: Result, names: list[str], opacity: float, region: Region | No
 
 def _name_problems(result: Result, names: list[str]) -> list[str]:
     if not 1 <= len(names) <= _MOST_PANELS or len(set(names)) < len(names):
-        return [f"`show`: 1 to {_MOST_PANELS} different cell types can be shown, found {', '.join(names)}."]
+        return [f"`show` must be 1 to {_MOST_PANELS} different cell types, found {', '.join(names)}."]
     maps = MAPS if len(names) == 1 else ()
     problems = []
     for name in names:
         if name in MAPS and name not in result.cell_types and not maps:
-            problems.append(f"`show`: {name!r} can be shown alone only, not beside others.")
+            problems.append(f"`show`: {name!r} can only be shown alone. Draw it in a figure of its own.")
         elif name not in (*result.cell_types, *maps):
             problems.append(_unknown_name(result, name))
         elif name == "unexplained" and result.unexplained.isna().all():
-            problems.append("`show`: what is unexplained is not known without normalized counts.")
+            problems.append(
+                "`show`: the unexplained share is not defined without normalized counts (`normalize`)."
+            )
     return problems
 
 
@@ -219,7 +224,7 @@ def _unknown_name(result: Result, name: str) -> str:
     near = get_close_matches(name, [*result.cell_types, *MAPS], n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     known = ", ".join([*result.cell_types, *MAPS])
-    return f"`show`: {name!r} is no cell type of this result.{guess} There are {known}."
+    return f"`show`: unknown cell type or map {name!r}.{guess} This result has {known}."
 
 
 def _is_region(region: Region) -> bool:
@@ -227,113 +232,13 @@ def _is_region(region: Region) -> bool:
     return is_finite and region[0] < region[2] and region[1] < region[3]
 
 
-# ------------------------------------------------------------------------------------------ what is drawn
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What lies where on the tissue.
-
-    Attributes
-    ----------
-    spots : ndarray of int, shape (n_drawn,)
-        Rows of the result.
-    xy : ndarray of float64, shape (n_drawn, 2)
-        Middle of each spot.
-    outline : Outline
-        Of a spot around its middle.
-    diameter : float
-        Of a spot, or side of a bin.
-    region : tuple of float
-        Left, top, right, bottom.
-    image : ndarray or None, and the full-resolution pixels that one of its pixels measures.
-    opacity : float
-        Of the spots.
-    """
-
-    spots: NDArray[np.intp]
-    xy: Floats
-    outline: Outline
-    is_bin: bool
-    diameter: float
-    region: Region
-    image: tuple[NDArray[Any], float] | None
-    opacity: float
-
-    @property
-    def aspect(self) -> float:
-        """Height over width."""
-        left, top, right, bottom = self.region
-        return (bottom - top) / (right - left)
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether spots are too many for outlines."""
-        return self.is_bin or len(self.spots) > _MOST_OUTLINED
-
-
-def scene_of(result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None) -> Scene:
-    """Return what is drawn of a result's section, with the arguments of `draw`.
-
-    Raises
-    ------
-    InputError
-        If no spot lies in the region, or none has coordinates.
-    """
-    adata = result.spatial
-    spots = placed_spots(adata)
-    xy, diameter, sides = result.coordinates[spots], spot_diameter(adata), bin_sides(adata)
-    region = _around(xy, diameter) if region is None and len(xy) else region
-    within = _is_within(xy, region, diameter) if region is not None else np.zeros(0, dtype=bool)
-    if region is None or not within.any():
-        raise InputError("`region`: there are no spots in it." if len(xy) else "No spot has coordinates.")
-    return Scene(
-        spots=spots[within],
-        xy=xy[within],
-        outline=_disc(diameter) if sides is None else _square(sides),
-        is_bin=sides is not None,
-        diameter=diameter,
-        region=region,
-        image=tissue_image(adata) if image else None,
-        opacity=opacity,
-    )
-
-
-def _around(xy: Floats, diameter: float) -> Region:
-    least, most = xy.min(axis=0), xy.max(axis=0)
-    margin = diameter + 0.02 * float((most - least).max())
-    (left, top), (right, bottom) = (least - margin).tolist(), (most + margin).tolist()
-    return left, top, right, bottom
-
-
-def _is_within(xy: Floats, region: Region, diameter: float) -> NDArray[np.bool_]:
-    reach = diameter / 2
-    least, most = np.array(region[:2]) - reach, np.array(region[2:]) + reach
-    return np.asarray(((xy > least) & (xy < most)).all(axis=1))
-
-
-def _disc(diameter: float) -> Outline:
-    circle = Outline.unit_circle()
-    return Outline(np.asarray(circle.vertices) * diameter / 2, circle.codes)
-
-
-def _square(sides: Floats) -> Outline:
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]) / 2
-    return Outline(corners @ sides, closed=True)
-
-
-def _cross(diameter: float) -> Outline:
-    reach = diameter * np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]]) / 3
-    return Outline(reach, [Outline.MOVETO, Outline.LINETO] * 2)
-
-
 # ----------------------------------------------------------------------------------------------- the page
 
 
 class _Page:
-    """A figure with its panels; what stands beside them makes it wider."""
+    """A figure with its panels; a color bar or a legend makes it wider."""
 
-    def __init__(self, scene: Scene, n_panels: int, dark: bool) -> None:
+    def __init__(self, scene: FigureScene, n_panels: int, dark: bool) -> None:
         self.scene = scene
         self.ground, self.ink = ("#151515", "#eeeeee") if dark else ("#ffffff", "#202020")
         self.figure = Figure(facecolor=self.ground)
@@ -364,20 +269,20 @@ class _Page:
         return axes
 
     def add_axes(self, box: tuple[float, float, float, float], label: str) -> Axes:
-        """Add axes at left, top, width and height in inches from the upper left corner of the panels."""
+        """Add axes at left, top, width and height, in inches from the upper left corner of the panels."""
         left, top, width, height = box
         total_width, total_height = self.figure.get_size_inches()
         bottom = total_height - _MARGIN - top - height
-        place = (
+        bounds = (
             (_MARGIN + left) / total_width,
             bottom / total_height,
             width / total_width,
             height / total_height,
         )
-        return self.figure.add_axes(place, label=label)
+        return self.figure.add_axes(bounds, label=label)
 
     def widen(self, width: float, least_height: float = 0.0) -> None:
-        """Add space at the right, and below where the page is lower than `least_height`; nothing moves."""
+        """Add space at the right, and below if the page is lower than `least_height`; nothing moves."""
         before = self.figure.get_size_inches()
         after = np.array([before[0] + width, max(before[1], least_height)])
         self.figure.set_size_inches(*after)
@@ -398,19 +303,24 @@ class _Page:
         return 72 * self.width * length / (self.scene.region[2] - self.scene.region[0])
 
 
+def _cross(diameter: float) -> Outline:
+    reach = diameter * np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]]) / 3
+    return Outline(reach, [Outline.MOVETO, Outline.LINETO] * 2)
+
+
 def _columns(n_panels: int, aspect: float) -> int:
-    """Return the columns of a grid about one and a half times as wide as it is high, with few gaps."""
+    """Return the columns of a grid that is about 1.5 times as wide as high, with few gaps."""
     wanted = min(n_panels, max(1, round(float(np.sqrt(1.5 * n_panels * aspect)))))
     n_rows = -(-n_panels // wanted)
     return -(-n_panels // n_rows)
 
 
-def _draw_image(axes: Axes, scene: Scene) -> None:
+def _draw_image(axes: Axes, scene: FigureScene) -> None:
     if scene.image is None:
         return
     pixels, step = scene.image
     height, width = pixels.shape[:2]
-    # A full-resolution pixel has its middle at its index, so the first one begins half a pixel before 0.
+    # A full-resolution pixel has its center at its index, so the first one begins half a pixel before 0.
     extent = (-0.5, width * step - 0.5, height * step - 0.5, -0.5)
     is_gray = pixels.ndim == 2 or pixels.shape[2] not in (3, 4)
     shown = pixels.reshape(height, width, -1)[..., 0] if is_gray else pixels
@@ -422,7 +332,7 @@ def _draw_image(axes: Axes, scene: Scene) -> None:
 
 
 def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_]) -> None:
-    """Draw the spots that are known in their colors, RGBA (n_drawn, 4), and a cross where nothing is."""
+    """Draw the spots in their colors, RGBA (n_drawn, 4), and those that are not known as crosses."""
     scene = page.scene
     line = 0.0 if scene.is_dense else page.points(0.03 * scene.diameter)
     _add(axes, scene, scene.outline, colors[known], known, line)
@@ -433,7 +343,7 @@ def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_
 
 
 def _add(
-    axes: Axes, scene: Scene, outline: Outline, colors: Floats, drawn: NDArray[np.bool_], line: float
+    axes: Axes, scene: FigureScene, outline: Outline, colors: Floats, drawn: NDArray[np.bool_], line: float
 ) -> PathCollection:
     colors = colors * [1, 1, 1, scene.opacity]
     edge = to_rgba("#202020", 0.63 * scene.opacity) if scene.image is not None else to_rgba(_UNKNOWN)
@@ -454,7 +364,7 @@ def _add(
     return shapes
 
 
-# ------------------------------------------------------------------------------------- values and their bar
+# --------------------------------------------------------------------------------- values, their color bar
 
 
 def _draw_values(page: _Page, result: Result, names: list[str], is_type: bool) -> None:
@@ -480,22 +390,6 @@ def _values(result: Result, name: str, is_type: bool) -> Floats:
     return np.asarray(values, dtype=float)
 
 
-def usual_top(values: Floats) -> float:
-    """Return where the colors of a map end: most of its values lie below; 1 where there are none."""
-    known = values[~np.isnan(values)]
-    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
-    return top if top > 0 else 1.0
-
-
-def colormap_of(name: str, *, over_tissue: bool) -> ListedColormap:
-    """Return a colormap whose low end lets the tissue show through, where there is one below."""
-    places = np.linspace(0, 1, 256)
-    colors = np.array(mpl.colormaps[name](places))
-    if over_tissue:
-        colors[:, 3] = opacity_over_tissue(places)
-    return ListedColormap(colors)
-
-
 def _title(page: _Page, names: Sequence[str]) -> None:
     most = _most_letters(page.cell)
     for axes, name in zip(page.panels, names, strict=True):
@@ -512,7 +406,7 @@ def _draw_bar(page: _Page, scale: ScalarMappable, label: str, exceeds: bool) -> 
     bar.outline.set_edgecolor(page.ink)
     bar.outline.set_linewidth(0.5)
     if bar.solids is not None:
-        bar.solids.set_rasterized(True)  # its steps would show as lines
+        bar.solids.set_rasterized(True)  # or its steps show as lines
     axes.tick_params(labelsize=_FONT_SIZE - 1, colors=page.ink, width=0.5, length=2.5)
     axes.set_ylabel(label, fontsize=_FONT_SIZE, color=page.ink)
     _literal(axes.yaxis.label)
@@ -522,7 +416,7 @@ def _draw_bar(page: _Page, scale: ScalarMappable, label: str, exceeds: bool) -> 
 
 
 def _draw_types(page: _Page, result: Result, shown: str) -> None:
-    """Draw each spot in the color of its largest type, or as a pie, and the legend."""
+    """Draw each spot in the color of its dominant type, or as a pie, and the legend."""
     axes, spots = page.panels[0], page.scene.spots
     known = result.dominant.notna().to_numpy()[spots]
     shares = result.proportions.to_numpy()[spots]
@@ -541,7 +435,7 @@ def _draw_types(page: _Page, result: Result, shown: str) -> None:
 def _draw_pies(page: _Page, axes: Axes, shares: Floats, colors: Floats) -> None:
     if len(shares) > _MOST_PIES:
         raise InputError(
-            f"`show`: pies can be drawn of at most {_MOST_PIES:,} spots, found {len(shares):,}. "
+            f"`show`: at most {_MOST_PIES:,} spots can be drawn as pies, found {len(shares):,}. "
             "Choose a smaller region, or show 'dominant'."
         )
     ends = np.cumsum(shares, axis=1)
@@ -562,14 +456,14 @@ def _draw_pies(page: _Page, axes: Axes, shares: Floats, colors: Floats) -> None:
 
 
 def _piece(start: float, end: float, diameter: float) -> Outline:
-    """Return a piece of a pie, which begins at the top and goes clockwise; y points down."""
+    """Return a piece of a pie, which starts at the top and goes clockwise; y points down."""
     whole = end - start > 359.9
     piece = Outline.unit_circle() if whole else Outline.wedge(start - 90, end - 90)
     return Outline(np.asarray(piece.vertices) * diameter / 2, piece.codes)
 
 
 def _draw_legend(page: _Page, colors: Mapping[str, str], frequency: Floats) -> None:
-    """Name the types that are drawn beside the map, the most frequent first."""
+    """Add the names of the types that are drawn, the most frequent first."""
     names = list(colors)
     order = [at for at in np.argsort(-frequency, kind="stable") if frequency[at] > 0]
     named, left = order[:_MOST_NAMED], len(order) - _MOST_NAMED
@@ -577,7 +471,7 @@ def _draw_legend(page: _Page, colors: Mapping[str, str], frequency: Floats) -> N
     texts = [_fitted(names[at], 40) for at in named]
     if left > 0:
         keys, texts = [*keys, _key("none", False)], [*texts, f"and {left} more"]
-    # Names are set afterwards: matplotlib would leave out those that begin with "_".
+    # Names are set afterwards: matplotlib omits those that begin with "_".
     legend = page.figure.legend(
         keys,
         ["x"] * len(keys),
@@ -593,7 +487,7 @@ def _draw_legend(page: _Page, colors: Mapping[str, str], frequency: Floats) -> N
     for text, name in zip(legend.get_texts(), texts, strict=True):
         text.set_text(name)
         _literal(text)
-    _place_beside(page, legend)
+    _put_at_right(page, legend)
 
 
 def _key(color: str, is_bin: bool) -> Line2D:
@@ -603,8 +497,8 @@ def _key(color: str, is_bin: bool) -> Line2D:
     )
 
 
-def _place_beside(page: _Page, legend: Legend) -> None:
-    """Make room for the legend at the right of the map, where it is higher than the map below too."""
+def _put_at_right(page: _Page, legend: Legend) -> None:
+    """Make room for the legend at the right of the map, and below if the legend is higher."""
     box = legend.get_window_extent(page.figure.canvas.get_renderer())  # type: ignore[attr-defined]
     width, height = np.array([box.width, box.height]) / page.figure.dpi
     page.widen(_GAP + width, height + 2 * _MARGIN)
@@ -616,17 +510,17 @@ def _place_beside(page: _Page, legend: Legend) -> None:
 
 
 def _draw_scale_bar(page: _Page, result: Result) -> None:
-    """Draw a bar of a round length below the first map of the last row, where it hides nothing."""
+    """Draw a bar of a round length below the first map of the last row."""
     microns = microns_per_pixel(result.spatial)
     left, _, right, _ = page.scene.region
     length = round_length((right - left) * (microns or 1.0) / 4)
     axes = page.lowest_left
-    place = axes.get_xaxis_transform()
+    transform = axes.get_xaxis_transform()
     drop = -0.1 / page.height
     axes.plot(
         [left, left + length / (microns or 1.0)],
         [drop, drop],
-        transform=place,
+        transform=transform,
         color=page.ink,
         linewidth=2,
         solid_capstyle="butt",
@@ -638,7 +532,7 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
         left,
         drop - 0.05 / page.height,
         length_words(length, microns is not None),
-        transform=place,
+        transform=transform,
         va="top",
         fontsize=_FONT_SIZE - 1,
         color=page.ink,
@@ -647,27 +541,27 @@ def _draw_scale_bar(page: _Page, result: Result) -> None:
 
 
 def _explain_crosses(page: _Page, result: Result) -> None:
-    """Say below the last map what a cross means, where there is one."""
+    """Explain the crosses below the last map, if there are any."""
     if page.scene.is_dense or result.dominant.notna().to_numpy()[page.scene.spots].all():
         return
     axes = page.panels[-1]
-    words, place, drop = "× not estimated", axes.transAxes, -0.15 / page.height
-    axes.text(1, drop, words, transform=place, ha="right", va="top", fontsize=_FONT_SIZE - 1, color=page.ink)
+    settings: Any = {"transform": axes.transAxes, "ha": "right", "va": "top", "color": page.ink}
+    axes.text(1, -0.15 / page.height, "× not estimated", fontsize=_FONT_SIZE - 1, **settings)
 
 
 def _literal(text: Text) -> None:
-    """Have a name shown as it is: "$" begins no formula."""
+    """Show a name as it is: "$" does not begin a formula."""
     text.set_parse_math(False)
     text.set_usetex(False)
 
 
 def _most_letters(length: float) -> int:
-    """Return how many letters take so many inches, as a rule."""
+    """Return about how many letters fit into a length in inches."""
     return int(72 * length / (0.6 * _FONT_SIZE))
 
 
 def _fitted(name: str, most: int) -> str:
-    """Return a name of at most so many characters, without any that steer or break a file.
+    """Return a name shortened to at most `most` characters, without control characters.
 
     Examples
     --------

@@ -29,11 +29,12 @@ from napari_spotmix.dataset.diagnostics.spots import not_estimated
 from napari_spotmix.dataset.finding import messages
 from napari_spotmix.dataset.validation import check, choices
 from napari_spotmix.model.fit import Fit, fit
+from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.rna_content import Content
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
 from napari_spotmix.params import Parameters, current_names
-from napari_spotmix.result import Result, over_all_spots
+from napari_spotmix.result import Learned, Provenance, Result, over_all_spots
 from napari_spotmix.workflow.prepare import Inputs, Prepared, prepare
 
 __all__ = ["deconvolve"]
@@ -191,12 +192,12 @@ def _result(
         misfit=pd.Series(_of_all_spots(_misfit(assessment), kept), index=spots),
         residual_genes=_residual_genes(assessment.genes, prepared.genes.names),
         spatial=inputs.spatial,
-        parameters={
-            "given": inputs.settings | _given(params),
-            "learned": _learned(fitted, prepared) | _doubts(assessment, prepared.cell_types),
-            "versions": _versions(),
-            "summary": _summary(fitted, prepared),
-        },
+        provenance=Provenance(
+            given=inputs.settings | _given(params),
+            learned=Learned.from_dict(_learned(fitted, prepared) | _doubts(assessment, prepared.cell_types)),
+            versions=_versions(),
+            summary=_summary(fitted, prepared),
+        ),
         notes=(
             *_input_notes(inputs, prepared, params),
             *_spot_notes(reasons),
@@ -241,7 +242,7 @@ def _doubts(assessment: Assessment, cell_types: list[str]) -> dict[str, Any]:
     return {
         "cell_share": assessment.cell_share,
         "confusable_types": [f"{cell_types[a]} | {cell_types[b]}" for a, b in assessment.pairs],
-        "n_unmodeled_patches": int(assessment.misfit.is_foreign.sum()),
+        "n_unmodeled_patches": int(assessment.misfit.is_unmodeled.sum()),
     }
 
 

@@ -23,6 +23,6 @@ def with_fixes(result: Result, fixes: Sequence[str | Fix]) -> Result:
     if not fixes:
         return result
     names = [str(fix) for fix in fixes]
-    given = {**result.parameters.get("given", {}), "fix": names}
     note = f"Fixed before the run: {', '.join(names)}. The files were not changed."
-    return replace(result, parameters={**result.parameters, "given": given}, notes=(*result.notes, note))
+    provenance = result.provenance.with_fixes(tuple(names))
+    return replace(result, provenance=provenance, notes=(*result.notes, note))

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.params import RENAMED_LEARNED
+from napari_spotmix.result import Learned
 from napari_spotmix.workflow.recipe import changed_versions, checksums_of, spec_of_recipe
 from napari_spotmix.workflow.run import Finished, run
 from napari_spotmix.workflow.spec import Location, RunSpec
@@ -163,6 +163,5 @@ def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:
     others = [f"{name} {then} (now {now})" for name, (then, now) in changed_versions(recipe).items()]
     if others:
         yield f"Versions differ from those of the first run, so numbers may too: {', '.join(others)}."
-    learned = {RENAMED_LEARNED.get(name, name) for name in recipe.get("learned", {})}
-    if "refit" in learned:
+    if Learned.from_dict(recipe.get("learned")).refit is not None:
         yield "The first result was adjusted in napari after its run; this is the run as it was before."

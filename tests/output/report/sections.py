@@ -8,7 +8,7 @@ from anndata import AnnData
 from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
-from napari_spotmix.result import Result
+from napari_spotmix.result import Provenance, Result
 
 #: What a file may call a cell type. None of it may do anything, all of it must be readable.
 HOSTILE = (
@@ -56,12 +56,14 @@ def a_section(side: int = 12, *, image: bool = True, names: tuple[str, ...] = HO
         edges,
         spatial,
         standard_errors=table * 0 + 0.05,
-        parameters={
-            "given": {"normalize": True, "layer": "<i>counts</i>", "lambda_c": None},
-            "learned": LEARNED,
-            "versions": {"python": "3.11", "napari-spotmix": "0.1.0"},
-            "summary": f"{len(xy)} spots, {len(names)} cell types.",
-        },
+        provenance=Provenance.from_dict(
+            {
+                "given": {"normalize": True, "layer": "<i>counts</i>", "lambda_c": None},
+                "learned": LEARNED,
+                "versions": {"python": "3.11", "napari-spotmix": "0.1.0"},
+                "summary": f"{len(xy)} spots, {len(names)} cell types.",
+            }
+        ),
         notes=("Type 'T <i>' has 3 cells.", "1 spot was left out: no counts."),
     )
 

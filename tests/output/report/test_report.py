@@ -18,11 +18,11 @@ from napari_spotmix import Cancelled, InputError, ReadError
 from napari_spotmix.base.progress import Progress, silent
 from napari_spotmix.dataset.geometry import bin_sides
 from napari_spotmix.io import make_recipe, write_outputs
-from napari_spotmix.output.figure import scene_of
 from napari_spotmix.output.report import joint_report, make_report, write_report
 from napari_spotmix.output.report.content import content_of, facts_of
 from napari_spotmix.output.report.maps import painted, rasterize, tissue_picture
-from napari_spotmix.result import Result
+from napari_spotmix.output.scene import scene_of
+from napari_spotmix.result import Provenance, Result
 from tests.output.report.sections import HOSTILE, a_section
 
 PLAIN = ("Macrophage", "Fibroblast", "B cell")
@@ -61,7 +61,7 @@ def test_texts_of_files_stay_texts(section: Result) -> None:
     assert "\u202e" not in html
 
 
-def test_everything_that_was_given_is_told(section: Result) -> None:
+def test_everything_that_was_given_is_shown(section: Result) -> None:
     files = [{"name": "matrix.h5", "bytes": 1234, "sha256": "ab" * 32}]
     html = make_report(section, {"spatial": {"path": "liver/outs", "files": files, "bin_um": 16.0}})
     told = (
@@ -87,16 +87,16 @@ def test_the_page_may_load_nothing(section: Result) -> None:
     assert all(source.startswith(("data:", "#")) for source in sources)
 
 
-def test_a_result_that_tells_nothing_of_itself_is_reported(section: Result) -> None:
+def test_a_result_without_parameters_is_reported(section: Result) -> None:
     none = csr_array(section.weights.shape)
-    bare = replace(section, parameters={}, notes=(), weights=none, standard_errors=pd.DataFrame())
+    bare = replace(section, provenance=Provenance(), notes=(), weights=none, standard_errors=pd.DataFrame())
     html = make_report(bare)
-    assert "Which types lie near each other" not in html
-    assert "Nothing was left open" in html
+    assert "Which types are near each other" not in html
+    assert "The smoothing was given" in html
     assert "What to know" not in html
 
 
-def test_a_recipe_that_was_edited_is_told_as_far_as_it_goes(section: Result) -> None:
+def test_a_recipe_that_was_edited_is_shown_without_what_is_wrong(section: Result) -> None:
     files = [{"name": "a.h5"}, {"name": "b.h5", "bytes": 1, "sha256": "0a"}]
     html = make_report(
         section, {"spatial": {"files": files}, "reference": "cells.h5ad", "more": {"path": "x"}}
@@ -106,16 +106,16 @@ def test_a_recipe_that_was_edited_is_told_as_far_as_it_goes(section: Result) -> 
 
 
 def test_counts_that_were_not_normalized_have_no_unexplained_share(section: Result) -> None:
-    html = make_report(replace(section, parameters={"given": {"normalize": False}}))
-    assert "What is unexplained is not known" in html
+    html = make_report(replace(section, provenance=Provenance({"normalize": False})))
+    assert "The unexplained share is not defined" in html
 
 
 def test_facts_are_those_of_the_estimated_spots(section: Result) -> None:
     facts = {fact.name: (fact.value, fact.hint) for fact in facts_of(section)}
     assert facts["Spots estimated"] == ("143", "of 144")
     assert facts["Median counts per spot"][0] == "72"
-    assert facts["Median share not explained"][0] == "10%"
-    assert facts["Usual standard error"][0] == "± 5.0%"
+    assert facts["Median unexplained share"][0] == "10%"
+    assert facts["Median standard error"][0] == "± 5.0%"
 
 
 def test_types_come_with_their_numbers_the_most_abundant_first() -> None:
@@ -129,7 +129,7 @@ def test_types_come_with_their_numbers_the_most_abundant_first() -> None:
     assert sum(number for _, _, number in content["legend"]) == 143
 
 
-def test_words_of_a_map_tell_where_a_type_is() -> None:
+def test_the_description_of_a_map_says_where_a_type_is() -> None:
     types = content_of(a_section(names=PLAIN), {}, "", silent)["types"]
     words = {one["name"]: one["map"].words for one in types}
     assert re.search("most of it in the (upper|middle|lower)? ?left", words["Macrophage"])
@@ -143,7 +143,7 @@ def test_pairs_that_avoid_each_other_are_named() -> None:
     assert int(pairs["rows"][0][1]["color"][5:], 16) > int(pairs["rows"][0][1]["color"][1:3], 16), "blue"
 
 
-def test_how_a_table_lies_in_memory_changes_nothing(section: Result) -> None:
+def test_the_memory_layout_of_a_table_changes_nothing(section: Result) -> None:
     table = section.abundances.ffill()
     values = table.to_numpy()
     layouts = [np.ascontiguousarray(values), np.asfortranarray(values)]
@@ -169,7 +169,7 @@ def test_a_report_is_cancelled_between_any_two_maps(section: Result) -> None:
 # -------------------------------------------------------------------------------------------- its pictures
 
 
-def test_a_map_has_the_color_of_each_spot_at_its_place(section: Result) -> None:
+def test_a_map_has_the_color_of_each_spot_at_its_position(section: Result) -> None:
     scene = scene_of(section)
     raster = rasterize(scene, None, 700, "", silent)
     codes = np.arange(len(scene.spots)) % 2
@@ -208,7 +208,7 @@ def test_spots_smaller_than_a_pixel_are_seen() -> None:
     assert len(np.unique(raster.spot)) == 1600 + 1
 
 
-def test_the_tissue_lies_where_it_lay(section: Result) -> None:
+def test_the_tissue_is_at_its_position(section: Result) -> None:
     box = tissue_picture(scene_of(section))
     assert box is not None
     left, _, right, _ = scene_of(section).region
@@ -239,7 +239,7 @@ def test_more_colors_than_a_palette_holds_are_drawn() -> None:
 # ------------------------------------------------------------------------------------------ where it stands
 
 
-def test_a_finished_run_is_reported_beside_its_results(section: Result, tmp_path: Path) -> None:
+def test_a_finished_run_is_reported_in_its_folder(section: Result, tmp_path: Path) -> None:
     folder = written(tmp_path / "run", section)
     page = write_report(folder)
     assert page == folder / "report.html"
@@ -260,10 +260,10 @@ def test_a_page_of_somebody_else_is_kept(section: Result, tmp_path: Path) -> Non
     assert write_report(folder, tmp_path / "other.html").exists()
 
 
-def test_a_slip_in_the_name_of_the_page_replaces_no_other_file(section: Result, tmp_path: Path) -> None:
+def test_a_wrong_name_of_the_page_replaces_no_other_file(section: Result, tmp_path: Path) -> None:
     folder = written(tmp_path, section)
     before = (folder / "spatial.h5ad").read_bytes()
-    with pytest.raises(InputError, match=r"a report is a page named .html; found 'spatial.h5ad'"):
+    with pytest.raises(InputError, match=r"must end with .html, found 'spatial.h5ad'"):
         write_report(folder, folder / "spatial.h5ad")
     assert (folder / "spatial.h5ad").read_bytes() == before
 

@@ -1,7 +1,7 @@
-"""The report: a result, or several, as one HTML page that needs nothing else to be read.
+"""The report: one or several results as one self-contained HTML page.
 
-No script, no font and no picture comes from elsewhere, and the page forbids the browser to fetch any. The
-same result gives the same bytes.
+It has no script and loads no font or image, and forbids the browser to load any. The same result gives the
+same bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a report says of a result: numbers, words and pictures, for the template to lay out."""
+"""The content of a report: numbers, texts and images, which the template lays out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
 from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
 from napari_spotmix.io import run_cancellable
-from napari_spotmix.output.figure import Scene, colormap_of, scene_of, usual_top
 from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
+from napari_spotmix.output.scene import FigureScene, colormap_of, scene_of, usual_top
 from napari_spotmix.params import describe
 
 if TYPE_CHECKING:
-    from napari_spotmix.result import Result
+    from napari_spotmix.result import Learned, PartEvidence, Result
 
 __all__ = ["Fact", "Map", "content_of", "facts_of"]
 
@@ -30,9 +30,9 @@ Floats = NDArray[np.float64]
 _T = TypeVar("_T")
 
 _STAGE = "Drawing the report"
-#: Pixels along the longer side of the large map and of the small ones: twice what they take on a screen.
+#: Pixels along the longer side of the large map and of the small ones: twice their size on a screen.
 _LARGE, _SMALL = 1400, 480
-#: Where the colors of a type may end: few ends, so that types with the same one can be compared.
+#: Upper ends of the colors of a type: few, so that types with the same end can be compared.
 _TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _NEARLY_ALL = 0.995
 _STEPS = MOST_COLORS - 1
@@ -41,19 +41,19 @@ _N_BARS = 40
 _MOST_PAIRS = 6
 _CANDIDATES = {
     "none": "no smoothing",
-    "ridge": "no smoothing, abundances drawn to zero",
+    "ridge": "no smoothing, abundances shrunk to zero",
     "laplacian": "neighbors weighted by distance",
-    "attention": "neighbors weighted by distance and likeness",
+    "attention": "neighbors weighted by distance and similarity",
 }
 _PARTS = {
-    "cell_variation": "Variation between cells of a type",
-    "platform_effect": "Factors per gene for the difference between technologies",
+    "cell_variation": "Within-type variability",
+    "platform_effect": "Gene factors for the difference between technologies",
 }
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A number that stands large at the top, what it is, and what to know about it."""
+    """A number at the top of the report, its name, and a hint."""
 
     name: str
     value: str
@@ -62,7 +62,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Map:
-    """A picture of the spots and what is to be seen in it, in words."""
+    """An image of the spots, and its description in words."""
 
     uri: str
     words: str
@@ -71,13 +71,13 @@ class Map:
 def content_of(
     result: Result, inputs: Mapping[str, Any], title: str, on_progress: ProgressCallback
 ) -> dict[str, Any]:
-    """Return all that the template of a section asks for."""
+    """Return all that the template of a section needs."""
     given = result
     result = run_cancellable(lambda: _laid_out(given), _STAGE, on_progress)
-    section = _Section(result, on_progress)
+    section = _SectionPage(result, on_progress)
     return {
         "title": title,
-        "summary": result.parameters.get("summary", ""),
+        "summary": result.provenance.summary,
         "facts": run_cancellable(lambda: facts_of(result), _STAGE, on_progress),
         "notes": result.notes,
         "view_box": " ".join(f"{side:.6g}" for side in section.view_box),
@@ -93,18 +93,18 @@ def content_of(
         "map_colors": _gradient(MAP),
         "maps": list(section.maps()),
         "pairs": _pairs(result, on_progress),
-        "evidence": _evidence(result.parameters.get("learned", {})),
-        "learned": _learned(result.parameters.get("learned", {})),
-        "given": _given(result.parameters.get("given", {})),
-        "versions": dict(sorted(result.parameters.get("versions", {}).items())),
+        "evidence": _evidence(result.provenance.learned),
+        "learned": _learned(result.provenance.learned),
+        "given": _given(result.provenance.given),
+        "versions": dict(sorted(result.provenance.versions.items())),
         "inputs": _inputs(inputs),
     }
 
 
 def _laid_out(result: Result) -> Result:
-    """Return a result whose abundances lie in memory as those of any other.
+    """Return a result with abundances that are contiguous in memory.
 
-    Sums depend on it in their last digit, and a result from a file must give the same bytes.
+    The last digits of sums depend on the layout, and a result from a file must give the same bytes.
     """
     table = result.abundances
     values = np.ascontiguousarray(table.to_numpy(dtype=float))
@@ -112,27 +112,27 @@ def _laid_out(result: Result) -> Result:
 
 
 def facts_of(result: Result) -> list[Fact]:
-    """Return the numbers that tell at a glance how a run went."""
+    """Return the most important numbers of a run."""
     estimated = result.dominant.notna()
-    n_genes = result.parameters.get("learned", {}).get("n_genes_used")
+    n_genes = result.provenance.learned.n_genes_used
     facts = [
         Fact("Spots estimated", f"{int(estimated.sum()):,}", f"of {len(estimated):,}"),
         Fact("Cell types", f"{len(result.cell_types):,}"),
-        Fact("Genes used", "–" if n_genes is None else f"{int(n_genes):,}"),
+        Fact("Genes used", "–" if n_genes is None else f"{n_genes:,}"),
         Fact("Median counts per spot", f"{result.counts[estimated].median():,.0f}", "of the genes used"),
     ]
     if not result.unexplained.isna().all():
         facts.append(
-            Fact("Median share not explained", percent(result.unexplained.median()), "of a spot's counts")
+            Fact("Median unexplained share", percent(result.unexplained.median()), "of a spot's counts")
         )
-    error = _usual_error(result)
+    error = _median_error(result)
     if error == error:
-        facts.append(Fact("Usual standard error", f"± {percent(error)}", "of a spot's largest type"))
+        facts.append(Fact("Median standard error", f"± {percent(error)}", "of a spot's dominant type"))
     return facts
 
 
-def _usual_error(result: Result) -> float:
-    """Return the median standard error of the largest types; NaN where none is known."""
+def _median_error(result: Result) -> float:
+    """Return the median standard error of the dominant types; NaN if unknown."""
     errors = result.dominant_error.dropna()
     return float(errors.median()) if len(errors) else float("nan")
 
@@ -140,26 +140,26 @@ def _usual_error(result: Result) -> float:
 # ---------------------------------------------------------------------------------------------------- maps
 
 
-class _Section:
-    """The maps of a result, all drawn on the same pixels."""
+class _SectionPage:
+    """The maps of a section, all on the same pixels."""
 
     def __init__(self, result: Result, on_progress: ProgressCallback) -> None:
         self.result, self.on_progress = result, on_progress
-        self.scene: Scene = self._heard(lambda: scene_of(result))
-        proportions = self._heard(lambda: result.proportions)
-        self.shares: Floats = self._heard(lambda: proportions.to_numpy(dtype=float)[self.scene.spots])
+        self.scene: FigureScene = self._cancellable(lambda: scene_of(result))
+        proportions = self._cancellable(lambda: result.proportions)
+        self.shares: Floats = self._cancellable(lambda: proportions.to_numpy(dtype=float)[self.scene.spots])
         self.estimated = ~np.isnan(self.shares).any(axis=1)
-        self._tell()
+        self._progress()
         self.tissue: Box | None = tissue_picture(self.scene)
-        self._tell()
-        self._sides = self._heard(lambda: bin_sides(result.spatial))
+        self._progress()
+        self._sides = self._cancellable(lambda: bin_sides(result.spatial))
         self._small = self._raster(_SMALL)
 
-    def _tell(self, done: int = 0, total: int = 1) -> None:
+    def _progress(self, done: int = 0, total: int = 1) -> None:
         self.on_progress(Progress(_STAGE, done, total))
 
-    def _heard(self, work: Callable[[], _T]) -> _T:
-        """Return what takes long for a million spots; a cancel is heard meanwhile."""
+    def _cancellable(self, work: Callable[[], _T]) -> _T:
+        """Return the result of work that takes long for a million spots, and can be cancelled."""
         return run_cancellable(work, _STAGE, self.on_progress)
 
     def _raster(self, longest: int) -> Raster:
@@ -173,7 +173,7 @@ class _Section:
 
     @property
     def scale_bar(self) -> tuple[float, str]:
-        """Length of the bar as a share of a map's width, and in words."""
+        """Length of the bar as a share of a map's width, and its label."""
         microns = microns_per_pixel(self.result.spatial)
         width = self.view_box[2] * (microns or 1.0)
         length = round_length(width / 4)
@@ -181,7 +181,7 @@ class _Section:
 
     @property
     def legend(self) -> list[tuple[str, str, int]]:
-        """Name, color and spots of each type that is the largest somewhere, the most frequent first."""
+        """Name, color and number of spots of each dominant type, the most frequent first."""
         number = self.result.dominant.value_counts()
         colors = self.result.colors
         order = sorted(self.result.cell_types, key=lambda name: -number[name])
@@ -189,24 +189,24 @@ class _Section:
 
     @property
     def dominant(self) -> Map:
-        """Each spot in the color of its largest type."""
+        """Each spot in the color of its dominant type."""
         codes = self.result.dominant.cat.codes.to_numpy()[self.scene.spots]
         colors, of_type = _few_colors(self.result)
         codes = np.where(codes < 0, len(colors), of_type[codes])
         first = "; ".join(f"{name} in {number:,}" for name, _, number in self.legend[:3])
-        words = f"Map of the section, each spot in the color of its largest cell type. Most spots: {first}."
+        words = f"Map of the section, each spot in the color of its dominant cell type. Most spots: {first}."
         table = np.vstack([to_rgba_array(colors), _NOT_ESTIMATED])
         raster = self._raster(_LARGE)
-        self._tell()
+        self._progress()
         return Map(painted(raster, codes, table), words)
 
     def types(self) -> Iterator[dict[str, Any]]:
-        """Yield what is told of each type, the most abundant first."""
-        self._tell()
+        """Yield the content of each type, the most abundant first."""
+        self._progress()
         result, means = self.result, self.result.mean_proportions
         number, colors = result.dominant.value_counts(), result.colors
         for done, name in enumerate(sorted(result.cell_types, key=lambda name: -float(means[name]))):
-            self._tell(done, len(means))
+            self._progress(done, len(means))
             values = self.shares[:, result.cell_types.index(name)]
             known = values[self.estimated]
             low, high = np.quantile(known, (0.1, 0.9)) if len(known) else (np.nan, np.nan)
@@ -223,24 +223,24 @@ class _Section:
             }
 
     def maps(self) -> Iterator[dict[str, Any]]:
-        """Yield depth and unexplained share: a map and how often each value occurs."""
+        """Yield a map and a histogram of the depth and of the unexplained share."""
         kinds: list[tuple[str, Any, Callable[[float], str]]] = [
             ("Counts per spot", self.result.counts, "{:,.0f}".format)
         ]
         if not self.result.unexplained.isna().all():
-            kinds.append(("Share of counts not explained", self.result.unexplained, percent))
+            kinds.append(("Unexplained share of counts", self.result.unexplained, percent))
         for name, of_spot, words in kinds:
-            self._tell()
+            self._progress()
             values = of_spot.to_numpy(dtype=float)[self.scene.spots]
             known = values[self.estimated & ~np.isnan(values)]
             top = usual_top(known)
             middle = words(float(np.median(known))) if len(known) else "–"
-            place = self._place(values)
+            ninth = self._ninth(values)
             yield {
                 "name": name,
                 "map": Map(
                     self._values(values, top, MAP),
-                    f"Map of {name.lower()}: median {middle}{f', highest in the {place}' if place else ''}.",
+                    f"Map of {name.lower()}: median {middle}{f', highest in the {ninth}' if ninth else ''}.",
                 ),
                 "top": words(top),
                 "median": middle,
@@ -258,12 +258,12 @@ class _Section:
         known = values[self.estimated]
         if not len(known) or known.max() < 0.0005:
             return f"Map of {name}: in no spot."
-        place = self._place(values)
-        where = f", most of it in the {place}" if place else ""
+        ninth = self._ninth(values)
+        where = f", most of it in the {ninth}" if ninth else ""
         return f"Map of {name}: {percent(known.mean())} on average, at most {percent(known.max())}{where}."
 
-    def _place(self, values: Floats) -> str:
-        """Return which ninth of the section has the highest mean; "" for too few spots to tell."""
+    def _ninth(self, values: Floats) -> str:
+        """Return which ninth of the section has the highest mean; "" for too few spots."""
         known = self.estimated & ~np.isnan(values)
         left, top, width, height = self.view_box
         ninth = np.clip((3 * (self.scene.xy - (left, top)) / (width, height)).astype(int), 0, 2) @ (1, 3)
@@ -278,7 +278,7 @@ class _Section:
 
 
 def _few_colors(result: Result) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the colors of the types without repetitions, and which each type has."""
+    """Return the different colors of the types, and the index of each type's color."""
     chosen = list(result.colors.values())
     if len(set(chosen)) > _STEPS:
         chosen = list(cell_type_colors(result.cell_types).values())
@@ -298,7 +298,7 @@ def _gradient(colormap: str) -> str:
 
 
 def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:
-    """Return place and height, 0 to 1, of the bars that have one; values beyond `top` are in the last."""
+    """Return index and height, 0 to 1, of bars that are not empty; the last has all values above `top`."""
     number, _ = np.histogram(np.clip(values, 0, top), bins=_N_BARS, range=(0.0, top))
     return [(at, round(n / number.max(), 4)) for at, n in enumerate(number.tolist()) if n]
 
@@ -307,7 +307,7 @@ def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:
 
 
 def _pairs(result: Result, on_progress: ProgressCallback) -> dict[str, Any] | None:
-    """Return who lies near whom, or None where there are no neighbors to tell it from."""
+    """Return the colocalization of each pair of types, or None without neighbors."""
     if not result.edges.nnz:
         return None
     found = bivariate_moran(
@@ -320,15 +320,15 @@ def _pairs(result: Result, on_progress: ProgressCallback) -> dict[str, Any] | No
     upper = np.triu_indices(len(names), k=1)
     sure = [(i, j) for i, j in zip(*upper, strict=True) if is_sure[i, j]]
     sure.sort(key=lambda pair: -float(found.observed[pair]))
-    told = [(names[i], names[j], float(found.observed[i, j])) for i, j in sure]
+    listed = [(names[i], names[j], float(found.observed[i, j])) for i, j in sure]
     return {
         "names": names,
         "rows": [
             [_cell(float(found.observed[i, j]), bool(is_sure[i, j]), i == j) for j in range(len(names))]
             for i in range(len(names))
         ],
-        "together": [one for one in told if one[2] > 0][:_MOST_PAIRS],
-        "apart": [one for one in reversed(told) if one[2] < 0][:_MOST_PAIRS],
+        "together": [one for one in listed if one[2] > 0][:_MOST_PAIRS],
+        "apart": [one for one in reversed(listed) if one[2] < 0][:_MOST_PAIRS],
     }
 
 
@@ -339,7 +339,7 @@ def _cell(value: float, is_sure: bool, is_diagonal: bool) -> dict[str, Any]:
 
 
 def _is_dark(color: str) -> bool:
-    """Tell whether white letters are read better on a color than black ones, by WCAG's luminance."""
+    """Return whether white text is easier to read on a color than black text, by WCAG's luminance."""
     parts = np.array(list(bytes.fromhex(color[1:]))) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return bool(linear @ (0.2126, 0.7152, 0.0722) < 0.179)
@@ -348,36 +348,28 @@ def _is_dark(color: str) -> bool:
 # ---------------------------------------------------------------------------------------------- parameters
 
 
-def _evidence(learned: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ways to smooth that were tried, the best first, and what was made of them."""
-    evidence = learned.get("evidence", {})
-    tried = [(name, one) for name, one in evidence.items() if _holds(one, "loss", "gain", "standard_error")]
-    chosen = evidence.get("chosen", "")
+def _evidence(learned: Learned) -> dict[str, Any]:
+    """Return the ways to smooth that were tried, the best first, and what supports each part of the model."""
+    evidence = learned.evidence
     rows = [
         {
             "name": _CANDIDATES.get(name, name),
-            "loss": float(one["loss"]),
-            "gain": float(one["gain"]),
-            "error": float(one["standard_error"]),
-            "is_chosen": name == chosen,
+            "loss": one.loss,
+            "gain": one.gain,
+            "error": one.standard_error,
+            "is_chosen": name == evidence.chosen,
         }
-        for name, one in sorted(tried, key=lambda item: (float(item[1]["loss"]), item[0]))
+        for name, one in sorted(evidence.candidates.items(), key=lambda item: (item[1].loss, item[0]))
     ]
-    return {"rows": rows, "reason": str(evidence.get("reason", "")), "parts": _parts(learned)}
+    return {"rows": rows, "reason": evidence.reason, "parts": _parts(learned.data_term)}
 
 
-def _parts(learned: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what spoke for each further part of the model."""
-    found = learned.get("data_term", {})
+def _parts(found: Mapping[str, PartEvidence]) -> list[dict[str, Any]]:
+    """Return what supports each further part of the model."""
     return [
-        {
-            "name": words,
-            "gain": float(found[name]["gain"]),
-            "error": float(found[name]["error"]),
-            "is_used": _used(found[name]),
-        }
-        for name, words in _PARTS.items()
-        if _holds(found.get(name), "gain", "error")
+        {"name": label, "gain": part.gain, "error": part.error, "is_used": part.is_used}
+        for name, label in _PARTS.items()
+        if (part := found.get(name)) is not None and part.gain is not None and part.error is not None
     ]
 
 
@@ -390,29 +382,30 @@ def _holds(one: Any, *names: str) -> bool:
     return isinstance(one, Mapping) and set(names) <= set(one)
 
 
-#: What is shown of that which was learned, and what it is called.
+#: What is shown of what was learned, and its labels.
 _LEARNED = {
     "layout": "Layout of the spots",
     "n_edges": "Pairs of neighbors",
     "lambda_c": "Smoothness",
     "alpha": "Distance decay",
     "attention_sharpness": "Attention sharpness",
-    "cell_variation": "Weight of the variation between cells",
-    "platform_effect": "Factors per gene",
-    "mean_explained": "Mean share of counts explained",
+    "cell_variation": "Within-type variability",
+    "platform_effect": "Gene factors",
+    "mean_explained": "Mean explained share of counts",
     "n_sweeps": "Sweeps of the solver",
-    "violation": "What is left of the optimality conditions",
+    "violation": "Violation of the optimality conditions",
 }
 
 
-def _learned(learned: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(words, _plain(learned[name])) for name, words in _LEARNED.items() if name in learned]
+def _learned(learned: Learned) -> list[tuple[str, Any]]:
+    values = learned.as_dict()
+    return [(label, values[name]) for name, label in _LEARNED.items() if name in values]
 
 
 def _given(given: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    """Return label, name and value of each parameter, those of reading first, as far as they were told.
+    """Return label, name and value of each parameter, those of reading first.
 
-    A file keeps neither the order of parameters nor those that are None.
+    Files keep neither the order of the parameters nor those that are None.
     """
     labels = {info.name: info.label for info in describe()}
     names = [
@@ -423,12 +416,12 @@ def _given(given: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _inputs(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the files of each role, as far as a recipe, which may have been edited, tells them."""
+    """Return the files of each role, if the recipe, which may have been edited, has them."""
     return [
         {
             "role": role,
             "path": str(one.get("path", "")),
-            "told": [(name, value) for name, value in one.items() if name not in ("path", "files")],
+            "settings": [(name, value) for name, value in one.items() if name not in ("path", "files")],
             "files": [file for file in one["files"] if _holds(file, "name", "bytes", "sha256")],
         }
         for role, one in inputs.items()
@@ -437,7 +430,7 @@ def _inputs(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value from a file as Python's own: no NumPy."""
+    """Return a value as Python's own: no NumPy, no tuples."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

@@ -1,4 +1,4 @@
-"""The report of several sections side by side."""
+"""The report of several sections."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def joint_report(
     results : mapping of str to path
         Folder of the finished run of each sample, in the order in which they are shown.
     failed : mapping of str to str, optional
-        What went wrong, by sample, where there is no result.
+        What went wrong, by sample, for samples without a result.
     title : str, optional
         Heading of the page.
     home : path, optional
-        Folder that the page will stand in, for links to the report of each sample.
+        Folder in which the page will be stored, for links to the report of each sample.
     on_progress : callable, optional
-        Told before each sample; raises `Cancelled` to stop.
+        Called before each sample; raises `Cancelled` to stop.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def joint_report(
 
 
 def _sample(name: str, folder: Path, home: Path | None) -> dict[str, Any]:
-    """Return what is told of a sample, without what made it."""
+    """Return the content of a sample."""
     result = read_result(folder, backed=True)
     try:
         return {
@@ -101,19 +101,19 @@ def _spelled(result: Result) -> dict[str, str]:
 
 
 def _link(report: Path, home: Path | None) -> str:
-    """Return the way from the page to a sample's report, or "" where there is none."""
+    """Return the link from the page to a sample's report, or "" without one."""
     if home is None or not report.is_file():
         return ""
     try:
-        way = os.path.relpath(report.resolve(), Path(home).resolve())
+        path = os.path.relpath(report.resolve(), Path(home).resolve())
     except ValueError:  # on another drive
         return ""
-    # A first part with a colon would be taken for a protocol.
-    return quote(f"./{Path(way).as_posix()}")
+    # A first part with a colon would be read as a protocol.
+    return quote(f"./{Path(path).as_posix()}")
 
 
 def _types(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
-    """Return all types, the most abundant first, and their colors: their own where all samples agree."""
+    """Return all types, the most abundant first, and their colors: their own if all samples agree."""
     total: dict[str, float] = {}
     own: dict[str, set[str]] = {}
     for sample in samples:
@@ -129,7 +129,7 @@ def _types(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, s
 def _stack(
     means: Mapping[str, float], names: Sequence[str], colors: Mapping[str, str]
 ) -> list[tuple[str, float, float, str]]:
-    """Return name, beginning, length and color of each piece of a sample's bar, as percentages."""
+    """Return name, start and length in percent, and color of each piece of a sample's bar."""
     pieces, end = [], 0.0
     for name in names:
         share = 100 * means.get(name, 0.0)

@@ -1,8 +1,8 @@
-"""Maps of a section as small pictures: which spot lies on a pixel is found once, then any map is a look-up.
+"""Maps of a section as small images: the spot of each pixel is found once, then each map is a look-up.
 
-Figures for a paper are drawn by `figure`. A report holds a map of every type, and so many pictures of so many
-spots would take minutes and megabytes: here a map is a PNG of at most 256 colors, transparent between spots,
-over one picture of the tissue that all maps of the page share.
+`figure` draws figures for a paper. A report has a map of each type, which would take minutes and megabytes
+that way. Here a map is a PNG of at most 256 colors, transparent between spots, over one image of the tissue
+that all maps of the page share.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.output.figure import Scene
+from napari_spotmix.output.scene import FigureScene
 
 __all__ = ["MOST_COLORS", "Box", "Raster", "painted", "rasterize", "tissue_picture"]
 
 Floats = NDArray[np.float64]
 
-#: Colors of a map, so that each with its soft edges and "nothing" fit into a palette of 256.
+#: Colors of a map: with soft edges each takes four entries of a palette of 256, and one is transparent.
 MOST_COLORS = 63
-#: Degrees to which the edge of a spot covers a pixel.
+#: Levels of coverage of a pixel at the edge of a spot.
 _COVERS = 4
-#: Pixels whose distance to spots is looked at in one go: a cancel is heard in between.
+#: Pixels whose distance to spots is computed at once: it can be cancelled between blocks.
 _BLOCK = 1_000_000
-#: A spot smaller than this many pixels is drawn as large, or it might lie between them.
+#: Least radius of a spot in pixels: smaller ones might fall between the centers of pixels.
 _LEAST_RADIUS = 0.75
 _TISSUE_SIDE, _JPEG_QUALITY = 1400, 80
 
 
 @dataclass(frozen=True)
 class Raster:
-    """Which spot lies on each pixel.
+    """The spot on each pixel.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Raster:
 
 @dataclass(frozen=True)
 class Box:
-    """A picture and where it lies, in full-resolution pixels."""
+    """An image and its position, in full-resolution pixels."""
 
     uri: str
     left: float
@@ -63,37 +63,37 @@ class Box:
 
 
 def rasterize(
-    scene: Scene, sides: Floats | None, longest: int, stage: str, on_progress: ProgressCallback
+    scene: FigureScene, sides: Floats | None, longest: int, stage: str, on_progress: ProgressCallback
 ) -> Raster:
     """Find the spot on each pixel of a map.
 
     Parameters
     ----------
-    scene : Scene
+    scene : FigureScene
     sides : ndarray of float64, shape (2, 2), or None
-        Of a bin, as `scale.bin_sides` returns them; None where spots are discs.
+        Of a bin, as `dataset.geometry.bin_sides` returns them; None if spots are discs.
     longest : int
         Pixels along the longer side of the map.
     stage : str
-        What progress is called.
+        Name of the stage in reports of progress.
     on_progress : callable
-        Told after each block of spots.
+        Called after each block of spots.
     """
     left, top, right, bottom = scene.region
     scale = longest / max(right - left, bottom - top)
     width, height = (max(1, round(scale * side)) for side in (right - left, bottom - top))
     spot = np.full((height, width), -1, np.int32)
     cover = np.zeros((height, width), np.uint8)
-    middles = (scene.xy - (left, top)) * scale
+    centers = (scene.xy - (left, top)) * scale
     across = scene.diameter if sides is None else float(np.abs(sides).sum(axis=0).max())
     reach = across * scale / 2
     window = _window(reach)
-    for rows in _blocks(len(middles), len(window)):
-        on_progress(Progress(stage, rows.start, len(middles)))
-        pixels = np.floor(middles[rows]).astype(np.int64)[:, None] + window
-        away = pixels + 0.5 - middles[rows, None]
+    for rows in _blocks(len(centers), len(window)):
+        on_progress(Progress(stage, rows.start, len(centers)))
+        pixels = np.floor(centers[rows]).astype(np.int64)[:, None] + window
+        away = pixels + 0.5 - centers[rows, None]
         share = _of_disc(away, max(reach, _LEAST_RADIUS)) if sides is None else _of_bin(away, sides * scale)
-        _lay(spot, cover, pixels, share, rows.start)
+        _assign(spot, cover, pixels, share, rows.start)
     return Raster(spot, cover)
 
 
@@ -114,29 +114,29 @@ def _of_disc(away: Floats, radius: float) -> NDArray[np.uint8]:
 
 
 def _of_bin(away: Floats, sides: Floats) -> NDArray[np.uint8]:
-    """Bins lie side by side: soft edges would leave lines between them."""
+    """Return full coverage inside bins: soft edges would leave lines between adjacent bins."""
     along = np.abs(away @ np.linalg.inv(sides))
     return np.where((along <= 0.5 + 1e-9).all(axis=-1), _COVERS, 0).astype(np.uint8)
 
 
-def _lay(
+def _assign(
     spot: NDArray[np.int32],
     cover: NDArray[np.uint8],
     pixels: NDArray[np.int64],
     share: NDArray[np.uint8],
     first: int,
 ) -> None:
-    """Write down spots where they cover more of a pixel than those before them."""
+    """Assign pixels to the spots that cover more of them than the spots before."""
     height, width = spot.shape
     x, y = pixels[..., 0], pixels[..., 1]
     which, at = np.nonzero((share > 0) & (x >= 0) & (y >= 0) & (x < width) & (y < height))
-    place, covered = y[which, at] * width + x[which, at], share[which, at]
-    more = covered > cover.ravel()[place]
-    which, place, covered = which[more], place[more], covered[more]
-    # Of several spots on a pixel the last one written stays.
+    pixel, covered = y[which, at] * width + x[which, at], share[which, at]
+    more = covered > cover.ravel()[pixel]
+    which, pixel, covered = which[more], pixel[more], covered[more]
+    # Of several spots on a pixel the last one stays, which covers most of it.
     order = np.argsort(covered, kind="stable")
-    spot.ravel()[place[order]] = first + which[order]
-    cover.ravel()[place[order]] = covered[order]
+    spot.ravel()[pixel[order]] = first + which[order]
+    cover.ravel()[pixel[order]] = covered[order]
 
 
 def painted(raster: Raster, codes: NDArray[np.integer[Any]], colors: Floats) -> str:
@@ -159,12 +159,12 @@ def painted(raster: Raster, codes: NDArray[np.integer[Any]], colors: Floats) -> 
     palette = np.rint(255 * np.vstack([np.zeros((1, 4)), palette])).astype(np.uint8)
     picture = Image.fromarray(index)
     picture.putpalette(palette[:, :3].tobytes())
-    # Not optimized: a twentieth smaller, for ten times the time.
+    # Not optimized: that saves 5% of the size and takes ten times as long.
     return _data_uri(picture, "png", transparency=palette[:, 3].tobytes())
 
 
-def tissue_picture(scene: Scene) -> Box | None:
-    """Return the image of the tissue below the spots, or None where there is none."""
+def tissue_picture(scene: FigureScene) -> Box | None:
+    """Return the tissue image below the spots, or None without one."""
     if scene.image is None:
         return None
     pixels, step = scene.image
@@ -175,7 +175,7 @@ def tissue_picture(scene: Scene) -> Box | None:
         return None
     picture = Image.fromarray(_as_rgb(pixels[first[1] : last[1], first[0] : last[0]]))
     picture.thumbnail((_TISSUE_SIDE, _TISSUE_SIDE), Image.Resampling.LANCZOS)
-    # A full-resolution pixel has its middle at its index, so the first one begins half a pixel before 0.
+    # A full-resolution pixel has its center at its index, so the first one begins half a pixel before 0.
     left, top = first * step - 0.5
     width, height = (last - first) * step
     uri = _data_uri(picture, "jpeg", quality=_JPEG_QUALITY, optimize=True)
@@ -183,7 +183,7 @@ def tissue_picture(scene: Scene) -> Box | None:
 
 
 def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return uint8 (height, width, 3): of an image that is no color, its first channel."""
+    """Return uint8 (height, width, 3): of an image without colors, its first channel."""
     if pixels.ndim == 2 or pixels.shape[2] not in (3, 4):
         pixels = pixels.reshape(*pixels.shape[:2], -1)[..., :1].repeat(3, axis=2)
     pixels = pixels[..., :3]

@@ -1,4 +1,4 @@
-"""From templates to a page in which no text of a file can do anything."""
+"""Pages from templates, with every text of a file escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def page(template: str, **content: Any) -> str:
     template : str
         Name of a file in `templates`.
     **content
-        What it asks for; a name that is missing is an error.
+        What the template needs; a missing name is an error.
     """
     return _templates().get_template(template).render(**content) + "\n"
 
@@ -40,20 +40,20 @@ def _templates() -> Environment:
 
 
 def shown(value: Any) -> Any:
-    """Return a text without characters that are not seen, which could turn its order or hide in it.
+    """Return a text with invisible characters, which could reverse its order or hide in it, as escapes.
 
     Examples
     --------
     >>> shown("T" + chr(0x202E) + "cell"), shown(3)
     ('T\\\\u202ecell', 3)
     """
-    if not isinstance(value, str) or hasattr(value, "__html__"):  # what templates have made themselves
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # markup of the templates
         return value
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in value)
 
 
 def number(value: Any) -> str:
-    """Return a value of a parameter for people.
+    """Return a value of a parameter as people read it.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def number(value: Any) -> str:
 
 
 def nats(value: float) -> str:
-    """Return a difference of losses: two decimals, or one digit of a smaller one.
+    """Return a difference of losses: two decimals, or one digit if it is smaller.
 
     Examples
     --------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["make_report", "write_report"]
 
 
-#: Endings of pages.
+#: Suffixes of pages.
 _PAGES = (".html", ".htm")
 
 
@@ -32,18 +32,18 @@ def make_report(
     title: str = "",
     on_progress: ProgressCallback = silent,
 ) -> str:
-    """Return the report of a result: one HTML page that needs nothing else to be read.
+    """Return the report of a result as one self-contained HTML page.
 
     Parameters
     ----------
     result : Result
         Its counts are not read.
     inputs : mapping, optional
-        Files that were read, as `io.checksums` returns them.
+        The files that were read, as `io.checksums` returns them.
     title : str, optional
-        Name of the section; by default that of its file or folder.
+        Name of the section; by default the name of its file or folder.
     on_progress : callable, optional
-        Told after each map and block of spots; raises `Cancelled` to stop.
+        Called after each map and block of spots; raises `Cancelled` to stop.
 
     Returns
     -------
@@ -57,8 +57,8 @@ def make_report(
 
     Notes
     -----
-    Time and size grow with the number of types times that of spots, up to where spots are smaller than a
-    pixel; the picture of the tissue is in it once.
+    Time and size grow with the number of types times that of spots, until spots are smaller than a pixel. The
+    tissue image is in the page once.
 
     Examples
     --------
@@ -89,8 +89,8 @@ def write_report(
     path : path
         Folder of the run, or an ``.h5ad`` file with a result.
     output : path, optional
-        The page, replaced if it exists; by default ``report.html`` beside the result, where nothing but an
-        older report is replaced.
+        The page, replaced if it exists; by default ``report.html`` in the folder of the result, which
+        replaces nothing but an older report.
     on_progress : callable, optional
         As for `make_report`.
 
@@ -104,15 +104,15 @@ def write_report(
     ReadError
         If there is no result, or it is damaged.
     InputError
-        If the page is named like no page, or cannot be written there.
+        If the page does not end with ".html", or cannot be written.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     file = folder / REPORT if output is None else Path(output)
     if output is None and (problems := report_problems(file)):
         raise InputError(problems)
-    if file.suffix.lower() not in _PAGES:  # of a slip that would replace a file of another kind
-        raise InputError(f"`output`: a report is a page named .html; found {file.name!r}.")
+    if file.suffix.lower() not in _PAGES:  # a mistake would replace a file of another kind
+        raise InputError(f"`output` must end with .html, found {file.name!r}.")
     result = read_result(path, backed=_is_large(path), on_progress=on_progress)
     try:
         html = make_report(result, _inputs_of(path), on_progress=on_progress)
@@ -127,7 +127,7 @@ def _is_large(path: Path) -> bool:
 
 
 def _inputs_of(path: Path) -> Mapping[str, Any]:
-    """Return the files that the recipe beside a result tells of; none where there is no recipe."""
+    """Return the input files in the recipe of a run; empty without a recipe."""
     try:
         inputs = read_recipe(path if path.is_dir() else path.parent).get("inputs", {})
     except ReadError:

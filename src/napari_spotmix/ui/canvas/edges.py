@@ -77,15 +77,14 @@ def about_edges(result: Result, edges: Edges) -> str:
     if tried is None:
         return f"Attention was not learned in this run. {_ASK}"
     seen = "Dark edges join unlike spots; colors are stretched. " if edges is Edges.UNUSED else ""
-    return f"{seen}Attention was learned but not used: with it, {_verdict(result, float(tried['loss']))}"
+    return f"{seen}Attention was learned but not used: with it, {_verdict(result, tried.loss)}"
 
 
 def _verdict(result: Result, loss: float) -> str:
     """Compare the score of the attention that was left with that of what was chosen."""
-    evidence = result.parameters["learned"]["evidence"]
-    chosen = str(evidence["chosen"])
-    better_by = float(evidence[chosen]["loss"]) - loss
-    other = _CHOSEN.get(chosen, chosen)
+    evidence = result.provenance.learned.evidence
+    better_by = evidence.candidates[evidence.chosen].loss - loss
+    other = _CHOSEN.get(evidence.chosen, evidence.chosen)
     held_out = "genes that were held out were predicted"
     if better_by > 0:
         return (

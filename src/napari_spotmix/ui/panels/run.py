@@ -140,7 +140,7 @@ class RunPanel(QWidget):
     def summary(self) -> str:
         """One line on what was fitted."""
         result = self._session.result
-        return "" if result is None else str(result.parameters.get("summary", ""))
+        return "" if result is None else result.provenance.summary
 
     @property
     def is_running(self) -> bool:

@@ -16,6 +16,7 @@ from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
 from napari_spotmix.io.readers.options import DEFAULT, Choices, ReadOptions
 from napari_spotmix.params import MOST_NICHES
+from napari_spotmix.result import View
 from napari_spotmix.ui.canvas.edges import Edges, offered_edges
 
 if TYPE_CHECKING:
@@ -273,50 +274,48 @@ class Session:
             self._restore(result)
 
     @property
-    def view(self) -> dict[str, Any]:
-        """What is on the screen, to be kept with the result."""
+    def view(self) -> View:
+        """What is on the screen, to be saved with the result."""
         shown = self.shown
         types = shown if isinstance(shown, tuple) else (shown,) if isinstance(shown, str) else ()
-        return {
-            "map": shown.name if isinstance(shown, _Special) else None,
-            "types": list(types),
-            "threshold": self.threshold,
-            "opacity": self.opacity,
-            "spot": self.spot,
-            "side by side": list(self.panels),
-            "niches": None if self.niches is None else len(self.niches.composition),
-            "edges": None if self._edges is None else self._edges.name,
-            "camera": None if self.camera is None else [*self.camera.center, self.camera.zoom],
-        }
+        return View(
+            map=shown.name if isinstance(shown, _Special) else None,
+            types=types,
+            threshold=self.threshold,
+            opacity=self.opacity,
+            spot=self.spot,
+            side_by_side=self.panels,
+            niches=None if self.niches is None else len(self.niches.composition),
+            edges=None if self._edges is None else self._edges.name,
+            camera=None if self.camera is None else (*self.camera.center, self.camera.zoom),
+        )
 
     def _restore(self, result: Result) -> None:
-        """Show what was shown when the result was saved, as far as its file tells it rightly."""
-        view = result.view
-        types = [name for name in _listed(view.get("types")) if name in result.cell_types]
+        """Show what was shown when the result was saved, to the extent that it fits the result."""
+        view = View() if result.view is None else result.view
+        types = [name for name in view.types if name in result.cell_types]
         maps = [UNEXPLAINED, COUNTS, *([PIES, GRAPH] if len(result.abundances) <= MOST_POINTS else [])]
-        shown = next((one for one in maps if one.name == view.get("map")), None)
-        self._edges = next((one for one in Edges if one.name == view.get("edges")), None)
+        shown = next((one for one in maps if one.name == view.map), None)
+        self._edges = next((one for one in Edges if one.name == view.edges), None)
         if types:
             self.show(types[0] if len(types) == 1 else tuple(types[:MOST_BLENDED]))
         elif shown is not None:
             self.show(shown)
-        if _is_share(view.get("threshold")):
-            self.set_threshold(float(view["threshold"]))
-        if _is_share(view.get("opacity")):
-            self.set_opacity(float(view["opacity"]))
-        spot = view.get("spot")
-        if type(spot) is int and 0 <= spot < len(result.abundances):
-            self.pick(spot)
-        camera = view.get("camera")
-        if _is_place(camera):
-            self.camera_wanted.emit(Camera((camera[0], camera[1]), camera[2]))
-        panels = [name for name in _listed(view.get("side by side")) if name in result.cell_types]
+        if view.threshold is not None:
+            self.set_threshold(view.threshold)
+        if view.opacity is not None:
+            self.set_opacity(view.opacity)
+        if view.spot is not None and view.spot < len(result.abundances):
+            self.pick(view.spot)
+        if view.camera is not None:
+            y, x, zoom = view.camera
+            self.camera_wanted.emit(Camera((y, x), zoom))
+        panels = [name for name in view.side_by_side if name in result.cell_types]
         if len(panels) > 1:
             self.show_panels(panels)
-        n_niches = view.get("niches")
-        if type(n_niches) is int and 2 <= n_niches <= MOST_NICHES:
+        if view.niches is not None and 2 <= view.niches <= MOST_NICHES:
             # They are found again, with the same seed.
-            self.niches_wanted.emit(n_niches, view.get("map") == NICHES.name and not types)
+            self.niches_wanted.emit(view.niches, view.map == NICHES.name and not types)
 
     def replay(self, result: Result) -> None:
         """Take what came of solving the run's result again; what is shown and picked stays."""
@@ -444,21 +443,6 @@ class Session:
         if self.cell_type_key is None:
             return "Choose the column with the cell types first."
         return None
-
-
-def _listed(names: Any) -> list[str]:
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-
-
-def _is_place(value: Any) -> bool:
-    """Whether a file's value tells where to look: y, x and a zoom."""
-    if not (isinstance(value, list) and len(value) == 3):
-        return False
-    return all(type(one) is float and np.isfinite(one) for one in value) and value[2] > 0
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 _Loaded = TypeVar("_Loaded", Tissue, Reference)

@@ -115,8 +115,8 @@ def _unexpected(error: Exception) -> str:
 def _done(spec: RunSpec, on_progress: ProgressCallback) -> tuple[str, str]:
     if is_up_to_date(spec, on_progress=on_progress):
         return UNCHANGED, ""
-    learned = run(spec, on_progress=on_progress).result.parameters["learned"]
-    return DONE, _not_converged(learned["violation"], spec.parameters)
+    learned = run(spec, on_progress=on_progress).result.provenance.learned
+    return DONE, _not_converged(learned.violation or 0.0, spec.parameters)
 
 
 def _not_converged(violation: float, params: Parameters) -> str:

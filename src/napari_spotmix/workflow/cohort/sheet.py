@@ -148,6 +148,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _text(path: Path) -> str:
     if not path.exists():
         raise ReadError(path, "does not exist. Check the spelling of the path.")
+    from napari_spotmix.io import as_read_error
 
     try:
         with as_read_error(path.parent, path.name):

@@ -1,0 +1,142 @@
+"""What figures and reports have in common: which spots are drawn where, and the ends of their colors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.path import Path as Outline
+from numpy.typing import NDArray
+
+from napari_spotmix.base.colors import USUAL, opacity_over_tissue
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.dataset.access import tissue_image
+from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diameter
+
+if TYPE_CHECKING:
+    from napari_spotmix.result import Result
+
+__all__ = ["FigureScene", "Region", "colormap_of", "scene_of", "usual_top"]
+
+Floats = NDArray[np.float64]
+#: Left, top, right and bottom, in full-resolution pixels.
+Region = tuple[float, float, float, float]
+
+#: More spots have no outlines, which would hide the colors: as in the viewer.
+_MOST_OUTLINED = 3000
+
+
+@dataclass(frozen=True)
+class FigureScene:
+    """What is drawn, and where on the tissue.
+
+    Attributes
+    ----------
+    spots : ndarray of int, shape (n_drawn,)
+        Rows of the result.
+    xy : ndarray of float64, shape (n_drawn, 2)
+        Center of each spot.
+    outline : Outline
+        Of a spot around its center.
+    is_bin : bool
+        Whether spots are bins of a grid rather than discs.
+    diameter : float
+        Of a spot, or side of a bin.
+    region : tuple of float
+        Left, top, right, bottom.
+    image : tuple of ndarray and float, or None
+        The tissue image, and the size of its pixels in full-resolution pixels.
+    opacity : float
+        Of the spots.
+    """
+
+    spots: NDArray[np.intp]
+    xy: Floats
+    outline: Outline
+    is_bin: bool
+    diameter: float
+    region: Region
+    image: tuple[NDArray[Any], float] | None
+    opacity: float
+
+    @property
+    def aspect(self) -> float:
+        """Height over width."""
+        left, top, right, bottom = self.region
+        return (bottom - top) / (right - left)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether there are too many spots for outlines."""
+        return self.is_bin or len(self.spots) > _MOST_OUTLINED
+
+
+def scene_of(
+    result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None
+) -> FigureScene:
+    """Return what is drawn of a result, with the arguments of `draw`.
+
+    Raises
+    ------
+    InputError
+        If no spot is in the region, or no spot has coordinates.
+    """
+    adata = result.spatial
+    spots = placed_spots(adata)
+    xy, diameter, sides = result.coordinates[spots], spot_diameter(adata), bin_sides(adata)
+    region = _around(xy, diameter) if region is None and len(xy) else region
+    within = _is_within(xy, region, diameter) if region is not None else np.zeros(0, dtype=bool)
+    if region is None or not within.any():
+        raise InputError("`region` contains no spots." if len(xy) else "No spot has coordinates.")
+    return FigureScene(
+        spots=spots[within],
+        xy=xy[within],
+        outline=_disc(diameter) if sides is None else _square(sides),
+        is_bin=sides is not None,
+        diameter=diameter,
+        region=region,
+        image=tissue_image(adata) if image else None,
+        opacity=opacity,
+    )
+
+
+def _around(xy: Floats, diameter: float) -> Region:
+    least, most = xy.min(axis=0), xy.max(axis=0)
+    margin = diameter + 0.02 * float((most - least).max())
+    (left, top), (right, bottom) = (least - margin).tolist(), (most + margin).tolist()
+    return left, top, right, bottom
+
+
+def _is_within(xy: Floats, region: Region, diameter: float) -> NDArray[np.bool_]:
+    reach = diameter / 2
+    least, most = np.array(region[:2]) - reach, np.array(region[2:]) + reach
+    return np.asarray(((xy > least) & (xy < most)).all(axis=1))
+
+
+def _disc(diameter: float) -> Outline:
+    circle = Outline.unit_circle()
+    return Outline(np.asarray(circle.vertices) * diameter / 2, circle.codes)
+
+
+def _square(sides: Floats) -> Outline:
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]) / 2
+    return Outline(corners @ sides, closed=True)
+
+
+def usual_top(values: Floats) -> float:
+    """Return the end of a map's colors: most of its values are below; 1 without any values."""
+    known = values[~np.isnan(values)]
+    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
+    return top if top > 0 else 1.0
+
+
+def colormap_of(name: str, *, over_tissue: bool) -> ListedColormap:
+    """Return a colormap; over tissue its low end is transparent."""
+    positions = np.linspace(0, 1, 256)
+    colors = np.array(mpl.colormaps[name](positions))
+    if over_tissue:
+        colors[:, 3] = opacity_over_tissue(positions)
+    return ListedColormap(colors)

@@ -1,0 +1,195 @@
+"""A result as AnnData, and as the ``spatial.h5ad`` of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array, csr_matrix
+
+from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.keys import SPATIAL, added_keys
+from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.dataset.regions import from_geojson, to_geojson
+from napari_spotmix.io import check_complete, copied, read_spatial, restored_names, with_safe_names
+from napari_spotmix.result.data import Result
+from napari_spotmix.result.provenance import Provenance
+from napari_spotmix.result.view import View
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["from_anndata", "niche_table", "read_result", "storable", "storable_table", "to_anndata"]
+
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
+
+
+def to_anndata(result: Result, key_added: str) -> AnnData:
+    """Return a copy of the spots with a result added, as `Result.to_anndata` describes."""
+    _check_prefix(key_added)
+    keys = added_keys(key_added)
+    adata = copied(result.spatial)
+    adata.obsm[keys["proportions"]] = result.proportions
+    adata.obsm[keys["cell_proportions"]] = result.cell_proportions
+    adata.obsm[keys["rna_proportions"]] = result.rna_proportions
+    adata.obsm[keys["abundances"]] = result.abundances
+    if len(result.standard_errors):
+        adata.obsm[keys["standard_errors"]] = result.standard_errors
+        adata.obs[keys["misfit"]] = result.misfit
+        adata.uns[keys["residual_genes"]] = result.residual_genes
+    adata.obs[keys["dominant"]] = result.dominant
+    adata.obs[keys["unexplained"]] = result.unexplained
+    adata.obs[keys["counts"]] = result.counts
+    adata.obs[keys["reason"]] = result.reasons.astype("category")
+    adata.obsp[keys["graph"]] = csr_matrix(result.weights)
+    adata.obsp[keys["attention"]] = csr_matrix(result.attention)
+    adata.uns[keys["colors"]] = list(result.colors.values())
+    if result.regions:
+        adata.uns[keys["regions"]] = to_geojson(result.regions)
+    if result.view is not None:
+        adata.uns[keys["view"]] = result.view.to_json()
+    adata.uns[keys["parameters"]] = storable(result.provenance.as_dict()) | {"notes": list(result.notes)}
+    _add_analysis(result, adata, keys)
+    return with_safe_names(adata)
+
+
+def from_anndata(adata: AnnData, key_added: str) -> Result:
+    """Return the result that was added to spots, as `Result.from_anndata` describes."""
+    keys = added_keys(key_added)
+    adata = restored_names(adata)
+    problems = _missing_slots(adata, keys)
+    if problems:
+        raise InputError(problems)
+    parameters = adata.uns[keys["parameters"]]
+    abundances = pd.DataFrame(adata.obsm[keys["abundances"]])
+    return Result(
+        abundances=abundances,
+        counts=adata.obs[keys["counts"]],
+        reasons=adata.obs[keys["reason"]].astype(object).fillna("").astype(str),
+        signatures=pd.DataFrame(index=abundances.columns),
+        weights=csr_array(adata.obsp[keys["graph"]]),
+        attention=csr_array(adata.obsp[keys["attention"]]),
+        spatial=adata,
+        standard_errors=pd.DataFrame(adata.obsm.get(keys["standard_errors"])),
+        misfit=pd.Series(adata.obs.get(keys["misfit"]), dtype=float),
+        residual_genes=pd.DataFrame(adata.uns.get(keys["residual_genes"])),
+        provenance=Provenance.from_dict(parameters),
+        notes=_notes(parameters),
+        chosen_colors=_colors(abundances.columns, adata.uns.get(keys["colors"])),
+        regions=from_geojson(str(adata.uns[keys["regions"]])) if keys["regions"] in adata.uns else (),
+        view=View.from_json(adata.uns[keys["view"]]) if keys["view"] in adata.uns else None,
+        niches=adata.obs.get(keys["niche"]),
+        region_of_spot=adata.obs.get(keys["region"]),
+        region_comparison=_comparison(adata.uns.get(keys["region_comparison"])),
+    )
+
+
+def read_result(path: Path, *, backed: bool = False, on_progress: ProgressCallback = silent) -> Result:
+    """Read the result of a finished run, as `napari_spotmix.read_result` describes."""
+    file = path / "spatial.h5ad" if path.is_dir() else path
+    check_complete(path)
+    if not file.exists():
+        raise ReadError(path, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written.")
+    adata = read_spatial(file, backed=backed, on_progress=on_progress)
+    try:
+        return Result.from_anndata(adata)
+    except ReadError:
+        raise
+    except InputError as error:
+        raise ReadError(file, error.problems) from error
+
+
+def _add_analysis(result: Result, adata: AnnData, keys: dict[str, str]) -> None:
+    """Store what was found in a result; what the spots hold of an earlier one is removed."""
+    for role, found in (("niche", result.niches), ("region", result.region_of_spot)):
+        if found is not None:
+            adata.obs[keys[role]] = found.astype("category")
+        elif keys[role] in adata.obs:
+            del adata.obs[keys[role]]
+    tables = {"niche_composition": pd.DataFrame(), "region_comparison": result.region_comparison}
+    if result.niches is not None:
+        tables["niche_composition"] = niche_table(result.proportions, result.niches)
+    for role, table in tables.items():
+        adata.uns.pop(keys[role], None)
+        if len(table):
+            adata.uns[keys[role]] = storable_table(table)
+
+
+def niche_table(proportions: pd.DataFrame, niches: pd.Series) -> pd.DataFrame:
+    """Return mean proportions, a row for each cell type and a column for each niche, as files hold them.
+
+    Names of columns must not have "/" in a file, as those of cell types may.
+    """
+    composition = proportions.groupby(niches, observed=True).mean().T
+    return pd.DataFrame(
+        composition.to_numpy(),
+        index=pd.Index(composition.index, name="cell_type"),
+        columns=[str(name) for name in composition.columns],
+    )
+
+
+def storable_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its index as the first column: a file needs unique names of rows."""
+    plain = table.reset_index()
+    plain.index = plain.index.astype(str)
+    return plain
+
+
+def _comparison(table: Any) -> pd.DataFrame:
+    """Return the comparison that a file holds; an empty table if it holds none."""
+    if not isinstance(table, pd.DataFrame) or "cell_type" not in table:
+        return pd.DataFrame()
+    return table.set_index("cell_type")
+
+
+def _notes(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = np.atleast_1d(np.asarray(parameters.get("notes", []), dtype=object))
+    return tuple(str(note) for note in notes)
+
+
+def _colors(cell_types: pd.Index, colors: Any) -> dict[str, str]:
+    """Return the colors that a file gives its cell types; empty unless each type has a valid one."""
+    found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
+    is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
+    return dict(zip(cell_types, found, strict=True)) if is_usable else {}
+
+
+def _check_prefix(key_added: str) -> None:
+    if key_added == SPATIAL:
+        raise InputError(f"`key_added`: {key_added!r} would replace the coordinates. Choose another prefix.")
+    if not key_added or "/" in key_added:
+        raise InputError(f"`key_added` must be a name without '/', found {key_added!r}.")
+
+
+def _missing_slots(adata: AnnData, keys: dict[str, str]) -> list[str]:
+    roles = {
+        "obsm": ("abundances",),
+        "obs": ("counts", "reason"),
+        "obsp": ("graph", "attention"),
+        "uns": ("parameters",),
+    }
+    wanted = [(slot, keys[role]) for slot in roles for role in roles[slot]]
+    missing = [(slot, name) for slot, name in wanted if name not in getattr(adata, slot)]
+    advice = "Open the `spatial.h5ad` that `spotmix run` or Save has written."
+    if missing == wanted:
+        return [f"holds spots, but no result of a run. {advice}"]
+    return [f"`{slot}[{name!r}]` is missing, which a result needs. {advice}" for slot, name in missing]
+
+
+def storable(value: Any) -> Any:
+    """Return `value` with None dropped from dictionaries and tuples as lists, as h5ad and TOML need.
+
+    Examples
+    --------
+    >>> storable({"lambda_c": None, "genes": ("a", "b")})
+    {'genes': ['a', 'b']}
+    """
+    if isinstance(value, dict):
+        return {key: storable(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
+    return value
