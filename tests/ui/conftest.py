@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
 
 HOSTILE = 'T/NK "cells" <b>'
 
@@ -86,7 +86,7 @@ def make_dock(make_napari_viewer: Any) -> Iterator[Callable[..., Any]]:
 def loaded(make_dock: Callable[..., Any], tissue: SimulatedTissue) -> tuple[Any, Any]:
     """A viewer and its dock with simulated data in it, ready to run."""
     viewer, dock = make_dock()
-    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), tissue.reference)
     return viewer, dock
 
 

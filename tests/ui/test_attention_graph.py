@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 from napari_spotmix import deconvolve
 from napari_spotmix.result import Result, read_result
 from napari_spotmix.simulation.simulate import simulate
-from napari_spotmix.ui.canvas.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
 from napari_spotmix.ui.canvas.legend import legend_of_edges
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import GRAPH
+from napari_spotmix.ui.state.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
+from napari_spotmix.ui.state.maps import GRAPH
 
 LEARNED = "learned but not used"
 
@@ -83,16 +83,16 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
 ) -> None:
     _, dock = make_dock(show=True)
     show_result(dock, left, "Gut")
-    assert not dock.explore.edges.native.isVisible()
-    dock.session.show(GRAPH)
+    assert not dock.explore.settings.edges.native.isVisible()
+    dock.session.display.show(GRAPH)
     qtbot.wait(50)
     layer, explore = dock.scene.layer_of(GRAPH), dock.explore
     assert explore.edges.native.isVisible()
     assert explore.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
-    assert dock.title.text == Edges.UNUSED.value
+    assert dock.overlays.title.text == Edges.UNUSED.value
     low, high = layer.edge_contrast_limits
     assert (low, high) == edge_limits(left, Edges.UNUSED)
-    assert dock.legend.entries[0] == ("Learned, not used", "")
+    assert dock.overlays.legend.entries[0] == ("Learned, not used", "")
     assert LEARNED in explore.about_edges.text()
     assert "than by distance alone" in explore.about_edges.text()
     darkest, brightest = np.argsort(layer.features["attention"].to_numpy())[[0, -1]]
@@ -100,9 +100,9 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     explore.edges.value = Edges.WEIGHTS
     layer = dock.scene.layer_of(GRAPH)
     assert set(layer.features["weight"]) <= set(left.weights.data)
-    assert dock.title.text == "Weights used"
-    assert dock.legend.entries[0][0].startswith("Weight ")
-    dock.session.show(left.cell_types[0])
+    assert dock.overlays.title.text == "Weights used"
+    assert dock.overlays.legend.entries[0][0].startswith("Weight ")
+    dock.session.display.show(left.cell_types[0])
     assert not explore.edges.native.isVisible()
     assert dock.session.view["edges"] == "WEIGHTS"
 

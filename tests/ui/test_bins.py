@@ -19,7 +19,7 @@ from napari_spotmix.dataset.bin_grid import bin_grid, pyramid
 from napari_spotmix.result import Result
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import DOMINANT
+from napari_spotmix.ui.state.maps import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -151,11 +151,11 @@ def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     show_result(dock, result, "bins")
     assert isinstance(dock.scene.layer_of(DOMINANT), Image)
     assert not viewer.layers["bins spots"].visible, "they lie below those of the result"
-    dock.session.show("b")
+    dock.session.display.show("b")
     assert dock.scene.layer_of("b").colorbar.visible
     x, y = result.coordinates[20]
-    dock.session.pick_at(y, x)
-    assert dock.session.spot == 20
+    dock.session.pointer.pick_at(y, x)
+    assert dock.session.pointer.spot == 20
     outline = viewer.layers["Selected spot"]
     assert {str(symbol) for symbol in outline.symbol} == {"square"}
     changed = result_of(result.spatial)
@@ -164,7 +164,7 @@ def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     grid = bin_grid(result.spatial)
     shown = np.asarray(dock.scene.layer_of("b").data[0])[grid.rows, grid.columns]
     np.testing.assert_allclose(shown, changed.proportions["b"], rtol=1e-6)
-    dock.explore.threshold.value = 0.4
+    dock.explore.settings.threshold.value = 0.4
     assert "from 0.4" in dock.scene.layer_of("b").colormap.name
-    dock.session.show(("a", "c"))
+    dock.session.display.show(("a", "c"))
     assert dock.scene.layer_of(("a", "c")).rgb

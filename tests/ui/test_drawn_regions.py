@@ -22,7 +22,7 @@ from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
 from napari_spotmix.ui.panels.regions import outline_of
-from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
 
 pytestmark = pytest.mark.viewer
 
@@ -186,7 +186,7 @@ def test_another_run_keeps_what_was_drawn_and_another_tissue_does_not(drawn: Any
     dock.session.set_result(replace(result, regions=(kept,)))
     assert list(viewer.layers["Regions"].features["name"]) == ["of the file"]
     assert dock.session.regions == (kept,)
-    dock.session.set_tissue(Tissue(result.spatial.copy(), "other"))
+    dock.session.data.set_tissue(LoadedTissue(result.spatial.copy(), "other"))
     assert "Regions" not in viewer.layers
     assert dock.session.regions == ()
 

@@ -39,8 +39,8 @@ def test_spots_in_h5ad_open_as_image_and_points(spatial_file: Path) -> None:
     image, spots = (Layer.create(*data) for data in reader(str(spatial_file)))
     assert image.rgb
     assert spots.name == "gut spots"
-    assert isinstance(spots.metadata["spotmix"]["spatial"], AnnData)
-    assert spots.metadata["spotmix"]["path"] == spatial_file
+    assert isinstance(spots.metadata["spotmix"].adata, AnnData)
+    assert spots.metadata["spotmix"].path == spatial_file
     assert "region" in spots.features
 
 
@@ -118,7 +118,7 @@ def test_space_ranger_folders_open_in_register(folder: str) -> None:
     reader = get_reader(str(path))
     assert reader is not None
     image, spots = (Layer.create(*data) for data in reader(str(path)))
-    assert len(spots.data) == spots.metadata["spotmix"]["spatial"].n_obs
+    assert len(spots.data) == spots.metadata["spotmix"].adata.n_obs
     low, high = image.extent.world
     assert ((spots.data > low) & (spots.data < high)).all(), "spots lie on the image"
 

@@ -27,7 +27,7 @@ def make(qtbot: Any) -> Iterator[Callable[[Task | None], tuple[TaskButton, list[
 
     yield button
     for one in made:
-        one.close_runner()
+        one.runner.close()
         one.close()
 
 

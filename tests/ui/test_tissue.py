@@ -18,7 +18,7 @@ from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.panels.tissue import diverging
 from napari_spotmix.ui.panels.type_list import rows_of
-from napari_spotmix.ui.state.session import DOMINANT, NICHES
+from napari_spotmix.ui.state.maps import DOMINANT, NICHES
 
 pytestmark = pytest.mark.viewer
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.viewer
 def found(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
     viewer, dock = make_dock()
     show_result(dock, result, "Gut")
-    dock.tissue.find.native.click()
+    dock.tissue.search.native.click()
     qtbot.waitUntil(lambda: dock.tissue.pairs is not None, timeout=20_000)
     return viewer, dock
 
@@ -40,20 +40,22 @@ def test_before_a_run_the_panel_says_what_it_is_for(make_dock: Any) -> None:
 
 def test_niches_are_shown_with_a_legend_of_their_own(found: Any) -> None:
     _, dock = found
-    assert dock.session.shown is NICHES
+    assert dock.session.display.shown is NICHES
     layer, niches = dock.scene.layer_of(NICHES), dock.session.niches
     assert layer.visible
     assert niches.label[4] == -1, "what was not estimated is in no niche"
     assert layer.face_color[4, 3] == 0
-    colors = [color for _, color in dock.legend.entries]
+    colors = [color for _, color in dock.overlays.legend.entries]
     assert not set(colors) & set(dock.session.result.colors.values()), "no niche is taken for a cell type"
     known = niches.label >= 0
     np.testing.assert_allclose(
         layer.face_color[known] - transform_color(colors)[niches.label[known]], 0, atol=1e-6
     )
-    name, largest = dock.legend.entries[0][0], niches.composition[0].argmax()
+    name, largest = dock.overlays.legend.entries[0][0], niches.composition[0].argmax()
     assert name.startswith("1: ")
-    assert all(entry.partition(": ")[2] for entry, _ in dock.legend.entries), "every niche has a name"
+    assert all(entry.partition(": ")[2] for entry, _ in dock.overlays.legend.entries), (
+        "every niche has a name"
+    )
     assert dock.session.result.cell_types[largest] in name
     assert NICHES in [row.key for row in dock.explore.list.rows.rows]
     assert NICHES not in [row.key for row in rows_of(dock.session.result)]
@@ -73,7 +75,7 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
         assert heat.pair_at(point.x(), point.y()) == (row, column)
         qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=point)
         names = result.cell_types
-        assert dock.session.shown == (names[row] if row == column else (names[row], names[column]))
+        assert dock.session.display.shown == (names[row] if row == column else (names[row], names[column]))
     assert heat.pair_at(2, 20) is None
     for row, column in np.ndindex(expected.z.shape):
         value, score = expected.observed[row, column], expected.z[row, column]
@@ -93,7 +95,7 @@ def test_another_result_takes_niches_away(found: Any) -> None:
     _, dock = found
     dock.session.replay(replace(dock.session.result, notes=()))
     assert dock.session.niches is None
-    assert dock.session.shown is DOMINANT
+    assert dock.session.display.shown is DOMINANT
     assert dock.tissue.map.isHidden()
     assert NICHES not in [row.key for row in dock.explore.list.rows.rows]
     dock.session.set_result(None)
@@ -104,10 +106,10 @@ def test_found_again_with_another_number_the_layer_follows(qtbot: Any, found: An
     _, dock = found
     before = dock.scene.layer_of(NICHES)
     dock.tissue.n_niches.value = 2
-    dock.tissue.find.native.click()
+    dock.tissue.search.native.click()
     qtbot.waitUntil(lambda: len(dock.session.niches.composition) == 2, timeout=20_000)
     assert dock.scene.layer_of(NICHES) is before
-    assert len(dock.legend.entries) == 2
+    assert len(dock.overlays.legend.entries) == 2
     shown = {tuple(color) for color in before.face_color.round(4) if color[3] > 0}
     assert len(shown) == 2
 
@@ -131,14 +133,14 @@ def test_the_map_of_pairs_is_used_by_keyboard_alone(qtbot: Any, found: Any) -> N
     assert map_.cursor_at == (2, 1), "it stops at the edge"
     assert map_.accessibleDescription() == map_.in_words(2, 1)
     qtbot.keyClick(map_, Qt.Key.Key_Return)
-    assert dock.session.shown == (names[2], names[1])
+    assert dock.session.display.shown == (names[2], names[1])
     qtbot.keyClick(map_, Qt.Key.Key_End)
     qtbot.keyClick(map_, Qt.Key.Key_Space)
-    assert dock.session.shown == (names[2], names[-1])
+    assert dock.session.display.shown == (names[2], names[-1])
     for _ in range(9):
         qtbot.keyClick(map_, Qt.Key.Key_Down)
     qtbot.keyClick(map_, Qt.Key.Key_Enter)
-    assert dock.session.shown == names[-1], "a type with itself"
+    assert dock.session.display.shown == names[-1], "a type with itself"
 
 
 def test_the_cursor_is_seen_where_the_map_has_the_focus(qtbot: Any, found: Any) -> None:

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 __all__ = ["made_once"]
 
-Owner, Made = TypeVar("Owner"), TypeVar("Made")
+Owner = TypeVar("Owner")
+Made = TypeVar("Made")
 
 
 def made_once(make: Callable[[Owner], Made]) -> Callable[[Owner], Made]:

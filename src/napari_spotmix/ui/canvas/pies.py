@@ -8,7 +8,8 @@ import numpy as np
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
-from napari_spotmix.ui.canvas.layers import placed_spots, spot_diameter, to_yx
+from napari_spotmix.dataset.geometry import placed_spots
+from napari_spotmix.ui.canvas.layers import spot_diameter, to_yx
 
 if TYPE_CHECKING:
     from napari.types import FullLayerData
@@ -25,7 +26,7 @@ THINNEST = 0.01
 
 
 def has_pies(result: Result) -> bool:
-    """Tell whether the spots are few enough to be seen as pies."""
+    """Return whether the spots are few enough to be drawn as pies."""
     return len(placed_spots(result.spatial)) <= MOST_POINTS
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_spotmix.params import Parameters
@@ -30,22 +31,24 @@ class MenuButton(QPushButton):
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for name, tip, act in actions:
-            action = menu.addAction(name)
+            action = QAction(name, menu)
             action.setToolTip(tip)
             action.triggered.connect(lambda _=False, act=act: act())
+            menu.addAction(action)
+        self._menu = menu
         self.setMenu(menu)
 
     def press(self, name: str) -> None:
         """Choose an action by its name."""
-        next(action for action in self.menu().actions() if action.text() == name).trigger()
+        next(action for action in self._menu.actions() if action.text() == name).trigger()
 
 
 def session_job(session: Session, parameters: Parameters) -> Job | str:
     """Return the job that a run of what is loaded amounts to, or say why it is none."""
-    assert session.tissue is not None
-    assert session.reference is not None
-    assert session.cell_type_key is not None
-    spatial, reference = session.tissue.path, session.reference.path
+    loaded = session.data.inputs
+    if loaded is None:
+        return session.data.what_is_missing() or "Choose data first."
+    spatial, reference = loaded.tissue.path, loaded.reference.path
     if spatial is None or reference is None:
         data = "The spots were" if spatial is None else "The reference was"
         return (
@@ -56,12 +59,12 @@ def session_job(session: Session, parameters: Parameters) -> Job | str:
         spatial,
         reference,
         _OUTPUT,
-        cell_type_key=session.cell_type_key,
+        cell_type_key=loaded.cell_type_key,
         parameters=parameters.as_dict(),
-        reading=session.tissue.reading,
-        labels=session.reference.labels,
-        more_references=session.reference.more,
-        fix=session.fixes,
+        reading=loaded.tissue.reading,
+        labels=loaded.reference.labels,
+        more_references=loaded.reference.more,
+        fix=session.data.fixes,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import Container, ProgressBar, PushButton
 from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
@@ -20,12 +20,13 @@ from napari_spotmix.io import results as export
 from napari_spotmix.io.readers.reading import DEFAULT, Reading
 from napari_spotmix.io.recipe import checksums, make_recipe
 from napari_spotmix.params import Parameters, describe
-from napari_spotmix.ui.canvas.layers import prepare
 from napari_spotmix.ui.panels.export_menu import MenuButton, choose_export, copy, session_job
 from napari_spotmix.ui.panels.form import ParameterForm
-from napari_spotmix.ui.panels.notify import problem_text, show_problem, telling
-from napari_spotmix.ui.panels.section import Section, add_all, plain_label
+from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
+from napari_spotmix.ui.panels.panel import Panel
+from napari_spotmix.ui.panels.section import FoldableSection, add_all, plain_label
 from napari_spotmix.ui.state.figures import report_task
+from napari_spotmix.ui.state.prepare import prepare
 from napari_spotmix.ui.state.worker import Runner
 from napari_spotmix.ui.text import bullet_list, count
 from napari_spotmix.workflow.codegen import as_command, as_python
@@ -41,10 +42,11 @@ __all__ = ["RunPanel", "deconvolve_task"]
 
 def deconvolve_task(session: Session, parameters: Parameters) -> Task:
     """Return the run of what the session has loaded; it holds all it needs and reads no session later."""
-    assert session.tissue is not None
-    assert session.reference is not None
-    spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
-    fixes = session.fixes
+    data = session.data.inputs
+    if data is None:
+        raise InputError(session.data.what_is_missing() or "Choose data first.")
+    spatial, reference, key = data.tissue.adata, data.reference.adata, data.cell_type_key
+    fixes = session.data.fixes
 
     def task(on_progress: ProgressCallback) -> Result:
         # Imported in the thread: numba takes its time.
@@ -59,7 +61,7 @@ def deconvolve_task(session: Session, parameters: Parameters) -> Task:
     return task
 
 
-class RunPanel(QWidget):
+class RunPanel(Panel):
     """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
 
     Signals
@@ -71,8 +73,7 @@ class RunPanel(QWidget):
     busy_changed = Signal(bool)
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
+        super().__init__(session)
         self._started = 0.0
         # What the run was asked for, and of which result: another may be opened meanwhile.
         self._asked: Job | str = ""
@@ -108,10 +109,10 @@ class RunPanel(QWidget):
         )
         self.state = plain_label()
         self.notes_text = plain_label()
-        self.notes = Section(
+        self.notes = FoldableSection(
             "Notes", self.notes_text, tip="What you should know about this result", open=False
         )
-        self.more = Section(
+        self.more = FoldableSection(
             "Parameters",
             self.form,
             tip="The defaults suit most sections; what is left empty is learned from the data",
@@ -131,10 +132,9 @@ class RunPanel(QWidget):
         self.cancel.changed.connect(self._cancel)
         self.save.changed.connect(self._choose_where_to_save)
         self.report.changed.connect(self._choose_where_to_report)
-        session.tissue_changed.connect(self._runner.cancel)
-        for signal in self._signals():
-            signal.connect(self._show)
-        session.result_replayed.connect(self._show_notes)
+        self._connections.connect(session.data.tissue_changed, self._runner.cancel)
+        self._connections.connect_each(*self._signals(), slot=self._show)
+        self._connections.connect(session.result_replayed, self._show_notes)
         self._show()
 
     @property
@@ -146,10 +146,10 @@ class RunPanel(QWidget):
     @property
     def is_running(self) -> bool:
         """Whether a run, a save or a report is on its way."""
-        return any(runner.is_running for runner in self._runners)
+        return any(runner.is_running for runner in self.runners)
 
     @property
-    def _runners(self) -> tuple[Runner, ...]:
+    def runners(self) -> tuple[Runner, ...]:
         return self._runner, self._saver, self._reporter
 
     def hold(self, n_problems: int) -> None:
@@ -167,7 +167,7 @@ class RunPanel(QWidget):
     @property
     def _obstacle(self) -> str | None:
         """What has to be done before a run, or None if nothing has."""
-        if (missing := self._session.what_is_missing()) is not None or not self._n_problems:
+        if (missing := self._session.data.what_is_missing()) is not None or not self._n_problems:
             return missing
         them = "it" if self._n_problems == 1 else "them"
         return f"Check found {count(self._n_problems, 'problem')}. Fix {them} above, or choose other data."
@@ -177,7 +177,7 @@ class RunPanel(QWidget):
         """What is said while nothing has been run."""
         return self._obstacle or "Ready to run."
 
-    @telling
+    @reporting
     def start(self) -> None:
         """Run, or tell all that is wrong with the form."""
         if self._obstacle is not None or self.is_running:
@@ -196,7 +196,8 @@ class RunPanel(QWidget):
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
         result, job, opened, how = self._shown_result(), self.job, self._opened(), self._reading()
-        inputs, settings = opened, {"reading": asdict(how)}
+        inputs: Mapping[str, Path | str] = opened
+        settings: dict[str, Any] = {"reading": asdict(how)}
         if isinstance(job, Job):
             inputs, settings, how = job.inputs, tables_of(job), job.reading
 
@@ -219,17 +220,17 @@ class RunPanel(QWidget):
         """Write the report of the result to `path`, and show it in the browser."""
         session = self._session
         assert session.result is not None
-        title = session.tissue.name if session.tissue else ""
+        title = session.data.tissue.name if session.data.tissue else ""
         self._reporter.start(report_task(session.result, self._opened(), self._reading(), title, path))
         self._busy("Reporting")
 
     def _opened(self) -> dict[str, Path]:
         """Return the files that are open, by role."""
-        return self._session.inputs
+        return self._session.data.files
 
     def _reading(self) -> Reading:
         """Return how the spots were read."""
-        return self._session.tissue.reading if self._session.tissue else DEFAULT
+        return self._session.data.tissue.reading if self._session.data.tissue else DEFAULT
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
         """Write the result into a file for another program; see `exchange.export`."""
@@ -257,18 +258,6 @@ class RunPanel(QWidget):
         assert session.result is not None
         return replace(session.result, regions=session.regions, view=session.view)
 
-    def close_runners(self) -> None:
-        """Stop what runs."""
-        for runner in self._runners:
-            runner.close()
-
-    def let_go(self) -> None:
-        """Let go of the session."""
-        self._session.tissue_changed.disconnect(self._runner.cancel)
-        for signal in self._signals():
-            signal.disconnect(self._show)
-        self._session.result_replayed.disconnect(self._show_notes)
-
     # What a job tells
 
     def _make_runner(self, finished: Any) -> Runner:
@@ -285,7 +274,7 @@ class RunPanel(QWidget):
         step = f" {progress.step} of {progress.total}" if progress.total > 1 else ""
         self.state.setText(f"Running: {progress.stage}{step}")
 
-    @telling
+    @reporting
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
         self._made = (result.parameters, self._asked)
@@ -309,14 +298,14 @@ class RunPanel(QWidget):
     def _cancel(self) -> None:
         self.cancel.enabled = False
         self.state.setText("Cancelling…")
-        for runner in self._runners:
+        for runner in self.runners:
             runner.cancel()
 
     # What is shown
 
     def _signals(self) -> tuple[Any, ...]:
         session = self._session
-        return session.tissue_changed, session.reference_changed, session.result_changed
+        return session.data.tissue_changed, session.data.reference_changed, session.result_changed
 
     def _busy(self, words: str) -> None:
         self.bar.native.setRange(0, 0)
@@ -373,13 +362,13 @@ class RunPanel(QWidget):
             else "There is no result yet: run first"
         )
 
-    @telling
+    @reporting
     def _choose_where_to_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
         if folder:
             self.save_to(Path(folder))
 
-    @telling
+    @reporting
     def _choose_where_to_report(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "File for the report", export.REPORT, "Page (*.html)")
         if name:
@@ -391,11 +380,11 @@ class RunPanel(QWidget):
         if chosen is not None:
             self.export_to(*chosen)
 
-    @telling
+    @reporting
     def _copy_command(self) -> None:
         self._copy(as_command, "Copied. Paste it into a terminal.")
 
-    @telling
+    @reporting
     def _copy_python(self) -> None:
         self._copy(as_python, "Copied. Paste it into a script or a notebook.")
 

@@ -1,4 +1,4 @@
-"""Which spot lies under a point."""
+"""Which spot is at a point of the tissue."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
+from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.ui.canvas.layers import placed_spots, spot_diameter
+from napari_spotmix.dataset.geometry import placed_spots, spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-
-__all__ = [
-    "SpotFinder",
-]
+__all__ = ["SpotFinder"]
 
 
 class SpotFinder:
-    """The spot under a point."""
+    """Finds the spot at a point."""
 
     def __init__(self, spatial: AnnData) -> None:
         self._placed = placed_spots(spatial)
         self._grid = bin_grid(spatial)
         if self._grid is not None:
             return
-        xy = np.asarray(spatial.obsm["spatial"], dtype=float)[self._placed, :2]
+        xy = np.asarray(spatial.obsm[SPATIAL], dtype=float)[self._placed, :2]
         self._tree = KDTree(xy) if len(xy) else None
         self._radius = spot_diameter(spatial) / 2
 
