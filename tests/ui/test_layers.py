@@ -17,13 +17,14 @@ from napari_spotmix.io import read_image
 from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas.layer_info import TissueInfo
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
 
 
 def test_image_and_spots_are_in_register(tissue: SimulatedTissue) -> None:
-    image, spots = (Layer.create(*data) for data in layers.tissue_layers(tissue.spatial, "Gut"))
+    image, spots = (Layer.create(*data) for data in layers.tissue_layers(TissueInfo(tissue.spatial), "Gut"))
     factor = tissue.spatial.uns["spatial"]["simulated"]["scalefactors"]["tissue_hires_scalef"]
     np.testing.assert_allclose(image.scale, 1 / factor)
     np.testing.assert_array_equal(spots.data, tissue.spatial.obsm["spatial"][:, ::-1])
@@ -50,7 +51,7 @@ def test_lowres_image_serves_where_hires_is_missing(tissue: SimulatedTissue) -> 
     assert image is not None
     assert image[1]["scale"][0] == pytest.approx(1 / library["scalefactors"]["tissue_lowres_scalef"])
     del library["images"]["lowres"]
-    assert [data[2] for data in layers.tissue_layers(spatial, "Gut")] == ["points"]
+    assert [data[2] for data in layers.tissue_layers(TissueInfo(spatial), "Gut")] == ["points"]
 
 
 def test_spot_size_without_scale_factors_is_half_the_pitch(tissue: SimulatedTissue) -> None:

@@ -80,7 +80,7 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
     for row, column in np.ndindex(expected.z.shape):
         value, score = expected.observed[row, column], expected.z[row, column]
         said = "no more than chance" if not abs(score) >= 3 else "together" if value > 0 else "apart"
-        assert f": {said} (I {value:.2f}" in heat.in_words(row, column)
+        assert f": {said} (I {value:.2f}" in heat.pair_text(row, column)
     assert heat.accessibleDescription()
 
 
@@ -131,7 +131,7 @@ def test_the_map_of_pairs_is_used_by_keyboard_alone(qtbot: Any, found: Any) -> N
     for key in ("Key_Left", "Key_Down", "Key_Down", "Key_Right"):
         qtbot.keyClick(map_, getattr(Qt.Key, key))
     assert map_.cursor_at == (2, 1), "it stops at the edge"
-    assert map_.accessibleDescription() == map_.in_words(2, 1)
+    assert map_.accessibleDescription() == map_.pair_text(2, 1)
     qtbot.keyClick(map_, Qt.Key.Key_Return)
     assert dock.session.display.shown == (names[2], names[1])
     qtbot.keyClick(map_, Qt.Key.Key_End)

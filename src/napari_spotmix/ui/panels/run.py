@@ -196,10 +196,10 @@ class RunPanel(Panel):
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
         result, job, opened, how = self._shown_result(), self.job, self._opened(), self._reading()
-        inputs: Mapping[str, Path | str] = opened
+        inputs: dict[str, Path | str] = {**opened}
         settings: dict[str, Any] = {"reading": asdict(how)}
         if isinstance(job, Job):
-            inputs, settings, how = job.inputs, tables_of(job), job.reading
+            inputs, settings, how = {**job.inputs}, tables_of(job), job.reading
 
         def task(on_progress: ProgressCallback) -> str:
             export.check_writable(folder, opened | inputs)
