@@ -169,14 +169,14 @@ def explored(make_dock: Callable[..., Any], result: Result) -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
+def messages() -> Iterator[list[str]]:
     """Messages of the notifications that napari shows from now on."""
     notification_manager.records.clear()
-    messages: list[str] = []
+    found: list[str] = []
 
     def keep(notification: Any) -> None:
-        messages.append(notification.message)
+        found.append(notification.message)
 
     notification_manager.notification_ready.connect(keep)
-    yield messages
+    yield found
     notification_manager.notification_ready.disconnect(keep)

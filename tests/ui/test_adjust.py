@@ -66,7 +66,7 @@ def test_the_map_follows_the_slider_in_the_same_layer(qtbot: Any, ran: Any, fitt
     assert "Solved again with lambda_c 20" in dock.run.notes_text.text()
 
 
-def test_what_is_not_looked_at_follows_when_it_is(qtbot: Any, ran: Any, fitted: Result) -> None:
+def test_a_hidden_map_follows_when_it_is_shown(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     first, second = fitted.cell_types[:2]
     dock.session.display.show(first)
@@ -93,9 +93,7 @@ def test_one_click_leads_back_to_what_was_learned(qtbot: Any, ran: Any, fitted: 
     assert dock.adjust.state.text() == "Smoothness 0.2, as learned"
 
 
-def test_a_type_that_is_left_out_goes_and_the_others_share_its_part(
-    qtbot: Any, ran: Any, fitted: Result
-) -> None:
+def test_a_type_that_is_left_out_is_shared_among_the_others(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     gone = fitted.cell_types[2]
     dock.session.display.show(gone)
@@ -133,7 +131,7 @@ def test_the_last_type_cannot_be_left_out(qtbot: Any, ran: Any, fitted: Result) 
     assert len(dock.session.result.cell_types) == 1
 
 
-def test_of_many_wishes_the_newest_is_shown_last(qtbot: Any, ran: Any, fitted: Result) -> None:
+def test_of_many_requests_the_newest_is_shown_last(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     for value in range(1, 41):
         dock.adjust.slider.setValue(value)
@@ -188,7 +186,9 @@ def test_closing_while_it_solves_leaves_no_thread(qtbot: Any, ran: Any) -> None:
     assert before <= set(threading.enumerate()) | before
 
 
-def test_another_run_begins_anew(qtbot: Any, ran: Any, fitted: Result, tissue: SimulatedTissue) -> None:
+def test_another_run_begins_with_its_own_result(
+    qtbot: Any, ran: Any, fitted: Result, tissue: SimulatedTissue
+) -> None:
     _, dock = ran
     dock.adjust.slider.setValue(25)
     wait_for_rest(qtbot, dock)

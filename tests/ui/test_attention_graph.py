@@ -39,21 +39,21 @@ def by_hand() -> Result:
     )
 
 
-def unlikeness(result: Result, edges: csr_array) -> np.ndarray:
+def dissimilarity(result: Result, edges: csr_array) -> np.ndarray:
     """Return how much the true proportions of the spots at both ends of each edge differ."""
     truth = result.spatial.obsm["truth_rna"].to_numpy()
     first, second = edges.tocoo().coords
     return np.square(truth[first] - truth[second]).sum(axis=1)
 
 
-def test_an_attention_that_was_left_is_kept_and_is_low_across_borders(left: Result) -> None:
+def test_unused_attention_is_kept_and_is_low_across_borders(left: Result) -> None:
     assert left.parameters["learned"]["evidence"]["chosen"] == "laplacian"
     assert not left.uses_attention
     attention = left.unused_attention
     assert attention.nnz == left.weights.nnz
     assert abs(attention - attention.T).max() < 1e-12
     assert 0 <= attention.data.min() < attention.data.max() <= 1
-    assert spearmanr(attention.data, unlikeness(left, attention)).statistic < -0.5
+    assert spearmanr(attention.data, dissimilarity(left, attention)).statistic < -0.5
     one_thread = replace(left).unused_attention
     assert one_thread.data.tobytes() == attention.data.tobytes()
 
@@ -70,7 +70,7 @@ def test_solving_again_without_a_type_keeps_it_for_the_others(left: Result) -> N
     assert 0 <= fewer.unused_attention.data.min() < 1
 
 
-def test_a_metric_of_the_types_is_used_where_it_fits(left: Result) -> None:
+def test_a_metric_of_the_types_is_used_if_it_fits(left: Result) -> None:
     learned = left.parameters["learned"]
     found = learned["evidence"]["attention"] | {"metric": [1.0, 0.0, 0.0], "loss": -1.0}
     parameters = {"learned": learned | {"evidence": learned["evidence"] | {"attention": found}}}
@@ -87,8 +87,8 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     dock.session.display.show(GRAPH)
     qtbot.wait(50)
     layer, explore = dock.scene.layer_of(GRAPH), dock.explore
-    assert explore.edges.native.isVisible()
-    assert explore.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
+    assert explore.settings.edges.native.isVisible()
+    assert explore.settings.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
     assert dock.overlays.title.text == Edges.UNUSED.value
     low, high = layer.edge_contrast_limits
     assert (low, high) == edge_limits(left, Edges.UNUSED)
@@ -97,13 +97,13 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     assert "than by distance alone" in explore.about_edges.text()
     darkest, brightest = np.argsort(layer.features["attention"].to_numpy())[[0, -1]]
     assert layer.edge_color[darkest, :3].sum() < layer.edge_color[brightest, :3].sum()
-    explore.edges.value = Edges.WEIGHTS
+    explore.settings.edges.value = Edges.WEIGHTS
     layer = dock.scene.layer_of(GRAPH)
     assert set(layer.features["weight"]) <= set(left.weights.data)
     assert dock.overlays.title.text == "Weights used"
     assert dock.overlays.legend.entries[0][0].startswith("Weight ")
     dock.session.display.show(left.cell_types[0])
-    assert not explore.edges.native.isVisible()
+    assert not explore.settings.edges.native.isVisible()
     assert dock.session.view["edges"] == "WEIGHTS"
 
 
@@ -115,7 +115,7 @@ def test_a_saved_view_shows_the_same_edges_again(make_dock: Any, left: Result) -
     assert dock.session.edges is Edges.UNUSED
 
 
-def test_where_attention_was_not_learned_it_says_what_to_do(by_hand: Result) -> None:
+def test_without_learned_attention_the_panel_says_what_to_do(by_hand: Result) -> None:
     assert by_hand.unused_attention is None
     assert offered_edges(by_hand) == (Edges.WEIGHTS,)
     words = about_edges(by_hand, Edges.WEIGHTS)

@@ -1,4 +1,4 @@
-"""Bins on a grid as an image: in register, picked where they are seen, and told from what is no grid."""
+"""Bins on a grid as an image: in register, picked where they are drawn, only if they are a grid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bins, "_PATCH", 500)
 
 
-def binned(turn: float = 0.0, *, tells_places: bool = False, seed: int = 1) -> AnnData:
+def binned(turn: float = 0.0, *, has_array: bool = False, seed: int = 1) -> AnnData:
     """Return bins 12 pixels apart, in random order, one in ten missing, turned by an angle."""
     rng = np.random.default_rng(seed)
     row, column = np.divmod(rng.permutation(N_ROWS * N_COLUMNS)[: N_ROWS * N_COLUMNS * 9 // 10], N_COLUMNS)
@@ -42,7 +42,7 @@ def binned(turn: float = 0.0, *, tells_places: bool = False, seed: int = 1) -> A
     turned = at @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + [300.0, 500.0]
     names = [f"bin{i}" for i in range(len(row))]
     obs = pd.DataFrame({"array_row": row + 5, "array_col": column + 8}, index=names)
-    adata = AnnData(csr_array(np.ones((len(row), 2))), obs=obs if tells_places else obs[[]])
+    adata = AnnData(csr_array(np.ones((len(row), 2))), obs=obs if has_array else obs[[]])
     adata.obsm["spatial"] = turned
     return adata
 
@@ -58,9 +58,9 @@ def result_of(adata: AnnData) -> Result:
     return Result(shares, counts, reasons, pd.DataFrame(index=shares.columns), none, none, adata)
 
 
-@pytest.mark.parametrize(("turn", "tells_places"), [(0.0, False), (0.0, True), (0.3, True)])
-def test_every_bin_lies_where_its_coordinates_say(turn: float, tells_places: bool) -> None:
-    adata = binned(turn, tells_places=tells_places)
+@pytest.mark.parametrize(("turn", "has_array"), [(0.0, False), (0.0, True), (0.3, True)])
+def test_every_bin_is_drawn_at_its_coordinates(turn: float, has_array: bool) -> None:
+    adata = binned(turn, has_array=has_array)
     result = result_of(adata)
     layer = Layer.create(*layers.proportion_layer(result, "b"))
     assert isinstance(layer, Image)
@@ -89,7 +89,7 @@ def test_coarser_levels_are_means_and_stay_in_register() -> None:
 
 
 def test_the_bin_under_the_mouse_is_found_and_its_neighbor_is_another() -> None:
-    adata = binned(0.3, tells_places=True)
+    adata = binned(0.3, has_array=True)
     grid = bin_grid(adata)
     assert grid is not None
     for spot in (5, 1234):
@@ -117,11 +117,13 @@ def test_dominant_types_have_their_colors_and_counts_their_map() -> None:
     assert counts.contrast_limits[1] == pytest.approx(np.quantile(result.counts.drop("bin3"), 0.98))
 
 
-@pytest.mark.parametrize("what", ["few", "askew without places", "oblong", "scattered", "two in one place"])
+@pytest.mark.parametrize(
+    "what", ["few", "askew without an array", "oblong", "scattered", "two at one position"]
+)
 def test_what_is_no_grid_of_many_square_bins_is_drawn_as_points(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adata = binned(0.3 if what == "askew without places" else 0.0, tells_places=what == "oblong")
+    adata = binned(0.3 if what == "askew without an array" else 0.0, has_array=what == "oblong")
     xy = adata.obsm["spatial"]
     if what == "few":
         monkeypatch.setattr(bins, "MOST_POINTS", 20_000)
@@ -129,7 +131,7 @@ def test_what_is_no_grid_of_many_square_bins_is_drawn_as_points(
         xy[:, 0] *= 2
     elif what == "scattered":
         xy += np.random.default_rng(4).normal(0, 5, xy.shape)
-    elif what == "two in one place":
+    elif what == "two at one position":
         xy[10] = xy[11]
     assert bin_grid(adata) is None
     data = layers.proportion_layer(result_of(adata), "a")

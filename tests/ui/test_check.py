@@ -1,4 +1,4 @@
-"""The panel that tells what is worth knowing of the data, and fixes them by a button."""
+"""The panel that checks the data, and fixes them with a button."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_good_data_are_summed_up_in_a_line(qtbot: Any, loaded: tuple[Any, Any]) 
     checked(qtbot, dock)
     assert not dock.sections["Check"].is_open
     assert dock.sections["Check"].summary == "No problem, 2 notes"
-    assert dock.check.state.text() == "Nothing keeps these data from being used."
+    assert dock.check.state.text() == "No problems found."
 
 
 def test_a_problem_opens_the_section_and_its_button_fixes_it(
@@ -82,7 +82,7 @@ def test_a_problem_holds_the_run_back_and_a_warning_does_not(
     assert dock.run.run.enabled
 
 
-def test_a_run_of_fixed_data_tells_by_what(
+def test_a_run_of_fixed_data_names_the_fixes(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
@@ -118,7 +118,7 @@ def test_labels_stay_chosen_when_the_reference_is_fixed(
     assert not [one for one in dock.check.findings if one.level != "note"]
 
 
-def test_other_data_are_checked_anew_and_fixes_are_forgotten(
+def test_other_data_are_checked_again_and_fixes_are_forgotten(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()

@@ -82,7 +82,7 @@ def test_other_shapes_become_outlines(kind: str) -> None:
         np.testing.assert_array_equal(outline, corners[:, ::-1])
 
 
-def test_a_comparison_tells_means_and_differences(qtbot: Any, drawn: Any) -> None:
+def test_a_comparison_shows_means_and_differences(qtbot: Any, drawn: Any) -> None:
     _, dock = drawn
     panel, result = dock.regions, dock.session.result
     assert panel.second.value == REST
@@ -165,7 +165,7 @@ def test_tables_and_outlines_are_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.geojson"]
 
 
-def test_closing_the_dock_lets_go_of_the_drawing(drawn: Any) -> None:
+def test_closing_the_dock_disconnects_the_drawing(drawn: Any) -> None:
     viewer, dock = drawn
     dock.close_session()
     viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
@@ -202,15 +202,15 @@ def test_a_dock_that_is_opened_again_goes_on_with_the_drawing(drawn: Any) -> Non
     again.close_session()
 
 
-def test_a_region_beside_the_tissue_is_told_what_to_do(qtbot: Any, drawn: Any, told: list[str]) -> None:
+def test_a_region_outside_the_tissue_reports_what_to_do(qtbot: Any, drawn: Any, messages: list[str]) -> None:
     viewer, dock = drawn
     far = np.array([[-900, -900], [-900, -500], [-500, -500.0]])
     viewer.layers["Regions"].add(far, shape_type="polygon")
     dock.regions.first.value = "Region 2"
     with qtbot.waitSignal(dock.regions.compare.runner.failed, timeout=10_000):
         dock.regions.compare.native.click()
-    assert told == ["Region 2: no spot with proportions lies in it alone. Draw it over the tissue."]
-    assert told[0] in dock.regions.state.text()
+    assert messages == ["Region 2: no spot with proportions lies in it alone. Draw it over the tissue."]
+    assert messages[0] in dock.regions.state.text()
     assert dock.regions.compare.text == "Compare"
 
 

@@ -37,11 +37,7 @@ HOSTILE = 'T/NK "cells" <b>'
 
 
 def visible_types(viewer: Any, dock: Any) -> list[str]:
-    return [
-        layer.name
-        for layer in viewer.layers
-        if layer.visible and "shown" in layer.metadata.get("spotmix", {})
-    ]
+    return [layer.name for layer in viewer.layers if layer.visible and map_of(layer)]
 
 
 def row_of(dock: Any, key: Any) -> int:
@@ -66,7 +62,7 @@ def test_rows_are_sorted_by_mean_between_the_overview_and_further_maps(result: R
         assert row.colors == (cell_type_colors(result.cell_types)[row.key],)
 
 
-def test_layers_are_made_when_first_looked_at(qtbot: Any, explored: Any) -> None:
+def test_layers_are_made_when_first_shown(qtbot: Any, explored: Any) -> None:
     viewer, dock = explored
     assert visible_types(viewer, dock) == ["Dominant type"]
     before = len(viewer.layers)
@@ -195,7 +191,7 @@ def test_legend_is_painted(qtbot: Any, explored: Any) -> None:
         np.testing.assert_allclose(painted.getRgb(), expected.getRgb(), atol=8)
 
 
-def test_opacity_is_kept_for_types_that_come_later(explored: Any) -> None:
+def test_opacity_is_kept_for_types_that_are_shown_later(explored: Any) -> None:
     viewer, dock = explored
     dock.explore.settings.opacity.value = 0.5
     assert viewer.layers["Dominant type"].opacity == pytest.approx(0.5)
@@ -225,7 +221,7 @@ def with_errors(result: Result) -> Result:
     return replace(result, standard_errors=errors.astype(np.float32))
 
 
-def test_standard_errors_are_a_map_and_whiskers_where_a_result_has_them(
+def test_standard_errors_are_a_map_and_whiskers_if_a_result_has_them(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     _, dock = make_dock()
@@ -293,7 +289,7 @@ def test_below_the_threshold_spots_fade(qtbot: Any, explored: Any) -> None:
     np.testing.assert_allclose(layer.face_color, before, atol=1e-6)
 
 
-def test_the_box_at_the_mouse_tells_the_largest_three_types(
+def test_the_box_at_the_mouse_names_the_largest_three_types(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     viewer, dock = make_dock(show=True)
@@ -330,9 +326,9 @@ def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) ->
     click_row(qtbot, dock, row_of(dock, GRAPH))
     layer = dock.scene.layer_of(GRAPH)
     assert len(layer.data) == result.attention.nnz // 2
-    places = {tuple(np.round(yx, 3)): spot for spot, yx in enumerate(result.coordinates[:, ::-1])}
+    spot_at = {tuple(np.round(yx, 3)): spot for spot, yx in enumerate(result.coordinates[:, ::-1])}
     for (start, step), attention in list(zip(layer.data, layer.features["attention"], strict=True))[::20]:
-        first, second = places[tuple(np.round(start, 3))], places[tuple(np.round(start + step, 3))]
+        first, second = spot_at[tuple(np.round(start, 3))], spot_at[tuple(np.round(start + step, 3))]
         assert attention == pytest.approx(result.attention[first, second])
     low, high = layer.features["attention"].argmin(), layer.features["attention"].argmax()
     assert layer.edge_color[low, :3].sum() < layer.edge_color[high, :3].sum()
@@ -406,7 +402,7 @@ def test_what_is_shown_is_saved_as_a_figure(
         path.unlink()
     dock.session.display.show(GRAPH)
     assert not dock.explore.figure.enabled
-    assert "no figure yet" in dock.explore.figure.tooltip
+    assert "No figure of this map" in dock.explore.figure.tooltip
     dock.session.display.show(DOMINANT)
     wrong = str(tmp_path / "figure.gif")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (wrong, ""))
@@ -459,6 +455,7 @@ def test_another_type_colors_the_same_layer_and_is_drawn_once(
     dock.session.display.show(first)
     qtbot.wait(100)
     layer, n_layers = dock.scene.layer_of(first), len(viewer.layers)
+    viewer.mouse_over_canvas = True  # wherever the window and the mouse are on the screen
     canvas, draws = viewer.window._qt_viewer.canvas.native, []
     paint = type(canvas).paintGL
     monkeypatch.setattr(type(canvas), "paintGL", lambda self: (draws.append(self), paint(self))[1])

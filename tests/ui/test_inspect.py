@@ -46,7 +46,7 @@ def click_at(qtbot: Any, viewer: Any, point: QPoint) -> None:
     qtbot.mouseClick(canvas_of(viewer), Qt.MouseButton.LeftButton, pos=point)
 
 
-def test_a_click_looks_into_the_spot_under_it(qtbot: Any, shown: Any) -> None:
+def test_a_click_inspects_the_spot_under_it(qtbot: Any, shown: Any) -> None:
     viewer, dock = shown
     for spot in (12, 60):
         click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates[spot]))
@@ -54,13 +54,13 @@ def test_a_click_looks_into_the_spot_under_it(qtbot: Any, shown: Any) -> None:
         assert dock.session.result.abundances.index[spot] in dock.inspect.text.text()
     edges = viewer.layers["Neighborhood"]
     row = dock.session.result.weights[[60]].tocoo()
-    told = edges.features.groupby("neighbor", sort=False).first()
-    np.testing.assert_allclose(told["weight"], row.data)
-    np.testing.assert_allclose(told["attention"], dock.session.result.attention[[60]].tocoo().data)
+    drawn = edges.features.groupby("neighbor", sort=False).first()
+    np.testing.assert_allclose(drawn["weight"], row.data)
+    np.testing.assert_allclose(drawn["attention"], dock.session.result.attention[[60]].tocoo().data)
     assert viewer.layers.selection.active.name == "Dominant type", "clicking leaves the active layer"
 
 
-def test_a_click_beside_all_spots_looks_into_none(qtbot: Any, shown: Any) -> None:
+def test_a_click_outside_all_spots_clears_the_selection(qtbot: Any, shown: Any) -> None:
     viewer, dock = shown
     dock.session.pointer.pick(3)
     click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates.min(axis=0) - 300))
@@ -109,7 +109,7 @@ def test_a_click_that_draws_picks_nothing(qtbot: Any, shown: Any) -> None:
     assert dock.session.pointer.spot is None
 
 
-def test_escape_and_clear_look_into_none(qtbot: Any, shown: Any) -> None:
+def test_escape_and_the_button_clear_the_selection(qtbot: Any, shown: Any) -> None:
     viewer, dock = shown
     dock.session.pointer.pick(3)
     qtbot.keyClick(canvas_of(viewer), Qt.Key.Key_Escape)
@@ -166,8 +166,8 @@ def test_marks_follow_from_spot_to_spot(explored: Any) -> None:
         dock.session.pointer.pick(spot)
         edges, marks = viewer.layers["Neighborhood"], viewer.layers["Selected spot"]
         row = result.weights[[spot]].tocoo()
-        told = edges.features.groupby("neighbor", sort=False).first()
-        np.testing.assert_allclose(told["weight"], row.data)
+        drawn = edges.features.groupby("neighbor", sort=False).first()
+        np.testing.assert_allclose(drawn["weight"], row.data)
         assert len(edges.data) == len(edges.features) >= len(row.data)
         expected = edges.edge_colormap.map(edges.features["attention"].to_numpy())
         np.testing.assert_allclose(edges.edge_color, expected, atol=1e-5)
@@ -188,7 +188,9 @@ def test_border_spot_has_neighbors_on_both_sides(result: Result) -> None:
     )
 
 
-def test_genes_are_told_where_the_signatures_are_known(qtbot: Any, shown: Any, result: Result) -> None:
+def test_supporting_genes_are_shown_if_the_signatures_are_known(
+    qtbot: Any, shown: Any, result: Result
+) -> None:
     _, dock = shown
     dock.session.pointer.pick(12)
     assert dock.inspect.genes.isHidden()

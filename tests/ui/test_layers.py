@@ -43,7 +43,7 @@ def test_spots_have_their_true_size(tissue: SimulatedTissue) -> None:
     assert list(settings["features"]["spot"]) == list(tissue.spatial.obs_names)
 
 
-def test_lowres_image_serves_where_hires_is_missing(tissue: SimulatedTissue) -> None:
+def test_the_lowres_image_is_used_if_hires_is_missing(tissue: SimulatedTissue) -> None:
     spatial = tissue.spatial.copy()
     library = spatial.uns["spatial"]["simulated"]
     del library["images"]["hires"]
@@ -96,7 +96,7 @@ def test_spots_without_estimate_are_hollow_and_say_why(result: Result) -> None:
         assert "not estimated" not in layer.get_status(tuple(layer.data[5]), world=True)["coordinates"]
 
 
-def test_status_bar_tells_the_proportion_under_the_mouse(result: Result) -> None:
+def test_the_status_bar_shows_the_proportion_under_the_mouse(result: Result) -> None:
     name = result.cell_types[1]
     spot = int(np.nanargmax(result.proportions[name]))
     layer = Layer.create(*layers.proportion_layer(result, name))
@@ -116,7 +116,7 @@ def test_hostile_names_are_literal_in_the_status_bar(result: Result) -> None:
     assert not Qt.mightBeRichText(status)
 
 
-def test_tissue_is_seen_where_a_type_is_absent(result: Result) -> None:
+def test_tissue_is_visible_where_a_type_is_absent(result: Result) -> None:
     name = result.cell_types[1]
     result.abundances.loc[result.abundances.index[7], name] = 0.0
     over_tissue = Layer.create(*layers.proportion_layer(result, name))

@@ -32,7 +32,7 @@ def files(tissue: SimulatedTissue, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "gut.h5ad", folder / "cells.h5ad"
 
 
-def test_an_empty_dock_tells_the_next_step(make_dock: Callable[..., Any]) -> None:
+def test_an_empty_dock_names_the_next_step(make_dock: Callable[..., Any]) -> None:
     _, dock = make_dock()
     assert not dock.run.run.enabled
     assert "h5ad" in dock.load.spots.spatial.line_edit.native.placeholderText()
@@ -64,7 +64,7 @@ def test_chosen_files_are_read(
     assert dock.load.summary == "gut, 90 spots · reference 5 types"
 
 
-def test_tables_are_offered_and_read_and_what_was_found_is_told(
+def test_tables_are_offered_and_read_with_the_notes_of_the_reader(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path
 ) -> None:
     spots = tissue.spatial
@@ -94,7 +94,7 @@ def test_another_label_column_can_be_chosen(
 
 
 def test_a_reference_without_labels_asks_for_their_table(
-    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path, told: list[str]
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path, messages: list[str]
 ) -> None:
     _, dock = make_dock(show=True)
     cells = tissue.reference
@@ -103,8 +103,8 @@ def test_a_reference_without_labels_asks_for_their_table(
     table.to_csv(tmp_path / "counts.csv")
     assert not dock.load.cells.label_table.native.isVisible()
     dock.load.cells.reference.value = tmp_path / "counts.csv"
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=5000)
-    assert "Give a table of cells and their types" in told[0]
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=5000)
+    assert "Give a table of cells and their types" in messages[0]
     qtbot.waitUntil(dock.load.cells.label_table.native.isVisible, timeout=3000)
     labels = pd.DataFrame({"cell": table.columns, "kind": cells.obs["cell_type"].to_numpy()})
     labels.to_csv(tmp_path / "mine.csv", index=False)
@@ -131,7 +131,7 @@ def test_further_references_are_joined(
     assert dock.load.cells.add.native.isVisible()
     tissue.reference[:40].write_h5ad(tmp_path / "more.h5ad")
     chosen = ([str(tmp_path / "more.h5ad")], "")
-    monkeypatch.setattr("napari_spotmix.ui.panels.load.QFileDialog.getOpenFileNames", lambda *_: chosen)
+    monkeypatch.setattr("napari_spotmix.ui.panels.load_cells.QFileDialog.getOpenFileNames", lambda *_: chosen)
     qtbot.mouseClick(dock.load.cells.add.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.session.data.reference.more != (), timeout=5000)
     assert dock.session.data.reference.adata.n_obs == tissue.reference.n_obs + 40
@@ -158,7 +158,7 @@ def test_signatures_are_a_reference_too(
 
 
 def test_a_path_is_not_read_before_it_is_complete(
-    qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path], told: list[str]
+    qtbot: Any, make_dock: Callable[..., Any], files: tuple[Path, Path], messages: list[str]
 ) -> None:
     _, dock = make_dock()
     line = dock.load.spots.spatial.line_edit.native
@@ -166,16 +166,16 @@ def test_a_path_is_not_read_before_it_is_complete(
     assert not dock.load.is_busy
     qtbot.keyClick(line, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: dock.session.data.tissue is not None, timeout=5000)
-    assert told == []
+    assert messages == []
 
 
-def test_wrong_input_is_told_and_can_be_tried_again(
-    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, told: list[str], tissue: SimulatedTissue
+def test_wrong_input_is_reported_and_can_be_tried_again(
+    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, messages: list[str], tissue: SimulatedTissue
 ) -> None:
     viewer, dock = make_dock()
     dock.load.spots.spatial.value = tmp_path
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=3000)
-    assert "Space Ranger" in told[0]
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=3000)
+    assert "Space Ranger" in messages[0]
     assert dock.load.state.text().startswith("Failed: "), "a notification goes, the words stay"
     assert not dock.load.is_busy
     assert dock.load.spots.spatial.enabled
@@ -186,16 +186,16 @@ def test_wrong_input_is_told_and_can_be_tried_again(
     assert dock.load.state.text() == dock.load.summary
 
 
-def test_hostile_paths_are_told_literally(
-    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, told: list[str]
+def test_hostile_paths_are_reported_literally(
+    qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, messages: list[str]
 ) -> None:
     _, dock = make_dock()
     folder = tmp_path / "<b>&lt;img src=x>"
     folder.mkdir()
     dock.load.spots.spatial.value = folder
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=3000)
-    assert not Qt.mightBeRichText(told[0])
-    assert folder.name in told[0].replace("\u2060", "")
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=3000)
+    assert not Qt.mightBeRichText(messages[0])
+    assert folder.name in messages[0].replace("\u2060", "")
 
 
 def test_the_tab_key_goes_from_top_to_bottom(qtbot: Any, make_dock: Callable[..., Any]) -> None:
@@ -256,7 +256,7 @@ def test_a_second_open_layer_can_be_chosen(
     assert dock.load.spots.spatial.value == files[0], "the field shows what is in use"
 
 
-def test_another_image_lies_below_the_spots(qtbot: Any, loaded: Any, tmp_path: Path) -> None:
+def test_another_image_is_below_the_spots(qtbot: Any, loaded: Any, tmp_path: Path) -> None:
     import imagecodecs
 
     viewer, dock = loaded
@@ -267,7 +267,7 @@ def test_another_image_lies_below_the_spots(qtbot: Any, loaded: Any, tmp_path: P
     assert [layer.name for layer in viewer.layers] == ["Gut image", "other", "Gut spots"]
 
 
-def test_two_viewers_keep_apart(make_dock: Callable[..., Any], loaded: Any) -> None:
+def test_two_viewers_have_separate_sessions(make_dock: Callable[..., Any], loaded: Any) -> None:
     _, first = loaded
     _, second = make_dock()
     assert second.session is not first.session
@@ -301,7 +301,7 @@ def test_a_size_of_bins_is_offered_and_read_when_it_is_chosen(
 
 
 def test_a_size_of_bins_that_is_damaged_leaves_the_one_that_is_loaded(
-    qtbot: Any, make_dock: Callable[..., Any], bins_of_a_run: Path, told: list[str]
+    qtbot: Any, make_dock: Callable[..., Any], bins_of_a_run: Path, messages: list[str]
 ) -> None:
     _, dock = make_dock()
     dock.load.spots.spatial.value = bins_of_a_run
@@ -309,8 +309,8 @@ def test_a_size_of_bins_that_is_damaged_leaves_the_one_that_is_loaded(
     square = bins_of_a_run / "binned_outputs" / "square_016um"
     (square / "spatial" / "tissue_positions.parquet").write_bytes(b"PAR1")
     dock.load.spots.bin_size.value = 16
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=5000)
-    assert "tissue_positions.parquet" in told[0]
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=5000)
+    assert "tissue_positions.parquet" in messages[0]
     assert dock.load.spots.bin_size.value == 8
     assert dock.session.data.tissue.adata.n_obs == 321
 
@@ -349,29 +349,29 @@ def test_every_image_that_can_be_read_can_be_chosen(make_dock: Callable[..., Any
         assert f"*{suffix.upper()}" in dock.load.spots.image.filter
 
 
-def test_a_table_of_coordinates_is_asked_for_where_counts_lack_one(
-    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path, told: list[str]
+def test_a_table_of_coordinates_is_asked_for_if_counts_lack_one(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, tmp_path: Path, messages: list[str]
 ) -> None:
     _, dock = make_dock(show=True)
     spots, field = tissue.spatial, dock.load.spots.coordinates
-    places = tmp_path / "elsewhere" / "places.csv"
-    places.parent.mkdir()
+    table = tmp_path / "elsewhere" / "coordinates.csv"
+    table.parent.mkdir()
     pd.DataFrame(spots.X.toarray(), spots.obs_names, spots.var_names).to_csv(tmp_path / "counts.csv")
-    pd.DataFrame(spots.obsm["spatial"], spots.obs_names, ["x", "y"]).to_csv(places)
+    pd.DataFrame(spots.obsm["spatial"], spots.obs_names, ["x", "y"]).to_csv(table)
     assert not field.native.isVisible()
     dock.load.spots.spatial.value = tmp_path / "counts.csv"
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=5000)
-    assert "name it as `coordinates`" in told[0]
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=5000)
+    assert "name it as `coordinates`" in messages[0]
     assert field.native.isVisible()
     field.value = tmp_path / "counts.csv"
-    qtbot.waitUntil(lambda: len(told) == 2, timeout=5000)
-    assert "must have columns of x and y" in told[1]
-    field.value = places
+    qtbot.waitUntil(lambda: len(messages) == 2, timeout=5000)
+    assert "must have columns of x and y" in messages[1]
+    field.value = table
     qtbot.waitUntil(lambda: dock.session.data.tissue is not None, timeout=5000)
     np.testing.assert_allclose(dock.session.data.tissue.adata.obsm["spatial"], spots.obsm["spatial"])
-    assert dock.session.data.tissue.reading == Reading(coordinates=places)
-    assert dock.session.data.files == {"spatial": tmp_path / "counts.csv", "coordinates": places}
-    assert field.value == places, "what was read is shown"
+    assert dock.session.data.tissue.reading == Reading(coordinates=table)
+    assert dock.session.data.files == {"spatial": tmp_path / "counts.csv", "coordinates": table}
+    assert field.value == table, "what was read is shown"
     spots.write_h5ad(tmp_path / "gut.h5ad")
     dock.load.spots.spatial.value = tmp_path / "gut.h5ad"
     qtbot.waitUntil(lambda: dock.session.data.tissue.path == tmp_path / "gut.h5ad", timeout=5000)

@@ -64,7 +64,7 @@ def test_a_spot_without_estimate_has_no_pie(result: Result) -> None:
     assert isinstance(Layer.create(*data), Surface)
 
 
-def test_the_legend_of_pies_names_every_slice_that_is_seen(result: Result) -> None:
+def test_the_legend_of_pies_names_every_visible_slice(result: Result) -> None:
     shares = pd.DataFrame(0.0, index=result.abundances.index, columns=result.cell_types)
     large, small, hardly, *_ = result.cell_types
     shares[large], shares[small], shares[hardly] = 0.8, 0.194, 0.006

@@ -82,7 +82,7 @@ def test_names_that_napari_asks_us_for(name: str, is_claimed: bool) -> None:
     assert any(fnmatch(name, pattern) for pattern in reader.filename_patterns) == is_claimed
 
 
-def test_truncated_h5ad_tells_what_is_wrong(spatial_file: Path, tmp_path: Path) -> None:
+def test_a_truncated_h5ad_reports_what_is_wrong(spatial_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.h5ad"
     path.write_bytes(spatial_file.read_bytes()[:4000])
     reader = get_reader(str(path))
@@ -102,7 +102,7 @@ def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, place: str) -> No
     assert ((spots.data > low) & (spots.data < high)).all(), "bins lie on the image"
 
 
-def test_what_lies_in_a_visium_hd_run_but_holds_no_bins_is_left_to_others(tmp_path: Path) -> None:
+def test_folders_of_a_visium_hd_run_without_bins_are_left_to_others(tmp_path: Path) -> None:
     outs = write_hd(tmp_path / "outs", (8,), segmented=True)
     square = outs / "binned_outputs" / "square_008um"
     for path in (outs / "spatial", outs / "segmented_outputs", square / "spatial", outs / "feature_slice.h5"):
@@ -127,8 +127,8 @@ def test_sample_data_come_with_their_reference() -> None:
     image, spots = simulated_tissue()
     assert image[2] == "image"
     kept = spots[1]["metadata"]["spotmix"]
-    assert "cell_type" in kept["reference"].obs
-    assert len(spots[0]) == kept["spatial"].n_obs
+    assert "cell_type" in kept.reference.obs
+    assert len(spots[0]) == kept.adata.n_obs
 
 
 def test_result_survives_the_file(result: Result, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Resul
     assert again.scene.layer_of(names).opacity == 0.6
 
 
-def test_niches_panels_and_the_place_are_found_again(
+def test_niches_panels_and_the_camera_are_restored(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
     viewer, dock = make_dock()
@@ -103,7 +103,7 @@ def test_a_file_with_a_result_is_opened_with_it(
         {"niches": "3", "camera": [1.0, 2.0, -1.0], "side by side": "Gut"},
     ],
 )
-def test_nonsense_in_a_file_is_passed_over(make_dock: Any, result: Result, view: dict[str, Any]) -> None:
+def test_nonsense_in_a_file_is_ignored(make_dock: Any, result: Result, view: dict[str, Any]) -> None:
     _, dock = make_dock()
     show_result(dock, replace(result, view=view), "Gut")
     assert dock.session.display.shown is DOMINANT

@@ -86,31 +86,31 @@ def test_a_reference_of_one_type_says_what_is_missing(loaded: Any, tissue: Simul
     assert "at least two" in dock.run.state.text()
 
 
-def test_all_problems_of_the_form_are_told(qtbot: Any, loaded: Any, told: list[str]) -> None:
+def test_all_problems_of_the_form_are_told(qtbot: Any, loaded: Any, messages: list[str]) -> None:
     _, dock = loaded
     dock.run.form.fields["alpha"].value = "-1"
     dock.run.form.fields["tolerance"].value = "7"
     press(qtbot, dock.run.run)
-    assert "`alpha` (Distance decay) must be" in told[0]
-    assert "`tolerance` (Tolerance) must be" in told[0]
+    assert "`alpha` (Distance decay) must be" in messages[0]
+    assert "`tolerance` (Tolerance) must be" in messages[0]
     assert dock.run.more.is_open, "what is wrong can be put right"
     dock.run.form.fields["tolerance"].value = "many"
     press(qtbot, dock.run.run)
-    assert "'many'" in told[1]
+    assert "'many'" in messages[1]
     assert not dock.run.is_running
     assert dock.run.run.enabled
 
 
 def test_an_error_is_told_and_the_form_works_again(
-    qtbot: Any, loaded: Any, tissue: SimulatedTissue, told: list[str]
+    qtbot: Any, loaded: Any, tissue: SimulatedTissue, messages: list[str]
 ) -> None:
     _, dock = loaded
     other_genes = tissue.reference.copy()
     other_genes.var_names = [f"other {name}" for name in other_genes.var_names]
     dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), other_genes)
     press(qtbot, dock.run.run)
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=60000)
-    assert "share no gene" in told[0]
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=60000)
+    assert "share no gene" in messages[0]
     assert dock.run.state.text().startswith("Failed: ")
     # The check finds the same, sooner or later, and says so in its own place.
     qtbot.waitUntil(lambda: not dock.run.run.enabled, timeout=60000)
@@ -281,13 +281,13 @@ def test_without_a_result_there_is_nothing_to_report(loaded: Any) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_told(
-    qtbot: Any, explored: Any, tmp_path: Path, told: list[str]
+    qtbot: Any, explored: Any, tmp_path: Path, messages: list[str]
 ) -> None:
     _, dock = explored
     (tmp_path / "file").write_text("")
     dock.run.save_to(tmp_path / "file")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
-    assert "`output`" in told[0]
+    assert "`output`" in messages[0]
     assert dock.run.save.enabled
 
 

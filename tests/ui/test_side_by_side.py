@@ -132,7 +132,7 @@ def test_each_chosen_type_has_a_panel_and_leaving_gives_back_what_was_shown(
     assert dock.explore.list.marked == shown
 
 
-def test_up_to_twelve_types_stay_marked_where_six_are_blended(qtbot: Any, explored: Any) -> None:
+def test_up_to_twelve_types_stay_selected_though_six_are_blended(qtbot: Any, explored: Any) -> None:
     _, dock = explored
     dock.explore.beside.click()
     result = dock.session.result
@@ -151,7 +151,7 @@ def test_up_to_twelve_types_stay_marked_where_six_are_blended(qtbot: Any, explor
     assert dock.session.display.panels == dock.explore.list.marked[:12]
 
 
-def test_a_panel_shows_what_the_layer_of_its_type_does(result: Result) -> None:
+def test_a_panel_shows_the_same_as_the_layer_of_its_type(result: Result) -> None:
     name = result.cell_types[2]
     data = panels_task(result, [name], 0.0, [], 1.0)(lambda _: None)
     layer = Layer.create(*layers.proportion_layer(result, name))
@@ -162,7 +162,7 @@ def test_a_panel_shows_what_the_layer_of_its_type_does(result: Result) -> None:
     assert (data.colors[0][~known, 3] == 0).all()
 
 
-def test_bins_lie_where_their_layer_has_them(bins_result: Result) -> None:
+def test_bins_are_at_the_coordinates_of_their_layer(bins_result: Result) -> None:
     adata = bins_result.spatial
     (picture,) = panels_task(bins_result, ["b"], 0.0, [], 1.0)(lambda _: None).colors
     grid = bin_grid(adata)
@@ -173,7 +173,7 @@ def test_bins_lie_where_their_layer_has_them(bins_result: Result) -> None:
 
 
 @pytest.mark.parametrize("most_pixels", [10**6, 3000])
-def test_the_tissue_below_covers_what_its_layer_covers(result: Result, most_pixels: int) -> None:
+def test_the_tissue_below_covers_the_same_area_as_its_layer(result: Result, most_pixels: int) -> None:
     layer = Layer.create(*layers.image_layer(result.spatial, "image"))
     (picture,) = tissue_pictures([layer], most_pixels)
     height, width = picture.pixels.shape[:2]
@@ -186,7 +186,7 @@ def test_the_tissue_below_covers_what_its_layer_covers(result: Result, most_pixe
     np.testing.assert_allclose(last[::-1], high, atol=2 * step)
 
 
-def test_panels_move_and_zoom_as_one_and_each_tells_its_spots(qtbot: Any, beside: Any) -> None:
+def test_panels_move_and_zoom_together_and_each_knows_its_spots(qtbot: Any, beside: Any) -> None:
     _, dock = beside
     first, second, third = dock.overlays.side_by_side.panels
     canvas = dock.overlays.side_by_side.canvas.native
@@ -255,7 +255,7 @@ def test_keys_walk_hide_the_tissue_and_lead_back(qtbot: Any, beside: Any) -> Non
     assert dock.session.display.panels == ()
 
 
-def test_other_marks_change_the_panels_and_a_single_one_ends_them(qtbot: Any, beside: Any) -> None:
+def test_another_selection_changes_the_panels_and_a_single_type_ends_them(qtbot: Any, beside: Any) -> None:
     _, dock = beside
     place = dock.overlays.side_by_side.panels[0].view.camera.rect
     mark(qtbot, dock, [2, 3])
@@ -271,7 +271,7 @@ def test_other_marks_change_the_panels_and_a_single_one_ends_them(qtbot: Any, be
     assert dock.session.display.shown == title.name
 
 
-def test_spots_are_seen_in_their_colors(qtbot: Any, beside: Any) -> None:
+def test_spots_have_their_colors_on_the_screen(qtbot: Any, beside: Any) -> None:
     _, dock = beside
     dock.overlays.side_by_side.look_at_all()
     pixels = dock.overlays.side_by_side.canvas.render(alpha=False)
@@ -328,4 +328,4 @@ def test_two_windows_have_panels_of_their_own(
     assert sorted(names[1]) == ["a", "b", "c"]
     assert len(names[0]) == 5
     docks[0].session.display.show_panels(())
-    assert len(docks[1].beside.panels) == 3
+    assert len(docks[1].overlays.side_by_side.panels) == 3

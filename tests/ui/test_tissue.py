@@ -102,7 +102,7 @@ def test_another_result_takes_niches_away(found: Any) -> None:
     assert dock.tissue.pairs is None
 
 
-def test_found_again_with_another_number_the_layer_follows(qtbot: Any, found: Any) -> None:
+def test_the_layer_follows_another_number_of_niches(qtbot: Any, found: Any) -> None:
     _, dock = found
     before = dock.scene.layer_of(NICHES)
     dock.tissue.n_niches.value = 2
@@ -143,7 +143,7 @@ def test_the_map_of_pairs_is_used_by_keyboard_alone(qtbot: Any, found: Any) -> N
     assert dock.session.display.shown == names[-1], "a type with itself"
 
 
-def test_the_cursor_is_seen_where_the_map_has_the_focus(qtbot: Any, found: Any) -> None:
+def test_the_cursor_is_visible_while_the_map_has_the_focus(qtbot: Any, found: Any) -> None:
     map_ = found[1].tissue.map
     map_.setParent(None)
     qtbot.addWidget(map_)
