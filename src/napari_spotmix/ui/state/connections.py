@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
+
+from qtpy.QtCore import QMetaObject, QObject
 
 __all__ = ["Connections", "SignalLike"]
 
@@ -42,8 +43,12 @@ class Connections:
 
     def connect(self, signal: SignalLike, slot: Callable[..., Any]) -> None:
         """Connect a signal to a slot until `disconnect_all`."""
-        signal.connect(slot)
-        self._undo.append(lambda: signal.disconnect(slot))
+        made = signal.connect(slot)
+        if isinstance(made, QMetaObject.Connection):
+            # Safe even if the sender has been deleted: its signal would point to freed memory.
+            self._undo.append(lambda: QObject.disconnect(made))
+        else:
+            self._undo.append(lambda: signal.disconnect(slot))
 
     def connect_each(self, *signals: SignalLike, slot: Callable[..., Any]) -> None:
         """Connect several signals to the same slot."""
@@ -57,6 +62,4 @@ class Connections:
     def disconnect_all(self) -> None:
         """Disconnect everything, the newest first; a second call does nothing."""
         while self._undo:
-            undo = self._undo.pop()
-            with suppress(RuntimeError):  # a window that was closed has deleted the Qt object
-                undo()
+            self._undo.pop()()
