@@ -112,7 +112,7 @@ class Parameters:
     )
     exclude_mito_ribo: bool = _parameter(
         True,
-        "Exclude mitochondrial and ribosomal genes",
+        "Exclude mito/ribo genes",
         "Exclude mitochondrial and ribosomal-protein genes (by symbol: mt-, MT-, Rps, Rpl ...), whose "
         "levels differ more between technologies than between cell types.",
         group="Genes",
