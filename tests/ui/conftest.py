@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import napari
@@ -20,6 +19,7 @@ from scipy.spatial import KDTree
 from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import show_result
+from napari_spotmix.ui.dock import DeconvolutionWidget
 from napari_spotmix.ui.state.loaded import LoadedTissue
 from napari_spotmix.ui.state.session import _sessions
 
@@ -107,7 +107,7 @@ def make_dock(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[...
             windows.append(napari.Viewer(show=False, show_welcome_screen=False))
         viewer = windows[len(used)]
         window = viewer.window._qt_window
-        window.resize(800, 600)
+        window.resize(1280, 800)  # on any screen
         window.setVisible(show)
         if show:
             qtbot.wait_exposed(window, timeout=5000)
@@ -119,7 +119,7 @@ def make_dock(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[...
     for viewer, dock in used:
         dock.close_session()
         if hasattr(viewer.window, "_qt_window"):
-            _reset(viewer, dock)
+            _reset(viewer)
         else:  # a test has closed it
             windows.remove(viewer)
     get_settings().reset()
@@ -140,11 +140,13 @@ def make_napari_viewer(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Cal
             viewer.close()
 
 
-def _reset(viewer: napari.Viewer, dock: Any) -> None:
-    """Take the dock and all that a test has left from a viewer."""
-    with suppress(LookupError):  # a test may have closed the dock itself
-        viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
+def _reset(viewer: napari.Viewer) -> None:
+    """Take every dock of the plugin, and all that a test has left, from a viewer."""
+    for dock in list(viewer.window.dock_widgets.values()):
+        if isinstance(dock, DeconvolutionWidget):
+            dock.close_session()
+            viewer.window.remove_dock_widget(dock)
+            dock.deleteLater()
     viewer.layers.clear()
     viewer.dims.ndisplay = 2
     viewer.canvas.overlays.scale_bar.visible = False

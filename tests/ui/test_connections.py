@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import re
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +61,23 @@ def test_a_closed_dock_leaves_nothing_connected(make_napari_viewer: Any, result:
     assert viewer_receivers(viewer) == before
 
 
-def test_a_removed_dock_and_its_panels_are_freed(
-    qtbot: Any, make_napari_viewer: Callable[..., Any], result: Result
-) -> None:
-    viewer = make_napari_viewer()
+def used_and_removed(viewer: Any, result: Result) -> list[weakref.ref[Any]]:
+    """Return the parts of a dock that was used and removed; no local of the test holds them."""
     _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
     show_result(dock, result, "Gut")
+    dock.session.pointer.pick(12)
     parts = [dock, dock.scene, dock.quick, dock.load, dock.run, dock.explore, dock.overlays.side_by_side]
-    alive = [weakref.ref(part) for part in parts]
     dock.close_session()
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
-    del dock, parts
+    return [weakref.ref(part) for part in parts]
+
+
+def test_a_removed_dock_and_its_panels_are_freed(qtbot: Any, make_napari_viewer: Any, result: Result) -> None:
+    parts = used_and_removed(make_napari_viewer(), result)
     qtbot.wait(50)
     gc.collect()
-    left = [type(found).__name__ for ref in alive if (found := ref()) is not None]
-    assert left == []
+    assert [type(found).__name__ for part in parts if (found := part()) is not None] == []
 
 
 def test_connections_of_each_kind_are_undone_once(qtbot: Any) -> None:

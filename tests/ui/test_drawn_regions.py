@@ -224,7 +224,7 @@ def test_a_comparison_on_its_way_is_cancelled_by_the_same_button(
             on_progress(Progress("Judging", 0, 1))
             time.sleep(0.01)
 
-    monkeypatch.setattr("napari_spotmix.ui.panels.regions.compare_regions", endless)
+    monkeypatch.setattr("napari_spotmix.analysis.compare.compare_regions", endless)
     dock.regions.compare.native.click()
     qtbot.waitUntil(lambda: dock.regions.state.text() == "Judging…", timeout=20_000)
     with qtbot.waitSignal(dock.regions.compare.runner.cancelled, timeout=2000):

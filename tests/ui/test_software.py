@@ -54,7 +54,7 @@ def test_small_points_are_drawn_as_napari_draws_them(make_dock: Any, qtbot: Any)
     assert usual[inside].std() > 20
     assert (np.abs(quick - usual)[inside] > 30).mean() < 0.001
     dock.quick._hooks.clear()
-    dock.quick._seen()
+    dock.quick._update()
     layer.face_color = "red"
     assert (np.abs(seen(viewer, qtbot, 8) - quick) > 30).mean() > 0.03, "what is changed is drawn"
 
