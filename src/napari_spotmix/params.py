@@ -181,8 +181,7 @@ class Parameters:
     lambda_r: float | None = _parameter(
         None,
         "Ridge",
-        "How much all abundances are shrunk toward zero (lambda_r). "
-        "Empty: learned from held-out genes.",
+        "How much all abundances are shrunk toward zero (lambda_r). Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
     )

@@ -58,7 +58,7 @@ def beside(qtbot: Any, make_dock: Callable[..., Any], result: Result) -> tuple[A
     show_result(dock, result, "Gut")
     qtbot.wait(100)
     mark(qtbot, dock, [1, 2, 4])
-    dock.explore.beside.click()
+    dock.explore.side_by_side.click()
     drawn(qtbot, dock)
     return viewer, dock
 
@@ -113,8 +113,8 @@ def test_each_chosen_type_has_a_panel_and_leaving_gives_back_what_was_shown(
     dock.session.pointer.pick(5)
     mark(qtbot, dock, [1, 2, 3, 5])
     chosen, before, shown = dock.explore.list.marked, state_of(viewer), dock.session.display.shown
-    assert "4 chosen" in dock.explore.beside.toolTip()
-    dock.explore.beside.click()
+    assert "4 chosen" in dock.explore.side_by_side.toolTip()
+    dock.explore.side_by_side.click()
     drawn(qtbot, dock)
     assert tuple(panel.name for panel in dock.overlays.side_by_side.panels) == chosen
     assert [panel.title.name for panel in dock.overlays.side_by_side.panels] == list(chosen)
@@ -122,11 +122,11 @@ def test_each_chosen_type_has_a_panel_and_leaving_gives_back_what_was_shown(
     assert not dock.overlays.legend.isVisible()
     assert not dock.overlays.title.isVisible()
     assert not dock.overlays.scale_bar.isVisible()
-    assert dock.explore.beside.isChecked()
+    assert dock.explore.side_by_side.isChecked()
     assert dock.explore.summary == "4 cell types side by side"
     qtbot.mouseClick(dock.overlays.side_by_side._foot.back, Qt.MouseButton.LeftButton)
     assert not dock.overlays.side_by_side.isVisible()
-    assert not dock.explore.beside.isChecked()
+    assert not dock.explore.side_by_side.isChecked()
     assert (state_of(viewer), dock.session.display.shown) == (before, shown)
     assert dock.overlays.scale_bar.isVisible()
     assert dock.explore.list.marked == shown
@@ -134,7 +134,7 @@ def test_each_chosen_type_has_a_panel_and_leaving_gives_back_what_was_shown(
 
 def test_up_to_twelve_types_stay_selected_though_six_are_blended(qtbot: Any, explored: Any) -> None:
     _, dock = explored
-    dock.explore.beside.click()
+    dock.explore.side_by_side.click()
     result = dock.session.result
     largest = result.mean_proportions.sort_values(ascending=False)
     assert list(dock.session.display.panels) == list(largest.index), "without a choice"
@@ -147,7 +147,7 @@ def test_up_to_twelve_types_stay_selected_though_six_are_blended(qtbot: Any, exp
     mark(qtbot, dock, [at for at, row in enumerate(dock.explore.list.rows.rows) if isinstance(row.key, str)])
     assert len(dock.explore.list.marked) == 13
     assert len(dock.session.display.shown) == 6
-    dock.explore.beside.click()
+    dock.explore.side_by_side.click()
     assert dock.session.display.panels == dock.explore.list.marked[:12]
 
 
@@ -261,7 +261,7 @@ def test_another_selection_changes_the_panels_and_a_single_type_ends_them(qtbot:
     mark(qtbot, dock, [2, 3])
     assert dock.session.display.panels == ()
     assert dock.session.display.shown == dock.explore.list.marked
-    dock.explore.beside.click()
+    dock.explore.side_by_side.click()
     drawn(qtbot, dock)
     assert len(dock.overlays.side_by_side.panels) == 2
     assert dock.overlays.side_by_side.panels[0].view.camera.rect == place
@@ -321,7 +321,7 @@ def test_two_windows_have_panels_of_their_own(
     for shown in (result, bins_result):
         _, dock = make_dock(show=True)
         show_result(dock, shown, "section")
-        dock.explore.beside.click()
+        dock.explore.side_by_side.click()
         drawn(qtbot, dock)
         docks.append(dock)
     names = [[panel.name for panel in dock.overlays.side_by_side.panels] for dock in docks]

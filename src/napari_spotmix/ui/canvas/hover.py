@@ -73,7 +73,7 @@ class HoverBox(CanvasBox):
         self.entries = largest_types(result, spot)
         reason = result.reasons.iloc[spot]
         self.title = f"{result.abundances.index[spot]}" + (f": {reason}" if reason else "")
-        self.place()
+        self.update_position()
         self.show()
         self.update()
 

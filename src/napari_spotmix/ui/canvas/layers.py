@@ -384,7 +384,7 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
     """Give a layer of the picked spot the data of another spot."""
     values, settings, _ = data
     layer.data = values
-    for name in _UPDATED:  # in this order: colors are looked up in the features
+    for name in _UPDATED:  # in this order: colors are made from the features
         if name in settings:
             setattr(layer, name, settings[name])
 

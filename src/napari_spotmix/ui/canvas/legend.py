@@ -105,7 +105,7 @@ class Legend(CanvasBox):
     def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
         """Show these names and colors, or hide the legend."""
         self._all = entries
-        self.place()
+        self.update_position()
         self.setVisible(bool(entries) and self.parent() is not None)
         self.update()
 

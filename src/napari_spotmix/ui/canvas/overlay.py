@@ -38,10 +38,10 @@ class CanvasBox(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         if event is not None and event.type() == QEvent.Type.Resize:
-            self.place()
+            self.update_position()
         return False
 
-    def place(self) -> None:
+    def update_position(self) -> None:
         """Move to the corner, above everything else on the canvas."""
         canvas = self.parent()
         if isinstance(canvas, QWidget):

@@ -81,6 +81,6 @@ class ScaleBar(CanvasBox):
         is_shown = self._microns is not None and is_seen and self._viewer.dims.ndisplay == 2
         if self._microns is not None and zoom > 0:
             self.microns = round_length(_LONGEST * self._microns / zoom)
-        self.place()
+        self.update_position()
         self.setVisible(is_shown)
         self.update()

@@ -228,7 +228,7 @@ class SideBySide(QWidget):
         across, down = width // n_columns, height // n_rows
         for at, panel in enumerate(self.panels):
             row, column = divmod(at, n_columns)
-            panel.place(QRect(column * across, row * down, across - _GAP, down - _GAP))
+            panel.set_area(QRect(column * across, row * down, across - _GAP, down - _GAP))
 
     def _aspect(self) -> float:
         low, high = self._extent
@@ -327,7 +327,7 @@ class _Panel:
             self.title.setParent(None)
             self.title.deleteLater()
 
-    def place(self, area: QRect) -> None:
+    def set_area(self, area: QRect) -> None:
         """Take a part of the canvas, the title at its top."""
         self.title.setGeometry(area.left(), area.top(), area.width(), _TITLE)
         self.title.show()

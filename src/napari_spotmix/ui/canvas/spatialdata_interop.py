@@ -46,7 +46,7 @@ def for_spatialdata(result: Result) -> dict[str, Any]:
     dict
         `adata`: the spots of the layer in its order, with proportions in ``obsm["spotmix"]`` and the dominant
         type in ``obs``; `region_key` and `instance_key`: columns of its ``obs``; `indices`: the instance of
-        each point. Neither `sdata` nor `table_names`: with these it would look for its own file. Nor `name`:
+        each point. Neither `sdata` nor `table_names`: with these it would read its own file. Nor `name`:
         it takes a layer with one for its own, and raises when that is removed.
 
     Notes

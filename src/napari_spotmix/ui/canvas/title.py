@@ -52,7 +52,7 @@ class Title(CanvasBox):
     def show_text(self, text: str) -> None:
         """Show a text, or nothing at all."""
         self.text = text
-        self.place()
+        self.update_position()
         self.setVisible(bool(text) and self.parent() is not None)
         self.update()
 

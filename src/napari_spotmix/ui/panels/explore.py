@@ -80,9 +80,9 @@ class ExplorePanel(Panel):
         self.settings = MapSettings()
         self.about_edges = plain_label()
         self.figure = TaskButton(self._drawing, self._say, text="Save figure…", tooltip="")
-        self.beside = QPushButton("Side by side")
-        self.beside.setCheckable(True)
-        self._buttons = _row(self.beside, self.figure.native)
+        self.side_by_side = QPushButton("Side by side")
+        self.side_by_side.setCheckable(True)
+        self._buttons = _row(self.side_by_side, self.figure.native)
         self.list = TypeList()
         self.hint = plain_label("Cell types are listed here after a run.")
         self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
@@ -111,7 +111,7 @@ class ExplorePanel(Panel):
         connect(self.settings.edges.changed, display.show_edges)
         connect(self.settings.opacity.changed, display.set_opacity)
         connect(self.settings.threshold.changed, display.set_threshold)
-        connect(self.beside.clicked, self._set_beside)
+        connect(self.side_by_side.clicked, self._set_side_by_side)
         connect(self.list.selection.selectionChanged, self._choose)
         connect(self.list.clicked, self._choose)
         connect(self.list.doubleClicked, self._choose_color)
@@ -202,7 +202,7 @@ class ExplorePanel(Panel):
     def _mark(self) -> None:
         shown = self._display.panels or self._display.shown
         self.list.select(shown)
-        self._mark_beside()
+        self._mark_side_by_side()
         self._show_edges()
         self.figure.enabled = as_in_figures(shown) is not None
         self.figure.tooltip = (
@@ -223,9 +223,9 @@ class ExplorePanel(Panel):
                 edges.value = self._session.edges
             self.about_edges.setText(about_edges(result, self._session.edges))
 
-    def _mark_beside(self) -> None:
+    def _mark_side_by_side(self) -> None:
         """Say what side by side would show, or that it is shown."""
-        self.beside.setChecked(bool(self._display.panels))
+        self.side_by_side.setChecked(bool(self._display.panels))
         n_chosen = len(self.list.marked)
         if self._display.panels:
             tip = "Back to one map, as it was (Escape)"
@@ -237,10 +237,10 @@ class ExplorePanel(Panel):
                 "The largest cell types next to each other, moved and zoomed together. "
                 f"To choose two to {MOST_PANELS} yourself, click them with Ctrl or Shift"
             )
-        self.beside.setToolTip(tip)
+        self.side_by_side.setToolTip(tip)
 
     @reporting
-    def _set_beside(self, is_wanted: bool) -> None:
+    def _set_side_by_side(self, is_wanted: bool) -> None:
         result = self._session.result
         if not is_wanted or result is None:
             self._display.show_panels(())
