@@ -67,9 +67,10 @@ def test_every_bin_is_drawn_at_its_coordinates(turn: float, has_array: bool) -> 
     assert layer.multiscale
     finest = np.asarray(layer.data[0])
     for spot in (0, 17, 900, len(adata) - 1):
-        place = layer.world_to_data(adata.obsm["spatial"][spot, ::-1])
-        np.testing.assert_allclose(place, np.rint(place), atol=1e-6)
-        assert finest[tuple(np.rint(place).astype(int))] == pytest.approx(result.proportions["b"].iloc[spot])
+        position = layer.world_to_data(adata.obsm["spatial"][spot, ::-1])
+        np.testing.assert_allclose(position, np.rint(position), atol=1e-6)
+        at = tuple(np.rint(position).astype(int))
+        assert finest[at] == pytest.approx(result.proportions["b"].iloc[spot])
     assert np.isfinite(finest).sum() == len(adata) - 1, "a bin that was not estimated is left out"
     assert layer.contrast_limits == [0, 1]
 

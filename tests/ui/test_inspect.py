@@ -87,11 +87,11 @@ def drag_to(canvas: Any, point: QPoint) -> None:
     from qtpy.QtGui import QMouseEvent
     from qtpy.QtWidgets import QApplication
 
-    place = QPointF(point)
+    position = QPointF(point)
     left = Qt.MouseButton.LeftButton
     event = QMouseEvent(
         QEvent.Type.MouseMove,
-        place,
+        position,
         QPointF(canvas.mapToGlobal(point)),
         left,
         left,

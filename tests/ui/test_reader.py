@@ -91,13 +91,13 @@ def test_a_truncated_h5ad_reports_what_is_wrong(spatial_file: Path, tmp_path: Pa
         reader(str(path))
 
 
-@pytest.mark.parametrize("place", ["..", ".", "binned_outputs", "binned_outputs/square_016um"])
-def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, place: str) -> None:
-    path = str(write_hd(tmp_path / "outs", (8, 16)) / place)
+@pytest.mark.parametrize("folder", ["..", ".", "binned_outputs", "binned_outputs/square_016um"])
+def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, folder: str) -> None:
+    path = str(write_hd(tmp_path / "outs", (8, 16)) / folder)
     reader = get_reader(path)
     assert reader is not None
     image, spots = (Layer.create(*data) for data in reader(path))
-    assert len(spots.data) == (78 if "016" in place else 321)
+    assert len(spots.data) == (78 if "016" in folder else 321)
     low, high = image.extent.world
     assert ((spots.data > low) & (spots.data < high)).all(), "bins lie on the image"
 

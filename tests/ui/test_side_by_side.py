@@ -257,14 +257,14 @@ def test_keys_walk_hide_the_tissue_and_lead_back(qtbot: Any, beside: Any) -> Non
 
 def test_another_selection_changes_the_panels_and_a_single_type_ends_them(qtbot: Any, beside: Any) -> None:
     _, dock = beside
-    place = dock.overlays.side_by_side.panels[0].view.camera.rect
+    rect = dock.overlays.side_by_side.panels[0].view.camera.rect
     mark(qtbot, dock, [2, 3])
     assert dock.session.display.panels == ()
     assert dock.session.display.shown == dock.explore.list.marked
     dock.explore.side_by_side.click()
     drawn(qtbot, dock)
     assert len(dock.overlays.side_by_side.panels) == 2
-    assert dock.overlays.side_by_side.panels[0].view.camera.rect == place
+    assert dock.overlays.side_by_side.panels[0].view.camera.rect == rect
     title = dock.overlays.side_by_side.panels[1].title
     qtbot.mouseClick(title, Qt.MouseButton.LeftButton)
     assert dock.session.display.panels == ()
