@@ -73,14 +73,14 @@ def measure(n_spots: int) -> dict[str, float]:
     """Open a window, repeat the steps of a user, and return the milliseconds of each step."""
     from qtpy.QtWidgets import QApplication
 
-    from napari_spotmix.ui.canvas.layers import prepare
     from napari_spotmix.ui.demo import open_dock
-    from napari_spotmix.ui.state.session import Tissue
+    from napari_spotmix.ui.state.loaded import LoadedTissue
+    from napari_spotmix.ui.state.prepare import prepare
 
     result = truth_as_result(n_spots)
     viewer, dock = open_dock("Benchmark")
     viewer.window.resize(1600, 1000)
-    dock.session.set_tissue(Tissue(result.spatial, "tissue"))
+    dock.session.data.set_tissue(LoadedTissue(result.spatial, "tissue"))
     _settle(QApplication.instance())
 
     def timed(step: Callable[[], object]) -> float:
@@ -93,16 +93,18 @@ def measure(n_spots: int) -> dict[str, float]:
     before = _megabytes()
     waits = {"adding the result": timed(lambda: dock.session.set_result(result))}
     types = result.cell_types
-    dock.session.show(types[0])
+    dock.session.display.show(types[0])
     _settle(QApplication.instance())
     waits["first look at a type"] = float(
-        np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]])
+        np.median([timed(lambda t=t: dock.session.display.show(t)) for t in types[1:6]])
     )
-    waits["back to a type"] = float(np.median([timed(lambda t=t: dock.session.show(t)) for t in types[1:6]]))
-    parts = np.median([_in_parts(lambda t=t: dock.session.show(t)) for t in types[1:6]], axis=0)
+    waits["back to a type"] = float(
+        np.median([timed(lambda t=t: dock.session.display.show(t)) for t in types[1:6]])
+    )
+    parts = np.median([_in_parts(lambda t=t: dock.session.display.show(t)) for t in types[1:6]], axis=0)
     waits |= dict(zip(("until the window draws", "until the map is seen"), map(float, parts), strict=True))
     positions = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
-    dock.session.pick_at(*positions[0][::-1])
+    dock.session.pointer.pick_at(*positions[0][::-1])
     start = time.perf_counter()
     for x, y in positions:
         found = dock.session.finder.at(x, y)
@@ -126,15 +128,15 @@ def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> d
     from qtpy.QtWidgets import QApplication
 
     def open_panels() -> None:
-        dock.session.show_panels(dock.session.result.cell_types[:6])
-        while dock.beside.is_busy:
+        dock.session.display.show_panels(dock.session.result.cell_types[:6])
+        while dock.overlays.side_by_side.is_busy:
             QApplication.processEvents()
 
     opening = timed(open_panels)
-    camera = dock.beside.panels[0].view.camera
-    step = 50 / dock.beside.panels[0].zoom
+    camera = dock.overlays.side_by_side.panels[0].view.camera
+    step = 50 / dock.overlays.side_by_side.panels[0].zoom
     moving = float(np.median([timed(lambda s=s: camera.pan(s * step, 0)) for s in (1, -1, 1, -1, 1)]))
-    dock.session.show_panels(())
+    dock.session.display.show_panels(())
     return {"six types side by side": opening, "panning side by side": moving}
 
 

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication
 from napari_spotmix.base.colors import PALETTE as TYPE_COLORS
 from napari_spotmix.ui.demo import open_dock, spot_at_a_border
 from napari_spotmix.ui.dock import DeconvolutionWidget
-from napari_spotmix.ui.state.session import DOMINANT
+from napari_spotmix.ui.state.maps import DOMINANT
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = 1280, 800
@@ -29,17 +29,17 @@ def main() -> None:
     """Walk through the tutorial and take a picture at each step."""
     viewer, dock = open_dock("napari")
     dock.load.sample.native.click()
-    wait_until(lambda: dock.session.what_is_missing() is None and not dock.check.is_busy)
+    wait_until(lambda: dock.session.data.what_is_missing() is None and not dock.check.is_busy)
     take(viewer, "1-loaded")
     dock.run.run.native.click()
     wait_until(lambda: dock.session.result is not None)
     take(viewer, "2-dominant")
-    dock.session.show(CELL_TYPE)
+    dock.session.display.show(CELL_TYPE)
     take(viewer, "3-one-type")
     assert dock.session.result is not None
     spot = spot_at_a_border(dock.session.result)
-    dock.session.show(DOMINANT)
-    dock.session.pick(spot)
+    dock.session.display.show(DOMINANT)
+    dock.session.pointer.pick(spot)
     take(viewer, "demo")
     look_closer(viewer, dock.session.result.coordinates[spot])
     take(viewer, "4-inspect")
@@ -49,11 +49,11 @@ def main() -> None:
     dock.adjust.back.native.click()
     wait_until(lambda: not dock.adjust.is_running)
     dock.sections["Adjust"].set_open(False)
-    dock.session.show((CELL_TYPE, "Epithelial", "Fibroblast"))
+    dock.session.display.show((CELL_TYPE, "Epithelial", "Fibroblast"))
     take(viewer, "6-blend")
     side_by_side(dock)
     take(viewer, "9-side-by-side")
-    dock.session.show_panels(())
+    dock.session.display.show_panels(())
     regions(viewer, dock)
     take(viewer, "7-regions")
     niches(dock)
@@ -65,14 +65,14 @@ def side_by_side(dock: DeconvolutionWidget) -> None:
     """Show the six largest types in a panel each."""
     assert dock.session.result is not None
     means = dock.session.result.mean_proportions.sort_values(ascending=False)
-    dock.session.show_panels(tuple(means.index[:6]))
-    wait_until(lambda: not dock.beside.is_busy)
+    dock.session.display.show_panels(tuple(means.index[:6]))
+    wait_until(lambda: not dock.overlays.side_by_side.is_busy)
 
 
 def regions(viewer: napari.Viewer, dock: DeconvolutionWidget) -> None:
     """Draw two regions and compare the first with the rest."""
     assert dock.session.result is not None
-    dock.session.show(DOMINANT)
+    dock.session.display.show(DOMINANT)
     for name in ("Run", "Explore", "Inspect"):
         dock.sections[name].set_open(False)
     dock.sections["Regions"].set_open(True)
@@ -94,14 +94,14 @@ def niches(dock: DeconvolutionWidget) -> None:
     """Find niches, and which types lie together."""
     dock.sections["Regions"].set_open(False)
     dock.sections["Tissue"].set_open(True)
-    dock.tissue.find.native.click()
+    dock.tissue.search.native.click()
     wait_until(lambda: dock.tissue.pairs is not None)
 
 
 def adjust(dock: DeconvolutionWidget) -> None:
     """Smooth by hand, and leave a cell type out."""
-    dock.session.pick(None)
-    dock.session.show(CELL_TYPE)
+    dock.session.pointer.pick(None)
+    dock.session.display.show(CELL_TYPE)
     dock.sections["Adjust"].set_open(True)
     dock.adjust.slider.setValue(dock.adjust.slider.value() + 80)
     dock.adjust.types.item(1).setCheckState(Qt.CheckState.Unchecked)

@@ -1,4 +1,4 @@
-"""The parameters of a run: the one home of every default, unit, bound and explanation.
+"""The parameters of a run: the only source of every default, unit, bound and explanation.
 
 The form in napari, the command line and ``recipe.toml`` are made from the dataclass below;
 to add a parameter, add a field here.
@@ -48,10 +48,10 @@ LARGE_FILE = 512 * 2**20
 #: Options whose names are shorter than their parameters'.
 _SHORT = {"random_state": "seed", "n_threads": "threads"}
 
-#: Side of the bins, in micrometers, that is read of a run with several sizes: about one cell.
+#: Side of the bins, in micrometers, that are read of a run with several sizes: about one cell.
 BIN_UM = 8.0
 
-#: Side of the bins that Stereo-seq's places are gathered in where no other is asked for, in places (0.5 um).
+#: Default side of the bins that Stereo-seq's positions are gathered in, in positions (0.5 um).
 GEM_BIN = 50
 
 #: What stands for True and False in a text.
@@ -153,7 +153,7 @@ def _parameter(
 
 
 #: Niches of a tissue. Compositions change gradually, and criteria that choose a number of clusters then take
-#: two, or as many as they are offered; six is as many as a map shows in colors that are told apart at once.
+#: two, or as many as they are offered; a map shows six in colors that are distinguished at once.
 N_NICHES = 6
 MOST_NICHES = 20
 
@@ -194,8 +194,8 @@ class Parameters:
     )
     exclude_mito_ribo: bool = _parameter(
         True,
-        "Leave out housekeeping genes",
-        "Leave out mitochondrial and ribosomal-protein genes (by symbol: mt-, MT-, Rps, Rpl ...), whose "
+        "Exclude mito/ribo genes",
+        "Exclude mitochondrial and ribosomal-protein genes (by symbol: mt-, MT-, Rps, Rpl ...), whose "
         "levels differ more between technologies than between cell types.",
         group="Genes",
     )
@@ -216,30 +216,30 @@ class Parameters:
         "auto",
         "Platform effect",
         "Estimate one factor per gene for the difference between the technologies of tissue and reference. "
-        "'auto': where held-out genes are predicted better with it.",
+        "'auto': if held-out genes are predicted better with it.",
         group="Data term",
     )
     overdispersion: float | None = _parameter(
         None,
         "Overdispersion",
         "Variance of a count beyond Poisson, as a multiple of its squared mean; 0 is Poisson. "
-        "Empty: learned, and used where held-out genes are predicted better with it.",
+        "Empty: learned, and used if held-out genes are predicted better with it.",
         group="Data term",
         minimum=0,
     )
     cell_variation: float | None = _parameter(
         None,
-        "Variation of cells",
-        "How much the cells of one type differ from spot to spot, as the inverse of an effective number of "
-        "cells in a spot; 0 leaves it out. Empty: learned from the spots.",
+        "Within-type variability",
+        "How much the cells of one type differ from spot to spot (kappa), as the inverse of an effective "
+        "number of cells in a spot; 0 leaves it out. Empty: learned from the spots.",
         group="Data term",
         minimum=0,
         maximum=100,
     )
     n_clusters: int = _parameter(
         32,
-        "CompositionClusters",
-        "Number of groups of alike spots that share their weights.",
+        "Composition clusters",
+        "Number of clusters of spots with similar composition that share their weights.",
         group="Data term",
         minimum=1,
         maximum=1024,
@@ -248,14 +248,14 @@ class Parameters:
         "cells",
         "Proportions of",
         "What proportions are shares of: 'cells' (shares of RNA divided by the RNA content of each type's "
-        "cells, as far as the reference's totals can be trusted) or 'rna' (as fitted).",
+        "cells, if the reference's totals can be trusted) or 'rna' (as fitted).",
         group="Data term",
     )
     lambda_c: float | None = _parameter(
         None,
         "Smoothness",
-        "Strength with which linked spots are drawn together (lambda_c). 0 switches it off; "
-        "1 lets a neighbor weigh as much as the spot's own counts. Empty: learned from held-out genes.",
+        "How much spots are smoothed over their neighbors (lambda_c). 0 switches smoothing off; at 1 a "
+        "neighbor weighs as much as the spot's own counts. Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
         advanced=False,
@@ -263,8 +263,7 @@ class Parameters:
     lambda_r: float | None = _parameter(
         None,
         "Ridge",
-        "Strength with which all abundances are drawn to zero (lambda_r). "
-        "Empty: learned from held-out genes.",
+        "How much all abundances are shrunk toward zero (lambda_r). Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
     )
@@ -280,14 +279,14 @@ class Parameters:
     graph: GraphKind = _parameter(
         "auto",
         "Neighbors",
-        "Which spots are linked: six around (hexagonal), eight around (square), "
-        "the nearest n (knn), or what the layout shows (auto).",
+        "Which spots are neighbors: six around (hexagonal), eight around (square), "
+        "the nearest n (knn), or chosen from the layout (auto).",
         group="Space",
     )
     n_neighbors: int = _parameter(
         6,
         "Number of neighbors",
-        "Nearest spots that each spot is linked to where the layout is no grid.",
+        "Number of nearest spots that are neighbors of each spot if the layout is no grid.",
         group="Space",
         minimum=1,
         maximum=64,
@@ -295,7 +294,7 @@ class Parameters:
     attention: bool = _parameter(
         True,
         "Attention",
-        "Allow weaker edges between spots of unlike composition, so that borders stay sharp.",
+        "Allow weaker edges between spots of different composition, so that borders stay sharp.",
         group="Space",
         advanced=False,
     )
@@ -310,7 +309,7 @@ class Parameters:
     n_outer_iterations: int = _parameter(
         3,
         "Outer iterations",
-        "How often attention is estimated anew from the current proportions.",
+        "How often attention is estimated again from the current proportions.",
         group="Space",
         minimum=0,
         maximum=100,
@@ -326,7 +325,7 @@ class Parameters:
     )
     max_sweeps: int = _parameter(
         1000,
-        "Most sweeps",
+        "Maximum sweeps",
         "Stop, with a warning, after this many sweeps over the spots.",
         group="Solver",
         minimum=1,
@@ -362,7 +361,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """What a form or a command line needs to know of one parameter."""
+    """The description of one parameter, for forms and the command line."""
 
     name: str
     label: str
@@ -378,7 +377,7 @@ class ParameterInfo:
     advanced: bool
 
     def problem(self, value: Any) -> str | None:
-        """Say what is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if value is None and self.optional:
             return None
         if self.choices:
@@ -420,9 +419,9 @@ class ParameterInfo:
             return text
 
     def plain(self, value: Any) -> Any:
-        """Return an allowed value as what it is kept as: 1 and NumPy's numbers as Python's of this kind.
+        """Return an allowed value as it is stored: 1 and NumPy's numbers as Python's of this kind.
 
-        Files hold no other, and compiled functions tell whole numbers from others.
+        Files hold no other numbers, and compiled functions distinguish whole numbers from others.
         """
         return self.kind(value) if self.kind in _LARGEST and value is not None else value
 
@@ -435,7 +434,7 @@ class ParameterInfo:
 
 
 def describe(parameters: type[Parameters] = Parameters) -> Iterator[ParameterInfo]:
-    """Yield what is known of each parameter, in order.
+    """Yield the description of each parameter, in order.
 
     Examples
     --------
@@ -464,7 +463,7 @@ def _info(item: Field[Any], hint: Any) -> ParameterInfo:
 
 
 def option_name(name: str) -> str:
-    """Return what a parameter is called on the command line.
+    """Return the name of a parameter on the command line.
 
     Examples
     --------

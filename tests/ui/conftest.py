@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import napari
 import numpy as np
 import pandas as pd
 import pytest
+from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QWidget
 from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from napari_spotmix.result import Provenance, Result
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.ui.dock import DeconvolutionWidget
+from napari_spotmix.ui.state.loaded import LoadedTissue
+from napari_spotmix.ui.state.session import _sessions
 
 HOSTILE = 'T/NK "cells" <b>'
 
@@ -65,28 +71,94 @@ def nearest_neighbors(xy: np.ndarray, shares: np.ndarray) -> tuple[csr_array, cs
     return weights, csr_array((attention, (rows, columns)), shape=shape)
 
 
+@pytest.fixture(scope="module")
+def windows(qapp: Any) -> Iterator[list[napari.Viewer]]:
+    """The viewers of a module: opening one takes seconds, so its tests share them."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A console and a thread for the status bar would slow down each window.
+        patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda _: None)
+        patch.setattr("napari._qt.qt_viewer.QtViewer._get_console", lambda *_: _NoConsole())
+        patch.setattr("napari._qt.qt_main_window._QtMainWindow._save_current_window_settings", lambda _: None)
+        viewers: list[napari.Viewer] = []
+        yield viewers
+        for viewer in viewers:
+            viewer.close()
+        viewers.clear()
+        qapp.processEvents()
+        gc.collect()  # napari's own fixture asks for a process without viewers
+
+
+class _NoConsole(QWidget):
+    def _update_theme(self, *_: Any) -> None:
+        """Have no colors."""
+
+
 @pytest.fixture
-def make_dock(make_napari_viewer: Any) -> Iterator[Callable[..., Any]]:
-    """Return a function that opens a viewer with the dock, as the Plugins menu does."""
+def make_dock(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[..., Any]]:
+    """Return a function that adds a new dock to a viewer without layers, as the Plugins menu does.
 
-    docks = []
+    Each call gives another viewer, as it was when it was opened.
+    """
+    get_settings().reset()
+    used: list[tuple[napari.Viewer, Any]] = []
 
-    def make(**settings: Any) -> tuple[Any, Any]:
-        viewer = make_napari_viewer(**settings)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
-        docks.append(widget)
-        return viewer, widget
+    def make(show: bool = False) -> tuple[napari.Viewer, Any]:
+        if len(used) == len(windows):
+            windows.append(napari.Viewer(show=False, show_welcome_screen=False))
+        viewer = windows[len(used)]
+        window = viewer.window._qt_window
+        window.resize(1280, 800)  # on any screen
+        window.setVisible(show)
+        if show:
+            qtbot.wait_exposed(window, timeout=5000)
+        _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
+        used.append((viewer, dock))
+        return viewer, dock
 
     yield make
-    for dock in docks:
+    for viewer, dock in used:
         dock.close_session()
+        if hasattr(viewer.window, "_qt_window"):
+            _reset(viewer)
+        else:  # a test has closed it
+            windows.remove(viewer)
+    get_settings().reset()
+
+
+@pytest.fixture
+def make_napari_viewer(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[..., napari.Viewer]]:
+    """Return a function that opens a viewer of its own: napari's own fixture allows no shared ones."""
+    viewers: list[napari.Viewer] = []
+
+    def make(show: bool = False) -> napari.Viewer:
+        viewers.append(napari.Viewer(show=show, show_welcome_screen=False))
+        return viewers[-1]
+
+    yield make
+    for viewer in viewers:
+        if hasattr(viewer.window, "_qt_window"):
+            viewer.close()
+
+
+def _reset(viewer: napari.Viewer) -> None:
+    """Take every dock of the plugin, and all that a test has left, from a viewer."""
+    for dock in list(viewer.window.dock_widgets.values()):
+        if isinstance(dock, DeconvolutionWidget):
+            dock.close_session()
+            viewer.window.remove_dock_widget(dock)
+            dock.deleteLater()
+    viewer.layers.clear()
+    viewer.dims.ndisplay = 2
+    viewer.canvas.overlays.scale_bar.visible = False
+    viewer.reset_view()
+    _sessions.pop(viewer, None)
 
 
 @pytest.fixture
 def loaded(make_dock: Callable[..., Any], tissue: SimulatedTissue) -> tuple[Any, Any]:
     """A viewer and its dock with simulated data in it, ready to run."""
     viewer, dock = make_dock()
-    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), tissue.reference)
     return viewer, dock
 
 
@@ -99,14 +171,14 @@ def explored(make_dock: Callable[..., Any], result: Result) -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
+def messages() -> Iterator[list[str]]:
     """Messages of the notifications that napari shows from now on."""
     notification_manager.records.clear()
-    messages: list[str] = []
+    found: list[str] = []
 
     def keep(notification: Any) -> None:
-        messages.append(notification.message)
+        found.append(notification.message)
 
     notification_manager.notification_ready.connect(keep)
-    yield messages
+    yield found
     notification_manager.notification_ready.disconnect(keep)

@@ -16,7 +16,7 @@ from napari_spotmix import deconvolve
 from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import DOMINANT
+from napari_spotmix.ui.state.maps import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -50,7 +50,7 @@ def shares_shown(dock: Any, cell_type: str) -> np.ndarray:
 def test_the_map_follows_the_slider_in_the_same_layer(qtbot: Any, ran: Any, fitted: Result) -> None:
     viewer, dock = ran
     name = fitted.cell_types[0]
-    dock.session.show(name)
+    dock.session.display.show(name)
     layer, n_layers = dock.scene.layer_of(name), len(viewer.layers)
     before, colors = shares_shown(dock, name).copy(), layer.face_color.copy()
     dock.adjust.slider.setValue(40)  # a hundred times as smooth
@@ -66,14 +66,14 @@ def test_the_map_follows_the_slider_in_the_same_layer(qtbot: Any, ran: Any, fitt
     assert "Solved again with lambda_c 20" in dock.run.notes_text.text()
 
 
-def test_what_is_not_looked_at_follows_when_it_is(qtbot: Any, ran: Any, fitted: Result) -> None:
+def test_a_hidden_map_follows_when_it_is_shown(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     first, second = fitted.cell_types[:2]
-    dock.session.show(first)
-    dock.session.show(second)
+    dock.session.display.show(first)
+    dock.session.display.show(second)
     dock.adjust.slider.setValue(40)
     wait_for_rest(qtbot, dock)
-    dock.session.show(first)
+    dock.session.display.show(first)
     np.testing.assert_allclose(shares_shown(dock, first), dock.session.result.proportions[first])
     means = {row.key: row.mean for row in dock.explore.list.rows.rows}
     assert means[first] == pytest.approx(dock.session.result.proportions[first].mean())
@@ -93,17 +93,15 @@ def test_one_click_leads_back_to_what_was_learned(qtbot: Any, ran: Any, fitted: 
     assert dock.adjust.state.text() == "Smoothness 0.2, as learned"
 
 
-def test_a_type_that_is_left_out_goes_and_the_others_share_its_part(
-    qtbot: Any, ran: Any, fitted: Result
-) -> None:
+def test_a_type_that_is_left_out_is_shared_among_the_others(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     gone = fitted.cell_types[2]
-    dock.session.show(gone)
+    dock.session.display.show(gone)
     uncheck(dock, gone)
     wait_for_rest(qtbot, dock)
     result = dock.session.result
     assert gone not in result.cell_types
-    assert dock.session.shown is DOMINANT
+    assert dock.session.display.shown is DOMINANT
     assert gone not in [row.key for row in dock.explore.list.rows.rows]
     np.testing.assert_allclose(result.proportions.sum(axis=1).dropna(), 1.0)
     assert result.parameters["learned"]["refit"]["without"] == [gone]
@@ -133,7 +131,7 @@ def test_the_last_type_cannot_be_left_out(qtbot: Any, ran: Any, fitted: Result) 
     assert len(dock.session.result.cell_types) == 1
 
 
-def test_of_many_wishes_the_newest_is_shown_last(qtbot: Any, ran: Any, fitted: Result) -> None:
+def test_of_many_requests_the_newest_is_shown_last(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     for value in range(1, 41):
         dock.adjust.slider.setValue(value)
@@ -151,11 +149,11 @@ def test_the_left_end_is_no_smoothing(qtbot: Any, ran: Any, fitted: Result) -> N
 
 def test_a_picked_spot_stays_picked_and_shows_the_new_numbers(qtbot: Any, ran: Any) -> None:
     _, dock = ran
-    dock.session.pick(7)
+    dock.session.pointer.pick(7)
     before = [bar.spot for bar in dock.inspect.bars.bars]
     dock.adjust.slider.setValue(40)
     wait_for_rest(qtbot, dock)
-    assert dock.session.spot == 7
+    assert dock.session.pointer.spot == 7
     after = [bar.spot for bar in dock.inspect.bars.bars]
     assert after != before
     assert max(after) == pytest.approx(dock.session.result.proportions.iloc[7].max())
@@ -171,7 +169,7 @@ def test_a_result_from_a_file_says_why_it_cannot_be_changed(make_dock: Any, resu
 def test_a_layer_that_was_deleted_is_made_again(qtbot: Any, ran: Any, fitted: Result) -> None:
     viewer, dock = ran
     name = fitted.cell_types[0]
-    dock.session.show(name)
+    dock.session.display.show(name)
     viewer.layers.remove(dock.scene.layer_of(name))
     dock.adjust.slider.setValue(10)
     wait_for_rest(qtbot, dock)
@@ -188,7 +186,9 @@ def test_closing_while_it_solves_leaves_no_thread(qtbot: Any, ran: Any) -> None:
     assert before <= set(threading.enumerate()) | before
 
 
-def test_another_run_begins_anew(qtbot: Any, ran: Any, fitted: Result, tissue: SimulatedTissue) -> None:
+def test_another_run_begins_with_its_own_result(
+    qtbot: Any, ran: Any, fitted: Result, tissue: SimulatedTissue
+) -> None:
     _, dock = ran
     dock.adjust.slider.setValue(25)
     wait_for_rest(qtbot, dock)

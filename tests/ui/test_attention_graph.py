@@ -12,12 +12,12 @@ from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 
 from napari_spotmix import deconvolve
-from napari_spotmix.result import Result, View, read_result
+from napari_spotmix.result import Result, read_result
 from napari_spotmix.simulation.simulate import simulate
-from napari_spotmix.ui.canvas.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
 from napari_spotmix.ui.canvas.legend import legend_of_edges
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import GRAPH
+from napari_spotmix.ui.state.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
+from napari_spotmix.ui.state.maps import GRAPH
 
 LEARNED = "learned but not used"
 
@@ -39,21 +39,21 @@ def by_hand() -> Result:
     )
 
 
-def unlikeness(result: Result, edges: csr_array) -> np.ndarray:
+def dissimilarity(result: Result, edges: csr_array) -> np.ndarray:
     """Return how much the true proportions of the spots at both ends of each edge differ."""
     truth = result.spatial.obsm["truth_rna"].to_numpy()
     first, second = edges.tocoo().coords
     return np.square(truth[first] - truth[second]).sum(axis=1)
 
 
-def test_an_attention_that_was_left_is_kept_and_is_low_across_borders(left: Result) -> None:
+def test_unused_attention_is_kept_and_is_low_across_borders(left: Result) -> None:
     assert left.parameters["learned"]["evidence"]["chosen"] == "laplacian"
     assert not left.uses_attention
     attention = left.unused_attention
     assert attention.nnz == left.weights.nnz
     assert abs(attention - attention.T).max() < 1e-12
     assert 0 <= attention.data.min() < attention.data.max() <= 1
-    assert spearmanr(attention.data, unlikeness(left, attention)).statistic < -0.5
+    assert spearmanr(attention.data, dissimilarity(left, attention)).statistic < -0.5
     one_thread = replace(left).unused_attention
     assert one_thread.data.tobytes() == attention.data.tobytes()
 
@@ -70,12 +70,11 @@ def test_solving_again_without_a_type_keeps_it_for_the_others(left: Result) -> N
     assert 0 <= fewer.unused_attention.data.min() < 1
 
 
-def test_a_metric_of_the_types_is_used_where_it_fits(left: Result) -> None:
-    learned = left.provenance.learned
-    found = replace(learned.evidence.candidates["attention"], metric=(1.0, 0.0, 0.0), loss=-1.0)
-    evidence = replace(learned.evidence, candidates={**learned.evidence.candidates, "attention": found})
-    provenance = replace(left.provenance, learned=replace(learned, evidence=evidence))
-    one_type = replace(left, provenance=provenance)
+def test_a_metric_of_the_types_is_used_if_it_fits(left: Result) -> None:
+    learned = left.parameters["learned"]
+    found = learned["evidence"]["attention"] | {"metric": [1.0, 0.0, 0.0], "loss": -1.0}
+    parameters = {"learned": learned | {"evidence": learned["evidence"] | {"attention": found}}}
+    one_type = replace(left, parameters=parameters)
     assert not np.allclose(one_type.unused_attention.data, left.unused_attention.data)
 
 
@@ -84,39 +83,39 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
 ) -> None:
     _, dock = make_dock(show=True)
     show_result(dock, left, "Gut")
-    assert not dock.explore.edges.native.isVisible()
-    dock.session.show(GRAPH)
+    assert not dock.explore.settings.edges.native.isVisible()
+    dock.session.display.show(GRAPH)
     qtbot.wait(50)
     layer, explore = dock.scene.layer_of(GRAPH), dock.explore
-    assert explore.edges.native.isVisible()
-    assert explore.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
-    assert dock.title.text == Edges.UNUSED.value
+    assert explore.settings.edges.native.isVisible()
+    assert explore.settings.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
+    assert dock.overlays.title.text == Edges.UNUSED.value
     low, high = layer.edge_contrast_limits
     assert (low, high) == edge_limits(left, Edges.UNUSED)
-    assert dock.legend.entries[0] == ("Learned, not used", "")
+    assert dock.overlays.legend.entries[0] == ("Learned, not used", "")
     assert LEARNED in explore.about_edges.text()
     assert "than by distance alone" in explore.about_edges.text()
     darkest, brightest = np.argsort(layer.features["attention"].to_numpy())[[0, -1]]
     assert layer.edge_color[darkest, :3].sum() < layer.edge_color[brightest, :3].sum()
-    explore.edges.value = Edges.WEIGHTS
+    explore.settings.edges.value = Edges.WEIGHTS
     layer = dock.scene.layer_of(GRAPH)
     assert set(layer.features["weight"]) <= set(left.weights.data)
-    assert dock.title.text == "Weights used"
-    assert dock.legend.entries[0][0].startswith("Weight ")
-    dock.session.show(left.cell_types[0])
-    assert not explore.edges.native.isVisible()
-    assert dock.session.view.edges == "WEIGHTS"
+    assert dock.overlays.title.text == "Weights used"
+    assert dock.overlays.legend.entries[0][0].startswith("Weight ")
+    dock.session.display.show(left.cell_types[0])
+    assert not explore.settings.edges.native.isVisible()
+    assert dock.session.view["edges"] == "WEIGHTS"
 
 
 def test_a_saved_view_shows_the_same_edges_again(make_dock: Any, left: Result) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(left, view=View(map="GRAPH", edges="WEIGHTS")), "Gut")
+    show_result(dock, replace(left, view={"map": "GRAPH", "types": [], "edges": "WEIGHTS"}), "Gut")
     assert dock.session.edges is Edges.WEIGHTS
-    show_result(dock, replace(left, view=View(map="GRAPH", edges="nonsense")), "Gut")
+    show_result(dock, replace(left, view={"map": "GRAPH", "types": [], "edges": "nonsense"}), "Gut")
     assert dock.session.edges is Edges.UNUSED
 
 
-def test_where_attention_was_not_learned_it_says_what_to_do(by_hand: Result) -> None:
+def test_without_learned_attention_the_panel_says_what_to_do(by_hand: Result) -> None:
     assert by_hand.unused_attention is None
     assert offered_edges(by_hand) == (Edges.WEIGHTS,)
     words = about_edges(by_hand, Edges.WEIGHTS)

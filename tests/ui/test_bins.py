@@ -1,4 +1,4 @@
-"""Bins on a grid as an image: in register, picked where they are seen, and told from what is no grid."""
+"""Bins on a grid as an image: in register, picked where they are drawn, only if they are a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_spotmix.dataset.bin_grid import bin_grid, pyramid
 from napari_spotmix.result import Result
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import DOMINANT
+from napari_spotmix.ui.state.maps import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -34,7 +34,7 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bins, "_PATCH", 500)
 
 
-def binned(turn: float = 0.0, *, tells_places: bool = False, seed: int = 1) -> AnnData:
+def binned(turn: float = 0.0, *, has_array: bool = False, seed: int = 1) -> AnnData:
     """Return bins 12 pixels apart, in random order, one in ten missing, turned by an angle."""
     rng = np.random.default_rng(seed)
     row, column = np.divmod(rng.permutation(N_ROWS * N_COLUMNS)[: N_ROWS * N_COLUMNS * 9 // 10], N_COLUMNS)
@@ -42,7 +42,7 @@ def binned(turn: float = 0.0, *, tells_places: bool = False, seed: int = 1) -> A
     turned = at @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + [300.0, 500.0]
     names = [f"bin{i}" for i in range(len(row))]
     obs = pd.DataFrame({"array_row": row + 5, "array_col": column + 8}, index=names)
-    adata = AnnData(csr_array(np.ones((len(row), 2))), obs=obs if tells_places else obs[[]])
+    adata = AnnData(csr_array(np.ones((len(row), 2))), obs=obs if has_array else obs[[]])
     adata.obsm["spatial"] = turned
     return adata
 
@@ -58,18 +58,19 @@ def result_of(adata: AnnData) -> Result:
     return Result(shares, counts, reasons, pd.DataFrame(index=shares.columns), none, none, adata)
 
 
-@pytest.mark.parametrize(("turn", "tells_places"), [(0.0, False), (0.0, True), (0.3, True)])
-def test_every_bin_lies_where_its_coordinates_say(turn: float, tells_places: bool) -> None:
-    adata = binned(turn, tells_places=tells_places)
+@pytest.mark.parametrize(("turn", "has_array"), [(0.0, False), (0.0, True), (0.3, True)])
+def test_every_bin_is_drawn_at_its_coordinates(turn: float, has_array: bool) -> None:
+    adata = binned(turn, has_array=has_array)
     result = result_of(adata)
     layer = Layer.create(*layers.proportion_layer(result, "b"))
     assert isinstance(layer, Image)
     assert layer.multiscale
     finest = np.asarray(layer.data[0])
     for spot in (0, 17, 900, len(adata) - 1):
-        place = layer.world_to_data(adata.obsm["spatial"][spot, ::-1])
-        np.testing.assert_allclose(place, np.rint(place), atol=1e-6)
-        assert finest[tuple(np.rint(place).astype(int))] == pytest.approx(result.proportions["b"].iloc[spot])
+        position = layer.world_to_data(adata.obsm["spatial"][spot, ::-1])
+        np.testing.assert_allclose(position, np.rint(position), atol=1e-6)
+        at = tuple(np.rint(position).astype(int))
+        assert finest[at] == pytest.approx(result.proportions["b"].iloc[spot])
     assert np.isfinite(finest).sum() == len(adata) - 1, "a bin that was not estimated is left out"
     assert layer.contrast_limits == [0, 1]
 
@@ -89,7 +90,7 @@ def test_coarser_levels_are_means_and_stay_in_register() -> None:
 
 
 def test_the_bin_under_the_mouse_is_found_and_its_neighbor_is_another() -> None:
-    adata = binned(0.3, tells_places=True)
+    adata = binned(0.3, has_array=True)
     grid = bin_grid(adata)
     assert grid is not None
     for spot in (5, 1234):
@@ -117,11 +118,13 @@ def test_dominant_types_have_their_colors_and_counts_their_map() -> None:
     assert counts.contrast_limits[1] == pytest.approx(np.quantile(result.counts.drop("bin3"), 0.98))
 
 
-@pytest.mark.parametrize("what", ["few", "askew without places", "oblong", "scattered", "two in one place"])
+@pytest.mark.parametrize(
+    "what", ["few", "askew without an array", "oblong", "scattered", "two at one position"]
+)
 def test_what_is_no_grid_of_many_square_bins_is_drawn_as_points(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adata = binned(0.3 if what == "askew without places" else 0.0, tells_places=what == "oblong")
+    adata = binned(0.3 if what == "askew without an array" else 0.0, has_array=what == "oblong")
     xy = adata.obsm["spatial"]
     if what == "few":
         monkeypatch.setattr(bins, "MOST_POINTS", 20_000)
@@ -129,7 +132,7 @@ def test_what_is_no_grid_of_many_square_bins_is_drawn_as_points(
         xy[:, 0] *= 2
     elif what == "scattered":
         xy += np.random.default_rng(4).normal(0, 5, xy.shape)
-    elif what == "two in one place":
+    elif what == "two at one position":
         xy[10] = xy[11]
     assert bin_grid(adata) is None
     data = layers.proportion_layer(result_of(adata), "a")
@@ -151,11 +154,11 @@ def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     show_result(dock, result, "bins")
     assert isinstance(dock.scene.layer_of(DOMINANT), Image)
     assert not viewer.layers["bins spots"].visible, "they lie below those of the result"
-    dock.session.show("b")
+    dock.session.display.show("b")
     assert dock.scene.layer_of("b").colorbar.visible
     x, y = result.coordinates[20]
-    dock.session.pick_at(y, x)
-    assert dock.session.spot == 20
+    dock.session.pointer.pick_at(y, x)
+    assert dock.session.pointer.spot == 20
     outline = viewer.layers["Selected spot"]
     assert {str(symbol) for symbol in outline.symbol} == {"square"}
     changed = result_of(result.spatial)
@@ -164,7 +167,7 @@ def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     grid = bin_grid(result.spatial)
     shown = np.asarray(dock.scene.layer_of("b").data[0])[grid.rows, grid.columns]
     np.testing.assert_allclose(shown, changed.proportions["b"], rtol=1e-6)
-    dock.explore.threshold.value = 0.4
+    dock.explore.settings.threshold.value = 0.4
     assert "from 0.4" in dock.scene.layer_of("b").colormap.name
-    dock.session.show(("a", "c"))
+    dock.session.display.show(("a", "c"))
     assert dock.scene.layer_of(("a", "c")).rgb

@@ -1,4 +1,4 @@
-"""The panel that tells what is worth knowing of the data, and fixes them by a button."""
+"""The panel that checks the data, and fixes them with a button."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from napari_spotmix.dataset.diagnostics import Finding
 from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.simulation.simulate import SimulatedTissue
-from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
 
 pytestmark = pytest.mark.viewer
 
@@ -24,7 +24,7 @@ def checked(qtbot: Any, dock: Any) -> None:
 def load(dock: Any, tissue: SimulatedTissue, change: Callable[[Any, Any], None]) -> None:
     spatial, reference = tissue.spatial.copy(), tissue.reference.copy()
     change(spatial, reference)
-    dock.load.take(Tissue(spatial, "Gut"), reference)
+    dock.session.open_in_memory(LoadedTissue(spatial, "Gut"), reference)
 
 
 def log(spatial: Any, _: Any) -> None:
@@ -49,15 +49,15 @@ def test_a_problem_opens_the_section_and_its_button_fixes_it(
     assert dock.sections["Check"].is_open
     (row,) = (row for row in dock.check.rows if row.text.text().startswith("Problem"))
     assert row.button.text() == "Use layer counts"
-    before = dock.session.tissue.adata
+    before = dock.session.data.tissue.adata
     qtbot.mouseClick(row.button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: dock.session.fixes == ("spatial:layer=counts",), timeout=5000)
+    qtbot.waitUntil(lambda: dock.session.data.fixes == ("spatial:layer=counts",), timeout=5000)
     checked(qtbot, dock)
     assert not [one for one in dock.check.findings if one.level != "note"]
-    assert dock.session.tissue.adata.X.max() > before.X.max()
+    assert dock.session.data.tissue.adata.X.max() > before.X.max()
     dock.check.undo.click()
-    assert dock.session.tissue.adata is before
-    assert dock.session.fixes == ()
+    assert dock.session.data.tissue.adata is before
+    assert dock.session.data.fixes == ()
     checked(qtbot, dock)
     assert dock.check.findings[0].level == "problem"
 
@@ -74,7 +74,7 @@ def test_a_problem_holds_the_run_back_and_a_warning_does_not(
     dock.run.start()
     assert not dock.run.is_running, "not by a shortcut either"
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.data.fixes), timeout=5000)
     checked(qtbot, dock)
     assert dock.run.run.enabled
     assert dock.run.state.text() == "Ready to run."
@@ -82,14 +82,14 @@ def test_a_problem_holds_the_run_back_and_a_warning_does_not(
     assert dock.run.run.enabled
 
 
-def test_a_run_of_fixed_data_tells_by_what(
+def test_a_run_of_fixed_data_names_the_fixes(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
     load(dock, tissue, log)
     checked(qtbot, dock)
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.data.fixes), timeout=5000)
     checked(qtbot, dock)
     dock.run.start()
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
@@ -108,26 +108,26 @@ def test_labels_stay_chosen_when_the_reference_is_fixed(
         reference.obs["annotation"] = labels
 
     load(dock, tissue, rare)
-    dock.session.set_cell_type_key("annotation")
+    dock.session.data.set_cell_type_key("annotation")
     checked(qtbot, dock)
     (row,) = (row for row in dock.check.rows if "fewer than 10 reference cells" in row.text.text())
     row.button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dock.session.data.fixes), timeout=5000)
     checked(qtbot, dock)
-    assert dock.session.cell_type_key == "annotation"
+    assert dock.session.data.cell_type_key == "annotation"
     assert not [one for one in dock.check.findings if one.level != "note"]
 
 
-def test_other_data_are_checked_anew_and_fixes_are_forgotten(
+def test_other_data_are_checked_again_and_fixes_are_forgotten(
     qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue
 ) -> None:
     _, dock = make_dock()
     load(dock, tissue, log)
     checked(qtbot, dock)
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
-    dock.session.set_tissue(Tissue(tissue.spatial, "Other"))
-    assert dock.session.fixes == ()
+    qtbot.waitUntil(lambda: bool(dock.session.data.fixes), timeout=5000)
+    dock.session.data.set_tissue(LoadedTissue(tissue.spatial, "Other"))
+    assert dock.session.data.fixes == ()
     checked(qtbot, dock)
     assert {one.level for one in dock.check.findings} == {"note"}
 
@@ -180,10 +180,10 @@ def test_an_image_of_its_own_stays_with_fixed_spots(
 
     viewer, dock = make_dock()
     load(dock, tissue, log)
-    dock.session.set_image(TissueImage([np.zeros((50, 50, 3), np.uint8)], True, "scan"))
+    dock.session.data.set_image(TissueImage([np.zeros((50, 50, 3), np.uint8)], True, "scan"))
     checked(qtbot, dock)
     n_layers = len(viewer.layers)
     dock.check.rows[0].button.click()
-    qtbot.waitUntil(lambda: bool(dock.session.fixes), timeout=5000)
-    assert dock.session.image is not None
+    qtbot.waitUntil(lambda: bool(dock.session.data.fixes), timeout=5000)
+    assert dock.session.data.image is not None
     assert len(viewer.layers) == n_layers

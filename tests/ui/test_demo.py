@@ -41,7 +41,7 @@ def test_a_finished_run_opens_as_after_the_run(make_dock: Any, result: Result, t
     viewer, dock = make_dock()
     show_result(dock, read_result(tmp_path), "out")
     assert [layer.name for layer in viewer.layers] == ["out image", "out spots", "Dominant type"]
-    dock.session.pick(12)
+    dock.session.pointer.pick(12)
     assert result.abundances.index[12] in dock.inspect.text.text()
     assert dock.run.notes.title == "2 notes"
     assert [row.key for row in dock.explore.list.rows.rows if isinstance(row.key, str)] == list(

@@ -21,13 +21,14 @@ from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.geometry import microns_per_pixel
 from napari_spotmix.result import Result
-from napari_spotmix.ui.canvas.layers import METADATA
+from napari_spotmix.ui.canvas.layer_info import map_of
 from napari_spotmix.ui.canvas.legend import legend_of
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.panels.explore import SORT_BY_NAME
 from napari_spotmix.ui.panels.type_list import rows_of
 from napari_spotmix.ui.state.figures import figure_task
-from napari_spotmix.ui.state.session import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED, Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
+from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -36,11 +37,7 @@ HOSTILE = 'T/NK "cells" <b>'
 
 
 def visible_types(viewer: Any, dock: Any) -> list[str]:
-    return [
-        layer.name
-        for layer in viewer.layers
-        if layer.visible and "shown" in layer.metadata.get("spotmix", {})
-    ]
+    return [layer.name for layer in viewer.layers if layer.visible and map_of(layer)]
 
 
 def row_of(dock: Any, key: Any) -> int:
@@ -65,7 +62,7 @@ def test_rows_are_sorted_by_mean_between_the_overview_and_further_maps(result: R
         assert row.colors == (cell_type_colors(result.cell_types)[row.key],)
 
 
-def test_layers_are_made_when_first_looked_at(qtbot: Any, explored: Any) -> None:
+def test_layers_are_made_when_first_shown(qtbot: Any, explored: Any) -> None:
     viewer, dock = explored
     assert visible_types(viewer, dock) == ["Dominant type"]
     before = len(viewer.layers)
@@ -127,7 +124,7 @@ def test_further_maps_show_what_they_name(
     below = expected[known] <= high
     assert np.corrcoef(brightness[below], expected[known][below])[0, 1] > 0.9
     assert layer.face_colorbar.visible
-    assert dock.title.text == title
+    assert dock.overlays.title.text == title
     assert dock.explore.summary == key.value
 
 
@@ -140,18 +137,18 @@ def test_filter_and_order(explored: Any) -> None:
     explore.sort.value = SORT_BY_NAME
     names = [row.key for row in explore.list.rows.rows if isinstance(row.key, str)]
     assert names == sorted(names, key=str.casefold)
-    assert dock.session.shown is DOMINANT, "filtering and sorting show nothing else"
+    assert dock.session.display.shown is DOMINANT, "filtering and sorting show nothing else"
 
 
 def test_hostile_names_are_shown_literally(qtbot: Any, explored: Any) -> None:
     viewer, dock = explored
-    dock.session.show(HOSTILE)
+    dock.session.display.show(HOSTILE)
     index = dock.explore.list.rows.index(row_of(dock, HOSTILE))
     assert index.data(Qt.ItemDataRole.DisplayRole) == HOSTILE
     assert not Qt.mightBeRichText(index.data(Qt.ItemDataRole.ToolTipRole))
     assert plain(HOSTILE) in viewer.layers
     assert not Qt.mightBeRichText(plain(HOSTILE))
-    assert dock.title.text == f"{HOSTILE}: proportion"
+    assert dock.overlays.title.text == f"{HOSTILE}: proportion"
     dock.sections["Explore"].set_open(False)
     assert dock.sections["Explore"].summary == HOSTILE
 
@@ -162,9 +159,9 @@ def test_legend_lists_the_dominant_types_in_the_colors_of_the_layer(explored: An
     entries = legend_of(result)
     assert {name for name, _ in entries} == set(result.dominant.dropna())
     assert dict(entries).items() <= cell_type_colors(result.cell_types).items()
-    assert dock.legend.entries == entries
-    dock.session.show(result.cell_types[1])
-    assert list(dock.legend.entries) == []
+    assert dock.overlays.legend.entries == entries
+    dock.session.display.show(result.cell_types[1])
+    assert list(dock.overlays.legend.entries) == []
 
 
 def test_the_title_is_painted_and_leaves_its_corner_to_nothing_else(
@@ -172,46 +169,46 @@ def test_the_title_is_painted_and_leaves_its_corner_to_nothing_else(
 ) -> None:
     _, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
-    dock.session.show(HOSTILE)
-    qtbot.waitUntil(dock.title.isVisible)
-    assert dock.title.text == f"{HOSTILE}: proportion"
-    image = dock.title.grab().toImage()
+    dock.session.display.show(HOSTILE)
+    qtbot.waitUntil(dock.overlays.title.isVisible)
+    assert dock.overlays.title.text == f"{HOSTILE}: proportion"
+    image = dock.overlays.title.grab().toImage()
     seen = {image.pixelColor(x, image.height() // 2).name() for x in range(image.width())}
-    assert dock.title.palette().color(dock.title.foregroundRole()).name() in seen, "letters"
-    narrow = dock.title.width()
-    dock.session.show(DOMINANT)
-    assert dock.title.text == "Dominant type"
-    assert dock.title.width() < narrow
-    assert not dock.title.geometry().intersects(dock.legend.geometry())
+    assert dock.overlays.title.palette().color(dock.overlays.title.foregroundRole()).name() in seen, "letters"
+    narrow = dock.overlays.title.width()
+    dock.session.display.show(DOMINANT)
+    assert dock.overlays.title.text == "Dominant type"
+    assert dock.overlays.title.width() < narrow
+    assert not dock.overlays.title.geometry().intersects(dock.overlays.legend.geometry())
 
 
 def test_legend_is_painted(qtbot: Any, explored: Any) -> None:
     _, dock = explored
-    image = dock.legend.grab().toImage()
-    for at, (_, color) in enumerate(dock.legend.entries):
+    image = dock.overlays.legend.grab().toImage()
+    for at, (_, color) in enumerate(dock.overlays.legend.entries):
         painted, expected = image.pixelColor(14, 4 + 18 * at + 8), QColor(color)
         # Screens of 16 bits round colors.
         np.testing.assert_allclose(painted.getRgb(), expected.getRgb(), atol=8)
 
 
-def test_opacity_is_kept_for_types_that_come_later(explored: Any) -> None:
+def test_opacity_is_kept_for_types_that_are_shown_later(explored: Any) -> None:
     viewer, dock = explored
-    dock.explore.opacity.value = 0.5
+    dock.explore.settings.opacity.value = 0.5
     assert viewer.layers["Dominant type"].opacity == pytest.approx(0.5)
     name = dock.session.result.cell_types[0]
-    dock.session.show(name)
+    dock.session.display.show(name)
     assert viewer.layers[plain(name)].opacity == pytest.approx(0.5)
 
 
 def test_reopened_dock_takes_over_the_layers(explored: Any) -> None:
     viewer, dock = explored
     name = dock.session.result.cell_types[1]
-    dock.session.show(name)
+    dock.session.display.show(name)
     layers = list(viewer.layers)
     viewer.window.remove_dock_widget(dock)
     _, again = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
     assert again.session is dock.session
-    again.session.show(name)
+    again.session.display.show(name)
     assert list(viewer.layers) == layers
     assert np.sum([layer.name == name for layer in viewer.layers]) == 1
     again.close_session()
@@ -224,7 +221,7 @@ def with_errors(result: Result) -> Result:
     return replace(result, standard_errors=errors.astype(np.float32))
 
 
-def test_standard_errors_are_a_map_and_whiskers_where_a_result_has_them(
+def test_standard_errors_are_a_map_and_whiskers_if_a_result_has_them(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     _, dock = make_dock()
@@ -236,14 +233,14 @@ def test_standard_errors_are_a_map_and_whiskers_where_a_result_has_them(
     layer = dock.scene.layer_of(ERRORS)
     largest = result.proportions.to_numpy()[7].argmax()
     assert layer.features["dominant_error"][7] == pytest.approx(result.standard_errors.iloc[7, largest])
-    dock.session.pick(7)
+    dock.session.pointer.pick(7)
     for bar in dock.inspect.bars.bars:
         away = 1.645 * result.standard_errors.loc[result.abundances.index[7], bar.name]
         assert bar.low == pytest.approx(max(bar.spot - away, 0))
         assert bar.high == pytest.approx(min(bar.spot + away, 1))
     assert "90% interval" in dock.inspect.bars.accessibleDescription()
     dock.session.replay(replace(result, standard_errors=pd.DataFrame()))
-    assert dock.session.shown is DOMINANT
+    assert dock.session.display.shown is DOMINANT
     assert np.isnan(dock.inspect.bars.bars[0].low)
 
 
@@ -255,7 +252,7 @@ def test_types_chosen_together_are_blended_in_their_colors(qtbot: Any, explored:
     middle = types.visualRect(types.rows.index(3)).center()
     control = Qt.KeyboardModifier.ControlModifier
     qtbot.mouseClick(types.viewport(), Qt.MouseButton.LeftButton, control, pos=middle)
-    assert dock.session.shown == (first, second)
+    assert dock.session.display.shown == (first, second)
     assert visible_types(viewer, dock) == [plain(f"{first} + {second}")]
     layer = dock.scene.layer_of((first, second))
     shares = result.proportions[[first, second]].to_numpy()
@@ -264,7 +261,7 @@ def test_types_chosen_together_are_blended_in_their_colors(qtbot: Any, explored:
     expected = shares[known] @ colors / shares[known].sum(axis=1, keepdims=True)
     np.testing.assert_allclose(layer.face_color[known, :3], expected, atol=1e-5)
     np.testing.assert_allclose(layer.face_color[known, 3], shares[known].sum(axis=1), atol=1e-5)
-    assert dock.legend.entries == [(name, result.colors[name]) for name in (first, second)]
+    assert dock.overlays.legend.entries == [(name, result.colors[name]) for name in (first, second)]
     assert {index.row() for index in types.selectedIndexes()} == {1, 3}
     click_row(qtbot, dock, 2)
     assert visible_types(viewer, dock) == [plain(types.rows.rows[2].key)]
@@ -278,7 +275,7 @@ def test_below_the_threshold_spots_fade(qtbot: Any, explored: Any) -> None:
     name = dock.explore.list.rows.rows[1].key
     layer, share = dock.scene.layer_of(name), result.proportions[name].to_numpy()
     before = layer.face_color.copy()
-    dock.explore.threshold.value = 0.3
+    dock.explore.settings.threshold.value = 0.3
     known = ~np.isnan(share)
     is_faded = layer.face_color[:, 3] < 0.1
     np.testing.assert_array_equal(is_faded[known], share[known] < 0.3)
@@ -287,30 +284,30 @@ def test_below_the_threshold_spots_fade(qtbot: Any, explored: Any) -> None:
     largest = np.nanmax(result.proportions.to_numpy()[known], axis=1)
     overview = dock.scene.layer_of(DOMINANT).face_color[known, 3]
     np.testing.assert_array_equal(overview < 0.1, largest < 0.3)
-    dock.explore.threshold.value = 0.0
+    dock.explore.settings.threshold.value = 0.0
     click_row(qtbot, dock, 1)
     np.testing.assert_allclose(layer.face_color, before, atol=1e-6)
 
 
-def test_the_box_at_the_mouse_tells_the_largest_three_types(
+def test_the_box_at_the_mouse_names_the_largest_three_types(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
-    qtbot.waitUntil(lambda: dock.hover.parent() is not None)
+    qtbot.waitUntil(lambda: dock.overlays.hover.parent() is not None)
     x, y = result.coordinates[12]
     move_mouse(viewer, y, x)
-    assert not dock.hover.isHidden()
-    assert dock.hover.title == result.abundances.index[12]
+    assert not dock.overlays.hover.isHidden()
+    assert dock.overlays.hover.title == result.abundances.index[12]
     largest = result.proportions.iloc[12].sort_values(ascending=False)[:3]
-    assert [name for name, _, _ in dock.hover.entries] == list(largest[largest > 0].index)
-    assert [share for _, _, share in dock.hover.entries] == pytest.approx(list(largest[largest > 0]))
+    assert [name for name, _, _ in dock.overlays.hover.entries] == list(largest[largest > 0].index)
+    assert [share for _, _, share in dock.overlays.hover.entries] == pytest.approx(list(largest[largest > 0]))
     x, y = result.coordinates[4]
     move_mouse(viewer, y, x)
-    assert dock.hover.title == f"{result.abundances.index[4]}: no counts"
-    assert dock.hover.entries == []
+    assert dock.overlays.hover.title == f"{result.abundances.index[4]}: no counts"
+    assert dock.overlays.hover.entries == []
     move_mouse(viewer, -1e6, -1e6)
-    assert dock.hover.isHidden()
+    assert dock.overlays.hover.isHidden()
     dock.close_session()
     assert dock.scene._on_move not in viewer.mouse_move_callbacks
 
@@ -329,16 +326,16 @@ def test_the_attention_graph_shows_every_edge_once(qtbot: Any, explored: Any) ->
     click_row(qtbot, dock, row_of(dock, GRAPH))
     layer = dock.scene.layer_of(GRAPH)
     assert len(layer.data) == result.attention.nnz // 2
-    places = {tuple(np.round(yx, 3)): spot for spot, yx in enumerate(result.coordinates[:, ::-1])}
+    spot_at = {tuple(np.round(yx, 3)): spot for spot, yx in enumerate(result.coordinates[:, ::-1])}
     for (start, step), attention in list(zip(layer.data, layer.features["attention"], strict=True))[::20]:
-        first, second = places[tuple(np.round(start, 3))], places[tuple(np.round(start + step, 3))]
+        first, second = spot_at[tuple(np.round(start, 3))], spot_at[tuple(np.round(start + step, 3))]
         assert attention == pytest.approx(result.attention[first, second])
     low, high = layer.features["attention"].argmin(), layer.features["attention"].argmax()
     assert layer.edge_color[low, :3].sum() < layer.edge_color[high, :3].sum()
-    assert [name for name, _ in dock.legend.entries] == ["Attention 1", "0.75", "0.5", "0.25", "0"]
+    assert [name for name, _ in dock.overlays.legend.entries] == ["Attention 1", "0.75", "0.5", "0.25", "0"]
     ones = csr_array((np.ones(result.attention.nnz), result.attention.nonzero()), result.attention.shape)
     dock.session.replay(replace(result, attention=ones, weights=ones))
-    assert [name for name, _ in dock.legend.entries] == ["All edges have the same weight"]
+    assert [name for name, _ in dock.overlays.legend.entries] == ["All edges have the same weight"]
 
 
 def test_another_color_of_a_type_is_seen_everywhere_and_kept(
@@ -353,11 +350,11 @@ def test_another_color_of_a_type_is_seen_everywhere_and_kept(
     qtbot.mouseDClick(types.viewport(), Qt.MouseButton.LeftButton, pos=middle)
     assert dock.session.result.colors[name] == "#12ab34"
     assert next(row for row in types.rows.rows if row.key == name).colors == ("#12ab34",)
-    dock.session.show(DOMINANT)
+    dock.session.display.show(DOMINANT)
     mine = (dock.session.result.dominant == name).to_numpy()
     expected = transform_color("#12ab34")[0]
     np.testing.assert_allclose(dock.scene.layer_of(DOMINANT).face_color[mine] - expected, 0, atol=1e-6)
-    assert dict(dock.legend.entries)[name] == "#12ab34"
+    assert dict(dock.overlays.legend.entries)[name] == "#12ab34"
     kept = dock.session.result.to_anndata()
     assert Result.from_anndata(kept).colors[name] == "#12ab34"
     monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor())
@@ -369,19 +366,19 @@ def test_arrow_keys_walk_from_spot_to_spot_and_t_hides_the_tissue(explored: Any)
     viewer, dock = explored
     result = dock.session.result
     center = int(np.linalg.norm(result.coordinates - result.coordinates.mean(axis=0), axis=1).argmin())
-    dock.session.pick(center)
+    dock.session.pointer.pick(center)
     keys = {str(key): action for key, action in viewer.keymap.items()}
     for key, sign in (("Right", 1), ("Left", -1)):
-        before = result.coordinates[dock.session.spot]
+        before = result.coordinates[dock.session.pointer.spot]
         keys[key](viewer)
-        after = result.coordinates[dock.session.spot]
+        after = result.coordinates[dock.session.pointer.spot]
         assert sign * (after - before)[0] > 2 * abs((after - before)[1])
-    assert dock.session.spot == center
+    assert dock.session.pointer.spot == center
     for _ in range(30):
         keys["Up"](viewer)
-    edge = dock.session.spot
+    edge = dock.session.pointer.spot
     keys["Up"](viewer)
-    assert dock.session.spot == edge, "there the tissue ends"
+    assert dock.session.pointer.spot == edge, "there the tissue ends"
     image = viewer.layers["Gut image"]
     keys["T"](viewer)
     assert not image.visible
@@ -395,7 +392,7 @@ def test_what_is_shown_is_saved_as_a_figure(
     _, dock = explored
     names = dock.session.result.cell_types[1:3]
     for shown in (DOMINANT, names[0], tuple(names), PIES):
-        dock.session.show(shown)
+        dock.session.display.show(shown)
         path = tmp_path / "figure.png"
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
         with qtbot.waitSignal(dock.explore.figure.runner.finished, timeout=20_000):
@@ -403,10 +400,10 @@ def test_what_is_shown_is_saved_as_a_figure(
         assert path.read_bytes()[:4] == b"\x89PNG"
         assert dock.explore.state.text() == f"Saved {path}."
         path.unlink()
-    dock.session.show(GRAPH)
+    dock.session.display.show(GRAPH)
     assert not dock.explore.figure.enabled
-    assert "no figure yet" in dock.explore.figure.tooltip
-    dock.session.show(DOMINANT)
+    assert "No figure of this map" in dock.explore.figure.tooltip
+    dock.session.display.show(DOMINANT)
     wrong = str(tmp_path / "figure.gif")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (wrong, ""))
     with qtbot.waitSignal(dock.explore.figure.runner.failed, timeout=20_000):
@@ -428,7 +425,7 @@ def test_a_figure_that_is_cancelled_while_it_is_written_is_not_kept(result: Resu
 def test_the_scale_bar_counts_micrometers(qtbot: Any, make_dock: Any, result: Result) -> None:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
-    bar = dock.scale_bar
+    bar = dock.overlays.scale_bar
     qtbot.waitUntil(lambda: bar.parent() is not None)
     microns = microns_per_pixel(result.spatial)
     assert microns is not None
@@ -444,7 +441,7 @@ def test_the_scale_bar_counts_micrometers(qtbot: Any, make_dock: Any, result: Re
     unknown = result.spatial.copy()
     del unknown.uns["spatial"]
     unknown.obs = unknown.obs[[]]
-    dock.session.set_tissue(Tissue(unknown, "unknown"))
+    dock.session.data.set_tissue(LoadedTissue(unknown, "unknown"))
     assert bar.isHidden()
     assert viewer.canvas.overlays.scale_bar.visible
 
@@ -455,13 +452,14 @@ def test_another_type_colors_the_same_layer_and_is_drawn_once(
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
     first, second = result.cell_types[:2]
-    dock.session.show(first)
+    dock.session.display.show(first)
     qtbot.wait(100)
     layer, n_layers = dock.scene.layer_of(first), len(viewer.layers)
+    viewer.mouse_over_canvas = True  # wherever the window and the mouse are on the screen
     canvas, draws = viewer.window._qt_viewer.canvas.native, []
     paint = type(canvas).paintGL
     monkeypatch.setattr(type(canvas), "paintGL", lambda self: (draws.append(self), paint(self))[1])
-    dock.session.show(second)
+    dock.session.display.show(second)
     qtbot.wait(100)
     assert draws == [canvas]
     assert dock.scene.layer_of(second) is layer
@@ -474,21 +472,21 @@ def test_another_type_colors_the_same_layer_and_is_drawn_once(
     )
     expected = layer.face_colormap.map(result.proportions[second].to_numpy()[known])
     np.testing.assert_allclose(layer.face_color[known], expected, atol=1e-6)
-    assert dock.title.text.endswith(": proportion")
+    assert dock.overlays.title.text.endswith(": proportion")
     assert layer.face_colorbar.visible
 
 
 def test_each_cell_type_can_have_a_layer_of_its_own(qtbot: Any, make_dock: Any, result: Result) -> None:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
-    dock.session.show(HOSTILE)
+    dock.session.display.show(HOSTILE)
     shown = viewer.layers.selection.active
     assert shown.name == plain(HOSTILE)
     dock.run.keep.press("Layer per cell type")
 
     def own() -> list[Any]:
-        kept = [(layer, layer.metadata.get(METADATA, {})) for layer in viewer.layers]
-        return [layer for layer, of in kept if of.get("own")]
+        found = [(layer, map_of(layer)) for layer in viewer.layers]
+        return [layer for layer, info in found if info and info.is_own]
 
     qtbot.waitUntil(lambda: len(own()) == len(result.cell_types), timeout=20_000)
     # The first of the list is the highest; all are hidden, below what is shown, and what was active still is.
@@ -504,7 +502,7 @@ def test_each_cell_type_can_have_a_layer_of_its_own(qtbot: Any, make_dock: Any, 
     # They are left alone, and only those that are gone are added again.
     lowest = own()[0]
     lowest.visible = True
-    dock.session.show(result.cell_types[1])
+    dock.session.display.show(result.cell_types[1])
     assert lowest.visible
     assert shown.name == f"{plain(result.cell_types[1])} (Explore)"
     assert not any("[1]" in layer.name for layer in viewer.layers)
@@ -522,9 +520,9 @@ def test_layers_are_no_longer_added_once_the_result_has_gone(
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
     dock.run.keep.press("Layer per cell type")
-    dock.session.set_tissue(Tissue(result.spatial.copy(), "other"))
+    dock.session.data.set_tissue(LoadedTissue(result.spatial.copy(), "other"))
     qtbot.wait(100)
-    assert not any(layer.metadata.get(METADATA, {}).get("own") for layer in viewer.layers)
+    assert not any(info.is_own for layer in viewer.layers if (info := map_of(layer)))
 
 
 def test_the_legend_leaves_a_small_canvas_to_the_map_and_goes_with_the_last_layer(
@@ -536,13 +534,13 @@ def test_the_legend_leaves_a_small_canvas_to_the_map_and_goes_with_the_last_laye
     for height in (900, 500):
         viewer.window.resize(1280, height)
         qtbot.wait(100)
-        dock.legend.show_entries(many)
-        canvas = dock.legend.parent()
-        assert dock.legend.height() < max(0.55 * canvas.height(), 120)
-        n_named = len(dock.legend.entries) - 1
-        assert dock.legend.entries[-1][0] == f"{30 - n_named} more types"
+        dock.overlays.legend.show_entries(many)
+        canvas = dock.overlays.legend.parent()
+        assert dock.overlays.legend.height() < max(0.55 * canvas.height(), 120)
+        n_named = len(dock.overlays.legend.entries) - 1
+        assert dock.overlays.legend.entries[-1][0] == f"{30 - n_named} more types"
     assert n_named < 16
-    dock.session.show(DOMINANT)
+    dock.session.display.show(DOMINANT)
     viewer.layers.clear()
-    assert dock.legend.isHidden()
-    assert dock.title.isHidden()
+    assert dock.overlays.legend.isHidden()
+    assert dock.overlays.title.isHidden()

@@ -46,25 +46,25 @@ def click_at(qtbot: Any, viewer: Any, point: QPoint) -> None:
     qtbot.mouseClick(canvas_of(viewer), Qt.MouseButton.LeftButton, pos=point)
 
 
-def test_a_click_looks_into_the_spot_under_it(qtbot: Any, shown: Any) -> None:
+def test_a_click_inspects_the_spot_under_it(qtbot: Any, shown: Any) -> None:
     viewer, dock = shown
     for spot in (12, 60):
         click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates[spot]))
-        assert dock.session.spot == spot
+        assert dock.session.pointer.spot == spot
         assert dock.session.result.abundances.index[spot] in dock.inspect.text.text()
     edges = viewer.layers["Neighborhood"]
     row = dock.session.result.weights[[60]].tocoo()
-    told = edges.features.groupby("neighbor", sort=False).first()
-    np.testing.assert_allclose(told["weight"], row.data)
-    np.testing.assert_allclose(told["attention"], dock.session.result.attention[[60]].tocoo().data)
+    drawn = edges.features.groupby("neighbor", sort=False).first()
+    np.testing.assert_allclose(drawn["weight"], row.data)
+    np.testing.assert_allclose(drawn["attention"], dock.session.result.attention[[60]].tocoo().data)
     assert viewer.layers.selection.active.name == "Dominant type", "clicking leaves the active layer"
 
 
-def test_a_click_beside_all_spots_looks_into_none(qtbot: Any, shown: Any) -> None:
+def test_a_click_outside_all_spots_clears_the_selection(qtbot: Any, shown: Any) -> None:
     viewer, dock = shown
-    dock.session.pick(3)
+    dock.session.pointer.pick(3)
     click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates.min(axis=0) - 300))
-    assert dock.session.spot is None
+    assert dock.session.pointer.spot is None
     assert not viewer.layers["Neighborhood"].visible
     assert not viewer.layers["Selected spot"].visible
     assert "Click a spot" in dock.inspect.text.text()
@@ -78,7 +78,7 @@ def test_a_drag_is_no_click(qtbot: Any, shown: Any) -> None:
     for step in range(1, 6):
         drag_to(canvas, start + QPoint(8 * step, 4 * step))
     qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start + QPoint(40, 20))
-    assert dock.session.spot is None
+    assert dock.session.pointer.spot is None
 
 
 def drag_to(canvas: Any, point: QPoint) -> None:
@@ -87,11 +87,11 @@ def drag_to(canvas: Any, point: QPoint) -> None:
     from qtpy.QtGui import QMouseEvent
     from qtpy.QtWidgets import QApplication
 
-    place = QPointF(point)
+    position = QPointF(point)
     left = Qt.MouseButton.LeftButton
     event = QMouseEvent(
         QEvent.Type.MouseMove,
-        place,
+        position,
         QPointF(canvas.mapToGlobal(point)),
         left,
         left,
@@ -106,17 +106,17 @@ def test_a_click_that_draws_picks_nothing(qtbot: Any, shown: Any) -> None:
     points.mode = "add"
     click_at(qtbot, viewer, on_screen(viewer, dock.session.result.coordinates[12]))
     assert len(points.data) == 1
-    assert dock.session.spot is None
+    assert dock.session.pointer.spot is None
 
 
-def test_escape_and_clear_look_into_none(qtbot: Any, shown: Any) -> None:
+def test_escape_and_the_button_clear_the_selection(qtbot: Any, shown: Any) -> None:
     viewer, dock = shown
-    dock.session.pick(3)
+    dock.session.pointer.pick(3)
     qtbot.keyClick(canvas_of(viewer), Qt.Key.Key_Escape)
-    assert dock.session.spot is None
-    dock.session.pick(3)
+    assert dock.session.pointer.spot is None
+    dock.session.pointer.pick(3)
     qtbot.mouseClick(dock.inspect.clear.native, Qt.MouseButton.LeftButton)
-    assert dock.session.spot is None
+    assert dock.session.pointer.spot is None
 
 
 def test_bars_are_the_proportions(result: Result) -> None:
@@ -148,12 +148,12 @@ def test_description_names_counts_and_what_is_unexplained(result: Result) -> Non
 
 def test_deleted_marks_come_back_at_the_next_click(explored: Any) -> None:
     viewer, dock = explored
-    dock.session.pick(8)
+    dock.session.pointer.pick(8)
     viewer.layers.remove("Neighborhood")
     viewer.layers.remove("Selected spot")
-    dock.session.pick(9)
+    dock.session.pointer.pick(9)
     assert "Neighborhood" in viewer.layers
-    dock.session.show(dock.session.result.cell_types[0])
+    dock.session.display.show(dock.session.result.cell_types[0])
     assert [layer.name for layer in viewer.layers][-2:] == ["Neighborhood", "Selected spot"]
 
 
@@ -163,11 +163,11 @@ def test_marks_follow_from_spot_to_spot(explored: Any) -> None:
     degree = np.diff(result.weights.indptr)
     inner, outer = int(np.argmax(degree)), int(np.argmin(degree))
     for spot in (outer, inner, outer):
-        dock.session.pick(spot)
+        dock.session.pointer.pick(spot)
         edges, marks = viewer.layers["Neighborhood"], viewer.layers["Selected spot"]
         row = result.weights[[spot]].tocoo()
-        told = edges.features.groupby("neighbor", sort=False).first()
-        np.testing.assert_allclose(told["weight"], row.data)
+        drawn = edges.features.groupby("neighbor", sort=False).first()
+        np.testing.assert_allclose(drawn["weight"], row.data)
         assert len(edges.data) == len(edges.features) >= len(row.data)
         expected = edges.edge_colormap.map(edges.features["attention"].to_numpy())
         np.testing.assert_allclose(edges.edge_color, expected, atol=1e-5)
@@ -188,9 +188,11 @@ def test_border_spot_has_neighbors_on_both_sides(result: Result) -> None:
     )
 
 
-def test_genes_are_told_where_the_signatures_are_known(qtbot: Any, shown: Any, result: Result) -> None:
+def test_supporting_genes_are_shown_if_the_signatures_are_known(
+    qtbot: Any, shown: Any, result: Result
+) -> None:
     _, dock = shown
-    dock.session.pick(12)
+    dock.session.pointer.pick(12)
     assert dock.inspect.genes.isHidden()
     genes = result.spatial.var_names
     rng = np.random.default_rng(5)
@@ -199,8 +201,8 @@ def test_genes_are_told_where_the_signatures_are_known(qtbot: Any, shown: Any, r
     )
     known = replace(result, signatures=signatures)
     dock.session.replay(known)
-    dock.session.pick(13)
+    dock.session.pointer.pick(13)
     largest = dock.inspect.bars.bars[0].name
     assert f"{largest}: {', '.join(known.supporting_genes(13)[largest])}" in dock.inspect.genes.text()
-    dock.session.pick(4)
+    dock.session.pointer.pick(4)
     assert dock.inspect.genes.isHidden(), "nothing was estimated there"

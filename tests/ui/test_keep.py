@@ -18,7 +18,7 @@ from napari_spotmix.io import read_recipe
 from napari_spotmix.output.exporters import TARGETS
 from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import simulate
-from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
 from napari_spotmix.workflow.rerun import plan_rerun
 
 pytestmark = pytest.mark.viewer
@@ -33,8 +33,8 @@ def run_from_files(qtbot: Any, make_dock: Any, tmp_path: Path) -> Any:
     tissue.spatial.write_h5ad(folder / "spots.h5ad")
     tissue.reference.write_h5ad(folder / "cells.h5ad")
     _, dock = make_dock()
-    dock.load.spatial.value = folder / "spots.h5ad"
-    dock.load.reference.value = folder / "cells.h5ad"
+    dock.load.spots.spatial.value = folder / "spots.h5ad"
+    dock.load.cells.reference.value = folder / "cells.h5ad"
     qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=20_000)
     dock.run.form.fields["random_state"].value = 5
     dock.run.form.fields["n_outer_iterations"].value = 1
@@ -131,6 +131,6 @@ def test_no_file_chosen_exports_nothing(explored: Any, monkeypatch: pytest.Monke
 def test_the_menu_is_off_without_a_result(explored: Any, tissue: Any) -> None:
     _, dock = explored
     assert dock.run.keep.isEnabled()
-    dock.load.take(Tissue(tissue.spatial.copy(), "Other"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial.copy(), "Other"), tissue.reference)
     assert not dock.run.keep.isEnabled()
     assert "run first" in dock.run.keep.toolTip()

@@ -17,13 +17,14 @@ from napari_spotmix.io import read_image
 from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas.layer_info import TissueInfo
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
 
 
 def test_image_and_spots_are_in_register(tissue: SimulatedTissue) -> None:
-    image, spots = (Layer.create(*data) for data in layers.tissue_layers(tissue.spatial, "Gut"))
+    image, spots = (Layer.create(*data) for data in layers.tissue_layers(TissueInfo(tissue.spatial), "Gut"))
     factor = tissue.spatial.uns["spatial"]["simulated"]["scalefactors"]["tissue_hires_scalef"]
     np.testing.assert_allclose(image.scale, 1 / factor)
     np.testing.assert_array_equal(spots.data, tissue.spatial.obsm["spatial"][:, ::-1])
@@ -42,7 +43,7 @@ def test_spots_have_their_true_size(tissue: SimulatedTissue) -> None:
     assert list(settings["features"]["spot"]) == list(tissue.spatial.obs_names)
 
 
-def test_lowres_image_serves_where_hires_is_missing(tissue: SimulatedTissue) -> None:
+def test_the_lowres_image_is_used_if_hires_is_missing(tissue: SimulatedTissue) -> None:
     spatial = tissue.spatial.copy()
     library = spatial.uns["spatial"]["simulated"]
     del library["images"]["hires"]
@@ -50,7 +51,7 @@ def test_lowres_image_serves_where_hires_is_missing(tissue: SimulatedTissue) -> 
     assert image is not None
     assert image[1]["scale"][0] == pytest.approx(1 / library["scalefactors"]["tissue_lowres_scalef"])
     del library["images"]["lowres"]
-    assert [data[2] for data in layers.tissue_layers(spatial, "Gut")] == ["points"]
+    assert [data[2] for data in layers.tissue_layers(TissueInfo(spatial), "Gut")] == ["points"]
 
 
 def test_spot_size_without_scale_factors_is_half_the_pitch(tissue: SimulatedTissue) -> None:
@@ -95,7 +96,7 @@ def test_spots_without_estimate_are_hollow_and_say_why(result: Result) -> None:
         assert "not estimated" not in layer.get_status(tuple(layer.data[5]), world=True)["coordinates"]
 
 
-def test_status_bar_tells_the_proportion_under_the_mouse(result: Result) -> None:
+def test_the_status_bar_shows_the_proportion_under_the_mouse(result: Result) -> None:
     name = result.cell_types[1]
     spot = int(np.nanargmax(result.proportions[name]))
     layer = Layer.create(*layers.proportion_layer(result, name))
@@ -115,7 +116,7 @@ def test_hostile_names_are_literal_in_the_status_bar(result: Result) -> None:
     assert not Qt.mightBeRichText(status)
 
 
-def test_tissue_is_seen_where_a_type_is_absent(result: Result) -> None:
+def test_tissue_is_visible_where_a_type_is_absent(result: Result) -> None:
     name = result.cell_types[1]
     result.abundances.loc[result.abundances.index[7], name] = 0.0
     over_tissue = Layer.create(*layers.proportion_layer(result, name))

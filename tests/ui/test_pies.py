@@ -16,7 +16,7 @@ from napari_spotmix.ui.canvas.layers import spot_diameter
 from napari_spotmix.ui.canvas.legend import legend_of, legend_of_pies
 from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import DOMINANT, PIES
+from napari_spotmix.ui.state.maps import DOMINANT, PIES
 
 pytestmark = pytest.mark.viewer
 
@@ -64,7 +64,7 @@ def test_a_spot_without_estimate_has_no_pie(result: Result) -> None:
     assert isinstance(Layer.create(*data), Surface)
 
 
-def test_the_legend_of_pies_names_every_slice_that_is_seen(result: Result) -> None:
+def test_the_legend_of_pies_names_every_visible_slice(result: Result) -> None:
     shares = pd.DataFrame(0.0, index=result.abundances.index, columns=result.cell_types)
     large, small, hardly, *_ = result.cell_types
     shares[large], shares[small], shares[hardly] = 0.8, 0.194, 0.006
@@ -76,18 +76,18 @@ def test_the_legend_of_pies_names_every_slice_that_is_seen(result: Result) -> No
 def test_pies_follow_another_result_and_are_picked(make_dock: Any, result: Result) -> None:
     viewer, dock = make_dock()
     show_result(dock, result, "Gut")
-    dock.session.show(PIES)
+    dock.session.display.show(PIES)
     layer = dock.scene.layer_of(PIES)
     assert isinstance(layer, Surface)
     assert layer.visible
     assert not dock.scene.layer_of(DOMINANT).visible
     sliced = result.proportions.max() >= 0.01
-    assert dict(dock.legend.entries) == {name: result.colors[name] for name in sliced.index[sliced]}
-    means = [result.mean_proportions[name] for name, _ in dock.legend.entries]
+    assert dict(dock.overlays.legend.entries) == {name: result.colors[name] for name in sliced.index[sliced]}
+    means = [result.mean_proportions[name] for name, _ in dock.overlays.legend.entries]
     assert means == sorted(means, reverse=True)
     x, y = result.coordinates[12]
-    dock.session.pick_at(y, x)
-    assert dock.session.spot == 12
+    dock.session.pointer.pick_at(y, x)
+    assert dock.session.pointer.spot == 12
     changed = result.abundances.copy()
     changed.iloc[:] = 1.0
     dock.session.replay(replace(result, abundances=changed))
@@ -95,5 +95,5 @@ def test_pies_follow_another_result_and_are_picked(make_dock: Any, result: Resul
     assert again is not layer
     assert layer not in viewer.layers
     assert len(again.data[0]) != len(layer.data[0])
-    dock.session.set_opacity(0.5)
+    dock.session.display.set_opacity(0.5)
     assert again.opacity == 0.5

@@ -39,8 +39,8 @@ def test_spots_in_h5ad_open_as_image_and_points(spatial_file: Path) -> None:
     image, spots = (Layer.create(*data) for data in reader(str(spatial_file)))
     assert image.rgb
     assert spots.name == "gut spots"
-    assert isinstance(spots.metadata["spotmix"]["spatial"], AnnData)
-    assert spots.metadata["spotmix"]["path"] == spatial_file
+    assert isinstance(spots.metadata["spotmix"].adata, AnnData)
+    assert spots.metadata["spotmix"].path == spatial_file
     assert "region" in spots.features
 
 
@@ -82,7 +82,7 @@ def test_names_that_napari_asks_us_for(name: str, is_claimed: bool) -> None:
     assert any(fnmatch(name, pattern) for pattern in reader.filename_patterns) == is_claimed
 
 
-def test_truncated_h5ad_tells_what_is_wrong(spatial_file: Path, tmp_path: Path) -> None:
+def test_a_truncated_h5ad_reports_what_is_wrong(spatial_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.h5ad"
     path.write_bytes(spatial_file.read_bytes()[:4000])
     reader = get_reader(str(path))
@@ -91,18 +91,18 @@ def test_truncated_h5ad_tells_what_is_wrong(spatial_file: Path, tmp_path: Path) 
         reader(str(path))
 
 
-@pytest.mark.parametrize("place", ["..", ".", "binned_outputs", "binned_outputs/square_016um"])
-def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, place: str) -> None:
-    path = str(write_hd(tmp_path / "outs", (8, 16)) / place)
+@pytest.mark.parametrize("folder", ["..", ".", "binned_outputs", "binned_outputs/square_016um"])
+def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, folder: str) -> None:
+    path = str(write_hd(tmp_path / "outs", (8, 16)) / folder)
     reader = get_reader(path)
     assert reader is not None
     image, spots = (Layer.create(*data) for data in reader(path))
-    assert len(spots.data) == (78 if "016" in place else 321)
+    assert len(spots.data) == (78 if "016" in folder else 321)
     low, high = image.extent.world
     assert ((spots.data > low) & (spots.data < high)).all(), "bins lie on the image"
 
 
-def test_what_lies_in_a_visium_hd_run_but_holds_no_bins_is_left_to_others(tmp_path: Path) -> None:
+def test_folders_of_a_visium_hd_run_without_bins_are_left_to_others(tmp_path: Path) -> None:
     outs = write_hd(tmp_path / "outs", (8,), segmented=True)
     square = outs / "binned_outputs" / "square_008um"
     for path in (outs / "spatial", outs / "segmented_outputs", square / "spatial", outs / "feature_slice.h5"):
@@ -118,7 +118,7 @@ def test_space_ranger_folders_open_in_register(folder: str) -> None:
     reader = get_reader(str(path))
     assert reader is not None
     image, spots = (Layer.create(*data) for data in reader(str(path)))
-    assert len(spots.data) == spots.metadata["spotmix"]["spatial"].n_obs
+    assert len(spots.data) == spots.metadata["spotmix"].adata.n_obs
     low, high = image.extent.world
     assert ((spots.data > low) & (spots.data < high)).all(), "spots lie on the image"
 
@@ -127,8 +127,8 @@ def test_sample_data_come_with_their_reference() -> None:
     image, spots = simulated_tissue()
     assert image[2] == "image"
     kept = spots[1]["metadata"]["spotmix"]
-    assert "cell_type" in kept["reference"].obs
-    assert len(spots[0]) == kept["spatial"].n_obs
+    assert "cell_type" in kept.reference.obs
+    assert len(spots[0]) == kept.adata.n_obs
 
 
 def test_result_survives_the_file(result: Result, tmp_path: Path) -> None:

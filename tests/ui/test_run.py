@@ -20,7 +20,8 @@ from napari_spotmix.io import read_recipe
 from napari_spotmix.io.readers.options import ReadOptions
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from napari_spotmix.ui.demo import read_result
-from napari_spotmix.ui.state.session import DOMINANT, Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
+from napari_spotmix.ui.state.maps import DOMINANT
 from tests.io.layouts import write_hd
 
 pytestmark = pytest.mark.viewer
@@ -80,42 +81,42 @@ def test_a_reference_of_one_type_says_what_is_missing(loaded: Any, tissue: Simul
     _, dock = loaded
     first = tissue.reference.obs["cell_type"].iloc[0]
     one_type = tissue.reference[tissue.reference.obs["cell_type"] == first].copy()
-    dock.load.take(Tissue(tissue.spatial, "Gut"), one_type)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), one_type)
     assert not dock.run.run.enabled
     assert "at least two" in dock.run.state.text()
 
 
-def test_all_problems_of_the_form_are_shown(qtbot: Any, loaded: Any, told: list[str]) -> None:
+def test_all_problems_of_the_form_are_shown(qtbot: Any, loaded: Any, messages: list[str]) -> None:
     _, dock = loaded
     dock.run.form.fields["alpha"].value = "-1"
     dock.run.form.fields["tolerance"].value = "7"
     press(qtbot, dock.run.run)
-    assert "`alpha` (Distance decay) must be" in told[0]
-    assert "`tolerance` (Tolerance) must be" in told[0]
+    assert "`alpha` (Distance decay) must be" in messages[0]
+    assert "`tolerance` (Tolerance) must be" in messages[0]
     assert dock.run.more.is_open, "what is wrong can be corrected"
     dock.run.form.fields["tolerance"].value = "many"
     press(qtbot, dock.run.run)
-    assert "'many'" in told[1]
+    assert "'many'" in messages[1]
     assert not dock.run.is_running
     assert dock.run.run.enabled
 
 
 def test_an_error_is_shown_and_the_form_works_again(
-    qtbot: Any, loaded: Any, tissue: SimulatedTissue, told: list[str]
+    qtbot: Any, loaded: Any, tissue: SimulatedTissue, messages: list[str]
 ) -> None:
     _, dock = loaded
     other_genes = tissue.reference.copy()
     other_genes.var_names = [f"other {name}" for name in other_genes.var_names]
-    dock.load.take(Tissue(tissue.spatial, "Gut"), other_genes)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), other_genes)
     press(qtbot, dock.run.run)
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=60000)
-    assert "share no gene" in told[0]
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=60000)
+    assert "share no gene" in messages[0]
     assert dock.run.state.text().startswith("Failed: ")
     # The check finds the same, sooner or later, and shows it in its own panel.
     qtbot.waitUntil(lambda: not dock.run.run.enabled, timeout=60000)
     assert dock.run.state.text().startswith("Failed: ")
     assert dock.session.result is None
-    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), tissue.reference)
     qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=60000)
     press(qtbot, dock.run.run)
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
@@ -136,7 +137,7 @@ def test_cancel_stops_within_half_a_second(
 
 
 def start_long_run(qtbot: Any, dock: Any, tissue: SimulatedTissue) -> None:
-    dock.load.take(Tissue(tissue.spatial, "Large"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Large"), tissue.reference)
     dock.run.form.fields["tolerance"].value = "1e-14"
     dock.run.form.fields["lambda_c"].value = "100"
     dock.run.form.fields["n_outer_iterations"].value = 100
@@ -188,7 +189,7 @@ def test_a_closed_dock_is_not_kept(qtbot: Any, make_napari_viewer: Any, tissue: 
 
 def open_and_close_dock(viewer: Any, tissue: SimulatedTissue) -> weakref.ref[Any]:
     _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
-    dock.load.take(Tissue(tissue.spatial, "Gut"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), tissue.reference)
     viewer.window.remove_dock_widget(dock)
     return weakref.ref(dock)
 
@@ -213,7 +214,7 @@ def test_the_result_of_data_that_are_gone_is_dropped(
     _, dock = loaded
     press(qtbot, dock.run.run)
     assert not dock.load.isEnabled()
-    dock.load.take(Tissue(tissue.spatial.copy(), "Other"), tissue.reference)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial.copy(), "Other"), tissue.reference)
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=60000)
     qtbot.wait(200)
     assert dock.session.result is None
@@ -245,7 +246,7 @@ def test_a_result_is_saved_and_opens_again(qtbot: Any, explored: Any, tmp_path: 
 def test_a_saved_recipe_names_the_size_of_bins(qtbot: Any, explored: Any, tmp_path: Path) -> None:
     _, dock = explored
     outs = write_hd(tmp_path / "outs", (8, 16))
-    dock.session.tissue = Tissue(dock.session.result.spatial, "Gut", outs, ReadOptions(bin_um=16))
+    dock.session.data.tissue = LoadedTissue(dock.session.result.spatial, "Gut", outs, ReadOptions(bin_um=16))
     dock.run.save_to(tmp_path / "out")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
     recipe = read_recipe(tmp_path / "out")
@@ -280,13 +281,13 @@ def test_without_a_result_there_is_nothing_to_report(loaded: Any) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_reported(
-    qtbot: Any, explored: Any, tmp_path: Path, told: list[str]
+    qtbot: Any, explored: Any, tmp_path: Path, messages: list[str]
 ) -> None:
     _, dock = explored
     (tmp_path / "file").write_text("")
     dock.run.save_to(tmp_path / "file")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10000)
-    assert "`output`" in told[0]
+    assert "`output`" in messages[0]
     assert dock.run.save.enabled
 
 
@@ -300,8 +301,8 @@ def test_notes_are_counted_and_open(explored: Any) -> None:
 
 def test_other_data_drop_the_old_result(explored: Any, tissue: SimulatedTissue) -> None:
     viewer, dock = explored
-    dock.session.pick(10)
-    dock.load.take(Tissue(tissue.spatial.copy(), "Other"), tissue.reference)
+    dock.session.pointer.pick(10)
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial.copy(), "Other"), tissue.reference)
     assert dock.session.result is None
     assert dock.scene.layer_of(DOMINANT) is None
     assert [layer.name for layer in viewer.layers] == ["Other image", "Other spots"]

@@ -23,9 +23,9 @@ from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.result import Result
 from napari_spotmix.ui.canvas import layers
-from napari_spotmix.ui.canvas.panels import panels_task, tissue_pictures
+from napari_spotmix.ui.canvas.panel_data import panels_task, tissue_pictures
 from napari_spotmix.ui.demo import show_result, spot_at_a_border
-from napari_spotmix.ui.state.session import DOMINANT
+from napari_spotmix.ui.state.maps import DOMINANT
 
 pytestmark = pytest.mark.viewer
 
@@ -58,7 +58,7 @@ def beside(qtbot: Any, make_dock: Callable[..., Any], result: Result) -> tuple[A
     show_result(dock, result, "Gut")
     qtbot.wait(100)
     mark(qtbot, dock, [1, 2, 4])
-    dock.explore.beside.click()
+    dock.explore.side_by_side.click()
     drawn(qtbot, dock)
     return viewer, dock
 
@@ -73,7 +73,7 @@ def mark(qtbot: Any, dock: Any, rows: list[int]) -> None:
 
 
 def drawn(qtbot: Any, dock: Any) -> None:
-    qtbot.waitUntil(lambda: not dock.beside.is_busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not dock.overlays.side_by_side.is_busy, timeout=10_000)
     qtbot.wait(50)
 
 
@@ -109,49 +109,49 @@ def test_each_chosen_type_has_a_panel_and_leaving_gives_back_what_was_shown(
 ) -> None:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
-    dock.session.show(result.cell_types[1])
-    dock.session.pick(5)
+    dock.session.display.show(result.cell_types[1])
+    dock.session.pointer.pick(5)
     mark(qtbot, dock, [1, 2, 3, 5])
-    chosen, before, shown = dock.explore.list.marked, state_of(viewer), dock.session.shown
-    assert "4 chosen" in dock.explore.beside.toolTip()
-    dock.explore.beside.click()
+    chosen, before, shown = dock.explore.list.marked, state_of(viewer), dock.session.display.shown
+    assert "4 chosen" in dock.explore.side_by_side.toolTip()
+    dock.explore.side_by_side.click()
     drawn(qtbot, dock)
-    assert tuple(panel.name for panel in dock.beside.panels) == chosen
-    assert [panel.title.name for panel in dock.beside.panels] == list(chosen)
-    assert dock.beside.isVisible()
-    assert not dock.legend.isVisible()
-    assert not dock.title.isVisible()
-    assert not dock.scale_bar.isVisible()
-    assert dock.explore.beside.isChecked()
+    assert tuple(panel.name for panel in dock.overlays.side_by_side.panels) == chosen
+    assert [panel.title.name for panel in dock.overlays.side_by_side.panels] == list(chosen)
+    assert dock.overlays.side_by_side.isVisible()
+    assert not dock.overlays.legend.isVisible()
+    assert not dock.overlays.title.isVisible()
+    assert not dock.overlays.scale_bar.isVisible()
+    assert dock.explore.side_by_side.isChecked()
     assert dock.explore.summary == "4 cell types side by side"
-    qtbot.mouseClick(dock.beside._foot.back, Qt.MouseButton.LeftButton)
-    assert not dock.beside.isVisible()
-    assert not dock.explore.beside.isChecked()
-    assert (state_of(viewer), dock.session.shown) == (before, shown)
-    assert dock.scale_bar.isVisible()
+    qtbot.mouseClick(dock.overlays.side_by_side._foot.back, Qt.MouseButton.LeftButton)
+    assert not dock.overlays.side_by_side.isVisible()
+    assert not dock.explore.side_by_side.isChecked()
+    assert (state_of(viewer), dock.session.display.shown) == (before, shown)
+    assert dock.overlays.scale_bar.isVisible()
     assert dock.explore.list.marked == shown
 
 
-def test_up_to_twelve_types_stay_marked_where_six_are_blended(qtbot: Any, explored: Any) -> None:
+def test_up_to_twelve_types_stay_selected_though_six_are_blended(qtbot: Any, explored: Any) -> None:
     _, dock = explored
-    dock.explore.beside.click()
+    dock.explore.side_by_side.click()
     result = dock.session.result
     largest = result.mean_proportions.sort_values(ascending=False)
-    assert list(dock.session.panels) == list(largest.index), "without a choice"
+    assert list(dock.session.display.panels) == list(largest.index), "without a choice"
     wide = result.abundances.copy()
     for number in range(8):
         wide[f"type {number}"] = wide.iloc[:, 0] / 10
     dock.session.set_result(replace(result, abundances=wide, signatures=pd.DataFrame(index=wide.columns)))
-    assert dock.session.panels == (), "of another result"
+    assert dock.session.display.panels == (), "of another result"
     dock.explore.list.setFixedHeight(500)
     mark(qtbot, dock, [at for at, row in enumerate(dock.explore.list.rows.rows) if isinstance(row.key, str)])
     assert len(dock.explore.list.marked) == 13
-    assert len(dock.session.shown) == 6
-    dock.explore.beside.click()
-    assert dock.session.panels == dock.explore.list.marked[:12]
+    assert len(dock.session.display.shown) == 6
+    dock.explore.side_by_side.click()
+    assert dock.session.display.panels == dock.explore.list.marked[:12]
 
 
-def test_a_panel_shows_what_the_layer_of_its_type_does(result: Result) -> None:
+def test_a_panel_shows_the_same_as_the_layer_of_its_type(result: Result) -> None:
     name = result.cell_types[2]
     data = panels_task(result, [name], 0.0, [], 1.0)(lambda _: None)
     layer = Layer.create(*layers.proportion_layer(result, name))
@@ -162,7 +162,7 @@ def test_a_panel_shows_what_the_layer_of_its_type_does(result: Result) -> None:
     assert (data.colors[0][~known, 3] == 0).all()
 
 
-def test_bins_lie_where_their_layer_has_them(bins_result: Result) -> None:
+def test_bins_are_at_the_coordinates_of_their_layer(bins_result: Result) -> None:
     adata = bins_result.spatial
     (picture,) = panels_task(bins_result, ["b"], 0.0, [], 1.0)(lambda _: None).colors
     grid = bin_grid(adata)
@@ -173,7 +173,7 @@ def test_bins_lie_where_their_layer_has_them(bins_result: Result) -> None:
 
 
 @pytest.mark.parametrize("most_pixels", [10**6, 3000])
-def test_the_tissue_below_covers_what_its_layer_covers(result: Result, most_pixels: int) -> None:
+def test_the_tissue_below_covers_the_same_area_as_its_layer(result: Result, most_pixels: int) -> None:
     layer = Layer.create(*layers.image_layer(result.spatial, "image"))
     (picture,) = tissue_pictures([layer], most_pixels)
     height, width = picture.pixels.shape[:2]
@@ -186,10 +186,10 @@ def test_the_tissue_below_covers_what_its_layer_covers(result: Result, most_pixe
     np.testing.assert_allclose(last[::-1], high, atol=2 * step)
 
 
-def test_panels_move_and_zoom_as_one_and_each_tells_its_spots(qtbot: Any, beside: Any) -> None:
+def test_panels_move_and_zoom_together_and_each_knows_its_spots(qtbot: Any, beside: Any) -> None:
     _, dock = beside
-    first, second, third = dock.beside.panels
-    canvas = dock.beside.canvas.native
+    first, second, third = dock.overlays.side_by_side.panels
+    canvas = dock.overlays.side_by_side.canvas.native
     before = center(first)
     start = second.area.center()
     qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
@@ -199,7 +199,7 @@ def test_panels_move_and_zoom_as_one_and_each_tells_its_spots(qtbot: Any, beside
     assert (center(second) < before).all()
     for panel in (first, third):
         np.testing.assert_allclose(center(panel), center(second))
-    assert dock.session.spot is None, "a drag picks nothing"
+    assert dock.session.pointer.spot is None, "a drag picks nothing"
     zoom = first.zoom
     turn = QWheelEvent(
         QPointF(third.area.center()),
@@ -223,61 +223,61 @@ def test_panels_move_and_zoom_as_one_and_each_tells_its_spots(qtbot: Any, beside
 
 
 def assert_hover_and_click_work(qtbot: Any, dock: Any) -> None:
-    canvas = dock.beside.canvas.native
-    for panel, spot in zip(dock.beside.panels, (12, 30, 60), strict=True):
+    canvas = dock.overlays.side_by_side.canvas.native
+    for panel, spot in zip(dock.overlays.side_by_side.panels, (12, 30, 60), strict=True):
         at = on_panel(panel, dock.session.result.coordinates[spot])
         drag_to(canvas, at, Qt.MouseButton.NoButton)
-        assert dock.session.hovered == spot
-        assert dock.hover.isVisible()
+        assert dock.session.pointer.hovered == spot
+        assert dock.overlays.hover.isVisible()
         qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=at)
-        assert dock.session.spot == spot
-    assert all(panel._marks.visible for panel in dock.beside.panels)
+        assert dock.session.pointer.spot == spot
+    assert all(panel._marks.visible for panel in dock.overlays.side_by_side.panels)
 
 
 def test_keys_walk_hide_the_tissue_and_lead_back(qtbot: Any, beside: Any) -> None:
     viewer, dock = beside
-    canvas = dock.beside.canvas.native
+    canvas = dock.overlays.side_by_side.canvas.native
     spot = spot_at_a_border(dock.session.result)
-    dock.session.pick(spot)
+    dock.session.pointer.pick(spot)
     qtbot.keyClick(canvas, Qt.Key.Key_Right)
-    assert dock.session.spot not in (spot, None)
+    assert dock.session.pointer.spot not in (spot, None)
     qtbot.keyClick(canvas, Qt.Key.Key_T)
     assert not viewer.layers["Gut image"].visible
     drawn(qtbot, dock)
-    assert all(not panel._tissue for panel in dock.beside.panels)
+    assert all(not panel._tissue for panel in dock.overlays.side_by_side.panels)
     qtbot.keyClick(canvas, Qt.Key.Key_Escape)
-    assert (dock.session.spot, len(dock.session.panels)) == (None, 3)
+    assert (dock.session.pointer.spot, len(dock.session.display.panels)) == (None, 3)
     qtbot.keyClick(canvas, Qt.Key.Key_T)
     drawn(qtbot, dock)
-    assert all(panel._tissue for panel in dock.beside.panels)
+    assert all(panel._tissue for panel in dock.overlays.side_by_side.panels)
     assert_deleting_layers_disturbs_nothing(qtbot, viewer, dock)
     qtbot.keyClick(canvas, Qt.Key.Key_Escape)
-    assert dock.session.panels == ()
+    assert dock.session.display.panels == ()
 
 
-def test_other_marks_change_the_panels_and_a_single_one_ends_them(qtbot: Any, beside: Any) -> None:
+def test_another_selection_changes_the_panels_and_a_single_type_ends_them(qtbot: Any, beside: Any) -> None:
     _, dock = beside
-    place = dock.beside.panels[0].view.camera.rect
+    rect = dock.overlays.side_by_side.panels[0].view.camera.rect
     mark(qtbot, dock, [2, 3])
-    assert dock.session.panels == ()
-    assert dock.session.shown == dock.explore.list.marked
-    dock.explore.beside.click()
+    assert dock.session.display.panels == ()
+    assert dock.session.display.shown == dock.explore.list.marked
+    dock.explore.side_by_side.click()
     drawn(qtbot, dock)
-    assert len(dock.beside.panels) == 2
-    assert dock.beside.panels[0].view.camera.rect == place
-    title = dock.beside.panels[1].title
+    assert len(dock.overlays.side_by_side.panels) == 2
+    assert dock.overlays.side_by_side.panels[0].view.camera.rect == rect
+    title = dock.overlays.side_by_side.panels[1].title
     qtbot.mouseClick(title, Qt.MouseButton.LeftButton)
-    assert dock.session.panels == ()
-    assert dock.session.shown == title.name
+    assert dock.session.display.panels == ()
+    assert dock.session.display.shown == title.name
 
 
-def test_spots_are_seen_in_their_colors(qtbot: Any, beside: Any) -> None:
+def test_spots_have_their_colors_on_the_screen(qtbot: Any, beside: Any) -> None:
     _, dock = beside
-    dock.beside.look_at_all()
-    pixels = dock.beside.canvas.render(alpha=False)
-    ratio = pixels.shape[1] / dock.beside.canvas.native.width()
+    dock.overlays.side_by_side.look_at_all()
+    pixels = dock.overlays.side_by_side.canvas.render(alpha=False)
+    ratio = pixels.shape[1] / dock.overlays.side_by_side.canvas.native.width()
     result = dock.session.result
-    for panel in dock.beside.panels:
+    for panel in dock.overlays.side_by_side.panels:
         spot = int(result.proportions[panel.name].fillna(0).argmax())
         at = on_panel(panel, result.coordinates[spot])
         share = result.proportions[panel.name].iloc[spot]
@@ -285,28 +285,28 @@ def test_spots_are_seen_in_their_colors(qtbot: Any, beside: Any) -> None:
         wanted = 255 * wanted[:3]
         seen = pixels[round(at.y() * ratio), round(at.x() * ratio), :3].astype(float)
         assert np.abs(seen - wanted).max() < 60, panel.name
-    dock.explore.threshold.value = 0.4
+    dock.explore.settings.threshold.value = 0.4
     drawn(qtbot, dock)
-    assert (dock.beside.canvas.render(alpha=False) != pixels).any(), "the rest is faded"
+    assert (dock.overlays.side_by_side.canvas.render(alpha=False) != pixels).any(), "the rest is faded"
 
 
 def assert_deleting_layers_disturbs_nothing(qtbot: Any, viewer: Any, dock: Any) -> None:
     viewer.layers.remove("Gut image")
     drawn(qtbot, dock)
-    assert all(not panel._tissue for panel in dock.beside.panels)
+    assert all(not panel._tissue for panel in dock.overlays.side_by_side.panels)
     viewer.layers.clear()
     qtbot.wait(50)
-    assert len(dock.beside.panels) == 3
-    dock.session.show(DOMINANT)
+    assert len(dock.overlays.side_by_side.panels) == 3
+    dock.session.display.show(DOMINANT)
     assert viewer.layers["Dominant type"].visible
 
 
 def test_nothing_is_left_when_it_is_closed_while_shown(qtbot: Any, beside: Any) -> None:
     viewer, dock = beside
-    canvas = weakref.ref(dock.beside.canvas)
-    dock.session.show_panels(dock.session.panels[:2])  # a thread runs
+    canvas = weakref.ref(dock.overlays.side_by_side.canvas)
+    dock.session.display.show_panels(dock.session.display.panels[:2])  # a thread runs
     dock.close_session()
-    assert not dock.beside.is_busy
+    assert not dock.overlays.side_by_side.is_busy
     viewer.close()
     for _ in range(3):
         QApplication.processEvents()
@@ -321,11 +321,11 @@ def test_two_windows_have_panels_of_their_own(
     for shown in (result, bins_result):
         _, dock = make_dock(show=True)
         show_result(dock, shown, "section")
-        dock.explore.beside.click()
+        dock.explore.side_by_side.click()
         drawn(qtbot, dock)
         docks.append(dock)
-    names = [[panel.name for panel in dock.beside.panels] for dock in docks]
+    names = [[panel.name for panel in dock.overlays.side_by_side.panels] for dock in docks]
     assert sorted(names[1]) == ["a", "b", "c"]
     assert len(names[0]) == 5
-    docks[0].session.show_panels(())
-    assert len(docks[1].beside.panels) == 3
+    docks[0].session.display.show_panels(())
+    assert len(docks[1].overlays.side_by_side.panels) == 3

@@ -27,7 +27,7 @@ def make(qtbot: Any) -> Iterator[Callable[[Task | None], tuple[TaskButton, list[
 
     yield button
     for one in made:
-        one.close_runner()
+        one.runner.close()
         one.close()
 
 
@@ -53,7 +53,7 @@ def test_a_second_press_cancels_within_half_a_second(qtbot: Any, make: Any) -> N
     assert button.text == "Cancel", "it can be started again"
 
 
-def test_what_came_of_it_is_heard_and_the_line_is_empty(qtbot: Any, make: Any) -> None:
+def test_the_value_is_received_and_the_line_is_empty(qtbot: Any, make: Any) -> None:
     button, said = make(lambda _: 42)
     with qtbot.waitSignal(button.runner.finished, timeout=3000) as finished:
         button.native.click()
@@ -61,7 +61,7 @@ def test_what_came_of_it_is_heard_and_the_line_is_empty(qtbot: Any, make: Any) -
     assert (button.text, said[-1]) == ("Go", "")
 
 
-def test_an_error_is_told(qtbot: Any, make: Any, told: list[str]) -> None:
+def test_an_error_is_reported(qtbot: Any, make: Any, messages: list[str]) -> None:
     def wrong(_: ProgressCallback) -> None:
         raise InputError("the file is no file")
 
@@ -69,7 +69,7 @@ def test_an_error_is_told(qtbot: Any, make: Any, told: list[str]) -> None:
     with qtbot.waitSignal(button.runner.failed, timeout=3000):
         button.native.click()
     assert (button.text, said[-1]) == ("Go", "Failed: the file is no file")
-    assert told == ["the file is no file"]
+    assert messages == ["the file is no file"]
 
 
 def test_nothing_to_do_starts_nothing(make: Any) -> None:

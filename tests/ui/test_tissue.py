@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.colormaps.standardize_color import transform_color
+from napari_spotmix.analysis.neighborhoods import colocalization
 from qtpy.QtCore import QPoint, Qt
 from scipy.sparse import csr_array
 
-from napari_spotmix.analysis.colocalization import bivariate_moran
-from napari_spotmix.analysis.niches import find_niches
+from napari_spotmix.analysis.niches import tissue_task
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.panels.tissue import diverging, tissue_task
+from napari_spotmix.ui.panels.tissue import diverging
 from napari_spotmix.ui.panels.type_list import rows_of
-from napari_spotmix.ui.state.session import DOMINANT, NICHES
+from napari_spotmix.ui.state.maps import DOMINANT, NICHES
 
 pytestmark = pytest.mark.viewer
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.viewer
 def found(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
     viewer, dock = make_dock()
     show_result(dock, result, "Gut")
-    dock.tissue.find.native.click()
+    dock.tissue.search.native.click()
     qtbot.waitUntil(lambda: dock.tissue.pairs is not None, timeout=20_000)
     return viewer, dock
 
@@ -40,20 +40,22 @@ def test_before_a_run_the_panel_says_what_it_is_for(make_dock: Any) -> None:
 
 def test_niches_are_shown_with_a_legend_of_their_own(found: Any) -> None:
     _, dock = found
-    assert dock.session.shown is NICHES
+    assert dock.session.display.shown is NICHES
     layer, niches = dock.scene.layer_of(NICHES), dock.session.niches
     assert layer.visible
-    assert niches.codes[4] == -1, "what was not estimated is in no niche"
+    assert niches.label[4] == -1, "what was not estimated is in no niche"
     assert layer.face_color[4, 3] == 0
-    colors = [color for _, color in dock.legend.entries]
+    colors = [color for _, color in dock.overlays.legend.entries]
     assert not set(colors) & set(dock.session.result.colors.values()), "no niche is taken for a cell type"
-    known = niches.codes >= 0
+    known = niches.label >= 0
     np.testing.assert_allclose(
-        layer.face_color[known] - transform_color(colors)[niches.codes[known]], 0, atol=1e-6
+        layer.face_color[known] - transform_color(colors)[niches.label[known]], 0, atol=1e-6
     )
-    name, largest = dock.legend.entries[0][0], niches.composition.iloc[0].argmax()
+    name, largest = dock.overlays.legend.entries[0][0], niches.composition[0].argmax()
     assert name.startswith("1: ")
-    assert all(entry.partition(": ")[2] for entry, _ in dock.legend.entries), "every niche has a name"
+    assert all(entry.partition(": ")[2] for entry, _ in dock.overlays.legend.entries), (
+        "every niche has a name"
+    )
     assert dock.session.result.cell_types[largest] in name
     assert NICHES in [row.key for row in dock.explore.list.rows.rows]
     assert NICHES not in [row.key for row in rows_of(dock.session.result)]
@@ -64,7 +66,7 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
     result, heat = dock.session.result, dock.tissue.map
     ones = csr_array(result.weights)
     ones.data[:] = 1.0
-    expected = bivariate_moran(result.proportions.to_numpy(), ones)
+    expected = colocalization(result.proportions.to_numpy(), ones)
     np.testing.assert_allclose(heat.values, expected.observed)
     heat.resize(320, heat.height())
     side = heat._side()
@@ -73,12 +75,12 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
         assert heat.pair_at(point.x(), point.y()) == (row, column)
         qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=point)
         names = result.cell_types
-        assert dock.session.shown == (names[row] if row == column else (names[row], names[column]))
+        assert dock.session.display.shown == (names[row] if row == column else (names[row], names[column]))
     assert heat.pair_at(2, 20) is None
     for row, column in np.ndindex(expected.z.shape):
         value, score = expected.observed[row, column], expected.z[row, column]
         said = "no more than chance" if not abs(score) >= 3 else "together" if value > 0 else "apart"
-        assert f": {said} (I {value:.2f}" in heat.in_words(row, column)
+        assert f": {said} (I {value:.2f}" in heat.pair_text(row, column)
     assert heat.accessibleDescription()
 
 
@@ -89,37 +91,25 @@ def test_together_is_red_apart_is_blue_and_unknown_gray() -> None:
     assert diverging(float("nan")).name() == "#808080"
 
 
-def test_niches_that_are_stored_with_a_result_are_offered(make_dock: Any, result: Result) -> None:
-    stored = find_niches(result, 3, random_state=5)
-    _, dock = make_dock()
-    show_result(dock, replace(result, niches=stored.labels), "Gut")
-    np.testing.assert_array_equal(dock.session.niches.codes, stored.codes)
-    np.testing.assert_allclose(dock.session.niches.composition, stored.composition)
-    assert dock.session.shown is DOMINANT, "they are shown only if asked for"
-    dock.tissue.show_niches.native.click()
-    assert dock.session.shown is NICHES
-    assert len(dock.legend.entries) == 3
-
-
 def test_another_result_takes_niches_away(found: Any) -> None:
     _, dock = found
     dock.session.replay(replace(dock.session.result, notes=()))
     assert dock.session.niches is None
-    assert dock.session.shown is DOMINANT
+    assert dock.session.display.shown is DOMINANT
     assert dock.tissue.map.isHidden()
     assert NICHES not in [row.key for row in dock.explore.list.rows.rows]
     dock.session.set_result(None)
     assert dock.tissue.pairs is None
 
 
-def test_found_again_with_another_number_the_layer_follows(qtbot: Any, found: Any) -> None:
+def test_the_layer_follows_another_number_of_niches(qtbot: Any, found: Any) -> None:
     _, dock = found
     before = dock.scene.layer_of(NICHES)
     dock.tissue.n_niches.value = 2
-    dock.tissue.find.native.click()
+    dock.tissue.search.native.click()
     qtbot.waitUntil(lambda: len(dock.session.niches.composition) == 2, timeout=20_000)
     assert dock.scene.layer_of(NICHES) is before
-    assert len(dock.legend.entries) == 2
+    assert len(dock.overlays.legend.entries) == 2
     shown = {tuple(color) for color in before.face_color.round(4) if color[3] > 0}
     assert len(shown) == 2
 
@@ -141,19 +131,19 @@ def test_the_map_of_pairs_is_used_by_keyboard_alone(qtbot: Any, found: Any) -> N
     for key in ("Key_Left", "Key_Down", "Key_Down", "Key_Right"):
         qtbot.keyClick(map_, getattr(Qt.Key, key))
     assert map_.cursor_at == (2, 1), "it stops at the edge"
-    assert map_.accessibleDescription() == map_.in_words(2, 1)
+    assert map_.accessibleDescription() == map_.pair_text(2, 1)
     qtbot.keyClick(map_, Qt.Key.Key_Return)
-    assert dock.session.shown == (names[2], names[1])
+    assert dock.session.display.shown == (names[2], names[1])
     qtbot.keyClick(map_, Qt.Key.Key_End)
     qtbot.keyClick(map_, Qt.Key.Key_Space)
-    assert dock.session.shown == (names[2], names[-1])
+    assert dock.session.display.shown == (names[2], names[-1])
     for _ in range(9):
         qtbot.keyClick(map_, Qt.Key.Key_Down)
     qtbot.keyClick(map_, Qt.Key.Key_Enter)
-    assert dock.session.shown == names[-1], "a type with itself"
+    assert dock.session.display.shown == names[-1], "a type with itself"
 
 
-def test_the_cursor_is_seen_where_the_map_has_the_focus(qtbot: Any, found: Any) -> None:
+def test_the_cursor_is_visible_while_the_map_has_the_focus(qtbot: Any, found: Any) -> None:
     map_ = found[1].tissue.map
     map_.setParent(None)
     qtbot.addWidget(map_)

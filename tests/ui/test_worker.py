@@ -44,17 +44,17 @@ def test_value_comes_back_in_the_gui_thread(qtbot: Any, runner: Runner) -> None:
     assert not runner.is_running
 
 
-def test_progress_is_told_and_throttled(qtbot: Any, runner: Runner) -> None:
-    told: list[Progress] = []
-    runner.progressed.connect(told.append)
+def test_progress_is_reported_and_throttled(qtbot: Any, runner: Runner) -> None:
+    reported: list[Progress] = []
+    runner.progressed.connect(reported.append)
     with qtbot.waitSignal(runner.finished, timeout=5000):
         runner.start(lambda on_progress: counting(on_progress, 1.0))
-    assert 3 <= len(told) <= 40
-    assert [progress.step for progress in told] == sorted(progress.step for progress in told)
-    assert told[0].stage == "Counting"
+    assert 3 <= len(reported) <= 40
+    assert [progress.step for progress in reported] == sorted(progress.step for progress in reported)
+    assert reported[0].stage == "Counting"
 
 
-def test_cancel_ends_the_job_within_half_a_second(qtbot: Any, runner: Runner) -> None:
+def test_cancel_ends_the_call_within_half_a_second(qtbot: Any, runner: Runner) -> None:
     runner.start(counting)
     qtbot.wait(100)
     start = time.monotonic()
@@ -64,7 +64,7 @@ def test_cancel_ends_the_job_within_half_a_second(qtbot: Any, runner: Runner) ->
     assert not runner.is_running
 
 
-def test_a_job_that_does_not_listen_is_left_behind(qtbot: Any, runner: Runner) -> None:
+def test_a_call_that_ignores_a_cancel_is_left_behind(qtbot: Any, runner: Runner) -> None:
     release = threading.Event()
     finished: list[Any] = []
     runner.finished.connect(finished.append)
@@ -78,7 +78,7 @@ def test_a_job_that_does_not_listen_is_left_behind(qtbot: Any, runner: Runner) -
     assert finished == []
 
 
-def test_a_new_job_takes_the_place_of_the_old_one(qtbot: Any, runner: Runner) -> None:
+def test_a_new_call_replaces_the_old_one(qtbot: Any, runner: Runner) -> None:
     finished: list[Any] = []
     runner.finished.connect(finished.append)
     first = runner.start(lambda on_progress: counting(on_progress, 0.3))
@@ -111,7 +111,7 @@ def test_close_leaves_no_thread(qtbot: Any, runner: Runner) -> None:
     assert threading.active_count() == before
 
 
-def test_a_runner_that_is_deleted_stops_its_job(qtbot: Any) -> None:
+def test_a_runner_that_is_deleted_stops_its_call(qtbot: Any) -> None:
     runner = Runner()
     before = threading.active_count()
     runner.start(counting)

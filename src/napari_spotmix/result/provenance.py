@@ -31,11 +31,13 @@ Read = Callable[[Any], Any]
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool | np.bool_) else None
+    is_truth = isinstance(value, bool | np.bool_)
+    return float(value) if not is_truth and isinstance(value, Real) else None
 
 
 def _whole(value: Any) -> int | None:
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool | np.bool_) else None
+    is_truth = isinstance(value, bool | np.bool_)
+    return int(value) if not is_truth and isinstance(value, Integral) else None
 
 
 def _flag(value: Any) -> bool | None:

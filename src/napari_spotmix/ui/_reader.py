@@ -1,7 +1,7 @@
 """Opens folders of a section, .h5ad files with coordinates and GEM, by drag and drop or File > Open.
 
-Tables are not claimed by the endings of their names: most CSV files are others'. A folder that holds counts
-and coordinates is a section without doubt.
+Tables are not claimed by their file extensions: most CSV files are not ours. A folder with counts and
+coordinates certainly is a section.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["get_reader", "read_tissue"]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]] | None:
-    """Return a reader of spots where `path` holds them for certain, None for anything else."""
+    """Return a reader of spots if `path` certainly holds them, None for anything else."""
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
     found = detect_format(path)
@@ -32,14 +32,14 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]
 
 
 def _has_coordinates(path: Path) -> bool:
-    """Look for spots' coordinates alone: single cells are not ours to open."""
+    """Return whether there are coordinates of spots: single cells without them are not ours to open."""
     if path.is_dir():
         return (path / "obsm" / SPATIAL).is_dir()
     try:
         with h5py.File(path, "r") as file:
             return f"obsm/{SPATIAL}" in file
     except OSError:
-        return True  # damaged: reading it tells what is wrong
+        return True  # damaged: reading it reports what is wrong
 
 
 def _read_one(path: str | Sequence[str]) -> list[FullLayerData]:
@@ -55,8 +55,9 @@ def read_tissue(path: str) -> list[FullLayerData]:
         If the file or folder cannot be read, or holds no coordinates of spots.
     """
     from napari_spotmix.io import choices, read_spatial
+    from napari_spotmix.ui.canvas.layer_info import TissueInfo
     from napari_spotmix.ui.canvas.layers import tissue_layers
     from napari_spotmix.ui.text import display_name
 
     name = display_name(Path(path))
-    return tissue_layers(read_spatial(path), name, path=Path(path), choices=choices(path))
+    return tissue_layers(TissueInfo(read_spatial(path), Path(path), choices=choices(path)), name)

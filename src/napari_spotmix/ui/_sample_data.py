@@ -13,7 +13,8 @@ __all__ = ["simulated_tissue"]
 def simulated_tissue() -> list[FullLayerData]:
     """Return the stained image and the spots of a simulated tissue; its reference comes with the spots."""
     from napari_spotmix.simulation.simulate import simulate
+    from napari_spotmix.ui.canvas.layer_info import TissueInfo
     from napari_spotmix.ui.canvas.layers import tissue_layers
 
     tissue = simulate()
-    return tissue_layers(tissue.spatial, "Simulated tissue", reference=tissue.reference)
+    return tissue_layers(TissueInfo(tissue.spatial, reference=tissue.reference), "Simulated tissue")

@@ -1,4 +1,4 @@
-"""A viewer that is ready to look at: the demonstration, and finished runs."""
+"""A viewer with something to see: the demonstration, and finished runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_spotmix.result import Result, read_result
-from napari_spotmix.ui.state.session import Tissue
+from napari_spotmix.ui.state.loaded import LoadedTissue
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.dock import DeconvolutionWidget
@@ -33,15 +33,15 @@ def run_demo(screenshot: Path | None = None) -> None:
     viewer, dock = open_dock("Spotmix demo")
     result = _load_and_run(dock)
     if result is None:
-        return  # somebody has closed the window meanwhile
+        return  # the window was closed meanwhile
     spot = spot_at_a_border(result)
-    dock.session.pick(spot)
+    dock.session.pointer.pick(spot)
     _look_closer(viewer, result, spot)
     _stay_or_shoot(viewer, screenshot)
 
 
 def _look_closer(viewer: napari.Viewer, result: Result, spot: int) -> None:
-    """Come so near that single edges are seen, and stay so far that the regions around are."""
+    """Zoom in until single edges are visible, but not past the regions around them."""
     middle = np.nanmean(result.coordinates, axis=0)
     x, y = (middle + result.coordinates[spot]) / 2
     viewer.scene.camera.center = (0.0, y, x)
@@ -69,7 +69,7 @@ def view(directory: Path) -> None:
 
 def show_result(dock: DeconvolutionWidget, result: Result, name: str) -> None:
     """Show a finished result in a dock, as after a run."""
-    dock.session.set_tissue(Tissue(result.spatial, name))
+    dock.session.data.set_tissue(LoadedTissue(result.spatial, name))
     dock.session.set_result(result)
 
 
@@ -82,10 +82,10 @@ def open_dock(title: str) -> tuple[napari.Viewer, DeconvolutionWidget]:
 
 
 def spot_at_a_border(result: Result) -> int:
-    """Return a spot whose neighborhood is worth a look.
+    """Return a spot at a border between regions.
 
-    A spot of the interior, with more than one cell type in it, whose neighbors it is attended to
-    most unequally: some lie on its side of a border, some beyond.
+    It is in the interior, has more than one cell type, and its attention to its neighbors varies most: some
+    are on its side of a border, some beyond.
     """
     attention = result.attention
     n_neighbors = np.diff(attention.indptr)
@@ -98,7 +98,7 @@ def spot_at_a_border(result: Result) -> int:
 
 
 def _load_and_run(dock: DeconvolutionWidget) -> Result | None:
-    """Press the buttons that a user would, and wait for what comes."""
+    """Press the buttons that a user would press, and wait for the result."""
     steps = (
         (dock.load.sample, lambda: dock.load.is_busy),
         (dock.run.run, lambda: dock.run.is_running),

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from napari.types import FullLayerData
 from napari_spotmix.dataset.bin_grid import BinGrid, pyramid
 
-__all__ = [
-    "bins_layer",
-]
+if TYPE_CHECKING:
+    from napari.types import FullLayerData
+
+__all__ = ["bins_layer"]
 
 
 def bins_layer(

@@ -1,4 +1,4 @@
-"""What lies under the mouse: a small box beside it with the largest cell types of the spot."""
+"""A small box next to the mouse with the largest cell types of the spot under it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AWAY = 16
 
 
 def largest_types(result: Result, spot: int) -> list[tuple[str, str, float]]:
-    """Return (name, color, proportion) of the three largest types of a spot; none where not estimated."""
+    """Return (name, color, proportion) of the three largest types of a spot; none if it was not estimated."""
     own = result.proportions.to_numpy()[spot]
     if np.isnan(own).any():
         return []
@@ -45,15 +45,9 @@ class HoverBox(CanvasBox):
         self._session = session
         self.title = ""
         self.entries: Sequence[tuple[str, str, float]] = ()
-        session.hover_changed.connect(self._show)
-        session.result_changed.connect(self._show)
-        session.result_replayed.connect(self._show)
-
-    def let_go(self) -> None:
-        """Let go of the session."""
-        self._session.hover_changed.disconnect(self._show)
-        self._session.result_changed.disconnect(self._show)
-        self._session.result_replayed.disconnect(self._show)
+        self._connections.connect_each(
+            session.pointer.hover_changed, session.result_changed, session.result_replayed, slot=self._show
+        )
 
     def sizeHint(self) -> QSize:
         width = self.fontMetrics().horizontalAdvance
@@ -61,7 +55,7 @@ class HoverBox(CanvasBox):
         widest = max([width(self.title), *rows])
         return QSize(min(widest, _WIDEST) + 2 * PAD, _ROW * (1 + len(self.entries)) + PAD)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = self.paint_ground()
         inner = self.rect().adjusted(PAD, PAD // 2, -PAD, 0)
         draw_name(painter, QRect(inner.left(), inner.top(), inner.width(), _ROW), self.title)
@@ -72,19 +66,19 @@ class HoverBox(CanvasBox):
             draw_number(painter, row, percent(share))
 
     def _show(self) -> None:
-        result, spot, canvas = self._session.result, self._session.hovered, self.parent()
+        result, spot, canvas = self._session.result, self._session.pointer.hovered, self.parent()
         if result is None or spot is None or not isinstance(canvas, QWidget):
             self.hide()
             return
         self.entries = largest_types(result, spot)
         reason = result.reasons.iloc[spot]
         self.title = f"{result.abundances.index[spot]}" + (f": {reason}" if reason else "")
-        self.place()
+        self.update_position()
         self.show()
         self.update()
 
     def corner(self, canvas: QWidget) -> QPoint:
-        """Stand below and to the right of the mouse, or on its other side near an edge."""
+        """Return the corner below and to the right of the mouse, or on its other side near an edge."""
         mouse, size = canvas.mapFromGlobal(QCursor.pos()), self.sizeHint()
         x, y = mouse.x() + _AWAY, mouse.y() + _AWAY
         if x + size.width() > canvas.width():

@@ -1,7 +1,7 @@
 """From data to layers: pure functions, no window needed.
 
-AnnData holds (x, y), napari takes (y, x): `to_yx` converts them. The unit of
-the world is the full-resolution pixel, so spots are left alone and images are scaled.
+AnnData holds (x, y), napari wants (y, x): `to_yx` alone converts between them. The unit of the world is
+the full-resolution pixel, so spots keep their coordinates and images are scaled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
 
+from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
 from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.base.weak_cache import weakly_cached
@@ -25,7 +26,8 @@ from napari_spotmix.dataset.access import coordinates, scale_factors, tissue_ima
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots, to_yx
 from napari_spotmix.ui.canvas.bins import bins_layer
-from napari_spotmix.ui.canvas.edges import MOST_EDGES, Edges, edge_limits, edge_values
+from napari_spotmix.ui.canvas.layer_info import KEY, TissueInfo
+from napari_spotmix.ui.state.edges import Edges, edge_limits, edge_values
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -35,24 +37,21 @@ if TYPE_CHECKING:
 
     from napari_spotmix.io import TissueImage
     from napari_spotmix.result import Result
-from napari_spotmix.analysis.neighborhood import neighbors_of
 
 __all__ = [
     "ATTENTION_COLORMAP",
-    "METADATA",
     "MOST_OUTLINED",
     "UNKNOWN",
     "blend_layer",
     "dominant_layer",
     "graph_layer",
     "image_layer",
-    "is_foreign",
+    "is_changed_by_others",
     "is_tissue",
     "map_layer",
     "neighborhood_layer",
     "niche_layer",
     "other_image_layer",
-    "prepare",
     "proportion_colormap",
     "proportion_layer",
     "recolor",
@@ -65,9 +64,6 @@ __all__ = [
 ]
 
 
-#: Key in a layer's metadata under which the plugin keeps what belongs to the layer.
-METADATA = "spotmix"
-
 ATTENTION_COLORMAP = "plasma"
 
 #: The color of what was not estimated.
@@ -76,35 +72,35 @@ UNKNOWN = "#808080"
 
 def _over_tissue(name: str) -> Colormap:
     """Return a colormap whose lowest colors let the tissue show through."""
-    places = np.linspace(0, 1, 256)
-    colors = ensure_colormap(name).map(places)
-    colors[:, 3] = opacity_over_tissue(places)
+    values = np.linspace(0, 1, 256)
+    colors = ensure_colormap(name).map(values)
+    colors[:, 3] = opacity_over_tissue(values)
     return Colormap(colors, name=f"{name} over tissue", display_name=f"{name} over tissue")
 
 
-#: Over an image the tissue is seen where a cell type is absent.
+#: Over an image, the tissue is visible where a cell type is absent.
 _OVER_TISSUE = _over_tissue(PROPORTION)
 
 _MAP_OVER_TISSUE = _over_tissue(MAP)
 
 _CLEAR = "#00000000"
 
-#: What is below the threshold keeps so much of its color, to be found again.
+#: Opacity of spots below the threshold: they can still be found.
 _FADED = 0.06
 
-#: So fine that a threshold falls where it is set, in steps of the slider.
+#: Fine enough for each step of the slider of the threshold.
 _N_COLORS = 1001
 
-#: Bins without a result: where they are, and no more.
+#: The color of bins without a result.
 _VEIL = "#80808040"
 
 #: Outlines are never thinner than a pixel of the screen: around more spots than this, they hide the colors.
 MOST_OUTLINED = 3000
 
-#: napari's status bar shows every feature: of more columns of ``obs`` than these, nobody reads any.
+#: napari's status bar shows every feature: more columns of ``obs`` than these could not be read.
 _MOST_COLUMNS = 6
 
-#: An edge of full attention is as wide as so many lines.
+#: An edge of full attention is drawn with so many lines.
 _MOST_LINES = 4
 
 _UPDATED = (
@@ -116,7 +112,7 @@ _UPDATED = (
 def spot_diameter(adata: AnnData) -> float:
     """Return the diameter of a spot in full-resolution pixels: as given, else half the usual distance.
 
-    That of bins which are too many for points is their side.
+    For bins that are drawn as an image, it is their side.
     """
     grid = bin_grid(adata)
     if grid is not None:
@@ -124,21 +120,16 @@ def spot_diameter(adata: AnnData) -> float:
     return scale.spot_diameter(adata)
 
 
-def tissue_layers(
-    adata: AnnData, name: str, *, reference: AnnData | None = None, **origin: Any
-) -> list[FullLayerData]:
-    """Return the image (where there is one) and the spots over it; the spots' layer keeps the data.
-
-    `origin` is kept with them: `path`, `reading` and `choices` of the `Tissue`.
-    """
-    image = image_layer(adata, f"{name} image")
-    spots = spots_layer(adata, f"{name} spots")
-    spots[1]["metadata"] = {METADATA: {"spatial": adata, "reference": reference, **origin}}
+def tissue_layers(tissue: TissueInfo, name: str) -> list[FullLayerData]:
+    """Return the image, if there is one, and the spots over it; the layer of spots keeps the `TissueInfo`."""
+    image = image_layer(tissue.adata, f"{name} image")
+    spots = spots_layer(tissue.adata, f"{name} spots")
+    spots[1]["metadata"] = {KEY: tissue}
     return [spots] if image is None else [image, spots]
 
 
 def image_layer(adata: AnnData, name: str) -> FullLayerData | None:
-    """Return the tissue image, the finest there is, scaled to full-resolution pixels."""
+    """Return the finest tissue image, scaled to full-resolution pixels, or None."""
     found = tissue_image(adata)
     return None if found is None else _image(*found, name)
 
@@ -146,8 +137,8 @@ def image_layer(adata: AnnData, name: str) -> FullLayerData | None:
 def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> FullLayerData:
     """Return another image of the section, pyramid and all, in register with the spots.
 
-    An image of the same shape as the section's own, at whatever resolution, covers the same area;
-    without one to compare with, its pixels are taken as full-resolution pixels.
+    An image of the same shape as the section's own, at any resolution, covers the same area. Without an own
+    image to compare with, its pixels are taken as full-resolution pixels.
     """
     height, width = image.height_width
     own = None if adata is None else image_layer(adata, name)
@@ -157,15 +148,16 @@ def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> F
         has_same_shape = abs(own[0].shape[0] / own[0].shape[1] * width / height - 1) < 0.01
         step = covered / width if has_same_shape else 1.0
     middle = (step - 1.0) / 2
-    settings = {"name": name, "scale": (step, step), "translate": (middle, middle)}
+    settings: dict[str, Any] = {"name": name, "scale": (step, step), "translate": (middle, middle)}
     is_pyramid = len(image.levels) > 1
-    settings |= {"rgb": True} if image.is_rgb else {}
+    if image.is_rgb:
+        settings["rgb"] = True
     data = image.levels if is_pyramid else image.levels[0]
     return data, settings | {"multiscale": is_pyramid}, "image"
 
 
 def _image(pixels: np.ndarray, step: float, name: str) -> FullLayerData:
-    # napari puts the middle of a pixel at its index: the first one's lies in the middle of `step` pixels.
+    # napari puts the middle of a pixel at its index: that of the first is in the middle of `step` pixels.
     middle = (step - 1.0) / 2
     settings: dict[str, Any] = {"name": name, "scale": (step, step), "translate": (middle, middle)}
     if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
@@ -173,16 +165,8 @@ def _image(pixels: np.ndarray, step: float, name: str) -> FullLayerData:
     return pixels, settings, "image"
 
 
-def prepare(result: Result) -> None:
-    """Find out what takes long to find out of a large result, and is kept: here, no window waits for it."""
-    bin_grid(result.spatial)
-    _ = (result.dominant, result.mean_proportions, result.unexplained)
-    if result.attention.nnz <= MOST_EDGES:
-        _ = result.unused_attention
-
-
 def spots_layer(adata: AnnData, name: str) -> FullLayerData:
-    """Return the spots as thin outlines at their true size, with the first that is known of each."""
+    """Return the spots as thin outlines at their true size, with the first columns of ``obs``."""
     spots, grid = placed_spots(adata), bin_grid(adata)
     if grid is not None:
         veil = np.broadcast_to(transform_color(_VEIL)[0], (len(spots), 4))
@@ -204,7 +188,7 @@ def proportion_layer(
     """Return the spots colored by the proportion of one cell type, on a fixed scale from 0 to 1.
 
     Spots that were not estimated are hollow and gray; their feature `not estimated` says why. Bins that were
-    not are left out of their image. Below the `threshold`, colors are faded.
+    not estimated are left out of their image. Below the `threshold`, colors are faded.
     """
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
     colormap = proportion_colormap(result, threshold)
@@ -212,7 +196,7 @@ def proportion_layer(
 
 
 def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
-    """Return the colors of proportions from 0 to 1: those over a tissue that is seen, where there is one."""
+    """Return the colors of proportions from 0 to 1; over an image, low ones let the tissue show through."""
     is_over_tissue = _has_image(result.spatial)
     if threshold > 0:
         return _faded_below(threshold, is_over_tissue)
@@ -221,7 +205,7 @@ def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
 
 @cache
 def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
-    """Return the colors of proportions, with next to none below a threshold."""
+    """Return the colors of proportions, faded below a threshold."""
     usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
     at = np.linspace(0, 1, _N_COLORS)
     colors = usual.map(at)
@@ -233,18 +217,18 @@ def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
 def blend_layer(
     result: Result, name: str, cell_types: Sequence[str], threshold: float = 0.0
 ) -> FullLayerData:
-    """Return the spots in the blended colors of some cell types, the fainter the less there is of them."""
+    """Return the spots in the blended colors of some cell types, fainter where their sum is smaller."""
     shares = _of_placed(result, result.proportions[list(cell_types)].to_numpy())
     own = transform_color([result.colors[one] for one in cell_types])[:, :3]
     total = np.nan_to_num(shares.sum(axis=1, keepdims=True))
     mixed = np.divide(np.nan_to_num(shares) @ own, total, out=np.zeros((len(shares), 3)), where=total > 0)
-    strength = np.where(total >= threshold, np.clip(total, _FADED, 1.0), _FADED)
-    colors = np.hstack([mixed, np.where(np.isnan(shares[:, :1]), 0.0, strength)])
+    opacity = np.where(total >= threshold, np.clip(total, _FADED, 1.0), _FADED)
+    colors = np.hstack([mixed, np.where(np.isnan(shares[:, :1]), 0.0, opacity)])
     return _colored_layer(result, name, colors)
 
 
 def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
-    """Return the spots colored by one of their features, from 0 to what few spots exceed."""
+    """Return the spots colored by one of their features, from 0 to a value that few spots exceed."""
     values = _of_placed(result, getattr(result, feature).to_numpy(float))
     known = values[~np.isnan(values) & _is_estimated(result)]
     top = float(np.quantile(known, USUAL)) if len(known) else 1.0
@@ -300,7 +284,7 @@ def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData
 
 
 def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
-    """Return the outlines of a spot (white around black, to be seen on any ground) and of its neighbors."""
+    """Return the outlines of a spot (white around black, visible on any ground) and of its neighbors."""
     neighbors, _, attention = neighbors_of(result, spot)
     rows = np.concatenate([neighbors, [spot, spot]])
     diameter = spot_diameter(result.spatial)
@@ -326,14 +310,14 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
 
     Vectors (n_lines, 2, 2), each from the spot's center to a neighbor's; features `weight` (W)
     and `attention` (Attn), in the order of the row of ``result.weights``. A layer of vectors has one width:
-    the higher the attention in an edge, the more lines lie beside each other, one to four.
+    the higher the attention in an edge, the more lines are drawn next to each other, one to four.
     """
     neighbors, weights, attention = neighbors_of(result, spot)
     n_lines = 1 + np.rint((_MOST_LINES - 1) * np.clip(attention, 0, 1)).astype(int)
     start = to_yx(result.coordinates[[spot]])
     along = np.repeat(to_yx(result.coordinates[neighbors]) - start, n_lines, axis=0)
     width = spot_diameter(result.spatial) * 0.06
-    vectors = np.stack([start + _beside(along, n_lines, width), along], axis=1)
+    vectors = np.stack([start + _offsets(along, n_lines, width), along], axis=1)
     neighbors, weights, attention = (np.repeat(each, n_lines) for each in (neighbors, weights, attention))
     settings = {
         "name": name,
@@ -357,13 +341,13 @@ def neighborhood_layer(result: Result, spot: int, name: str) -> FullLayerData:
     return vectors.reshape(-1, 2, 2), settings, "vectors"
 
 
-def _beside(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
-    """Return how far each line lies off its edge's middle, so that an edge's lines touch each other."""
+def _offsets(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray:
+    """Return the offset of each line from its edge's middle, so that the lines of an edge touch."""
     number = np.concatenate([np.arange(n) - (n - 1) / 2 for n in n_lines] or [np.zeros(0)])
     length = np.linalg.norm(along, axis=1, keepdims=True)
     across = np.divide(along[:, ::-1] * [1, -1], length, out=np.zeros_like(along), where=length > 0)
-    # A little less than their width: no gaps between them are seen.
-    return across * number[:, None] * width * 0.9
+    # A little less than their width: there are no gaps between them.
+    return np.asarray(across * number[:, None] * width * 0.9, dtype=float)
 
 
 def graph_layer(result: Result, name: str, edges: Edges = Edges.ATTENTION) -> FullLayerData:
@@ -389,7 +373,7 @@ def update_layer(layer: Layer, data: FullLayerData) -> None:
     """Give a layer of the picked spot the data of another spot."""
     values, settings, _ = data
     layer.data = values
-    for name in _UPDATED:  # in this order: colors are looked up in the features
+    for name in _UPDATED:  # in this order: colors are made from the features
         if name in settings:
             setattr(layer, name, settings[name])
 
@@ -401,7 +385,7 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
         layer.data = values
         _set_changed(layer, settings, "contrast_limits", "colormap")
         return
-    # Of new features napari tells twice, of their values and of their colors, and would draw twice.
+    # New features emit two events, for their values and for their colors, and napari would draw twice.
     with layer._face.events.color_properties.blocker():
         layer.features = settings["features"]
     is_mapped = isinstance(settings["face_color"], str)
@@ -414,25 +398,25 @@ def recolor(layer: Layer, data: FullLayerData) -> None:
             setattr(layer, name, settings[name])
 
 
-def is_foreign(layer: Layer) -> bool:
-    """Whether another plugin has colored spots by features of its own."""
+def is_changed_by_others(layer: Layer) -> bool:
+    """Whether another plugin has colored spots by its own features."""
     return isinstance(layer, Points) and "dominant" not in layer.features
 
 
 def _set_changed(layer: Layer, settings: dict[str, Any], *names: str) -> None:
-    """Set what differs: napari draws anew whatever is set."""
+    """Set what differs: napari draws again whenever something is set."""
     for name in names:
         if name in settings and getattr(layer, name) != settings[name]:
             setattr(layer, name, settings[name])
 
 
 def _features(result: Result) -> pd.DataFrame:
-    """Return what is told of the spots, whatever they show; each layer has its own."""
-    return _told(result).copy()
+    """Return the features of the spots in every map; each layer has its own copy."""
+    return _shared_features(result).copy()
 
 
 @weakly_cached
-def _told(result: Result) -> pd.DataFrame:
+def _shared_features(result: Result) -> pd.DataFrame:
     spots = placed_spots(result.spatial)
     reasons = result.reasons.iloc[spots].astype(object)
     return pd.DataFrame(
@@ -443,7 +427,7 @@ def _told(result: Result) -> pd.DataFrame:
             # Whole numbers: napari shows three digits of any other.
             "counts": np.rint(np.nan_to_num(result.counts.to_numpy()[spots])).astype(int),
             "unexplained": result.unexplained.to_numpy()[spots],
-            # None is left out of napari's status bar, so only spots with a reason show one.
+            # napari's status bar leaves None out, so only spots with a reason show one.
             "not estimated": reasons.where(reasons != "", None).to_numpy(),
         }
     )
@@ -478,7 +462,7 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
         "features": features,
         "border_color": transform_color([UNKNOWN, outline])[known.astype(int)],
         "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
-        # Spots of a pixel or two would be all soft edge.
+        # Spots of a pixel or two would be nothing but soft edge.
         "antialiasing": 0 if is_dense else 1,
         "canvas_size_limits": (3 if is_dense else 2, 10000),
         "symbol": symbols_of(result),
@@ -492,8 +476,8 @@ def symbols_of(result: Result) -> Any:
 
 
 def is_tissue(layer: Layer) -> bool:
-    """Whether a layer is an image under the spots: not one that the plugin draws of bins."""
-    return isinstance(layer, Image) and METADATA not in layer.metadata
+    """Whether a layer is an image under the spots, and not bins that the plugin draws as an image."""
+    return isinstance(layer, Image) and KEY not in layer.metadata
 
 
 def _has_image(adata: AnnData) -> bool:
@@ -501,7 +485,7 @@ def _has_image(adata: AnnData) -> bool:
 
 
 def _outline(adata: AnnData) -> str:
-    """Return a color seen on the tissue, or on a canvas that may be dark or light."""
+    """Return a color that is visible on the tissue, or on a canvas that may be dark or light."""
     return "#202020a0" if _has_image(adata) else UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""The legend of the dominant types, over the canvas: napari has none for categories."""
+"""The legend of categories, over the canvas: napari has none."""
 
 from __future__ import annotations
 
@@ -11,22 +11,32 @@ from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.base.colors import cell_type_colors
-from napari_spotmix.ui.canvas.edges import Edges, edge_limits, scale_words
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 from napari_spotmix.ui.canvas.paint import draw_name, fill
 from napari_spotmix.ui.canvas.pies import THINNEST
+from napari_spotmix.ui.state.edges import Edges, edge_limits, scale_words
+from napari_spotmix.ui.state.maps import DOMINANT, GRAPH, NICHES, PIES
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
     from napari_spotmix.analysis.niches import Niches
     from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.session import Session
 
-__all__ = ["Legend", "legend_of", "legend_of_edges", "legend_of_niches", "legend_of_pies", "niche_colors"]
+__all__ = [
+    "Legend",
+    "entries_of",
+    "legend_of",
+    "legend_of_edges",
+    "legend_of_niches",
+    "legend_of_pies",
+    "niche_colors",
+]
 
-#: It names this many, and takes no more than this part of the canvas' height, but never fewer than the least.
+#: At most so many entries, at least so many, and the share of the canvas' height that they may take.
 _MOST, _FEWEST, _HIGHEST = 16, 4, 0.45
-#: A niche is named by its largest type, and by its second where that has this share.
+#: A niche is named by its largest type, and by its second if that has this share.
 _LEAST = 0.15
 _ROW, _SWATCH, _WIDEST = 18, 11, 190
 
@@ -35,18 +45,18 @@ def legend_of(result: Result) -> list[tuple[str, str]]:
     """Return (name, color) of each type that is the largest anywhere, the most frequent first."""
     colors = result.colors
     frequent = result.dominant.value_counts()
-    return [(name, colors[name]) for name, spots in frequent.items() if spots > 0]
+    return [(str(name), colors[str(name)]) for name, spots in frequent.items() if spots > 0]
 
 
 def legend_of_pies(result: Result) -> list[tuple[str, str]]:
-    """Return (name, color) of each type of which a slice is seen anywhere, the most abundant first."""
+    """Return (name, color) of each type with a slice in any pie, the most abundant first."""
     means = result.mean_proportions.sort_values(ascending=False, kind="stable")
     seen = result.proportions.max() >= THINNEST
     return [(name, result.colors[name]) for name in means.index if seen[name]]
 
 
 def niche_colors(niches: Niches) -> list[str]:
-    """Return a color for each niche: those that come after the cell types' own, not to be taken for them."""
+    """Return a color for each niche: those after the cell types' own, to be distinguished from them."""
     n_niches, n_types = niches.composition.shape
     return list(cell_type_colors([str(number) for number in range(n_types + n_niches)]).values())[n_types:]
 
@@ -85,7 +95,7 @@ class Legend(CanvasBox):
 
     @property
     def entries(self) -> list[tuple[str, str]]:
-        """Names and colors of what there is room for, and how many more there are."""
+        """The names and colors for which there is room, and the number of the others."""
         canvas = self.parent()
         room = int(_HIGHEST * canvas.height() / _ROW) if isinstance(canvas, QWidget) else _MOST
         most = min(max(room, _FEWEST), _MOST)
@@ -93,9 +103,9 @@ class Legend(CanvasBox):
         return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, "more type"), "")]
 
     def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Show these names and colors, or nothing at all."""
+        """Show these names and colors, or hide the legend."""
         self._all = entries
-        self.place()
+        self.update_position()
         self.setVisible(bool(entries) and self.parent() is not None)
         self.update()
 
@@ -107,10 +117,28 @@ class Legend(CanvasBox):
     def corner(self, canvas: QWidget) -> QPoint:
         return QPoint(PAD, canvas.height() - self.sizeHint().height() - PAD)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = self.paint_ground()
         for at, (name, color) in enumerate(self.entries):
             top = PAD // 2 + at * _ROW
             if color:
                 fill(painter, QRect(PAD, top + 3, _SWATCH, _SWATCH), color)
             draw_name(painter, QRect(2 * PAD + _SWATCH, top, _WIDEST, _ROW), name)
+
+
+def entries_of(session: Session) -> list[tuple[str, str]]:
+    """Return the names and colors of what a session shows, none for maps with a color bar."""
+    result, shown = session.result, session.display.shown
+    if result is None or shown is None:
+        return []
+    if isinstance(shown, tuple):
+        return [(name, result.colors[name]) for name in shown]
+    if shown is DOMINANT:
+        return legend_of(result)
+    if shown is PIES:
+        return legend_of_pies(result)
+    if shown is NICHES and session.niches is not None:
+        return legend_of_niches(result, session.niches)
+    if shown is GRAPH:
+        return legend_of_edges(result, session.edges)
+    return []

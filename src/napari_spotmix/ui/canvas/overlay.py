@@ -1,10 +1,12 @@
-"""Boxes over the canvas, painted by Qt: names in them are never anything but text."""
+"""Boxes over the canvas, painted by Qt: names in them are always plain text."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QRect, Qt
 from qtpy.QtGui import QPainter, QPalette
 from qtpy.QtWidgets import QWidget
+
+from napari_spotmix.ui.state.connections import Connections
 
 __all__ = ["PAD", "CanvasBox"]
 
@@ -13,29 +15,34 @@ PAD = 8
 
 
 class CanvasBox(QWidget):
-    """A box as large as its `sizeHint`, where `corner` says; clicks pass through it."""
+    """A box as large as its `sizeHint`, at the position `corner`; clicks pass through it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._connections = Connections()
         self.hide()
 
+    def release(self) -> None:
+        """Disconnect from the session and the viewer."""
+        self._connections.disconnect_all()
+
     def put_on(self, canvas: QWidget) -> None:
-        """Lie over a widget and follow its size."""
+        """Appear over a widget and follow its size."""
         self.setParent(canvas)
         canvas.installEventFilter(self)
 
     def corner(self, canvas: QWidget) -> QPoint:
-        """Return where the upper left corner lies on the canvas."""
+        """Return the position of the upper left corner on the canvas."""
         raise NotImplementedError
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
-            self.place()
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.Resize:
+            self.update_position()
         return False
 
-    def place(self) -> None:
-        """Go where the box belongs, above all else on the canvas."""
+    def update_position(self) -> None:
+        """Move to the corner, above everything else on the canvas."""
         canvas = self.parent()
         if isinstance(canvas, QWidget):
             self.setGeometry(QRect(self.corner(canvas), self.sizeHint()))

@@ -1,4 +1,4 @@
-"""What the list, the bars and the legend paint alike; names are painted, so they are never but text."""
+"""Painting for the list, the bars and the legend; names are painted, so they are always plain text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["draw_name", "draw_number", "fill"]
 
 
 def fill(painter: QPainter, area: QRect, color: str | QColor) -> None:
-    """Fill an area, with a faint edge in the color of the text: it parts dark colors from a dark ground."""
+    """Fill an area, with a faint edge in the color of the text, so that dark colors show on a dark ground."""
     if area.width() < 1:
         return
     painter.fillRect(area, QColor(color))
@@ -22,7 +22,7 @@ def fill(painter: QPainter, area: QRect, color: str | QColor) -> None:
 
 
 def draw_name(painter: QPainter, area: QRect, name: str) -> None:
-    """Write a name at the left of an area, cut short where it is too long."""
+    """Write a name at the left of an area, shortened if it is too long."""
     elided = painter.fontMetrics().elidedText(name, Qt.TextElideMode.ElideRight, area.width())
     painter.drawText(area, int(Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine), elided)
 

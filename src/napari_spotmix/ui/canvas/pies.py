@@ -26,7 +26,7 @@ THINNEST = 0.01
 
 
 def has_pies(result: Result) -> bool:
-    """Tell whether the spots are few enough to be seen as pies."""
+    """Return whether the spots are few enough to be drawn as pies."""
     return len(placed_spots(result.spatial)) <= MOST_POINTS
 
 

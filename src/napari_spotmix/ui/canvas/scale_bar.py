@@ -31,28 +31,21 @@ class ScaleBar(CanvasBox):
         self._viewer, self._session = viewer, session
         self._microns: float | None = None
         self.microns = 0.0
-        viewer.scene.camera.events.zoom.connect(self._show)
-        viewer.dims.events.ndisplay.connect(self._show)
-        session.tissue_changed.connect(self._measure)
-        session.panels_changed.connect(self._show)
+        self._connections.connect(viewer.scene.camera.events.zoom, self._show)
+        self._connections.connect(viewer.dims.events.ndisplay, self._show)
+        self._connections.connect(session.data.tissue_changed, self._measure)
+        self._connections.connect(session.display.panels_changed, self._show)
         self._measure()
 
     @property
     def text(self) -> str:
-        """What stands above the bar."""
+        """The text above the bar."""
         return length_words(self.microns, True)
 
     @property
     def length(self) -> float:
-        """How long the bar is, in pixels of the screen."""
+        """Length of the bar in pixels of the screen."""
         return 0.0 if self._microns is None else self.microns / self._microns * self._viewer.scene.camera.zoom
-
-    def let_go(self) -> None:
-        """Let go of the viewer and the session."""
-        self._viewer.scene.camera.events.zoom.disconnect(self._show)
-        self._viewer.dims.events.ndisplay.disconnect(self._show)
-        self._session.tissue_changed.disconnect(self._measure)
-        self._session.panels_changed.disconnect(self._show)
 
     def sizeHint(self) -> QSize:
         text = self.fontMetrics().horizontalAdvance(self.text)
@@ -63,11 +56,11 @@ class ScaleBar(CanvasBox):
         return QPoint(canvas.width() - size.width() - PAD, canvas.height() - size.height() - PAD)
 
     def put_on(self, canvas: QWidget) -> None:
-        """Lie over a widget and follow its size."""
+        """Appear over a widget and follow its size."""
         super().put_on(canvas)
         self._show()
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = self.paint_ground()
         painter.drawText(QRect(0, 2, self.width(), _TEXT), int(Qt.AlignmentFlag.AlignCenter), self.text)
         left = (self.width() - round(self.length)) // 2
@@ -75,8 +68,8 @@ class ScaleBar(CanvasBox):
         painter.fillRect(bar, self.palette().color(QPalette.ColorRole.WindowText))
 
     def _measure(self) -> None:
-        """Find out how large a pixel is; where the data do not tell, napari's own bar shows pixels."""
-        tissue = self._session.tissue
+        """Find the size of a pixel; if it is unknown, napari's own bar shows pixels."""
+        tissue = self._session.data.tissue
         self._microns = None if tissue is None else microns_per_pixel(tissue.adata)
         if tissue is not None:
             self._viewer.canvas.overlays.scale_bar.visible = self._microns is None
@@ -84,10 +77,10 @@ class ScaleBar(CanvasBox):
 
     def _show(self) -> None:
         canvas, zoom = self.parent(), self._viewer.scene.camera.zoom
-        is_seen = isinstance(canvas, QWidget) and not self._session.panels
+        is_seen = isinstance(canvas, QWidget) and not self._session.display.panels
         is_shown = self._microns is not None and is_seen and self._viewer.dims.ndisplay == 2
         if self._microns is not None and zoom > 0:
             self.microns = round_length(_LONGEST * self._microns / zoom)
-        self.place()
+        self.update_position()
         self.setVisible(is_shown)
         self.update()

@@ -1,7 +1,7 @@
 """Cell types side by side: a panel each, seen through one camera, over napari's own canvas.
 
 napari's grid would need an image and a layer of points for each panel: twelve take seconds to add, and more
-to remove. Here are no layers at all: leaving gives back what was there, and deleting layers disturbs nothing.
+to remove. These panels have no layers: leaving them shows the map as it was, and deleting layers is safe.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from vispy.visuals.transforms import MatrixTransform
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
-from napari_spotmix.ui.canvas.panels import PanelData, Picture, arrangement, panels_task
-from napari_spotmix.ui.panels.notify import show_problem, telling
+from napari_spotmix.ui.canvas.panel_data import PanelData, Picture, arrangement, panels_task
+from napari_spotmix.ui.panels.notify import reporting, show_problem
+from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.state.worker import Runner
 from napari_spotmix.ui.text import percent, plain
 
@@ -41,22 +42,22 @@ _TITLE, _FOOT, _GAP = 22, 30, 3
 _SWATCH, _NUMBER = 11, 44
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
-#: The picked spot is found at any zoom.
+#: The mark of the picked spot has at least so many screen pixels.
 _LEAST_MARK = 12
 #: The scale bar is at most this long, in pixels of the screen.
 _LONGEST = 110
 
 
 class SideBySide(QWidget):
-    """The panels of the session's chosen types; it lies over a window's canvas while there are any.
+    """The panels of the chosen cell types, over the canvas of a window while there are any.
 
     Parameters
     ----------
     viewer : ViewerModel
-        Whose images are seen below the spots, and whose camera says where to look first.
+        Its images are shown below the spots, and its camera is where the panels begin.
     session : Session
     press : callable
-        Does what a key does on the canvas; returns whether it does anything.
+        Runs the action of a key on the canvas; returns whether it has one.
     """
 
     def __init__(self, viewer: ViewerModel, session: Session, press: Callable[[str], bool]) -> None:
@@ -64,56 +65,56 @@ class SideBySide(QWidget):
         self._viewer, self._session, self._press = viewer, session, press
         self.canvas: SceneCanvas | None = None
         self.panels: list[_Panel] = []
+        self._extent = np.zeros(2), np.ones(2)
         self._pressed_at: np.ndarray | None = None
         self._runner = Runner(self)
-        self._runner.finished.connect(self._draw)
-        self._runner.failed.connect(show_problem)
         self._foot = _Foot(self)
-        self._foot.back.clicked.connect(lambda: session.show_panels(()))
-        session.panels_changed.connect(self._show)
-        for signal in self._redrawn_by:
-            signal.connect(self._refill)
-        session.spot_changed.connect(self._mark)
-        viewer.layers.events.inserted.connect(self._follow_tissue)
-        viewer.layers.events.removed.connect(self._follow_tissue)
+        self._connections = Connections()
+        self._connect()
         self.hide()
 
-    @property
-    def _redrawn_by(self) -> tuple[Any, ...]:
-        session = self._session
-        return session.result_replayed, session.threshold_changed, session.opacity_changed
+    def _connect(self) -> None:
+        connect, session, display = self._connections.connect, self._session, self._session.display
+        connect(self._runner.finished, self._draw)
+        connect(self._runner.failed, show_problem)
+        connect(self._foot.back.clicked, self._leave)
+        connect(display.panels_changed, self._show)
+        connect(display.threshold_changed, self._refill)
+        connect(display.opacity_changed, self._refill)
+        connect(session.result_replayed, self._refill)
+        connect(session.pointer.spot_changed, self._mark)
+        connect(self._viewer.layers.events.inserted, self._follow_tissue)
+        connect(self._viewer.layers.events.removed, self._follow_tissue)
+
+    def _leave(self, _: bool = False) -> None:
+        self._session.display.show_panels(())
 
     @property
     def is_busy(self) -> bool:
-        """Whether the panels wait for what they will show."""
+        """Whether the content of the panels is being made."""
         return self._runner.is_running
 
     def put_on(self, window: QWidget) -> None:
-        """Lie over a widget and follow its size."""
+        """Cover a widget and follow its size."""
         self.setParent(window)
         window.installEventFilter(self)
         self._show()
 
-    def let_go(self) -> None:
-        """Let go of the viewer and the session, and of what is drawn."""
-        self._session.panels_changed.disconnect(self._show)
-        for signal in self._redrawn_by:
-            signal.disconnect(self._refill)
-        self._session.spot_changed.disconnect(self._mark)
-        self._viewer.layers.events.inserted.disconnect(self._follow_tissue)
-        self._viewer.layers.events.removed.disconnect(self._follow_tissue)
+    def release(self) -> None:
+        """Disconnect from the viewer and the session, and close the panels."""
+        self._connections.disconnect_all()
         self._runner.close()
         self._clear()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize and self.isVisible():
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.Resize and self.isVisible():
             self._fill_parent()
         return False
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
         self._place()
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         QPainter(self).fillRect(self.rect(), self._ground())
 
     def _ground(self) -> QColor:
@@ -121,21 +122,21 @@ class SideBySide(QWidget):
 
     # What is shown
 
-    @telling
+    @reporting
     def _show(self) -> None:
         """Open with the panels that are asked for, or close."""
-        names = self._session.panels
-        if not names or self.parent() is None:
+        names, result = self._session.display.panels, self._session.result
+        if not names or result is None or self.parent() is None:
             self._runner.cancel()
             self._clear()
             self.hide()
             return
         if tuple(panel.name for panel in self.panels) != names:
-            self._open(names)
+            self._open(result, names)
         self._refill()
 
-    def _open(self, names: Sequence[str]) -> None:
-        """Make empty panels, and lie over the canvas."""
+    def _open(self, result: Result, names: Sequence[str]) -> None:
+        """Make empty panels over the canvas."""
         rect = self.panels[0].view.camera.rect if self.panels else None
         self._clear()
         self._fill_parent()
@@ -143,7 +144,7 @@ class SideBySide(QWidget):
             keys=None, parent=self, bgcolor=self._viewer.canvas.background_color, autoswap=False
         )
         canvas.native.setAccessibleName("Cell types side by side")
-        result = self._result
+        self._extent = _extent(result)
         self.panels = [_Panel(self, canvas, result, name) for name in names]
         for panel in self.panels[1:]:
             panel.view.camera.link(self.panels[0].view.camera)
@@ -153,7 +154,7 @@ class SideBySide(QWidget):
         canvas.events.key_press.connect(self._on_key)
         canvas.events.draw.connect(lambda _: self._foot.measure(self._microns_per_pixel()))
         canvas.native.show()
-        self._foot.show_colors(layers.proportion_colormap(result, self._session.threshold))
+        self._foot.show_colors(layers.proportion_colormap(result, self._session.display.threshold))
         self._place()
         self.look_at(self._seen() if rect is None else rect)
         self.show()
@@ -171,49 +172,44 @@ class SideBySide(QWidget):
                 self.canvas.native.deleteLater()
         self.canvas = None
 
-    @property
-    def _result(self) -> Result:
-        assert self._session.result is not None
-        return self._session.result
-
-    @telling
+    @reporting
     def _refill(self) -> None:
-        """Draw anew, in a thread: numbers, threshold or opacity are others."""
-        session = self._session
-        if session.panels and session.result is not None and self.panels:
-            names, threshold, opacity = session.panels, session.threshold, session.opacity
-            self._foot.show_colors(layers.proportion_colormap(session.result, threshold))
-            self._runner.start(panels_task(session.result, names, threshold, self._tissue(), opacity))
+        """Make the content again, in a thread, with the current result, threshold and opacity."""
+        display, result = self._session.display, self._session.result
+        if display.panels and result is not None and self.panels:
+            self._foot.show_colors(layers.proportion_colormap(result, display.threshold))
+            self._runner.start(
+                panels_task(result, display.panels, display.threshold, self._tissue(), display.opacity)
+            )
 
     def _tissue(self) -> list[Any]:
         return [layer for layer in self._viewer.layers if layers.is_tissue(layer) and layer.visible]
 
-    @telling
+    @reporting
     def _draw(self, data: PanelData) -> None:
         if data.names != tuple(panel.name for panel in self.panels):
             return
         for panel, colors in zip(self.panels, data.colors, strict=True):
             panel.show_tissue(data.tissue)
             panel.show_spots(data, colors)
-            panel.title.update()  # its share and color may be others
+            panel.title.update()  # its share and color may have changed
         self._mark()
 
     def _follow_tissue(self, event: Event) -> None:
-        """An image of the tissue has come or gone."""
+        """Draw again when an image of the tissue is added or removed."""
         if self.panels and layers.is_tissue(event.value):
             self._refill()
 
     def _mark(self) -> None:
         """Outline the picked spot in each panel."""
-        result, spot = self._session.result, self._session.spot
-        if not self.panels or result is None:
+        result, spot = self._session.result, self._session.pointer.spot
+        if not self.panels or result is None or self.canvas is None:
             return
         for panel in self.panels:
             panel.mark(None if spot is None else layers.selection_layer(result, spot, "")[:2])
-        assert self.canvas is not None
         self.canvas.update()
 
-    # Where what lies
+    # Layout and camera
 
     def _fill_parent(self) -> None:
         parent = self.parent()
@@ -232,27 +228,22 @@ class SideBySide(QWidget):
         across, down = width // n_columns, height // n_rows
         for at, panel in enumerate(self.panels):
             row, column = divmod(at, n_columns)
-            panel.place(QRect(column * across, row * down, across - _GAP, down - _GAP))
+            panel.set_area(QRect(column * across, row * down, across - _GAP, down - _GAP))
 
     def _aspect(self) -> float:
-        low, high = self._extent()
+        low, high = self._extent
         size = np.maximum(high - low, 1e-9)
         return float(np.clip(size[0] / size[1], 0.1, 10))
 
-    def _extent(self) -> tuple[np.ndarray, np.ndarray]:
-        xy = self._result.coordinates
-        half = layers.spot_diameter(self._result.spatial) / 2
-        return np.nanmin(xy, axis=0) - half, np.nanmax(xy, axis=0) + half
-
     def _seen(self) -> tuple[float, float, float, float]:
-        """Return what napari's canvas shows of the spots: left, bottom, width and height."""
+        """Return the part of the spots on napari's canvas: left, bottom, width and height."""
         camera = self._viewer.scene.camera
         half = np.array(self._viewer.canvas.size[::-1]) / camera.zoom / 2
         center = np.array(camera.center[:-3:-1])
-        low, high = self._extent()
+        low, high = self._extent
         low, high = np.maximum(center - half, low), np.minimum(center + half, high)
         if (high <= low).any():
-            low, high = self._extent()
+            low, high = self._extent
         return (*low, *(high - low))
 
     def look_at(self, rect: Any) -> None:
@@ -261,12 +252,13 @@ class SideBySide(QWidget):
 
     def look_at_all(self) -> None:
         """Show all spots."""
-        low, high = self._extent()
+        low, high = self._extent
         self.look_at((*low, *(high - low)))
 
     def _microns_per_pixel(self) -> float | None:
-        """Return how long a pixel of the screen is, None where the data do not tell."""
-        size = microns_per_pixel(self._result.spatial) if self.panels else None
+        """Return the micrometers of a pixel of the screen, None if they are unknown."""
+        result = self._session.result
+        size = microns_per_pixel(result.spatial) if self.panels and result is not None else None
         return None if size is None else size / self.panels[0].zoom
 
     # Mouse and keys
@@ -277,35 +269,42 @@ class SideBySide(QWidget):
     def _on_press(self, event: SceneMouseEvent) -> None:
         self._pressed_at = np.array(event.pos[:2]) if event.button == 1 else None
 
-    @telling
+    @reporting
     def _on_release(self, event: SceneMouseEvent) -> None:
         start, self._pressed_at = self._pressed_at, None
         panel = self._panel_at(event.pos)
         if panel is None or start is None or np.abs(event.pos[:2] - start).max() > _DRAG_PX:
             return
         x, y = panel.world_at(event.pos)
-        self._session.pick_at(y, x)
+        self._session.pointer.pick_at(y, x)
 
-    @telling
+    @reporting
     def _on_move(self, event: SceneMouseEvent) -> None:
         panel = self._panel_at(event.pos)
         if panel is None or event.button is not None:
-            self._session.hover(None)
+            self._session.pointer.hover(None)
         else:
             x, y = panel.world_at(event.pos)
-            self._session.hover_at(y, x)
+            self._session.pointer.hover_at(y, x)
 
-    @telling
+    @reporting
     def _on_key(self, event: Any) -> None:
         key = "" if event.key is None else str(event.key.name)
         if key == "Home":
             self.look_at_all()
-        event.handled = key == "Home" or self._press(key)  # else napari hears it too
+        event.handled = key == "Home" or self._press(key)  # else napari acts on it too
         if key == "T":
             self._refill()
 
-    def leaveEvent(self, event: QEvent) -> None:
-        self._session.hover(None)
+    def leaveEvent(self, event: QEvent | None) -> None:
+        self._session.pointer.hover(None)
+
+
+def _extent(result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and the upper corner (x, y) of all spots."""
+    half = layers.spot_diameter(result.spatial) / 2
+    xy = result.coordinates
+    return np.nanmin(xy, axis=0) - half, np.nanmax(xy, axis=0) + half
 
 
 class _Panel:
@@ -323,12 +322,12 @@ class _Panel:
         self._marks: Any = None
 
     def close(self) -> None:
-        """Let go of the title; the view goes with its canvas."""
+        """Remove the title; the view is closed with its canvas."""
         with suppress(RuntimeError):
             self.title.setParent(None)
             self.title.deleteLater()
 
-    def place(self, area: QRect) -> None:
+    def set_area(self, area: QRect) -> None:
         """Take a part of the canvas, the title at its top."""
         self.title.setGeometry(area.left(), area.top(), area.width(), _TITLE)
         self.title.show()
@@ -353,7 +352,7 @@ class _Panel:
             one.opacity == other.opacity and np.array_equal(one.pixels, other.pixels)
             for one, other in zip(pictures, self._pictures, strict=True)
         ):
-            return  # to give pixels to the graphics card takes longest
+            return  # sending pixels to the graphics card takes longest
         for old in self._tissue:
             old.parent = None
         self._pictures = list(pictures)
@@ -373,10 +372,11 @@ class _Panel:
             else:
                 self._spots.set_data(colors.pixels)
             return
-        assert data.spots is not None
+        if data.spots is None:
+            return
         if self._spots is None:
             self._spots = _markers(self.view.scene, 100)
-        # Spots of a pixel or two would be all soft edge.
+        # Spots of a pixel or two would be nothing but soft edge.
         is_dense = len(data.spots.xy) > layers.MOST_OUTLINED
         self._spots.antialias = 0 if is_dense else 1
         self._spots.canvas_size_limits = (3 if is_dense else 2, 10_000)
@@ -389,7 +389,7 @@ class _Panel:
         )
 
     def mark(self, marks: tuple[Any, dict[str, Any]] | None) -> None:
-        """Outline the spot as napari's layer of the picked spot does, white around black, or none."""
+        """Outline the picked spot like the layer on napari's canvas, white around black; None removes it."""
         if marks is None:
             if self._marks is not None:
                 self._marks.visible = False
@@ -419,7 +419,7 @@ def _markers(parent: Any, order: int) -> Any:
 
 
 def _put(visual: Any, picture: Picture, order: int) -> None:
-    """Lay a picture where it belongs."""
+    """Put a picture at its position."""
     visual.order = order
     visual.set_gl_state("translucent", depth_test=False, cull_face=False)
     matrix = np.eye(4)
@@ -438,11 +438,11 @@ class _Title(QWidget):
         self.setToolTip(plain(f"{name}: click to show it alone"))
         self.setAccessibleName(name)
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        self._session.show_panels(())
-        self._session.show(self.name)
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        self._session.display.show_panels(())
+        self._session.display.show(self.name)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         result = self._session.result
         if result is None or self.name not in result.colors:
             return
@@ -479,38 +479,33 @@ class _Foot(QWidget):
 
     @property
     def scale_text(self) -> str:
-        """What stands beside the scale bar; "" without one."""
-        return "" if self._microns is None else length_words(self._length(), True)
+        """The text next to the scale bar; "" without one."""
+        return "" if self._microns is None else length_words(round_length(_LONGEST * self._microns), True)
 
-    def _length(self) -> float:
-        assert self._microns is not None
-        return round_length(_LONGEST * self._microns)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
         size = self.back.sizeHint()
         self.back.setGeometry(self.width() - size.width() - 6, 2, size.width(), self.height() - 4)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)
         palette = self.palette()
         painter.fillRect(self.rect(), palette.color(QPalette.ColorRole.Window))
         painter.setPen(palette.color(QPalette.ColorRole.WindowText))
-        words = "Proportion  0"
-        left = 8 + painter.fontMetrics().horizontalAdvance(words) + 6
-        draw_name(painter, QRect(8, 0, left, self.height()), words)
+        text = "Proportion  0"
+        left = 8 + painter.fontMetrics().horizontalAdvance(text) + 6
+        draw_name(painter, QRect(8, 0, left, self.height()), text)
         bar = QRect(left, (self.height() - 12) // 2, 140, 12)
-        painter.fillRect(bar, QColor("#e8e0e4"))  # about as light as tissue, which shows through low colors
+        painter.fillRect(bar, QColor("#e8e0e4"))  # about as light as the tissue that shows through low colors
         gradient = QLinearGradient(bar.left(), 0, bar.right(), 0)
         for at, color in enumerate(self._colors):
             gradient.setColorAt(at / max(len(self._colors) - 1, 1), color)
         painter.fillRect(bar, gradient)
         draw_name(painter, QRect(bar.right() + 6, 0, 20, self.height()), "1")
         if self._microns is not None:
-            self._paint_scale(painter, bar.right() + 40)
+            self._paint_scale(painter, bar.right() + 40, self._microns)
 
-    def _paint_scale(self, painter: QPainter, left: int) -> None:
-        assert self._microns is not None
-        length = round(self._length() / self._microns)
+    def _paint_scale(self, painter: QPainter, left: int, microns: float) -> None:
+        length = round(round_length(_LONGEST * microns) / microns)
         line = QRect(left, self.height() // 2 - 1, length, 3)
         painter.fillRect(line, self.palette().color(QPalette.ColorRole.WindowText))
         draw_name(painter, QRect(line.right() + 8, 0, 90, self.height()), self.scale_text)

@@ -1,9 +1,9 @@
-"""Many points drawn quickly where a processor draws them: on a virtual display or a remote desktop.
+"""Many points drawn quickly by a processor, on a virtual display or a remote desktop.
 
-napari draws each point as an instance of a square. A graphics card takes no notice. Mesa's llvmpipe, which
-draws where there is none, begins anew for every instance: 29 ms for 5,000 points, which it draws in 7 ms as
-points of OpenGL. Of those it leaves out what has its middle outside of the canvas, and it draws none that has
-more than 255 pixels, so spots that are seen from nearby are left to napari.
+napari draws each point as an instance of a square, which is quick on a graphics card. Mesa's llvmpipe, which
+draws on the processor, starts again for every instance: it takes 29 ms for 5,000 points, and 7 ms if they are
+points of OpenGL. It leaves out OpenGL points with their middle outside of the canvas, and draws none above
+255 pixels, so spots that are zoomed in are left to napari.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 from qtpy.QtWidgets import QWidget
 from vispy.visuals.shaders import Function
 
+from napari_spotmix.ui.state.connections import Connections
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from vispy.scene import Node, SceneCanvas
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["QuickPoints", "is_software"]
 
-#: Fewer points are quick either way.
+#: Fewer points are quick in any case.
 _MANY = 500
-#: Pixels of the screen that a spot may have: half of it may be missing at the edge of the canvas.
+#: Largest spots in screen pixels: half of one may be missing at the edge of the canvas.
 _LARGEST = 16.0
 _GL_RENDERER = 0x1F01
 _NEEDED = ("_data", "_method", "_draw_mode", "_upload_data")
@@ -36,7 +38,7 @@ _NEEDED = ("_data", "_method", "_draw_mode", "_upload_data")
 
 @cache
 def is_software() -> bool:
-    """Whether OpenGL draws on the processor, by what is slow at instances; there must be an application."""
+    """Whether OpenGL draws on the processor, with Mesa's llvmpipe; there must be an application."""
     from vispy.gloo import gl
 
     surface, context = QOffscreenSurface(), QOpenGLContext()
@@ -50,31 +52,31 @@ def is_software() -> bool:
 
 
 class QuickPoints:
-    """Has the layers of many points in a window drawn as points of OpenGL while they are small."""
+    """Draws the layers of many points in a window as points of OpenGL while these are small."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._canvas: SceneCanvas | None = None
         self._hooks: WeakKeyDictionary[Markers, _Hooks] = WeakKeyDictionary()
-        viewer.scene.camera.events.zoom.connect(self._look)
-        viewer.layers.events.inserted.connect(self._look)
+        self._connections = Connections()
+        self._connections.connect(viewer.scene.camera.events.zoom, self._update)
+        self._connections.connect(viewer.layers.events.inserted, self._update)
 
     def put_on(self, window: QWidget) -> None:
-        """Look after the canvas in a window."""
+        """Serve the canvas in a window."""
         canvases = (getattr(one, "_vispy_canvas", None) for one in window.findChildren(QWidget))
         self._canvas = next((one for one in canvases if one is not None), None) if is_software() else None
-        self._look()
+        self._update()
 
-    def let_go(self) -> None:
-        """Let go of the viewer, and leave all layers to napari."""
-        self._viewer.scene.camera.events.zoom.disconnect(self._look)
-        self._viewer.layers.events.inserted.disconnect(self._look)
+    def release(self) -> None:
+        """Disconnect from the viewer, and leave all layers to napari."""
+        self._connections.disconnect_all()
         for markers, hooks in self._hooks.items():
             _change(markers, "instanced", hooks)
         self._hooks.clear()
 
-    def _look(self) -> None:
-        """Have each layer of points drawn in the way that suits its size on the screen."""
+    def _update(self, _: Any = None) -> None:
+        """Draw each layer of points by the method that suits its size on the screen."""
         if self._canvas is None:
             return
         zoom = self._viewer.scene.camera.zoom * self._canvas.native.devicePixelRatioF()
@@ -87,25 +89,25 @@ class QuickPoints:
 
 
 def _markers_below(node: Node) -> Iterator[Markers]:
-    """Yield what draws the layers of points: of napari and vispy neither offers it, so it may be missing."""
+    """Yield the visuals of the layers of points; napari's and vispy's are private, so they may be missing."""
     for child in node.children:
-        markers = getattr(child, "points_markers", None)
+        markers: Markers = getattr(child, "points_markers", None)
         if all(hasattr(markers, name) for name in _NEEDED) and markers._data is not None:
             yield markers
         yield from _markers_below(child)
 
 
 def _hooks_of_points() -> _Hooks:
-    """Return what vispy puts into its shaders for points: no corners, places within a point from OpenGL."""
+    """Return the hooks of vispy's shaders for points: no corners; positions in a point come from OpenGL."""
     return (
         Function("void setup_texcoord() {}"),
-        Function("vec4 apply_offset(vec4 place, float size) { return place; }"),
+        Function("vec4 apply_offset(vec4 position, float size) { return position; }"),
         "gl_PointCoord",
     )
 
 
 def _change(markers: Markers, method: str, hooks: _Hooks) -> _Hooks:
-    """Have points drawn by the other of vispy's two methods, and return the hooks of the one before."""
+    """Draw points by the other of vispy's two methods, and return the hooks of the previous one."""
     vertex, fragment = markers.shared_program.vert, markers.shared_program.frag
     before = vertex["setup_texcoord"], vertex["apply_offset"], fragment["pointcoord"]
     fragment["pointcoord"] = None  # else vispy would give its variable a new value

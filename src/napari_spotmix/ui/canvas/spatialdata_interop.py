@@ -1,4 +1,4 @@
-"""What others ask of our layers: napari its status of bins, napari-spatialdata its metadata."""
+"""What napari's status bar shows of bins, and the metadata that napari-spatialdata reads."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from scipy.sparse import issparse
 from napari_spotmix.base.keys import ADDED, SPATIAL, added_keys
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.ui.canvas.layers import METADATA, UNKNOWN, placed_spots
+from napari_spotmix.dataset.geometry import placed_spots
+from napari_spotmix.ui.canvas.layer_info import map_of
+from napari_spotmix.ui.canvas.layers import UNKNOWN
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["describe_bin", "for_spatialdata", "introduce"]
+__all__ = ["describe_bin", "for_spatialdata", "serve_others"]
 
 _REGION, _INSTANCE, _ATTRS = "region", "instance_id", "spatialdata_attrs"
 _NOT_ESTIMATED = "not estimated"
 
 
-def introduce(layer: Layer) -> None:
-    """Let napari's status bar tell of bins, and napari-spatialdata work on spots."""
-    kept = layer.metadata[METADATA]
-    if isinstance(layer, Points):
-        layer.metadata.update(for_spatialdata(kept["result"]))
+def serve_others(layer: Layer) -> None:
+    """Let napari's status bar describe bins, and napari-spatialdata work on spots."""
+    info = map_of(layer)
+    if isinstance(layer, Points) and info is not None:
+        layer.metadata.update(for_spatialdata(info.result))
     elif isinstance(layer, Image):
-        # An image has no features, from which napari takes what it tells of points.
-        layer.get_status = MethodType(_status_of_bins, layer)  # type: ignore[method-assign]
+        # An image has no features, which the status bar shows of points.
+        layer.get_status = MethodType(_status_of_bins, layer)
 
 
 def for_spatialdata(result: Result) -> dict[str, Any]:
-    """Return what napari-spatialdata looks for in the metadata of a layer of spots.
+    """Return the metadata that napari-spatialdata reads from a layer of spots.
 
     Returns
     -------
     dict
         `adata`: the spots of the layer in its order, with proportions in ``obsm["spotmix"]`` and the dominant
         type in ``obs``; `region_key` and `instance_key`: columns of its ``obs``; `indices`: the instance of
-        each point. Neither `sdata` nor `table_names`: with these it would look for its own file. Nor `name`:
+        each point. Neither `sdata` nor `table_names`: with these it would read its own file. Nor `name`:
         it takes a layer with one for its own, and raises when that is removed.
 
     Notes
@@ -61,7 +63,7 @@ def for_spatialdata(result: Result) -> dict[str, Any]:
 
 @weakly_cached
 def _annotated(result: Result) -> AnnData:
-    """Return the spots with what was found of them."""
+    """Return the spots annotated with the result."""
     spots, keys = placed_spots(result.spatial), added_keys(ADDED)
     obs = result.spatial.obs.iloc[spots].copy()
     obs[keys["dominant"]], colors = _dominant(result, spots)
@@ -96,30 +98,30 @@ def _dominant(result: Result, spots: np.ndarray) -> tuple[pd.Series, list[str]]:
 
 
 def describe_bin(result: Result, y: float, x: float) -> list[str]:
-    """Return what is known of the bin under a point, as napari writes the features of a point."""
+    """Describe the bin at a point, in the form of the features of points in napari's status bar."""
     grid = bin_grid(result.spatial)
     found = None if grid is None else grid.at(y, x)
     if found is None:
         return []
     at = int(placed_spots(result.spatial)[found])
-    told = {"spot": result.abundances.index[at]}
+    facts = {"spot": result.abundances.index[at]}
     if result.reasons.iloc[at]:
-        told[_NOT_ESTIMATED] = result.reasons.iloc[at]
+        facts[_NOT_ESTIMATED] = result.reasons.iloc[at]
     else:
-        told["dominant"] = result.dominant.iloc[at]
-        told["counts"] = f"{result.counts.iloc[at]:.0f}"
-        told["unexplained"] = f"{result.unexplained.iloc[at]:.3f}"
+        facts["dominant"] = result.dominant.iloc[at]
+        facts["counts"] = f"{result.counts.iloc[at]:.0f}"
+        facts["unexplained"] = f"{result.unexplained.iloc[at]:.3f}"
     # Names as plain text: napari's status bar guesses at HTML.
-    return [plain(f"{name}: {value}") for name, value in told.items()]
+    return [plain(f"{name}: {value}") for name, value in facts.items()]
 
 
 def _status_of_bins(layer: Image, position: Any = None, **settings: Any) -> dict[str, str]:
-    """Return napari's status of an image, and what is known of the bin there."""
+    """Return napari's status of an image, with a description of the bin there."""
     status = type(layer).get_status(layer, position, **settings)
-    result = layer.metadata.get(METADATA, {}).get("result")
-    if position is not None and result is not None and settings.get("world"):
-        told = describe_bin(result, *map(float, position[-2:]))
-        if told:
-            status["coordinates"] += "; " + ", ".join(told)
-            status["value"] += "; " + ", ".join(told)
-    return status
+    info = map_of(layer)
+    if position is not None and info is not None and settings.get("world"):
+        y, x = map(float, position[-2:])
+        if facts := describe_bin(info.result, y, x):
+            status["coordinates"] += "; " + ", ".join(facts)
+            status["value"] += "; " + ", ".join(facts)
+    return dict(status)

@@ -1,4 +1,4 @@
-"""What the colors on the canvas mean, in its upper left corner."""
+"""The title of a map, in the upper left corner of the canvas."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 from napari_spotmix.ui.canvas.paint import draw_name
-from napari_spotmix.ui.state.session import COUNTS, ERRORS, GRAPH, UNEXPLAINED, Shown, name_of
+from napari_spotmix.ui.state.maps import COUNTS, ERRORS, GRAPH, UNEXPLAINED, Shown, name_of
 from napari_spotmix.ui.text import shortened
 
 if TYPE_CHECKING:
-    from napari_spotmix.ui.canvas.edges import Edges
+    from napari_spotmix.ui.state.edges import Edges
 
 __all__ = ["Title", "title_of"]
 
@@ -29,7 +29,7 @@ _HEIGHT = 24
 
 
 def title_of(shown: Shown, edges: Edges) -> str:
-    """Return what stands over a map."""
+    """Return the title of a map."""
     if shown is GRAPH:
         return edges.value
     if isinstance(shown, str):
@@ -40,7 +40,7 @@ def title_of(shown: Shown, edges: Edges) -> str:
 
 
 class Title(CanvasBox):
-    """A line of text. napari has one too, whose letters it makes anew for every other text, in 10 ms."""
+    """A line of text. napari has one too, but needs 10 ms to make its letters again for each text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Title(CanvasBox):
     def show_text(self, text: str) -> None:
         """Show a text, or nothing at all."""
         self.text = text
-        self.place()
+        self.update_position()
         self.setVisible(bool(text) and self.parent() is not None)
         self.update()
 
@@ -62,5 +62,5 @@ class Title(CanvasBox):
     def corner(self, canvas: QWidget) -> QPoint:
         return QPoint(PAD, PAD)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         draw_name(self.paint_ground(), self.rect().adjusted(PAD, 0, 0, 0), self.text)

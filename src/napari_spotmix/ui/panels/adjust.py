@@ -1,4 +1,4 @@
-"""Another smoothness, or fewer cell types: solved again while the hand moves."""
+"""Another smoothness, or fewer cell types: solved again while the slider moves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import PushButton
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSlider, QStyle, QWidget
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSlider, QStyle
 
 from napari_spotmix.base.progress import Task
-from napari_spotmix.ui.canvas.layers import prepare
-from napari_spotmix.ui.panels.notify import problem_text, telling
+from napari_spotmix.ui.panels.notify import problem_text, reporting
+from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import add_all, plain_label
+from napari_spotmix.ui.state.prepare import prepare
 from napari_spotmix.ui.state.worker import Runner
 from napari_spotmix.ui.text import count, plain
 
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["AdjustPanel", "refit_task"]
 
 #: The slider goes this many steps to either side of the learned value, and so many to ten times it.
-_REACH, _STEPS_PER_TEN = 60, 20
-#: Around this smoothness where smoothing was switched off.
+_RANGE, _STEPS_PER_TEN = 60, 20
+#: The middle of the slider if smoothing was switched off.
 _INSTEAD_OF_NONE = 0.1
-#: A solve that has taken longer than this is given up for a newer wish; a quicker one is shown first.
+#: A solve that has taken longer than this is cancelled for a newer request; a quicker one is shown first.
 _PATIENCE_S = 0.5
-#: Shorter than for long tasks: the map is to follow the hand.
+#: Shorter than for long tasks: the map follows the slider.
 _POLL_MS = 8
 _MOST_ROWS, _MARK_HEIGHT = 6, 22
 
@@ -54,61 +55,65 @@ class _Smoothness(QSlider):
     def __init__(self) -> None:
         super().__init__(Qt.Orientation.Horizontal)
         self.learned = 0.0
-        self.setRange(-_REACH, _REACH)
+        self.setRange(-_RANGE, _RANGE)
         self.setPageStep(_STEPS_PER_TEN // 4)
         self.setMinimumHeight(_MARK_HEIGHT)
+        self.setAccessibleName("Smoothness")
         self.setToolTip(
-            "How much neighbors draw each other together (lambda_c): less to the left, and none at its end; "
-            "more to the right. The line marks what was learned; twenty steps are a factor of ten"
+            "Smoothness (lambda_c): how much spots are smoothed over their neighbors. Less to the left, none "
+            "at the left end, more to the right. The line marks the learned value; 20 steps change it tenfold"
         )
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Mark what was learned; napari's style paints no ticks."""
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Mark the learned value; napari's style paints no ticks."""
         painter = QPainter(self)
         painter.setPen(QPen(self.palette().color(QPalette.ColorRole.WindowText), 2))
-        handle = self.style().pixelMetric(QStyle.PixelMetric.PM_SliderLength)
-        way = QStyle.sliderPositionFromValue(-_REACH, _REACH, self.start, self.width() - handle)
-        painter.drawLine(way + handle // 2, 1, way + handle // 2, self.height() - 1)
+        style = self.style()
+        handle = 0 if style is None else style.pixelMetric(QStyle.PixelMetric.PM_SliderLength)
+        left = QStyle.sliderPositionFromValue(-_RANGE, _RANGE, self.start, self.width() - handle)
+        painter.drawLine(left + handle // 2, 1, left + handle // 2, self.height() - 1)
         painter.end()
         super().paintEvent(event)
 
     @property
     def lambda_c(self) -> float:
-        """The smoothness that the slider stands at."""
+        """The smoothness that the slider is set to."""
         if self.value() == self.start:
             return self.learned
-        if self.value() == -_REACH:
+        if self.value() == -_RANGE:
             return 0.0
         return (self.learned or _INSTEAD_OF_NONE) * 10 ** (self.value() / _STEPS_PER_TEN)
 
     @property
     def start(self) -> int:
-        """Where the learned smoothness lies."""
-        return 0 if self.learned > 0 else -_REACH
+        """The position of the learned smoothness."""
+        return 0 if self.learned > 0 else -_RANGE
 
 
-class AdjustPanel(QWidget):
-    """Solves the result of a run again, from what it has kept, and shows what comes of it."""
+class AdjustPanel(Panel):
+    """Solves the result of a run again with other settings, and shows the new result."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
+        super().__init__(session)
         self._started = 0.0
-        self._wish: tuple[float, tuple[str, ...]] | None = None
+        self._request: tuple[float, tuple[str, ...]] | None = None
         self.state = plain_label()
         self.slider = _Smoothness()
         self.types = QListWidget()
         self.types.setSpacing(1)
-        self.types.setToolTip("Without its check mark a cell type is left out, and the others share its part")
-        self.back = PushButton(text="Back to the run", tooltip="Show what the run has learned again")
+        self.types.setToolTip(
+            "Without its check mark a cell type is left out, and the others are fitted without it"
+        )
+        self.back = PushButton(text="Back to the run", tooltip="Show the result of the run again")
         self._runner = Runner(self, poll_ms=_POLL_MS)
-        self._runner.finished.connect(self._take)
-        self._runner.failed.connect(self._fail)
         add_all(self, self.state, self.slider, self.types, self.back.native)
-        self.slider.valueChanged.connect(self._ask)
-        self.types.itemChanged.connect(self._ask)
-        self.back.changed.connect(self._go_back)
-        session.result_changed.connect(self._show)
+        connect = self._connections.connect
+        connect(self._runner.finished, self._take)
+        connect(self._runner.failed, self._fail)
+        connect(self.slider.valueChanged, self._ask)
+        connect(self.types.itemChanged, self._ask)
+        connect(self.back.changed, self._go_back)
+        connect(session.result_changed, self._show)
         self._show()
 
     @property
@@ -124,69 +129,74 @@ class AdjustPanel(QWidget):
     @property
     def without(self) -> tuple[str, ...]:
         """The cell types that are left out."""
-        items = (self.types.item(row) for row in range(self.types.count()))
         names = self._session.learned.cell_types if self._session.learned else ()
-        pairs = zip(items, names, strict=True)
+        pairs = zip(self._items, names, strict=True)
         return tuple(name for item, name in pairs if item.checkState() != Qt.CheckState.Checked)
 
-    def close_runners(self) -> None:
-        """Stop what runs."""
-        self._wish = None
-        self._runner.close()
+    @property
+    def _items(self) -> list[QListWidgetItem]:
+        found = (self.types.item(row) for row in range(self.types.count()))
+        return [item for item in found if item is not None]
 
-    def let_go(self) -> None:
-        """Let go of the session."""
-        self._session.result_changed.disconnect(self._show)
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        return (self._runner,)
 
-    # What is wished
+    def release(self) -> None:
+        """Stop solving, and disconnect from the session."""
+        self._request = None
+        super().release()
 
-    @telling
+    # What is asked for
+
+    @reporting
     def _ask(self, _: object = None) -> None:
-        """Solve for what the hand has set; of many wishes only the newest is kept."""
-        wish = self.slider.lambda_c, self.without
+        """Solve with what is set; of many requests only the newest is kept."""
+        request = self.slider.lambda_c, self.without
         self._say(solving=True)
-        if len(wish[1]) == self.types.count():
+        if len(request[1]) == self.types.count():
             return
         if self._runner.is_running and time.monotonic() - self._started < _PATIENCE_S:
-            self._wish = wish
+            self._request = request
         else:
-            self._solve(wish)
+            self._solve(request)
 
-    def _solve(self, wish: tuple[float, tuple[str, ...]]) -> None:
+    def _solve(self, request: tuple[float, tuple[str, ...]]) -> None:
         learned = self._session.learned
-        assert learned is not None
-        self._wish, self._started = None, time.monotonic()
-        if wish == (self.slider.learned, ()):
+        if learned is None:
+            return
+        self._request, self._started = None, time.monotonic()
+        if request == (self.slider.learned, ()):
             self._runner.cancel()
             self._session.replay(learned)
             self._say()
         else:
-            self._runner.start(refit_task(learned, *wish))
+            self._runner.start(refit_task(learned, *request))
 
     def _go_back(self) -> None:
         self._reset()
         self._solve((self.slider.learned, ()))
 
-    # What comes of it
+    # The new result
 
-    @telling
+    @reporting
     def _take(self, result: Result) -> None:
         self._session.replay(result)
-        wish, self._wish = self._wish, None
-        if wish is not None:
-            self._solve(wish)
+        request, self._request = self._request, None
+        if request is not None:
+            self._solve(request)
         else:
             self._say()
 
-    @telling
+    @reporting
     def _fail(self, error: BaseException) -> None:
         self.state.setText(f"Failed: {problem_text(error)}")
 
     # What is shown
 
     def _show(self) -> None:
-        """Begin anew with the result of a run."""
-        self._wish = None
+        """Begin with the result of a run."""
+        self._request = None
         self._runner.cancel()
         learned = self._session.learned
         problem = None if learned is None else learned.problem
@@ -209,7 +219,7 @@ class AdjustPanel(QWidget):
         for name in learned.cell_types:
             item = QListWidgetItem(name)
             item.setToolTip(plain(name))
-            item.setSizeHint(QSize(1, height))  # as wide as the list: a long name is cut off, with a tooltip
+            item.setSizeHint(QSize(1, height))  # a long name is cut off, and its tooltip has all of it
             item.setFlags(
                 Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             )
@@ -225,22 +235,22 @@ class AdjustPanel(QWidget):
         for widget in (self.slider, self.types):
             widget.blockSignals(True)
         self.slider.setValue(self.slider.start)
-        for row in range(self.types.count()):
-            self.types.item(row).setCheckState(Qt.CheckState.Checked)
+        for item in self._items:
+            item.setCheckState(Qt.CheckState.Checked)
         for widget in (self.slider, self.types):
             widget.blockSignals(False)
 
     def _say(self, *, solving: bool = False) -> None:
-        """Say what is set, and whether there is a way back from it."""
+        """Say what is set, and offer the way back to the run if it differs."""
         lambda_c, learned, without = self.slider.lambda_c, self.slider.learned, self.without
         if len(without) == self.types.count():
-            words = "At least one cell type must stay."
+            text = "At least one cell type must stay."
         else:
-            words = _described(lambda_c, learned, without) + ("…" if solving else "")
-        self.state.setText(words)
+            text = _described(lambda_c, learned, without) + ("…" if solving else "")
+        self.state.setText(text)
         self.back.enabled = (lambda_c, without) != (learned, ())
         self.back.tooltip = (
-            "Show what the run has learned again" if self.back.enabled else "This is what the run has learned"
+            "Show the result of the run again" if self.back.enabled else "This is the result of the run"
         )
 
 

@@ -1,38 +1,42 @@
-"""What is worth knowing of the data before a run, and buttons that fix it."""
+"""Findings in the data before a run, and buttons that fix them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_spotmix.base.progress import Task
 from napari_spotmix.base.text import count
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.ui.panels.notify import problem_text, telling
-from napari_spotmix.ui.panels.section import Section, add_all, plain_label
+from napari_spotmix.ui.panels.notify import problem_text, reporting
+from napari_spotmix.ui.panels.panel import Panel
+from napari_spotmix.ui.panels.section import FoldableSection, add_all, plain_label, soon
 from napari_spotmix.ui.state.worker import Runner
 from napari_spotmix.ui.text import plain, shortened
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from napari_spotmix.base.progress import Progress, ProgressCallback
     from napari_spotmix.dataset.diagnostics import Finding
+    from napari_spotmix.ui.state.loaded import Inputs
     from napari_spotmix.ui.state.session import Session
 
 __all__ = ["CheckPanel"]
 
-#: Each level with its color, that of the line beside it, which is seen on light and dark alike.
+#: The color of the line next to a finding of each level, visible on light and dark themes.
 _COLORS = {"problem": "#d64545", "warning": "#d9962b", "note": "#8a8f98"}
-#: So many problems and warnings stand open; the others and the notes are folded away.
+#: So many problems and warnings are shown; the others and the notes are folded away.
 _OPEN = 4
 #: Letters of a button, which must fit the dock.
 _LETTERS = 38
 
 
 class FindingRow(QFrame):
-    """One finding: its level, its text, and the button that fixes it where one can.
+    """One finding: its level, its text, and a button if it can be fixed.
 
     Signals
     -------
@@ -61,27 +65,27 @@ class FindingRow(QFrame):
 
     def _fix_button(self, finding: Finding) -> QPushButton:
         fixes = tuple(map(str, finding.fixes))
-        words = ", then ".join(fix.words for fix in finding.fixes)
-        button = QPushButton(shortened(words, _LETTERS).replace("&", "&&"))
-        button.setToolTip(plain(f"{words} ({' '.join(fixes)}), in memory: the file stays as it is"))
+        text = ", then ".join(fix.words for fix in finding.fixes)
+        button = QPushButton(shortened(text, _LETTERS).replace("&", "&&"))
+        button.setToolTip(plain(f"{text} ({' '.join(fixes)}), in memory: the file is not changed"))
         button.clicked.connect(lambda: self.fix_asked.emit(fixes))
         return button
 
 
-class CheckPanel(QWidget):
-    """Looks at what is loaded whenever that changes, in a thread, and shows what it finds.
+class CheckPanel(Panel):
+    """Checks what is loaded whenever that changes, in a thread, and shows the findings.
 
     Signals
     -------
     found : list of Finding
-        What is shown has changed.
+        Other findings are shown.
     """
 
     found = Signal(list)
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
+        super().__init__(session)
+        self._data = session.data
         self.findings: list[Finding] = []
         self.state = plain_label()
         self.stop = QPushButton("Stop checking")
@@ -92,87 +96,88 @@ class CheckPanel(QWidget):
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(6)
         add_all(self, self.state, self._body, self.stop, self.undo)
-        self._looker, self._fixer = Runner(self), Runner(self)
-        self._looker.progressed.connect(self._tell)
-        self._looker.finished.connect(self._show)
-        self._looker.failed.connect(self._fail)
-        self._looker.cancelled.connect(
-            lambda: self._rest("Not checked. Choose data again to have them checked.")
-        )
-        self._fixer.finished.connect(self._take)
-        self._fixer.failed.connect(self._fail)
-        self.stop.clicked.connect(self._looker.cancel)
-        self.undo.clicked.connect(lambda: self._session.undo_fixes())
-        # Tissue and reference may change together: they are looked at once.
-        self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self._look)
-        for signal in self._signals():
-            signal.connect(self._look_soon)
-        self._look()
+        self._checker, self._fixer = Runner(self), Runner(self)
+        # Tissue and reference may change together: they are checked once.
+        self._soon = soon(self)
+        self._connect()
+        self._check()
+
+    def _connect(self) -> None:
+        connect = self._connections.connect
+        connect(self._checker.progressed, self._report_progress)
+        connect(self._checker.finished, self._show)
+        connect(self._checker.failed, self._fail)
+        connect(self._checker.cancelled, self._cancelled)
+        connect(self._fixer.finished, self._take)
+        connect(self._fixer.failed, self._fail)
+        connect(self.stop.clicked, self._checker.cancel)
+        connect(self.undo.clicked, self._undo)
+        connect(self._soon.timeout, self._check)
+        connect(self._data.tissue_changed, self._check_soon)
+        connect(self._data.reference_changed, self._check_soon)
 
     @property
     def summary(self) -> str:
         """One line on what was found."""
-        if self._looker.is_running:
+        if self._checker.is_running:
             return "Checking…"
         numbers = {level: sum(one.level == level for one in self.findings) for level in _COLORS}
-        told = ", ".join(count(number, level) for level, number in numbers.items() if number)
-        return f"No problem, {told}" if told and not numbers["problem"] else told
+        found = ", ".join(count(number, level) for level, number in numbers.items() if number)
+        return f"No problem, {found}" if found and not numbers["problem"] else found
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being looked at or fixed."""
-        return self._looker.is_running or self._fixer.is_running or self._soon.isActive()
+        """Whether something is being checked or fixed."""
+        return self._checker.is_running or self._fixer.is_running or self._soon.isActive()
 
     @property
     def rows(self) -> list[FindingRow]:
-        """What is shown, folded or not."""
+        """The rows of all findings, folded or not."""
         return self._body.findChildren(FindingRow)
 
-    def close_runners(self) -> None:
-        """Stop looking."""
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        return self._checker, self._fixer
+
+    def release(self) -> None:
+        """Stop checking, and disconnect from the session."""
         self._soon.stop()
-        self._looker.close()
-        self._fixer.close()
+        super().release()
 
-    def let_go(self) -> None:
-        """Let go of the session."""
-        for signal in self._signals():
-            signal.disconnect(self._look_soon)
+    # Checking
 
-    def _signals(self) -> tuple[Any, ...]:
-        return self._session.tissue_changed, self._session.reference_changed
-
-    # Looking
-
-    def _look_soon(self) -> None:
+    def _check_soon(self) -> None:
         self._soon.start()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._show([])
-        if self._session.what_is_missing() is not None:
-            self._looker.cancel()
+        inputs = self._data.inputs
+        if inputs is None:
+            self._checker.cancel()
             self._rest("Data are checked as soon as spots, a reference and its cell types are chosen.")
             return
-        self._looker.start(look_task(self._session))
+        self._checker.start(check_task(inputs))
         self._rest("Checking…")
         self.found.emit([])
 
-    def _tell(self, progress: Progress) -> None:
+    def _report_progress(self, progress: Progress) -> None:
         self.state.setText(f"{progress.stage}…")
 
-    def _rest(self, words: str) -> None:
-        self.state.setText(words)
-        self.state.setVisible(bool(words))
-        self.stop.setVisible(self._looker.is_running)
-        self.undo.setVisible(bool(self._session.fixes))
+    def _cancelled(self) -> None:
+        self._rest("Not checked. Choose data again to have them checked.")
+
+    def _rest(self, text: str) -> None:
+        self.state.setText(text)
+        self.state.setVisible(bool(text))
+        self.stop.setVisible(self._checker.is_running)
+        self.undo.setVisible(bool(self._data.fixes))
 
     def _fail(self, error: BaseException) -> None:
         self._rest(f"Failed: {problem_text(error)}")
 
-    # What was found
+    # Findings
 
-    @telling
+    @reporting
     def _show(self, findings: list[Finding]) -> None:
         self.findings = findings
         self._clear()
@@ -187,8 +192,9 @@ class CheckPanel(QWidget):
     def _clear(self) -> None:
         while (item := self._rows.takeAt(0)) is not None:
             row = item.widget()
-            row.setParent(None)
-            row.deleteLater()
+            if row is not None:
+                row.setParent(None)
+                row.deleteLater()
 
     def _row(self, finding: Finding) -> FindingRow:
         row = FindingRow(finding)
@@ -201,43 +207,45 @@ class CheckPanel(QWidget):
         inside = QWidget()
         add_all(inside, *map(self._row, findings))
         title = f"{len(findings)} more" if noun == "more" else count(len(findings), noun)
-        self._rows.addWidget(Section(title, inside, open=False))
+        self._rows.addWidget(FoldableSection(title, inside, open=False))
 
     # Fixing
 
     def _fix(self, fixes: tuple[str, ...]) -> None:
-        self._fixer.start(fix_task(self._session, fixes))
-        self._rest("Fixing…")
+        inputs = self._data.inputs
+        if inputs is not None:
+            self._fixer.start(fix_task(inputs, fixes))
+            self._rest("Fixing…")
 
-    @telling
-    def _take(self, fixed: Any) -> None:
-        self._session.set_fixed(*fixed)
+    @reporting
+    def _take(self, fixed: tuple[AnnData, AnnData, tuple[str, ...]]) -> None:
+        self._data.set_fixed(*fixed)
+
+    @reporting
+    def _undo(self, _: bool = False) -> None:
+        self._data.undo_fixes()
 
 
-def look_task(session: Session) -> Task:
-    """Return the look at what the session has loaded; it reads no session later."""
-    assert session.tissue is not None
-    assert session.reference is not None
-    spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
+def check_task(inputs: Inputs) -> Task:
+    """Return the task that checks the data before a run."""
+    spatial, reference = inputs.tissue.adata, inputs.reference.adata
 
     def task(on_progress: ProgressCallback) -> list[Finding]:
         from napari_spotmix.dataset.diagnostics import diagnose  # in the thread: numba is slow to import
 
-        return diagnose(spatial, reference, cell_type_key=key, on_progress=on_progress)
+        return diagnose(spatial, reference, cell_type_key=inputs.cell_type_key, on_progress=on_progress)
 
     return task
 
 
-def fix_task(session: Session, fixes: tuple[str, ...]) -> Task:
-    """Return the fixing of what the session has loaded, with what `Session.set_fixed` takes."""
-    assert session.tissue is not None
-    assert session.reference is not None
-    spatial, reference, key = session.tissue.adata, session.reference.adata, session.cell_type_key
+def fix_task(inputs: Inputs, fixes: tuple[str, ...]) -> Task:
+    """Return the task that fixes the data; it returns the arguments of `LoadedData.set_fixed`."""
+    spatial, reference = inputs.tissue.adata, inputs.reference.adata
 
-    def task(_: ProgressCallback) -> tuple[Any, Any, tuple[str, ...]]:
+    def task(_: ProgressCallback) -> tuple[AnnData, AnnData, tuple[str, ...]]:
         from napari_spotmix.dataset.fixes import apply_fixes
 
-        both = apply_fixes(spatial, reference, fixes, cell_type_key=key)
+        both = apply_fixes(spatial, reference, fixes, cell_type_key=inputs.cell_type_key)
         bin_grid(both[0])  # takes a while for a million bins, and is kept
         return *both, fixes
 

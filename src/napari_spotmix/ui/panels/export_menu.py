@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_spotmix.base.errors import InputError
@@ -29,14 +30,16 @@ class MenuButton(QPushButton):
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for name, tip, act in actions:
-            action = menu.addAction(name)
+            action = QAction(name, menu)
             action.setToolTip(tip)
             action.triggered.connect(lambda _=False, act=act: act())
+            menu.addAction(action)
+        self._menu = menu
         self.setMenu(menu)
 
     def press(self, name: str) -> None:
         """Choose an action by its name."""
-        next(action for action in self.menu().actions() if action.text() == name).trigger()
+        next(action for action in self._menu.actions() if action.text() == name).trigger()
 
 
 def session_spec(session: Session, parameters: Parameters | None = None) -> RunSpec:
@@ -47,11 +50,11 @@ def session_spec(session: Session, parameters: Parameters | None = None) -> RunS
     InputError
         If no spots are loaded.
     """
-    tissue, reference = session.tissue, session.reference
+    tissue, reference = session.data.tissue, session.data.reference
     if tissue is None:
         raise InputError("No spots are loaded. Choose spatial data first.")
     spec = RunSpec(
-        tissue.path, fix=session.fixes, parameters=parameters or Parameters(), **vars(tissue.reading)
+        tissue.path, fix=session.data.fixes, parameters=parameters or Parameters(), **vars(tissue.reading)
     )
     if reference is None:
         return spec
@@ -60,7 +63,7 @@ def session_spec(session: Session, parameters: Parameters | None = None) -> RunS
         reference=reference.path,
         labels=reference.labels,
         more_references=reference.more,
-        cell_type_key=session.cell_type_key or spec.cell_type_key,
+        cell_type_key=session.data.cell_type_key or spec.cell_type_key,
     )
 
 

@@ -1,4 +1,4 @@
-"""The form of a run's parameters, made from what `params` knows of them."""
+"""The form of a run's parameters, made from their descriptions in `params`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ParameterForm(Form):
         super().__init__(self.fields.values())
 
     def values(self) -> dict[str, Any]:
-        """Return what was typed, by name.
+        """Return the values of the fields, by name.
 
         Raises
         ------
         InputError
-            For each field that holds no number where one is needed, or one that is out of bounds;
-            it is called by its name and by its label in the form.
+            For each field that holds no number but needs one, or a number out of bounds. It is called by its
+            name and by its label in the form.
         """
         values = {name: _value(info, self.fields[name].value) for name, info in self._parameters.items()}
         found = ((info, info.problem(values[name])) for name, info in self._parameters.items())
@@ -50,7 +50,7 @@ def _field(info: ParameterInfo) -> ValueWidget[Any]:
         return ComboBox(choices=info.choices, value=info.default, **settings)
     if info.kind is bool:
         box = CheckBox(value=info.default, **settings)
-        box.native.setText("")  # its label stands in the left column, as for every other field
+        box.native.setText("")  # its label is in the left column, as for every other field
         return box
     if info.kind is int and not info.optional:
         least = int(info.minimum) if info.minimum is not None else -_LARGEST
@@ -63,7 +63,7 @@ def _field(info: ParameterInfo) -> ValueWidget[Any]:
 
 
 def _value(info: ParameterInfo, given: Any) -> Any:
-    """Return what was typed as a number where one is needed, or as it is where it is none."""
+    """Return what was typed as a number if one is needed, or unchanged if it is none."""
     if not isinstance(given, str) or info.kind is str:
         return given
     if info.optional and not given.strip():

@@ -1,4 +1,4 @@
-"""What a picked spot is made of, beside its neighborhood."""
+"""The composition of a picked spot, next to that of its neighborhood."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
+from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import add_all, plain_label
 from napari_spotmix.ui.text import count, percent, plain
 
@@ -28,12 +29,12 @@ __all__ = ["Bar", "Bars", "InspectPanel", "composition_of", "describe_spot"]
 #: Types below this share, in the spot and around it, are left out of the bars.
 _LEAST_SHARE = 0.005
 _MOST_BARS = 8
-#: Types below this share are not told by single genes.
-_LEAST_TOLD = 0.03
+#: Types below this share have no supporting genes listed.
+_LEAST_SUPPORTED = 0.03
 _INDENT = 4
 _KEY = "Strong: this spot. Pale: its neighbors, weighted."
 _KEY_OF_WHISKERS = " Whiskers: 90% interval."
-#: Nine tenths of a normal distribution lie within so many standard deviations.
+#: 90% of a normal distribution are within so many standard deviations.
 _Z90 = 1.645
 
 
@@ -41,8 +42,8 @@ _Z90 = 1.645
 class Bar:
     """Proportion of one cell type in a spot, and its mean over the spot's neighbors (NaN without any).
 
-    The true share lies between `low` and `high` about nine times in ten; NaN where this is not known. The
-    `note` is shown in place of the proportion.
+    `low` and `high` are the ends of a 90% interval, NaN if it is unknown. The `note` is shown in place of the
+    proportion.
     """
 
     name: str
@@ -64,13 +65,13 @@ def composition_of(result: Result, spot: int) -> list[Bar]:
     shown = [at for at in order if largest[at] >= _LEAST_SHARE][:_MOST_BARS]
     names, (low, high) = result.cell_types, _interval(result, spot)
     return [
-        Bar(names[at], colors[names[at]], *map(float, (own[at], around[at], low[at], high[at])))
+        Bar(names[at], colors[names[at]], float(own[at]), float(around[at]), float(low[at]), float(high[at]))
         for at in shown
     ]
 
 
 def _interval(result: Result, spot: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return between what the proportions of a spot lie in nine cases of ten."""
+    """Return the ends of the 90% intervals of a spot's proportions."""
     own = result.proportions.to_numpy()[spot]
     if not len(result.standard_errors):
         return np.full_like(own, np.nan), np.full_like(own, np.nan)
@@ -84,22 +85,22 @@ def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
     weights = np.where(np.isnan(values).any(axis=1), 0.0, weights)
     if weights.sum() <= 0:
         return np.full(len(result.cell_types), np.nan)
-    return weights @ np.nan_to_num(values) / weights.sum()
+    return np.asarray(weights @ np.nan_to_num(values) / weights.sum(), dtype=float)
 
 
-def genes_in_words(result: Result, spot: int, bars: Sequence[Bar]) -> str:
-    """Say which genes speak most for each of the spot's types; "" where this is not known."""
+def supporting_genes_text(result: Result, spot: int, bars: Sequence[Bar]) -> str:
+    """Name the genes that support each of the spot's types most; "" if they are unknown."""
     genes = result.supporting_genes(spot)
     lines = [
         f"{bar.name}: {', '.join(genes[bar.name])}"
         for bar in bars
-        if bar.name in genes and bar.spot >= _LEAST_TOLD
+        if bar.name in genes and bar.spot >= _LEAST_SUPPORTED
     ]
     return "\n".join(["Supporting genes:", *lines]) if lines else ""
 
 
 def describe_spot(result: Result, spot: int) -> str:
-    """Return in words which spot this is and what is known of it."""
+    """Describe a spot: its name, counts, unexplained share, neighbors, and why it was not estimated."""
     name = result.abundances.index[spot]
     facts = [f"{result.counts.iloc[spot]:,.0f} counts"]
     if not np.isnan(result.unexplained.iloc[spot]):
@@ -111,7 +112,7 @@ def describe_spot(result: Result, spot: int) -> str:
     return "\n".join(lines)
 
 
-def _in_words(bar: Bar) -> str:
+def _bar_text(bar: Bar) -> str:
     text = f"{bar.name}: {percent(bar.spot)}"
     if bar.low == bar.low:
         text += f" (90% interval {percent(bar.low)} to {percent(bar.high)})"
@@ -119,7 +120,7 @@ def _in_words(bar: Bar) -> str:
 
 
 def _draw_whisker(painter: QPainter, y: int, first: int, last: int) -> None:
-    """Draw from where to where a bar may reach."""
+    """Draw the interval of a bar."""
     painter.drawLine(first, y, last, y)
     for end in (first, last):
         painter.drawLine(end, y - 3, end, y + 3)
@@ -137,7 +138,7 @@ class Bars(QWidget):
 
     def show_bars(self, bars: Sequence[Bar]) -> None:
         self.bars = bars
-        lines = [_in_words(bar) for bar in bars]
+        lines = [_bar_text(bar) for bar in bars]
         self.setAccessibleDescription("; ".join(lines))
         self.setToolTip(plain("\n".join(lines)))
         self.setFixedHeight(self.sizeHint().height())
@@ -146,7 +147,7 @@ class Bars(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(300, self._row * len(self.bars) + 2)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         for at, bar in enumerate(self.bars):
@@ -173,7 +174,7 @@ class Bars(QWidget):
         )
 
     def _left(self) -> int:
-        """Return where the bars begin: after the names, as long as these leave them half the width."""
+        """Return where the bars begin: after the names, which take at most half the width."""
         longest = max(self.fontMetrics().horizontalAdvance(bar.name) for bar in self.bars)
         return min(max(longest + 12 + _INDENT, round(self.width() * 0.3)), self.width() // 2)
 
@@ -184,9 +185,9 @@ class _Gradient(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setFixedHeight(18)
-        self.setToolTip("Color and width of the lines to the neighbors: how alike they are, 0 to 1")
+        self.setToolTip("Color and width of the lines to the neighbors: how similar they are, 0 to 1")
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         from napari.utils.colormaps import ensure_colormap
 
         painter = QPainter(self)
@@ -203,41 +204,35 @@ class _Gradient(QWidget):
         painter.drawText(QRect(bar.right() + 6, 0, 20, self.height()), centered, "1")
 
 
-class InspectPanel(QWidget):
+class InspectPanel(Panel):
     """Shows the picked spot."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-        self.clear = PushButton(text="Clear", tooltip="Look into no spot (Escape)")
+        super().__init__(session)
+        self.clear = PushButton(text="Clear selection", tooltip="Inspect no spot (Escape)")
         self.text = plain_label()
         self.key = plain_label(_KEY)
         self.bars = Bars()
         self.genes = plain_label()
         self.gradient = _Gradient()
         add_all(self, self.text, self.bars, self.key, self.gradient, self.genes, self.clear.native)
-        self.clear.changed.connect(lambda: session.pick(None))
-        session.result_changed.connect(self._show)
-        session.result_replayed.connect(self._show)
-        session.spot_changed.connect(self._show)
+        self._connections.connect(self.clear.changed, self._clear)
+        self._connections.connect_each(
+            session.result_changed, session.result_replayed, session.pointer.spot_changed, slot=self._show
+        )
         self._show()
 
     @property
     def summary(self) -> str:
         """Name of the picked spot."""
-        session = self._session
-        if session.spot is None or session.result is None:
-            return ""
-        return f"Spot {session.result.abundances.index[session.spot]}"
+        spot, result = self._session.pointer.spot, self._session.result
+        return "" if spot is None or result is None else f"Spot {result.abundances.index[spot]}"
 
-    def let_go(self) -> None:
-        """Let go of the session."""
-        self._session.result_changed.disconnect(self._show)
-        self._session.result_replayed.disconnect(self._show)
-        self._session.spot_changed.disconnect(self._show)
+    def _clear(self) -> None:
+        self._session.pointer.pick(None)
 
     def _show(self) -> None:
-        result, spot = self._session.result, self._session.spot
+        result, spot = self._session.result, self._session.pointer.spot
         is_picked = result is not None and spot is not None
         self.genes.setText("")
         for widget in (self.bars, self.key, self.gradient, self.clear.native):
@@ -247,7 +242,7 @@ class InspectPanel(QWidget):
             self.text.setText(describe_spot(result, spot))
             bars = composition_of(result, spot)
             self.bars.show_bars(bars)
-            self.genes.setText(genes_in_words(result, spot, bars))
+            self.genes.setText(supporting_genes_text(result, spot, bars))
         elif result is not None:
             self.text.setText("Click a spot on the tissue to see what it is made of.")
         else:

@@ -13,7 +13,7 @@ from psygnal import EmitLoopError
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.ui.text import plain
 
-__all__ = ["problem_text", "show_problem", "telling"]
+__all__ = ["problem_text", "reporting", "show_problem"]
 
 _P = ParamSpec("_P")
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def problem_text(error: BaseException) -> str:
-    """Return what to tell of an error: our own words as they are, anything else with its kind.
+    """Return the message of an error: that of our own errors as it is, any other with its kind.
 
     Examples
     --------
@@ -38,22 +38,22 @@ def problem_text(error: BaseException) -> str:
 
 
 def show_problem(error: BaseException) -> None:
-    """Tell of an error in napari; what was not foreseen is also logged with its traceback."""
+    """Report an error in napari; an unexpected one is also logged with its traceback."""
     if not isinstance(error, InputError):
         _log.error("Unexpected error", exc_info=error)
     show_error(plain(problem_text(error)))
 
 
-def telling(slot: Callable[_P, None]) -> Callable[_P, None]:
-    """Make a slot tell of its errors: one that leaves a slot can abort the process under PyQt6."""
+def reporting(slot: Callable[_P, None]) -> Callable[_P, None]:
+    """Make a slot report its errors: one that leaves a slot can abort the process under PyQt6."""
 
     @wraps(slot)
-    def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
+    def reported(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             slot(*args, **kwargs)
-        except EmitLoopError as error:  # a signal's own wrapping of what went wrong
+        except EmitLoopError as error:  # psygnal wraps the error of a slot
             show_problem(error.__cause__ or error)
         except Exception as error:
             show_problem(error)
 
-    return told
+    return reported

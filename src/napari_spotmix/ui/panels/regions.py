@@ -1,4 +1,4 @@
-"""Regions drawn on the tissue: what they are made of, and how two of them differ."""
+"""Regions drawn on the tissue: their composition, and how two of them differ."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from magicgui.widgets import ComboBox, Container, PushButton
+from magicgui.widgets import ComboBox, PushButton
 from napari.layers import Shapes
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
+from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem
 
 from napari_spotmix.analysis.regions import REST, compare_regions
 from napari_spotmix.dataset.geometry import to_yx
 from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.io.atomic import write_atomically
 from napari_spotmix.params import INTERVAL_LEVEL
-from napari_spotmix.ui.canvas.layers import METADATA, image_layer
+from napari_spotmix.ui.canvas.layer_info import KEY, RegionsInfo, info_of
+from napari_spotmix.ui.canvas.layers import image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
-from napari_spotmix.ui.panels.notify import telling
-from napari_spotmix.ui.panels.section import add_all, plain_label
+from napari_spotmix.ui.panels.notify import reporting
+from napari_spotmix.ui.panels.panel import Panel
+from napari_spotmix.ui.panels.section import add_all, column_of, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
+from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.text import count, percent
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from napari_spotmix.base.progress import ProgressCallback, Task
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.session import Session
+    from napari_spotmix.ui.state.worker import Runner
 
 __all__ = [
     "LAYER",
@@ -67,36 +71,35 @@ def outline_of(shape: np.ndarray, kind: str) -> np.ndarray:
     return corners[:, ::-1].copy()
 
 
-class RegionsPanel(QWidget):
-    """Draws regions, names them, compares them, and keeps what comes of it."""
+class RegionsPanel(Panel):
+    """Draws regions, names them, compares them, and saves the comparison."""
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
-        super().__init__()
-        self._viewer, self._session = viewer, session
-        #: Table of `compare_regions`.
+        super().__init__(session)
+        self._viewer = viewer
+        self._drawing = Connections()
         self.compared: pd.DataFrame | None = None
         self.polygon = PushButton(
             text="Polygon", tooltip="Click corner after corner; Escape or a double click ends"
         )
         self.lasso = PushButton(text="Lasso", tooltip="Hold the mouse button and draw around a region")
-        self._tools = _row(self.polygon, self.lasso)
+        self._tools = row_of(self.polygon, self.lasso)
         self.names = QListWidget()
         self.names.setToolTip("Double-click to rename; delete a region in the layer, as any shape")
         self.first = ComboBox(label="Region", tooltip="What is compared")
         self.second = ComboBox(label="Against", tooltip="What it is compared with")
-        self._choice = Container(widgets=[self.first, self.second])
-        self._choice.margins = (0, 0, 0, 0)
+        self._choice = column_of(self.first, self.second)
         self.compare = TaskButton(
             self._comparison,
-            lambda words: self.state.setText(words),
+            lambda text: self.state.setText(text),
             text="Compare",
-            tooltip="Set the region beside the other; while this runs, stop it",
+            tooltip="Compare the region with the other; pressed again, it stops",
         )
         self.state = plain_label()
         self.bars = Bars()
         self.save_table = PushButton(text="Save table…", tooltip="The numbers behind the bars, as CSV")
         self.save_outlines = PushButton(text="Save outlines…", tooltip="GeoJSON, as QuPath reads it")
-        self._keep = _row(self.save_table, self.save_outlines)
+        self._keep = row_of(self.save_table, self.save_outlines)
         add_all(
             self,
             self._tools.native,
@@ -107,17 +110,21 @@ class RegionsPanel(QWidget):
             self.bars,
             self._keep.native,
         )
-        self.compare.runner.finished.connect(self._take)
-        self.polygon.changed.connect(lambda: self._draw("add_polygon"))
-        self.lasso.changed.connect(lambda: self._draw("add_polygon_lasso"))
-        self.names.itemChanged.connect(self._rename)
-        self.save_table.changed.connect(self._choose_table)
-        self.save_outlines.changed.connect(self._choose_outlines)
-        session.result_changed.connect(self._begin)
-        session.result_replayed.connect(self._forget)
-        session.regions_changed.connect(self._show)
-        viewer.layers.events.removed.connect(self._on_removed)
+        self._connect()
         self._begin()
+
+    def _connect(self) -> None:
+        connect, session = self._connections.connect, self._session
+        connect(self.compare.runner.finished, self._take)
+        connect(self.polygon.changed, lambda: self._draw("add_polygon"))
+        connect(self.lasso.changed, lambda: self._draw("add_polygon_lasso"))
+        connect(self.names.itemChanged, self._rename)
+        connect(self.save_table.changed, self._choose_table)
+        connect(self.save_outlines.changed, self._choose_outlines)
+        connect(session.result_changed, self._begin)
+        connect(session.result_replayed, self._forget)
+        connect(session.regions_changed, self._show)
+        connect(self._viewer.layers.events.removed, self._on_removed)
 
     @property
     def summary(self) -> str:
@@ -125,20 +132,14 @@ class RegionsPanel(QWidget):
         regions = self._session.regions
         return count(len(regions), "region") if regions else ""
 
-    def close_runners(self) -> None:
-        """Stop what runs."""
-        self.compare.close_runner()
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        return (self.compare.runner,)
 
-    def let_go(self) -> None:
-        """Let go of the session and the viewer; the layer stays."""
-        session = self._session
-        session.result_changed.disconnect(self._begin)
-        session.result_replayed.disconnect(self._forget)
-        session.regions_changed.disconnect(self._show)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
-        layer = self._layer()
-        if layer is not None:
-            layer.events.data.disconnect(self._on_drawn)
+    def release(self) -> None:
+        """Stop comparing, and disconnect from the session and the viewer; the layer stays."""
+        self._drawing.disconnect_all()
+        super().release()
 
     def _comparison(self) -> Task | None:
         """Return the task that compares what is chosen."""
@@ -151,10 +152,10 @@ class RegionsPanel(QWidget):
     # Drawing
 
     def _layer(self) -> Shapes | None:
-        kept = (layer for layer in self._viewer.layers if layer.metadata.get(METADATA) == {"holds": LAYER})
-        return next((layer for layer in kept if isinstance(layer, Shapes)), None)
+        shapes = (layer for layer in self._viewer.layers if isinstance(layer, Shapes))
+        return next((layer for layer in shapes if info_of(layer, RegionsInfo)), None)
 
-    @telling
+    @reporting
     def _draw(self, mode: str) -> None:
         layer = self._layer() or self._add_layer(())
         layer.visible = True
@@ -164,9 +165,10 @@ class RegionsPanel(QWidget):
 
     def _add_layer(self, regions: tuple[Region, ...]) -> Shapes:
         """Add the layer that regions are drawn in."""
-        assert self._session.result is not None
-        # To be read on a stained tissue, or on a canvas that is dark.
-        ink = "white" if image_layer(self._session.result.spatial, "") is None else "black"
+        result = self._session.result
+        # Readable on a stained tissue, or on the dark canvas.
+        has_image = result is not None and image_layer(result.spatial, "") is not None
+        ink = "black" if has_image else "white"
         layer = Shapes(
             [to_yx(region.outline) for region in regions] or None,
             ndim=2,
@@ -175,25 +177,22 @@ class RegionsPanel(QWidget):
             features=pd.DataFrame({"name": pd.Series([region.name for region in regions], dtype=object)}),
             text={"string": "{name}", "size": 14, "color": ink, "anchor": "center"},
             edge_color=ink,
-            edge_width=self._line_width(),
+            edge_width=_line_width(result),
             face_color="#00000000",
             opacity=1.0,
-            metadata={METADATA: {"holds": LAYER}},
+            metadata={KEY: RegionsInfo()},
         )
         self._viewer.add_layer(layer)
-        layer.events.data.connect(self._on_drawn)
+        self._follow(layer)
         return layer
 
-    def _line_width(self) -> float:
-        """Return the width of an outline: thin beside the whole tissue."""
-        assert self._session.result is not None
-        extent = np.nanmax(self._session.result.coordinates, axis=0) - np.nanmin(
-            self._session.result.coordinates, axis=0
-        )
-        return float(extent.max()) / 400
+    def _follow(self, layer: Shapes) -> None:
+        """Listen to what is drawn in a layer, which may be that of an earlier dock."""
+        self._drawing.disconnect_all()
+        self._drawing.connect(layer.events.data, self._on_drawn)
 
     def _on_drawn(self, event: Any = None) -> None:
-        """Take what has been drawn, moved or deleted; new shapes get names."""
+        """Take the regions that were drawn, moved or deleted; new ones get names."""
         if event is not None and str(getattr(event.action, "value", event.action)) in ("adding", "changing"):
             return
         layer = self._layer()
@@ -212,25 +211,25 @@ class RegionsPanel(QWidget):
         )
 
     def _on_removed(self, event: Any) -> None:
-        if event.value.metadata.get(METADATA) == {"holds": LAYER}:
+        if info_of(event.value, RegionsInfo):
             self._session.set_regions(())
 
-    @telling
+    @reporting
     def _rename(self, item: QListWidgetItem) -> None:
         layer, at = self._layer(), self.names.row(item)
-        wanted = item.text().strip()
+        name = item.text().strip()
         regions = self._session.regions
-        if layer is None or not wanted or wanted in [one.name for one in regions]:
+        if layer is None or not name or name in [one.name for one in regions]:
             self._show()
             return
         names = list(layer.features["name"])
-        names[names.index(regions[at].name)] = wanted
+        names[names.index(regions[at].name)] = name
         layer.features = pd.DataFrame({"name": pd.Series(names, dtype=object)})
         self._on_drawn()
 
-    # What comes of it
+    # The comparison
 
-    @telling
+    @reporting
     def _take(self, compared: pd.DataFrame) -> None:
         self.compared = compared
         self._show()
@@ -241,11 +240,11 @@ class RegionsPanel(QWidget):
         layer, wanted = self._layer(), self._session.regions
         drawn = [] if layer is None else list(layer.features.get("name", []))
         if layer is not None and drawn != [region.name for region in wanted]:
-            self._viewer.layers.remove(layer)  # with which its regions go
+            self._viewer.layers.remove(layer)  # this also removes its regions from the session
             self._session.set_regions(wanted)
             layer = None
         if layer is not None:
-            layer.events.data.connect(self._on_drawn)  # it may be that of an earlier dock
+            self._follow(layer)
         elif wanted:
             self._add_layer(wanted)
         result = self._session.result
@@ -254,7 +253,7 @@ class RegionsPanel(QWidget):
         self._show()
 
     def _forget(self) -> None:
-        """Drop a comparison of other numbers."""
+        """Drop the comparison of an earlier result."""
         self.compared = None
         self._show()
 
@@ -279,11 +278,11 @@ class RegionsPanel(QWidget):
             self.bars.show_bars(
                 _bars_of(compared, self._session.result.colors if self._session.result else {})
             )
-            self.state.setText(_in_words(compared))
+            self.state.setText(_comparison_text(compared))
         elif not has_result:
             self.state.setText("After a run, regions can be drawn and compared here.")
         else:
-            self.state.setText("" if names else "Draw a region to see what it is made of.")
+            self.state.setText("" if names else "Draw a region to see its composition.")
 
     def _fill(self, names: list[str]) -> None:
         blocked = self.names.blockSignals(True)
@@ -299,15 +298,15 @@ class RegionsPanel(QWidget):
             rows * max(self.names.sizeHintForRow(0), 1) + 2 * self.names.frameWidth() + 2
         )
 
-    # Keeping
+    # Saving
 
-    @telling
+    @reporting
     def _choose_table(self) -> None:
         if self.compared is not None:
             text = self.compared.to_csv(lineterminator="\n")
             self._write("Save the comparison", "regions.csv", "Table (*.csv)", lambda: text)
 
-    @telling
+    @reporting
     def _choose_outlines(self) -> None:
         regions = self._session.regions
         self._write(
@@ -321,14 +320,16 @@ class RegionsPanel(QWidget):
             self.state.setText(f"Saved {path}.")
 
 
-def _row(*widgets: PushButton) -> Container:
-    row = Container(widgets=list(widgets), layout="horizontal", labels=False)
-    row.margins = (0, 0, 0, 0)
-    return row
+def _line_width(result: Result | None) -> float:
+    """Return the width of an outline: thin compared with the whole tissue."""
+    if result is None:
+        return 1.0
+    extent = np.nanmax(result.coordinates, axis=0) - np.nanmin(result.coordinates, axis=0)
+    return float(extent.max()) / 400
 
 
 def _named(given: Any, n_shapes: int) -> list[str]:
-    """Return a name for each shape, those given where they are new, else the next number that is free."""
+    """Return a name for each shape: the given one if it is unique, else the next free number."""
     names: list[str] = []
     for at in range(n_shapes):
         name = given.iloc[at] if at < len(given) else None
@@ -362,7 +363,7 @@ def _names(regions: tuple[Region, ...]) -> list[str]:
 def _first_comparison(stored: pd.DataFrame) -> pd.DataFrame:
     """Return the first of the comparisons in a table."""
     is_first = (stored["first"] == stored["first"].iloc[0]) & (stored["second"] == stored["second"].iloc[0])
-    return stored[is_first]
+    return pd.DataFrame(stored[is_first])
 
 
 def _bars_of(compared: pd.DataFrame, colors: dict[str, str]) -> list[Bar]:
@@ -370,7 +371,10 @@ def _bars_of(compared: pd.DataFrame, colors: dict[str, str]) -> list[Bar]:
         Bar(
             str(name),
             colors.get(str(name), "#808080"),
-            *map(float, (row.mean_first, row.mean_second, row.lower_first, row.upper_first)),
+            float(row.mean_first),
+            float(row.mean_second),
+            float(row.lower_first),
+            float(row.upper_first),
             note=_p_value(float(row.p_holm)),
         )
         for name, row in compared.head(_MOST_BARS).iterrows()
@@ -378,7 +382,7 @@ def _bars_of(compared: pd.DataFrame, colors: dict[str, str]) -> list[Bar]:
 
 
 def _p_value(p: float) -> str:
-    """Return an adjusted p value for people.
+    """Return an adjusted p value in a few letters.
 
     Examples
     --------
@@ -392,7 +396,7 @@ def _p_value(p: float) -> str:
     return "p " + (f"{p:.3f}" if p < 0.1 else f"{p:.2f}").removeprefix("0")
 
 
-def _in_words(compared: pd.DataFrame) -> str:
+def _comparison_text(compared: pd.DataFrame) -> str:
     clearest = compared.iloc[0]
     sizes = [
         f"{clearest['first']}: {count(int(clearest['n_spots_first']), 'spot')}",

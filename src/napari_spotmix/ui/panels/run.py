@@ -8,21 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, ProgressBar, PushButton
+from magicgui.widgets import ProgressBar, PushButton
 from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
 from napari_spotmix.io import check_writable
 from napari_spotmix.params import Parameters, describe
-from napari_spotmix.ui.canvas.layers import prepare
 from napari_spotmix.ui.panels.export_menu import MenuButton, choose_export, copy, session_spec
 from napari_spotmix.ui.panels.form import ParameterForm
-from napari_spotmix.ui.panels.notify import problem_text, show_problem, telling
-from napari_spotmix.ui.panels.section import Section, add_all, plain_label
+from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
+from napari_spotmix.ui.panels.panel import Panel
+from napari_spotmix.ui.panels.section import FoldableSection, add_all, plain_label, row_of
 from napari_spotmix.ui.state.figures import report_task
+from napari_spotmix.ui.state.prepare import prepare
 from napari_spotmix.ui.state.worker import Runner
 from napari_spotmix.ui.text import bullet_list, count
 from napari_spotmix.workflow.codegen import as_command, as_python
@@ -49,9 +50,9 @@ def deconvolve_task(session: Session, spec: RunSpec) -> Task:
     InputError
         If the spots or the reference are missing.
     """
-    if session.tissue is None or session.reference is None:
-        raise InputError(session.what_is_missing() or "Choose spatial data and a reference first.")
-    data = Data(session.tissue.adata, session.reference.adata)
+    if session.data.tissue is None or session.data.reference is None:
+        raise InputError(session.data.what_is_missing() or "Choose spatial data and a reference first.")
+    data = Data(session.data.tissue.adata, session.data.reference.adata)
 
     def task(on_progress: ProgressCallback) -> Result:
         result = run(spec, data, on_progress=on_progress).result
@@ -61,7 +62,7 @@ def deconvolve_task(session: Session, spec: RunSpec) -> Task:
     return task
 
 
-class RunPanel(QWidget):
+class RunPanel(Panel):
     """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
 
     Signals
@@ -73,8 +74,7 @@ class RunPanel(QWidget):
     busy_changed = Signal(bool)
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
+        super().__init__(session)
         self._started = 0.0
         # The run that is on its way, and that of the result; None for a result that was opened.
         self._asked = RunSpec()
@@ -98,20 +98,17 @@ class RunPanel(QWidget):
         self.keep = MenuButton("More", self._actions())
         self.state = plain_label()
         self.notes_text = plain_label()
-        self.notes = Section(
+        self.notes = FoldableSection(
             "Notes", self.notes_text, tip="What you should know about this result", open=False
         )
-        self.more = Section(
+        self.more = FoldableSection(
             "Parameters",
             self.form,
             tip="The defaults suit most sections; what is left empty is learned from the data",
             open=False,
         )
         # magicgui's widgets live as long as somebody holds them.
-        self._buttons = Container(
-            widgets=[self.run, self.cancel, self.save, self.report], layout="horizontal", labels=False
-        )
-        self._buttons.margins = (0, 0, 0, 0)
+        self._buttons = row_of(self.run, self.cancel, self.save, self.report)
         self._buttons.native.layout().addWidget(self.keep)
         add_all(self, self._buttons.native, self.bar.native, self.state, self.notes, self.more)
 
@@ -126,15 +123,16 @@ class RunPanel(QWidget):
         ]
 
     def _connect(self) -> None:
-        self.run.changed.connect(self.start)
-        self.cancel.changed.connect(self._cancel)
-        self.save.changed.connect(self._choose_where_to_save)
-        self.report.changed.connect(self._choose_where_to_report)
-        self._session.tissue_changed.connect(self._runner.cancel)
-        self._session.result_changed.connect(self._forget_run)
-        for signal in self._signals():
-            signal.connect(self._show)
-        self._session.result_replayed.connect(self._show_notes)
+        connect, session = self._connections.connect, self._session
+        connect(self.run.changed, self.start)
+        connect(self.cancel.changed, self._cancel)
+        connect(self.save.changed, self._choose_where_to_save)
+        connect(self.report.changed, self._choose_where_to_report)
+        connect(session.data.tissue_changed, self._runner.cancel)
+        connect(session.result_changed, self._forget_run)
+        for signal in (session.data.tissue_changed, session.data.reference_changed, session.result_changed):
+            connect(signal, self._show)
+        connect(session.result_replayed, self._show_notes)
 
     @property
     def summary(self) -> str:
@@ -145,10 +143,10 @@ class RunPanel(QWidget):
     @property
     def is_running(self) -> bool:
         """Whether a run, a save or a report is in progress."""
-        return any(runner.is_running for runner in self._runners)
+        return any(runner.is_running for runner in self.runners)
 
     @property
-    def _runners(self) -> tuple[Runner, ...]:
+    def runners(self) -> tuple[Runner, ...]:
         return self._runner, self._saver, self._reporter
 
     def hold(self, n_problems: int) -> None:
@@ -166,7 +164,7 @@ class RunPanel(QWidget):
     @property
     def _obstacle(self) -> str | None:
         """What has to be done before a run, or None if nothing has."""
-        if (missing := self._session.what_is_missing()) is not None or not self._n_problems:
+        if (missing := self._session.data.what_is_missing()) is not None or not self._n_problems:
             return missing
         them = "it" if self._n_problems == 1 else "them"
         return f"Check found {count(self._n_problems, 'problem')}. Fix {them} above, or choose other data."
@@ -176,7 +174,7 @@ class RunPanel(QWidget):
         """The message while nothing has been run."""
         return self._obstacle or "Ready to run."
 
-    @telling
+    @reporting
     def start(self) -> None:
         """Run, or report everything that is wrong with the form."""
         if self._obstacle is not None or self.is_running:
@@ -199,7 +197,11 @@ class RunPanel(QWidget):
 
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
-        result, spec, opened = self._shown_result(), replace(self.spec, report=False), self._session.inputs
+        result, spec, opened = (
+            self._shown_result(),
+            replace(self.spec, report=False),
+            self._session.data.files,
+        )
 
         def task(on_progress: ProgressCallback) -> str:
             check_writable(folder, opened | spec.inputs)
@@ -214,9 +216,9 @@ class RunPanel(QWidget):
         session = self._session
         if session.result is None:
             return
-        title = session.tissue.name if session.tissue else ""
+        title = session.data.tissue.name if session.data.tissue else ""
         reading = session_spec(session).reading
-        self._reporter.start(report_task(session.result, session.inputs, reading, title, path))
+        self._reporter.start(report_task(session.result, session.data.files, reading, title, path))
         self._busy("Reporting")
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
@@ -238,19 +240,6 @@ class RunPanel(QWidget):
             raise InputError("There is no result yet: run first.")
         return replace(session.result, regions=session.regions, view=session.view)
 
-    def close_runners(self) -> None:
-        """Stop what runs."""
-        for runner in self._runners:
-            runner.close()
-
-    def let_go(self) -> None:
-        """Disconnect from the session."""
-        self._session.tissue_changed.disconnect(self._runner.cancel)
-        self._session.result_changed.disconnect(self._forget_run)
-        for signal in self._signals():
-            signal.disconnect(self._show)
-        self._session.result_replayed.disconnect(self._show_notes)
-
     # What a task reports
 
     def _make_runner(self, finished: Any) -> Runner:
@@ -267,7 +256,7 @@ class RunPanel(QWidget):
         step = f" {progress.step} of {progress.total}" if progress.total > 1 else ""
         self.state.setText(f"Running: {progress.stage}{step}")
 
-    @telling
+    @reporting
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
         self._session.set_result(result)
@@ -295,14 +284,10 @@ class RunPanel(QWidget):
     def _cancel(self) -> None:
         self.cancel.enabled = False
         self.state.setText("Cancelling…")
-        for runner in self._runners:
+        for runner in self.runners:
             runner.cancel()
 
     # What is shown
-
-    def _signals(self) -> tuple[Any, ...]:
-        session = self._session
-        return session.tissue_changed, session.reference_changed, session.result_changed
 
     def _busy(self, words: str) -> None:
         self.bar.native.setRange(0, 0)
@@ -359,13 +344,13 @@ class RunPanel(QWidget):
             else "There is no result yet: run first"
         )
 
-    @telling
+    @reporting
     def _choose_where_to_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
         if folder:
             self.save_to(Path(folder))
 
-    @telling
+    @reporting
     def _choose_where_to_report(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "File for the report", _REPORT, "Page (*.html)")
         if name:
@@ -377,11 +362,11 @@ class RunPanel(QWidget):
         if chosen is not None:
             self.export_to(*chosen)
 
-    @telling
+    @reporting
     def _copy_command(self) -> None:
         self._copy(as_command, "Copied. Paste it into a terminal.")
 
-    @telling
+    @reporting
     def _copy_python(self) -> None:
         self._copy(as_python, "Copied. Paste it into a script or a notebook.")
 

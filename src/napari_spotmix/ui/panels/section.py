@@ -1,20 +1,21 @@
-"""A step of the dock: a title, one line that sums it up, and what can be folded away."""
+"""Sections of the dock that can be folded, and the forms, rows and labels in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from magicgui.widgets import Container
 from magicgui.widgets.bases import Widget
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_spotmix.ui.text import plain
 
-__all__ = ["Form", "Section", "add_all", "plain_label"]
+__all__ = ["FoldableSection", "Form", "add_all", "column_of", "plain_label", "row_of", "soon"]
 
 
 class _WrappedLabel(QLabel):
-    """Asks for one line; a layout gives the height that its lines need at the width there is."""
+    """Asks for one line; a layout gives it the height that its lines need at the given width."""
 
     def minimumSizeHint(self) -> QSize:
         return QSize(0, self.fontMetrics().height())
@@ -41,17 +42,44 @@ def add_all(parent: QWidget, *widgets: QWidget) -> None:
         layout.addWidget(widget)
 
 
-class Form(QWidget):
-    """Magicgui fields below each other, their labels in one column."""
+def row_of(*widgets: Widget, labels: bool = False) -> Container[Widget]:
+    """Return fields of magicgui in a row."""
+    row = Container[Widget](widgets=list(widgets), layout="horizontal", labels=labels)
+    row.margins = (0, 0, 0, 0)
+    return row
 
-    def __init__(self, fields: Iterable[Widget]) -> None:
+
+def column_of(*widgets: Widget) -> Container[Widget]:
+    """Return fields of magicgui below each other, with their labels."""
+    column = Container[Widget](widgets=list(widgets))
+    column.margins = (0, 0, 0, 0)
+    return column
+
+
+def soon(parent: QObject) -> QTimer:
+    """Return a timer that, once started, fires when pending events have been handled."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(0)
+    return timer
+
+
+class Form(QWidget):
+    """Fields of magicgui below each other, their labels in one column."""
+
+    def __init__(self, fields: Iterable[Widget] = ()) -> None:
         super().__init__()
-        self._fields = list(fields)  # magicgui's widgets live as long as somebody holds them
+        self._fields: list[Widget] = []  # magicgui's widgets live as long as somebody holds them
         self._layout = QFormLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setVerticalSpacing(4)
         self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for field in self._fields:
+        self.add(*fields)
+
+    def add(self, *fields: Widget) -> None:
+        """Add fields at the bottom."""
+        self._fields.extend(fields)
+        for field in fields:
             label = QLabel(field.label)
             label.setToolTip(field.tooltip or "")
             self._layout.addRow(label, field.native)
@@ -61,13 +89,14 @@ class Form(QWidget):
         self._layout.setRowVisible(field.native, visible)
 
 
-class Section(QFrame):
+class FoldableSection(QFrame):
     """A title that folds and unfolds its content; folded, it is summed up in a line."""
 
     def __init__(self, title: str, content: QWidget, *, tip: str = "", open: bool = True) -> None:
         super().__init__()
         self.content = content
-        self._title = QToolButton(text=title)
+        self._title = QToolButton()
+        self._title.setText(title)
         self._title.setObjectName("section_title")
         self._title.setCheckable(True)
         self._title.setChecked(open)
@@ -120,15 +149,15 @@ class Section(QFrame):
         self._title.setChecked(open)
 
     def set_summary(self, text: str, tip: str = "") -> None:
-        """Say in one line what stands inside; nothing where `text` is empty."""
+        """Sum up the content in one line; an empty `text` hides it."""
         self._summary.setText(text)
         self._summary.setToolTip(plain(tip or text))
         self._summary.setVisible(bool(text) and not self.is_open)
 
-    def changeEvent(self, event: QEvent) -> None:
+    def changeEvent(self, event: QEvent | None) -> None:
         """Give the title letters as large as those of labels, which napari sets."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.StyleChange:
+        if event is not None and event.type() == QEvent.Type.StyleChange:
             self._summary.ensurePolished()
             self._title.setFont(self._summary.font())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import PushButton
 
 from napari_spotmix.base.progress import Task
-from napari_spotmix.ui.panels.notify import problem_text, show_problem, telling
+from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
 from napari_spotmix.ui.state.worker import Runner
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ __all__ = ["TaskButton"]
 
 
 class TaskButton(PushButton):
-    """Starts what `begin` returns, and says how it goes.
+    """Starts the task that `begin` returns, and reports its progress.
 
     Parameters
     ----------
     begin : callable
-        Returns the task, or None where there is nothing to do.
+        Returns the task, or None if there is nothing to do.
     say : callable
-        Given each stage's name, and how the task ended where it did not finish.
+        Takes the name of each stage, and how the task ended if it did not finish.
     text, tooltip : str
         Of the button while nothing runs.
     """
@@ -36,7 +36,7 @@ class TaskButton(PushButton):
         super().__init__(text=text, tooltip=tooltip)
         self._begin, self._say, self._usual = begin, say, text
         self.runner = Runner(self.native)
-        self.runner.progressed.connect(self._tell)
+        self.runner.progressed.connect(self._report_progress)
         self.runner.failed.connect(self._fail)
         self.runner.cancelled.connect(lambda: self._rest("Cancelled."))
         self.runner.finished.connect(lambda _: self._rest(""))
@@ -47,11 +47,7 @@ class TaskButton(PushButton):
         self.runner.start(task)
         self.text = "Cancel"
 
-    def close_runner(self) -> None:
-        """Stop what runs, and wait for it."""
-        self.runner.close()
-
-    @telling
+    @reporting
     def _press(self) -> None:
         if self.runner.is_running:
             self._say("Cancelling…")
@@ -61,14 +57,14 @@ class TaskButton(PushButton):
         if task is not None:
             self.run(task)
 
-    def _tell(self, progress: Progress) -> None:
+    def _report_progress(self, progress: Progress) -> None:
         self._say(f"{progress.stage}…")
 
-    def _rest(self, words: str) -> None:
+    def _rest(self, text: str) -> None:
         self.text = self._usual
-        self._say(words)
+        self._say(text)
 
-    @telling
+    @reporting
     def _fail(self, error: BaseException) -> None:
         self._rest(f"Failed: {problem_text(error)}")
         show_problem(error)

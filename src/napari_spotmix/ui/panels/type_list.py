@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
+from qtpy.QtCore import QAbstractListModel, QItemSelectionModel, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from napari_spotmix.ui.canvas.edges import MOST_EDGES
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.canvas.pies import has_pies
-from napari_spotmix.ui.state.session import (
+from napari_spotmix.ui.state.edges import MOST_EDGES
+from napari_spotmix.ui.state.maps import (
     COUNTS,
     DOMINANT,
     ERRORS,
     GRAPH,
     MOST_BLENDED,
+    MOST_PANELS,
     NICHES,
     PIES,
     UNEXPLAINED,
@@ -28,7 +29,7 @@ from napari_spotmix.ui.text import percent, plain
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.session import Shown
+    from napari_spotmix.ui.state.maps import Shown
 
 __all__ = ["Row", "TypeList", "rows_of"]
 
@@ -38,12 +39,12 @@ _BAR, _NUMBER = 70, 44
 _MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
 _TIPS: dict[Shown, str] = {
     DOMINANT: "Each spot in the color of its largest cell type",
-    PIES: "Each spot as a pie of its proportions; come near to see them",
+    PIES: "Each spot as a pie of its proportions; zoom in to see them",
     ERRORS: "Standard error of the proportion of each spot's largest cell type",
     UNEXPLAINED: "Share of each spot's counts that no mixture of the reference's cell types explains",
-    NICHES: "Groups of spots with like neighborhoods",
-    GRAPH: "Attention between neighbors: where it is low, dark edges, lies a border",
-    COUNTS: "Number of counts of each spot, of the genes shared with the reference",
+    NICHES: "Groups of spots with similar neighborhoods",
+    GRAPH: "Attention between neighbors: dark edges, where it is low, mark a border",
+    COUNTS: "Counts of each spot, of the genes shared with the reference",
 }
 
 
@@ -84,7 +85,7 @@ def rows_of(
 
 
 def _maps_of(result: Result) -> list[Shown]:
-    maps = [UNEXPLAINED, COUNTS]
+    maps: list[Shown] = [UNEXPLAINED, COUNTS]
     if len(result.standard_errors):
         maps.append(ERRORS)
     if 0 < result.attention.nnz <= MOST_EDGES:
@@ -126,7 +127,9 @@ class _Painter(QStyledItemDelegate):
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
         return QSize(120, max(22, option.fontMetrics.height() + 6))
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+    def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        if painter is None:
+            return
         row: Row = index.data(_ROW_ROLE)
         is_current = bool(option.state & QStyle.StateFlag.State_Selected)
         palette = option.palette
@@ -163,7 +166,7 @@ def _paint_swatch(painter: QPainter, area: QRect, colors: Sequence[str]) -> None
 
 
 class TypeList(QListView):
-    """The list; a click shows a type again even if it is the current one."""
+    """The list of cell types and maps; a click shows one again even if it is the current one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,14 +176,27 @@ class TypeList(QListView):
         self.setUniformItemSizes(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAccessibleName("Cell types and maps")
+        self.setToolTip(
+            "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to "
+            f"{MOST_BLENDED} or to choose up to {MOST_PANELS} for side by side. Double-click: its color"
+        )
+
+    @property
+    def selection(self) -> QItemSelectionModel:
+        """The selected rows."""
+        found = self.selectionModel()
+        if found is None:
+            raise RuntimeError("The list has no selection model: give it a model first.")
+        return found
 
     def select(self, key: Shown | None) -> None:
-        """Mark the rows of what is shown without showing it again; marks that ask for it already stay."""
+        """Select the rows of what is shown, without showing it again; a selection that asks for it stays."""
         if isinstance(key, tuple) and key in (self.chosen, self.marked):
             return
         keys = key if isinstance(key, tuple) else (key,)
         indices = [self.rows.index(at) for at, row in enumerate(self.rows.rows) if row.key in keys]
-        chosen = self.selectionModel()
+        chosen = self.selection
         blocked = chosen.blockSignals(True)
         chosen.clearSelection()
         if not (self.currentIndex() in indices and len(indices) > 1):
@@ -190,11 +206,12 @@ class TypeList(QListView):
         chosen.blockSignals(blocked)
         if indices:
             self.scrollTo(self.currentIndex())
-        self.viewport().update()
+        if (viewport := self.viewport()) is not None:
+            viewport.update()
 
     @property
     def marked(self) -> tuple[str, ...]:
-        """The marked cell types, from top to bottom; none where other maps are marked too."""
+        """The selected cell types, from top to bottom; none if other maps are selected too."""
         rows = [self.rows.rows[index.row()] for index in self.selectedIndexes()]
         types = {row.key for row in rows if isinstance(row.key, str)}
         return (
@@ -205,7 +222,7 @@ class TypeList(QListView):
 
     @property
     def chosen(self) -> Shown | None:
-        """What the marked rows ask for: several cell types are blended, else the current row counts."""
+        """What the selected rows ask for: several cell types are blended, else the current row counts."""
         current = self.currentIndex()
         if len(self.marked) > 1:
             return self.marked[:MOST_BLENDED]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import checksums, run_cancellable, write_atomically
-from napari_spotmix.ui.state.session import COUNTS, DOMINANT, PIES, UNEXPLAINED
+from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, PIES, UNEXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from napari_spotmix.base.progress import ProgressCallback, Task
     from napari_spotmix.io import ReadOptions
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.session import Shown
+    from napari_spotmix.ui.state.maps import Shown
 
 __all__ = ["as_in_figures", "figure_task", "report_task"]
 
-#: What figures call the maps that they can draw.
+_STAGE = "Drawing"
+
+#: The maps that figures can draw, by their names there.
 _IN_FIGURES: dict[Shown, str] = {
     DOMINANT: "dominant",
     PIES: "pies",
@@ -30,7 +32,10 @@ _IN_FIGURES: dict[Shown, str] = {
 
 
 def as_in_figures(shown: Shown | None) -> str | list[str] | None:
-    """Return what figures call what is shown, or None: of a blend, each type is drawn beside the others."""
+    """Return what is shown as `figure.draw` takes it, or None if no figure of it can be drawn.
+
+    Of a blend, each type is drawn in a panel of its own.
+    """
     if isinstance(shown, tuple):
         return list(shown)
     return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
@@ -46,16 +51,16 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
         if problems := figure.save_problems(path):
             raise InputError(problems)
         drawn = run_cancellable(
-            lambda: figure.draw(result, shown, opacity=opacity), "Drawing", on_progress, 0, 2
+            lambda: figure.draw(result, shown, opacity=opacity), _STAGE, on_progress, 0, 2
         )
 
         def save(aside: Path) -> None:
-            # The folder that it lies in was made for it.
-            place = aside.parent
+            # The temporary file has a folder of its own.
+            folder = aside.parent
             run_cancellable(
-                lambda: figure.save(drawn, aside), "Drawing", on_progress, 1, 2, writes_into=place
+                lambda: figure.save(drawn, aside), _STAGE, on_progress, 1, 2, writes_into=folder
             )
-            on_progress(Progress("Drawing", 2, 2))  # what was cancelled meanwhile is not kept
+            on_progress(Progress(_STAGE, 2, 2))  # a figure that was cancelled meanwhile is not kept
 
         return write_atomically(path, save)
 

@@ -1,4 +1,4 @@
-"""Which spot lies under a point."""
+"""Which spot is at a point of the tissue."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from scipy.spatial import KDTree
 
 from napari_spotmix.dataset.access import coordinates
 from napari_spotmix.dataset.bin_grid import bin_grid
-from napari_spotmix.dataset.geometry import placed_spots
-from napari_spotmix.ui.canvas.layers import spot_diameter
+from napari_spotmix.dataset.geometry import placed_spots, spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-
-__all__ = [
-    "SpotFinder",
-]
+__all__ = ["SpotFinder"]
 
 
 class SpotFinder:
-    """The spot under a point."""
+    """Finds the spot at a point."""
 
     def __init__(self, spatial: AnnData) -> None:
         self._placed = placed_spots(spatial)

@@ -1,8 +1,7 @@
 """A long call in a thread: its progress, its end, and how it is stopped.
 
-The thread writes down where it is; a timer of the GUI thread looks. So nothing of Qt is touched
-from another thread, progress is throttled by itself, and a job that nobody waits for any more
-has nobody to disturb.
+The thread writes down its progress, and a timer of the GUI thread reads it. So no other thread touches
+Qt, progress is throttled by itself, and a call that nobody waits for any more disturbs nobody.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ __all__ = ["Runner"]
 _numbers = count(1)
 
 
-class _Job:
-    """One call in its thread; `error` is `Cancelled` where it was stopped."""
+class _Call:
+    """One call in its thread; `error` is `Cancelled` if it was stopped."""
 
     def __init__(self, task: Task) -> None:
         self.number = next(_numbers)
@@ -66,10 +65,10 @@ class _Job:
 
 
 class Runner(QObject):
-    """Runs one job at a time; all its signals are emitted in the GUI thread.
+    """Runs one call at a time; all its signals are emitted in the GUI thread.
 
-    A job that is started while another runs takes its place: whatever the older one still
-    brings is dropped. A cancelled job that does not answer at once is left to end by itself.
+    A call that is started while another runs replaces it: the result of the older one is dropped. A
+    cancelled call that does not stop at once is left to end by itself.
     """
 
     progressed = Signal(object)
@@ -81,79 +80,79 @@ class Runner(QObject):
 
     def __init__(self, parent: QObject | None = None, *, poll_ms: int = 30) -> None:
         super().__init__(parent)
-        self._job: _Job | None = None
-        self._told: Progress | None = None
+        self._call: _Call | None = None
+        self._reported: Progress | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(poll_ms)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._poll)
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.close)
-        # However the window goes, its threads are told to stop. A bound method would not be called any more.
-        self._threads: list[_Job] = []
+        # However the window is closed, its threads are stopped. A bound method would not be called any more.
+        self._threads: list[_Call] = []
         self.destroyed.connect(lambda: self._abandon())
 
     @property
     def is_running(self) -> bool:
-        """Whether somebody waits for a job."""
-        return self._job is not None
+        """Whether a call is running."""
+        return self._call is not None
 
     def start(self, task: Task) -> int:
-        """Run `task(on_progress)` in a thread; return the number of the job."""
+        """Run `task(on_progress)` in a thread; return the number of the call."""
         self._abandon()
-        self._told = None
-        self._job = _Job(task)
-        self._threads.append(self._job)
-        self._job.start()
+        self._reported = None
+        self._call = _Call(task)
+        self._threads.append(self._call)
+        self._call.start()
         self._timer.start()
-        return self._job.number
+        return self._call.number
 
     def cancel(self) -> None:
-        """Ask the running job to stop; `cancelled` follows within half a second."""
-        if self._job is not None:
-            self._job.cancel()
+        """Ask the running call to stop; `cancelled` follows within half a second."""
+        if self._call is not None:
+            self._call.cancel()
 
     def close(self, seconds: float = 3.0) -> None:
         """Stop everything, and wait for the threads; nothing is emitted any more."""
         with suppress(RuntimeError):  # the window may have taken the timer with it
             self._timer.stop()
         self._abandon()
-        for job in self._threads:
-            job.wait(seconds)
+        for call in self._threads:
+            call.wait(seconds)
         self._threads.clear()
 
     def _abandon(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            job.cancel()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
         self._threads[:] = [thread for thread in self._threads if not thread.is_done()]
 
-    def _look(self) -> None:
-        job = self._job
-        if job is None:
+    def _poll(self) -> None:
+        call = self._call
+        if call is None:
             self._timer.stop()
             return
-        if job.is_done():
-            self._end(job)
-        elif job.cancelled_at is None:
-            self._tell(job.progress)
-        elif time.monotonic() - job.cancelled_at > self.patience_s:
+        if call.is_done():
+            self._end(call)
+        elif call.cancelled_at is None:
+            self._report_progress(call.progress)
+        elif time.monotonic() - call.cancelled_at > self.patience_s:
             self._abandon()
             self.cancelled.emit()
 
-    def _tell(self, progress: Progress | None) -> None:
-        if progress is not None and progress is not self._told:
-            self._told = progress
+    def _report_progress(self, progress: Progress | None) -> None:
+        if progress is not None and progress is not self._reported:
+            self._reported = progress
             self.progressed.emit(progress)
 
-    def _end(self, job: _Job) -> None:
+    def _end(self, call: _Call) -> None:
         self._timer.stop()
-        self._job = None
-        # What it found may be large, and is the listener's from here on.
-        self._threads.remove(job)
-        if job.cancelled_at is not None or isinstance(job.error, Cancelled):
+        self._call = None
+        # Its value may be large, and belongs to the slot of `finished` from here on.
+        self._threads.remove(call)
+        if call.cancelled_at is not None or isinstance(call.error, Cancelled):
             self.cancelled.emit()
-        elif job.error is not None:
-            self.failed.emit(job.error)
+        elif call.error is not None:
+            self.failed.emit(call.error)
         else:
-            self.finished.emit(job.value)
+            self.finished.emit(call.value)

@@ -18,7 +18,7 @@ from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.result import Result
 from napari_spotmix.ui.canvas import spatialdata_interop as handover
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.session import DOMINANT
+from napari_spotmix.ui.state.maps import DOMINANT
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.viewer
 def test_a_layer_of_spots_holds_what_napari_spatialdata_reads(explored: Any) -> None:
     _, dock = explored
     result = dock.session.result
-    dock.session.show(result.cell_types[1])
+    dock.session.display.show(result.cell_types[1])
     layer = dock.scene.layer_of(result.cell_types[1])
     kept = layer.metadata
     adata, attrs = kept["adata"], kept["adata"].uns["spatialdata_attrs"]
@@ -48,11 +48,11 @@ def test_a_layer_of_spots_holds_what_napari_spatialdata_reads(explored: Any) -> 
     assert dock.scene.layer_of(DOMINANT).metadata["adata"] is adata, "made once"
 
 
-def test_a_new_layer_comes_with_all_that_others_look_for(explored: Any) -> None:
+def test_a_new_layer_has_all_metadata_that_other_plugins_read(explored: Any) -> None:
     viewer, dock = explored
     met: list[bool] = []
     viewer.layers.events.inserted.connect(lambda event: met.append("adata" in event.value.metadata))
-    dock.session.show(dock.session.result.cell_types[1])
+    dock.session.display.show(dock.session.result.cell_types[1])
     assert met == [True]
 
 
@@ -60,19 +60,19 @@ def test_a_new_layer_comes_with_all_that_others_look_for(explored: Any) -> None:
 def test_spots_that_another_plugin_has_colored_are_ours_again_at_a_click(explored: Any, shown: Any) -> None:
     _, dock = explored
     shown = dock.session.result.cell_types[0] if shown == "first" else shown
-    dock.session.show(shown)
+    dock.session.display.show(shown)
     layer = dock.scene.layer_of(shown)
     before = layer.face_color.copy()
     layer.face_color = "red"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of napari: the feature that gave the colors is gone
         layer.features = pd.DataFrame({"spotmix_counts": np.arange(len(layer.data))})
-    dock.session.show(shown)
+    dock.session.display.show(shown)
     np.testing.assert_array_equal(layer.face_color, before)
     assert "dominant" in layer.features
 
 
-def test_what_was_made_for_others_goes_with_the_result(result: Result) -> None:
+def test_metadata_for_other_plugins_is_freed_with_the_result(result: Result) -> None:
     other = replace(result)
     made = weakref.ref(handover.for_spatialdata(other)["adata"])
     assert handover.for_spatialdata(other)["adata"] is made()
@@ -81,7 +81,7 @@ def test_what_was_made_for_others_goes_with_the_result(result: Result) -> None:
     assert made() is None
 
 
-def test_the_status_bar_tells_of_bins(monkeypatch: pytest.MonkeyPatch, make_dock: Any) -> None:
+def test_the_status_bar_describes_bins(monkeypatch: pytest.MonkeyPatch, make_dock: Any) -> None:
     monkeypatch.setattr(bins, "MOST_POINTS", 100)
     monkeypatch.setattr(bins, "_PATCH", 50)
     row, column = np.divmod(np.arange(400), 20)
@@ -95,12 +95,12 @@ def test_the_status_bar_tells_of_bins(monkeypatch: pytest.MonkeyPatch, make_dock
     result = Result(shares, counts, reasons, pd.DataFrame(index=["B", "<b>T"]), none, none, adata)
     viewer, dock = make_dock()
     show_result(dock, result, "bins")
-    dock.session.show("<b>T")
+    dock.session.display.show("<b>T")
     layer = dock.scene.layer_of("<b>T")
     assert layer._type_string == "image"
-    told = layer.get_status((24.0, 60.0), dims_displayed=[0, 1], world=True)["coordinates"]
-    assert "0.75" in told
-    assert f"spot: bin45, dominant: {plain('<b>T')}, counts: 45, unexplained: " in told
+    status = layer.get_status((24.0, 60.0), dims_displayed=[0, 1], world=True)["coordinates"]
+    assert "0.75" in status
+    assert f"spot: bin45, dominant: {plain('<b>T')}, counts: 45, unexplained: " in status
     assert viewer.layers.selection.active is layer
     viewer.mouse_over_canvas = True
     viewer.cursor.position = (24.0, 60.0)

@@ -1,4 +1,4 @@
-"""What the edges of the attention graph show: what the run has used, or what it has learned and not used."""
+"""The values of edges that the attention graph shows: used by the run, or learned but not used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["MOST_EDGES", "Edges", "about_edges", "edge_limits", "edge_values", "
 
 #: More edges than these, counted both ways, would be a carpet that takes seconds to draw.
 MOST_EDGES = 400_000
-#: Quantiles between which colors are told apart where nearly all edges are alike.
+#: The colors of unused attention span these quantiles: most of it is similar.
 _USUAL = (0.02, 0.98)
 _CHOSEN = {"none": "without smoothing", "ridge": "without smoothing", "laplacian": "by distance alone"}
 _ASK = "To learn it, run again with Attention on and Smoothness and Attention sharpness left empty."
 
 
 class Edges(Enum):
-    """What is seen of each edge."""
+    """The values of edges; each with its name on the screen."""
 
     ATTENTION = "Attention"
     UNUSED = "Attention, learned but not used"
@@ -31,7 +31,7 @@ class Edges(Enum):
 
 
 def offered_edges(result: Result) -> tuple[Edges, ...]:
-    """Return what there is to see of edges, first what says most about borders."""
+    """Return the values that a result has, first those that say most about borders."""
     if result.uses_attention:
         return Edges.ATTENTION, Edges.WEIGHTS
     return (Edges.WEIGHTS,) if result.tried_attention is None else (Edges.UNUSED, Edges.WEIGHTS)
@@ -46,8 +46,8 @@ def edge_values(result: Result, edges: Edges) -> csr_array:
 def edge_limits(result: Result, edges: Edges) -> tuple[float, float]:
     """Return the values at the ends of the colors.
 
-    Attention in use goes from 0 to 1, weights to their largest. One that learning left is mostly faint: its
-    colors are stretched over what is usual.
+    Attention in use spans 0 to 1, weights 0 to their largest. Unused attention is mostly similar: its colors
+    are stretched over the usual values.
     """
     if edges is Edges.ATTENTION:
         return 0.0, 1.0
@@ -57,7 +57,7 @@ def edge_limits(result: Result, edges: Edges) -> tuple[float, float]:
 
 
 def scale_words(limits: tuple[float, float]) -> list[str]:
-    """Return five values from the upper limit to the lower, with as many digits as tell them apart.
+    """Return five values from the upper limit to the lower, with as many digits as distinguish them.
 
     Examples
     --------
@@ -70,22 +70,22 @@ def scale_words(limits: tuple[float, float]) -> list[str]:
 
 
 def about_edges(result: Result, edges: Edges) -> str:
-    """Say what is seen, and why attention was not used where it was not."""
+    """Say what the colors show, and why attention was not used if it was not."""
     if result.uses_attention:
-        return "Neighbors are weighted by distance and likeness: dark edges are borders."
+        return "Neighbors are weighted by distance and similarity: dark edges are borders."
     tried = result.tried_attention
     if tried is None:
         return f"Attention was not learned in this run. {_ASK}"
-    seen = "Dark edges join unlike spots; colors are stretched. " if edges is Edges.UNUSED else ""
+    seen = "Dark edges connect dissimilar spots; colors are stretched. " if edges is Edges.UNUSED else ""
     return f"{seen}Attention was learned but not used: with it, {_verdict(result, tried.loss)}"
 
 
 def _verdict(result: Result, loss: float) -> str:
-    """Compare the score of the attention that was left with that of what was chosen."""
+    """Compare the score of unused attention with that of what was chosen."""
     evidence = result.provenance.learned.evidence
     better_by = evidence.candidates[evidence.chosen].loss - loss
     other = _CHOSEN.get(evidence.chosen, evidence.chosen)
-    held_out = "genes that were held out were predicted"
+    held_out = "held-out genes were predicted"
     if better_by > 0:
         return (
             f"{held_out} only {better_by:.2g} nats per spot better than {other}, which is within the error."

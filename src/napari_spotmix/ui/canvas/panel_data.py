@@ -1,6 +1,6 @@
-"""What panels side by side are drawn from: arrays, made in a thread, no window needed.
+"""The arrays that panels side by side are drawn from, made in a thread without a window.
 
-All places are (x, y) in full-resolution pixels, as the canvas of the panels wants them.
+All coordinates are (x, y) in full-resolution pixels, as the canvas of the panels wants them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.dataset.geometry import placed_spots
 from napari_spotmix.ui.canvas import layers
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from napari_spotmix.base.progress import ProgressCallback, Task
     from napari_spotmix.result import Result
 
-__all__ = ["PanelData", "Picture", "Spots", "arrangement", "panels_task", "tissue_pictures"]
+__all__ = ["PanelData", "Picture", "SpotsVisual", "arrangement", "panels_task", "tissue_pictures"]
 
 #: The tissue below all panels together has no more pixels than this: each panel holds its own copy.
 _MOST_PIXELS = 8_000_000
@@ -34,7 +35,7 @@ _N_COLORS = 1001
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels and where they lie.
+    """Pixels and their position.
 
     Attributes
     ----------
@@ -50,8 +51,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Spots:
-    """Where spots lie, and how they are drawn: xy (n_spots, 2), diameter, and names of symbols."""
+class SpotsVisual:
+    """How spots are drawn: their positions xy (n_spots, 2), diameter, and names of symbols."""
 
     xy: NDArray[np.float64]
     diameter: float
@@ -60,27 +61,27 @@ class Spots:
 
 @dataclass(frozen=True)
 class PanelData:
-    """What is seen in the panels of some cell types.
+    """The content of the panels of some cell types.
 
     Attributes
     ----------
     names : tuple of str
     tissue : list of Picture
         The same below each panel.
-    spots : Spots or None
-        None where bins are drawn as pictures.
+    spots : SpotsVisual or None
+        None if bins are drawn as pictures.
     colors : list
         For each type the colors of its spots, uint8 (n_spots, 4), or the Picture of its bins.
     """
 
     names: tuple[str, ...]
     tissue: list[Picture]
-    spots: Spots | None
+    spots: SpotsVisual | None
     colors: list[Any]
 
 
 def arrangement(n_panels: int, width: float, height: float, aspect: float) -> tuple[int, int]:
-    """Return how many rows and columns make panels largest, for a tissue so many times as wide as high.
+    """Return the rows and columns that make panels largest, for a tissue of width / height `aspect`.
 
     Examples
     --------
@@ -99,7 +100,7 @@ def arrangement(n_panels: int, width: float, height: float, aspect: float) -> tu
 def panels_task(
     result: Result, names: Sequence[str], threshold: float, tissue: Sequence[Layer], opacity: float
 ) -> Task:
-    """Return the task that makes what the panels of some cell types show.
+    """Return the task that makes the content of the panels of some cell types.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def panels_task(
     opacity : float
         Of the spots.
     """
-    # What a layer says is read here, since it belongs to the window; only its pixels are read in the thread.
+    # Layers belong to the window, so their settings are read here; only pixels are read in the thread.
     sources = [_Source.of(layer) for layer in tissue if _is_flat(layer)]
 
     def task(on_progress: ProgressCallback) -> PanelData:
@@ -130,30 +131,31 @@ def panels_task(
 
 
 def _lookup(colormap: Colormap, opacity: float) -> NDArray[np.uint8]:
-    """Return the colors from 0 to 1, and as the last one that of what is not known: none."""
+    """Return the colors from 0 to 1, and as the last one that of what is unknown: none."""
     colors = np.array(colormap.map(np.linspace(0, 1, _N_COLORS)), dtype=float)
     colors[:, 3] *= opacity
-    return np.rint(255 * np.vstack([colors, np.zeros(4)])).astype(np.uint8)
+    rgba = np.rint(255 * np.vstack([colors, np.zeros(4)]))
+    return np.asarray(rgba, dtype=np.uint8)
 
 
 def _colored(result: Result, name: str, lookup: NDArray[np.uint8]) -> Any:
     """Return the colors of one type's spots, or the picture of its bins."""
-    values = result.proportions[name].to_numpy()[layers.placed_spots(result.spatial)]
+    values = result.proportions[name].to_numpy()[placed_spots(result.spatial)]
     known = np.clip(np.nan_to_num(values), 0, 1)
     at = np.where(np.isnan(values), _N_COLORS, np.rint(known * (_N_COLORS - 1))).astype(np.int32)
     grid = bin_grid(result.spatial)
     if grid is None:
-        return lookup[at]
+        return np.asarray(lookup[at], dtype=np.uint8)
     pixels = np.full(grid.shape, _N_COLORS, np.int32)
     pixels[grid.rows, grid.columns] = at
     return Picture(lookup[pixels], _edges_to_xy(grid.affine, np.ones(2)))
 
 
-def _spots(result: Result) -> Spots | None:
+def _spots(result: Result) -> SpotsVisual | None:
     if bin_grid(result.spatial) is not None:
         return None
-    placed = layers.placed_spots(result.spatial)
-    return Spots(
+    placed = placed_spots(result.spatial)
+    return SpotsVisual(
         np.asarray(result.coordinates[placed], dtype=float),
         layers.spot_diameter(result.spatial),
         layers.symbols_of(result),
@@ -163,14 +165,14 @@ def _spots(result: Result) -> Spots | None:
 def _edges_to_xy(affine: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the transform from edges of pixels, each `step` wide, to (x, y).
 
-    `affine` takes (row, column) of the middles of whole pixels to (y, x).
+    `affine` maps (row, column) of the middles of whole pixels to (y, x).
     """
     turned = affine[np.ix_([1, 0, 2], [1, 0, 2])]
     middles = np.array([[step[1], 0, -0.5], [0, step[0], -0.5], [0, 0, 1]])
     return np.asarray(turned @ middles, dtype=float)
 
 
-# ---------------------------------------------------------------------------------------------- the tissue
+# The tissue
 
 
 def tissue_pictures(tissue: Sequence[Layer], most_pixels: int) -> list[Picture]:
@@ -184,7 +186,7 @@ def _is_flat(layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class _Source:
-    """An image of the viewer: its levels, the finest first, and how its values become colors."""
+    """An image of the viewer: its levels, the finest first, and how its values are colored."""
 
     levels: list[Any]
     affine: NDArray[np.float64]
@@ -218,13 +220,14 @@ class _Source:
         low, high = self.limits
         part = np.clip((pixels.astype(float) - low) / ((high - low) or 1.0), 0, 1)
         colors = np.array(self.colormap.map(part.ravel())).reshape(*part.shape, 4)
-        return np.rint(255 * colors).astype(np.uint8)
+        return np.asarray(np.rint(255 * colors), dtype=np.uint8)
 
 
 def _averaged(pixels: NDArray[Any], step: int) -> NDArray[Any]:
-    """Return the mean of blocks of `step` x `step` pixels; what is left at the end is cut off."""
+    """Return the mean of blocks of `step` x `step` pixels; the rest at the ends is cut off."""
     if step == 1:
         return pixels
     rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
     blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step, *pixels.shape[2:])
-    return blocks.mean(axis=(1, 3), dtype=np.float32).astype(pixels.dtype)
+    means: NDArray[Any] = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return means.astype(pixels.dtype)

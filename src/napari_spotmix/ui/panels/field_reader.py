@@ -1,0 +1,72 @@
+"""Reading in a thread what a field asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from qtpy.QtCore import QObject
+
+from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
+from napari_spotmix.ui.state.worker import Runner
+
+__all__ = ["FieldReader", "Status"]
+
+_Value = TypeVar("_Value")
+
+
+class Status(Protocol):
+    """A line that says what goes on."""
+
+    def say(self, text: str) -> None:
+        """Show a text."""
+
+    def rest(self) -> None:
+        """Show what there is to say while nothing goes on."""
+
+
+class FieldReader:
+    """Reads what one field asks for; a newer request replaces an older one.
+
+    Parameters
+    ----------
+    parent : QObject
+    status : Status
+        Says what goes on.
+    on_failure : callable, optional
+        Called with the error, before it is reported.
+    """
+
+    def __init__(
+        self, parent: QObject, status: Status, on_failure: Callable[[BaseException], Any] | None = None
+    ) -> None:
+        self.runner = Runner(parent)
+        self._status, self._on_failure = status, on_failure
+        self._take: Callable[[Any], Any] | None = None
+        self.runner.progressed.connect(self._report_progress)
+        self.runner.failed.connect(self._fail)
+        self.runner.cancelled.connect(self._status.rest)
+        self.runner.finished.connect(self._finish)
+
+    def start(self, task: Callable[[ProgressCallback], _Value], take: Callable[[_Value], Any]) -> None:
+        """Run a task in a thread, and give its value to `take` in the GUI thread."""
+        self._take = take
+        self._status.say("Reading…")
+        self.runner.start(task)
+
+    def _report_progress(self, progress: Progress) -> None:
+        self._status.say(f"{progress.stage}…")
+
+    @reporting
+    def _finish(self, value: Any) -> None:
+        self._status.rest()
+        if self._take is not None:
+            self._take(value)
+
+    @reporting
+    def _fail(self, error: BaseException) -> None:
+        self._status.say(f"Failed: {problem_text(error)}")
+        if self._on_failure is not None:
+            self._on_failure(error)
+        show_problem(error)

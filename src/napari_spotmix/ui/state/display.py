@@ -1,0 +1,79 @@
+"""How a result is displayed: which map, which panels, opacity, threshold and camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psygnal import Signal
+
+from napari_spotmix.ui.state.edges import Edges
+from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Shown
+
+__all__ = ["Camera", "Display"]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the camera is: center (y, x) in full-resolution pixels, and screen pixels for each of them."""
+
+    center: tuple[float, float]
+    zoom: float
+
+
+class Display:
+    """What one viewer displays of its result.
+
+    Signals
+    -------
+    shown_changed
+        Another map is shown, or the same one again.
+    panels_changed, opacity_changed, threshold_changed
+    camera_wanted : Camera
+        A saved view asks for this position of the camera.
+    """
+
+    shown_changed = Signal()
+    panels_changed = Signal()
+    opacity_changed = Signal()
+    threshold_changed = Signal()
+    camera_wanted = Signal(object)
+
+    def __init__(self) -> None:
+        self.shown: Shown | None = None
+        self.panels: tuple[str, ...] = ()
+        self.opacity = 1.0
+        self.threshold = 0.0
+        self.edges: Edges | None = None
+        self.camera: Camera | None = None
+
+    def show(self, shown: Shown) -> None:
+        """Show a cell type, a blend or a map; asked again, it is shown again."""
+        self.shown = shown
+        self.shown_changed.emit()
+
+    def show_panels(self, cell_types: Sequence[str]) -> None:
+        """Show cell types side by side, over what is shown, which stays as it is; none to end that."""
+        panels = tuple(cell_types)[:MOST_PANELS]
+        if panels != self.panels:
+            self.panels = panels
+            self.panels_changed.emit()
+
+    def show_edges(self, edges: Edges) -> None:
+        """Show the attention graph with other values of its edges, or the same again."""
+        self.edges = edges
+        self.show(GRAPH)
+
+    def set_opacity(self, opacity: float) -> None:
+        """Set how much of the tissue shows through the spots: 1 hides it."""
+        self.opacity = opacity
+        self.opacity_changed.emit()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Fade the spots in which what is shown has a smaller proportion than this."""
+        self.threshold = threshold
+        self.threshold_changed.emit()
+
+    def look_at(self, camera: Camera) -> None:
+        """Ask the viewer to move its camera."""
+        self.camera_wanted.emit(camera)

@@ -1,0 +1,77 @@
+"""What can be shown on the canvas: a cell type, a blend of several, or a map of its own."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+__all__ = [
+    "COUNTS",
+    "DOMINANT",
+    "ERRORS",
+    "GRAPH",
+    "MOST_BLENDED",
+    "MOST_PANELS",
+    "NICHES",
+    "PIES",
+    "UNEXPLAINED",
+    "MapKind",
+    "Shown",
+    "name_of",
+]
+
+
+class MapKind(Enum):
+    """A map that is not of single cell types; the value is its name on the screen."""
+
+    DOMINANT = "Dominant type"
+    UNEXPLAINED = "Unexplained share"
+    COUNTS = "Counts"
+    ERRORS = "Standard error"
+    PIES = "Pies"
+    GRAPH = "Attention graph"
+    NICHES = "Niches"
+
+
+#: Each spot in the color of its largest cell type.
+DOMINANT: Final = MapKind.DOMINANT
+
+#: The share of a spot's counts that the cell types do not explain.
+UNEXPLAINED: Final = MapKind.UNEXPLAINED
+
+#: How many counts a spot has.
+COUNTS: Final = MapKind.COUNTS
+
+#: The standard error of the proportion of each spot's largest type.
+ERRORS: Final = MapKind.ERRORS
+
+#: Each spot as a pie of its proportions.
+PIES: Final = MapKind.PIES
+
+#: Every edge between neighbors in the color of its attention.
+GRAPH: Final = MapKind.GRAPH
+
+#: Each spot in the color of its niche, once niches have been found.
+NICHES: Final = MapKind.NICHES
+
+#: A cell type, several of them blended, or a map of its own.
+Shown = str | tuple[str, ...] | MapKind
+
+#: More types than these cannot be distinguished in a blend.
+MOST_BLENDED: Final = 6
+
+#: More panels than these would be too small to see.
+MOST_PANELS: Final = 12
+
+
+def name_of(shown: Shown) -> str:
+    """Return the name on the screen of what is shown.
+
+    Examples
+    --------
+    >>> name_of(DOMINANT), name_of("T cell"), name_of(("T cell", "B cell"))
+    ('Dominant type', 'T cell', 'T cell + B cell')
+    """
+    if isinstance(shown, str):
+        return shown
+    return " + ".join(shown) if isinstance(shown, tuple) else shown.value

@@ -1,0 +1,106 @@
+"""Opening data: the tasks that read or simulate them in a thread, and what these return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_spotmix import io
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.ui.state.loaded import LoadedReference, LoadedTissue
+from napari_spotmix.ui.state.prepare import prepare
+from napari_spotmix.ui.text import display_name
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_spotmix.base.progress import ProgressCallback
+    from napari_spotmix.result import Result
+
+__all__ = [
+    "OpenedTissue",
+    "choices_task",
+    "image_task",
+    "reference_task",
+    "result_in",
+    "simulate_task",
+    "simulated_reference",
+    "tissue_task",
+]
+
+
+@dataclass(frozen=True)
+class OpenedTissue:
+    """A tissue, the result that its file holds, and the reference that came with it, if any."""
+
+    tissue: LoadedTissue
+    result: Result | None = None
+    reference: LoadedReference | None = None
+
+
+def result_in(adata: AnnData) -> Result | None:
+    """Return the result that data hold, ready to be shown, or None."""
+    from napari_spotmix.result import Result
+
+    try:
+        result = Result.from_anndata(adata)
+    except InputError:
+        return None
+    prepare(result)
+    return result
+
+
+def choices_task(path: Path, reading: io.ReadOptions) -> Callable[[ProgressCallback], io.Choices]:
+    """Return the task that finds out which options a path offers."""
+    return lambda _: io.choices(path, reading)
+
+
+def tissue_task(
+    path: Path, reading: io.ReadOptions, choices: io.Choices
+) -> Callable[[ProgressCallback], OpenedTissue]:
+    """Return the task that reads spots."""
+
+    def task(on_progress: ProgressCallback) -> OpenedTissue:
+        is_large = io.is_large(path, reading)
+        adata = io.read_spatial(path, **vars(reading), backed=is_large, on_progress=on_progress)
+        bin_grid(adata)  # takes a while for a million bins, and is kept
+        tissue = LoadedTissue(adata, display_name(path), path, reading, choices)
+        return OpenedTissue(tissue, result_in(adata))
+
+    return task
+
+
+def reference_task(
+    paths: tuple[Path, ...], labels: Path | None
+) -> Callable[[ProgressCallback], LoadedReference]:
+    """Return the task that reads references and joins them."""
+
+    def task(on_progress: ProgressCallback) -> LoadedReference:
+        backed = io.is_large(paths[0])
+        adata = io.read_reference(paths, labels=labels, backed=backed, on_progress=on_progress)
+        name, columns = " + ".join(path.stem for path in paths), tuple(io.label_columns(adata))
+        return LoadedReference(adata, name, columns, paths[0], paths[1:], labels)
+
+    return task
+
+
+def image_task(path: Path) -> Callable[[ProgressCallback], io.TissueImage]:
+    """Return the task that reads another image."""
+    return lambda _: io.read_image(path)
+
+
+def simulate_task(on_progress: ProgressCallback) -> OpenedTissue:
+    """Simulate a tissue with its reference."""
+    from napari_spotmix.simulation.simulate import simulate  # in the thread: numba takes its time
+
+    made = simulate(on_progress=on_progress)
+    tissue = LoadedTissue(made.spatial, "Simulated tissue")
+    return OpenedTissue(tissue, result_in(made.spatial), simulated_reference(made.reference))
+
+
+def simulated_reference(adata: AnnData) -> LoadedReference:
+    """Return a simulated reference with its columns of labels."""
+    return LoadedReference(adata, "simulated reference", tuple(io.label_columns(adata)))
