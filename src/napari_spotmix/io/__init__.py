@@ -18,10 +18,9 @@ from napari_spotmix.io.readers.h5ad import label_columns
 from napari_spotmix.io.readers.image_overview import spots_outside_image
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.readers.labels import MissingLabels
-from napari_spotmix.io.readers.options import Choices, ReadOptions
+from napari_spotmix.io.readers.options import BinSize, Choices, ReadOptions
 from napari_spotmix.io.readers.signatures import is_signatures
 from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
-from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.remote import fetched, is_url, path_or_url, shown_url
 from napari_spotmix.io.results import (
