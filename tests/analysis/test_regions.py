@@ -79,10 +79,10 @@ def test_all_that_is_wrong_is_reported_at_once(result: Result) -> None:
         compare_regions(result, "rihgt", np.ones(3, bool), regions=[LEFT, RIGHT])
     first, second = raised.value.problems
     assert first == "`first`: 'rihgt' is unknown. The regions are 'left', 'right'."
-    assert second.startswith("`second` must be the name of a region, a Region, or an array of 256 bool")
+    assert second.startswith("`second` must be the name of a region, a Region, or a boolean array")
     with pytest.raises(InputError, match="there are no regions"):
         compare_regions(result, "left")
-    with pytest.raises(InputError, match="must be another region than `first`"):
+    with pytest.raises(InputError, match="must be a different region than `first`"):
         compare_regions(result, LEFT, LEFT)
 
 

@@ -42,7 +42,7 @@ def rename(tissue: SimulatedTissue, names: dict[str, str]) -> None:
 def test_good_data_get_notes_alone(tissue: SimulatedTissue) -> None:
     found = findings(tissue)
     assert {one.level for one in found} == {"note"}
-    reported(found, "note", "150 genes are in both: 100% of the counts of the spots")
+    reported(found, "note", "150 genes are shared, with 100% of the counts of the spots")
     reported(found, "note", "A run with default settings takes about")
 
 

@@ -99,7 +99,7 @@ def test_a_table_that_cannot_be_written_is_refused_beforehand(tmp_path: Path) ->
     for name, problem in (
         ("niches.xlsx", "must end in .csv"),
         ("folder.csv", "is a folder"),
-        ("no/niches.csv", "there is no folder"),
+        ("no/niches.csv", "does not exist. Create it first."),
     ):
         (found,) = table_problems(tmp_path / name, ["spot"])
         assert problem in found

@@ -89,7 +89,7 @@ def test_gene_names_that_differ_only_by_case(spatial: AnnData, reference: AnnDat
     assert not set(swapped) & set(spatial.var_names)
     reference.var_names = swapped
     problem = only_problem(spatial, reference)
-    assert f"{spatial.n_vars} names agree but for upper and lower case" in problem
+    assert f"{spatial.n_vars} names agree if case is ignored" in problem
     assert "species" in problem
 
 
@@ -265,7 +265,7 @@ def test_no_place_at_all(spatial: AnnData, reference: AnnData) -> None:
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
 def test_coordinates_whose_squares_are_no_numbers(spatial: AnnData, reference: AnnData, scale: float) -> None:
     spatial.obsm["spatial"] = spatial.obsm["spatial"].astype(np.float64) * scale
-    assert "no positions in pixels or micrometers" in only_problem(spatial, reference)
+    assert "not positions in pixels or micrometers" in only_problem(spatial, reference)
 
 
 def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
@@ -275,8 +275,8 @@ def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
 def test_unknown_parameters_are_all_named(spatial: AnnData, reference: AnnData) -> None:
     problems = problems_of(spatial, reference, lamda_c=1.0, smooth=True)
     assert [problem.split(".")[0] for problem in problems] == [
-        "`lamda_c` is no parameter",
-        "`smooth` is no parameter",
+        "`lamda_c` is not a parameter",
+        "`smooth` is not a parameter",
     ]
     assert "Choose one of: n_genes," in problems[0]
 

@@ -102,5 +102,5 @@ def _in_words(found: Niches) -> str:
     lines = [f"{count(len(sizes), 'niche')} of {count(int(sizes.sum()), 'spot')}. Mean proportions:"]
     lines.append(as_table(header, [*rows, total]))
     if left_out:
-        lines.append(f"{count(left_out, 'spot')} not estimated, in no niche.")
+        lines.append(f"{count(left_out, 'spot')} not estimated, without a niche.")
     return "\n".join(lines)

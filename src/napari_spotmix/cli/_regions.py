@@ -177,7 +177,7 @@ def _in_words(table: pd.DataFrame) -> str:
     comparisons = [_one_in_words(some) for _, some in table.groupby(["first", "second"], sort=False)]
     key = (
         f"In parentheses: {INTERVAL_LEVEL:.0%} interval. Difference: in percentage points. "
-        "Adj. p: for the number of types (Benjamini-Hochberg)."
+        "Adj. p: adjusted for the number of types (Benjamini-Hochberg)."
     )
     return "\n\n".join([*comparisons, key])
 

@@ -89,7 +89,9 @@ def _check_screenshot(path: Path | None) -> None:
     if path is not None and path.is_dir():
         raise InputError(f"`--screenshot`: {path} is a folder. Give the name of a PNG file.")
     if path is not None and not path.absolute().parent.is_dir():
-        raise InputError(f"`--screenshot`: there is no folder {path.absolute().parent}. Make it first.")
+        raise InputError(
+            f"`--screenshot`: the folder {path.absolute().parent} does not exist. Create it first."
+        )
 
 
 def _check_viewer() -> None:

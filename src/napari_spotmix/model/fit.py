@@ -88,9 +88,9 @@ class Fit:
         The evidence for it; None if nothing was learned.
     data_term : DataTerm
     variation_evidence : VariationEvidence or None
-        For the variation of cells in it; None where that was not learned.
+        For its within-type variability; None if that was not learned.
     platform_evidence : PlatformEvidence or None
-        For `platform`; None where that was not learned.
+        For `platform`; None if that was not learned.
     overdispersion_evidence : OverdispersionEvidence or None
         For that of `data_term`; None if it was not learned, or is nearly 0.
     notes : tuple of str
@@ -191,15 +191,15 @@ def fit(
 def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
     """Return why the platform effect must be left out, or None."""
     if params.weights != "poisson":
-        return f"The platform effect was left out: it needs `weights` 'poisson', not {params.weights!r}."
+        return f"The platform effect was not used: it needs `weights` 'poisson', not {params.weights!r}."
     one = 1.0 if params.normalize else totals
     share = float((result.abundances.sum(axis=1) / one).mean())
     low, high = PLAUSIBLE_SHARE
     if low <= share <= high:
         return None
     return (
-        f"The platform effect was left out: with it the cell types explained {share:.2f} of "
-        "the counts on average where about 1 is expected, so its factors stood in for cell types."
+        f"The platform effect was not used: with it, cell types explained {share:.2f} of the counts on "
+        "average, expected about 1, so its factors also captured the cell types."
     )
 
 

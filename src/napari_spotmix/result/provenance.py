@@ -149,7 +149,7 @@ class Evidence:
         return min(tried, key=lambda one: one.loss, default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what files hold: the candidates by name, and beside them ``chosen`` and ``reason``."""
+        """Return what files hold: the candidates by name, plus ``chosen`` and ``reason``."""
         found: dict[str, Any] = {name: one.as_dict() for name, one in self.candidates.items()}
         texts = {"chosen": self.chosen, "reason": self.reason}
         return found | {name: text for name, text in texts.items() if text}

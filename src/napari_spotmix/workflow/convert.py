@@ -128,7 +128,7 @@ def tables_converter() -> Converter:
     }
     return _converter(
         kinds,
-        items=_fitting(lambda value: isinstance(value, list | tuple), "a list of texts"),
+        items=_fitting(lambda value: isinstance(value, list | tuple), "a list of strings"),
         location=lambda value: location_of(kinds[str](value)),
         parameters=_parameters_of,
     )

@@ -166,7 +166,7 @@ def with_values(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
     current = current_names(values)
     parameters = {name: value for name, value in current.items() if name not in own}
     if unknown := sorted(parameters.keys() - spec.parameters.as_dict().keys()):
-        raise InputError([f"`{name}` is no option of a run. Check its spelling." for name in unknown])
+        raise InputError([f"`{name}` is not an option of a run. Check its spelling." for name in unknown])
     rest: dict[str, Any] = {name: value for name, value in current.items() if name in own}
     return replace(spec, **rest, parameters=replace(spec.parameters, **parameters))
 
