@@ -1,4 +1,4 @@
-"""Regions of a result compared: how their composition differs, and how sure that is."""
+"""Regions of a result compared: how their composition differs, and how certain that is."""
 
 from __future__ import annotations
 

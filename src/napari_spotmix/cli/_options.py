@@ -51,7 +51,7 @@ def location_given(_: Any, tokens: Sequence[Any]) -> Location:
 
 
 def whole_given(_: Any, tokens: Sequence[Any]) -> int:
-    """Refuse what is no whole number: cyclopts would read 2.5 as 2."""
+    """Refuse a text that is not a whole number: cyclopts would read 2.5 as 2."""
     text = str(tokens[0].value)
     try:
         return int(text)

@@ -58,7 +58,8 @@ def regions(
     second
         Name of the region to compare it with. Without it, the rest of the tissue.
     output
-        CSV file for the table. An earlier table of this command is replaced, any other file is kept.
+        CSV file for the table. An earlier table of this command is replaced, any other file is not
+        overwritten.
     keep
         Add the regions and the table to the file of the result, where `spotmix view`, Python and other
         programs find them.

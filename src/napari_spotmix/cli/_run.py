@@ -93,7 +93,7 @@ def _run(given: dict[str, Any], values: dict[str, Any], at_once: int, dask: str 
     Parameters
     ----------
     given : dict
-        Fields of `RunSpec`, those that are none included.
+        Fields of `RunSpec`, including those without a value.
     values : dict
         Fields of `Parameters`, which may be wrong.
     at_once, dask

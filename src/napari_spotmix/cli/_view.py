@@ -22,7 +22,7 @@ MOST_SHOWN = 12
 def demo(
     *,
     screenshot: Annotated[
-        Path | None, Parameter(help="Write a picture of the window to this PNG file, and close it.")
+        Path | None, Parameter(help="Save a picture of the window to this PNG file, and close the window.")
     ] = None,
 ) -> None:
     """Open napari with a simulated tissue that is already deconvolved.

@@ -102,7 +102,7 @@ def from_geojson(text: str) -> tuple[Region, ...]:
     Raises
     ------
     InputError
-        If it is not GeoJSON; lists all features that are no polygons.
+        If it is not GeoJSON; lists all features that are not polygons.
 
     Examples
     --------

@@ -88,7 +88,7 @@ def check(
     >>> check(tissue.spatial, tissue.reference)
     []
     >>> print(check(tissue.spatial, tissue.reference, layer="counts")[0].message)
-    `layer`: the spatial data has no layer 'counts'. There are none to choose from.
+    `layer`: the spatial data has no layer 'counts'. There are no others to choose from.
     """
     if problems := kind_problems(spatial=spatial, reference=reference):
         return problems
@@ -107,7 +107,7 @@ def choices(names: Any) -> str:
     """Return the sentence that lists what there is to choose from."""
     shown = [str(name) for name in names]
     if not shown:
-        return "There are none to choose from."
+        return "There are no others to choose from."
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     return f"Choose one of: {', '.join(shown[:12])}{more}."
 
@@ -117,7 +117,7 @@ def _problem(message: str, *fixes: Fix) -> list[Finding]:
 
 
 def kind_problems(**given: Any) -> list[Finding]:
-    """Return a problem for each argument that is no AnnData."""
+    """Return a problem for each argument that is not an AnnData."""
     return [
         Finding(
             PROBLEM,

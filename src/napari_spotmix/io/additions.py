@@ -29,7 +29,7 @@ def result_file(path: str | Path) -> Path:
     Raises
     ------
     ReadError
-        If it is no HDF5 file, and cannot be added to.
+        If it is not an HDF5 file, and cannot be added to.
     """
     import h5py
 

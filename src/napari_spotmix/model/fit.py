@@ -254,7 +254,7 @@ class _OuterIterations:
         self.n_done += 1
 
     def _update(self) -> None:
-        """Estimate clusters, platform factors and attention again; learn what is open, once."""
+        """Estimate clusters, platform factors and attention again; learn the open parameters, once."""
         genes: HeldOutGenes | None = None
         self._report_comparing()
         self.proportions = self._mean_proportions(self.abundances)
@@ -302,7 +302,7 @@ class _OuterIterations:
         self.on_progress(Progress("Comparing spots", 0, 1))
 
     def _learn_data_term(self) -> HeldOutGenes | None:
-        """Decide what is open of the data term; return the folds of genes if they stay valid."""
+        """Decide the open parameters of the data term; return the folds of genes if they stay valid."""
         params = self.params
         if params.cell_variation is None and self.data_term.variation is not None:
             self._learn_variation(self.data_term.variation)
@@ -387,7 +387,7 @@ class _OuterIterations:
         return self.params.lambda_c != 0 and self.graph.n_edges > 0
 
     def _follow_path(self, path: tuple[Smoothing, ...]) -> None:
-        """Go on to the next smoothing that was learned: each attention compares what the one before found."""
+        """Use the next learned smoothing: each attention compares what the one before found."""
         step = self.n_done - 1 + max(len(path) - self.params.n_outer_iterations, 0)
         if step < len(path):
             self._use(path[step])

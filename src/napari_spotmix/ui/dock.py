@@ -73,7 +73,7 @@ class _CloseWatch(QObject):
 
 
 class DeconvolutionWidget(QWidget):
-    """Cell-type deconvolution of what is open in a viewer.
+    """Cell-type deconvolution of the data that are open in a viewer.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ Reader = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Misfit:
-    """What is wrong with one value: the name of its field, and a sentence that goes on from there.
+    """What is wrong with one value: the name of its field, and a sentence that continues from there.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ def _fitting(fits: Callable[[Any], bool], what: str) -> Reader:
 
 
 def _parameters_of(values: Mapping[str, Any]) -> Parameters:
-    """Return parameters, once more is known of them than their names: all problems at once."""
+    """Return parameters, once not only their names are known: all problems at once."""
     known = {info.name for info in describe()}
     problems = [f"`{name}` " for name in sorted(values.keys() - known)]
     try:

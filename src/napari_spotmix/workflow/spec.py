@@ -40,12 +40,12 @@ _FURTHER = re.compile(r"reference_\d+")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run. Nothing of it has been read yet.
+    """One run. Nothing has been read yet.
 
     Attributes
     ----------
     spatial, reference : Path or str, optional
-        As `read_spatial` and `read_reference` take them, or a URL. None for data that are no files.
+        As `read_spatial` and `read_reference` take them, or a URL. None for data that are not files.
     output : Path, optional
         Folder for the results; None writes nothing.
     cell_type_key, layer, library_key

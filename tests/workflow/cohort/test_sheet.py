@@ -113,7 +113,8 @@ def test_rows_are_checked_though_the_header_is_wrong(folder: Path) -> None:
     assert "'reference' is missing" in missing
     assert unknown.startswith("Row 1, column 4: 'magic'")
     assert bound == "Row 2, column lambda_c: must be at least 0, found -1.0."
-    assert gone.startswith("Row 3, column spatial: ") and "gone.h5ad does not exist." in gone
+    assert gone.startswith("Row 3, column spatial: ")
+    assert "gone.h5ad does not exist." in gone
     assert twice.startswith("Row 3, column sample: 'one' is already the name of row 2")
 
 

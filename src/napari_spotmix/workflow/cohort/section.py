@@ -44,7 +44,7 @@ class Outcome:
     folder : Path
         Where its results are.
     state : str
-        ``"done"``, ``"unchanged"`` (the same run was there already) or ``"failed"``.
+        ``"done"``, ``"unchanged"`` (the same run is done already) or ``"failed"``.
     seconds : float
         That it took.
     message : str
