@@ -79,7 +79,7 @@ BANNED = {
     r"\w*labell(?!\?|edby)\w*": "American",  # not a pattern of both spellings, not an attribute of HTML
     r"\w*(normal|minim|maxim|optim|standard|random)is(e|ed|es|ing|ation)": "American",
     r"\w*(recogn|colocal|summar|organ|initial|general)is(e|ed|es|ing|ation)": "American",
-    r"grey|licence|whilst|micrometres?|programme|catalogue": "American",
+    r"haem\w+|grey|licence|whilst|micrometres?|programme|catalogue": "American",
 }
 PATTERN = re.compile(rf"\b({'|'.join(BANNED)})\b", re.IGNORECASE)
 #: Where old names are listed, since they keep working.

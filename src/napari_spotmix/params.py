@@ -80,7 +80,7 @@ T = TypeVar("T")
 
 
 def current_names(values: Mapping[str, T], *, stacklevel: int | None = None) -> dict[str, T]:
-    """Return values by their names of today, in the same order.
+    """Return values by their current names, in the same order.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def current_names(values: Mapping[str, T], *, stacklevel: int | None = None) -> 
 
 
 def _taking_old_names(cls: type[T]) -> type[T]:
-    """Let a dataclass be made with keywords of before, with a warning for each."""
+    """Let a dataclass be made with old keywords, with a warning for each."""
     init: Callable[..., None] = cls.__init__
 
     @wraps(init)

@@ -235,7 +235,7 @@ def section_problems(reference: Location | None, at_once: int, dask: str | None)
 
 
 def run_and_report(spec: RunSpec, problems: Sequence[str] = ()) -> None:
-    """Run one section and print what came of it.
+    """Run one section and print the outcome.
 
     Raises
     ------

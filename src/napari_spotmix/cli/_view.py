@@ -95,7 +95,7 @@ def _check_screenshot(path: Path | None) -> None:
 
 
 def _check_viewer() -> None:
-    """Refuse with what is missing for a window, before napari fails in its own words."""
+    """Report what is missing to open a window, before napari itself fails."""
     if not any(_is_installed(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         raise InputError(
             "napari needs a Qt library to open a window, and none is installed. "

@@ -91,7 +91,7 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
 
 
 def report_problems(path: Path) -> list[str]:
-    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is kept.
+    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is not overwritten.
 
     Examples
     --------

@@ -306,7 +306,7 @@ class Learned(_Stored):
 
 
 def _renamed(given: Any, names: Mapping[str, str]) -> dict[str, Any]:
-    """Return a table of a file by the names of today; without anything if it is not a table."""
+    """Return a table of a file by the current names; empty if it is not a table."""
     table = given if isinstance(given, Mapping) else {}
     return {names.get(str(name), str(name)): value for name, value in table.items()}
 

@@ -239,7 +239,7 @@ class AdjustPanel(Panel):
             widget.blockSignals(False)
 
     def _say(self, *, solving: bool = False) -> None:
-        """Say what is set, and offer the way back to the run if it differs."""
+        """Describe the settings, and offer to go back to the run if they differ."""
         lambda_c, learned, without = self.slider.lambda_c, self.slider.learned, self.without
         if len(without) == self.types.count():
             text = "At least one cell type must stay."

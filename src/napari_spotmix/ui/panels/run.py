@@ -63,7 +63,7 @@ def deconvolve_task(session: Session, spec: RunSpec) -> Task:
 
 
 class RunPanel(Panel):
-    """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
+    """Parameters, Run, Cancel, progress, the outcome, and ways to save it.
 
     Signals
     -------
@@ -158,7 +158,7 @@ class RunPanel(Panel):
         return self._runner, self._saver, self._reporter
 
     def hold(self, n_problems: int) -> None:
-        """Hold back the run while so many problems keep the data from being used."""
+        """Disable Run while the check finds problems."""
         if n_problems == self._n_problems:
             return
         shows_outcome = self.state.text() != self._idle
@@ -230,7 +230,7 @@ class RunPanel(Panel):
         self._busy("Reporting")
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
-        """Write the result into a file for another program; see `exchange.export`."""
+        """Write the result into a file for another program; see `exporters.export`."""
         result = self._shown_result()
 
         def task(on_progress: ProgressCallback) -> str:
