@@ -136,7 +136,7 @@ def test_regions_of_qupath_are_called_by_their_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"{", "no GeoJSON FeatureCollection"),
+        (b"{", "must be a GeoJSON FeatureCollection"),
         (b"\x89HDF\xff", "is not text"),
         (b'{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "Feature 1"),
     ],

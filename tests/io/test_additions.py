@@ -87,7 +87,7 @@ def test_a_table_replaces_a_table_of_its_kind_and_nothing_else(tmp_path: Path) -
     assert path.read_text() == "spot,niche\na,1\n"
     other = tmp_path / "mine.csv"
     other.write_text("my,notes\n")
-    with pytest.raises(InputError, match="is kept"):
+    with pytest.raises(InputError, match="is not overwritten"):
         write_table(other, TABLE)
     assert other.read_text() == "my,notes\n"
     with pytest.raises(InputError, match="is an input"):
