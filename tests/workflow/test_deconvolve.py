@@ -653,7 +653,7 @@ def test_a_complete_reference_lacks_nothing(platform_effect: float) -> None:
         random_state=5,
     )
     result = deconvolve(tissue.spatial, tissue.reference)
-    assert not [note for note in result.notes if "lack" in note or "apart" in note]
+    assert not [note for note in result.notes if "lack" in note or "cannot be distinguished" in note]
     assert result.parameters["learned"]["confusable_types"] == []
 
 
