@@ -56,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _app() -> App:
     app = App(
         name="spotmix",
-        help="Find out which cell types every spot of a tissue holds, and see them in napari.\n\n"
-        "New here? `spotmix demo` shows a finished example; `spotmix run --help` says how to run your own.",
+        help="Estimate the proportion of each cell type in every spot of a tissue section, and show it "
+        "in napari.\n\n"
+        "New here? `spotmix demo` shows a finished example; `spotmix run --help` explains how to run your "
+        "own data.",
         help_format="markdown",
         version=_version,
     )

@@ -35,8 +35,8 @@ def export(
         File to write, which is replaced if it exists: .csv or .parquet (proportions), .geojson (spots for
         QuPath), or .zarr (a SpatialData store, which must not exist).
     kind
-        What to write, if the ending leaves a choice. For .csv and .parquet: proportions or long (a row for
-        each spot and type); for .csv also loupe (categories for Loupe Browser).
+        What to write, if the file extension allows several. For .csv and .parquet: proportions or long (a row
+        for each spot and type); for .csv also loupe (categories for Loupe Browser).
         For .geojson: spots or regions.
     """
 

@@ -41,15 +41,15 @@ def figure(
         A cell type, or one of dominant, unexplained, counts and pies. Repeat for each of up to twelve cell
         types side by side.
     output
-        File to write, which is replaced if it exists. It is a PNG, SVG or PDF by the ending of its name.
+        File to write, which is replaced if it exists. The extension sets the format: .png, .svg or .pdf.
     image
-        Draw the tissue image below, if there is one.
+        Draw the tissue image under the spots, if available.
     opacity
-        Of the spots, from 0 to 1.
+        Opacity of the spots, from 0 to 1.
     region
-        Left, top, right and bottom of what is drawn, in full-resolution pixels; else all spots.
+        Left, top, right and bottom of the region to draw, in full-resolution pixels. Without it, all spots.
     dark
-        Light on dark, for slides.
+        Use a dark background, for slides.
     dpi
         Pixels per inch.
     """

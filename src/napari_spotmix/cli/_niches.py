@@ -34,7 +34,8 @@ def niches(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Group spots by the cell types in and around them, and print what each niche holds. Opens no window.
+    """Group spots by the cell types in and around them, and print the composition of each niche. Opens no
+    window.
 
     For example:
 
@@ -45,12 +46,12 @@ def niches(
     result
         The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
     n_niches
-        At most this many, 2 to 20; fewer if no more neighborhoods differ.
+        Number of niches, 2 to 20; fewer are found if fewer neighborhoods differ.
     seed
-        Seed of everything random. Without it, that of the run.
+        Random seed. Without it, that of the run.
     output
         CSV file with the niche of each spot. An earlier table of this command is replaced, any other file is
-        kept.
+        not overwritten.
     keep
         Add the niches to the file of the result, where `spotmix view`, Python and other programs find them.
     """
@@ -102,5 +103,5 @@ def _in_words(found: Niches) -> str:
     lines = [f"{count(len(sizes), 'niche')} of {count(int(sizes.sum()), 'spot')}. Mean proportions:"]
     lines.append(as_table(header, [*rows, total]))
     if left_out:
-        lines.append(f"{count(left_out, 'spot')} not estimated, in no niche.")
+        lines.append(f"{count(left_out, 'spot')} not estimated, without a niche.")
     return "\n".join(lines)

@@ -51,7 +51,7 @@ def location_given(_: Any, tokens: Sequence[Any]) -> Location:
 
 
 def whole_given(_: Any, tokens: Sequence[Any]) -> int:
-    """Refuse what is no whole number: cyclopts would read 2.5 as 2."""
+    """Refuse a text that is not a whole number: cyclopts would read 2.5 as 2."""
     text = str(tokens[0].value)
     try:
         return int(text)
@@ -123,9 +123,9 @@ _WITH_OLD_OPTIONS = ("run", "check")
 
 
 def with_current_options(words: Sequence[str]) -> list[str]:
-    """Return the words of a command with the options of before by their names of today.
+    """Return the arguments of a command with old option names replaced by the current ones.
 
-    Each of them is named on standard error.
+    Each old name is reported on standard error.
     """
     if not words or words[0] not in _WITH_OLD_OPTIONS:
         return list(words)
@@ -147,7 +147,7 @@ def _old_options() -> dict[str, str]:
 
 
 def _renamed() -> Iterator[tuple[str, str]]:
-    """Yield each option of before and what it is called now, switches also switched off."""
+    """Yield each old option name and the current one, for switches also the negated form."""
     switches = {info.name for info in describe() if info.kind is bool}
     for old, new in RENAMED.items():
         yield option_name(old), option_name(new)

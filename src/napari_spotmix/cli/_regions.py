@@ -58,7 +58,8 @@ def regions(
     second
         Name of the region to compare it with. Without it, the rest of the tissue.
     output
-        CSV file for the table. An earlier table of this command is replaced, any other file is kept.
+        CSV file for the table. An earlier table of this command is replaced, any other file is not
+        overwritten.
     keep
         Add the regions and the table to the file of the result, where `spotmix view`, Python and other
         programs find them.
@@ -177,7 +178,7 @@ def _in_words(table: pd.DataFrame) -> str:
     comparisons = [_one_in_words(some) for _, some in table.groupby(["first", "second"], sort=False)]
     key = (
         f"In parentheses: {INTERVAL_LEVEL:.0%} interval. Difference: in percentage points. "
-        "Adj. p: for the number of types (Benjamini-Hochberg)."
+        "Adj. p: adjusted for the number of types (Benjamini-Hochberg)."
     )
     return "\n\n".join([*comparisons, key])
 

@@ -19,7 +19,7 @@ def report(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
 ) -> None:
-    """Write a result as one page for the browser, which needs no network and no other file.
+    """Write a result as one self-contained page for the browser.
 
     For example:
 

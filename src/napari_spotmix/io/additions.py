@@ -29,7 +29,7 @@ def result_file(path: str | Path) -> Path:
     Raises
     ------
     ReadError
-        If it is no HDF5 file, and cannot be added to.
+        If it is not an HDF5 file, and cannot be added to.
     """
     import h5py
 
@@ -135,11 +135,11 @@ def table_problems(path: Path, columns: Iterable[str], kept: Iterable[Path] = ()
     if path.is_dir():
         return [f"`output`: {path} is a folder. Give the name of a file."]
     if not path.absolute().parent.is_dir():
-        return [f"`output`: {path}: there is no folder {path.absolute().parent}. Make it first."]
+        return [f"`output`: {path}: the folder {path.absolute().parent} does not exist. Create it first."]
     if not path.exists():
         return []
     if any(path.resolve() == other.resolve() for other in kept):
-        return [f"`output`: {path} is an input and is kept. Choose another name."]
+        return [f"`output`: {path} is an input and is not overwritten. Choose another name."]
     try:
         with path.open("rb") as file:
             is_ours = file.readline(4096).rstrip(b"\r\n").startswith(",".join(columns).encode())
@@ -148,7 +148,7 @@ def table_problems(path: Path, columns: Iterable[str], kept: Iterable[Path] = ()
     return (
         []
         if is_ours
-        else [f"`output`: {path} is not a table of this command and is kept. Choose another name."]
+        else [f"`output`: {path} is not a table of this command and is not overwritten. Choose another name."]
     )
 
 

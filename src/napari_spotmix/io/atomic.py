@@ -72,7 +72,9 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], Any]) -> P
     """
     path = Path(path)
     if os.path.lexists(path):
-        raise InputError(f"{path} exists already, and is kept. Choose another name, or delete it first.")
+        raise InputError(
+            f"{path} already exists and is not overwritten. Choose another name, or delete it first."
+        )
     return _write(path, write)
 
 

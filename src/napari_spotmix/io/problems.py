@@ -18,10 +18,10 @@ def why_not_read(error: BaseException) -> str:
     Examples
     --------
     >>> why_not_read(PermissionError(13, "Permission denied"))
-    'may not be read: permission denied. Ask its owner for read access.'
+    'cannot be read: permission denied. Ask its owner for read access.'
     """
     if isinstance(error, PermissionError):
-        return "may not be read: permission denied. Ask its owner for read access."
+        return "cannot be read: permission denied. Ask its owner for read access."
     if isinstance(error, FileNotFoundError):
         return "does not exist. Check the spelling of the path."
     if isinstance(error, IsADirectoryError):
@@ -30,7 +30,7 @@ def why_not_read(error: BaseException) -> str:
         return f"is truncated: it ends too early ({_one_line(error)}). Copy or download it again."
     if isinstance(error, MemoryError):
         return "does not fit into memory. Close other programs, or use a machine with more memory."
-    return f"is damaged or not what its name says ({_one_line(error)}). Copy or download it again."
+    return f"is damaged, or its extension is wrong ({_one_line(error)}). Copy or download it again."
 
 
 def _one_line(error: BaseException, longest: int = 160) -> str:

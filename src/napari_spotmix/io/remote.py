@@ -224,7 +224,7 @@ def _reason(url: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "the file was not found. Check the spelling of the address."
     if isinstance(error, PermissionError):
-        return f"may not be read ({words}). Check your credentials."
+        return f"cannot be read ({words}). Check your credentials."
     if isinstance(error, ValueError) and "rotocol" in words:
         return f"the protocol `{protocol}` is unknown. Use https, s3, gs or another protocol of fsspec."
     return f"could not be fetched ({words}). Check the address and the network, then run again."

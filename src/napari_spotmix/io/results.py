@@ -86,12 +86,12 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
             pass
     except OSError as error:
         words = why_not_written(error)
-        return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you may write to."]
+        return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you can write to."]
     return [*_would_be_lost(directory, inputs or {}), *report_problems(directory / REPORT)]
 
 
 def report_problems(path: Path) -> list[str]:
-    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is kept.
+    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is not overwritten.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def report_problems(path: Path) -> list[str]:
         is_ours = False
     if is_ours:
         return []
-    return [f"`output`: {path} is not a report of spotmix and is kept. Choose another folder."]
+    return [f"`output`: {path} is not a report of spotmix and is not overwritten. Choose another folder."]
 
 
 def check_writable(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> None:
@@ -120,7 +120,8 @@ def _would_be_lost(directory: Path, inputs: Mapping[str, str | Path]) -> list[st
     targets = [directory / name for name in OUTPUTS if (directory / name).exists()]
     read = {file.resolve(): role for role in inputs for file in _files_or_none(role, inputs)}
     problems = [
-        f"`output`: {target} is the input `{read[target.resolve()]}` and is kept. Choose another folder."
+        f"`output`: {target} is the input `{read[target.resolve()]}` and is not overwritten. Choose "
+        "another folder."
         for target in targets
         if target.resolve() in read
     ]

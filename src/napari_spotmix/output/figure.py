@@ -210,7 +210,7 @@ def _name_problems(result: Result, names: list[str]) -> list[str]:
     problems = []
     for name in names:
         if name in MAPS and name not in result.cell_types and not maps:
-            problems.append(f"`show`: {name!r} can only be shown alone. Draw it in a figure of its own.")
+            problems.append(f"`show`: {name!r} can only be shown alone. Draw it in a separate figure.")
         elif name not in (*result.cell_types, *maps):
             problems.append(_unknown_name(result, name))
         elif name == "unexplained" and result.unexplained.isna().all():

@@ -36,7 +36,7 @@ Reader = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Misfit:
-    """What is wrong with one value: the name of its field, and a sentence that goes on from there.
+    """What is wrong with one value: the name of its field, and a sentence that continues from there.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def tables_converter() -> Converter:
     }
     return _converter(
         kinds,
-        items=_fitting(lambda value: isinstance(value, list | tuple), "a list of texts"),
+        items=_fitting(lambda value: isinstance(value, list | tuple), "a list of strings"),
         location=lambda value: location_of(kinds[str](value)),
         parameters=_parameters_of,
     )
@@ -148,7 +148,7 @@ def _fitting(fits: Callable[[Any], bool], what: str) -> Reader:
 
 
 def _parameters_of(values: Mapping[str, Any]) -> Parameters:
-    """Return parameters, once more is known of them than their names: all problems at once."""
+    """Return parameters, once not only their names are known: all problems at once."""
     known = {info.name for info in describe()}
     problems = [f"`{name}` " for name in sorted(values.keys() - known)]
     try:

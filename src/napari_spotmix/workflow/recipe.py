@@ -107,7 +107,7 @@ def spec_of_recipe(recipe: Mapping[str, Any], output: Path | None) -> RunSpec:
     Raises
     ------
     InputError
-        If an input was no file, a value does not fit its field, or the recipe holds what this version does
+        If an input was not a file, a value does not fit its field, or the recipe holds what this version does
         not know; all of it.
 
     Examples

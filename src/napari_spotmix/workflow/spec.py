@@ -40,12 +40,12 @@ _FURTHER = re.compile(r"reference_\d+")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run. Nothing of it has been read yet.
+    """One run. Nothing has been read yet.
 
     Attributes
     ----------
     spatial, reference : Path or str, optional
-        As `read_spatial` and `read_reference` take them, or a URL. None for data that are no files.
+        As `read_spatial` and `read_reference` take them, or a URL. None for data that are not files.
     output : Path, optional
         Folder for the results; None writes nothing.
     cell_type_key, layer, library_key
@@ -167,7 +167,7 @@ def with_values(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
     current = current_names(values)
     parameters = {name: value for name, value in current.items() if name not in own}
     if unknown := sorted(parameters.keys() - spec.parameters.as_dict().keys()):
-        raise InputError([f"`{name}` is no option of a run. Check its spelling." for name in unknown])
+        raise InputError([f"`{name}` is not an option of a run. Check its spelling." for name in unknown])
     rest: dict[str, Any] = {name: value for name, value in current.items() if name in own}
     return replace(spec, **rest, parameters=replace(spec.parameters, **parameters))
 

@@ -152,7 +152,7 @@ def read_gem(
     sums = _read(table, _side(options, is_gem), on_progress)
     adata = _assembled(table, sums, is_gem, on_progress)
     if backed:
-        add_notes(adata, ["The counts were read into memory: tables cannot stay on disk."])
+        add_notes(adata, ["The counts were read into memory: tables cannot be read in blocks."])
     return adata
 
 

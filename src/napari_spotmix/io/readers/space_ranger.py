@@ -292,7 +292,7 @@ def _no_image(run: SpaceRangerFiles) -> str:
         "(in napari: Other image)."
     )
     if _existing(run.folder / "spatial", "*cytassist_image.tif*"):
-        words += " The CytAssist image was not used: its pixels are not those of the coordinates."
+        words += " The CytAssist image was not used: the coordinates do not refer to its pixels."
     return words
 
 

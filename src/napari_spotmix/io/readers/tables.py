@@ -102,7 +102,7 @@ def read_tables(
         raise gather.error()
     adata = _assembled(section, counts, coordinates)
     if backed:
-        add_notes(adata, ["The counts were read into memory: tables cannot stay on disk."])
+        add_notes(adata, ["The counts were read into memory: tables cannot be read in blocks."])
     return adata
 
 
@@ -314,7 +314,7 @@ def _add_image(adata: AnnData, section: SectionTables, notes: list[str]) -> None
         pixels = read_pixels(section.image)
     xy = adata.obsm[SPATIAL]
     if ((xy < 0) | (xy > pixels.shape[1::-1])).any():
-        notes.append(f"`{name}` was dropped: spots are outside of it, so it is not their image.")
+        notes.append(f"`{name}` was dropped: some spots are outside of it, so it shows something else.")
         return
     notes.append(f"`{name}` was read as the image that the coordinates refer to.")
     library = {IMAGES: {HIRES: pixels}, SCALE_FACTORS: {image_scale(HIRES): 1.0}, METADATA: {}}

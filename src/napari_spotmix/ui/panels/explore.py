@@ -54,7 +54,7 @@ class MapSettings:
             min=0.0,
             max=0.5,
             step=0.01,
-            tooltip="Spots with a smaller proportion of what is shown are faded",
+            tooltip="Spots with a smaller proportion are faded",
         )
         self.edge_row = column_of(self.edges)
         self.sliders = column_of(self.opacity, self.threshold)
@@ -208,7 +208,7 @@ class ExplorePanel(Panel):
         self.figure.tooltip = (
             "What is shown, with scale bar and legend, as PDF, SVG or PNG"
             if self.figure.enabled
-            else "No figure of this map can be saved: choose cell types, pies, unexplained share or counts"
+            else "This map cannot be saved as a figure: choose cell types, pies, unexplained share or counts"
         )
 
     def _show_edges(self) -> None:
@@ -228,13 +228,13 @@ class ExplorePanel(Panel):
         self.side_by_side.setChecked(bool(self._display.panels))
         n_chosen = len(self.list.marked)
         if self._display.panels:
-            tip = "Back to one map, as it was (Escape)"
+            tip = "Back to a single map (Escape)"
         elif n_chosen > 1:
             n_shown = min(n_chosen, MOST_PANELS)
-            tip = f"The {n_shown} chosen cell types next to each other, moved and zoomed together"
+            tip = f"The {n_shown} chosen cell types next to each other, panned and zoomed together"
         else:
             tip = (
-                "The largest cell types next to each other, moved and zoomed together. "
+                "The largest cell types next to each other, panned and zoomed together. "
                 f"To choose two to {MOST_PANELS} yourself, click them with Ctrl or Shift"
             )
         self.side_by_side.setToolTip(tip)

@@ -80,25 +80,25 @@ class RegionsPanel(Panel):
         self._drawing = Connections()
         self.compared: pd.DataFrame | None = None
         self.polygon = PushButton(
-            text="Polygon", tooltip="Click corner after corner; Escape or a double click ends"
+            text="Polygon", tooltip="Click to place each corner; finish with a double-click or Escape"
         )
         self.lasso = PushButton(text="Lasso", tooltip="Hold the mouse button and draw around a region")
         self._tools = row_of(self.polygon, self.lasso)
         self.names = QListWidget()
         self.names.setToolTip("Double-click to rename; delete a region in the layer, as any shape")
-        self.first = ComboBox(label="Region", tooltip="What is compared")
-        self.second = ComboBox(label="Against", tooltip="What it is compared with")
+        self.first = ComboBox(label="Region", tooltip="The region to compare")
+        self.second = ComboBox(label="Against", tooltip="What to compare it with")
         self._choice = column_of(self.first, self.second)
         self.compare = TaskButton(
             self._comparison,
             lambda text: self.state.setText(text),
             text="Compare",
-            tooltip="Compare the region with the other; pressed again, it stops",
+            tooltip="Compare the two regions; press again to cancel",
         )
         self.state = plain_label()
         self.bars = Bars()
         self.save_table = PushButton(text="Save table…", tooltip="The numbers behind the bars, as CSV")
-        self.save_outlines = PushButton(text="Save outlines…", tooltip="GeoJSON, as QuPath reads it")
+        self.save_outlines = PushButton(text="Save outlines…", tooltip="GeoJSON, which QuPath can read")
         self._keep = row_of(self.save_table, self.save_outlines)
         add_all(
             self,

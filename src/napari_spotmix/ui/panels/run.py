@@ -63,7 +63,7 @@ def deconvolve_task(session: Session, spec: RunSpec) -> Task:
 
 
 class RunPanel(Panel):
-    """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
+    """Parameters, Run, Cancel, progress, the outcome, and ways to save it.
 
     Signals
     -------
@@ -91,7 +91,7 @@ class RunPanel(Panel):
         # What is changed most is first.
         self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
-        self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
+        self.cancel = PushButton(text="Cancel", tooltip="Cancel the run; no result is kept", enabled=False)
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
         self.report = PushButton(text="Report…", enabled=False)
@@ -104,7 +104,7 @@ class RunPanel(Panel):
         self.more = FoldableSection(
             "Parameters",
             self.form,
-            tip="The defaults suit most sections; what is left empty is learned from the data",
+            tip="The defaults suit most sections; values left empty are learned from the data",
             open=False,
         )
         # magicgui's widgets live as long as somebody holds them.
@@ -114,11 +114,19 @@ class RunPanel(Panel):
 
     def _actions(self) -> list[tuple[str, str, Callable[[], None]]]:
         """Return the entries of the menu: name, tooltip and callback."""
-        layers = "Add a layer for each cell type, to be shown, blended and changed as you like"
+        layers = "Add a napari layer for each cell type, to show, blend and edit"
         return [
-            ("Export…", "Write it for another program: a table, QuPath, Loupe, SpatialData", self._export),
-            ("Copy command", "The `spotmix run` that makes this result in a terminal", self._copy_command),
-            ("Copy Python", "Python that makes this result", self._copy_python),
+            (
+                "Export…",
+                "Export the result for another program: a table, QuPath, Loupe, SpatialData",
+                self._export,
+            ),
+            (
+                "Copy command",
+                "The `spotmix run` command that makes this result in a terminal",
+                self._copy_command,
+            ),
+            ("Copy Python", "Python code that makes this result", self._copy_python),
             ("Layer per cell type", layers, self._add_layers),
         ]
 
@@ -150,7 +158,7 @@ class RunPanel(Panel):
         return self._runner, self._saver, self._reporter
 
     def hold(self, n_problems: int) -> None:
-        """Hold back the run while so many problems keep the data from being used."""
+        """Disable Run while the check finds problems."""
         if n_problems == self._n_problems:
             return
         shows_outcome = self.state.text() != self._idle
@@ -222,7 +230,7 @@ class RunPanel(Panel):
         self._busy("Reporting")
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
-        """Write the result into a file for another program; see `exchange.export`."""
+        """Write the result into a file for another program; see `exporters.export`."""
         result = self._shown_result()
 
         def task(on_progress: ProgressCallback) -> str:
@@ -315,7 +323,9 @@ class RunPanel(Panel):
 
     def _add_layers(self) -> None:
         self._session.layers_wanted.emit()
-        self.state.setText("Each cell type has a layer now, hidden: press its eye in napari's list.")
+        self.state.setText(
+            "Each cell type now has a layer, hidden at first: click its eye icon in napari's layer list."
+        )
 
     def _enable(self) -> None:
         self.busy_changed.emit(self.is_running)
@@ -373,7 +383,7 @@ class RunPanel(Panel):
     def _copy(self, written: Callable[[RunSpec], str], words: str) -> None:
         if self._made is None:
             self.state.setText(
-                "This result was opened, not run here. `spotmix rerun` and its folder make it again."
+                "This result was opened, not run here. Make it again with `spotmix rerun` and its folder."
             )
             return
         try:
@@ -382,4 +392,6 @@ class RunPanel(Panel):
             self.state.setText(str(error))
             return
         adjusted = self._session.result is not self._session.learned
-        self.state.setText(f"{words} What was adjusted after the run is not in it." if adjusted else words)
+        self.state.setText(
+            f"{words} It does not include adjustments made after the run." if adjusted else words
+        )

@@ -31,7 +31,7 @@ def cohort_problems(output: Path, sheet: Path) -> list[str]:
         return problems
     taken = [output / name for name in (JOINT, SAMPLES, REPORT) if (output / name).exists()]
     if any(path.resolve() == sheet.resolve() for path in taken):
-        return [f"`output`: {sheet} is the samplesheet and is kept. Choose another folder."]
+        return [f"`output`: {sheet} is the samplesheet and is not overwritten. Choose another folder."]
     if taken and not _is_ours(output / SAMPLES):
         found = ", ".join(path.name for path in taken)
         words = f"holds {found}, not made by an earlier run of a samplesheet. Choose another folder."

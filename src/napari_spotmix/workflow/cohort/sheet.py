@@ -141,7 +141,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         )
     rows = [(number, row) for number, row in enumerate(lines[1:], start=2) if any(row)]
     if not rows:
-        raise ReadError(path, "has a header but no rows: give each section one.")
+        raise ReadError(path, "has a header but no rows: add a row for each section.")
     return [RENAMED.get(name, name) for name in lines[0]], rows
 
 
@@ -181,7 +181,7 @@ def _header_problems(header: list[str], defaults: Mapping[str, Any]) -> list[str
         if name not in known:
             problems.append(f"Row 1, column {column}: {name!r} is an unknown column.{_meant(name, known)}")
     problems += [
-        f"Row 1: the column {name!r} is there {header.count(name)} times. Leave one."
+        f"Row 1: the column {name!r} occurs {header.count(name)} times. Keep one."
         for name in dict.fromkeys(header)
         if header.count(name) > 1
     ]
@@ -274,7 +274,7 @@ class _Rows:
             return text
         path = self._folder / Path(text).expanduser()
         if not os.path.exists(path):  # noqa: PTH110  (False for a name that cannot be one)
-            raise InputError(f"there is no {path}. Paths are relative to the folder of the sheet.")
+            raise InputError(f"{path} does not exist. Paths are relative to the folder of the samplesheet.")
         return path
 
 
@@ -294,7 +294,7 @@ def folder_name(sample: str) -> str:
 
 
 def _name_problems(sections: list[tuple[int, Section]]) -> Iterator[str]:
-    """Report names that are there twice, and names whose folders would be the same on some system."""
+    """Report names that occur twice, and names whose folders would be the same on some system."""
     first: dict[str, tuple[int, str]] = {}
     for number, section in sections:
         key = section.folder.name.casefold()
@@ -302,9 +302,9 @@ def _name_problems(sections: list[tuple[int, Section]]) -> Iterator[str]:
         if row == number or not section.sample:
             continue
         if sample == section.sample:
-            yield f"Row {number}, column sample: {sample!r} is the name of row {row} already. Rename one."
+            yield f"Row {number}, column sample: {sample!r} is already the name of row {row}. Rename one."
         else:
             yield (
-                f"Row {number}, column sample: {section.sample!r} would have the same folder as "
+                f"Row {number}, column sample: {section.sample!r} would get the same folder as "
                 f"{sample!r} of row {row}. Rename one."
             )
