@@ -89,6 +89,7 @@ OLD_NAMES = (
     "`exclude_housekeeping`",
     "`n_archetypes`",
     "`n_epochs`",
+    "mend : sequence",
     "`--sample-key`",
 )
 
