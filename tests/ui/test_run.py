@@ -46,7 +46,7 @@ def test_a_run_ends_with_a_result_and_its_overview(qtbot: Any, loaded: Any) -> N
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
     assert [layer.name for layer in viewer.layers] == ["Gut image", "Gut spots", "Dominant type"]
     assert "Finished in" in dock.run.state.text()
-    assert dock.session.result.parameters["summary"] in dock.run.state.text()
+    assert dock.session.result.provenance.summary in dock.run.state.text()
     assert dock.run.run.enabled
     assert not dock.run.cancel.enabled
     assert dock.run.save.enabled
@@ -60,7 +60,7 @@ def test_the_form_decides_the_parameters(qtbot: Any, loaded: Any) -> None:
     dock.run.form.fields["random_state"].value = 7
     press(qtbot, dock.run.run)
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60000)
-    given = dock.session.result.parameters["given"]
+    given = dock.session.result.provenance.given
     assert given["lambda_c"] == 0.25
     assert given["random_state"] == 7
 
