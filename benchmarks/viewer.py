@@ -42,7 +42,7 @@ def truth_as_result(n_spots: int) -> Any:
 
     from napari_spotmix import simulate
     from napari_spotmix.model.graph import build_graph
-    from napari_spotmix.result import Result
+    from napari_spotmix.result import Provenance, Result
 
     is_binned = n_spots > 20_000
     tissue = simulate(
@@ -65,7 +65,7 @@ def truth_as_result(n_spots: int) -> Any:
         weights=weights,
         attention=weights,
         spatial=spatial,
-        parameters={"given": {"normalize": True, "share": "rna"}, "summary": "ground truth"},
+        provenance=Provenance(given={"normalize": True, "share": "rna"}, summary="ground truth"),
     )
 
 
@@ -107,7 +107,7 @@ def measure(n_spots: int) -> dict[str, float]:
     dock.session.pointer.pick_at(*positions[0][::-1])
     start = time.perf_counter()
     for x, y in positions:
-        found = dock.session.finder.at(x, y)
+        found = dock.session.pointer.finder.at(x, y)
         assert found is not None
     waits["picking a spot"] = 1000 * (time.perf_counter() - start) / len(positions)
     waits["panning"] = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1, -1, 1)]))
