@@ -93,7 +93,7 @@ def test_a_run_of_fixed_data_names_the_fixes(
     checked(qtbot, dock)
     dock.run.start()
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
-    assert dock.session.result.parameters["given"]["fix"] == ["spatial:layer=counts"]
+    assert dock.session.result.provenance.given["fix"] == ["spatial:layer=counts"]
     assert not dock.sections["Check"].is_open
 
 

@@ -115,7 +115,7 @@ def test_each_kind_can_be_chosen_and_is_exported(
     assert len(offered) == len(TARGETS)
     path = tmp_path / f"exported{target.suffixes[0]}"
     if target.name == "regions":
-        assert "no regions in this result" in dock.run.state.text()
+        assert "This result has no regions" in dock.run.state.text()
     else:
         assert path.exists()
         assert dock.run.state.text().startswith(f"Exported to {path}")

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, 
 
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.panel import Panel
-from napari_spotmix.ui.panels.section import add_all, column_of, plain_label, row_of
+from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
 from napari_spotmix.ui.state.edges import Edges, about_edges, offered_edges
@@ -56,8 +56,8 @@ class MapSettings:
             step=0.01,
             tooltip="Spots with a smaller proportion are faded",
         )
-        self.edge_row = column_of(self.edges)
-        self.sliders = column_of(self.opacity, self.threshold)
+        self.edge_row = Form((self.edges,))
+        self.sliders = Form((self.opacity, self.threshold))
 
     def follow(self, display: Display) -> None:
         """Set the sliders to the values of the display, which a saved view may have changed."""
@@ -94,9 +94,9 @@ class ExplorePanel(Panel):
             self._head.native,
             self.list,
             self.legend,
-            self.settings.edge_row.native,
+            self.settings.edge_row,
             self.about_edges,
-            self.settings.sliders.native,
+            self.settings.sliders,
             self._buttons,
             self.state,
         )
@@ -171,7 +171,7 @@ class ExplorePanel(Panel):
             self._head.native,
             self.list,
             self.legend,
-            self.settings.sliders.native,
+            self.settings.sliders,
             self._buttons,
         ):
             widget.setVisible(has_result)
@@ -215,7 +215,7 @@ class ExplorePanel(Panel):
         """Offer the values of the edges while the graph is shown, and explain them."""
         result, edges = self._session.result, self.settings.edges
         is_graph = self._display.shown is GRAPH and result is not None
-        self.settings.edge_row.native.setVisible(is_graph)
+        self.settings.edge_row.setVisible(is_graph)
         self.about_edges.setVisible(is_graph)
         if is_graph and result is not None:
             with edges.changed.blocked():

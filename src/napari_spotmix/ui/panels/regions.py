@@ -23,7 +23,7 @@ from napari_spotmix.ui.canvas.layers import image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.panel import Panel
-from napari_spotmix.ui.panels.section import add_all, column_of, plain_label, row_of
+from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.text import count, percent
@@ -88,7 +88,7 @@ class RegionsPanel(Panel):
         self.names.setToolTip("Double-click to rename; delete a region in the layer, as any shape")
         self.first = ComboBox(label="Region", tooltip="The region to compare")
         self.second = ComboBox(label="Against", tooltip="What to compare it with")
-        self._choice = column_of(self.first, self.second)
+        self._choice = Form((self.first, self.second))
         self.compare = TaskButton(
             self._comparison,
             lambda text: self.state.setText(text),
@@ -104,7 +104,7 @@ class RegionsPanel(Panel):
             self,
             self._tools.native,
             self.names,
-            self._choice.native,
+            self._choice,
             self.compare.native,
             self.state,
             self.bars,
@@ -260,12 +260,12 @@ class RegionsPanel(Panel):
     def _show(self) -> None:
         has_result, regions = self._session.result is not None, self._session.regions
         names = [region.name for region in regions]
-        for widget in (self._tools.native, self._choice.native, self.compare.native):
+        for widget in (self._tools.native, self._choice, self.compare.native):
             widget.setVisible(has_result)
         self._fill(names)
         choices = _names(regions)
         self.first.choices, self.second.choices = choices, [REST, *choices]
-        self._choice.native.setVisible(bool(names))
+        self._choice.setVisible(bool(names))
         self.compare.native.setVisible(bool(names))
         self.save_outlines.native.setVisible(bool(names))
         self._show_compared(has_result, names)

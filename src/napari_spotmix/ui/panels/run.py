@@ -1,4 +1,4 @@
-"""Run the deconvolution, watch it, stop it, keep its result."""
+"""Run the deconvolution, watch it, cancel it, save its result."""
 
 from __future__ import annotations
 
@@ -37,22 +37,26 @@ if TYPE_CHECKING:
 
 __all__ = ["RunPanel", "deconvolve_task"]
 
-
 #: Name that is offered for the report.
 _REPORT = "report.html"
 
+_SAVE_TIP = "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
+_REPORT_TIP = "Write the result as a page for the browser, and show it"
+_KEEP_TIP = "Export it, copy the command or Python of its run, or add a layer per cell type"
+
 
 def deconvolve_task(session: Session, spec: RunSpec) -> Task:
-    """Return the run of what the session has loaded; it holds all it needs and reads no session later.
+    """Return the task that runs on what is loaded now; what is loaded later does not change it.
 
     Raises
     ------
     InputError
         If the spots or the reference are missing.
     """
-    if session.data.tissue is None or session.data.reference is None:
+    tissue, reference = session.data.tissue, session.data.reference
+    if tissue is None or reference is None:
         raise InputError(session.data.what_is_missing() or "Choose spatial data and a reference first.")
-    data = Data(session.data.tissue.adata, session.data.reference.adata)
+    data = Data(tissue.adata, reference.adata)
 
     def task(on_progress: ProgressCallback) -> Result:
         result = run(spec, data, on_progress=on_progress).result
@@ -76,8 +80,8 @@ class RunPanel(Panel):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._started = 0.0
-        # The run that is on its way, and that of the result; None for a result that was opened.
-        self._asked = RunSpec()
+        # The run in progress, and the run that made the result; None for a result that was opened.
+        self._running = RunSpec()
         self._made: RunSpec | None = None
         self._n_problems = 0
         self._make_widgets()
@@ -99,7 +103,7 @@ class RunPanel(Panel):
         self.state = plain_label()
         self.notes_text = plain_label()
         self.notes = FoldableSection(
-            "Notes", self.notes_text, tip="What you should know about this result", open=False
+            "Notes", self.notes_text, tip="What to know about this result", open=False
         )
         self.more = FoldableSection(
             "Parameters",
@@ -171,8 +175,9 @@ class RunPanel(Panel):
 
     @property
     def _obstacle(self) -> str | None:
-        """What has to be done before a run, or None if nothing has."""
-        if (missing := self._session.data.what_is_missing()) is not None or not self._n_problems:
+        """What prevents a run, and what to do; None if nothing does."""
+        missing = self._session.data.what_is_missing()
+        if missing is not None or not self._n_problems:
             return missing
         them = "it" if self._n_problems == 1 else "them"
         return f"Check found {count(self._n_problems, 'problem')}. Fix {them} above, or choose other data."
@@ -190,26 +195,23 @@ class RunPanel(Panel):
         try:
             parameters = Parameters(**self.form.values())
         except InputError as error:
-            self.more.set_open(True)  # so that it can be corrected
+            self.more.set_open(True)  # to be corrected
             self._fail(error)
             return
         self._started = time.monotonic()
-        self._asked = session_spec(self._session, parameters)
-        self._runner.start(deconvolve_task(self._session, self._asked))
+        self._running = session_spec(self._session, parameters)
+        self._runner.start(deconvolve_task(self._session, self._running))
         self._busy("Starting")
 
     @property
     def spec(self) -> RunSpec:
-        """The run that has made the result; for a result that was opened, only what is loaded."""
+        """The run that made the result; for a result that was opened, its files only."""
         return self._made or session_spec(self._session)
 
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
-        result, spec, opened = (
-            self._shown_result(),
-            replace(self.spec, report=False),
-            self._session.data.files,
-        )
+        result, spec = self._shown_result(), replace(self.spec, report=False)
+        opened = self._session.data.files
 
         def task(on_progress: ProgressCallback) -> str:
             check_writable(folder, opened | spec.inputs)
@@ -234,10 +236,10 @@ class RunPanel(Panel):
         result = self._shown_result()
 
         def task(on_progress: ProgressCallback) -> str:
-            from napari_spotmix.output import exporters as exchange
+            from napari_spotmix.output.exporters import export, export_notes
 
-            written = exchange.export(result, path, kind, on_progress=on_progress)
-            return "\n".join([f"Exported to {written}", *exchange.export_notes(result, path, kind)])
+            written = export(result, path, kind, on_progress=on_progress)
+            return "\n".join([f"Exported to {written}", *export_notes(result, path, kind)])
 
         self._saver.start(task)
         self._busy("Exporting")
@@ -248,17 +250,17 @@ class RunPanel(Panel):
             raise InputError("There is no result yet: run first.")
         return replace(session.result, regions=session.regions, view=session.view)
 
-    # What a task reports
+    # Progress and outcome
 
-    def _make_runner(self, finished: Any) -> Runner:
+    def _make_runner(self, finished: Callable[[Any], None]) -> Runner:
         runner = Runner(self)
-        runner.progressed.connect(self._tell)
+        runner.progressed.connect(self._report_progress)
         runner.finished.connect(finished)
         runner.failed.connect(self._fail)
         runner.cancelled.connect(self._was_cancelled)
         return runner
 
-    def _tell(self, progress: Progress) -> None:
+    def _report_progress(self, progress: Progress) -> None:
         self.bar.native.setRange(0, 1000 if progress.total else 0)
         self.bar.value = round(1000 * progress.fraction)
         step = f" {progress.step} of {progress.total}" if progress.total > 1 else ""
@@ -268,11 +270,11 @@ class RunPanel(Panel):
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
         self._session.set_result(result)
-        self._made = self._asked
+        self._made = self._running
         self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
 
     def _forget_run(self) -> None:
-        """Another result is there, which `_finish` knows the run of if it was run here."""
+        """Another result is shown; if it was run here, `_finish` sets its run afterwards."""
         self._made = None
 
     def _fail(self, error: BaseException) -> None:
@@ -282,8 +284,8 @@ class RunPanel(Panel):
     def _was_cancelled(self) -> None:
         self._rest("Cancelled. Nothing was changed.")
 
-    def _saved(self, words: str) -> None:
-        self._rest(words)
+    def _saved(self, message: str) -> None:
+        self._rest(message)
 
     def _reported(self, path: Path) -> None:
         self._rest(f"Report in {path}")
@@ -297,16 +299,16 @@ class RunPanel(Panel):
 
     # What is shown
 
-    def _busy(self, words: str) -> None:
+    def _busy(self, stage: str) -> None:
         self.bar.native.setRange(0, 0)
         self.bar.visible = True
-        self.state.setText(f"{words}…")
+        self.state.setText(f"{stage}…")
         self._enable()
 
-    def _rest(self, words: str) -> None:
+    def _rest(self, message: str) -> None:
         self.bar.visible = False
         self.bar.native.setRange(0, 1000)
-        self.state.setText(words)
+        self.state.setText(message)
         self._enable()
 
     def _show(self) -> None:
@@ -335,24 +337,18 @@ class RunPanel(Panel):
             "A run is in progress" if self.is_running else "Estimate the cell types of each spot"
         )
         self.cancel.enabled = self.is_running
-        self.save.enabled = self._session.result is not None and not self.is_running
-        self.keep.setEnabled(self.save.enabled)
-        self.keep.setToolTip(
-            "Export it, copy the command or Python of its run, or add a layer per cell type"
-            if self.save.enabled
-            else "There is no result yet: run first"
-        )
-        self.save.tooltip = (
-            "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
-            if self.save.enabled
-            else "There is no result yet: run first"
-        )
-        self.report.enabled = self.save.enabled
-        self.report.tooltip = (
-            "Write the result as a page for the browser, and show it"
-            if self.save.enabled
-            else "There is no result yet: run first"
-        )
+        can_keep = self._session.result is not None and not self.is_running
+        for button, tip in ((self.save, _SAVE_TIP), (self.report, _REPORT_TIP)):
+            button.enabled = can_keep
+            button.tooltip = tip if can_keep else self._why_not_kept
+        self.keep.setEnabled(can_keep)
+        self.keep.setToolTip(_KEEP_TIP if can_keep else self._why_not_kept)
+
+    @property
+    def _why_not_kept(self) -> str:
+        if self._session.result is None:
+            return "There is no result yet: run first"
+        return "Wait until the task in progress has ended"
 
     @reporting
     def _choose_where_to_save(self) -> None:
@@ -380,18 +376,17 @@ class RunPanel(Panel):
     def _copy_python(self) -> None:
         self._copy(as_python, "Copied. Paste it into a script or a notebook.")
 
-    def _copy(self, written: Callable[[RunSpec], str], words: str) -> None:
+    def _copy(self, as_text: Callable[[RunSpec], str], message: str) -> None:
         if self._made is None:
             self.state.setText(
                 "This result was opened, not run here. Make it again with `spotmix rerun` and its folder."
             )
             return
         try:
-            copy(written(self._made))
+            copy(as_text(self._made))
         except InputError as error:  # the data are no files
             self.state.setText(str(error))
             return
         adjusted = self._session.result is not self._session.learned
-        self.state.setText(
-            f"{words} It does not include adjustments made after the run." if adjusted else words
-        )
+        note = " It does not include adjustments made after the run." if adjusted else ""
+        self.state.setText(message + note)
