@@ -11,6 +11,11 @@ Examples
 
 from __future__ import annotations
 
+from napari_spotmix.base.ending import end_at_signals, is_command
+
+if is_command():  # a program that imports the package keeps its own handlers
+    end_at_signals()
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
