@@ -199,7 +199,7 @@ class _OldModules:
         if package != _PACKAGE or name not in MODULES:
             return None
         is_package = any(other.startswith(f"{name}.") for other in MODULES)
-        return ModuleSpec(fullname, self, is_package=is_package)
+        return ModuleSpec(fullname, self, is_package=is_package)  # type: ignore[arg-type]  # typeshed wants the base class
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _OldModule(spec.name)

@@ -163,13 +163,9 @@ def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
         raise InputError(problems)
     # The mark by which a later figure may replace this one (`io.keeping`).
     made = {"Creator": MARK}
-    undated: dict[str, Any] = {
-        ".png": made,
-        ".svg": made | {"Date": None},
-        ".pdf": made | {"CreationDate": None},
-    }
+    undated: dict[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     suffix = path.suffix.lower()
-    settings = {"dpi": dpi, "format": suffix[1:], "metadata": undated[suffix], "facecolor": "auto"}
+    settings = {"dpi": dpi, "format": suffix[1:], "metadata": made | undated[suffix], "facecolor": "auto"}
     # matplotlib reads these from its global settings only.
     settled: Any = {
         "svg.fonttype": "none",

@@ -124,6 +124,7 @@ class RunSpec:
     @property
     def reading(self) -> ReadOptions:
         """How the spots are read."""
+        from napari_spotmix.io import ReadOptions
 
         return ReadOptions(**{item.name: getattr(self, item.name) for item in fields(ReadOptions)})
 

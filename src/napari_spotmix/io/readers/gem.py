@@ -317,8 +317,8 @@ def _numbers(table: Table, values: pa.Array, column: int) -> NDArray[np.float64]
     if not np.isfinite(numbers).all():
         raise ReadError(
             table.path.parent,
-            f"`{table.path.name}` must have numbers in the column {quoted(table.head.columns[column])}, found rows "
-            "without one. Remove or correct them.",
+            f"`{table.path.name}` must have numbers in the column "
+            f"{quoted(table.head.columns[column])}, found rows without one. Remove or correct them.",
         )
     return np.asarray(numbers, dtype=np.float64)
 

@@ -249,8 +249,8 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     others = adata.obs.drop(columns=adata.obs.columns.intersection(columns.columns))
     adata.obs = others.assign(**{str(name): columns[name].array for name in columns})
     note = (
-        f"Cell types were read from the column {quoted(chosen)} of `{table.path.name}`{words}: {n_labeled:,} of "
-        f"{adata.n_obs:,} cells {agreeing(n_labeled, 'have')} a label."
+        f"Cell types were read from the column {quoted(chosen)} of `{table.path.name}`{words}: "
+        f"{n_labeled:,} of {adata.n_obs:,} cells {agreeing(n_labeled, 'have')} a label."
     )
     add_notes(adata, [note])
 

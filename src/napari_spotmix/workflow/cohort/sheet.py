@@ -30,12 +30,8 @@ _DELIMITERS = ",;\t"
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 #: Names of what a cohort and a run write: a folder of that name would be in the way of the file.
 _FILES = {
-    "proportions.parquet",
-    "samples.csv",
-    "report.html",
-    "spatial.h5ad",
-    "proportions.csv",
-    "recipe.toml",
+    *("proportions.parquet", "samples.csv", "report.html"),
+    *("spatial.h5ad", "proportions.csv", "recipe.toml"),
 }
 #: Bytes of the name of a folder, so that a suffix such as "-rerun" still fits.
 _MOST_BYTES = 200
@@ -322,7 +318,9 @@ def _name_problems(sections: list[tuple[int, Section]]) -> Iterator[str]:
         if row == number or not section.sample:
             continue
         if sample == section.sample:
-            yield f"Row {number}, column sample: {quoted(sample)} is the name of row {row} already. Rename one."
+            yield (
+                f"Row {number}, column sample: {quoted(sample)} is the name of row {row} already. Rename one."
+            )
         else:
             yield (
                 f"Row {number}, column sample: {quoted(section.sample)} would have the same folder as "
