@@ -26,13 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     with ended_by_signals():  # before anything else is imported
         try:
-            _run(arguments)
+            _do(arguments)
         except OSError as error:  # files have sentences of their own; mostly this is standard output
             what = error.filename or "the output of the command"
             leave(WRONG_INPUT, f"Error: {what}: {error.strerror or error}. Check the disk and the path.")
 
 
-def _run(arguments: Sequence[str] | None) -> None:
+def _do(arguments: Sequence[str] | None) -> None:
     from cyclopts import CycloptsError
 
     from napari_spotmix.base.errors import InputError
