@@ -9,7 +9,7 @@ from napari_spotmix.simulation.simulate import simulate
 __all__ = ["FAST", "write_sample"]
 
 #: Options of a run that takes a moment.
-FAST = ("--lambda-c", "0.1", "--n-outer-iterations", "0", "--n-threads", "1")
+FAST = ("--lambda-c", "0.1", "--n-outer-iterations", "0", "--threads", "1")
 
 
 def write_sample(folder: Path) -> Path:

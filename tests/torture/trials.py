@@ -2,9 +2,10 @@
 
 What must hold:
 
-* SIGINT ends with 130 and SIGTERM with 143, or the command was done before (0). Before Python has begun to run
-  our first line, the system ends it by the signal, which a shell shows as the same numbers.
-* The result is the old one or the new one, whole. After SIGKILL it may also be one that is refused as incomplete.
+* SIGINT ends with 130 and SIGTERM with 143, or the command was done before (0). Before Python has begun to
+  run our first line, the system ends it by the signal, which a shell shows as the same numbers.
+* The result is the old one or the new one, whole. After SIGKILL it may also be one that is refused as
+  incomplete.
 * Nothing else is left. After SIGKILL the next command removes what was left.
 """
 
@@ -116,7 +117,9 @@ class Bench:
         process.send_signal(SIGNALS[name])
         words = process.communicate(timeout=120)[1]
         code = process.returncode
-        problems = [*_wrong_end(code, SIGNALS[name], words, moment)]
+        # While Python ends by itself, after the work is done, it has no handlers any more.
+        is_done = _names(home) >= self._whole[task]
+        problems = [*_wrong_end(code, SIGNALS[name], words, moment, is_done)]
         if name == "kill":
             with staging_folder(home):  # as the next command that writes there
                 pass
@@ -145,9 +148,9 @@ def _names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def _wrong_end(code: int, number: int, words: str, moment: float) -> list[str]:
+def _wrong_end(code: int, number: int, words: str, moment: float, is_done: bool) -> list[str]:
     if code == 0 or code == -number:
-        is_late = code == -number and number != signal.SIGKILL and moment > _OF_PYTHON
+        is_late = code == -number and number != signal.SIGKILL and moment > _OF_PYTHON and not is_done
         return [f"ended by the signal itself after {moment:.2f} s"] if is_late else []
     if number == signal.SIGKILL:
         return [f"exit code {code}: {words[-300:]}"]

@@ -1,4 +1,4 @@
-"""No command replaces a file that it or the run has read, nor one that spotmix is not known to have written."""
+"""No command replaces a file that it or the run has read, nor one that spotmix may not have written."""
 
 from __future__ import annotations
 
