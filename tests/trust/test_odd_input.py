@@ -19,6 +19,7 @@ from tests.torture.sample import FAST
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]]}
 
 
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")  # they are the point
 def test_cells_of_one_name_each_get_their_label(sample: Path, tmp_path: Path) -> None:
     cells = anndata.read_h5ad(sample / "cells.h5ad")
     types = cells.obs.pop("cell_type").astype(str)

@@ -11,14 +11,20 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
-__all__ = ["end_at_signals", "end_process", "is_command"]
+__all__ = ["end_at_signals", "end_command_at_signals", "end_process"]
 
 #: Removes folders in a new program: no thread of this one is left to write into them again.
 _REMOVE = "import shutil, sys; [shutil.rmtree(one, True) for one in sys.argv[2:]]; sys.exit(int(sys.argv[1]))"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def is_command() -> bool:
+def end_command_at_signals() -> None:
+    """Do `end_at_signals` if this process is the command ``spotmix``."""
+    if _is_command():
+        end_at_signals()
+
+
+def _is_command() -> bool:
     """Return whether this process is the command ``spotmix``, and not a program that imports the package."""
     words = sys.orig_argv[1:3]
     if words[:1] == ["-m"]:

@@ -78,7 +78,7 @@ def replace_problems(
     if overwrite or is_marked(path):
         return []
     return [
-        f"`{name}`: {path} exists and is not known to be written by spotmix, so it is kept. Choose another "
+        f"`{name}`: {path} exists and is not known to be written by spotmix, and is kept. Choose another "
         "name, or replace it with `overwrite`."
     ]
 
