@@ -295,7 +295,7 @@ def test_a_store_that_is_cancelled_while_it_is_written_is_given_up_at_once(
         export(result, tmp_path / "a.zarr", on_progress=cancel)
     assert time.monotonic() - told[-1] < allowed(0.5)
     for thread in threading.enumerate():
-        if thread.name.startswith("spotmix-waiting"):
+        if thread.name.startswith("spotmix-cancellable"):
             thread.join(30)
     assert not list(tmp_path.iterdir())
 

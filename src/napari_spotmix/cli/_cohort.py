@@ -51,7 +51,7 @@ def run_sheet(
         attempted(found, lambda: read_samplesheet(sheet, output, defaults=defaults))
         raise InputError(found)
     sections = read_samplesheet(sheet, output, defaults=defaults)
-    if found := cohort_problems(output, sheet):
+    if found := cohort_problems(output, sheet, sections):
         raise InputError(found)
     shown = _Sections(sections)
 

@@ -59,9 +59,10 @@ def niches(
     def work(on_progress: ProgressCallback) -> str:
         from napari_spotmix.analysis.niches import find_niches
         from napari_spotmix.io.additions import result_file, table_problems, write_table
+        from napari_spotmix.io.keeping import files_behind
 
         problems = result_problems(result)
-        problems += [] if output is None else table_problems(output, _COLUMNS, [result])
+        problems += [] if output is None else table_problems(output, _COLUMNS, files_behind(result))
         if keep and result.exists():
             attempted(problems, lambda: result_file(result))
         if problems:
@@ -69,7 +70,7 @@ def niches(
         with opened(result, on_progress) as found:
             grouped = find_niches(found, n_niches, random_state=seed, on_progress=on_progress)
         labels = grouped.labels.rename_axis("spot").to_frame()
-        written = [] if output is None else [write_table(output, labels, [result])]
+        written = [] if output is None else [write_table(output, labels, files_behind(result))]
         if keep:
             written.append(_keep(result, grouped, on_progress))
         paths = (f"  {path}" for path in written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -11,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from napari_spotmix.base.text import quoted
+from napari_spotmix.base.urls import is_url, url_problem
 from napari_spotmix.params import RENAMED, ParameterInfo, describe, option_name
 from napari_spotmix.workflow.spec import Location, location_of
 
@@ -27,6 +30,8 @@ __all__ = [
 ]
 
 MAIN = "Model"
+#: Bytes of a file name; more are possible on no common file system.
+_LONGEST_NAME = 255
 #: Advanced parameters that are options of the main part.
 _MAIN_TOO = ("random_state", "n_threads")
 
@@ -39,15 +44,21 @@ def group(name: str, rank: int) -> Group:
 
 def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     """Refuse an empty path, often a variable that was never set; it would mean the current folder."""
-    if not tokens[0].value:
+    text = str(tokens[0].value)
+    if not text:
         raise ValueError("the path is empty.")
-    return Path(tokens[0].value)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts) and not is_url(text):
+        raise ValueError(f"{quoted(text)} has a name of more than {_LONGEST_NAME} bytes.")
+    return Path(text)
 
 
 def location_given(_: Any, tokens: Sequence[Any]) -> Location:
     """Return a path, or a URL as it is."""
     path_given(_, tokens)
-    return location_of(str(tokens[0].value))
+    given = location_of(str(tokens[0].value))
+    if isinstance(given, str) and (problem := url_problem(given)):
+        raise ValueError(problem)
+    return given
 
 
 def whole_given(_: Any, tokens: Sequence[Any]) -> int:
@@ -102,7 +113,7 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
 #: Arguments that a message may name, besides parameters.
 _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
-    *("output", "inputs", "to", "fix"),
+    *("output", "inputs", "to", "fix", "overwrite"),
     *("cell_type_key", "layer", "library_key"),
     *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),
     *("labels", "more_references"),

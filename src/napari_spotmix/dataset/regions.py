@@ -123,7 +123,7 @@ def _features(text: str) -> list[Any]:
     """Return the features of GeoJSON in any of the ways that programs write them."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested more deeply than any outline
         given = None
     if isinstance(given, dict) and given.get("type") == "Feature":
         return [given]
@@ -140,9 +140,10 @@ def _region(at: int, feature: Any) -> Region | str:
             geometry["coordinates"]
         )
         outline = _joined([_ring(ring) for polygon in polygons for ring in polygon])
-    except (TypeError, KeyError, IndexError, ValueError):
+        name = _name(feature.get("properties"))
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError, RecursionError):
         return f"Feature {at + 1} of the regions is not a polygon with at least three corners."
-    return Region(_name(feature.get("properties")) or f"Region {at + 1}", outline)
+    return Region(name or f"Region {at + 1}", outline)
 
 
 def _name(properties: Any) -> str:

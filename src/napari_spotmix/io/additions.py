@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.atomic import write_atomically
+from napari_spotmix.io.atomic import name_problem, write_atomically
+from napari_spotmix.io.keeping import is_one_of
 from napari_spotmix.io.results import OUTPUTS
 
 if TYPE_CHECKING:
@@ -136,9 +138,11 @@ def table_problems(path: Path, columns: Iterable[str], kept: Iterable[Path] = ()
         return [f"`output`: {path} is a folder. Give the name of a file."]
     if not path.absolute().parent.is_dir():
         return [f"`output`: {path}: the folder {path.absolute().parent} does not exist. Create it first."]
-    if not path.exists():
+    if problem := name_problem(path):
+        return [f"`output`: {problem}"]
+    if not os.path.lexists(path):
         return []
-    if any(path.resolve() == other.resolve() for other in kept):
+    if is_one_of(path, kept):
         return [f"`output`: {path} is an input and is not overwritten. Choose another name."]
     try:
         with path.open("rb") as file:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
+from napari_spotmix.base.text import quoted, shortened
 
 __all__ = ["Gatherer", "as_read_error", "listed", "why_not_read"]
 
@@ -34,8 +35,7 @@ def why_not_read(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException, longest: int = 160) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= longest else words[: longest - 1] + "…"
+    return shortened(" ".join(str(error).split()) or type(error).__name__, longest)
 
 
 def listed(names: Sequence[object], most: int = 8, nothing: str = "nothing") -> str:
@@ -46,7 +46,7 @@ def listed(names: Sequence[object], most: int = 8, nothing: str = "nothing") -> 
     >>> listed(["a", "b", "c"], most=2)
     "'a', 'b' and 1 more"
     """
-    shown = ", ".join(repr(str(name)) for name in names[:most])
+    shown = ", ".join(quoted(str(name)) for name in names[:most])
     rest = len(names) - most
     return (f"{shown} and {rest} more" if rest > 0 else shown) or nothing
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.base.urls import url_problem
 from napari_spotmix.params import current_names
 from napari_spotmix.workflow.spec import RunSpec, is_further_reference, location_of
 
@@ -38,6 +39,7 @@ def fetched_spec(spec: RunSpec, *, on_progress: ProgressCallback = silent) -> Ru
         return spec
     # Before the long wait.
     problems = [] if spec.output is None else list(output_problems(spec.output))
+    problems += [f"`{role}`: {problem}" for role, url in urls.items() if (problem := url_problem(url))]
     if problems:
         raise InputError(problems)
     fetch = partial(fetched, on_progress=on_progress)

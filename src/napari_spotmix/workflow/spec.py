@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE
+from napari_spotmix.base.urls import is_url
 from napari_spotmix.params import Parameters, current_names
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Location", "RunSpec", "changed", "is_further_reference", "location_of", "spec_of", "with_values"]
 
-#: A file or folder, or a URL, which is a text with "://" in it.
+#: A file or folder, or a URL (`base.urls.is_url`).
 Location = Path | str
 
 _DEFAULTS = Parameters()
@@ -147,7 +148,7 @@ def location_of(text: str) -> Location:
     >>> location_of("https://example.org/cells.h5ad")
     'https://example.org/cells.h5ad'
     """
-    return text if "://" in text else Path(text)
+    return text if is_url(text) else Path(text)
 
 
 def with_values(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:

@@ -31,7 +31,7 @@ from anndata import AnnData
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import HIRES, IMAGES, METADATA, SCALE_FACTORS, SPATIAL, image_scale
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.base.text import agreeing, count
+from napari_spotmix.base.text import agreeing, count, quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
 from napari_spotmix.io.readers.images import read_pixels
@@ -213,12 +213,12 @@ def _by_array_names(
         wrong = counts.rows[found.index(None)]
         raise ReadError(
             section.root,
-            f"`{section.counts.path.name}`: spots must have names such as '10x12', found {wrong!r}. "
+            f"`{section.counts.path.name}`: spots must have names such as '10x12', found {quoted(wrong)}. "
             "Name a table of coordinates as `coordinates`.",
         )
     notes.append(
         "The coordinates of spots are their positions in the array, from names such as "
-        f"{counts.rows[0]!r}: no table of pixels is in the folder of `{section.counts.path.name}`."
+        f"{quoted(counts.rows[0])}: no table of pixels is in the folder of `{section.counts.path.name}`."
     )
     return counts, np.array([match.groups() for match in found if match], dtype=np.float64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_spotmix.analysis.regions import REST, compare_regions
 from napari_spotmix.dataset.geometry import to_yx
 from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.io.atomic import write_atomically
+from napari_spotmix.io.keeping import check_replaceable
 from napari_spotmix.params import INTERVAL_LEVEL
 from napari_spotmix.ui.canvas.layer_info import KEY, RegionsInfo, info_of
 from napari_spotmix.ui.canvas.layers import image_layer
@@ -316,6 +318,7 @@ class RegionsPanel(Panel):
     def _write(self, title: str, name: str, kind: str, text: Callable[[], str]) -> None:
         path, _ = QFileDialog.getSaveFileName(self, title, name, kind)
         if path:
+            check_replaceable(Path(path), self._session.data.files)
             write_atomically(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
             self.state.setText(f"Saved {path}.")
 

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
 from napari_spotmix.io import check_writable
+from napari_spotmix.io.keeping import check_replaceable
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.panels.export_menu import MenuButton, choose_export, copy, session_spec
 from napari_spotmix.ui.panels.form import ParameterForm
@@ -233,11 +234,12 @@ class RunPanel(Panel):
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
         """Write the result into a file for another program; see `exporters.export`."""
-        result = self._shown_result()
+        result, inputs = self._shown_result(), self._session.data.files
 
         def task(on_progress: ProgressCallback) -> str:
             from napari_spotmix.output.exporters import export, export_notes
 
+            check_replaceable(path, inputs)
             written = export(result, path, kind, on_progress=on_progress)
             return "\n".join([f"Exported to {written}", *export_notes(result, path, kind)])
 

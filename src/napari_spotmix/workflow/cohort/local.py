@@ -32,7 +32,7 @@ CHILD = ("-m", "napari_spotmix.workflow.cohort.child")
 #: Seconds between two checks whether to go on.
 _TICK = 0.05
 #: Seconds that a process gets to end by itself.
-_PATIENCE = 0.15
+_PATIENCE = 1.0
 #: How often a section is begun whose process dies.
 _ATTEMPTS = 2
 #: Bytes that a process needs before it reads anything, and for each byte of a file that it reads.
