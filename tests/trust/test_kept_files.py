@@ -139,7 +139,7 @@ def test_the_cohort_never_replaces_an_input_of_a_section(
     before = (output / "two" / "spatial.h5ad").read_bytes()
     done = spotmix("run", sheet, "-o", output, *FAST)
     assert (done.returncode, (output / "two" / "spatial.h5ad").read_bytes()) == (2, before)
-    assert "is an input of a section and is kept" in done.stderr
+    assert "is an input of a section and is not overwritten" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="no devices as on POSIX")
