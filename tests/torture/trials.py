@@ -66,7 +66,7 @@ class Bench:
         self._folder = folder
         inputs = (sample / "spots.h5ad", sample / "cells.h5ad")
         self._old = folder / "old"
-        self._begin(("run", *inputs, "-o", self._old, *FAST, "--seed", 1)).wait()
+        self._begin(("run", *inputs, "-o", self._old, *FAST, "--seed", 1)).communicate()
         old = self._old
         #: What is written into a folder of its own, by the name of the task.
         self._tasks: Mapping[str, Callable[[Path], tuple[object, ...]]] = {
