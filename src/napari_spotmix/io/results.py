@@ -22,6 +22,7 @@ from napari_spotmix.io.atomic import existing_parent, staging_folder, why_not_wr
 from napari_spotmix.io.hdf5_blocks import write_in_blocks
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
 from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.recipe import input_files, read_recipe, write_recipe
 from napari_spotmix.io.safe_names import with_safe_names
 
@@ -259,6 +260,7 @@ def _stored_checksum(path: Path) -> str | None:
     """Return the checksum of the ``proportions.csv`` of a file; None if another program wrote the file."""
     import h5py
 
+    check_hdf5(path, path.parent)
     with as_read_error(path.parent, path.name), h5py.File(path, "r") as file:
         checksum = file.attrs.get(_CHECKSUM)
     return None if checksum is None else str(checksum)
