@@ -40,21 +40,27 @@ class _Refused(Exception):
 
 
 def inspect(path: str) -> dict[str, Any]:
-    """Return ``problem`` (a sentence, or "" for a good file) and ``claimed`` (bytes of all its arrays).
+    """Inspect one file.
+
+    Returns
+    -------
+    dict
+        ``claimed``, the bytes of all its arrays; or ``problem``, why it is refused; or ``error`` and
+        ``number``, what HDF5 says and the number of the system's error, if there is one.
 
     Examples
     --------
-    >>> inspect("no/such/file.h5ad")["problem"].startswith("cannot be opened")
-    True
+    >>> inspect("no/such/file.h5ad")["number"]
+    2
     """
     try:
         with h5py.File(path, "r") as file:
             claimed = _Walk(Path(path).stat().st_size).group(file, "", ())
-        return {"problem": "", "claimed": claimed}
+        return {"claimed": claimed}
     except _Refused as error:
-        return {"problem": str(error), "claimed": 0}
+        return {"problem": str(error)}
     except Exception as error:
-        return {"problem": f"cannot be opened ({' '.join(str(error).split())[:160]})", "claimed": 0}
+        return {"error": str(error), "number": getattr(error, "errno", None)}
 
 
 class _Walk:

@@ -20,6 +20,7 @@ import psutil
 from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers import hdf5_inspection
 
 __all__ = ["check_hdf5"]
@@ -59,8 +60,11 @@ def check_hdf5(
     """
     root, name = root or path, name or path.name
     found = _inspected(path, on_progress)
-    if found["problem"]:
+    if "problem" in found:
         raise ReadError(root, f"`{name}` {found['problem']}")
+    with as_read_error(root, name):
+        if "error" in found:
+            raise OSError(*(one for one in (found["number"], found["error"]) if one is not None))
     needed, there = found["claimed"], psutil.virtual_memory().total
     if in_memory and needed > there:
         raise ReadError(
@@ -95,10 +99,7 @@ def _ask(path: str, on_progress: ProgressCallback) -> dict[str, Any]:
         return dict(json.loads(answer))
     process.kill()
     process.wait()
-    return {
-        "problem": "is damaged: HDF5 cannot get through its structure. Copy or download it again.",
-        "claimed": 0,
-    }
+    return {"problem": "is damaged: HDF5 cannot get through its structure. Copy or download it again."}
 
 
 def _answer(process: subprocess.Popen[str], path: str) -> str:
