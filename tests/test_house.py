@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -55,8 +58,9 @@ def n_positional(function: Function) -> int:
 
 
 def test_the_package_has_few_entries() -> None:
-    # The manifest is a link to the one at the root of the repository.
-    entries = {path.name for path in SOURCE.iterdir() if path.name not in ("__pycache__", "napari.yaml")}
+    entries = {
+        path.name for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert len(entries) <= MOST_ENTRIES, sorted(entries)
     assert entries >= ROOMS
 
@@ -96,3 +100,43 @@ def test_contracts_name_packages_and_every_package_is_checked_for_types() -> Non
     for one in contracts.values():
         for name in one.get("source_modules", ()):
             assert name.count(".") <= 1, f"{name} is a module within a room"
+
+
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`((?:[a-z_]+\.)+\w+(?:\.\w+)*)`", PAGE)))
+
+
+def test_the_page_of_the_house_has_a_line_for_each_room() -> None:
+    tree = PAGE.split("```")[3]
+    rooms = dict(re.findall(r"^  (\w+)(?:/|\.py) +(\S.*)$", tree, re.MULTILINE))
+    assert set(rooms) == ROOMS | {"params", "result"}
+    parts = {
+        (room, part)
+        for room, line in rooms.items()
+        for part in re.findall(r"(\w+)/", line)
+        if room != "params"
+    }
+    assert parts
+    assert not [f"{room}/{part}" for room, part in parts if not (SOURCE / room / part).is_dir()]
+
+
+def test_the_page_draws_the_arrows_that_are_checked() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    layers = next(one["layers"] for one in tools["importlinter"]["contracts"] if "layers" in one)
+    assert " -> ".join(layers) in PAGE
+
+
+def test_the_way_of_a_count_has_ten_steps() -> None:
+    way = PAGE.split("## The way of a count")[1].split("## ")[0]
+    assert re.findall(r"^(\d+)\.", way, re.MULTILINE) == [str(n) for n in range(1, 11)]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if not name.endswith((".py", ".toml"))])
+def test_what_the_page_names_exists(name: str) -> None:
+    if name.startswith("ui."):
+        pytest.importorskip("qtpy", reason="needs Qt")
+    parts = name.removeprefix("napari_spotmix.").split(".")
+    homes = [SOURCE.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
+    depth = max(n for n, home in enumerate(homes) if home.is_dir() or home.with_suffix(".py").exists())
+    module = import_module(".".join(["napari_spotmix", *parts[:depth]]))
+    reduce(getattr, parts[depth:], module)

@@ -43,6 +43,7 @@ from napari_spotmix.workflow.rerun import plan_rerun
 from napari_spotmix.workflow.run import run
 from napari_spotmix.workflow.spec import RunSpec
 from tests.cli.commands import command, spotmix, spotmix_process
+from tests.clock import allowed
 from tests.io.layouts import write_hd
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as on Linux and macOS")
@@ -457,7 +458,7 @@ def test_everything_that_is_wrong_is_reported_at_once_with_exit_code_2(sample: P
         "--graph must be one of 'auto', 'hexagonal', 'square', 'knn', found 'ring'",
         "--output: cannot write to",
         "is not a Space Ranger output",
-        "there is no 'kind'",
+        "'kind' was not found in 'cell_type'",
     ):
         assert words in done.stderr
     assert "6 problems" in done.stderr
@@ -609,8 +610,7 @@ def test_signal_ends_the_run_at_once_and_leaves_nothing(
     sent = time.monotonic()
     running.send_signal(number)
     assert running.wait(timeout=10) == code
-    # Half a second is promised; the rest is for a machine that is busy with other things.
-    assert time.monotonic() - sent < 1.0
+    assert time.monotonic() - sent < allowed(0.5)
     assert running.stderr is not None
     assert "Cancelled. Nothing was written." in running.stderr.read()
     assert files_in(tmp_path) == set()
@@ -623,6 +623,10 @@ def test_work_that_does_not_answer_is_ended_with_its_unfinished_files(tmp_path: 
 import sys, time
 from pathlib import Path
 from napari_spotmix.cli import _terminal
+from napari_spotmix.io.atomic import staging_folder
+
+def work(_):
+    with staging_folder(Path(sys.argv[1]) / "results") as stage:
         (stage / "half").write_text("x")
         print("stuck", flush=True)
         time.sleep(60)
@@ -630,7 +634,7 @@ from napari_spotmix.cli import _terminal
 _terminal.cancellable(work)
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "stuck\n"
@@ -639,7 +643,7 @@ _terminal.cancellable(work)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 130
-    assert time.monotonic() - sent < 1.0
+    assert time.monotonic() - sent < allowed(0.5)
     assert files_in(tmp_path) == set()
 
 
@@ -699,7 +703,7 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
     [
         (("--show", "dominnat", "--output", "a.png"), "--show: unknown cell type or map 'dominnat'"),
         (("--show", "dominant", "--output", "a.jpg"), "--output must end with .png, .svg or .pdf"),
-        (("--show", "dominant", "--output", "no/a.png"), "there is no folder"),
+        (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first"),
         (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
         (
             ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),

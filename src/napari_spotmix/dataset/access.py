@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import (
     ARRAY_COL,
     ARRAY_ROW,
@@ -24,6 +25,8 @@ from napari_spotmix.base.keys import (
     SPATIAL,
     image_scale,
 )
+
+from napari_spotmix.io import sparse_problem
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,6 +121,8 @@ def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float
     if getattr(counts, "format", "") == "csc" and not issparse(counts):
         return pd.Series(dtype=float)
     row: Any = counts[spot]
+    if problem := sparse_problem(row):  # of a matrix on disk, whose indices were not read before
+        raise InputError(f"The counts of spot {spot} are damaged: {problem}. Copy or download the file again.")
     values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
     seen = np.flatnonzero(values)
     names = adata.raw.var_names if _is_raw(adata, chosen) else adata.var_names

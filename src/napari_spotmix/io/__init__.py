@@ -7,6 +7,7 @@ Start with ``read_spatial`` and ``read_reference``. ``read_image`` reads an imag
 from __future__ import annotations
 
 from napari_spotmix.base.cancel import run_cancellable
+from napari_spotmix.base.old_names import names_of_before
 from napari_spotmix.io.atomic import write_atomically, write_folder_atomically
 from napari_spotmix.io.notes import reading_notes
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
@@ -17,10 +18,9 @@ from napari_spotmix.io.readers.h5ad import label_columns
 from napari_spotmix.io.readers.image_overview import spots_outside_image
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES, TissueImage, read_image
 from napari_spotmix.io.readers.labels import MissingLabels
-from napari_spotmix.io.readers.options import Choices, ReadOptions
+from napari_spotmix.io.readers.options import BinSize, Choices, ReadOptions
 from napari_spotmix.io.readers.signatures import is_signatures
 from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
-from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
 from napari_spotmix.io.remote import fetched, is_url, path_or_url, shown_url
 from napari_spotmix.io.results import (
@@ -35,8 +35,8 @@ from napari_spotmix.io.safe_names import restored_names, with_safe_names
 from napari_spotmix.io.sparse_gate import (
     index_problem,
     layout_problem,
-    matrix_problems,
     pointer_problem,
+    sparse_damage,
     sparse_problem,
 )
 
@@ -70,7 +70,6 @@ __all__ = [
     "layout_problem",
     "listed",
     "make_recipe",
-    "matrix_problems",
     "output_problems",
     "path_or_url",
     "pointer_problem",
@@ -83,6 +82,7 @@ __all__ = [
     "restored_names",
     "run_cancellable",
     "shown_url",
+    "sparse_damage",
     "sparse_problem",
     "spots_outside_image",
     "with_safe_names",
@@ -91,3 +91,16 @@ __all__ = [
     "write_h5ad",
     "write_outputs",
 ]
+
+__getattr__ = names_of_before(
+    __name__,
+    {
+        "Reading": "ReadOptions",
+        "check_whole": "check_complete",
+        "heard": "run_cancellable",
+        "sniff": "detect_format",
+        "spots_off_image": "spots_outside_image",
+        "write_aside": "write_atomically",
+        "write_folder_aside": "write_folder_atomically",
+    },
+)

@@ -14,11 +14,10 @@ from napari_spotmix.io.readers.detect import detect_format, detect_with
 from napari_spotmix.io.readers.image_overview import add_overview, read_overview
 from napari_spotmix.io.readers.join_references import join_references
 from napari_spotmix.io.readers.labels import MissingLabels
-from napari_spotmix.io.readers.options import DEFAULT, Choices, ReadOptions
+from napari_spotmix.io.readers.options import DEFAULT, BinSize, Choices, ReadOptions
 from napari_spotmix.io.readers.references import read_labeled
 from napari_spotmix.io.readers.registry import TABLES, SpatialReader, format_of
 from napari_spotmix.io.readers.table_sections import takes_coordinates
-from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.io.remote import local_path
 
 if TYPE_CHECKING:

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from napari_spotmix.base.errors import ReadError
+from napari_spotmix.io.on_disk import is_closed
 
 __all__ = [
     "check_matrices",
-    "check_matrix",
     "index_problem",
     "layout_problem",
-    "matrix_problems",
     "pointer_problem",
+    "sparse_damage",
     "sparse_problem",
 ]
 
@@ -44,27 +44,19 @@ _NUMBERS, _INTEGERS = "biufc", "iu"
 
 
 def check_matrices(adata: AnnData, path: Path) -> None:
-    """Check every sparse matrix of an AnnData that was read from `path`.
+    """Check every sparse matrix of an AnnData that was read from `path`; see `sparse_damage`.
 
     Raises
     ------
     ReadError
-        If one is damaged; the message names its slot.
+        If one is damaged.
     """
-    if problems := matrix_problems(adata):
-        raise ReadError(path, f"{_summary(problems)} Copy or download the file again, or write it again.")
+    if damage := sparse_damage(adata):
+        raise ReadError(path, f"{damage} Copy or download the file again, or write it again.")
 
 
-def check_matrix(matrix: Any, slot: str, path: Path) -> None:
-    """Check one matrix that was read from `path`; as `check_matrices`."""
-    if problem := sparse_problem(matrix):
-        raise ReadError(
-            path, f"{_damaged(slot, problem)} Copy or download the file again, or write it again."
-        )
-
-
-def matrix_problems(adata: AnnData) -> list[str]:
-    """Return a sentence for each sparse matrix of `adata` that is damaged; an empty list for valid data.
+def sparse_damage(adata: AnnData) -> str:
+    """Return which sparse matrices of `adata` are damaged, and how the first one is; "" for valid data.
 
     Parameters
     ----------
@@ -76,25 +68,21 @@ def matrix_problems(adata: AnnData) -> list[str]:
     --------
     >>> from scipy.sparse import csr_matrix
     >>> adata = AnnData(csr_matrix(np.eye(3)))
-    >>> matrix_problems(adata)
-    []
+    >>> sparse_damage(adata)
+    ''
     >>> adata.X.indices[1] = 10**6
-    >>> matrix_problems(adata)
-    ['`X` is damaged: a column index is 1,000,000, expected 0 to 2.']
+    >>> sparse_damage(adata)
+    '`X` is damaged: a column index is 1,000,000, expected 0 to 2.'
     """
     whole = adata._adata_ref if adata.is_view else adata  # a view reads with compiled code
     found = ((slot, sparse_problem(matrix)) for slot, matrix in _slots(whole))
-    return [_damaged(slot, problem) for slot, problem in found if problem]
-
-
-def _damaged(slot: str, problem: str) -> str:
+    damaged = [(slot, problem) for slot, problem in found if problem]
+    if not damaged:
+        return ""
+    slot, problem = damaged[0]
     shown = slot if len(slot) <= _LONGEST else slot[: _LONGEST - 1] + "…"
-    return f"`{shown}` is damaged: {problem}."
-
-
-def _summary(problems: list[str]) -> str:
-    more = len(problems) - 1
-    return problems[0] if not more else f"{problems[0]} So are {more} more of its matrices."
+    more = f" So are {len(damaged) - 1:,} more of its matrices." if len(damaged) > 1 else ""
+    return f"`{shown}` is damaged: {problem}.{more}"
 
 
 def _slots(adata: AnnData) -> Iterator[tuple[str, Any]]:
@@ -150,6 +138,8 @@ def sparse_problem(matrix: Any) -> str:
 
 def _problem_on_disk(matrix: CSRDataset | CSCDataset) -> str:
     """Return what is wrong with all but the indices, which may be larger than memory."""
+    if is_closed(matrix):
+        return ""  # nothing can be read from it
     data, indices, indptr = (matrix.group.get(name) for name in ("data", "indices", "indptr"))
     n_major = matrix.shape[isinstance(matrix, CSCDataset)]
     return layout_problem(data, indices, indptr, n_major) or pointer_problem(indptr[:], len(indices))

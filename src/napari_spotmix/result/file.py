@@ -15,7 +15,14 @@ from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.keys import SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.dataset.regions import from_geojson, to_geojson
-from napari_spotmix.io import check_complete, copied, read_spatial, restored_names, with_safe_names
+from napari_spotmix.io import (
+    check_complete,
+    copied,
+    read_spatial,
+    restored_names,
+    sparse_damage,
+    with_safe_names,
+)
 from napari_spotmix.result.data import Result
 from napari_spotmix.result.provenance import Provenance
 from napari_spotmix.result.view import View
@@ -60,6 +67,8 @@ def to_anndata(result: Result, key_added: str) -> AnnData:
 def from_anndata(adata: AnnData, key_added: str) -> Result:
     """Return the result that was added to spots, as `Result.from_anndata` describes."""
     keys = added_keys(key_added)
+    if damage := sparse_damage(adata):
+        raise InputError(f"{damage} Copy or download the file again, or run again.")
     adata = restored_names(adata)
     problems = _missing_slots(adata, keys)
     if problems:

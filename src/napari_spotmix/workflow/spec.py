@@ -10,7 +10,7 @@ JSON for the process that runs a row     `workflow.convert`
 =======================================  ==============================================
 
 To add an option, add a field here, an option in ``cli/_run.py``, and, if it is for reading, a field of
-`io.Reading`.
+`io.ReadOptions`.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class RunSpec:
     @property
     def reading(self) -> ReadOptions:
         """How the spots are read."""
+        from napari_spotmix.io import ReadOptions  # with all of io, which help texts do not need
 
         return ReadOptions(**{item.name: getattr(self, item.name) for item in fields(ReadOptions)})
 

@@ -36,12 +36,11 @@ from napari_spotmix.base.keys import (
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
 from napari_spotmix.io.readers.table_columns import LongColumns, Table, open_table
 from napari_spotmix.io.readers.table_counts import genes_table
 from napari_spotmix.io.readers.table_parsing import is_table_name, read_blocks
 from napari_spotmix.io.readers.table_sections import open_tables
-from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.params import GEM_BIN
 
 if TYPE_CHECKING:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from napari_spotmix.io.readers.visium_hd import BinSize
+__all__ = ["DEFAULT", "BinSize", "Choices", "ReadOptions"]
 
-__all__ = ["DEFAULT", "Choices", "ReadOptions"]
+
+@dataclass(frozen=True)
+class BinSize:
+    """A bin size that can be chosen.
+
+    Attributes
+    ----------
+    um : float
+        Side of a bin in micrometers.
+    n_bins : int or None
+        Number of bins; None if unknown.
+    """
+
+    um: float
+    n_bins: int | None
 
 
 @dataclass(frozen=True)

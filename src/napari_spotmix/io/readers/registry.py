@@ -14,7 +14,7 @@ from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.io.readers.anndata_zarr import find_anndata_store, read_spatial_anndata_store, store_files
 from napari_spotmix.io.readers.gem import find_gem, gem_bins, gem_files, read_gem
 from napari_spotmix.io.readers.h5ad import find_h5ad, read_spatial_h5ad
-from napari_spotmix.io.readers.options import ReadOptions
+from napari_spotmix.io.readers.options import BinSize, ReadOptions
 from napari_spotmix.io.readers.space_ranger import find_run_files, find_space_ranger, read_space_ranger
 from napari_spotmix.io.readers.spatialdata import (
     bins_in_store,
@@ -26,7 +26,6 @@ from napari_spotmix.io.readers.spatialdata import (
 from napari_spotmix.io.readers.table_sections import find_tables
 from napari_spotmix.io.readers.tables import read_tables, table_files
 from napari_spotmix.io.readers.visium_hd import (
-    BinSize,
     bins_in,
     find_bin_files,
     find_visium_hd,

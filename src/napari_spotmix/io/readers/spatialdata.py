@@ -44,9 +44,8 @@ from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
 from napari_spotmix.io.readers.anndata_zarr import IN_MEMORY, attributes
-from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
 from napari_spotmix.io.readers.store_inspection import check_store
-from napari_spotmix.io.readers.visium_hd import BinSize
 from napari_spotmix.io.sparse_gate import check_matrices
 from napari_spotmix.params import BIN_UM
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import BIN_SIZE, SCALE_FACTORS, SPATIAL
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
-from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
 from napari_spotmix.io.readers.space_ranger import (
     SpaceRangerFiles,
     find_run_files,
@@ -33,27 +32,11 @@ from napari_spotmix.params import BIN_UM
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["BinSize", "bins_in", "find_bin_files", "is_square", "read_visium_hd", "find_visium_hd"]
+__all__ = ["bins_in", "find_bin_files", "is_square", "read_visium_hd", "find_visium_hd"]
 
 _BINS, _CELLS = "binned_outputs", "segmented_outputs"
 _CHOOSE = "Choose another size with `bin_um` (in napari: Bin size)."
 _SQUARE = re.compile(r"(?:^|_)square_(\d+)um$")
-
-
-@dataclass(frozen=True)
-class BinSize:
-    """A bin size that can be chosen.
-
-    Attributes
-    ----------
-    um : float
-        Side of a bin in micrometers.
-    n_bins : int or None
-        Number of bins; None if unknown.
-    """
-
-    um: float
-    n_bins: int | None
 
 
 def find_visium_hd(path: Path) -> Path | None:

@@ -57,9 +57,7 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
         def save(aside: Path) -> None:
             # The temporary file has a folder of its own.
             folder = aside.parent
-            run_cancellable(
-                lambda: figure.save(drawn, aside), _STAGE, on_progress, 1, 2, writes_into=folder
-            )
+            run_cancellable(lambda: figure.save(drawn, aside), _STAGE, on_progress, 1, 2, writes_into=folder)
             on_progress(Progress(_STAGE, 2, 2))  # a figure that was cancelled meanwhile is not kept
 
         return write_atomically(path, save)
