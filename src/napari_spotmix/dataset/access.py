@@ -25,7 +25,6 @@ from napari_spotmix.base.keys import (
     SPATIAL,
     image_scale,
 )
-
 from napari_spotmix.io import sparse_problem
 
 if TYPE_CHECKING:
@@ -122,7 +121,9 @@ def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float
         return pd.Series(dtype=float)
     row: Any = counts[spot]
     if problem := sparse_problem(row):  # of a matrix on disk, whose indices were not read before
-        raise InputError(f"The counts of spot {spot} are damaged: {problem}. Copy or download the file again.")
+        raise InputError(
+            f"The counts of spot {spot} are damaged: {problem}. Copy or download the file again."
+        )
     values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
     seen = np.flatnonzero(values)
     names = adata.raw.var_names if _is_raw(adata, chosen) else adata.var_names

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from anndata import AnnData
@@ -124,7 +124,7 @@ def sparse_problem(matrix: Any) -> str:
     """
     if isinstance(matrix, (CSRDataset, CSCDataset)):
         return _problem_on_disk(matrix)
-    if not issparse(matrix) or matrix.format not in _COMPRESSED:
+    if not issparse(cast("object", matrix)) or matrix.format not in _COMPRESSED:
         return ""
     is_csr = matrix.format == "csr"
     data, indices, indptr = matrix.data, matrix.indices, matrix.indptr

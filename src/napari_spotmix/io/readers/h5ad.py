@@ -65,7 +65,7 @@ def read_h5ad(
     with as_read_error(path, path.name), warnings.catch_warnings():
         # anndata warns of old layouts and duplicate names; both are fine here.
         warnings.simplefilter("ignore")
-        check_hdf5(path, in_memory=files is None, on_progress=on_progress)
+        check_hdf5(path, in_memory=files is None, stage=stage, on_progress=on_progress)
         if files is None:
             adata = run_cancellable(lambda: _read_all(path), stage, on_progress)
         else:

@@ -115,7 +115,7 @@ class _Walk:
     def text(self, item: h5py.Dataset, name: str) -> int:
         """Return the bytes of names, which can all be the same long one on disk."""
         if item.ndim == 0:
-            return len(item[()])
+            return len(bytes(item[()]))
         claimed = 0
         for start in range(0, len(item), _NAMES):
             claimed += sum(map(len, item[start : start + _NAMES].ravel()))
@@ -166,7 +166,7 @@ def _is_text(dtype: Any) -> bool:
 
 
 def _read_attributes(item: Any) -> None:
-    """Read all attributes, so that damage is met here. Some valid ones cannot be read, and nobody reads them."""
+    """Read all attributes, so that damage is met here. Some valid ones cannot be read, nor need be."""
     for key in item.attrs:
         try:
             item.attrs[key]

@@ -51,14 +51,12 @@ def read_loom(path: Path, _: LabelTable | None, on_progress: ProgressCallback) -
         ) from None
     with as_read_error(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names, and loompy's use of NumPy
-        check_hdf5(path, in_memory=True, on_progress=on_progress)
+        check_hdf5(path, in_memory=True, stage=_STAGE, on_progress=on_progress)
         names = {
             "obs_names": _attribute(path, "col_attrs", "CellID", "obs_names", "cell_id", "barcode"),
             "var_names": _attribute(path, "row_attrs", "Gene", "var_names", "gene", "gene_name"),
         }
-        adata: AnnData = run_cancellable(
-            lambda: _read_all(path, names), _STAGE, on_progress
-        )
+        adata: AnnData = run_cancellable(lambda: _read_all(path, names), _STAGE, on_progress)
     on_progress(Progress(_STAGE, 1, 1))
     return adata
 

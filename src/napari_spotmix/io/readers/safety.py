@@ -25,7 +25,6 @@ from napari_spotmix.io.readers import hdf5_inspection
 
 __all__ = ["check_hdf5"]
 
-_STAGE = "Checking the file"
 #: How many files are remembered, so that each is inspected once.
 _REMEMBERED = 64
 
@@ -39,6 +38,7 @@ def check_hdf5(
     name: str = "",
     *,
     in_memory: bool = False,
+    stage: str = "Reading",
     on_progress: ProgressCallback = silent,
 ) -> None:
     """Check the structure of an HDF5 file; no data are read.
@@ -50,6 +50,8 @@ def check_hdf5(
         How errors name the file: `name` of the folder `root`; the file itself by default.
     in_memory : bool
         Whether all its arrays will be read.
+    stage : str
+        What is reported as progress.
     on_progress : callable
         Called several times a second; raises `Cancelled` to stop.
 
@@ -59,7 +61,7 @@ def check_hdf5(
         If the file must not be read; the message names the node.
     """
     root, name = root or path, name or path.name
-    found = _inspected(path, on_progress)
+    found = _inspected(path, stage, on_progress)
     if "problem" in found:
         raise ReadError(root, f"`{name}` {found['problem']}")
     with as_read_error(root, name):
@@ -74,23 +76,23 @@ def check_hdf5(
         )
 
 
-def _inspected(path: Path, on_progress: ProgressCallback) -> dict[str, Any]:
+def _inspected(path: Path, stage: str, on_progress: ProgressCallback) -> dict[str, Any]:
     """Return what `inspect` finds; of a file that has not changed, what it found before."""
     stat = path.stat()
     key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _found:
-        _found[key] = _ask(key[0], on_progress)
+        _found[key] = _ask(key[0], stage, on_progress)
         if len(_found) > _REMEMBERED:
             _found.popitem(last=False)
     return _found[key]
 
 
-def _ask(path: str, on_progress: ProgressCallback) -> dict[str, Any]:
+def _ask(path: str, stage: str, on_progress: ProgressCallback) -> dict[str, Any]:
     process = _idle.pop() if _idle else _started()
     if process is None:
-        return run_cancellable(lambda: hdf5_inspection.inspect(path), _STAGE, on_progress)
+        return run_cancellable(lambda: hdf5_inspection.inspect(path), stage, on_progress)
     try:
-        answer = run_cancellable(lambda: _answer(process, path), _STAGE, on_progress)
+        answer = run_cancellable(lambda: _answer(process, path), stage, on_progress)
     except BaseException:
         process.kill()
         raise
@@ -117,7 +119,7 @@ def _answer(process: subprocess.Popen[str], path: str) -> str:
 def _started() -> subprocess.Popen[str] | None:
     """Start a process that inspects files; None if this Python cannot start another."""
     # Modules are found as here. Without `site` and the folder of the script, it starts sooner.
-    paths = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
     try:
         return subprocess.Popen(

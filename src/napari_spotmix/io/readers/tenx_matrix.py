@@ -80,7 +80,7 @@ def read_matrix(
     if path.is_dir():
         return run_cancellable(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
     with as_read_error(root, name), ExitStack() as now:
-        check_hdf5(path, root, name, on_progress=on_progress)
+        check_hdf5(path, root, name, stage=_STAGE, on_progress=on_progress)
         file = (files or now).enter_context(h5py.File(path, "r"))
         return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
@@ -147,13 +147,14 @@ def _refuse(problem: str, root: Path, name: str) -> None:
         raise ReadError(root, f"`{name}` is damaged: {problem}. Copy it again from the run.")
 
 
-def _h5_arrays(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> csr_matrix:
+def _h5_arrays(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> Any:
+    """Return the matrix with the arrays of a file, which have not been checked."""
     n_entries = len(group["data"])
     # The file has indices of 64 bits; for most matrices 32 bits are enough.
     index_dtype = np.dtype(get_index_dtype(maxval=max(n_entries, *shape)))
     data = _read_in_blocks(group["data"], np.dtype(np.float32), on_progress, 0)
     indices = _read_in_blocks(group["indices"], index_dtype, on_progress, n_entries)
-    counts = csr_matrix(shape, dtype=np.float32)
+    counts: Any = csr_matrix(shape, dtype=np.float32)  # type: ignore[arg-type]
     # Set, not given to the constructor, which may already run compiled code.
     counts.data, counts.indices = data, indices
     counts.indptr = _pointers(group["indptr"][:], n_entries, index_dtype)
