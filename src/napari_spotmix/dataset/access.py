@@ -6,6 +6,7 @@ with its images and scale factors. Everything else asks here; the names of the s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -198,9 +199,8 @@ def scale_factors(spatial: AnnData) -> Mapping[str, Any]:
 def scale_factor(spatial: AnnData, name: str) -> float | None:
     """Return one scale factor, or None if it is missing or no number above 0."""
     value = scale_factors(spatial).get(name)
-    if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value <= 0:
-        return None
-    return float(value)
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    return float(value) if is_number and 0 < value <= sys.float_info.max else None
 
 
 def images(spatial: AnnData) -> dict[str, Any]:

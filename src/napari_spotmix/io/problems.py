@@ -9,7 +9,11 @@ from pathlib import Path
 
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
 
-__all__ = ["Gatherer", "as_read_error", "listed", "why_not_read"]
+__all__ = ["NOT_A_FILE", "Gatherer", "as_read_error", "check_is_file", "is_special", "listed", "why_not_read"]
+
+NOT_A_FILE = (
+    "is neither a file nor a folder, but a pipe or a device. Save the data as a file, and choose that."
+)
 
 
 def why_not_read(error: BaseException) -> str:
@@ -64,6 +68,23 @@ def as_read_error(path: Path, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ReadError(path, f"`{name}` {why_not_read(error)}") from error
+
+
+def is_special(path: Path) -> bool:
+    """Return whether a path exists, but is neither a file nor a folder: reading it may never end.
+
+    Examples
+    --------
+    >>> is_special(Path(__file__)), is_special(Path("no/such/file"))
+    (False, False)
+    """
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_is_file(path: Path) -> None:
+    """Raise ReadError if a path is a pipe or a device."""
+    if is_special(path):
+        raise ReadError(path, NOT_A_FILE)
 
 
 class Gatherer:

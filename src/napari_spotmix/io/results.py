@@ -21,7 +21,7 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.atomic import existing_parent, staging_folder, why_not_written
 from napari_spotmix.io.hdf5_blocks import write_in_blocks
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
-from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.problems import as_read_error, check_is_file
 from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.recipe import input_files, read_recipe, write_recipe
 from napari_spotmix.io.safe_names import with_safe_names
@@ -100,11 +100,12 @@ def report_problems(path: Path) -> list[str]:
     []
     """
     try:
+        check_is_file(path)
         with path.open("rb") as file:
             is_ours = _GENERATOR in file.read(400)
     except FileNotFoundError:
         return []
-    except OSError:
+    except (OSError, ReadError):
         is_ours = False
     if is_ours:
         return []

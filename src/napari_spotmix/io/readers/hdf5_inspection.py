@@ -153,10 +153,10 @@ def _claimed(item: h5py.Dataset) -> int:
     for length in item.chunks or ():
         n_chunk *= length
     is_stored = item.id.get_storage_size() > 0
-    n_values = max(item.size or 0, n_chunk if is_stored else 0)
+    n_values = max(int(item.size or 0), n_chunk if is_stored else 0)
     if h5py.check_string_dtype(item.dtype) is None:
-        return n_values * item.dtype.itemsize
-    return n_values * (_NAME if _is_text(item.dtype) else _TEXT * item.dtype.itemsize)
+        return n_values * int(item.dtype.itemsize)
+    return n_values * (_NAME if _is_text(item.dtype) else _TEXT * int(item.dtype.itemsize))
 
 
 def _is_text(dtype: Any) -> bool:

@@ -14,7 +14,7 @@ import tifffile
 import zarr
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.io.problems import as_read_error, listed
+from napari_spotmix.io.problems import as_read_error, check_is_file, listed
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
@@ -88,6 +88,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
             f"must be an image ({', '.join(sorted(IMAGE_SUFFIXES))}), found {suffix or 'no extension'}. "
             "Convert it to one of these.",
         )
+    check_is_file(path)
     with as_read_error(path, path.name):
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)

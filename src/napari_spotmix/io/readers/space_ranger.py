@@ -11,8 +11,8 @@ References
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -341,7 +341,7 @@ def _read_scale_factors(run: SpaceRangerFiles, notes: list[str]) -> dict[str, fl
         )
     wrong = [key for key, value in content.items() if not _is_positive(value)]
     if wrong:
-        found = ", ".join(f"{key} = {content[key]!r}" for key in wrong[:4])
+        found = ", ".join(f"{key} = {repr(content[key])[:40]}" for key in wrong[:4])
         raise ReadError(
             run.root,
             f"`{name}`: every factor must be a number above 0, found {found}. Copy it from the run.",
@@ -352,8 +352,9 @@ def _read_scale_factors(run: SpaceRangerFiles, notes: list[str]) -> dict[str, fl
 
 
 def _is_positive(value: Any) -> bool:
+    # Whole numbers of JSON have any size.
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    return is_number and 0 < value <= sys.float_info.max
 
 
 def _read_images(
