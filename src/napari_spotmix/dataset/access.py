@@ -199,8 +199,9 @@ def scale_factors(spatial: AnnData) -> Mapping[str, Any]:
 def scale_factor(spatial: AnnData, name: str) -> float | None:
     """Return one scale factor, or None if it is missing or no number above 0."""
     value = scale_factors(spatial).get(name)
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
-    return float(value) if is_number and 0 < value <= sys.float_info.max else None
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        return None
+    return float(value) if 0 < value <= sys.float_info.max else None  # whole numbers may be larger
 
 
 def images(spatial: AnnData) -> dict[str, Any]:
