@@ -5,14 +5,13 @@ What would end the process runs in a process of its own, with limits of time and
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from anndata import AnnData
 from scipy.sparse import csc_matrix, csr_array, csr_matrix
 
 from napari_spotmix import InputError, ReadError, deconvolve, read_result, read_spatial
+from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.validation import check
 from napari_spotmix.io import close_files, sparse_damage, sparse_problem
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
@@ -187,7 +187,9 @@ def test_every_slot_passes_the_gate(
 def test_a_store_passes_the_gate(tissue: SimulatedTissue, tmp_path: Path) -> None:
     adata = with_slots(tissue, csr_matrix)
     adata.obsp["graph"] = damaged(adata.obsp["graph"], large_index)
-    adata.write_zarr(tmp_path / "spots.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about formats of Zarr
+        adata.write_zarr(tmp_path / "spots.zarr")
     with pytest.raises(ReadError, match=r"obsp\['graph'\].*1,000,000"):
         read_spatial(tmp_path / "spots.zarr")
 
@@ -195,13 +197,13 @@ def test_a_store_passes_the_gate(tissue: SimulatedTissue, tmp_path: Path) -> Non
 @pytest.mark.parametrize("damage", [decreasing, few_values, huge_index, negative_index, fractions])
 @pytest.mark.parametrize("backed", [False, True])
 def test_counts_of_space_ranger_pass_the_gate(
-    damage: Callable[..., None], backed: bool, tissue: SimulatedTissue, tmp_path: Path
+    damage: Callable[..., None], backed: bool, tmp_path: Path
 ) -> None:
     folder = write_folder(tmp_path / "outs", section())
     damage_file(folder / "filtered_feature_bc_matrix.h5", "matrix", damage)
     with pytest.raises(ReadError, match=r"filtered_feature_bc_matrix\.h5"):
-        check(read_spatial(folder, backed=backed), tissue.reference)
-        deconvolve(read_spatial(folder, backed=backed), tissue.reference)
+        counts = row_blocks(read_spatial(folder, backed=backed).X)
+        counts.read(0, int(counts.bounds[-1]))
 
 
 #: Each is done in a process of its own: without the gate it would end by a signal, or not at all.
@@ -232,9 +234,7 @@ def test_a_run_ends_with_one_sentence(
     tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
     damage_file(tmp_path / "spots.h5ad", slot, damage)
     command = [sys.executable, "-c", CHILD, "run", "spots.h5ad", "cells.h5ad", "--output", "out"]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "index is" in done.stderr
@@ -242,7 +242,9 @@ def test_a_run_ends_with_one_sentence(
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_matrices_of_other_programs_pass_the_gate(damage: Callable[..., None], tissue: SimulatedTissue) -> None:
+def test_matrices_of_other_programs_pass_the_gate(
+    damage: Callable[..., None], tissue: SimulatedTissue
+) -> None:
     spots = tissue.spatial.copy()
     spots.X = damaged(spots.X, damage)
     (problem,) = check(spots, tissue.reference)
@@ -256,16 +258,14 @@ def test_matrices_of_other_programs_pass_the_gate(damage: Callable[..., None], t
 def test_a_damaged_graph_of_a_result_is_refused(tissue: SimulatedTissue, tmp_path: Path) -> None:
     result = deconvolve(tissue.spatial, tissue.reference, lambda_c=1.0, alpha=0.3, attention=False)
     result.to_anndata().write_h5ad(tmp_path / "spatial.h5ad")
-    assert read_result(tmp_path / "spatial.h5ad").n_spots if hasattr(result, "n_spots") else True
+    assert read_result(tmp_path / "spatial.h5ad").cell_types == result.cell_types
     damage_file(tmp_path / "spatial.h5ad", "obsp/spotmix_connectivities", large_index)
     with pytest.raises(ReadError, match=r"obsp\['spotmix_connectivities'\].*1,000,000"):
         read_result(tmp_path / "spatial.h5ad")
 
 
 def test_what_is_valid_passes(tissue: SimulatedTissue) -> None:
-    unsorted = csr_matrix(
-        (np.ones(3), np.array([2, 0, 2]), np.array([0, 3, 3])), shape=(2, 3)
-    )
+    unsorted = csr_matrix((np.ones(3), np.array([2, 0, 2]), np.array([0, 3, 3])), shape=(2, 3))
     mixed = csr_matrix(tissue.spatial.X)
     mixed.indptr = mixed.indptr.astype(np.int64)
     big_endian = csr_matrix(tissue.spatial.X)
@@ -294,11 +294,3 @@ def test_one_message_names_all_and_stays_short(tissue: SimulatedTissue) -> None:
     found = sparse_damage(adata)
     assert "So are 29 more of its matrices." in found
     assert len(found) <= LONGEST
-
-
-def test_real_layouts_with_spare_names_are_json(tissue: SimulatedTissue, tmp_path: Path) -> None:
-    """A file that anndata wrote reads as before, to the last value."""
-    tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
-    expected = anndata.read_h5ad(tmp_path / "spots.h5ad")
-    found = read_spatial(tmp_path / "spots.h5ad")
-    assert json.dumps(found.X.toarray().tolist()) == json.dumps(expected.X.toarray().tolist())

@@ -9,8 +9,20 @@ from pathlib import Path
 
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
 
-__all__ = ["NOT_A_FILE", "Gatherer", "as_read_error", "check_is_file", "is_special", "listed", "why_not_read"]
+__all__ = [
+    "NOT_A_FILE",
+    "NOT_UTF8",
+    "Gatherer",
+    "as_read_error",
+    "check_is_file",
+    "has_plain_name",
+    "is_special",
+    "listed",
+    "why_not_read",
+]
 
+#: What is said of names that no recipe can hold, and of a pipe.
+NOT_UTF8 = "has a name that is not UTF-8. Rename it."
 NOT_A_FILE = (
     "is neither a file nor a folder, but a pipe or a device. Save the data as a file, and choose that."
 )
@@ -70,6 +82,21 @@ def as_read_error(path: Path, name: str) -> Iterator[None]:
         raise ReadError(path, f"`{name}` {why_not_read(error)}") from error
 
 
+def has_plain_name(path: Path) -> bool:
+    """Return whether a path can be written into a recipe: as UTF-8.
+
+    Examples
+    --------
+    >>> has_plain_name(Path("liver.h5ad")), has_plain_name(Path("liver\\udcff.h5ad"))
+    (True, False)
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_special(path: Path) -> bool:
     """Return whether a path exists, but is neither a file nor a folder: reading it may never end.
 
@@ -82,7 +109,9 @@ def is_special(path: Path) -> bool:
 
 
 def check_is_file(path: Path) -> None:
-    """Raise ReadError if a path is a pipe or a device."""
+    """Raise ReadError if a path is a pipe or a device, or its name is not UTF-8."""
+    if not has_plain_name(path):
+        raise ReadError(path, NOT_UTF8)
     if is_special(path):
         raise ReadError(path, NOT_A_FILE)
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
+from pandas.api.types import infer_dtype
 from scipy.sparse import issparse
 
 from napari_spotmix.base.errors import ReadError
@@ -44,15 +46,27 @@ _NUMBERS, _INTEGERS = "biufc", "iu"
 
 
 def check_matrices(adata: AnnData, path: Path) -> None:
-    """Check every sparse matrix of an AnnData that was read from `path`; see `sparse_damage`.
+    """Check every sparse matrix of an AnnData that was read from `path`, and the columns of its tables.
 
     Raises
     ------
     ReadError
         If one is damaged.
     """
-    if damage := sparse_damage(adata):
+    if damage := sparse_damage(adata) or _column_damage(adata):
         raise ReadError(path, f"{damage} Copy or download the file again, or write it again.")
+
+
+def _column_damage(adata: AnnData) -> str:
+    """Return which column of `obs` or `var` holds what no file of a result can; "" if there is none."""
+    for slot in ("obs", "var"):
+        table = getattr(adata, slot)
+        for name in table.columns[(table.dtypes == object).to_numpy()]:
+            column = table[name]
+            if isinstance(column, pd.Series) and infer_dtype(column, skipna=True) in ("mixed", "bytes"):
+                shown = f"{slot}[{str(name)!r}]"[:_LONGEST]
+                return f"`{shown}` is damaged: its values are neither text nor numbers."
+    return ""
 
 
 def sparse_damage(adata: AnnData) -> str:
