@@ -207,7 +207,7 @@ def test_a_command_that_reads_without_end_can_be_ended(
     assert not list(tmp_path.glob(".spotmix-*"))
 
 
-# ------------------------------------------------------------------------------------------------------ stores
+# -------------------------------------------------------------------------------- stores
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_metadata_of_another_kind_are_reported(content: str, tmp_path: Path) -> 
     assert detect_format(tmp_path / "odd.zarr").kind == "unreadable"
 
 
-# --------------------------------------------------------------------------------------------------- other files
+# -------------------------------------------------------------------------------- other files
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are those of POSIX")

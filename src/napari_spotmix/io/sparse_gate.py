@@ -61,7 +61,7 @@ def _column_damage(adata: AnnData) -> str:
     """Return which column of `obs` or `var` holds what no file of a result can; "" if there is none."""
     for slot in ("obs", "var"):
         table = getattr(adata, slot)
-        for name in table.columns[(table.dtypes == object).to_numpy()]:
+        for name in table.select_dtypes("object").columns:
             column = table[name]
             if isinstance(column, pd.Series) and infer_dtype(column, skipna=True) in ("mixed", "bytes"):
                 shown = f"{slot}[{str(name)!r}]"[:_LONGEST]

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,12 @@ def _ask(path: str, stage: str, on_progress: ProgressCallback) -> dict[str, Any]
     try:
         answer = run_cancellable(lambda: _answer(process, path), stage, on_progress)
     except BaseException:
-        process.kill()
+        _stop(process)
         raise
     if answer:
         _idle.append(process)
         return dict(json.loads(answer))
-    process.kill()
-    process.wait()
+    _stop(process)
     return {"problem": "is damaged: HDF5 cannot get through its structure. Copy or download it again."}
 
 
@@ -114,6 +114,16 @@ def _answer(process: subprocess.Popen[str], path: str) -> str:
         return process.stdout.readline()
     except OSError:
         return ""
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End a process, whatever it is doing."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
 
 
 def _started() -> subprocess.Popen[str] | None:
@@ -140,6 +150,4 @@ def _started() -> subprocess.Popen[str] | None:
 def _end() -> None:
     """End the processes that wait for files."""
     while _idle:
-        process = _idle.pop()
-        process.kill()
-        process.wait()
+        _stop(_idle.pop())
