@@ -148,7 +148,6 @@ def test_damaged_counts_of_a_file_are_refused(
     tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
     path = damage_file(tmp_path / "spots.h5ad", "X", damage)
     with pytest.raises(ReadError) as caught:
-        check(read_spatial(path, backed=backed), tissue.reference)
         deconvolve(read_spatial(path, backed=backed), tissue.reference)
     assert caught.value.path == path
     assert "X" in str(caught.value)
@@ -194,6 +193,13 @@ def test_a_store_passes_the_gate(tissue: SimulatedTissue, tmp_path: Path) -> Non
         read_spatial(tmp_path / "spots.zarr")
 
 
+def read_all(adata: AnnData) -> None:
+    """Read the counts as the model does; those in memory were read with the file."""
+    counts = row_blocks(adata.X)
+    if not isinstance(counts, csr_array):
+        counts.read(0, int(counts.bounds[-1]))
+
+
 @pytest.mark.parametrize("damage", [decreasing, few_values, huge_index, negative_index, fractions])
 @pytest.mark.parametrize("backed", [False, True])
 def test_counts_of_space_ranger_pass_the_gate(
@@ -202,8 +208,7 @@ def test_counts_of_space_ranger_pass_the_gate(
     folder = write_folder(tmp_path / "outs", section())
     damage_file(folder / "filtered_feature_bc_matrix.h5", "matrix", damage)
     with pytest.raises(ReadError, match=r"filtered_feature_bc_matrix\.h5"):
-        counts = row_blocks(read_spatial(folder, backed=backed).X)
-        counts.read(0, int(counts.bounds[-1]))
+        read_all(read_spatial(folder, backed=backed))
 
 
 #: Each is done in a process of its own: without the gate it would end by a signal, or not at all.
