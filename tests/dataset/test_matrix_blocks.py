@@ -215,21 +215,19 @@ def rows_backwards(file: h5py.File) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(cut_short, "truncated"), (column_far_off, "column is outside"), (rows_backwards, "row pointers")],
+    [(cut_short, "last pointer"), (column_far_off, "column index"), (rows_backwards, "pointers decrease")],
 )
 def test_damaged_counts_are_reported_once_by_file_and_dataset(
     spatial: AnnData, tissue: SimulatedTissue, tmp_path: Path, change: Callable[..., None], words: str
 ) -> None:
     path = tmp_path / "spots.h5ad"
     spatial.write_h5ad(path)
-    spots = damaged(path, change)
     with pytest.raises(ReadError) as caught:
-        deconvolve(spots, tissue.reference, **QUICK)
-    close_files(spots)
+        deconvolve(damaged(path, change), tissue.reference, **QUICK)
     (problem,) = caught.value.problems
     assert caught.value.path == path
     assert words in problem
-    assert "`/X/" in problem
+    assert "X" in problem
 
 
 def test_a_closed_file_is_reported(

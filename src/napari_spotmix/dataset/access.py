@@ -6,6 +6,7 @@ with its images and scale factors. Everything else asks here; the names of the s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import (
     ARRAY_COL,
     ARRAY_ROW,
@@ -24,6 +26,7 @@ from napari_spotmix.base.keys import (
     SPATIAL,
     image_scale,
 )
+from napari_spotmix.io import sparse_problem
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,6 +121,10 @@ def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float
     if getattr(counts, "format", "") == "csc" and not issparse(counts):
         return pd.Series(dtype=float)
     row: Any = counts[spot]
+    if problem := sparse_problem(row):  # of a matrix on disk, whose indices were not read before
+        raise InputError(
+            f"The counts of spot {spot} are damaged: {problem}. Copy or download the file again."
+        )
     values = np.asarray(row.toarray() if hasattr(row, "toarray") else row, dtype=float).ravel()
     seen = np.flatnonzero(values)
     names = adata.raw.var_names if _is_raw(adata, chosen) else adata.var_names
@@ -192,9 +199,9 @@ def scale_factors(spatial: AnnData) -> Mapping[str, Any]:
 def scale_factor(spatial: AnnData, name: str) -> float | None:
     """Return one scale factor, or None if it is missing or no number above 0."""
     value = scale_factors(spatial).get(name)
-    if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value <= 0:
+    if not isinstance(value, (int, float, np.integer, np.floating)):
         return None
-    return float(value)
+    return float(value) if 0 < value <= sys.float_info.max else None  # whole numbers may be larger
 
 
 def images(spatial: AnnData) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from napari_spotmix.io import as_read_error
+from napari_spotmix.io import as_read_error, index_problem, layout_problem, pointer_problem, sparse_problem
 from napari_spotmix.model.counts import InMemory, RowBlocks, block_bounds, is_in_order
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
@@ -89,6 +89,7 @@ def csr(matrix: Any) -> csr_array:
     if isinstance(matrix, (CSRDataset, CSCDataset)):
         with _reading(matrix.group["data"]):
             matrix = matrix.to_memory()
+            _refuse(sparse_problem(matrix))
     elif isinstance(matrix, h5py.Dataset):
         matrix = _read(matrix, 0, len(matrix))
     # SciPy has no sparse matrices of half-precision numbers.
@@ -123,8 +124,9 @@ class _SparseRows:
     def _arrays(self) -> tuple[Any, Any, NDArray[np.int64]]:
         data, indices, indptr = (self.matrix.group[name] for name in ("data", "indices", "indptr"))
         with _reading(indptr):
+            _refuse(layout_problem(data, indices, indptr, self.matrix.shape[0]))
             pointers = np.asarray(indptr[:], dtype=np.int64)
-            _check_pointers(pointers, len(data), len(indices), self.matrix.shape[0])
+            _refuse(pointer_problem(pointers, len(indices)))
         return data, indices, pointers
 
     @cached_property
@@ -138,22 +140,15 @@ class _SparseRows:
         values, columns = _read(data, first, last), _read(indices, first, last)
         n_columns = self.matrix.shape[1]
         with _reading(indices):
-            _check_columns(columns, n_columns)
+            _refuse(index_problem(columns, n_columns, "column"))
         values = values.astype(np.float32) if values.dtype == np.float16 else values
         return csr_array((values, columns, indptr[start : stop + 1] - first), (stop - start, n_columns))
 
 
-def _check_pointers(indptr: NDArray[np.int64], n_data: int, n_indices: int, n_rows: int) -> None:
-    """Reject pointers with which compiled code would read out of bounds."""
-    if len(indptr) != n_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise ValueError(f"its {len(indptr)} row pointers do not fit {n_rows} rows")
-    if min(n_data, n_indices) < indptr[-1]:
-        raise EOFError(f"{min(n_data, n_indices):,} entries where {indptr[-1]:,} were expected")
-
-
-def _check_columns(columns: NDArray[np.integer], n_columns: int) -> None:
-    if len(columns) and not 0 <= int(columns.min()) <= int(columns.max()) < n_columns:
-        raise ValueError(f"an entry whose column is outside of 0 to {n_columns - 1}")
+def _refuse(problem: str) -> None:
+    """Reject a matrix with which compiled code would read out of bounds."""
+    if problem:
+        raise ValueError(problem)
 
 
 @dataclass(frozen=True)

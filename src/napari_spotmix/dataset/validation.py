@@ -26,7 +26,7 @@ from napari_spotmix.dataset.finding import PROBLEM, Finding
 from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.dataset.identifiers import fixes_for_names, no_shared_genes
 from napari_spotmix.dataset.matrix_blocks import value_blocks
-from napari_spotmix.io import is_closed, is_signatures
+from napari_spotmix.io import is_closed, is_signatures, sparse_damage
 
 __all__ = [
     "FEW_CELLS",
@@ -117,15 +117,17 @@ def _problem(message: str, *fixes: Fix) -> list[Finding]:
 
 
 def kind_problems(**given: Any) -> list[Finding]:
-    """Return a problem for each argument that is not an AnnData."""
-    return [
-        Finding(
-            PROBLEM,
-            f"`{name}` must be an AnnData, found {type(value).__name__}. Read a file with `read_{name}`.",
-        )
-        for name, value in given.items()
-        if not isinstance(value, AnnData)
-    ]
+    """Return a problem for each argument that is not an AnnData, or has matrices that must not be used."""
+    return [problem for name, value in given.items() for problem in _kind_problems(name, value)]
+
+
+def _kind_problems(name: str, value: Any) -> list[Finding]:
+    if not isinstance(value, AnnData):
+        found = type(value).__name__
+        return _problem(f"`{name}` must be an AnnData, found {found}. Read a file with `read_{name}`.")
+    if damage := sparse_damage(value):
+        return _problem(f"`{name}`: {damage} Read it from its file again, or make the matrix again.")
+    return []
 
 
 def _library_problems(spatial: AnnData, library_key: str | None) -> list[Finding]:

@@ -33,6 +33,13 @@ from napari_spotmix.io.results import (
     write_outputs,
 )
 from napari_spotmix.io.safe_names import restored_names, with_safe_names
+from napari_spotmix.io.sparse_gate import (
+    index_problem,
+    layout_problem,
+    pointer_problem,
+    sparse_damage,
+    sparse_problem,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -54,16 +61,19 @@ __all__ = [
     "detect_format",
     "fetched",
     "files_read",
+    "index_problem",
     "is_closed",
     "is_large",
     "is_on_disk",
     "is_signatures",
     "is_url",
     "label_columns",
+    "layout_problem",
     "listed",
     "make_recipe",
     "output_problems",
     "path_or_url",
+    "pointer_problem",
     "read_image",
     "read_recipe",
     "read_reference",
@@ -73,6 +83,8 @@ __all__ = [
     "restored_names",
     "run_cancellable",
     "shown_url",
+    "sparse_damage",
+    "sparse_problem",
     "spots_outside_image",
     "with_safe_names",
     "write_atomically",

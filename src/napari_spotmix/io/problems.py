@@ -10,7 +10,23 @@ from pathlib import Path
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
 from napari_spotmix.base.text import quoted, shortened
 
-__all__ = ["Gatherer", "as_read_error", "listed", "why_not_read"]
+__all__ = [
+    "NOT_A_FILE",
+    "NOT_UTF8",
+    "Gatherer",
+    "as_read_error",
+    "check_is_file",
+    "has_plain_name",
+    "is_special",
+    "listed",
+    "why_not_read",
+]
+
+#: What is said of names that no recipe can hold, and of a pipe.
+NOT_UTF8 = "has a name that is not UTF-8. Rename it."
+NOT_A_FILE = (
+    "is neither a file nor a folder, but a pipe or a device. Save the data as a file, and choose that."
+)
 
 
 def why_not_read(error: BaseException) -> str:
@@ -64,6 +80,40 @@ def as_read_error(path: Path, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ReadError(path, f"`{name}` {why_not_read(error)}") from error
+
+
+def has_plain_name(path: Path) -> bool:
+    """Return whether a path can be written into a recipe: as UTF-8.
+
+    Examples
+    --------
+    >>> has_plain_name(Path("liver.h5ad")), has_plain_name(Path("liver\\udcff.h5ad"))
+    (True, False)
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_special(path: Path) -> bool:
+    """Return whether a path exists, but is neither a file nor a folder: reading it may never end.
+
+    Examples
+    --------
+    >>> is_special(Path(__file__)), is_special(Path("no/such/file"))
+    (False, False)
+    """
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_is_file(path: Path) -> None:
+    """Raise ReadError if a path is a pipe or a device, or its name is not UTF-8."""
+    if not has_plain_name(path):
+        raise ReadError(path, NOT_UTF8)
+    if is_special(path):
+        raise ReadError(path, NOT_A_FILE)
 
 
 class Gatherer:

@@ -28,7 +28,7 @@ import tomli_w
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import quoted
-from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.problems import as_read_error, check_is_file
 from napari_spotmix.io.readers.detect import detect_with
 from napari_spotmix.io.readers.labels import label_files
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
@@ -220,6 +220,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise ReadError(path, "does not exist. Check the spelling of the path.")
     path = path / "recipe.toml" if path.is_dir() else path
+    check_is_file(path)
     with as_read_error(path.parent, path.name):
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     if "versions" not in recipe:

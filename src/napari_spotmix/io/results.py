@@ -31,6 +31,7 @@ from napari_spotmix.io.keeping import files_of_inputs, is_marked, is_one_of
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
 from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.recipe import read_recipe, write_recipe
 from napari_spotmix.io.safe_names import with_safe_names
 
@@ -278,6 +279,7 @@ def _stored_checksum(path: Path) -> str | None:
     """Return the checksum of the ``proportions.csv`` of a file; None if another program wrote the file."""
     import h5py
 
+    check_hdf5(path, path.parent)
     with as_read_error(path.parent, path.name), h5py.File(path, "r") as file:
         checksum = file.attrs.get(_CHECKSUM)
     return None if checksum is None else str(checksum)

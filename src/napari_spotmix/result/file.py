@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, csr_matrix, issparse
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.keys import SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.dataset.regions import from_geojson, to_geojson
-from napari_spotmix.io import check_complete, copied, read_spatial, restored_names, with_safe_names
+from napari_spotmix.io import (
+    check_complete,
+    copied,
+    read_spatial,
+    restored_names,
+    sparse_damage,
+    with_safe_names,
+)
 from napari_spotmix.result.data import Result
 from napari_spotmix.result.provenance import Provenance
 from napari_spotmix.result.view import View
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_anndata", "niche_table", "read_result", "storable", "storable_table", "to_anndata"]
 
+_CHANGED = "The file was changed or is damaged: run again, or use an earlier copy."
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 
@@ -60,8 +68,10 @@ def to_anndata(result: Result, key_added: str) -> AnnData:
 def from_anndata(adata: AnnData, key_added: str) -> Result:
     """Return the result that was added to spots, as `Result.from_anndata` describes."""
     keys = added_keys(key_added)
+    if damage := sparse_damage(adata):
+        raise InputError(f"{damage} Copy or download the file again, or run again.")
     adata = restored_names(adata)
-    problems = _missing_slots(adata, keys)
+    problems = _missing_slots(adata, keys) or _wrong_kinds(adata, keys)
     if problems:
         raise InputError(problems)
     parameters = adata.uns[keys["parameters"]]
@@ -178,6 +188,52 @@ def _missing_slots(adata: AnnData, keys: dict[str, str]) -> list[str]:
     if missing == wanted:
         return [f"holds spots, but no result of a run. {advice}"]
     return [f"`{slot}[{name!r}]` is missing, which a result needs. {advice}" for slot, name in missing]
+
+
+def _wrong_kinds(adata: AnnData, keys: dict[str, str]) -> list[str]:
+    """Return a problem for each slot that holds values of another kind than a result does."""
+    n_types = np.shape(adata.obsm[keys["abundances"]])[-1]
+    expected = (
+        ("obsm", "abundances", f"a table of numbers for {adata.n_obs:,} spots", _is_table_of_numbers),
+        ("obsm", "standard_errors", f"a table of numbers for {n_types:,} types", _is_table_of_numbers),
+        ("obs", "counts", "numbers", _are_numbers),
+        ("obs", "misfit", "numbers", _are_numbers),
+        ("obsp", "graph", "a sparse matrix of numbers", _is_sparse),
+        ("obsp", "attention", "a sparse matrix of numbers", _is_sparse),
+        ("uns", "residual_genes", "a table", lambda value: isinstance(value, pd.DataFrame)),
+        ("uns", "parameters", "a dictionary", lambda value: isinstance(value, Mapping)),
+        ("uns", "regions", "text, GeoJSON", lambda value: isinstance(value, str)),
+    )
+    found = [
+        (slot, keys[role], words, getattr(adata, slot)[keys[role]], is_right)
+        for slot, role, words, is_right in expected
+        if keys[role] in getattr(adata, slot)
+    ]
+    problems = [
+        f"`{slot}[{name!r}]` must hold {words}, found {type(value).__name__}. " + _CHANGED
+        for slot, name, words, value, is_right in found
+        if not is_right(value)
+    ]
+    errors = adata.obsm.get(keys["standard_errors"])
+    if not problems and errors is not None and np.shape(errors) != (adata.n_obs, n_types):
+        problems.append(
+            f"`obsm[{keys['standard_errors']!r}]` must have {n_types:,} columns, "
+            f"found {np.shape(errors)[1]:,}. {_CHANGED}"
+        )
+    return problems
+
+
+def _are_numbers(value: Any) -> bool:
+    return getattr(np.asarray(value), "dtype", np.dtype(object)).kind in "iuf"
+
+
+def _is_table_of_numbers(value: Any) -> bool:
+    is_table = isinstance(value, (pd.DataFrame, np.ndarray)) and value.ndim == 2 and value.shape[1] > 0
+    return is_table and _are_numbers(value)
+
+
+def _is_sparse(value: Any) -> bool:
+    return issparse(cast("object", value)) and value.dtype.kind in "biuf"
 
 
 def storable(value: Any) -> Any:

@@ -361,7 +361,7 @@ class Provenance:
         given = _renamed(tables.get("given"), RENAMED)
         versions = _renamed(tables.get("versions"), {})
         return cls(
-            given={name: _own(value) for name, value in given.items() if not isinstance(value, Mapping)},
+            given={name: _own(value) for name, value in given.items() if _is_setting(value)},
             learned=Learned.from_dict(tables.get("learned")),
             versions={name: str(version) for name, version in versions.items() if isinstance(version, str)},
             summary=_text(tables.get("summary")) or "",
@@ -420,6 +420,13 @@ class Provenance:
         info = next(one for one in describe() if one.name == name)
         value = self.given.get(name)
         return otherwise if value is None or info.problem(value) else value
+
+
+def _is_setting(value: Any) -> bool:
+    """Return whether a value may be a parameter: text, a number, or a list of them."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return np.ndim(np.asarray(value, dtype=object)) == 1 and all(map(_is_setting, value))
+    return value is None or isinstance(value, str | bool | int | float | np.bool_ | np.integer | np.floating)
 
 
 def _own(value: Any) -> Any:

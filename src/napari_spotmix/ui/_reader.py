@@ -6,14 +6,18 @@ coordinates certainly is a section.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
 
+from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.io.readers.detect import detect_format
+from napari_spotmix.io.readers.safety import check_hdf5
 
 if TYPE_CHECKING:
     from napari.types import FullLayerData
@@ -36,10 +40,22 @@ def _has_coordinates(path: Path) -> bool:
     if path.is_dir():
         return (path / "obsm" / SPATIAL).is_dir()
     try:
+        check_hdf5(path, on_progress=_for_a_moment())
         with h5py.File(path, "r") as file:
             return f"obsm/{SPATIAL}" in file
-    except OSError:
+    except (OSError, Cancelled, InputError):
         return True  # damaged: reading it reports what is wrong
+
+
+def _for_a_moment() -> ProgressCallback:
+    """Return a callback that cancels after two seconds: napari waits for the answer."""
+    end = time.monotonic() + 2.0
+
+    def check(_: Progress) -> None:
+        if time.monotonic() > end:
+            raise Cancelled
+
+    return check
 
 
 def _read_one(path: str | Sequence[str]) -> list[FullLayerData]:

@@ -7,7 +7,6 @@ anndata, "On-disk format" (0.7 and later).
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
+from napari_spotmix.io.readers.store_inspection import check_store, read_metadata
 from napari_spotmix.io.safe_names import restore_names
+from napari_spotmix.io.sparse_gate import check_matrices
 
 __all__ = [
     "IN_MEMORY",
@@ -40,7 +41,7 @@ def attributes(folder: Path) -> dict[str, Any]:
     """Return the attributes of a group of a Zarr store, empty if `folder` is not one."""
     for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
         if (file := folder / name).is_file():
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_metadata(file)
             found = content.get(key, {}) if key else content
             return found if isinstance(found, dict) else {}
     return {}
@@ -66,9 +67,16 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
     """
     with as_read_error(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names, and experimental formats
-        adata: AnnData = run_cancellable(lambda: anndata.read_zarr(path), stage, on_progress)
+        adata: AnnData = run_cancellable(lambda: _read_all(path), stage, on_progress)
         restore_names(adata)
     on_progress(Progress(stage, 1, 1))
+    return adata
+
+
+def _read_all(path: Path) -> AnnData:
+    check_store(path)
+    adata: AnnData = anndata.read_zarr(path)
+    check_matrices(adata, path)
     return adata
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_spotmix.io.problems import listed, why_not_read
+from napari_spotmix.io.problems import NOT_A_FILE, NOT_UTF8, has_plain_name, is_special, listed, why_not_read
 from napari_spotmix.io.readers.h5ad import HDF5_MAGIC
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
 from napari_spotmix.io.readers.options import ReadOptions
@@ -71,6 +71,10 @@ def detect_format(path: str | os.PathLike[str], format: str | None = None) -> De
     try:
         if not path.exists():
             return Detected("missing", path, _why_missing(path))
+        if not has_plain_name(path):
+            return Detected("unreadable", path, NOT_UTF8)
+        if is_special(path):
+            return Detected("unreadable", path, NOT_A_FILE)
         return _of_a_format(path, format) or (_other_folder(path) if path.is_dir() else _other_file(path))
     except (OSError, ValueError) as error:
         return Detected("unreadable", path, why_not_read(error))

@@ -20,8 +20,9 @@ from napari_spotmix.io.on_disk import kept_open, open_h5ad
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
-from napari_spotmix.io.readers.safety import refuse_decompression_bombs
+from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.safe_names import restore_names
+from napari_spotmix.io.sparse_gate import check_matrices
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -64,10 +65,9 @@ def read_h5ad(
     with as_read_error(path, path.name), warnings.catch_warnings():
         # anndata warns of old layouts and duplicate names; both are fine here.
         warnings.simplefilter("ignore")
-        with h5py.File(path, "r") as file:
-            refuse_decompression_bombs(file)
+        check_hdf5(path, in_memory=files is None, stage=stage, on_progress=on_progress)
         if files is None:
-            adata = run_cancellable(lambda: anndata.read_h5ad(path), stage, on_progress)
+            adata = run_cancellable(lambda: _read_all(path), stage, on_progress)
         else:
             adata = run_cancellable(lambda: _read_tables(path, files), stage, on_progress)
         restore_names(adata)
@@ -75,11 +75,19 @@ def read_h5ad(
     return adata
 
 
+def _read_all(path: Path) -> AnnData:
+    adata: AnnData = anndata.read_h5ad(path)
+    check_matrices(adata, path)
+    return adata
+
+
 def _read_tables(path: Path, files: ExitStack) -> AnnData:
     file = files.enter_context(h5py.File(path, "r"))
     if file.attrs.get("encoding-type") == "anndata":
-        return open_h5ad(file)
-    adata = anndata.read_h5ad(path)
+        adata = open_h5ad(file)
+        check_matrices(adata, path)
+        return adata
+    adata = _read_all(path)
     add_notes(
         adata, [f"The counts were read into memory: {path.name} was written by an old version of anndata."]
     )

@@ -14,7 +14,7 @@ import tifffile
 import zarr
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.problems import as_read_error, check_is_file, listed
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
@@ -24,6 +24,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"}) | _TIFF_SUFFIXES
 
 #: Larger images, in pixels, must be tiled TIFF files.
 MAX_PIXELS = 1 << 28
+#: Larger images, in bytes, are read tile by tile, or page by page; no tile may be larger.
+MAX_BYTES = 4 * MAX_PIXELS
 _ADVICE = (
     "Save it as a tiled, pyramidal OME-TIFF (for example with `vips tiffsave --tile --pyramid` "
     "or QuPath), which is read tile by tile."
@@ -86,6 +88,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
             f"must be an image ({', '.join(sorted(IMAGE_SUFFIXES))}), found {suffix or 'no extension'}. "
             "Convert it to one of these.",
         )
+    check_is_file(path)
     with as_read_error(path, path.name):
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
@@ -163,11 +166,16 @@ def _read_tiff(path: Path) -> TissueImage:
                 path,
                 f"must be tiled, found {width:,} x {height:,} pixels in strips. {_ADVICE}",
             )
-        if len(series.levels) == 1 and not is_large:
+        # A stack of many pages is as large as a single page; it is read page by page.
+        if len(series.levels) == 1 and not is_large and series.nbytes <= MAX_BYTES:
             return TissueImage([series.asarray()], is_rgb, _stem(path))
     store = tifffile.imread(path, aszarr=True, series=index)
-    opened = zarr.open(store, mode="r")
-    return TissueImage(_levels(opened), is_rgb, _stem(path), store)
+    levels = _levels(zarr.open(store, mode="r"))
+    for level in levels:
+        if math.prod(level.chunks) * level.dtype.itemsize > MAX_BYTES:
+            store.close()
+            raise ReadError(path, f"must have smaller tiles, found {listed(level.chunks)}. {_ADVICE}")
+    return TissueImage(levels, is_rgb, _stem(path), store)
 
 
 def _height_width(series: tifffile.TiffPageSeries) -> tuple[int, int]:

@@ -20,6 +20,8 @@ from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.h5ad import begins_as_hdf5
 from napari_spotmix.io.readers.labels import LabelTable
+from napari_spotmix.io.readers.safety import check_hdf5
+from napari_spotmix.io.sparse_gate import check_matrices
 
 __all__ = ["find_loom", "read_loom"]
 
@@ -49,14 +51,19 @@ def read_loom(path: Path, _: LabelTable | None, on_progress: ProgressCallback) -
         ) from None
     with as_read_error(path, path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # duplicate gene names, and loompy's use of NumPy
+        check_hdf5(path, in_memory=True, stage=_STAGE, on_progress=on_progress)
         names = {
             "obs_names": _attribute(path, "col_attrs", "CellID", "obs_names", "cell_id", "barcode"),
             "var_names": _attribute(path, "row_attrs", "Gene", "var_names", "gene", "gene_name"),
         }
-        adata: AnnData = run_cancellable(
-            lambda: anndata.io.read_loom(path, X_name="", **names), _STAGE, on_progress
-        )
+        adata: AnnData = run_cancellable(lambda: _read_all(path, names), _STAGE, on_progress)
     on_progress(Progress(_STAGE, 1, 1))
+    return adata
+
+
+def _read_all(path: Path, names: dict[str, str]) -> AnnData:
+    adata: AnnData = anndata.io.read_loom(path, X_name="", **names)
+    check_matrices(adata, path)
     return adata
 
 

@@ -11,8 +11,8 @@ References
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -352,8 +352,9 @@ def _read_scale_factors(run: SpaceRangerFiles, notes: list[str]) -> dict[str, fl
 
 
 def _is_positive(value: Any) -> bool:
+    # Whole numbers of JSON have any size.
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    return is_number and 0 < value <= sys.float_info.max
 
 
 def _read_images(

@@ -45,6 +45,8 @@ from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
 from napari_spotmix.io.readers.anndata_zarr import IN_MEMORY, attributes
 from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
+from napari_spotmix.io.readers.store_inspection import check_store
+from napari_spotmix.io.sparse_gate import check_matrices
 from napari_spotmix.params import BIN_UM
 
 __all__ = [
@@ -107,6 +109,7 @@ def spatialdata_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
 def _parts(path: Path) -> list[_Part]:
     """Return all tables and their regions, the default first."""
     with as_read_error(path, path.name):
+        check_store(path, ("tables", "table"))
         store: Any = zarr.open_group(path, mode="r")
         # Format 0.1 had one table, in `table/table`.
         found = [
@@ -214,8 +217,12 @@ def read_spatialdata(
 
 
 def _read(path: Path, part: _Part, notes: list[str]) -> AnnData:
+    check_store(path, ("shapes",))
+    check_store(path, ("images", "labels"), may_be_empty=True)
     store = _opened(path)
-    adata = _rows(store.tables[part.table], part)
+    table = store.tables[part.table]
+    check_matrices(table, path)
+    adata = _rows(table, part)
     if part.region is None:
         set_coordinates(adata, path)
     else:

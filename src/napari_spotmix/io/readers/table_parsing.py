@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.io.problems import as_read_error, listed
+from napari_spotmix.io.problems import as_read_error, check_is_file, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,6 +136,7 @@ def read_head(path: Path) -> TableHead:
     ReadError
         If the file is empty, is not text, or its first lines are not a table.
     """
+    check_is_file(path)
     with as_read_error(path.parent, path.name):
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
@@ -282,6 +283,7 @@ def open_text(path: Path) -> BinaryIO:
     ReadError
         If it is empty, or its first bytes are those of another kind of file.
     """
+    check_is_file(path)
     file = path.open("rb")
     start = file.read(8)
     file.seek(0)

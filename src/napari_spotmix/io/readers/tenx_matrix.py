@@ -23,8 +23,9 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.on_disk import csr_on_disk
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
-from napari_spotmix.io.readers.safety import refuse_decompression_bombs
+from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.readers.table_parsing import open_text
+from napari_spotmix.io.sparse_gate import layout_problem, pointer_problem, sparse_problem
 
 __all__ = ["CountMatrix", "count_barcodes", "matrix_files", "read_matrix"]
 
@@ -79,8 +80,8 @@ def read_matrix(
     if path.is_dir():
         return run_cancellable(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
     with as_read_error(root, name), ExitStack() as now:
+        check_hdf5(path, root, name, stage=_STAGE, on_progress=on_progress)
         file = (files or now).enter_context(h5py.File(path, "r"))
-        refuse_decompression_bombs(file)
         return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
 
@@ -96,6 +97,7 @@ def count_barcodes(path: Path) -> int | None:
     """Return the number of barcodes of the matrix at `path`, from its header alone; None if it is damaged."""
     try:
         if not path.is_dir():
+            check_hdf5(path)
             with h5py.File(path, "r") as file:
                 return int(_matrix_group(file, path.parent, path.name)["shape"][1])
         matrix = _part(path, "matrix.mtx")
@@ -129,21 +131,41 @@ def _read_h5(
     _check_shape(group["shape"][:], features, barcodes, root, name)
     # The file holds features x barcodes in CSC, which has the same arrays as barcodes x features in CSR.
     shape = (len(barcodes), len(features))
+    _refuse(layout_problem(group["data"], group["indices"], group["indptr"], shape[0]), root, name)
     in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
-    counts = _h5_counts(group, shape, on_progress) if in_memory else csr_on_disk(group, shape)
+    counts: Any = csr_on_disk(group, shape)
+    if in_memory:
+        counts = _h5_arrays(group, shape, on_progress)
+    _refuse(run_cancellable(lambda: sparse_problem(counts), _STAGE, on_progress, 1, 1), root, name)
+    if in_memory:
+        run_cancellable(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
     return CountMatrix(counts, barcodes, features, _h5_metadata(file))
 
 
-def _h5_counts(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> csr_matrix:
+def _refuse(problem: str, root: Path, name: str) -> None:
+    if problem:
+        raise ReadError(root, f"`{name}` is damaged: {problem}. Copy it again from the run.")
+
+
+def _h5_arrays(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> Any:
+    """Return the matrix with the arrays of a file, which have not been checked."""
     n_entries = len(group["data"])
     # The file has indices of 64 bits; for most matrices 32 bits are enough.
     index_dtype = np.dtype(get_index_dtype(maxval=max(n_entries, *shape)))
     data = _read_in_blocks(group["data"], np.dtype(np.float32), on_progress, 0)
     indices = _read_in_blocks(group["indices"], index_dtype, on_progress, n_entries)
-    counts = csr_matrix((data, indices, group["indptr"][:].astype(index_dtype)), shape=shape)
-    run_cancellable(lambda: counts.check_format(full_check=True), _STAGE, on_progress, 1, 1)
-    run_cancellable(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
+    counts: Any = csr_matrix(shape, dtype=np.float32)  # type: ignore[arg-type]
+    # Set, not given to the constructor, which may already run compiled code.
+    counts.data, counts.indices = data, indices
+    counts.indptr = _pointers(group["indptr"][:], n_entries, index_dtype)
     return counts
+
+
+def _pointers(indptr: np.ndarray, n_entries: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return pointers as `dtype`, which holds all that are valid."""
+    if problem := pointer_problem(indptr, n_entries):
+        raise ValueError(problem)
+    return indptr.astype(dtype)
 
 
 def _read_in_blocks(
@@ -154,8 +176,8 @@ def _read_in_blocks(
     for start in range(0, len(values), _ENTRIES):
         on_progress(Progress(_STAGE, n_before + start, 2 * len(values)))
         block = array[start : start + _ENTRIES]
-        if dtype.kind == "i" and block.max() > np.iinfo(dtype).max:
-            raise ValueError(f"an index of {block.max():,}")
+        if dtype.kind == "i" and not 0 <= int(block.min()) <= int(block.max()) <= np.iinfo(dtype).max:
+            raise ValueError(f"indices from {block.min():,} to {block.max():,}")
         values[start : start + _ENTRIES] = block
     return values
 

@@ -73,7 +73,14 @@ def _size_of(folder: Path) -> float | None:
 def _size_in_file(scale_factors: Path) -> float | None:
     try:
         um = float(json.loads(scale_factors.read_text(encoding="utf-8-sig"))[BIN_SIZE])
-    except (OSError, ValueError, KeyError, TypeError):  # reported when the run is read
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # reported when the run is read
         return None
     return um if 0 < um < math.inf else None
 

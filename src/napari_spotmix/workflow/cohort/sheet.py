@@ -70,6 +70,8 @@ def is_samplesheet(path: str | Path) -> bool:
     False
     """
     try:
+        if not Path(path).is_file():
+            return False  # a pipe, whose lines can be read once
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             header = file.readline(4096)
     except (OSError, ValueError):
