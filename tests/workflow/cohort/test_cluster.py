@@ -151,7 +151,7 @@ def test_cancelling_stops_the_workers_within_half_a_second(
     files = [str(folder / "s0.h5ad"), str(folder / "cells0.h5ad"), ""]
     sheet = write_sheet(tmp_path / "sheet.csv", [["a", *files, *ENDLESS.values()]], tuple(ENDLESS))
     running = Running("run", sheet, "-o", tmp_path / "out", "--dask", cluster.address)
-    running.wait_for("a +begun")
+    running.wait_for("a +started")
     workers = [psutil.Process(worker.pid) for worker in cluster.workers]
     wait_until(lambda: busy(workers), 60)
     start = time.monotonic()
