@@ -180,7 +180,7 @@ def _shown(name: str) -> str:
 
 
 def _limit() -> None:
-    """Limit memory, and the computing for one file: nobody may be left to end this process."""
+    """Limit memory, and the computing for one file: this process may outlive the one that started it."""
     if sys.platform == "win32":
         return
     import resource
