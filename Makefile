@@ -1,5 +1,6 @@
 # make demo   the plugin on simulated tissue, in a window or as a picture
 # make test   every test
+# make torture   kills, cancels and terminates commands at random moments, N=100 times each
 # make site   the pages as a site, in site/index.html
 # make release-check   builds, installs and runs the package as a user gets it, and lists what is open before a release
 # Each target first makes .venv, and makes it anew when pyproject.toml has changed.
@@ -15,7 +16,7 @@ CORE := -m "not viewer" -p no:pytest-qt -p no:xvfb -p no:napari --ignore=src/nap
 # Half of the tests wait for processes and windows: two at once take half the time.
 TWO := -n 2 --dist loadfile
 
-.PHONY: setup demo test test-core lint bench docs site release-check
+.PHONY: setup demo test test-core torture lint bench docs site release-check
 
 setup: $(READY)
 
@@ -35,6 +36,10 @@ test: $(READY)
 
 test-core: $(READY)
 	$(BIN)/python -m pytest $(CORE)
+
+N := 100
+torture: $(READY)
+	$(BIN)/python -m tests.torture $(N)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -60,7 +60,7 @@ HEADINGS = {
     "solving": ("Solving",),
     "learning": ("Learning", "Comparing cells"),
     "comparing spots": ("Comparing spots",),
-    "measuring how sure": ("Comparing genes", "Comparing patches", "Measuring"),
+    "measuring uncertainty": ("Comparing genes", "Comparing patches", "Measuring"),
     "writing up": ("Writing up",),
 }
 _LOG, _ROOT = 20, 10
@@ -213,7 +213,7 @@ def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[floa
             "checking and averaging the input": 3 * nnz * 8 + 3 * n_cells_nnz * 8,
             "linking neighbors": 16 * n + 12 * result.weights.nnz,
             "comparing spots": 3 * 3 * table,
-            "measuring how sure": nnz * 8,
+            "measuring uncertainty": nnz * 8,
             "writing up": 3 * table,
         }
     )
@@ -222,7 +222,7 @@ def needed(result: Result, work: Work, n_cells_nnz: int) -> dict[str, tuple[floa
             "checking and averaging the input": 3 * nnz + 4 * n_cells_nnz,
             "linking neighbors": 8 * n * np.log2(n),
             "comparing spots": 3 * n * 2 * _ROOT * K,
-            "measuring how sure": nnz,
+            "measuring uncertainty": nnz,
             "writing up": 3 * n * K,
         }
     )

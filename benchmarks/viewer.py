@@ -42,7 +42,7 @@ def truth_as_result(n_spots: int) -> Any:
 
     from napari_spotmix import simulate
     from napari_spotmix.model.graph import build_graph
-    from napari_spotmix.result import Result
+    from napari_spotmix.result import Provenance, Result
 
     is_binned = n_spots > 20_000
     tissue = simulate(
@@ -65,7 +65,7 @@ def truth_as_result(n_spots: int) -> Any:
         weights=weights,
         attention=weights,
         spatial=spatial,
-        parameters={"given": {"normalize": True, "share": "rna"}, "summary": "ground truth"},
+        provenance=Provenance(given={"normalize": True, "share": "rna"}, summary="ground truth"),
     )
 
 
@@ -76,6 +76,7 @@ def measure(n_spots: int) -> dict[str, float]:
     from napari_spotmix.ui.demo import open_dock
     from napari_spotmix.ui.state.loaded import LoadedTissue
     from napari_spotmix.ui.state.prepare import prepare
+    from napari_spotmix.ui.state.spot_finder import SpotFinder
 
     result = truth_as_result(n_spots)
     viewer, dock = open_dock("Benchmark")
@@ -104,10 +105,10 @@ def measure(n_spots: int) -> dict[str, float]:
     parts = np.median([_in_parts(lambda t=t: dock.session.display.show(t)) for t in types[1:6]], axis=0)
     waits |= dict(zip(("until the window draws", "until the map is seen"), map(float, parts), strict=True))
     positions = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
-    dock.session.pointer.pick_at(*positions[0][::-1])
+    finder = SpotFinder(result.spatial)
     start = time.perf_counter()
     for x, y in positions:
-        found = dock.session.finder.at(x, y)
+        found = finder.at(x, y)
         assert found is not None
     waits["picking a spot"] = 1000 * (time.perf_counter() - start) / len(positions)
     waits["panning"] = float(np.median([timed(lambda s=s: _pan(viewer, s)) for s in (1, -1, 1, -1, 1)]))

@@ -49,6 +49,7 @@ def main() -> None:
     dock.adjust.back.native.click()
     wait_until(lambda: not dock.adjust.is_running)
     dock.sections["Adjust"].set_open(False)
+    dock.sections["Run"].set_open(True)
     dock.session.display.show((CELL_TYPE, "Epithelial", "Fibroblast"))
     take(viewer, "6-blend")
     side_by_side(dock)
@@ -91,7 +92,7 @@ def regions(viewer: napari.Viewer, dock: DeconvolutionWidget) -> None:
 
 
 def niches(dock: DeconvolutionWidget) -> None:
-    """Find niches, and which types lie together."""
+    """Find niches, and which types are near each other."""
     dock.sections["Regions"].set_open(False)
     dock.sections["Tissue"].set_open(True)
     dock.tissue.search.native.click()
@@ -102,6 +103,7 @@ def adjust(dock: DeconvolutionWidget) -> None:
     """Smooth by hand, and leave a cell type out."""
     dock.session.pointer.pick(None)
     dock.session.display.show(CELL_TYPE)
+    dock.sections["Run"].set_open(False)  # so that all of Adjust is seen
     dock.sections["Adjust"].set_open(True)
     dock.adjust.slider.setValue(dock.adjust.slider.value() + 80)
     dock.adjust.types.item(1).setCheckState(Qt.CheckState.Unchecked)
@@ -109,7 +111,7 @@ def adjust(dock: DeconvolutionWidget) -> None:
 
 
 def look_closer(viewer: napari.Viewer, xy: np.ndarray) -> None:
-    """Zoom in on a place, given as (x, y)."""
+    """Zoom in on a position (x, y)."""
     viewer.scene.camera.center = (float(xy[1]), float(xy[0]))
     viewer.scene.camera.zoom *= 3
 
@@ -119,7 +121,7 @@ def wait_until(is_done: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not is_done():
         if time.monotonic() > end:
-            raise TimeoutError("the window did not get there")
+            raise TimeoutError(f"The window has not finished within {seconds:.0f} s.")
         QApplication.processEvents()
         time.sleep(0.02)
 

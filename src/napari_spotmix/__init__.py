@@ -11,10 +11,14 @@ Examples
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from napari_spotmix.base.ending import end_command_at_signals
 
-from napari_spotmix.base import old_names
+end_command_at_signals()  # a program that imports the package keeps its own handlers
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from napari_spotmix.base import old_names  # noqa: E402
 
 if TYPE_CHECKING:
     from napari_spotmix.analysis.colocalization import colocalization

@@ -80,7 +80,7 @@ T = TypeVar("T")
 
 
 def current_names(values: Mapping[str, T], *, stacklevel: int | None = None) -> dict[str, T]:
-    """Return values by their names of today, in the same order.
+    """Return values by their current names, in the same order.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def current_names(values: Mapping[str, T], *, stacklevel: int | None = None) -> 
     if both := [name for name in old if RENAMED[name] in values]:
         raise InputError(
             [
-                f"`{name}` is the old name of `{RENAMED[name]}`, and both are given. Leave one."
+                f"`{name}` is the old name of `{RENAMED[name]}`, and both are given. Give only "
+                f"`{RENAMED[name]}`."
                 for name in both
             ]
         )
@@ -116,7 +117,7 @@ def current_names(values: Mapping[str, T], *, stacklevel: int | None = None) -> 
 
 
 def _taking_old_names(cls: type[T]) -> type[T]:
-    """Let a dataclass be made with keywords of before, with a warning for each."""
+    """Let a dataclass be made with old keywords, with a warning for each."""
     init: Callable[..., None] = cls.__init__
 
     @wraps(init)
@@ -216,7 +217,7 @@ class Parameters:
         "auto",
         "Platform effect",
         "Estimate one factor per gene for the difference between the technologies of tissue and reference. "
-        "'auto': if held-out genes are predicted better with it.",
+        "'auto': only if held-out genes are then predicted better.",
         group="Data term",
     )
     overdispersion: float | None = _parameter(
@@ -230,8 +231,8 @@ class Parameters:
     cell_variation: float | None = _parameter(
         None,
         "Within-type variability",
-        "How much the cells of one type differ from spot to spot (kappa), as the inverse of an effective "
-        "number of cells in a spot; 0 leaves it out. Empty: learned from the spots.",
+        "How much expression varies within a cell type from spot to spot (kappa), as the inverse of an "
+        "effective number of cells per spot; 0 ignores it. Empty: learned from the spots.",
         group="Data term",
         minimum=0,
         maximum=100,
@@ -286,7 +287,7 @@ class Parameters:
     n_neighbors: int = _parameter(
         6,
         "Number of neighbors",
-        "Number of nearest spots that are neighbors of each spot if the layout is no grid.",
+        "Number of nearest spots that are neighbors of each spot if the spots are not on a grid.",
         group="Space",
         minimum=1,
         maximum=64,
@@ -301,7 +302,7 @@ class Parameters:
     attention_sharpness: float | None = _parameter(
         None,
         "Attention sharpness",
-        "How fast attention falls with the difference of two spots' compositions. "
+        "How fast attention decreases with the difference between two spots' compositions. "
         "Empty: learned from held-out genes.",
         group="Space",
         minimum=0,
@@ -309,7 +310,7 @@ class Parameters:
     n_outer_iterations: int = _parameter(
         3,
         "Outer iterations",
-        "How often attention is estimated again from the current proportions.",
+        "How many times attention is re-estimated from the current proportions.",
         group="Space",
         minimum=0,
         maximum=100,
@@ -333,7 +334,7 @@ class Parameters:
     random_state: int = _parameter(
         0,
         "Seed",
-        "Seed of everything random; the same seed gives the same result.",
+        "Random seed; the same seed gives the same result.",
         group="Solver",
         minimum=0,
     )

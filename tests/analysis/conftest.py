@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy.sparse import csr_array
 
 from napari_spotmix.model.graph import build_graph
-from napari_spotmix.result import Result
+from napari_spotmix.result import Provenance, Result
 
 SIDE = 16
 TYPES = ["T/NK", "B cell", "Stroma"]
@@ -41,5 +41,5 @@ def result() -> Result:
         weights=weights,
         attention=attention,
         spatial=spatial,
-        parameters={"given": {"normalize": True, "random_state": 3}},
+        provenance=Provenance(given={"normalize": True, "random_state": 3}),
     )

@@ -98,4 +98,6 @@ def test_a_name_of_several_spots_is_refused(result: Result) -> None:
 
 def test_edges_have_weight_one_and_their_former_name(result: Result) -> None:
     assert set(result.edges.data) == {1.0}
-    assert (result.links != result.edges).nnz == 0
+    with pytest.warns(DeprecationWarning, match="now called Result.edges"):
+        former = result.links
+    assert (former != result.edges).nnz == 0

@@ -79,10 +79,10 @@ def test_all_that_is_wrong_is_reported_at_once(result: Result) -> None:
         compare_regions(result, "rihgt", np.ones(3, bool), regions=[LEFT, RIGHT])
     first, second = raised.value.problems
     assert first == "`first`: 'rihgt' is unknown. The regions are 'left', 'right'."
-    assert second.startswith("`second` must be the name of a region, a Region, or an array of 256 bool")
+    assert second.startswith("`second` must be the name of a region, a Region, or a boolean array")
     with pytest.raises(InputError, match="there are no regions"):
         compare_regions(result, "left")
-    with pytest.raises(InputError, match="must be another region than `first`"):
+    with pytest.raises(InputError, match="must be a different region than `first`"):
         compare_regions(result, LEFT, LEFT)
 
 
@@ -136,7 +136,7 @@ def test_regions_of_qupath_are_called_by_their_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"{", "no GeoJSON FeatureCollection"),
+        (b"{", "must be a GeoJSON FeatureCollection"),
         (b"\x89HDF\xff", "is not text"),
         (b'{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "Feature 1"),
     ],

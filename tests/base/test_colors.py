@@ -15,7 +15,7 @@ VISION = {
     "deuteranopia": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
     "protanopia": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
 }
-#: Glass, and what eosin and haematoxylin make of collagen, cytoplasm, muscle, pale and dense nuclei.
+#: Glass, and what eosin and hematoxylin make of collagen, cytoplasm, muscle, pale and dense nuclei.
 STAINED = ("#f4f2f4", "#e8b4cc", "#d9749c", "#c85a6e", "#b496c8", "#6a4c8f")
 N_FIRST = 12
 #: Two colors of CIELAB that are this far apart are told apart in small areas and at a glance.

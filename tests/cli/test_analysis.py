@@ -164,7 +164,7 @@ def test_all_that_is_wrong_with_regions_is_reported_at_once(
     assert "4 problems" in said
     assert "missing: not found" in said
     assert "--second needs --first" in said
-    assert "proportions.csv is not a table of this command and is kept" in said
+    assert "proportions.csv is not a table of this command and is not overwritten" in said
     assert "no.geojson: cannot be read" in said
     said = refused(capsys, "regions", results, "--regions", regions, "--first", "tumor", "--second", "All?")
     assert "--first: 'tumor' is unknown. The regions are 'Tumor/core', 'Stroma', 'All'." in said

@@ -703,7 +703,7 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
     [
         (("--show", "dominnat", "--output", "a.png"), "--show: unknown cell type or map 'dominnat'"),
         (("--show", "dominant", "--output", "a.jpg"), "--output must end with .png, .svg or .pdf"),
-        (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first"),
+        (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first."),
         (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
         (
             ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),
@@ -796,7 +796,7 @@ def test_view_of_spots_without_a_result_is_refused_in_one_sentence(sample: Path,
 def test_demo_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     done = spotmix("demo", "--screenshot", tmp_path / "no" / "demo.png")
     assert done.returncode == 2
-    assert "there is no folder" in done.stderr
+    assert "does not exist. Create it first." in done.stderr
 
 
 def test_demo_onto_a_folder_is_refused(tmp_path: Path) -> None:
@@ -859,4 +859,4 @@ def test_run_prints_what_was_fixed(sample: Path, tmp_path: Path) -> None:
     options = ("--fix", "spatial:flip-x", "--lambda-c", 0, "--no-report", "-o", tmp_path / "out")
     done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *options)
     assert done.returncode == 0, done.stderr
-    assert "  - Fixed before the run: spatial:flip-x. The files were not changed." in done.stdout
+    assert "  - Fixes applied before the run: spatial:flip-x. The files were not changed." in done.stdout

@@ -42,7 +42,7 @@ def rename(tissue: SimulatedTissue, names: dict[str, str]) -> None:
 def test_good_data_get_notes_alone(tissue: SimulatedTissue) -> None:
     found = findings(tissue)
     assert {one.level for one in found} == {"note"}
-    reported(found, "note", "150 genes are in both: 100% of the counts of the spots")
+    reported(found, "note", "150 genes are shared, with 100% of the counts of the spots")
     reported(found, "note", "A run with default settings takes about")
 
 
@@ -173,7 +173,7 @@ def test_one_of_something_is_reported_in_the_singular(tissue: SimulatedTissue) -
     spots.obsm["spatial"][0] = np.nan
     cells.obs.loc[cells.obs_names[0], "cell_type"] = np.nan
     found = diagnose(spots, cells)
-    reported(found, "warning", "1 gene is in both")
+    reported(found, "warning", "1 gene is shared, with")
     reported(found, "warning", "1 of 80 spots is not estimated (no coordinates) and is kept, with NaN.")
     reported(found, "warning", "1 more pair of cell types has nearly the same signature")
     reported(found, "note", "1 of 120 reference cells has no label and is dropped.")

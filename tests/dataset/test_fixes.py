@@ -139,7 +139,8 @@ def test_a_run_applies_fixes_and_its_recipe_lists_them(tissue: SimulatedTissue, 
     done = run(spec)
     assert (tmp_path / "spots.h5ad").read_bytes() == before
     assert tomllib.loads((tmp_path / "out/recipe.toml").read_text())["parameters"]["fix"] == list(spec.fix)
-    assert "Fixed before the run: spatial:layer=counts. The files were not changed." in done.result.notes
+    note = "Fixes applied before the run: spatial:layer=counts. The files were not changed."
+    assert note in done.result.notes
     assert "--fix spatial:layer=counts" in as_command(spec)
     assert "apply_fixes(spatial, reference, fixes=['spatial:layer=counts']" in as_python(spec)
     kept = anndata.read_h5ad(tmp_path / "out/spatial.h5ad")

@@ -49,7 +49,7 @@ def test_outlines_come_back_from_geojson_with_their_names() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": 3}', "null"])
 def test_what_is_no_collection_is_said(text: str) -> None:
-    with pytest.raises(InputError, match="no GeoJSON FeatureCollection"):
+    with pytest.raises(InputError, match="must be a GeoJSON FeatureCollection"):
         from_geojson(text)
 
 

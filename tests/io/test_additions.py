@@ -87,7 +87,7 @@ def test_a_table_replaces_a_table_of_its_kind_and_nothing_else(tmp_path: Path) -
     assert path.read_text() == "spot,niche\na,1\n"
     other = tmp_path / "mine.csv"
     other.write_text("my,notes\n")
-    with pytest.raises(InputError, match="is kept"):
+    with pytest.raises(InputError, match="is not overwritten"):
         write_table(other, TABLE)
     assert other.read_text() == "my,notes\n"
     with pytest.raises(InputError, match="is an input"):
@@ -99,7 +99,7 @@ def test_a_table_that_cannot_be_written_is_refused_beforehand(tmp_path: Path) ->
     for name, problem in (
         ("niches.xlsx", "must end in .csv"),
         ("folder.csv", "is a folder"),
-        ("no/niches.csv", "there is no folder"),
+        ("no/niches.csv", "does not exist. Create it first."),
     ):
         (found,) = table_problems(tmp_path / name, ["spot"])
         assert problem in found

@@ -361,7 +361,7 @@ def test_every_file_that_is_read_is_an_input(tmp_path, cells):
         "labels": ["proportions.csv"],
     }
     (problem,) = output_problems(tmp_path, inputs)
-    assert "is the input `labels` and is kept" in problem
+    assert "is the input `labels` and is not overwritten" in problem
 
 
 # ------------------------------------------------------------------------------------------ real files

@@ -16,6 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from napari_spotmix import Cancelled, InputError, simulate
+from napari_spotmix.base import urls
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import fetched, remote
 from napari_spotmix.io.readers.detect import detect_format
@@ -31,8 +32,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryFileSystem]:
-    """A remote store in memory, which lets other protocols stand for it too."""
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFileSystem]:
+    """A remote store in memory, allowed for the test alone."""
+    monkeypatch.setattr(urls, "PROTOCOLS", (*urls.PROTOCOLS, "memory"))
     system = fsspec.filesystem("memory")
     system.store.clear()
     yield system

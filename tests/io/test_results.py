@@ -257,7 +257,7 @@ def test_read_only_folder_is_refused(tmp_path):
 def test_inputs_are_never_replaced(tmp_path, adata):
     adata.write_h5ad(tmp_path / "spatial.h5ad", convert_strings_to_categoricals=False)
     (problem,) = output_problems(tmp_path, {"spatial": tmp_path / "spatial.h5ad"})
-    assert "is the input `spatial` and is kept" in problem
+    assert "is the input `spatial` and is not overwritten" in problem
 
 
 def test_inputs_are_known_through_links(tmp_path, adata):

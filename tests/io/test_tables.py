@@ -239,7 +239,7 @@ def test_image_that_does_not_hold_all_spots_is_dropped_with_a_note(tmp_path):
     write_png(tmp_path / "MOB1.png", "lowres")  # 12 x 16 pixels
     adata = read_spatial(counts)
     assert "spatial" not in adata.uns
-    assert "`MOB1.png` was dropped: spots are outside of it" in "\n".join(reading_notes(adata))
+    assert "`MOB1.png` was dropped: some spots are outside of it" in "\n".join(reading_notes(adata))
 
 
 def test_names_of_spots_are_coordinates_if_there_is_no_table(tmp_path):
@@ -311,7 +311,7 @@ REFUSED = {
     "text": (
         b"Dear colleague,\nplease find\nattached\n",
         None,
-        "`counts.csv` must have equally many cells in each line",
+        "`counts.csv` must have the same number of cells in each line",
     ),
     "one column": (b"Actb\n1\n2\n", None, "found no tabs, commas or semicolons"),
     "binary": (b"\x00\x01\x02,\x03\n" * 9, None, "`counts.csv` must be text"),
@@ -415,8 +415,8 @@ def test_a_broken_file_in_the_folder_is_named(tmp_path):
     assert "`coords.csv` is empty (0 bytes)" in refusal(tmp_path)
 
 
-def test_tables_cannot_stay_on_disk_which_is_noted(tmp_path):
-    assert "tables cannot stay on disk" in notes_of(write(tmp_path), backed=True)
+def test_tables_are_read_into_memory_with_a_note(tmp_path):
+    assert "tables cannot be read in blocks" in notes_of(write(tmp_path), backed=True)
 
 
 def test_reading_is_cancelled(tmp_path):

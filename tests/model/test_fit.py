@@ -243,7 +243,7 @@ def test_implausible_platform_factors_are_refused_with_a_note() -> None:
     found = run(observed, S, hexagonal_grid(10, 10), platform_effect="on")
     plain = run(observed, S, hexagonal_grid(10, 10))
     assert len(found.notes) == 1
-    assert found.notes[0].startswith("The platform effect was left out: with it the cell types explained")
+    assert found.notes[0].startswith("The platform effect was not used: with it, cell types explained")
     assert (found.platform == 1).all()
     np.testing.assert_array_equal(found.abundances, plain.abundances)
 
@@ -251,7 +251,7 @@ def test_implausible_platform_factors_are_refused_with_a_note() -> None:
 def test_a_platform_effect_without_poisson_weights_is_left_out_with_a_note() -> None:
     Y, S, _ = tissue()
     found = run(Y, S, hexagonal_grid(10, 10), platform_effect="on", weights="none")
-    assert found.notes == ("The platform effect was left out: it needs `weights` 'poisson', not 'none'.",)
+    assert found.notes == ("The platform effect was not used: it needs `weights` 'poisson', not 'none'.",)
 
 
 def test_what_it_returns_solves_its_own_problem() -> None:

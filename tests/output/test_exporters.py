@@ -236,7 +236,7 @@ def test_spots_of_one_name_are_refused_since_no_store_can_hold_them(plain: Resul
 def test_a_store_is_never_replaced(result: Result, tmp_path: Path) -> None:
     (tmp_path / "store.zarr").mkdir()
     (tmp_path / "store.zarr" / "mine").touch()
-    with pytest.raises(InputError, match="exists already, and is kept"):
+    with pytest.raises(InputError, match="already exists and is not overwritten"):
         export(result, tmp_path / "store.zarr")
     assert [path.name for path in tmp_path.rglob("*")] == ["store.zarr", "mine"]
 
@@ -295,7 +295,7 @@ def test_a_store_that_is_cancelled_while_it_is_written_is_given_up_at_once(
         export(result, tmp_path / "a.zarr", on_progress=cancel)
     assert time.monotonic() - told[-1] < allowed(0.5)
     for thread in threading.enumerate():
-        if thread.name.startswith("spotmix-waiting"):
+        if thread.name.startswith("spotmix-cancellable"):
             thread.join(30)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""The stained picture: colors of haematoxylin and eosin, each nucleus where its cell is."""
+"""The stained picture: colors of hematoxylin and eosin, each nucleus where its cell is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def picture(tissue: SimulatedCounts) -> np.ndarray:
 
 
 def is_nucleus(picture: np.ndarray) -> np.ndarray:
-    """Red light is taken by haematoxylin and hardly by eosin."""
+    """Red light is taken by hematoxylin and hardly by eosin."""
     return picture[..., 0] < 140
 
 
@@ -76,7 +76,7 @@ def test_nuclei_of_glands_point_to_the_middle_of_theirs(tissue: SimulatedCounts,
     assert at(nuclei, xy - 2 * step).mean() < 0.25
 
 
-def test_haematoxylin_under_a_spot_goes_with_its_number_of_cells(
+def test_hematoxylin_under_a_spot_goes_with_its_number_of_cells(
     tissue: SimulatedCounts, picture: np.ndarray
 ) -> None:
     steps = np.arange(-27, 28, 3.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,9 +70,9 @@ def nearest_neighbors(xy: np.ndarray, shares: np.ndarray) -> tuple[csr_array, cs
     return weights, csr_array((attention, (rows, columns)), shape=shape)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def windows(qapp: Any) -> Iterator[list[napari.Viewer]]:
-    """The viewers of a module: opening one takes seconds, so its tests share them."""
+    """The viewers of all tests: opening one takes seconds, so the tests share them."""
     with pytest.MonkeyPatch.context() as patch:
         # A console and a thread for the status bar would slow down each window.
         patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda _: None)
@@ -85,7 +84,6 @@ def windows(qapp: Any) -> Iterator[list[napari.Viewer]]:
             viewer.close()
         viewers.clear()
         qapp.processEvents()
-        gc.collect()  # napari's own fixture asks for a process without viewers
 
 
 class _NoConsole(QWidget):

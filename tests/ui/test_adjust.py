@@ -104,7 +104,7 @@ def test_a_type_that_is_left_out_is_shared_among_the_others(qtbot: Any, ran: Any
     assert dock.session.display.shown is DOMINANT
     assert gone not in [row.key for row in dock.explore.list.rows.rows]
     np.testing.assert_allclose(result.proportions.sum(axis=1).dropna(), 1.0)
-    assert result.parameters["learned"]["refit"]["without"] == [gone]
+    assert result.provenance.learned.refit.without == (gone,)
 
 
 def test_the_list_of_types_shows_whole_rows_and_cuts_long_names_off(ran: Any, fitted: Result) -> None:
@@ -136,14 +136,14 @@ def test_of_many_requests_the_newest_is_shown_last(qtbot: Any, ran: Any, fitted:
     for value in range(1, 41):
         dock.adjust.slider.setValue(value)
     wait_for_rest(qtbot, dock)
-    assert dock.session.result.parameters["learned"]["lambda_c"] == pytest.approx(20.0)
+    assert dock.session.result.provenance.learned.lambda_c == pytest.approx(20.0)
 
 
 def test_the_left_end_is_no_smoothing(qtbot: Any, ran: Any, fitted: Result) -> None:
     _, dock = ran
     dock.adjust.slider.setValue(dock.adjust.slider.minimum())
     wait_for_rest(qtbot, dock)
-    assert dock.session.result.parameters["learned"]["lambda_c"] == 0
+    assert dock.session.result.provenance.learned.lambda_c == 0
     assert dock.adjust.state.text() == "No smoothing (learned: 0.2)"
 
 
@@ -198,4 +198,4 @@ def test_another_run_begins_with_its_own_result(
     assert dock.adjust.slider.value() == dock.adjust.slider.minimum()
     dock.adjust.slider.setValue(0)
     wait_for_rest(qtbot, dock)
-    assert dock.session.result.parameters["learned"]["lambda_c"] == pytest.approx(0.1)
+    assert dock.session.result.provenance.learned.lambda_c == pytest.approx(0.1)

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 
 from napari_spotmix import deconvolve
-from napari_spotmix.result import Result, read_result
+from napari_spotmix.result import Result, View, read_result
 from napari_spotmix.simulation.simulate import simulate
 from napari_spotmix.ui.canvas.legend import legend_of_edges
 from napari_spotmix.ui.demo import show_result
@@ -47,7 +47,7 @@ def dissimilarity(result: Result, edges: csr_array) -> np.ndarray:
 
 
 def test_unused_attention_is_kept_and_is_low_across_borders(left: Result) -> None:
-    assert left.parameters["learned"]["evidence"]["chosen"] == "laplacian"
+    assert left.provenance.learned.evidence.chosen == "laplacian"
     assert not left.uses_attention
     attention = left.unused_attention
     assert attention.nnz == left.weights.nnz
@@ -71,10 +71,11 @@ def test_solving_again_without_a_type_keeps_it_for_the_others(left: Result) -> N
 
 
 def test_a_metric_of_the_types_is_used_if_it_fits(left: Result) -> None:
-    learned = left.parameters["learned"]
-    found = learned["evidence"]["attention"] | {"metric": [1.0, 0.0, 0.0], "loss": -1.0}
-    parameters = {"learned": learned | {"evidence": learned["evidence"] | {"attention": found}}}
-    one_type = replace(left, parameters=parameters)
+    learned = left.provenance.learned
+    found = replace(learned.evidence.candidates["attention"], metric=(1.0, 0.0, 0.0), loss=-1.0)
+    evidence = replace(learned.evidence, candidates={**learned.evidence.candidates, "attention": found})
+    provenance = replace(left.provenance, learned=replace(learned, evidence=evidence))
+    one_type = replace(left, provenance=provenance)
     assert not np.allclose(one_type.unused_attention.data, left.unused_attention.data)
 
 
@@ -104,14 +105,14 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     assert dock.overlays.legend.entries[0][0].startswith("Weight ")
     dock.session.display.show(left.cell_types[0])
     assert not explore.settings.edges.native.isVisible()
-    assert dock.session.view["edges"] == "WEIGHTS"
+    assert dock.session.view.edges == "WEIGHTS"
 
 
 def test_a_saved_view_shows_the_same_edges_again(make_dock: Any, left: Result) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(left, view={"map": "GRAPH", "types": [], "edges": "WEIGHTS"}), "Gut")
+    show_result(dock, replace(left, view=View(map="GRAPH", edges="WEIGHTS")), "Gut")
     assert dock.session.edges is Edges.WEIGHTS
-    show_result(dock, replace(left, view={"map": "GRAPH", "types": [], "edges": "nonsense"}), "Gut")
+    show_result(dock, replace(left, view=View(map="GRAPH", edges="nonsense")), "Gut")
     assert dock.session.edges is Edges.UNUSED
 
 

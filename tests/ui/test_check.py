@@ -36,7 +36,7 @@ def test_good_data_are_summed_up_in_a_line(qtbot: Any, loaded: tuple[Any, Any]) 
     _, dock = loaded
     checked(qtbot, dock)
     assert not dock.sections["Check"].is_open
-    assert dock.sections["Check"].summary == "No problem, 2 notes"
+    assert dock.sections["Check"].summary == "No problems, 2 notes"
     assert dock.check.state.text() == "No problems found."
 
 
@@ -93,7 +93,7 @@ def test_a_run_of_fixed_data_names_the_fixes(
     checked(qtbot, dock)
     dock.run.start()
     qtbot.waitUntil(lambda: dock.session.result is not None, timeout=60_000)
-    assert dock.session.result.parameters["given"]["fix"] == ["spatial:layer=counts"]
+    assert dock.session.result.provenance.given["fix"] == ["spatial:layer=counts"]
     assert not dock.sections["Check"].is_open
 
 
@@ -168,7 +168,7 @@ def test_many_findings_are_folded(make_dock: Callable[..., Any]) -> None:
     dock.check._show([*found, *[Finding("note", f"Note {n}.") for n in range(3)]])
     assert len(dock.check.rows) == 15
     assert sum(row.isVisibleTo(dock.check) for row in dock.check.rows) == 4
-    assert dock.check.summary == "No problem, 12 warnings, 3 notes"
+    assert dock.check.summary == "No problems, 12 warnings, 3 notes"
     dock.check._show([])
     assert not dock.check.rows
 

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from napari_spotmix.analysis.compare import REST, compare_task
-from napari_spotmix.analysis.region_tests import compare_regions, region_composition
 from qtpy.QtWidgets import QFileDialog
 
+from napari_spotmix.analysis.region_statistics import compare_means, mean_composition
+from napari_spotmix.analysis.regions import REST, compare_regions
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.regions import Region, inside
 from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import read_result, show_result
-from napari_spotmix.ui.panels.regions import outline_of
+from napari_spotmix.ui.panels.regions import comparison_task, outline_of
 from napari_spotmix.ui.state.loaded import LoadedTissue
 
 pytestmark = pytest.mark.viewer
@@ -91,19 +91,19 @@ def test_a_comparison_shows_means_and_differences(qtbot: Any, drawn: Any) -> Non
     mask = inside(dock.session.regions[0], result.coordinates)
     values = result.proportions.to_numpy()
     expected = np.nanmean(values[mask], axis=0) - np.nanmean(values[~mask], axis=0)
-    table = panel.compared.table()
+    table = panel.compared
     np.testing.assert_allclose(
         table["difference"], expected[[result.cell_types.index(name) for name in table.index]]
     )
-    assert (table["difference"].abs().diff().dropna() <= 1e-12).all()
-    of_region = region_composition(values, mask, result.coordinates)
-    difference = compare_regions(values, mask, ~mask, result.coordinates)
-    largest = result.cell_types.index(table.index[0])
+    assert table["p_value"].is_monotonic_increasing, "the clearest first"
+    of_region = mean_composition(values, mask, result.coordinates)
+    difference = compare_means(values, mask, ~mask, result.coordinates)
+    clearest = result.cell_types.index(table.index[0])
     bar = panel.bars.bars[0]
     assert (bar.spot, bar.low, bar.high) == pytest.approx(
-        (of_region.mean[largest], of_region.lower[largest], of_region.upper[largest])
+        (of_region.mean[clearest], of_region.lower[clearest], of_region.upper[clearest])
     )
-    assert table["p adjusted"].iloc[0] == pytest.approx(difference.adjusted[largest])
+    assert table["p_holm"].iloc[0] == pytest.approx(difference.holm[clearest])
     n_known = int((~np.isnan(values).any(axis=1) & mask).sum())
     assert f"Region 1: {n_known} spots" in panel.state.text()
     dock.session.replay(replace(result, notes=()))
@@ -116,7 +116,7 @@ def test_a_comparison_can_be_cancelled(result: Result) -> None:
         raise Cancelled("Cancelled.")
 
     with pytest.raises(Cancelled):
-        compare_task(result, Region("left", left_half(result)), None)(stop)
+        comparison_task(result, (Region("left", left_half(result)),), "left", None)(stop)
 
 
 def test_regions_are_kept_with_the_result_and_restored(
@@ -141,11 +141,22 @@ def test_regions_are_kept_with_the_result_and_restored(
 
 def test_the_saved_run_holds_what_was_drawn(qtbot: Any, drawn: Any, tmp_path: Path) -> None:
     _, dock = drawn
-    dock.session.result.parameters.update(learned={}, versions={})
     dock.run.save_to(tmp_path / "out")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
     (kept,) = read_result(tmp_path / "out").regions
     np.testing.assert_array_equal(kept.outline, dock.session.regions[0].outline)
+
+
+def test_a_comparison_that_is_stored_with_a_result_is_shown(make_dock: Any, result: Result) -> None:
+    region = Region("left", left_half(result))
+    table = compare_regions(result, region, n_surrogates=19)
+    _, dock = make_dock()
+    show_result(dock, replace(result, regions=(region,), region_comparison=table), "out")
+    assert not dock.regions.bars.isHidden()
+    assert [bar.name for bar in dock.regions.bars.bars] == list(table.index)
+    assert "left: " in dock.regions.state.text()
+    dock.session.set_result(replace(result, regions=(region,)))
+    assert dock.regions.bars.isHidden(), "another result has none"
 
 
 def test_tables_and_outlines_are_written(
@@ -209,7 +220,10 @@ def test_a_region_outside_the_tissue_reports_what_to_do(qtbot: Any, drawn: Any, 
     dock.regions.first.value = "Region 2"
     with qtbot.waitSignal(dock.regions.compare.runner.failed, timeout=10_000):
         dock.regions.compare.native.click()
-    assert messages == ["Region 2: no spot with proportions lies in it alone. Draw it over the tissue."]
+    assert len(messages) == 1
+    assert messages[0].startswith(
+        "Region 2: no spot with proportions is in this region alone. Draw it over the tissue. Its outline"
+    )
     assert messages[0] in dock.regions.state.text()
     assert dock.regions.compare.text == "Compare"
 
@@ -224,7 +238,7 @@ def test_a_comparison_on_its_way_is_cancelled_by_the_same_button(
             on_progress(Progress("Judging", 0, 1))
             time.sleep(0.01)
 
-    monkeypatch.setattr("napari_spotmix.analysis.compare.compare_regions", endless)
+    monkeypatch.setattr("napari_spotmix.ui.panels.regions.compare_regions", endless)
     dock.regions.compare.native.click()
     qtbot.waitUntil(lambda: dock.regions.state.text() == "Judging…", timeout=20_000)
     with qtbot.waitSignal(dock.regions.compare.runner.cancelled, timeout=2000):

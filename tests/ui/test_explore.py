@@ -402,7 +402,7 @@ def test_what_is_shown_is_saved_as_a_figure(
         path.unlink()
     dock.session.display.show(GRAPH)
     assert not dock.explore.figure.enabled
-    assert "No figure of this map" in dock.explore.figure.tooltip
+    assert "This map cannot be saved" in dock.explore.figure.tooltip
     dock.session.display.show(DOMINANT)
     wrong = str(tmp_path / "figure.gif")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (wrong, ""))

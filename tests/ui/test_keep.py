@@ -76,7 +76,7 @@ def test_what_is_copied_does_what_the_widget_did(qtbot: Any, run_from_files: Any
     assert plan_rerun(tmp_path / "saved").spec.parameters.n_outer_iterations == 1
     dock.session.replay(dock.session.learned.refit(lambda_c=10.0))
     assert copied(dock, "Copy command") == command
-    assert "What was adjusted after the run is not in it." in dock.run.state.text()
+    assert "It does not include adjustments made after the run." in dock.run.state.text()
 
 
 def test_data_in_memory_say_why_there_is_no_command(qtbot: Any, loaded: Any) -> None:
@@ -115,7 +115,7 @@ def test_each_kind_can_be_chosen_and_is_exported(
     assert len(offered) == len(TARGETS)
     path = tmp_path / f"exported{target.suffixes[0]}"
     if target.name == "regions":
-        assert "no regions in this result" in dock.run.state.text()
+        assert "This result has no regions" in dock.run.state.text()
     else:
         assert path.exists()
         assert dock.run.state.text().startswith(f"Exported to {path}")

@@ -143,7 +143,7 @@ def test_result_survives_the_file(result: Result, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.attention.toarray(), result.attention.toarray())
     assert list(again.reasons) == list(result.reasons)
     assert again.notes == result.notes
-    assert again.parameters["summary"] == result.parameters["summary"]
+    assert again.provenance.summary == result.provenance.summary
 
 
 def test_folder_without_result_says_so(tissue: SimulatedTissue, tmp_path: Path) -> None:

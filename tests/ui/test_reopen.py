@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_spotmix.io.results import write_h5ad
-from napari_spotmix.result import Result
+from napari_spotmix.result import Result, View
 from napari_spotmix.ui.demo import read_result, show_result
 from napari_spotmix.ui.state.maps import DOMINANT, NICHES, PIES
 
@@ -19,8 +19,7 @@ pytestmark = pytest.mark.viewer
 
 def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Result, tmp_path: Path) -> None:
     _, dock = make_dock()
-    parameters = result.parameters | {"learned": {}, "versions": {}}
-    show_result(dock, replace(result, parameters=parameters), "Gut")
+    show_result(dock, result, "Gut")
     names = tuple(result.cell_types[:2])
     dock.session.display.show(names)
     dock.session.pointer.pick(12)
@@ -46,7 +45,7 @@ def test_niches_panels_and_the_camera_are_restored(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
     viewer, dock = make_dock()
-    show_result(dock, replace(result, parameters=result.parameters | {"learned": {}, "versions": {}}), "Gut")
+    show_result(dock, result, "Gut")
     dock.tissue.n_niches.value = 3
     dock.tissue.search.native.click()
     qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
@@ -61,7 +60,7 @@ def test_niches_panels_and_the_camera_are_restored(
     assert other.scene.camera.zoom == pytest.approx(camera.zoom)
     assert again.session.display.panels == tuple(result.cell_types[:2])
     qtbot.waitUntil(lambda: again.session.niches is not None, timeout=20_000)
-    np.testing.assert_array_equal(again.session.niches.label, dock.session.niches.label)
+    np.testing.assert_array_equal(again.session.niches.codes, dock.session.niches.codes)
     assert again.session.display.shown is NICHES
     assert again.tissue.n_niches.value == 3
     assert NICHES in [row.key for row in again.explore.list.rows.rows]
@@ -71,7 +70,7 @@ def test_niches_that_were_found_but_not_shown_stay_in_the_list(
     qtbot: Any, make_dock: Any, result: Result
 ) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(result, view={"map": "PIES", "niches": 4}), "Gut")
+    show_result(dock, replace(result, view=View(map="PIES", niches=4)), "Gut")
     qtbot.waitUntil(lambda: dock.session.niches is not None, timeout=20_000)
     assert dock.session.display.shown is PIES
     assert len(dock.session.niches.composition) == 4
@@ -80,7 +79,7 @@ def test_niches_that_were_found_but_not_shown_stay_in_the_list(
 def test_a_file_with_a_result_is_opened_with_it(
     qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
 ) -> None:
-    shown = replace(result, view={"map": "PIES"})
+    shown = replace(result, view=View(map="PIES"))
     write_h5ad(shown.to_anndata(), tmp_path / "spatial.h5ad")
     _, dock = make_dock()
     dock.load.spots.spatial.value = tmp_path / "spatial.h5ad"
@@ -105,7 +104,7 @@ def test_a_file_with_a_result_is_opened_with_it(
 )
 def test_nonsense_in_a_file_is_ignored(make_dock: Any, result: Result, view: dict[str, Any]) -> None:
     _, dock = make_dock()
-    show_result(dock, replace(result, view=view), "Gut")
+    show_result(dock, replace(result, view=View.from_dict(view)), "Gut")
     assert dock.session.display.shown is DOMINANT
     assert (dock.session.pointer.spot, dock.session.display.threshold, dock.session.display.opacity) == (
         None,
@@ -117,7 +116,7 @@ def test_nonsense_in_a_file_is_ignored(make_dock: Any, result: Result, view: dic
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", 3])
-def test_a_view_that_is_no_json_object_is_none(result: Result, text: Any) -> None:
+def test_a_view_that_is_no_json_object_is_empty(result: Result, text: Any) -> None:
     adata = result.to_anndata()
     adata.uns["spotmix_view"] = text
-    assert Result.from_anndata(adata).view == {}
+    assert Result.from_anndata(adata).view == View()

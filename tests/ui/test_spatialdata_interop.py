@@ -1,4 +1,4 @@
-"""What napari's status bar tells of bins, and what napari-spatialdata finds in our layers."""
+"""What napari's status bar shows of bins, and what napari-spatialdata finds in our layers."""
 
 from __future__ import annotations
 

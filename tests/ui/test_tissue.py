@@ -1,4 +1,4 @@
-"""The whole tissue: types that lie together, and niches."""
+"""The whole tissue: cell types that are near each other, and niches."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.colormaps.standardize_color import transform_color
-from napari_spotmix.analysis.neighborhoods import colocalization
 from qtpy.QtCore import QPoint, Qt
 from scipy.sparse import csr_array
 
-from napari_spotmix.analysis.niches import tissue_task
+from napari_spotmix.analysis.colocalization import bivariate_moran
+from napari_spotmix.analysis.niches import find_niches
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.panels.tissue import diverging
+from napari_spotmix.ui.panels.tissue import diverging, tissue_task
 from napari_spotmix.ui.panels.type_list import rows_of
 from napari_spotmix.ui.state.maps import DOMINANT, NICHES
 
@@ -43,15 +43,15 @@ def test_niches_are_shown_with_a_legend_of_their_own(found: Any) -> None:
     assert dock.session.display.shown is NICHES
     layer, niches = dock.scene.layer_of(NICHES), dock.session.niches
     assert layer.visible
-    assert niches.label[4] == -1, "what was not estimated is in no niche"
+    assert niches.codes[4] == -1, "what was not estimated is in no niche"
     assert layer.face_color[4, 3] == 0
     colors = [color for _, color in dock.overlays.legend.entries]
     assert not set(colors) & set(dock.session.result.colors.values()), "no niche is taken for a cell type"
-    known = niches.label >= 0
+    known = niches.codes >= 0
     np.testing.assert_allclose(
-        layer.face_color[known] - transform_color(colors)[niches.label[known]], 0, atol=1e-6
+        layer.face_color[known] - transform_color(colors)[niches.codes[known]], 0, atol=1e-6
     )
-    name, largest = dock.overlays.legend.entries[0][0], niches.composition[0].argmax()
+    name, largest = dock.overlays.legend.entries[0][0], niches.composition.iloc[0].argmax()
     assert name.startswith("1: ")
     assert all(entry.partition(": ")[2] for entry, _ in dock.overlays.legend.entries), (
         "every niche has a name"
@@ -66,7 +66,7 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
     result, heat = dock.session.result, dock.tissue.map
     ones = csr_array(result.weights)
     ones.data[:] = 1.0
-    expected = colocalization(result.proportions.to_numpy(), ones)
+    expected = bivariate_moran(result.proportions.to_numpy(), ones)
     np.testing.assert_allclose(heat.values, expected.observed)
     heat.resize(320, heat.height())
     side = heat._side()
@@ -89,6 +89,18 @@ def test_together_is_red_apart_is_blue_and_unknown_gray() -> None:
     assert together.red() > together.blue()
     assert apart.blue() > apart.red()
     assert diverging(float("nan")).name() == "#808080"
+
+
+def test_niches_that_are_stored_with_a_result_are_offered(make_dock: Any, result: Result) -> None:
+    stored = find_niches(result, 3, random_state=5)
+    _, dock = make_dock()
+    show_result(dock, replace(result, niches=stored.labels), "Gut")
+    np.testing.assert_array_equal(dock.session.niches.codes, stored.codes)
+    np.testing.assert_allclose(dock.session.niches.composition, stored.composition)
+    assert dock.session.display.shown is DOMINANT, "they are shown only if asked for"
+    dock.tissue.show_niches.native.click()
+    assert dock.session.display.shown is NICHES
+    assert len(dock.overlays.legend.entries) == 3
 
 
 def test_another_result_takes_niches_away(found: Any) -> None:

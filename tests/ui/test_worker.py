@@ -81,10 +81,12 @@ def test_a_call_that_ignores_a_cancel_is_left_behind(qtbot: Any, runner: Runner)
 def test_a_new_call_replaces_the_old_one(qtbot: Any, runner: Runner) -> None:
     finished: list[Any] = []
     runner.finished.connect(finished.append)
+    before = threading.active_count()
     first = runner.start(lambda on_progress: counting(on_progress, 0.3))
     with qtbot.waitSignal(runner.finished, timeout=3000):
         second = runner.start(lambda _: "second")
-    qtbot.wait(500)
+    qtbot.waitUntil(lambda: threading.active_count() == before, timeout=3000)
+    qtbot.wait(100)  # several polls after the first one has ended
     assert finished == ["second"]
     assert second != first
 

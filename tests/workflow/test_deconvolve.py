@@ -89,7 +89,7 @@ def test_gene_names_that_differ_only_by_case(spatial: AnnData, reference: AnnDat
     assert not set(swapped) & set(spatial.var_names)
     reference.var_names = swapped
     problem = only_problem(spatial, reference)
-    assert f"{spatial.n_vars} names agree but for upper and lower case" in problem
+    assert f"{spatial.n_vars} names agree if case is ignored" in problem
     assert "species" in problem
 
 
@@ -181,7 +181,7 @@ def test_signatures_without_cells_serve_as_a_reference(spatial: AnnData, referen
     found = result.proportions[of_cells.columns]
     error, error_of_cells = (np.abs(one - truth[one.columns]).mean(axis=None) for one in (found, of_cells))
     assert error < 1.3 * error_of_cells + 0.01
-    assert any("signatures without cells" in note for note in result.notes)
+    assert any("signatures, not single cells" in note for note in result.notes)
     assert not any("fewer than 10 reference cells" in note for note in result.notes)
     assert result.parameters["learned"]["cell_variation"] == 0
     assert np.array_equal(result.proportions, result.rna_proportions)
@@ -265,7 +265,7 @@ def test_no_place_at_all(spatial: AnnData, reference: AnnData) -> None:
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
 def test_coordinates_whose_squares_are_no_numbers(spatial: AnnData, reference: AnnData, scale: float) -> None:
     spatial.obsm["spatial"] = spatial.obsm["spatial"].astype(np.float64) * scale
-    assert "no positions in pixels or micrometers" in only_problem(spatial, reference)
+    assert "not positions in pixels or micrometers" in only_problem(spatial, reference)
 
 
 def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
@@ -275,8 +275,8 @@ def test_sample_column_missing(spatial: AnnData, reference: AnnData) -> None:
 def test_unknown_parameters_are_all_named(spatial: AnnData, reference: AnnData) -> None:
     problems = problems_of(spatial, reference, lamda_c=1.0, smooth=True)
     assert [problem.split(".")[0] for problem in problems] == [
-        "`lamda_c` is no parameter",
-        "`smooth` is no parameter",
+        "`lamda_c` is not a parameter",
+        "`smooth` is not a parameter",
     ]
     assert "Choose one of: n_genes," in problems[0]
 
@@ -653,7 +653,7 @@ def test_a_complete_reference_lacks_nothing(platform_effect: float) -> None:
         random_state=5,
     )
     result = deconvolve(tissue.spatial, tissue.reference)
-    assert not [note for note in result.notes if "lack" in note or "apart" in note]
+    assert not [note for note in result.notes if "lack" in note or "cannot be distinguished" in note]
     assert result.parameters["learned"]["confusable_types"] == []
 
 
@@ -662,7 +662,7 @@ def test_twins_in_the_reference_are_reported(spatial: AnnData, reference: AnnDat
     members = np.flatnonzero(labels == labels[0])
     labels[members[::2]] = "Twin"
     reference.obs["cell_type"] = labels
-    found = [note for note in deconvolve(spatial, reference).notes if "apart" in note]
+    found = [note for note in deconvolve(spatial, reference).notes if "cannot be distinguished" in note]
     assert len(found) == 1
     assert "Twin" in found[0]
     assert labels[members[1]] in found[0]

@@ -150,7 +150,7 @@ EDITS = {
         "[parameters]\nlayer = 3",
         r"In \[parameters\], `layer` must be a text, found 3",
     ),
-    "fix": ("[parameters]", '[parameters]\nfix = "raw"', "`fix` must be a list of texts, found 'raw'"),
+    "fix": ("[parameters]", '[parameters]\nfix = "raw"', "`fix` must be a list of strings, found 'raw'"),
     "bin_um": (
         "[parameters]",
         '[reading]\nbin_um = "x"\n[parameters]',

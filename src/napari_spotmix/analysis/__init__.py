@@ -1,4 +1,4 @@
-"""Questions put to a result: regions compared, niches, colocalization, the neighborhood of a spot.
+"""Analyses of a result: comparison of regions, niches, colocalization, neighborhood of a spot.
 
 Every public function takes a `Result` and returns tables. None needs Qt.
 """

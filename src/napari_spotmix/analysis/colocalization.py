@@ -127,7 +127,7 @@ def colocalization(result: Result, *, on_progress: ProgressCallback = silent) ->
 
 @dataclass(frozen=True)
 class Moran:
-    """Bivariate Moran's I of each pair of types, and what chance makes of it.
+    """Bivariate Moran's I of each pair of types, and what is expected by chance.
 
     Attributes
     ----------

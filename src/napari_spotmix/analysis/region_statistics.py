@@ -200,7 +200,9 @@ def compare_means(
     (array([ 0.3, -0.3]), array([0.001, 0.001]))
     """
     if (inside_a & inside_b).any():
-        raise InputError(f"The regions share {(inside_a & inside_b).sum():,} spots; they must share none.")
+        raise InputError(
+            f"The regions overlap: they share {(inside_a & inside_b).sum():,} spots. Draw them apart."
+        )
     on_progress(Progress("Pooling spots", 0, _PATCHES))
     regions = [_estimated(proportions, inside) for inside in (inside_a, inside_b)]
     difference = _mean(proportions, regions[0]) - _mean(proportions, regions[1])

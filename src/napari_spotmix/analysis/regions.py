@@ -1,4 +1,4 @@
-"""Regions of a result compared: how their composition differs, and how sure that is."""
+"""Regions of a result compared: how their composition differs, and how certain that is."""
 
 from __future__ import annotations
 
@@ -286,7 +286,8 @@ def _empty_problems(parts: list[_Part], estimated: NDArray[np.int64]) -> list[st
     empty = [part for part in parts if not part.spots[estimated].any()]
     if empty and empty[-1].name == REST and len(empty) < len(parts):
         return [
-            f"{parts[0].name} covers all spots with proportions, and nothing is left to compare it with. "
+            f"{parts[0].name} covers all spots with proportions, so there is no rest of the tissue to "
+            "compare it with. "
             "Choose another region with `second`."
         ]
     return [
@@ -304,10 +305,10 @@ def covers_all(result: Result, name: str, regions: Iterable[Region]) -> bool:
 def _shared_problem(one: _Part, other: _Part) -> str:
     n_shared = count(int((one.spots & other.spots).sum()), "spot")
     if one.name == other.name:
-        return f"`second` must be another region than `first`, found {one.name!r} twice."
+        return f"`second` must be a different region than `first`, found {one.name!r} twice."
     return (
-        f"{one.name!r} and {other.name!r} overlap: they share {n_shared}, and must share none. "
-        "Draw them apart, or compare each with the rest of the tissue."
+        f"{one.name!r} and {other.name!r} overlap: they share {n_shared}. Draw them apart, or compare each "
+        "with the rest of the tissue."
     )
 
 
@@ -328,8 +329,8 @@ def _part(
     if mask.dtype == np.bool_ and mask.shape == (n_spots,):
         return _Part(argument, mask)
     problems.append(
-        f"`{argument}` must be the name of a region, a Region, or an array of {n_spots:,} bool, one for each "
-        f"spot, found {type(given).__name__} of shape {mask.shape} and type {mask.dtype}."
+        f"`{argument}` must be the name of a region, a Region, or a boolean array with one value for each "
+        f"of the {n_spots:,} spots, found {type(given).__name__} of shape {mask.shape} and type {mask.dtype}."
     )
     return None
 

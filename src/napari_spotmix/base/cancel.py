@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
 from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.base.unfinished import removed_when_done
 
 __all__ = ["run_cancellable"]
 
@@ -68,7 +68,7 @@ def run_cancellable(
         return future.result()
     except BaseException:
         if writes_into is not None:
-            future.add_done_callback(lambda _: shutil.rmtree(writes_into, ignore_errors=True))
+            removed_when_done(writes_into, future)
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

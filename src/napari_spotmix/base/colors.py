@@ -55,7 +55,7 @@ _APART, _NEUTRAL, _TOGETHER, _UNKNOWN = "#2166ac", "#f7f7f7", "#b2182b", "#80808
 
 
 def pair_color(value: float) -> str:
-    """Return the color of a Moran's I: red for types in the same places, blue for types in different ones.
+    """Return the color of a Moran's I: red for types found together, blue for types found apart.
 
     Examples
     --------

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from napari_spotmix.base.text import shortened
+
 __all__ = ["Cancelled", "ConvergenceWarning", "InputError", "ReadError", "attempted"]
 
 T = TypeVar("T")
@@ -18,7 +20,8 @@ class InputError(ValueError):
     ----------
     problems : str or iterable of str
         One or two complete sentences per problem: what was expected, what was found, where, and what to do
-        next. Argument names are in backticks.
+        next. Argument names are in backticks. If a text is longer than `text.LONGEST_MESSAGE`, its middle is
+        left out: what comes from a file may be of any length.
 
     Attributes
     ----------
@@ -35,7 +38,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        given = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[str, ...] = tuple(map(shortened, given))
         super().__init__(self._message())
 
     def _message(self) -> str:
@@ -62,7 +66,7 @@ class ReadError(InputError):
         super().__init__(problems)
 
     def _message(self) -> str:
-        return f"{self.path}: {super()._message()}"
+        return f"{shortened(str(self.path))}: {super()._message()}"
 
 
 class Cancelled(Exception):
@@ -88,7 +92,7 @@ def attempted(problems: list[str], action: Callable[[], T]) -> T | None:
     try:
         return action()
     except ReadError as error:
-        problems += [f"{error.path}: {text}" for text in error.problems]
+        problems += [shortened(f"{error.path}: {text}") for text in error.problems]
     except InputError as error:
         problems += error.problems
     return None

@@ -1,4 +1,4 @@
-"""How a long task tells where it is, and how it is asked to stop."""
+"""How a long task reports its progress, and how it is cancelled."""
 
 from __future__ import annotations
 

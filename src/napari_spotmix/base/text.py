@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["agreeing", "count", "percent"]
+__all__ = ["LONGEST_MESSAGE", "agreeing", "count", "percent", "quoted", "shortened"]
+
+#: Letters of a message; names and cells of a file in it may be of any length.
+LONGEST_MESSAGE = 600
+#: Letters of one quotation from a file.
+_LONGEST_QUOTE = 120
 
 _SINGULAR = {
     "agree": "agrees",
@@ -50,3 +55,30 @@ def agreeing(number: int, verb: str) -> str:
     ('has', 'have')
     """
     return _SINGULAR[verb] if number == 1 else verb
+
+
+def shortened(text: str, most: int = LONGEST_MESSAGE) -> str:
+    """Return text of at most `most` letters: the middle is left out, so that the advice at the end stays.
+
+    Examples
+    --------
+    >>> shortened("a" * 50 + "z" * 50, 11)
+    'aaaaaaa…zzz'
+    >>> shortened("short", 11)
+    'short'
+    """
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 3
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+def quoted(value: object, most: int = _LONGEST_QUOTE) -> str:
+    """Return what a file holds in quotes, shortened: for every message that quotes from a file.
+
+    Examples
+    --------
+    >>> quoted("B cell"), quoted("x" * 1000, 5)
+    ("'B cell'", "'xxx…x'")
+    """
+    return repr(shortened(value, most)) if isinstance(value, str) else shortened(repr(value), most)

@@ -62,7 +62,7 @@ class Threads:
             threads.close()
 
     def close(self) -> None:
-        """Cancel what has not begun and wait for what has."""
+        """Cancel what has not started and wait for what has."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 

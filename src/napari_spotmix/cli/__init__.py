@@ -6,24 +6,14 @@ of the command line load neither NumPy nor napari.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from napari_spotmix.cli._ending import WRONG_INPUT, ended_by_signals, leave, say
 
-from napari_spotmix.base.errors import InputError
-from napari_spotmix.cli._check import check
-from napari_spotmix.cli._export import export
-from napari_spotmix.cli._figure import figure
-from napari_spotmix.cli._niches import niches
-from napari_spotmix.cli._options import as_options, with_current_options
-from napari_spotmix.cli._regions import regions
-from napari_spotmix.cli._report import report
-from napari_spotmix.cli._rerun import rerun
-from napari_spotmix.cli._run import run_command
-from napari_spotmix.cli._terminal import WRONG_INPUT, leave, say, without_afterthoughts
-from napari_spotmix.cli._view import demo, view
+if TYPE_CHECKING:
+    from cyclopts import App
 
 __all__ = ["main"]
 
@@ -34,6 +24,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0: done. 1: some sections of a samplesheet failed. 2: wrong input, all of it reported. 130: cancelled by
     Ctrl-C (143: ended by another program), with nothing left behind.
     """
+    with ended_by_signals():  # before anything else is imported
+        try:
+            _do(arguments)
+        except OSError as error:  # files have sentences of their own; mostly this is standard output
+            what = error.filename or "the output of the command"
+            leave(WRONG_INPUT, f"Error: {what}: {error.strerror or error}. Check the disk and the path.")
+
+
+def _do(arguments: Sequence[str] | None) -> None:
+    from cyclopts import CycloptsError
+
+    from napari_spotmix.base.errors import InputError
+    from napari_spotmix.cli._options import as_options, with_current_options
+    from napari_spotmix.cli._terminal import without_afterthoughts
+
     app = _app()
     words = with_current_options(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -44,20 +49,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(WRONG_INPUT)
     except InputError as error:
         said = f"Error: {as_options(str(error))}"
-        if isinstance(error.__cause__, OSError):
+        if error.__cause__ is not None:
             # HDF5 tries again at the end to write what it could not, and crashes if the disk is full.
             leave(WRONG_INPUT, said)
         say(said, sys.stderr)
         sys.exit(WRONG_INPUT)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 def _app() -> App:
+    from cyclopts import App
+
+    from napari_spotmix.cli._check import check
+    from napari_spotmix.cli._export import export
+    from napari_spotmix.cli._figure import figure
+    from napari_spotmix.cli._niches import niches
+    from napari_spotmix.cli._regions import regions
+    from napari_spotmix.cli._report import report
+    from napari_spotmix.cli._rerun import rerun
+    from napari_spotmix.cli._run import run_command
+    from napari_spotmix.cli._view import demo, view
+
     app = App(
         name="spotmix",
-        help="Find out which cell types every spot of a tissue holds, and see them in napari.\n\n"
-        "New here? `spotmix demo` shows a finished example; `spotmix run --help` says how to run your own.",
+        help="Estimate the proportion of each cell type in every spot of a tissue section, and show it "
+        "in napari.\n\n"
+        "New here? `spotmix demo` shows a finished example; `spotmix run --help` explains how to run your "
+        "own data.",
         help_format="markdown",
         version=_version,
     )

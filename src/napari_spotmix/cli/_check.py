@@ -48,10 +48,10 @@ def check(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Check the files before a run: problems, warnings, and what the run will take. Changes nothing.
+    """Check the input before a run: problems, warnings, and the expected time and memory. Changes no file.
 
-    Takes the arguments of `spotmix run`, a samplesheet too. Exits with code 2 if a problem keeps the data
-    from being used, and with 0 otherwise.
+    Takes the arguments of `spotmix run`, including a samplesheet. Exits with code 2 if there is a
+    problem, and with 0 otherwise.
 
     For example:
 
@@ -60,9 +60,9 @@ def check(
     Parameters
     ----------
     output
-        Folder for the results: check too that it can be written.
+        Folder for the results: also check that files can be written there.
     as_json
-        Print the findings as a list in JSON: level, text and fixes of each.
+        Print the findings as a JSON list, each with its level, text and fixes.
     """
     given = dict(locals())
     del given["as_json"]

@@ -51,7 +51,7 @@ def run_sheet(
         attempted(found, lambda: read_samplesheet(sheet, output, defaults=defaults))
         raise InputError(found)
     sections = read_samplesheet(sheet, output, defaults=defaults)
-    if found := cohort_problems(output, sheet):
+    if found := cohort_problems(output, sheet, sections):
         raise InputError(found)
     shown = _Sections(sections)
 
@@ -85,7 +85,7 @@ class _Sections:
 
     def cancelled(self) -> str:
         ended = f"{self._ended} of {self._n} sections {agreeing(self._ended, 'have')} ended"
-        return f"Cancelled. {ended}, and what was written is kept. The same command runs the others."
+        return f"Cancelled. {ended}; their results are kept. Run the same command again for the others."
 
     def show(self, sample: str, news: Progress | Outcome) -> None:
         """Show the progress of a section, or its outcome."""
@@ -95,7 +95,7 @@ class _Sections:
             self._advance(sample, news)
         elif sample not in self._begun:
             self._begun.add(sample)
-            self._say(f"{self._name(sample)}  begun")
+            self._say(f"{self._name(sample)}  started")
 
     def _name(self, sample: str) -> str:
         name = harmless(sample)
@@ -174,7 +174,7 @@ def _report(cohort: Cohort, output: Path) -> str:
     if failed:
         lines += [
             "",
-            "Fix what failed and run the same command again: sections that are done are not run again.",
+            "Fix the problems above and run the same command again: finished sections are not run again.",
         ]
     return "\n".join(lines)
 

@@ -26,6 +26,7 @@ def figure(
     region: Annotated[tuple[float, float, float, float] | None, Parameter(negative="")] = None,
     dark: Annotated[bool, Parameter(negative="")] = False,
     dpi: float = 300,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Draw a result over its tissue as PNG, SVG or PDF, for a paper or a slide. Opens no window.
 
@@ -41,23 +42,28 @@ def figure(
         A cell type, or one of dominant, unexplained, counts and pies. Repeat for each of up to twelve cell
         types side by side.
     output
-        File to write, which is replaced if it exists. It is a PNG, SVG or PDF by the ending of its name.
+        File to write; the extension sets the format: .png, .svg or .pdf. An earlier figure of spotmix is
+        replaced, any other file is kept.
     image
-        Draw the tissue image below, if there is one.
+        Draw the tissue image under the spots, if available.
     opacity
-        Of the spots, from 0 to 1.
+        Opacity of the spots, from 0 to 1.
     region
-        Left, top, right and bottom of what is drawn, in full-resolution pixels; else all spots.
+        Left, top, right and bottom of the region to draw, in full-resolution pixels. Without it, all spots.
     dark
-        Light on dark, for slides.
+        Use a dark background, for slides.
     dpi
         Pixels per inch.
+    overwrite
+        Replace an existing file, whatever it is; never one that the run has read.
     """
 
     def work(on_progress: ProgressCallback) -> str:
+        from napari_spotmix.io.keeping import files_behind, replace_problems
         from napari_spotmix.output.figure import draw, save, save_problems
 
-        if problems := save_problems(output, dpi):
+        problems = save_problems(output, dpi)
+        if problems := [*problems, *replace_problems(output, files_behind(result), overwrite=overwrite)]:
             raise InputError(problems)
         with opened(result, on_progress) as found:
             shown = show[0] if len(show) == 1 else show

@@ -34,7 +34,8 @@ def niches(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Group spots by the cell types in and around them, and print what each niche holds. Opens no window.
+    """Group spots by the cell types in and around them, and print the composition of each niche. Opens no
+    window.
 
     For example:
 
@@ -45,12 +46,12 @@ def niches(
     result
         The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
     n_niches
-        At most this many, 2 to 20; fewer if no more neighborhoods differ.
+        Number of niches, 2 to 20; fewer are found if fewer neighborhoods differ.
     seed
-        Seed of everything random. Without it, that of the run.
+        Random seed. Without it, that of the run.
     output
         CSV file with the niche of each spot. An earlier table of this command is replaced, any other file is
-        kept.
+        not overwritten.
     keep
         Add the niches to the file of the result, where `spotmix view`, Python and other programs find them.
     """
@@ -58,9 +59,10 @@ def niches(
     def work(on_progress: ProgressCallback) -> str:
         from napari_spotmix.analysis.niches import find_niches
         from napari_spotmix.io.additions import result_file, table_problems, write_table
+        from napari_spotmix.io.keeping import files_behind
 
         problems = result_problems(result)
-        problems += [] if output is None else table_problems(output, _COLUMNS, [result])
+        problems += [] if output is None else table_problems(output, _COLUMNS, files_behind(result))
         if keep and result.exists():
             attempted(problems, lambda: result_file(result))
         if problems:
@@ -68,7 +70,7 @@ def niches(
         with opened(result, on_progress) as found:
             grouped = find_niches(found, n_niches, random_state=seed, on_progress=on_progress)
         labels = grouped.labels.rename_axis("spot").to_frame()
-        written = [] if output is None else [write_table(output, labels, [result])]
+        written = [] if output is None else [write_table(output, labels, files_behind(result))]
         if keep:
             written.append(_keep(result, grouped, on_progress))
         paths = (f"  {path}" for path in written)
@@ -102,5 +104,5 @@ def _in_words(found: Niches) -> str:
     lines = [f"{count(len(sizes), 'niche')} of {count(int(sizes.sum()), 'spot')}. Mean proportions:"]
     lines.append(as_table(header, [*rows, total]))
     if left_out:
-        lines.append(f"{count(left_out, 'spot')} not estimated, in no niche.")
+        lines.append(f"{count(left_out, 'spot')} not estimated, without a niche.")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -11,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from napari_spotmix.base.text import quoted
+from napari_spotmix.base.urls import is_url, url_problem
 from napari_spotmix.params import RENAMED, ParameterInfo, describe, option_name
 from napari_spotmix.workflow.spec import Location, location_of
 
@@ -27,6 +30,8 @@ __all__ = [
 ]
 
 MAIN = "Model"
+#: Bytes of a file name; more are possible on no common file system.
+_LONGEST_NAME = 255
 #: Advanced parameters that are options of the main part.
 _MAIN_TOO = ("random_state", "n_threads")
 
@@ -39,19 +44,25 @@ def group(name: str, rank: int) -> Group:
 
 def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     """Refuse an empty path, often a variable that was never set; it would mean the current folder."""
-    if not tokens[0].value:
+    text = str(tokens[0].value)
+    if not text:
         raise ValueError("the path is empty.")
-    return Path(tokens[0].value)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts) and not is_url(text):
+        raise ValueError(f"{quoted(text)} has a name of more than {_LONGEST_NAME} bytes.")
+    return Path(text)
 
 
 def location_given(_: Any, tokens: Sequence[Any]) -> Location:
     """Return a path, or a URL as it is."""
     path_given(_, tokens)
-    return location_of(str(tokens[0].value))
+    given = location_of(str(tokens[0].value))
+    if isinstance(given, str) and (problem := url_problem(given)):
+        raise ValueError(problem)
+    return given
 
 
 def whole_given(_: Any, tokens: Sequence[Any]) -> int:
-    """Refuse what is no whole number: cyclopts would read 2.5 as 2."""
+    """Refuse a text that is not a whole number: cyclopts would read 2.5 as 2."""
     text = str(tokens[0].value)
     try:
         return int(text)
@@ -102,7 +113,7 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
 #: Arguments that a message may name, besides parameters.
 _ARGUMENTS = (
     *("show", "opacity", "region", "dpi"),
-    *("output", "inputs", "to", "fix"),
+    *("output", "inputs", "to", "fix", "overwrite"),
     *("cell_type_key", "layer", "library_key"),
     *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),
     *("labels", "more_references"),
@@ -123,9 +134,9 @@ _WITH_OLD_OPTIONS = ("run", "check")
 
 
 def with_current_options(words: Sequence[str]) -> list[str]:
-    """Return the words of a command with the options of before by their names of today.
+    """Return the arguments of a command with old option names replaced by the current ones.
 
-    Each of them is named on standard error.
+    Each old name is reported on standard error.
     """
     if not words or words[0] not in _WITH_OLD_OPTIONS:
         return list(words)
@@ -147,7 +158,7 @@ def _old_options() -> dict[str, str]:
 
 
 def _renamed() -> Iterator[tuple[str, str]]:
-    """Yield each option of before and what it is called now, switches also switched off."""
+    """Yield each old option name and the current one, for switches also the negated form."""
     switches = {info.name for info in describe() if info.kind is bool}
     for old, new in RENAMED.items():
         yield option_name(old), option_name(new)

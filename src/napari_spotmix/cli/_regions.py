@@ -58,7 +58,8 @@ def regions(
     second
         Name of the region to compare it with. Without it, the rest of the tissue.
     output
-        CSV file for the table. An earlier table of this command is replaced, any other file is kept.
+        CSV file for the table. An earlier table of this command is replaced, any other file is not
+        overwritten.
     keep
         Add the regions and the table to the file of the result, where `spotmix view`, Python and other
         programs find them.
@@ -77,8 +78,7 @@ def regions(
             outlines = tuple(found.regions if given is None else given)
             table = _compared(found, outlines, first, second, on_progress)
             text, kept = _in_words(table), _kept(found, outlines, table)
-        inputs = [path for path in (result, regions) if path is not None]
-        written = [] if output is None else [write_table(output, table, inputs)]
+        written = [] if output is None else [write_table(output, table, _kept_files(result, regions))]
         if keep:
             written.append(_keep(result, *kept, on_progress))
         return "\n".join([text, *(["", "Written:"] if written else []), *(f"  {path}" for path in written)])
@@ -96,8 +96,14 @@ def _early_problems(
     if second is not None and first is None:
         problems.append("`second` needs `first`: name the region that is compared with it.")
     if output is not None:
-        problems += table_problems(output, _COLUMNS, [path for path in (result, regions) if path is not None])
+        problems += table_problems(output, _COLUMNS, _kept_files(result, regions))
     return problems
+
+
+def _kept_files(result: Path, regions: Path | None) -> list[Path]:
+    from napari_spotmix.io.keeping import files_behind
+
+    return [*files_behind(result), *([] if regions is None else [regions])]
 
 
 def _read(path: Path) -> tuple[Region, ...]:
@@ -177,7 +183,7 @@ def _in_words(table: pd.DataFrame) -> str:
     comparisons = [_one_in_words(some) for _, some in table.groupby(["first", "second"], sort=False)]
     key = (
         f"In parentheses: {INTERVAL_LEVEL:.0%} interval. Difference: in percentage points. "
-        "Adj. p: for the number of types (Benjamini-Hochberg)."
+        "Adj. p: adjusted for the number of types (Benjamini-Hochberg)."
     )
     return "\n\n".join([*comparisons, key])
 

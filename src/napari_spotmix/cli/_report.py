@@ -18,8 +18,9 @@ def report(
     result: Annotated[Path, Parameter(converter=path_given)],
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], converter=path_given)] = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Write a result as one page for the browser, which needs no network and no other file.
+    """Write a result as one self-contained page for the browser.
 
     For example:
 
@@ -30,12 +31,16 @@ def report(
     result
         The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
     output
-        HTML file to write, which is replaced if it exists. Without it, `report.html` next to the result.
+        HTML file to write. Without it, `report.html` next to the result. An earlier report is replaced, any
+        other file is kept.
+    overwrite
+        Replace an existing file, whatever it is; never one that the run has read.
     """
 
     def work(on_progress: ProgressCallback) -> str:
         from napari_spotmix.output.report import write_report
 
-        return f"Written:\n  {write_report(result, output, on_progress=on_progress)}"
+        written = write_report(result, output, overwrite=overwrite, on_progress=on_progress)
+        return f"Written:\n  {written}"
 
     say(cancellable(work))

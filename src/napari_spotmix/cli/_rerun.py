@@ -25,8 +25,8 @@ def rerun(
 ) -> None:
     """Run again from a recipe.toml: the same files, the same parameters.
 
-    Nothing is run if an input file has changed since. With the same versions, the results are the same byte
-    for byte, and the last line says so.
+    Nothing runs if an input file has changed. With the same versions the results are identical, byte
+    for byte; the last line reports this.
 
     For example:
 
@@ -37,10 +37,10 @@ def rerun(
     recipe
         A `recipe.toml`, or the folder of a run that holds one.
     output
-        Folder for the results. By default it is next to the folder of the recipe and has the same name with
-        `-rerun` added.
+        Folder for the results. By default, a folder next to that of the recipe, with `-rerun` added to its
+        name.
     inputs
-        Folder that the inputs have been moved to, with or without the folders that they were in.
+        Folder that the inputs were moved to, with or without their parent folders.
     threads
         Number of threads; 0 uses every core. The result does not depend on it.
     """

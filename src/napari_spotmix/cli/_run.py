@@ -31,18 +31,18 @@ from napari_spotmix.workflow.spec import Location, RunSpec
 
 __all__ = ["RUN_PARAMETERS", "finished_words", "is_sheet", "run_command", "section_problems"]
 
-RUN_HELP = """Deconvolve a section, or many: find the proportion of each cell type in each spot.
+RUN_HELP = """Deconvolve one section or many: estimate the proportion of each cell type in each spot.
 
 Writes into the folder OUTPUT: `spatial.h5ad` (everything, for scanpy and napari), `proportions.csv`
-(spots x cell types, for a spreadsheet), `recipe.toml` (how it was made) and `report.html` (a page for the
-browser).
+(spots x cell types, for a spreadsheet), `recipe.toml` (how the result was made) and `report.html` (a page
+for the browser).
 
 For example:
 
     spotmix run sample/outs cells.h5ad --cell-type-key cell_type --output results
 
 Many sections are given as a samplesheet, a CSV file with the columns `sample`, `spatial`, `reference` and
-`condition`. Each gets a folder in OUTPUT; a section that is done already is not run again:
+`condition`. Each gets a folder in OUTPUT; finished sections are not run again:
 
     spotmix run samplesheet.csv --output results"""
 
@@ -93,7 +93,7 @@ def _run(given: dict[str, Any], values: dict[str, Any], at_once: int, dask: str 
     Parameters
     ----------
     given : dict
-        Fields of `RunSpec`, those that are none included.
+        Fields of `RunSpec`, including those without a value.
     values : dict
         Fields of `Parameters`, which may be wrong.
     at_once, dask
@@ -115,14 +115,14 @@ RUN_PARAMETERS = {
     "spatial": Parameter(
         converter=location_given,
         help="The tissue: a Space Ranger output folder (often called `outs`; Visium HD too), an .h5ad file "
-        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts. "
-        "Or a URL of it; or a samplesheet.",
+        "with `obsm['spatial']`, or a table of counts (CSV, TSV, parquet, GEM). Raw counts. A URL works "
+        "too. For many sections, a samplesheet.",
     ),
     "reference": Parameter(
         converter=location_given,
         help="Single cells with known types: an .h5ad or loom file; a 10x matrix or a table of counts, with "
-        "a table of labels. Raw counts. Or a table of signatures (genes x cell types). Or a URL of it. "
-        "A samplesheet may name one for each section instead.",
+        "a table of labels. Raw counts. Or a table of signatures (genes x cell types). A URL works too. "
+        "Leave it out if a samplesheet names the references.",
     ),
     "output": Parameter(
         name=["--output", "-o"],
@@ -134,13 +134,13 @@ RUN_PARAMETERS = {
         help="Column of the reference's `obs` that holds the cell types.", group=group("Files", 1)
     ),
     "layer": Parameter(
-        help="Layer that holds the raw counts, in both files (`raw` for those of `raw`); without it they are "
-        "taken from `X`.",
+        help="Layer that holds the raw counts, in both files (`raw` for the counts of `raw`); without it "
+        "counts are taken from `X`.",
         group=group("Files", 1),
     ),
     "library_key": Parameter(
-        help="Column of the tissue's `obs` with the section of each spot; spots of different sections have "
-        "no edges.",
+        help="Column of the tissue's `obs` with the section of each spot; spots of different sections are "
+        "never neighbors.",
         group=group("Files", 1),
     ),
     "format": Parameter(
@@ -167,20 +167,20 @@ RUN_PARAMETERS = {
     "gem_bin": Parameter(
         converter=whole_given,
         help="For a table of one count in each row: side of the bins, for Stereo-seq in DNBs of 0.5 um; "
-        f"without it {GEM_BIN} for Stereo-seq, and each position a spot for other tables.",
+        f"without it {GEM_BIN} for Stereo-seq, and for other tables each position is a spot.",
         group=group("Files", 1),
     ),
     "report": Parameter(
         help="Write `report.html` too: the result as a page for the browser.", group=group("Files", 1)
     ),
     "table": Parameter(
-        help="For a SpatialData store: name of a table, or of a region that one describes, if there are "
-        "several.",
+        help="For a SpatialData store: name of the table to read, or of the region that it annotates, "
+        "if there are several.",
         group=group("Files", 1),
     ),
     "labels": Parameter(
         converter=location_given,
-        help="Table of cells and their types (CSV or TSV), if the reference holds none and there is no "
+        help="Table of cells and their types (CSV or TSV), if the reference has no labels and there is no "
         "`cell_types.csv` in the same folder.",
         group=group("Files", 1),
     ),
@@ -189,12 +189,12 @@ RUN_PARAMETERS = {
         consume_multiple=True,
         negative=(),
         show_default=False,
-        help="Further references, to be joined with the first over the genes that all have.",
+        help="Further references, joined with the first over the genes that all of them share.",
         group=group("Files", 1),
     ),
     "at_once": Parameter(
         converter=whole_given,
-        help="Sections of a samplesheet that run at once; 0 chooses by cores and memory.",
+        help="Number of sections of a samplesheet to run at once; 0 chooses by cores and memory.",
         group=group("Many sections", 1),
     ),
     "dask": Parameter(
@@ -205,7 +205,7 @@ RUN_PARAMETERS = {
     "fix": Parameter(
         negative="",
         consume_multiple=True,
-        help="A fix of the data after they are read, as `spotmix check` offers it. Repeat for each fix. "
+        help="A fix to apply to the data after reading, as `spotmix check` suggests it. Repeat for each fix. "
         "The files are not changed.",
         group=group("Files", 1),
     ),
@@ -235,7 +235,7 @@ def section_problems(reference: Location | None, at_once: int, dask: str | None)
 
 
 def run_and_report(spec: RunSpec, problems: Sequence[str] = ()) -> None:
-    """Run one section and print what came of it.
+    """Run one section and print the outcome.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -13,13 +12,10 @@ from typing import Any
 
 from napari_spotmix.base.errors import Cancelled, ConvergenceWarning
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.base.unfinished import discard_unfinished
+from napari_spotmix.cli._ending import WRONG_INPUT, harmless, leave, say
 from napari_spotmix.cli._options import as_options
 
 __all__ = ["WRONG_INPUT", "cancellable", "harmless", "leave", "say", "without_afterthoughts"]
-
-#: Exit code of a command whose input cannot be used.
-WRONG_INPUT = 2
 
 #: Seconds that a cancelled run gets to tidy up by itself before it is ended.
 PATIENCE = 0.3
@@ -82,15 +78,6 @@ def without_afterthoughts() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook, sys.excepthook = before
-
-
-def leave(code: int, words: str) -> None:
-    """End the process now, whatever its threads are doing, and leave no unfinished files."""
-    discard_unfinished()
-    say(words, sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 @contextmanager
@@ -156,13 +143,3 @@ def _one_line_per_stage() -> ProgressCallback:
             say(f"{progress.stage} ...", sys.stderr)
 
     return show
-
-
-def say(text: str, stream: Any = None) -> None:
-    """Print text, with control characters from files made harmless."""
-    print(harmless(text), file=stream or sys.stdout, flush=True)
-
-
-def harmless(text: str) -> str:
-    """Return text whose control characters are written out, as those of file names may be."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

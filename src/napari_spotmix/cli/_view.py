@@ -22,7 +22,7 @@ MOST_SHOWN = 12
 def demo(
     *,
     screenshot: Annotated[
-        Path | None, Parameter(help="Write a picture of the window to this PNG file, and close it.")
+        Path | None, Parameter(help="Save a picture of the window to this PNG file, and close the window.")
     ] = None,
 ) -> None:
     """Open napari with a simulated tissue that is already deconvolved.
@@ -89,11 +89,13 @@ def _check_screenshot(path: Path | None) -> None:
     if path is not None and path.is_dir():
         raise InputError(f"`--screenshot`: {path} is a folder. Give the name of a PNG file.")
     if path is not None and not path.absolute().parent.is_dir():
-        raise InputError(f"`--screenshot`: there is no folder {path.absolute().parent}. Make it first.")
+        raise InputError(
+            f"`--screenshot`: the folder {path.absolute().parent} does not exist. Create it first."
+        )
 
 
 def _check_viewer() -> None:
-    """Refuse with what is missing for a window, before napari fails in its own words."""
+    """Report what is missing to open a window, before napari itself fails."""
     if not any(_is_installed(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         raise InputError(
             "napari needs a Qt library to open a window, and none is installed. "

@@ -137,7 +137,7 @@ def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float
 def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical[str]:
     """Return the labels as text, with only the types that have cells, in the order of the reference.
 
-    An empty label, as joined tables and other programs leave it, is no label.
+    An empty label, as joined tables and other programs leave it, is not a label.
     """
     given = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
     # By way of text, since a column may hold both 1 and "1".
@@ -170,7 +170,7 @@ def array_positions(spatial: AnnData) -> NDArray[np.float64] | None:
 def libraries(spatial: AnnData) -> dict[str, Mapping[str, Any]]:
     """Return the libraries of ``uns['spatial']`` by name.
 
-    Files of CELLxGENE have other values there too, such as ``is_single``; these are no libraries.
+    Files of CELLxGENE have other values there too, such as ``is_single``; these are not libraries.
 
     Examples
     --------

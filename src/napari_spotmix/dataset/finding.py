@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from napari_spotmix.base.text import shortened
 from napari_spotmix.dataset.fixes import Fix
 
 __all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level", "messages"]
@@ -28,7 +29,7 @@ class Finding:
         With a problem, no run starts. A warning makes a result doubtful. A note is good to know.
     message : str
         Complete sentences: what was expected, what was found and where, what to do. Plain text, which may
-        hold names from files.
+        hold names from files. Of more than `text.LONGEST_MESSAGE` letters, the middle is left out.
     fixes : tuple of Fix
         What would fix it, all of them together; empty if only the owner of the data can.
     """
@@ -36,6 +37,9 @@ class Finding:
     level: Level
     message: str
     fixes: tuple[Fix, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", shortened(self.message))
 
 
 def messages(findings: Iterable[Finding]) -> list[str]:

@@ -61,8 +61,8 @@ def no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
     if n_but_for_case:
         names, agree = count(n_but_for_case, "name"), agreeing(n_but_for_case, "agree")
         return (
-            f"The species seem to differ: {found}. {none}, but {names} {agree} but for upper and lower case, "
-            "as those of human and mouse do. Use a reference of the same species."
+            f"The species seem to differ: {found}. {none}, but {names} {agree} if case is ignored, as gene "
+            "names of human and mouse do. Use a reference of the same species."
         )
     advice = (
         "Use the same species and the same kind of identifier in both."

@@ -102,7 +102,7 @@ def from_geojson(text: str) -> tuple[Region, ...]:
     Raises
     ------
     InputError
-        If it is not GeoJSON; lists all features that are no polygons.
+        If it is not GeoJSON; lists all features that are not polygons.
 
     Examples
     --------
@@ -123,13 +123,13 @@ def _features(text: str) -> list[Any]:
     """Return the features of GeoJSON in any of the ways that programs write them."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested more deeply than any outline
         given = None
     if isinstance(given, dict) and given.get("type") == "Feature":
         return [given]
     features = given.get("features") if isinstance(given, dict) else given or None
     if not isinstance(features, list):
-        raise InputError("The regions are no GeoJSON FeatureCollection.")
+        raise InputError("The regions must be a GeoJSON FeatureCollection. Export them again.")
     return features
 
 
@@ -140,9 +140,10 @@ def _region(at: int, feature: Any) -> Region | str:
             geometry["coordinates"]
         )
         outline = _joined([_ring(ring) for polygon in polygons for ring in polygon])
-    except (TypeError, KeyError, IndexError, ValueError):
-        return f"Feature {at + 1} of the regions is no polygon with at least three corners."
-    return Region(_name(feature.get("properties")) or f"Region {at + 1}", outline)
+        name = _name(feature.get("properties"))
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError, RecursionError):
+        return f"Feature {at + 1} of the regions is not a polygon with at least three corners."
+    return Region(name or f"Region {at + 1}", outline)
 
 
 def _name(properties: Any) -> str:

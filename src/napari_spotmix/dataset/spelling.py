@@ -1,4 +1,4 @@
-"""Whether two names of cell types are the same but for their spelling."""
+"""Whether two names of cell types differ only in spelling."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def check(
     >>> check(tissue.spatial, tissue.reference)
     []
     >>> print(check(tissue.spatial, tissue.reference, layer="counts")[0].message)
-    `layer`: the spatial data has no layer 'counts'. There are none to choose from.
+    `layer`: the spatial data has no layer 'counts'. There are no others to choose from.
     """
     if problems := kind_problems(spatial=spatial, reference=reference):
         return problems
@@ -107,7 +107,7 @@ def choices(names: Any) -> str:
     """Return the sentence that lists what there is to choose from."""
     shown = [str(name) for name in names]
     if not shown:
-        return "There are none to choose from."
+        return "There are no others to choose from."
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     return f"Choose one of: {', '.join(shown[:12])}{more}."
 
@@ -117,7 +117,7 @@ def _problem(message: str, *fixes: Fix) -> list[Finding]:
 
 
 def kind_problems(**given: Any) -> list[Finding]:
-    """Return a problem for each argument that is no AnnData, or has matrices that must not be used."""
+    """Return a problem for each argument that is not an AnnData, or has matrices that must not be used."""
     return [problem for name, value in given.items() for problem in _kind_problems(name, value)]
 
 
@@ -140,7 +140,8 @@ def _library_problems(spatial: AnnData, library_key: str | None) -> list[Finding
     if spatial.n_obs == 0 or not spatial.obs[library_key].isna().all():
         return []
     return _problem(
-        f"`library_key`: the column {library_key!r} of the spatial data is empty. Fill it, or name another."
+        f"`library_key`: the column {library_key!r} of the spatial data is empty. Fill it, or choose "
+        "another column."
     )
 
 
@@ -222,7 +223,7 @@ def _holds_counts(values: Any) -> bool:
 
 
 def _wrong_values(matrix: Any, may_be_fractions: bool, on_progress: ProgressCallback) -> tuple[str, bool]:
-    """Return why values are no counts, "" if they are, and whether most are whole numbers all the same."""
+    """Return why values are not counts ("" if they are), and whether most are whole numbers even so."""
     n_blocks, dtype, blocks = value_blocks(matrix)
     needed = "Raw counts are needed."
     if dtype.kind not in "iufb":
@@ -319,8 +320,8 @@ def coordinate_problems(spatial: AnnData) -> list[Finding]:
     farthest = np.abs(xy[np.isfinite(xy)]).max()
     if farthest > _FARTHEST or 0 < farthest < 1 / _FARTHEST:
         return _problem(
-            f"`obsm['{SPATIAL}']` holds coordinates up to {farthest:.2g}, which are no positions in pixels "
-            "or micrometers. Correct them, or set those of single spots to NaN."
+            f"`obsm['{SPATIAL}']` holds coordinates up to {farthest:.2g}, which are not positions in "
+            "pixels or micrometers. Correct them, or set them to NaN if only a few spots are affected."
         )
     return []
 

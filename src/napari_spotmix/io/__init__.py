@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.old_names import names_of_before
+from napari_spotmix.base.urls import is_url, shown_url
 from napari_spotmix.io.atomic import write_atomically, write_folder_atomically
 from napari_spotmix.io.notes import reading_notes
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
@@ -22,7 +23,7 @@ from napari_spotmix.io.readers.options import BinSize, Choices, ReadOptions
 from napari_spotmix.io.readers.signatures import is_signatures
 from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
 from napari_spotmix.io.recipe import checksums, files_read, is_large, make_recipe, read_recipe
-from napari_spotmix.io.remote import fetched, is_url, path_or_url, shown_url
+from napari_spotmix.io.remote import fetched, path_or_url
 from napari_spotmix.io.results import (
     OUTPUTS,
     check_complete,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.atomic import write_atomically
+from napari_spotmix.io.atomic import name_problem, write_atomically
+from napari_spotmix.io.keeping import is_one_of
 from napari_spotmix.io.results import OUTPUTS
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def result_file(path: str | Path) -> Path:
     Raises
     ------
     ReadError
-        If it is no HDF5 file, and cannot be added to.
+        If it is not an HDF5 file, and cannot be added to.
     """
     import h5py
 
@@ -135,11 +137,13 @@ def table_problems(path: Path, columns: Iterable[str], kept: Iterable[Path] = ()
     if path.is_dir():
         return [f"`output`: {path} is a folder. Give the name of a file."]
     if not path.absolute().parent.is_dir():
-        return [f"`output`: {path}: there is no folder {path.absolute().parent}. Make it first."]
-    if not path.exists():
+        return [f"`output`: {path}: the folder {path.absolute().parent} does not exist. Create it first."]
+    if problem := name_problem(path):
+        return [f"`output`: {problem}"]
+    if not os.path.lexists(path):
         return []
-    if any(path.resolve() == other.resolve() for other in kept):
-        return [f"`output`: {path} is an input and is kept. Choose another name."]
+    if is_one_of(path, kept):
+        return [f"`output`: {path} is an input and is not overwritten. Choose another name."]
     try:
         with path.open("rb") as file:
             is_ours = file.readline(4096).rstrip(b"\r\n").startswith(",".join(columns).encode())
@@ -148,7 +152,7 @@ def table_problems(path: Path, columns: Iterable[str], kept: Iterable[Path] = ()
     return (
         []
         if is_ours
-        else [f"`output`: {path} is not a table of this command and is kept. Choose another name."]
+        else [f"`output`: {path} is not a table of this command and is not overwritten. Choose another name."]
     )
 
 

@@ -5,6 +5,7 @@ The staging folder is on the same file system as the path, so the move is a rena
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -15,11 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.errors import Cancelled, InputError
+from napari_spotmix.base.text import quoted, shortened
 from napari_spotmix.base.unfinished import removed_at_the_end
 
 __all__ = [
     "existing_parent",
+    "failures_reported",
+    "is_disk_full",
+    "is_write_failure",
+    "name_problem",
     "staging_folder",
     "why_not_written",
     "write_atomically",
@@ -28,6 +34,12 @@ __all__ = [
 
 #: Name of a staging folder: the machine and the process that write into it.
 _STAGING = re.compile(r"\.spotmix-(?P<host>.*)-(?P<process>\d+)-[^-]*")
+#: How messages of HDF5 begin; h5py raises them as almost any exception, RuntimeError when it closes a file.
+_OF_HDF5 = re.compile(r"(Can't|Unable to|Couldn't|Failed to) ")
+#: HDF5 has the system's error number in the middle of a long message.
+_NUMBER = re.compile(r"errno[ =]+(\d+)")
+#: The disk has no room, or takes no writes.
+_FULL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
@@ -72,7 +84,9 @@ def write_folder_atomically(path: str | Path, write: Callable[[Path], Any]) -> P
     """
     path = Path(path)
     if os.path.lexists(path):
-        raise InputError(f"{path} exists already, and is kept. Choose another name, or delete it first.")
+        raise InputError(
+            f"{path} already exists and is not overwritten. Choose another name, or delete it first."
+        )
     return _write(path, write)
 
 
@@ -80,18 +94,102 @@ def _write(path: Path, write: Callable[[Path], Any]) -> Path:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise InputError(f"{path}: the folder {folder} does not exist. Create it first.")
+    if problem := name_problem(path):
+        raise InputError(problem)
+    with failures_reported(f"Writing {path}"), staging_folder(folder) as stage:
+        write(stage / path.name)
+        return (stage / path.name).replace(path)
+
+
+@contextmanager
+def failures_reported(doing: str) -> Iterator[None]:
+    """Raise what goes wrong while files are written, such as a full disk, as an InputError of one sentence.
+
+    Parameters
+    ----------
+    doing : str
+        What failed: "Writing results".
+    """
     try:
-        with staging_folder(folder) as stage:
-            write(stage / path.name)
-            return (stage / path.name).replace(path)
-    except OSError as error:
-        raise InputError(f"Writing {path} failed ({why_not_written(error)}). Nothing was kept.") from error
+        yield
+    except (InputError, Cancelled):
+        raise
+    except Exception as error:
+        if not is_write_failure(error):
+            raise
+        raise InputError(f"{doing} failed ({why_not_written(error)}). Nothing was kept.") from error
 
 
-def why_not_written(error: OSError) -> str:
-    """Return the system's reason why writing failed; HDF5 has it in the middle of a long message."""
-    number = re.search(r"errno[ =]+(\d+)", str(error))
-    return os.strerror(int(number[1])) if number else error.strerror or str(error)
+def is_write_failure(error: BaseException) -> bool:
+    """Return whether an exception, or one that it was raised from, is the system's refusal to write.
+
+    Examples
+    --------
+    >>> is_write_failure(OSError(28, "No space left on device")), is_write_failure(KeyError("a"))
+    (True, False)
+    >>> is_write_failure(RuntimeError("Unable to flush file's cached information (errno = 28, ...)"))
+    True
+    """
+    return any(isinstance(one, OSError) or _is_of_hdf5(one) for one in _chain(error))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether the disk has no room or takes no writes.
+
+    Examples
+    --------
+    >>> is_disk_full(OSError(28, "No space left on device")), is_disk_full(ConnectionResetError(104, "reset"))
+    (True, False)
+    """
+    return any(_number(one) in _FULL for one in _chain(error))
+
+
+def _is_of_hdf5(error: BaseException) -> bool:
+    return _NUMBER.search(str(error)) is not None or _OF_HDF5.match(str(error)) is not None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from; libraries wrap the system's errors."""
+    seen: set[int] = set()
+    left: BaseException | None = error
+    while left is not None and id(left) not in seen:
+        seen.add(id(left))
+        yield left
+        left = left.__cause__ or left.__context__
+
+
+def _number(error: BaseException) -> int | None:
+    found = _NUMBER.search(str(error))
+    return int(found[1]) if found else error.errno if isinstance(error, OSError) else None
+
+
+def why_not_written(error: BaseException) -> str:
+    """Return the system's reason why writing failed."""
+    number = next((number for one in _chain(error) if (number := _number(one)) is not None), None)
+    if number is not None:
+        return os.strerror(number)
+    return shortened(" ".join(str(error).split()), 200) or type(error).__name__
+
+
+def name_problem(path: Path) -> str | None:
+    """Return why nothing can have this path: a name in it is too long, or holds a null character.
+
+    Examples
+    --------
+    >>> "(File name too long)" in name_problem(Path("a" * 300 + ".csv"))
+    True
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        number = getattr(error, "errno", errno.EINVAL)
+        if number not in (errno.ENAMETOOLONG, errno.EINVAL):
+            return None
+        why = os.strerror(errno.ENAMETOOLONG) if number == errno.ENAMETOOLONG else "null character"
+        return f"{quoted(path.name, 60)} is not a valid file name ({why}). Choose another name."
+    return None
 
 
 def existing_parent(directory: Path) -> Path:

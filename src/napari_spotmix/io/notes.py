@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_spotmix.base.keys import NOTES
+from napari_spotmix.base.text import shortened
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,7 +19,7 @@ __all__ = ["NOTES", "add_notes", "reading_notes"]
 def add_notes(adata: AnnData, notes: Sequence[str]) -> None:
     """Append sentences to ``adata.uns["spotmix_notes"]``, in place."""
     if notes:
-        adata.uns[NOTES] = [*reading_notes(adata), *notes]
+        adata.uns[NOTES] = [*reading_notes(adata), *map(shortened, notes)]
 
 
 def reading_notes(adata: AnnData) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
+from napari_spotmix.base.text import quoted, shortened
 
 __all__ = [
     "NOT_A_FILE",
@@ -34,10 +35,10 @@ def why_not_read(error: BaseException) -> str:
     Examples
     --------
     >>> why_not_read(PermissionError(13, "Permission denied"))
-    'may not be read: permission denied. Ask its owner for read access.'
+    'cannot be read: permission denied. Ask its owner for read access.'
     """
     if isinstance(error, PermissionError):
-        return "may not be read: permission denied. Ask its owner for read access."
+        return "cannot be read: permission denied. Ask its owner for read access."
     if isinstance(error, FileNotFoundError):
         return "does not exist. Check the spelling of the path."
     if isinstance(error, IsADirectoryError):
@@ -46,12 +47,11 @@ def why_not_read(error: BaseException) -> str:
         return f"is truncated: it ends too early ({_one_line(error)}). Copy or download it again."
     if isinstance(error, MemoryError):
         return "does not fit into memory. Close other programs, or use a machine with more memory."
-    return f"is damaged or not what its name says ({_one_line(error)}). Copy or download it again."
+    return f"is damaged, or its extension is wrong ({_one_line(error)}). Copy or download it again."
 
 
 def _one_line(error: BaseException, longest: int = 160) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= longest else words[: longest - 1] + "…"
+    return shortened(" ".join(str(error).split()) or type(error).__name__, longest)
 
 
 def listed(names: Sequence[object], most: int = 8, nothing: str = "nothing") -> str:
@@ -62,7 +62,7 @@ def listed(names: Sequence[object], most: int = 8, nothing: str = "nothing") -> 
     >>> listed(["a", "b", "c"], most=2)
     "'a', 'b' and 1 more"
     """
-    shown = ", ".join(repr(str(name)) for name in names[:most])
+    shown = ", ".join(quoted(str(name)) for name in names[:most])
     rest = len(names) - most
     return (f"{shown} and {rest} more" if rest > 0 else shown) or nothing
 

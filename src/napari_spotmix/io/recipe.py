@@ -27,6 +27,7 @@ import tomli_w
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.text import quoted
 from napari_spotmix.io.problems import as_read_error, check_is_file
 from napari_spotmix.io.readers.detect import detect_with
 from napari_spotmix.io.readers.labels import label_files
@@ -238,12 +239,12 @@ def _layout_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
     advice = "Correct it, or use the recipe as the run wrote it."
     for name in ("inputs", "parameters", "reading", "learned", "versions", "outputs"):
         if not isinstance(recipe.get(name, {}), Mapping):
-            yield f"[{name}] must be a table, found {recipe[name]!r}. {advice}"
+            yield f"[{name}] must be a table, found {quoted(recipe[name])}. {advice}"
     inputs = recipe.get("inputs", {})
     for name, entry in inputs.items() if isinstance(inputs, Mapping) else ():
         path = entry.get("path") if isinstance(entry, Mapping) else None
         if not isinstance(path, str) or not path:
-            yield f"[inputs.{name}] must name a file or folder as `path`, found {path!r}. {advice}"
+            yield f"[inputs.{name}] must name a file or folder as `path`, found {quoted(path)}. {advice}"
         elif not _are_files(entry.get("files")):
             yield f"[inputs.{name}] must list its `files`, each with `name` and `sha256`. {advice}"
 

@@ -10,32 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.atomic import staging_folder
+from napari_spotmix.base.urls import check_url, is_url, shown_url
+from napari_spotmix.io.atomic import is_disk_full, staging_folder, why_not_written
 
 __all__ = ["CACHE_VARIABLE", "cache_folder", "fetched", "is_url", "local_path", "path_or_url", "shown_url"]
 
 #: Environment variable with the folder in which fetched files are cached.
 CACHE_VARIABLE = "SPOTMIX_CACHE"
-#: At least two letters: `C://` is a drive.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = {"http", "https"}
 #: The files of a Space Ranger run that are read; a run has many others.
 _OF_SPACE_RANGER = re.compile(r"(^|/)(spatial/|[^/]*feature_bc_matrix(\.h5$|/))")
-
-
-def is_url(given: object) -> bool:
-    """Return whether an input is a URL; a Windows path is not.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/outs"), is_url("C:/data/outs"), is_url(Path("outs"))
-    (True, False, False)
-    """
-    return isinstance(given, str) and _URL.match(given) is not None
 
 
 def path_or_url(text: str) -> Path | str:
@@ -47,18 +35,6 @@ def path_or_url(text: str) -> Path | str:
     'https://example.org/cells.h5ad'
     """
     return text if is_url(text) else Path(text)
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without its user name and password, to show and to store.
-
-    Examples
-    --------
-    >>> shown_url("https://me:secret@example.org/cells.h5ad?download=1")
-    'https://example.org/cells.h5ad?download=1'
-    """
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
 def cache_folder() -> Path:
@@ -78,8 +54,8 @@ def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
     Parameters
     ----------
     url : str
-        Any protocol of fsspec: ``https://``, ``s3://``, ``gs://``, ``file://`` ... Through ``http(s)``
-        only files, not folders. From a Space Ranger run, only the files that are read are fetched.
+        One of `base.urls.PROTOCOLS`; chains like ``zip::`` are refused. Through ``http(s)`` only files, not
+        folders. From a Space Ranger run, only the files that are read are fetched.
     on_progress : callable, optional
         Called for every block of bytes; raises `Cancelled` to stop.
 
@@ -92,14 +68,16 @@ def fetched(url: str, *, on_progress: ProgressCallback = silent) -> Path:
     Raises
     ------
     InputError
-        If it cannot be fetched, or a package for the protocol is missing; no file is kept then.
+        If its protocol is not allowed, it cannot be fetched or stored, or a package for the protocol is
+        missing; no file is kept then.
 
     Examples
     --------
     >>> fetched("nonsense://example.org/cells.h5ad")
     Traceback (most recent call last):
-    napari_spotmix.base.errors.InputError: nonsense://example.org/cells.h5ad: ...
+    napari_spotmix.base.errors.InputError: 'nonsense://example.org/cells.h5ad' must be one URL ...
     """
+    url = check_url(url)  # before fsspec sees it
     with _reported(url):
         from fsspec.core import url_to_fs
 
@@ -148,7 +126,7 @@ def _files_and_version(system: Any, inside: str) -> tuple[dict[str, Mapping[str,
 
 def _below(name: str, folder: str) -> str:
     below = PurePosixPath(name).relative_to(PurePosixPath(folder))
-    if ".." in below.parts:
+    if ".." in re.split(r"[/\\]", str(below)):
         raise ValueError(f"holds a file named {name!r}")
     return below.as_posix()
 
@@ -169,8 +147,7 @@ def _fetch(
     """Fetch all files into a staging folder and move it to the folder of `target`."""
     folder = target.parent
     total = sum(about.get("size") or 0 for about in files.values())
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with staging_folder(folder.parent) as stage:
+    with _stored(folder), staging_folder(folder.parent) as stage:
         copy, done = stage / folder.name, 0
         report(done, total)
         for name, about in files.items():
@@ -178,7 +155,22 @@ def _fetch(
             path.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(about["name"], str(path), callback=_counting(done, total, report))
             done += path.stat().st_size
+        folder.parent.mkdir(parents=True, exist_ok=True)
         _move_unless_exists(copy, folder)
+
+
+@contextmanager
+def _stored(folder: Path) -> Iterator[None]:
+    """Raise a failure to write into the cache as an InputError; the network is not to blame for it."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise InputError(
+            f"The copy could not be stored in {cache_folder()} ({why_not_written(error)}). Free space there, "
+            f"or name another folder by {CACHE_VARIABLE}."
+        ) from error
 
 
 def _move_unless_exists(copy: Path, folder: Path) -> None:
@@ -224,9 +216,7 @@ def _reason(url: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "the file was not found. Check the spelling of the address."
     if isinstance(error, PermissionError):
-        return f"may not be read ({words}). Check your credentials."
-    if isinstance(error, ValueError) and "rotocol" in words:
-        return f"the protocol `{protocol}` is unknown. Use https, s3, gs or another protocol of fsspec."
+        return f"cannot be read ({words}). Check your credentials."
     return f"could not be fetched ({words}). Check the address and the network, then run again."
 
 

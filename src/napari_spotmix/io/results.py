@@ -8,6 +8,7 @@ Files left by a killed process are removed by the next one that writes to the sa
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +19,20 @@ import numpy as np
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.io.atomic import existing_parent, staging_folder, why_not_written
+from napari_spotmix.io.atomic import (
+    existing_parent,
+    failures_reported,
+    name_problem,
+    staging_folder,
+    why_not_written,
+)
 from napari_spotmix.io.hdf5_blocks import write_in_blocks
+from napari_spotmix.io.keeping import files_of_inputs, is_marked, is_one_of
 from napari_spotmix.io.on_disk import without_matrices, write_matrices
-from napari_spotmix.io.problems import as_read_error, check_is_file
+from napari_spotmix.io.problems import as_read_error
+from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.safety import check_hdf5
-from napari_spotmix.io.recipe import input_files, read_recipe, write_recipe
+from napari_spotmix.io.recipe import read_recipe, write_recipe
 from napari_spotmix.io.safe_names import with_safe_names
 
 if TYPE_CHECKING:
@@ -49,9 +58,6 @@ OUTPUTS = ("spatial.h5ad", "proportions.csv", "recipe.toml")
 #: An optional page for the browser in the same folder.
 REPORT = "report.html"
 
-#: Identifies a page as a report of spotmix.
-_GENERATOR = b'<meta name="generator" content="napari-spotmix">'
-
 _STAGE = "Writing results"
 
 #: Rows of a table that are written at once; a cancel is noticed in between.
@@ -61,7 +67,11 @@ _BATCH = 20_000
 _CHECKSUM = "spotmix_proportions_sha256"
 
 
-def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> list[str]:
+def output_problems(
+    directory: str | Path,
+    inputs: Mapping[str, str | Path] | None = None,
+    options: ReadOptions = DEFAULT,
+) -> list[str]:
     """Return why results cannot be written to `directory`; an empty list if they can.
 
     Parameters
@@ -70,6 +80,8 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
         It need not exist. Only results of an earlier run are replaced.
     inputs : mapping of str to path, optional
         The inputs by role, which must not be replaced.
+    options : ReadOptions
+        How ``spatial`` is read.
 
     Examples
     --------
@@ -77,6 +89,8 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
     True
     """
     directory = Path(directory)
+    if problem := name_problem(directory):
+        return [f"`output`: {problem}"]
     try:
         existing = existing_parent(directory)
         if not existing.is_dir():
@@ -87,29 +101,22 @@ def output_problems(directory: str | Path, inputs: Mapping[str, str | Path] | No
             pass
     except OSError as error:
         words = why_not_written(error)
-        return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you may write to."]
-    return [*_would_be_lost(directory, inputs or {}), *report_problems(directory / REPORT)]
+        return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you can write to."]
+    read = files_of_inputs(inputs or {}, options)
+    return [*_would_be_lost(directory, read), *report_problems(directory / REPORT)]
 
 
 def report_problems(path: Path) -> list[str]:
-    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is kept.
+    """Return why a report cannot be written to `path`: it is not a report of spotmix, and is not overwritten.
 
     Examples
     --------
     >>> report_problems(Path(__file__).with_name("report.html"))
     []
     """
-    try:
-        check_is_file(path)
-        with path.open("rb") as file:
-            is_ours = _GENERATOR in file.read(400)
-    except FileNotFoundError:
+    if not os.path.lexists(path) or is_marked(path):
         return []
-    except (OSError, ReadError):
-        is_ours = False
-    if is_ours:
-        return []
-    return [f"`output`: {path} is not a report of spotmix and is kept. Choose another folder."]
+    return [f"`output`: {path} is not a report of spotmix and is not overwritten. Choose another folder."]
 
 
 def check_writable(directory: str | Path, inputs: Mapping[str, str | Path] | None = None) -> None:
@@ -118,36 +125,51 @@ def check_writable(directory: str | Path, inputs: Mapping[str, str | Path] | Non
         raise InputError(problems)
 
 
-def _would_be_lost(directory: Path, inputs: Mapping[str, str | Path]) -> list[str]:
-    targets = [directory / name for name in OUTPUTS if (directory / name).exists()]
-    read = {file.resolve(): role for role in inputs for file in _files_or_none(role, inputs)}
+def _would_be_lost(directory: Path, read: Mapping[Path, str]) -> list[str]:
+    targets = [directory / name for name in OUTPUTS if os.path.lexists(directory / name)]
     problems = [
-        f"`output`: {target} is the input `{read[target.resolve()]}` and is kept. Choose another folder."
+        f"`output`: {target} is the input `{role}` and is not overwritten. Choose another folder."
         for target in targets
-        if target.resolve() in read
+        for role in dict.fromkeys(role for file, role in read.items() if is_one_of(target, [file]))
     ]
-    if not problems and targets and not _is_finished_run(directory):
-        found = ", ".join(target.name for target in targets)
-        problems = [
-            f"`output`: {directory} holds {found}, not made by an earlier run "
-            "(no recipe.toml of spotmix was found). Choose another folder."
-        ]
+    if not problems and targets:
+        problems = _not_ours(directory, targets)
     return problems
 
 
-def _files_or_none(role: str, inputs: Mapping[str, str | Path]) -> list[Path]:
+def _not_ours(directory: Path, targets: list[Path]) -> list[str]:
+    """Return why the files in a folder are not all of a run of spotmix, unchanged since."""
     try:
-        return input_files(role, inputs)
+        recipe = read_recipe(directory)
     except ReadError:
+        recipe = {}
+    expected = recipe.get("outputs", {}).get("proportions_sha256")
+    table, spots = directory / OUTPUTS[1], directory / OUTPUTS[0]
+    marked = _mark_of(spots)
+    is_recipe_ours = expected is not None and ("napari-spotmix" in recipe["versions"] or marked == expected)
+    if not is_recipe_ours or any(not target.is_file() for target in targets):
+        found = ", ".join(target.name for target in targets)
+        words = f"holds {found}, not made by an earlier run (no recipe.toml of spotmix was found)"
+    elif spots.exists() and marked is None:
+        words = f"holds {OUTPUTS[0]}, which another program has written"
+    elif table.exists() and _sha256(table) not in (expected, marked):
+        words = f"holds {OUTPUTS[1]}, which has changed since the run"
+    else:
         return []
+    return [f"`output`: {directory} {words}. Choose another folder."]
 
 
-def _is_finished_run(directory: Path) -> bool:
+def _mark_of(spots: Path) -> str | None:
+    """Return the checksum in a ``spatial.h5ad``; None if it is not there or another program wrote it."""
     try:
-        read_recipe(directory)
+        return _stored_checksum(spots) if spots.is_file() else None
     except ReadError:
-        return False
-    return not any((directory / name).is_dir() for name in OUTPUTS)
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_outputs(
@@ -192,24 +214,20 @@ def write_outputs(
     """
     directory = Path(directory)
     check_writable(directory)
-    try:
-        with staging_folder(directory) as stage:
-            on_progress(Progress(_STAGE, 0, 3))
-            checksum = _write_proportions(
-                proportions, stage / OUTPUTS[1], lambda: on_progress(Progress(_STAGE, 0, 3))
-            )
-            on_progress(Progress(_STAGE, 1, 3))
-            write_h5ad(adata, stage / OUTPUTS[0], check_cancelled=lambda: on_progress(Progress(_STAGE, 1, 3)))
-            _set_checksum(stage / OUTPUTS[0], checksum)
-            on_progress(Progress(_STAGE, 2, 3))
-            write_recipe({**recipe, "outputs": {"proportions_sha256": checksum}}, stage / OUTPUTS[2])
-            if report is not None:
-                (stage / REPORT).write_text(report, encoding="utf-8", newline="\n")
-            on_progress(Progress(_STAGE, 3, 3))
-            return _move_into_place(stage, directory)
-    except OSError as error:
-        words = why_not_written(error)
-        raise InputError(f"`output`: writing to {directory} failed ({words}). Nothing was kept.") from error
+    with failures_reported(f"`output`: writing to {directory}"), staging_folder(directory) as stage:
+        on_progress(Progress(_STAGE, 0, 3))
+        checksum = _write_proportions(
+            proportions, stage / OUTPUTS[1], lambda: on_progress(Progress(_STAGE, 0, 3))
+        )
+        on_progress(Progress(_STAGE, 1, 3))
+        write_h5ad(adata, stage / OUTPUTS[0], check_cancelled=lambda: on_progress(Progress(_STAGE, 1, 3)))
+        _set_checksum(stage / OUTPUTS[0], checksum)
+        on_progress(Progress(_STAGE, 2, 3))
+        write_recipe({**recipe, "outputs": {"proportions_sha256": checksum}}, stage / OUTPUTS[2])
+        if report is not None:
+            (stage / REPORT).write_text(report, encoding="utf-8", newline="\n")
+        on_progress(Progress(_STAGE, 3, 3))
+        return _move_into_place(stage, directory)
 
 
 def _write_proportions(proportions: pd.DataFrame, path: Path, check_cancelled: Callable[[], None]) -> str:

@@ -1,4 +1,4 @@
-"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: neighbors that are close and similar pull most.
+"""Edge weights ``W_ij = exp(-alpha d_ij^2) Attn_ij``: close and similar neighbors weigh most.
 
 ``Attn_ij`` is the mean over heads h of ``exp(-1/2 sum_k beta_hk (z_ik - z_jk)^2)``: scaled dot-product
 attention with shared queries and keys of normalized embeddings, hence symmetric, and at most 1. The

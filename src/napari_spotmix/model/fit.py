@@ -88,9 +88,9 @@ class Fit:
         The evidence for it; None if nothing was learned.
     data_term : DataTerm
     variation_evidence : VariationEvidence or None
-        For the variation of cells in it; None where that was not learned.
+        For its within-type variability; None if that was not learned.
     platform_evidence : PlatformEvidence or None
-        For `platform`; None where that was not learned.
+        For `platform`; None if that was not learned.
     overdispersion_evidence : OverdispersionEvidence or None
         For that of `data_term`; None if it was not learned, or is nearly 0.
     notes : tuple of str
@@ -191,15 +191,15 @@ def fit(
 def _refusal(result: Fit, totals: Array, params: Parameters) -> str | None:
     """Return why the platform effect must be left out, or None."""
     if params.weights != "poisson":
-        return f"The platform effect was left out: it needs `weights` 'poisson', not {params.weights!r}."
+        return f"The platform effect was not used: it needs `weights` 'poisson', not {params.weights!r}."
     one = 1.0 if params.normalize else totals
     share = float((result.abundances.sum(axis=1) / one).mean())
     low, high = PLAUSIBLE_SHARE
     if low <= share <= high:
         return None
     return (
-        f"The platform effect was left out: with it the cell types explained {share:.2f} of "
-        "the counts on average where about 1 is expected, so its factors stood in for cell types."
+        f"The platform effect was not used: with it, cell types explained {share:.2f} of the counts on "
+        "average, expected about 1, so its factors also captured the cell types."
     )
 
 
@@ -254,7 +254,7 @@ class _OuterIterations:
         self.n_done += 1
 
     def _update(self) -> None:
-        """Estimate clusters, platform factors and attention again; learn what is open, once."""
+        """Estimate clusters, platform factors and attention again; learn the open parameters, once."""
         genes: HeldOutGenes | None = None
         self._report_comparing()
         self.proportions = self._mean_proportions(self.abundances)
@@ -302,7 +302,7 @@ class _OuterIterations:
         self.on_progress(Progress("Comparing spots", 0, 1))
 
     def _learn_data_term(self) -> HeldOutGenes | None:
-        """Decide what is open of the data term; return the folds of genes if they stay valid."""
+        """Decide the open parameters of the data term; return the folds of genes if they stay valid."""
         params = self.params
         if params.cell_variation is None and self.data_term.variation is not None:
             self._learn_variation(self.data_term.variation)
@@ -387,7 +387,7 @@ class _OuterIterations:
         return self.params.lambda_c != 0 and self.graph.n_edges > 0
 
     def _follow_path(self, path: tuple[Smoothing, ...]) -> None:
-        """Go on to the next smoothing that was learned: each attention compares what the one before found."""
+        """Use the next learned smoothing: each attention compares what the one before found."""
         step = self.n_done - 1 + max(len(path) - self.params.n_outer_iterations, 0)
         if step < len(path):
             self._use(path[step])

@@ -87,7 +87,7 @@ def detect_layout(coordinates: NDArray[np.float64], pitch: float) -> str:
     """Return "hexagonal", "square" or "knn" by the angles between neighbors at about one pitch.
 
     In a square lattice the angle between two such neighbors is a multiple of 90 degrees, in a
-    hexagonal one of 60; if neither fits nine pairs in ten, the layout is no grid.
+    hexagonal one of 60; if neither fits nine pairs in ten, the layout is not a grid.
     """
     indptr, other = radius_edges(coordinates, 1.15 * pitch)
     spot = np.repeat(np.arange(len(coordinates)), np.diff(indptr))

@@ -1,6 +1,6 @@
 """The covariance of a spot's counts under the model, and the precision that the fit gives to genes.
 
-``V = diag(m (1 + phi N m)) / N`` for counting with overdispersion ``phi``, and the variation of cells on
+``V = diag(m (1 + phi N m)) / N`` for counting with overdispersion ``phi``, and the within-type variability on
 top (:mod:`napari_spotmix.model.variation`). One ``V`` per cluster; the statistics need its filters
 ``V^-1 S' / N``.
 """
@@ -41,7 +41,7 @@ class DataTerm:
     kappa: float = 0.0
 
     def scaled(self, platform: Array) -> DataTerm:
-        """Return the data term with the variation of cells multiplied by a factor per gene."""
+        """Return the data term with the within-type variability multiplied by a factor per gene."""
         return self if self.variation is None else replace(self, variation=self.variation.scaled(platform))
 
     def diagonal(self, composition: Array) -> Array:

@@ -27,6 +27,7 @@ from napari_spotmix.dataset.access import coordinates, placed_images
 from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diameter
 from napari_spotmix.dataset.regions import to_geojson
 from napari_spotmix.io import listed, run_cancellable, write_atomically, write_folder_atomically
+from napari_spotmix.io.keeping import MARK
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -210,6 +211,7 @@ def _write_parquet(
 
     n_spots = len(result.abundances)
     schema = pa.Table.from_pandas(rows(result, slice(_BATCH)), preserve_index=False).schema
+    schema = schema.with_metadata({**(schema.metadata or {}), b"generator": MARK.encode()})
     with pq.ParquetWriter(path, schema) as writer:
         for at in range(0, max(n_spots, 1), _GROUP):
             on_progress(Progress(_STAGE, at, n_spots))
@@ -260,7 +262,7 @@ def _write_spots(result: Result, path: Path, on_progress: ProgressCallback) -> N
     """Write one feature a line: a million of them need no memory."""
     spots = placed_spots(result.spatial)
     with path.open("w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [')
+        file.write(f'{{"type": "FeatureCollection", "generator": "{MARK}", "features": [')
         measured = run_cancellable(lambda: _measurements(result), _STAGE, on_progress)
         for at, feature in enumerate(_spot_features(result, spots, measured)):
             if at % _FEATURES == 0:
@@ -318,7 +320,9 @@ def _rgb(color: str) -> list[int]:
 def _write_regions(result: Result, path: Path, _: ProgressCallback) -> None:
     if not result.regions:
         raise InputError("This result has no regions. Draw some in napari, and save the result again.")
-    path.write_text(to_geojson(result.regions), encoding="utf-8")
+    given = json.loads(to_geojson(result.regions))
+    marked = {"type": given["type"], "generator": MARK, "features": given["features"]}
+    path.write_text(json.dumps(marked), encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------- SpatialData

@@ -31,6 +31,7 @@ from napari_spotmix.base.colors import MAP, PROPORTION
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.io import write_atomically
+from napari_spotmix.io.keeping import MARK
 from napari_spotmix.output.scene import FigureScene, Region, colormap_of, scene_of, usual_top
 
 if TYPE_CHECKING:
@@ -160,9 +161,11 @@ def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
     path = Path(path)
     if problems := save_problems(path, dpi):
         raise InputError(problems)
+    # The mark by which a later figure may replace this one (`io.keeping`).
+    made = {"Creator": MARK}
     undated: dict[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     suffix = path.suffix.lower()
-    settings = {"dpi": dpi, "format": suffix[1:], "metadata": undated[suffix], "facecolor": "auto"}
+    settings = {"dpi": dpi, "format": suffix[1:], "metadata": made | undated[suffix], "facecolor": "auto"}
     # matplotlib reads these from its global settings only.
     settled: Any = {
         "svg.fonttype": "none",
@@ -210,7 +213,7 @@ def _name_problems(result: Result, names: list[str]) -> list[str]:
     problems = []
     for name in names:
         if name in MAPS and name not in result.cell_types and not maps:
-            problems.append(f"`show`: {name!r} can only be shown alone. Draw it in a figure of its own.")
+            problems.append(f"`show`: {name!r} can only be shown alone. Draw it in a separate figure.")
         elif name not in (*result.cell_types, *maps):
             problems.append(_unknown_name(result, name))
         elif name == "unexplained" and result.unexplained.isna().all():

@@ -1,4 +1,4 @@
-"""What a deconvolution gives back: light to import, so that commands start fast.
+"""What a deconvolution returns: light to import, so that commands start fast.
 
 ``data`` holds a result and what is derived from it, ``file`` stores it, ``refit`` solves it again. The last
 two load AnnData and the compiler, and are imported when they are used.

@@ -103,7 +103,7 @@ def read_result(path: Path, *, backed: bool = False, on_progress: ProgressCallba
     file = path / "spatial.h5ad" if path.is_dir() else path
     check_complete(path)
     if not file.exists():
-        raise ReadError(path, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` has written.")
+        raise ReadError(path, "holds no `spatial.h5ad`. Choose the folder that `spotmix run` wrote.")
     adata = read_spatial(file, backed=backed, on_progress=on_progress)
     try:
         return Result.from_anndata(adata)
@@ -184,7 +184,7 @@ def _missing_slots(adata: AnnData, keys: dict[str, str]) -> list[str]:
     }
     wanted = [(slot, keys[role]) for slot in roles for role in roles[slot]]
     missing = [(slot, name) for slot, name in wanted if name not in getattr(adata, slot)]
-    advice = "Open the `spatial.h5ad` that `spotmix run` or Save has written."
+    advice = "Open the `spatial.h5ad` that `spotmix run` or Save wrote."
     if missing == wanted:
         return [f"holds spots, but no result of a run. {advice}"]
     return [f"`{slot}[{name!r}]` is missing, which a result needs. {advice}" for slot, name in missing]

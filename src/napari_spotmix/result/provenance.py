@@ -149,7 +149,7 @@ class Evidence:
         return min(tried, key=lambda one: one.loss, default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what files hold: the candidates by name, and beside them ``chosen`` and ``reason``."""
+        """Return what files hold: the candidates by name, plus ``chosen`` and ``reason``."""
         found: dict[str, Any] = {name: one.as_dict() for name, one in self.candidates.items()}
         texts = {"chosen": self.chosen, "reason": self.reason}
         return found | {name: text for name, text in texts.items() if text}
@@ -306,7 +306,7 @@ class Learned(_Stored):
 
 
 def _renamed(given: Any, names: Mapping[str, str]) -> dict[str, Any]:
-    """Return a table of a file by the names of today; without anything if it is no table."""
+    """Return a table of a file by the current names; empty if it is not a table."""
     table = given if isinstance(given, Mapping) else {}
     return {names.get(str(name), str(name)): value for name, value in table.items()}
 
@@ -353,7 +353,7 @@ class Provenance:
         Raises
         ------
         InputError
-            If `tables` is no mapping.
+            If `tables` is not a mapping.
         """
         if not isinstance(tables, Mapping):
             found = type(tables).__name__

@@ -1,17 +1,17 @@
-"""A haematoxylin-eosin picture of simulated cells.
+"""A hematoxylin-eosin picture of simulated cells.
 
 Light passes through the stains by the law of Beer and Lambert,
 
     I = I_0 exp(-(c_H o_H + c_E o_E))
 
 with the amount of each stain c per pixel and the optical densities o of the stains in red, green
-and blue. Haematoxylin is in nuclei, eosin in cytoplasm and fibers.
+and blue. Hematoxylin is in nuclei, eosin in cytoplasm and fibers.
 
 References
 ----------
 Ruifrok AC, Johnston DA (2001), Quantification of histochemical staining by color deconvolution,
 Anal Quant Cytol Histol 23; Macenko M et al. (2009), A method for normalizing histology slides for
-quantitative analysis, ISBI: haematoxylin is midway between the two, eosin is of the second.
+quantitative analysis, ISBI: hematoxylin is midway between the two, eosin is of the second.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _STAMP = 1 << 20  # pixels of nuclei drawn at once
 
 
 class _Stain(NamedTuple):
-    """Mean eosin and haematoxylin of a zone without its nuclei, and the contrast of its fibers."""
+    """Mean eosin and hematoxylin of a zone without its nuclei, and the contrast of its fibers."""
 
     eosin: float
-    haematoxylin: float
+    hematoxylin: float
     fibers: float
 
 
@@ -63,7 +63,7 @@ _STAINS = {
 
 
 def render(tissue: SimulatedCounts, um_per_px: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Render a tissue as if stained with haematoxylin and eosin.
+    """Render a tissue as if stained with hematoxylin and eosin.
 
     Parameters
     ----------
@@ -87,19 +87,19 @@ def render(tissue: SimulatedCounts, um_per_px: float, rng: np.random.Generator) 
     fibers = _fibers(tissue.anatomy, shape, um_per_px, rng)
     eosin = planes.eosin * np.clip(1 + planes.fibers * fibers + 0.25 * grain, 0.04, 2.2)
     eosin *= 1 - _mucin(tissue, shape, um_per_px)
-    haematoxylin = planes.haematoxylin * (1 + 0.5 * grain)
+    hematoxylin = planes.hematoxylin * (1 + 0.5 * grain)
     filled = _soft_step(planes.lumen_um, um_per_px)
     eosin = eosin * filled + _soft_step(planes.blood_um, um_per_px) * (0.95 + 0.5 * grain)
-    haematoxylin *= filled
-    haematoxylin += _nuclei(tissue, shape, um_per_px, rng) * np.clip(1 + 0.4 * grain, 0.5, 1.5)
+    hematoxylin *= filled
+    hematoxylin += _nuclei(tissue, shape, um_per_px, rng) * np.clip(1 + 0.4 * grain, 0.5, 1.5)
     cut = _soft_step(planes.inside_um, um_per_px)
-    return _through_light(haematoxylin * cut, eosin * cut)
+    return _through_light(hematoxylin * cut, eosin * cut)
 
 
-def _through_light(haematoxylin: Plane, eosin: Plane) -> NDArray[np.uint8]:
-    picture = np.empty((*haematoxylin.shape, 3), dtype=np.uint8)
+def _through_light(hematoxylin: Plane, eosin: Plane) -> NDArray[np.uint8]:
+    picture = np.empty((*hematoxylin.shape, 3), dtype=np.uint8)
     for channel in range(3):
-        light = haematoxylin * -HAEMATOXYLIN[channel]
+        light = hematoxylin * -HAEMATOXYLIN[channel]
         light -= eosin * EOSIN[channel]
         np.exp(light, out=light)
         light *= _GLASS[channel]
@@ -114,7 +114,7 @@ class _Planes(NamedTuple):
     lumen_um: Plane
     blood_um: Plane
     eosin: Plane
-    haematoxylin: Plane
+    hematoxylin: Plane
     fibers: Plane
 
 
@@ -181,7 +181,7 @@ def _fibers(anatomy: Anatomy, shape: tuple[int, int], um_per_px: float, rng: np.
 def _nuclei(
     tissue: SimulatedCounts, shape: tuple[int, int], um_per_px: float, rng: np.random.Generator
 ) -> Plane:
-    """Haematoxylin of all nuclei, overlapping ones darker."""
+    """Hematoxylin of all nuclei, overlapping ones darker."""
     cells, plane = tissue.cells, np.zeros(shape[0] * shape[1])
     for index, kind in enumerate(tissue.cell_types):
         xy, angles = cells.xy_um[cells.types == index], cells.angles[cells.types == index]

@@ -73,7 +73,7 @@ class _CloseWatch(QObject):
 
 
 class DeconvolutionWidget(QWidget):
-    """Cell-type deconvolution of what is open in a viewer.
+    """Cell-type deconvolution of the data that are open in a viewer.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class DeconvolutionWidget(QWidget):
             self.sections["Check"].set_open(False)
 
     def _show_findings(self, findings: list[Finding]) -> None:
-        """Open the check if there is a problem or a warning, and hold the run back if there is a problem."""
+        """Open the check if there is a problem or a warning, and disable Run if there is a problem."""
         self.run.hold(sum(one.level == "problem" for one in findings))
         if self.session.result is None:
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))

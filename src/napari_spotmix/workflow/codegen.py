@@ -30,7 +30,7 @@ def as_command(spec: RunSpec) -> str:
     Raises
     ------
     InputError
-        If the data are no files.
+        If the data are not files.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def as_python(spec: RunSpec) -> str:
     Raises
     ------
     InputError
-        If the data are no files.
+        If the data are not files.
 
     Examples
     --------

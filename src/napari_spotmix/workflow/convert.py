@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
 
 from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.text import quoted
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.workflow.spec import Location, RunSpec, location_of
 
@@ -36,7 +37,7 @@ Reader = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Misfit:
-    """What is wrong with one value: the name of its field, and a sentence that goes on from there.
+    """What is wrong with one value: the name of its field, and a sentence that continues from there.
 
     Attributes
     ----------
@@ -128,7 +129,7 @@ def tables_converter() -> Converter:
     }
     return _converter(
         kinds,
-        items=_fitting(lambda value: isinstance(value, list | tuple), "a list of texts"),
+        items=_fitting(lambda value: isinstance(value, list | tuple), "a list of strings"),
         location=lambda value: location_of(kinds[str](value)),
         parameters=_parameters_of,
     )
@@ -141,14 +142,14 @@ def _is_whole(value: Any) -> bool:
 def _fitting(fits: Callable[[Any], bool], what: str) -> Reader:
     def read(value: Any) -> Any:
         if not fits(value):
-            raise InputError(f"must be {what}, found {value!r}.")
+            raise InputError(f"must be {what}, found {quoted(value)}.")
         return value
 
     return read
 
 
 def _parameters_of(values: Mapping[str, Any]) -> Parameters:
-    """Return parameters, once more is known of them than their names: all problems at once."""
+    """Return parameters, once not only their names are known: all problems at once."""
     known = {info.name for info in describe()}
     problems = [f"`{name}` " for name in sorted(values.keys() - known)]
     try:
@@ -213,7 +214,7 @@ def parts_of(cell: str) -> list[str]:
 def _truth(text: str) -> bool:
     known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.lower() not in known:
-        raise InputError(f"must be true or false, found {text!r}.")
+        raise InputError(f"must be true or false, found {quoted(text)}.")
     return known[text.lower()]
 
 
@@ -222,7 +223,7 @@ def _number(kind: Callable[[str], Any], what: str) -> Reader:
         try:
             return kind(text)
         except ValueError:
-            raise InputError(f"must be {what}, found {text!r}.") from None
+            raise InputError(f"must be {what}, found {quoted(text)}.") from None
 
     return read
 

@@ -145,7 +145,7 @@ def _merged(params: Parameters | None, parameters: Mapping[str, Any]) -> Paramet
     params = params or Parameters()
     known = params.as_dict()
     if unknown := sorted(set(parameters) - set(known)):
-        raise InputError([f"`{name}` is no parameter. {choices(known)}" for name in unknown])
+        raise InputError([f"`{name}` is not a parameter. {choices(known)}" for name in unknown])
     return replace(params, **parameters)
 
 
@@ -172,7 +172,7 @@ def _content_notes(content: Content, params: Parameters) -> list[str]:
         return []
     return [
         f"The totals of the reference differ {content.fold:.2g}-fold between cell types, more than RNA "
-        "content does: proportions of cells were corrected for RNA content only in part."
+        "content plausibly does: proportions of cells were corrected for RNA content only in part."
     ]
 
 
@@ -252,7 +252,8 @@ def _pair_notes(assessment: Assessment, cell_types: list[str]) -> list[str]:
     named = [f"{cell_types[a]} and {cell_types[b]}" for a, b in assessment.pairs[:_LISTED]]
     more = len(assessment.pairs) - len(named)
     return [
-        "A spot of usual depth cannot tell these cell types apart, only their sum is sure: "
+        "At the depth of a typical spot these cell types cannot be distinguished; only their sum is "
+        "reliable: "
         f"{'; '.join(named)}{'; and ' + count(more, 'more pair') if more else ''}."
     ]
 
@@ -266,8 +267,9 @@ def _misfit_notes(assessment: Assessment, xy: NDArray[np.float64], genes: list[s
     n_spots = int(misfit.is_unmodeled[misfit.patch].sum())
     named = ", ".join(genes[g] for g in misfit.genes)
     return [
-        f"The reference may lack a cell type: {n_spots} spots, most of all around ({x:.0f}, {y:.0f}), "
-        f"look like no mixture of its types{f'; more than explained there: {named}' if named else ''}."
+        f"The reference may lack a cell type: no mixture of its types explains the counts of {n_spots} "
+        f"spots, most clearly around ({x:.0f}, "
+        f"{y:.0f}){f'; genes with more counts there than explained: {named}' if named else ''}."
     ]
 
 
@@ -324,7 +326,7 @@ def _evidence(fitted: Fit) -> dict[str, Any]:
 
 
 def _data_evidence(fitted: Fit) -> dict[str, Any]:
-    """Return what speaks for each part of the data term, in nats per spot."""
+    """Return the evidence for each part of the data term, in nats per spot."""
     found = {
         "cell_variation": fitted.variation_evidence,
         "platform_effect": fitted.platform_evidence,

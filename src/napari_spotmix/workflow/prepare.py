@@ -82,7 +82,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the model needs, and what is needed to label what it gives back.
+    """What the model needs, and what is needed to label what it returns.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ class _LabeledCells:
         return rna_content(self.totals, self.label, self.signatures)
 
     def without_any(self) -> ReferenceCells:
-        """Return no cells to measure noise by, with signatures that are taken for exact."""
+        """Return no cells to measure noise by, with signatures that are treated as exact."""
         n_types, n_genes = self.signatures.shape
         none = np.zeros(0)
         return ReferenceCells(csr_array((0, n_genes)), none, none.astype(np.int64), np.zeros(n_types))

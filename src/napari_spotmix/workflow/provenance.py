@@ -23,6 +23,6 @@ def with_fixes(result: Result, fixes: Sequence[str | Fix]) -> Result:
     if not fixes:
         return result
     names = [str(fix) for fix in fixes]
-    note = f"Fixed before the run: {', '.join(names)}. The files were not changed."
+    note = f"Fixes applied before the run: {', '.join(names)}. The files were not changed."
     provenance = result.provenance.with_fixes(tuple(names))
     return replace(result, provenance=provenance, notes=(*result.notes, note))

@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.base.urls import url_problem
 from napari_spotmix.params import current_names
 from napari_spotmix.workflow.spec import RunSpec, is_further_reference, location_of
 
@@ -38,6 +39,7 @@ def fetched_spec(spec: RunSpec, *, on_progress: ProgressCallback = silent) -> Ru
         return spec
     # Before the long wait.
     problems = [] if spec.output is None else list(output_problems(spec.output))
+    problems += [f"`{role}`: {problem}" for role, url in urls.items() if (problem := url_problem(url))]
     if problems:
         raise InputError(problems)
     fetch = partial(fetched, on_progress=on_progress)
@@ -107,7 +109,7 @@ def spec_of_recipe(recipe: Mapping[str, Any], output: Path | None) -> RunSpec:
     Raises
     ------
     InputError
-        If an input was no file, a value does not fit its field, or the recipe holds what this version does
+        If an input was not a file, a value does not fit its field, or the recipe holds what this version does
         not know; all of it.
 
     Examples

@@ -116,8 +116,8 @@ def _unchanged(
 ) -> dict[str, dict[str, Any]]:
     """Return the checksums of the inputs; refuse them if they are not those of the recipe."""
     missing = [
-        f"`{role}`: {path} is missing, which the run has read. "
-        "If it was moved, give the folder that it is in now as `inputs`."
+        f"`{role}`: the run read {path}, which is missing. If it was moved, give its present folder as "
+        "`inputs`."
         for role, path in spec.inputs.items()
         if isinstance(path, Path) and not path.exists()
     ]
@@ -137,14 +137,14 @@ def _unchanged(
 def _changes(role: str, path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
     """Say which files of an input have changed, and how."""
     before, now = (_by_name(path, table) for table in (expected, found))
-    advice = "Restore what the run has read, or run again with `spotmix run`."
+    advice = "Restore the files of the run, or run again with `spotmix run`."
     for name in sorted(before.keys() | now.keys()):
         file = path / name if path.is_dir() else path
         old, new = before.get(name), now.get(name)
         if old is None:
-            yield f"`{role}`: {file} was not there at the run. {advice}"
+            yield f"`{role}`: {file} did not exist at the time of the run. {advice}"
         elif new is None:
-            yield f"`{role}`: {file} is missing, which the run has read. {advice}"
+            yield f"`{role}`: the run read {file}, which is missing. {advice}"
         elif old != new:
             yield (
                 f"`{role}`: {file} has changed since the run: "
@@ -164,4 +164,4 @@ def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:
     if others:
         yield f"Versions differ from those of the first run, so numbers may too: {', '.join(others)}."
     if Learned.from_dict(recipe.get("learned")).refit is not None:
-        yield "The first result was adjusted in napari after its run; this is the run as it was before."
+        yield "The first result was adjusted in napari after its run; this is the run before the adjustment."

@@ -158,7 +158,7 @@ def _read(spec: RunSpec, problems: list[str], read: list[AnnData], on_progress: 
     from napari_spotmix.io import output_problems
 
     if spec.output is not None:
-        problems += output_problems(spec.output, spec.inputs)
+        problems += output_problems(spec.output, spec.inputs, spec.reading)
     fixes = attempted(problems, lambda: parse_fixes(spec.fix))
     spatial = attempted(problems, lambda: _spots(spec, on_progress))
     read += [] if spatial is None else [spatial]

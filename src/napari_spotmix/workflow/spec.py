@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE
+from napari_spotmix.base.urls import is_url
 from napari_spotmix.params import Parameters, current_names
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Location", "RunSpec", "changed", "is_further_reference", "location_of", "spec_of", "with_values"]
 
-#: A file or folder, or a URL, which is a text with "://" in it.
+#: A file or folder, or a URL (`base.urls.is_url`).
 Location = Path | str
 
 _DEFAULTS = Parameters()
@@ -40,12 +41,12 @@ _FURTHER = re.compile(r"reference_\d+")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run. Nothing of it has been read yet.
+    """One run. Nothing has been read yet.
 
     Attributes
     ----------
     spatial, reference : Path or str, optional
-        As `read_spatial` and `read_reference` take them, or a URL. None for data that are no files.
+        As `read_spatial` and `read_reference` take them, or a URL. None for data that are not files.
     output : Path, optional
         Folder for the results; None writes nothing.
     cell_type_key, layer, library_key
@@ -147,7 +148,7 @@ def location_of(text: str) -> Location:
     >>> location_of("https://example.org/cells.h5ad")
     'https://example.org/cells.h5ad'
     """
-    return text if "://" in text else Path(text)
+    return text if is_url(text) else Path(text)
 
 
 def with_values(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
@@ -167,7 +168,7 @@ def with_values(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
     current = current_names(values)
     parameters = {name: value for name, value in current.items() if name not in own}
     if unknown := sorted(parameters.keys() - spec.parameters.as_dict().keys()):
-        raise InputError([f"`{name}` is no option of a run. Check its spelling." for name in unknown])
+        raise InputError([f"`{name}` is not an option of a run. Check its spelling." for name in unknown])
     rest: dict[str, Any] = {name: value for name, value in current.items() if name in own}
     return replace(spec, **rest, parameters=replace(spec.parameters, **parameters))
 

@@ -252,9 +252,9 @@ def test_a_finished_run_is_reported_in_its_folder(section: Result, tmp_path: Pat
 def test_a_page_of_somebody_else_is_kept(section: Result, tmp_path: Path) -> None:
     folder = written(tmp_path, section)
     (folder / "report.html").write_text("mine")
-    with pytest.raises(InputError, match="is not a report of spotmix and is kept"):
+    with pytest.raises(InputError, match="is not a report of spotmix and is not overwritten"):
         write_report(folder)
-    with pytest.raises(InputError, match="is not a report of spotmix and is kept"):
+    with pytest.raises(InputError, match="is not a report of spotmix and is not overwritten"):
         written(folder, section)
     assert (folder / "report.html").read_text() == "mine"
     assert write_report(folder, tmp_path / "other.html").exists()

@@ -87,13 +87,13 @@ def test_every_problem_is_reported_with_its_row_and_column(folder: Path) -> None
         "Row 2, column attention: must be True or False, found 'maybe'.",
         "Row 2, column weights: must be one of 'poisson', 'none', found 'heavy'.",
         "Row 2, column n_genes: must be a whole number, found 'many'.",
-        f"Row 3, column spatial: there is no {folder / 'missing.h5ad'}.",
+        f"Row 3, column spatial: {folder / 'missing.h5ad'} does not exist.",
         "Row 3, column reference: the cell is empty.",
         "Row 3, column lambda_c: must be a finite number, found 'x'.",
-        "Row 3, column sample: 'one' is the name of row 2 already.",
+        "Row 3, column sample: 'one' is already the name of row 2.",
         "Row 4, column sample: the cell is empty.",
         "Row 5: expected 7 cells, as in the header, found 9.",
-        "Row 5, column sample: 'ONE' would have the same folder as 'one' of row 2.",
+        "Row 5, column sample: 'ONE' would get the same folder as 'one' of row 2.",
     ]
     assert all(any(text.startswith(words) for text in found) for words in expected), found
     assert len(found) == len(expected)
@@ -104,7 +104,7 @@ def test_a_wrong_header_is_reported_with_what_was_meant(folder: Path) -> None:
     assert len(found) == 3
     assert "'reference' is missing" in found[0]
     assert found[1].endswith("Did you mean 'reference'?")
-    assert "'lambda_c' is there 2 times" in found[2]
+    assert "'lambda_c' occurs 2 times" in found[2]
 
 
 def test_rows_are_checked_though_the_header_is_wrong(folder: Path) -> None:
@@ -113,8 +113,9 @@ def test_rows_are_checked_though_the_header_is_wrong(folder: Path) -> None:
     assert "'reference' is missing" in missing
     assert unknown.startswith("Row 1, column 4: 'magic'")
     assert bound == "Row 2, column lambda_c: must be at least 0, found -1.0."
-    assert gone.startswith("Row 3, column spatial: there is no")
-    assert twice.startswith("Row 3, column sample: 'one' is the name of row 2 already")
+    assert gone.startswith("Row 3, column spatial: ")
+    assert "gone.h5ad does not exist." in gone
+    assert twice.startswith("Row 3, column sample: 'one' is already the name of row 2")
 
 
 def test_an_unknown_fix_is_reported_before_anything_runs(folder: Path) -> None:
@@ -130,7 +131,7 @@ def test_an_unknown_fix_is_reported_before_anything_runs(folder: Path) -> None:
         (b"", "is empty"),
         (b"sample,spatial,reference\n,,\n", "no rows"),
         ("sample,spatial,reference\nM\xfcller,a.h5ad,b.h5ad\n".encode("latin-1"), "is not UTF-8"),
-        (b"sample,spatial,reference\nx,a\0.h5ad,cells.h5ad\n", "there is no "),
+        (b"sample,spatial,reference\nx,a\0.h5ad,cells.h5ad\n", "does not exist"),
     ],
 )
 def test_a_file_that_is_no_sheet_is_refused_in_one_sentence(folder: Path, content: bytes, words: str) -> None:

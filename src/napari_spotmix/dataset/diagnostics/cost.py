@@ -25,8 +25,8 @@ def cost_finding(spatial: AnnData, reference: AnnData, cell_type_key: str) -> Fi
         return Finding(NOTE, text)
     return Finding(
         WARNING,
-        f"{text} This machine has {available / 1024:.1f} GB. Use one with more memory, larger bins, or a "
-        "part of the section.",
+        f"{text} This machine has {available / 1024:.1f} GB. Use one with more memory, larger bins, or "
+        "only a part of the section.",
     )
 
 

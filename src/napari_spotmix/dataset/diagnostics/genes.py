@@ -39,7 +39,7 @@ def name_findings(spatial: AnnData, reference: AnnData) -> list[Finding]:
     text = (
         f"The gene identifiers differ: only {_gene_names_are(n_shared)} in both the spatial data "
         f"({few_names(spatial.var_names)}) and the reference ({few_names(reference.var_names)}). With the "
-        f"other names that the files hold, {most_shared(spatial, reference)[1]:,} are."
+        f"other gene names in the files, {most_shared(spatial, reference)[1]:,} are."
     )
     return [Finding(WARNING, text, fixes)]
 
@@ -51,8 +51,8 @@ def _other_species(spatial: AnnData, reference: AnnData, n_shared: int) -> list[
         return []
     text = (
         f"The species seem to differ: only {_gene_names_are(n_shared)} in both the spatial data and the "
-        f"reference, but {n_but_for_case:,} agree but for upper and lower case, as those of human and mouse "
-        "do. Use a reference of the same species."
+        f"reference, but {n_but_for_case:,} differ only in case, as gene names of human and mouse do. Use "
+        "a reference of the same species."
     )
     return [Finding(WARNING, text)]
 
@@ -109,9 +109,9 @@ def _shares(n_shared: int, spots: NDArray[np.float64], cells: NDArray[np.float64
     of_spots, of_cells = (float(totals[:, 1].sum() / totals[:, 0].sum()) for totals in (spots, cells))
     seen = np.median(spots[spots[:, 1] > 0, 1])
     text = (
-        f"{count(n_shared, 'gene')} {agreeing(n_shared, 'are')} in both: "
-        f"{of_spots:.0%} of the counts of the spots and {of_cells:.0%} of "
-        f"those of the reference. A spot has {seen:,.0f} counts of them (median)."
+        f"{count(n_shared, 'gene')} {agreeing(n_shared, 'are')} shared, with {of_spots:.0%} of the counts "
+        f"of the spots and {of_cells:.0%} of those of the reference. The median spot has {seen:,.0f} "
+        "counts of them."
     )
     if min(of_spots, of_cells) >= _LITTLE:
         return [Finding(NOTE, text)]

@@ -21,9 +21,9 @@ from napari_spotmix.io import is_signatures, reading_notes
 __all__ = ["input_findings"]
 
 _NO_CELLS = (
-    "The reference holds signatures without cells. Two things that only cells show are not known: how much "
-    "RNA cells of each type hold, so proportions are of RNA; and how cells of a type differ, so standard "
-    "errors do not include it."
+    "The reference holds signatures, not single cells. The RNA content of the cell types is unknown, so "
+    "proportions are shares of RNA. The variability within cell types is unknown, so standard errors do "
+    "not include it."
 )
 
 

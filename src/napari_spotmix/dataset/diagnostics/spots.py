@@ -88,7 +88,8 @@ def _together(spatial: AnnData, xy: NDArray[np.float64], library_key: str | None
     text = f"{n_together:,} of {len(positions):,} spots share their coordinates with another spot. "
     if library_key is None:
         text += (
-            "If these are several sections, name the column that distinguishes them as `library_key`. Else "
+            "If these are several sections, name the column that distinguishes them as `library_key`. "
+            "Otherwise "
         )
     return [Finding(WARNING, f"{text}{'check' if library_key is None else 'Check'} the coordinates.")]
 

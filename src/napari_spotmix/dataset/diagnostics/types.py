@@ -96,8 +96,8 @@ def _no_types(n_cells: pd.Series[int]) -> list[Finding]:
     return [
         Finding(
             WARNING,
-            f"The label {name!r} ({count(n_cells[name], 'cell')}) seems to mean that the cell type is not "
-            "known, but would be estimated like any type. If it is no type, drop it.",
+            f"The label {name!r} ({count(n_cells[name], 'cell')}) seems to mean that the cell type is "
+            "unknown, but it would be estimated like any other type. If it is not a cell type, drop it.",
             (Fix("reference", "drop", name),),
         )
         for name in names
@@ -159,7 +159,8 @@ def _similar(pairs: Sequence[tuple[str, str]], n_cells: pd.Series[int]) -> list[
         one, other = sorted(pair, key=lambda name: -n_cells[name])
         text = (
             f"The cell types {one!r} and {other!r} have nearly the same signature: counts of a spot can "
-            "hardly distinguish them, and only their sum is reliable. Merge them, or read them together."
+            "hardly distinguish them, and only their sum is reliable. Merge them, or interpret only their "
+            "sum."
         )
         found.append(Finding(WARNING, text, (_merge(one, other),)))
     if len(pairs) > _LISTED:

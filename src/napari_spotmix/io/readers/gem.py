@@ -34,6 +34,7 @@ from napari_spotmix.base.keys import (
     SPOT_DIAMETER,
 )
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.text import quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
@@ -152,7 +153,7 @@ def read_gem(
     sums = _read(table, _side(options, is_gem), on_progress)
     adata = _assembled(table, sums, is_gem, on_progress)
     if backed:
-        add_notes(adata, ["The counts were read into memory: tables cannot stay on disk."])
+        add_notes(adata, ["The counts were read into memory: tables cannot be read in blocks."])
     return adata
 
 
@@ -315,8 +316,8 @@ def _numbers(table: Table, values: pa.Array, column: int) -> NDArray[np.float64]
     if not np.isfinite(numbers).all():
         raise ReadError(
             table.path.parent,
-            f"`{table.path.name}` must have numbers in the column {table.head.columns[column]!r}, found rows "
-            "without one. Remove or correct them.",
+            f"`{table.path.name}` must have numbers in the column "
+            f"{quoted(table.head.columns[column])}, found rows without one. Remove or correct them.",
         )
     return np.asarray(numbers, dtype=np.float64)
 

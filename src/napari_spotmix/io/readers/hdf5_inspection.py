@@ -180,7 +180,7 @@ def _shown(name: str) -> str:
 
 
 def _limit() -> None:
-    """Limit memory, and the computing for one file: this process may outlive the one that started it."""
+    """Limit memory, and the computing for one file, since its parent may have ended."""
     if sys.platform == "win32":
         return
     import resource

@@ -18,7 +18,7 @@ from anndata import AnnData
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import CELL_TYPE
-from napari_spotmix.base.text import agreeing
+from napari_spotmix.base.text import agreeing, quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.h5ad import label_columns
@@ -245,10 +245,12 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     if cell_type_key in (None, CELL_TYPE) and CELL_TYPE not in columns:
         columns = columns.rename(columns={chosen: CELL_TYPE})
     n_labeled = int(columns[CELL_TYPE if chosen not in columns else chosen].notna().sum())
-    adata.obs = adata.obs.drop(columns=adata.obs.columns.intersection(columns.columns)).join(columns)
+    # By position: names of cells may repeat, and each of them has its row.
+    others = adata.obs.drop(columns=adata.obs.columns.intersection(columns.columns))
+    adata.obs = others.assign(**{str(name): columns[name].array for name in columns})
     note = (
-        f"Cell types were read from the column {chosen!r} of `{table.path.name}`{words}: {n_labeled:,} of "
-        f"{adata.n_obs:,} cells {agreeing(n_labeled, 'have')} a label."
+        f"Cell types were read from the column {quoted(chosen)} of `{table.path.name}`{words}: "
+        f"{n_labeled:,} of {adata.n_obs:,} cells {agreeing(n_labeled, 'have')} a label."
     )
     add_notes(adata, [note])
 

@@ -37,7 +37,7 @@ from napari_spotmix.base.keys import (
     image_scale,
 )
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.base.text import agreeing, count
+from napari_spotmix.base.text import agreeing, count, quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import assembled, is_on_disk, kept_open
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
@@ -292,7 +292,7 @@ def _no_image(run: SpaceRangerFiles) -> str:
         "(in napari: Other image)."
     )
     if _existing(run.folder / "spatial", "*cytassist_image.tif*"):
-        words += " The CytAssist image was not used: its pixels are not those of the coordinates."
+        words += " The CytAssist image was not used: the coordinates do not refer to its pixels."
     return words
 
 
@@ -341,7 +341,7 @@ def _read_scale_factors(run: SpaceRangerFiles, notes: list[str]) -> dict[str, fl
         )
     wrong = [key for key, value in content.items() if not _is_positive(value)]
     if wrong:
-        found = ", ".join(f"{key} = {repr(content[key])[:40]}" for key in wrong[:4])
+        found = ", ".join(f"{key} = {quoted(content[key])}" for key in wrong[:4])
         raise ReadError(
             run.root,
             f"`{name}`: every factor must be a number above 0, found {found}. Copy it from the run.",

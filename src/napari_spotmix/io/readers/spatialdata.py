@@ -39,7 +39,7 @@ from napari_spotmix.base.keys import (
     image_scale,
 )
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
-from napari_spotmix.base.text import agreeing
+from napari_spotmix.base.text import agreeing, quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
@@ -256,7 +256,7 @@ def _element(store: Any, region: str, path: Path) -> Any:
     found = listed([*store.shapes, *store.labels])
     raise ReadError(
         path,
-        f"The table annotates {region!r}, which must be in the store; found {found}. "
+        f"The table annotates {quoted(region)}, which must be in the store; found {found}. "
         "Write the store again with its shapes or labels.",
     )
 

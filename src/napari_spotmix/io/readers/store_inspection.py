@@ -156,7 +156,7 @@ def _bytes(metadata: dict[str, Any]) -> int:
 
 
 def _product(shape: Any) -> int:
-    """Return the number of values; 0 for what is no shape, which Zarr refuses."""
+    """Return the number of values; 0 for an invalid shape, which Zarr refuses."""
     is_shape = isinstance(shape, list) and all(type(length) is int and length >= 0 for length in shape)
     return math.prod(shape) if is_shape else 0
 

@@ -258,7 +258,8 @@ def _check_widths(path: Path, header: list[str], rows: list[list[str]]) -> None:
     n_cells = width if found is None else len(found)
     raise ReadError(
         path.parent,
-        f"`{path.name}` must have equally many cells in each line, found {len(header)} in its first line and "
+        f"`{path.name}` must have the same number of cells in each line, found {len(header)} in its first "
+        "line and "
         f"{n_cells} in another. If decimals are written with commas, export it again with decimal points.",
     )
 

@@ -88,7 +88,7 @@ def _candidates(path: Path) -> tuple[list[Table], list[Table]]:
 
 
 def open_tables(folder: Path) -> list[Table]:
-    """Open all tables of a folder; files that have the name of a table but are none are skipped."""
+    """Open all tables of a folder; files with the name of a table that are not tables are skipped."""
     return _valid_tables(_table_paths(folder))
 
 

@@ -31,7 +31,7 @@ from anndata import AnnData
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import HIRES, IMAGES, METADATA, SCALE_FACTORS, SPATIAL, image_scale
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.base.text import agreeing, count
+from napari_spotmix.base.text import agreeing, count, quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
 from napari_spotmix.io.readers.images import read_pixels
@@ -102,7 +102,7 @@ def read_tables(
         raise gather.error()
     adata = _assembled(section, counts, coordinates)
     if backed:
-        add_notes(adata, ["The counts were read into memory: tables cannot stay on disk."])
+        add_notes(adata, ["The counts were read into memory: tables cannot be read in blocks."])
     return adata
 
 
@@ -213,12 +213,12 @@ def _by_array_names(
         wrong = counts.rows[found.index(None)]
         raise ReadError(
             section.root,
-            f"`{section.counts.path.name}`: spots must have names such as '10x12', found {wrong!r}. "
+            f"`{section.counts.path.name}`: spots must have names such as '10x12', found {quoted(wrong)}. "
             "Name a table of coordinates as `coordinates`.",
         )
     notes.append(
         "The coordinates of spots are their positions in the array, from names such as "
-        f"{counts.rows[0]!r}: no table of pixels is in the folder of `{section.counts.path.name}`."
+        f"{quoted(counts.rows[0])}: no table of pixels is in the folder of `{section.counts.path.name}`."
     )
     return counts, np.array([match.groups() for match in found if match], dtype=np.float64)
 
@@ -314,7 +314,7 @@ def _add_image(adata: AnnData, section: SectionTables, notes: list[str]) -> None
         pixels = read_pixels(section.image)
     xy = adata.obsm[SPATIAL]
     if ((xy < 0) | (xy > pixels.shape[1::-1])).any():
-        notes.append(f"`{name}` was dropped: spots are outside of it, so it is not their image.")
+        notes.append(f"`{name}` was dropped: some spots are outside of it, so it shows something else.")
         return
     notes.append(f"`{name}` was read as the image that the coordinates refer to.")
     library = {IMAGES: {HIRES: pixels}, SCALE_FACTORS: {image_scale(HIRES): 1.0}, METADATA: {}}

@@ -90,7 +90,7 @@ def filtered_projections(counts, filters, cluster, scale, start, stop, b):
 
 @compiled
 def filtered_grams(ST, filters, start, stop, M):
-    """``M_a = filter_a' S'`` for clusters `start` to `stop`, symmetric but for rounding, and made so."""
+    """``M_a = filter_a' S'`` for clusters `start` to `stop`, symmetric except for rounding, and made so."""
     n_genes, n_types = ST.shape
     for a in range(start, stop):
         M[a] = 0.0

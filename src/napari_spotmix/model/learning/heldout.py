@@ -51,7 +51,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How neighbors are coupled, and abundances drawn to zero.
+    """How neighbors are coupled, and abundances shrunk toward zero.
 
     Attributes
     ----------

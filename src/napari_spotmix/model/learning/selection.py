@@ -414,13 +414,13 @@ def _reason(candidates: tuple[Candidate, ...], chosen: int, smoothness: float | 
     return f"{about} {_RIDGE_HELPED}" if best.ridge > 0 else about
 
 
-_RIDGE_HELPED = "A ridge helped to predict held-out genes: abundances are drawn to zero."
-_RIDGE_DID_NOT_HELP = "There is no ridge: it did not clearly help to predict held-out genes."
+_RIDGE_HELPED = "A ridge penalty helped to predict held-out genes: abundances are shrunk toward zero."
+_RIDGE_DID_NOT_HELP = "No ridge penalty is used: it did not clearly help to predict held-out genes."
 
 
 def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
     if len(candidates) == 1:
-        return "What was left open of the smoothing was learned: it predicted held-out genes best."
+        return "The smoothing parameters left empty were learned: these values predicted held-out genes best."
     if best.smoothness == 0:
         return "Smoothing was switched off: neighboring spots did not clearly help to predict held-out genes."
     if best.sharpness > 0:

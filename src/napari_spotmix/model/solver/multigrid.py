@@ -4,7 +4,7 @@ Sweeps even out differences between neighbors at once, and differences across th
 moves whole aggregates of spots as well: each cycle solves a coarse problem of the same kind with aggregates
 for spots (Galerkin, ``P' H P`` with the prolongation P), and between the sweeps of the spots, the smoother,
 every member follows its aggregate. Members at the bound zero do not move (monotone multigrid; entries near
-the bound are truncated smoothly). A coarse correction never leaves ``X >= 0`` and, but for rounding, never
+the bound are truncated smoothly). A coarse correction never leaves ``X >= 0`` and, except for rounding, never
 raises the objective.
 
 References

@@ -203,7 +203,7 @@ def find_misfit(
     distance to the nearest mixture of the others, so the squared chi-square distance between profile and
     fit, less sampling noise, over the typical such distance of the known types, is ``u^2``. Fits are brought
     to each gene's total first, since technologies differ by gene. What remains in all patches is
-    no sign of a missing type: only outliers, by many times the usual spread, are unmodeled.
+    not a sign of a missing type: only outliers, by many times the usual spread, are unmodeled.
     """
     patch = _patches(coordinates, float((scale * abundances.sum(axis=1)).sum()))
     n_patches, n_genes = int(patch.max()) + 1, signatures.shape[1]

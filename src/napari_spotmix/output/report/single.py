@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.base.text import quoted
 from napari_spotmix.io import close_files, is_large, read_recipe, write_atomically
+from napari_spotmix.io.keeping import files_behind, replace_problems
 from napari_spotmix.io.readers.detect import display_name
 from napari_spotmix.io.results import REPORT, report_problems
 from napari_spotmix.output.report.content import content_of
@@ -80,7 +82,11 @@ def _name_of(inputs: Mapping[str, Any]) -> str:
 
 
 def write_report(
-    path: str | Path, output: str | Path | None = None, *, on_progress: ProgressCallback = silent
+    path: str | Path,
+    output: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    on_progress: ProgressCallback = silent,
 ) -> Path:
     """Write the report of a finished run.
 
@@ -89,8 +95,9 @@ def write_report(
     path : path
         Folder of the run, or an ``.h5ad`` file with a result.
     output : path, optional
-        The page, replaced if it exists; by default ``report.html`` in the folder of the result, which
-        replaces nothing but an older report.
+        The page; by default ``report.html`` in the folder of the result. An older report is replaced.
+    overwrite : bool, optional
+        Whether to replace another file too; never one that the run has read.
     on_progress : callable, optional
         As for `make_report`.
 
@@ -104,15 +111,18 @@ def write_report(
     ReadError
         If there is no result, or it is damaged.
     InputError
-        If the page does not end with ".html", or cannot be written.
+        If the page does not end with ".html", would replace another file, or cannot be written.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     file = folder / REPORT if output is None else Path(output)
-    if output is None and (problems := report_problems(file)):
-        raise InputError(problems)
     if file.suffix.lower() not in _PAGES:  # a mistake would replace a file of another kind
-        raise InputError(f"`output` must end with .html, found {file.name!r}.")
+        raise InputError(f"`output` must end with .html, found {quoted(file.name)}.")
+    problems = replace_problems(file, files_behind(path), overwrite=overwrite)
+    if problems and output is None and not overwrite:
+        problems = report_problems(file)
+    if problems:
+        raise InputError(problems)
     result = read_result(path, backed=_is_large(path), on_progress=on_progress)
     try:
         html = make_report(result, _inputs_of(path), on_progress=on_progress)

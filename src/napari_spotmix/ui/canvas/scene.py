@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,8 @@ class Scene:
 
     def release(self) -> None:
         """Disconnect from the viewer and the session; the layers stay."""
-        self._adding.stop()
+        with suppress(RuntimeError):  # Qt deletes timers before this when the program ends
+            self._adding.stop()
         self._connections.disconnect_all()
 
     def layer_of(self, shown: Shown) -> Layer | None:

@@ -463,7 +463,7 @@ class _Foot(QWidget):
         self._colors: list[QColor] = []
         self._microns: float | None = None
         self.back = QPushButton("One map", self)
-        self.back.setToolTip("Back to one map, as it was (Escape)")
+        self.back.setToolTip("Back to a single map (Escape)")
 
     def show_colors(self, colormap: Any) -> None:
         """Take the colors of proportions from 0 to 1."""

@@ -101,9 +101,7 @@ class AdjustPanel(Panel):
         self.slider = _Smoothness()
         self.types = QListWidget()
         self.types.setSpacing(1)
-        self.types.setToolTip(
-            "Without its check mark a cell type is left out, and the others are fitted without it"
-        )
+        self.types.setToolTip("Uncheck a cell type to leave it out; the others are fitted again without it")
         self.back = PushButton(text="Back to the run", tooltip="Show the result of the run again")
         self._runner = Runner(self, poll_ms=_POLL_MS)
         add_all(self, self.state, self.slider, self.types, self.back.native)
@@ -241,7 +239,7 @@ class AdjustPanel(Panel):
             widget.blockSignals(False)
 
     def _say(self, *, solving: bool = False) -> None:
-        """Say what is set, and offer the way back to the run if it differs."""
+        """Describe the settings, and offer to go back to the run if they differ."""
         lambda_c, learned, without = self.slider.lambda_c, self.slider.learned, self.without
         if len(without) == self.types.count():
             text = "At least one cell type must stay."

@@ -90,7 +90,7 @@ class CheckPanel(Panel):
         self.state = plain_label()
         self.stop = QPushButton("Stop checking")
         self.undo = QPushButton("Undo fixes")
-        self.undo.setToolTip("Take the data as they are in their files")
+        self.undo.setToolTip("Use the data as they are in the files")
         self._body = QWidget()
         self._rows = QVBoxLayout(self._body)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -123,7 +123,7 @@ class CheckPanel(Panel):
             return "Checking…"
         numbers = {level: sum(one.level == level for one in self.findings) for level in _COLORS}
         found = ", ".join(count(number, level) for level, number in numbers.items() if number)
-        return f"No problem, {found}" if found and not numbers["problem"] else found
+        return f"No problems, {found}" if found and not numbers["problem"] else found
 
     @property
     def is_busy(self) -> bool:

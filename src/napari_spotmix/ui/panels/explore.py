@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, 
 
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.panel import Panel
-from napari_spotmix.ui.panels.section import add_all, column_of, plain_label, row_of
+from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
 from napari_spotmix.ui.state.edges import Edges, about_edges, offered_edges
@@ -54,10 +54,10 @@ class MapSettings:
             min=0.0,
             max=0.5,
             step=0.01,
-            tooltip="Spots with a smaller proportion of what is shown are faded",
+            tooltip="Spots with a smaller proportion are faded",
         )
-        self.edge_row = column_of(self.edges)
-        self.sliders = column_of(self.opacity, self.threshold)
+        self.edge_row = Form((self.edges,))
+        self.sliders = Form((self.opacity, self.threshold))
 
     def follow(self, display: Display) -> None:
         """Set the sliders to the values of the display, which a saved view may have changed."""
@@ -94,9 +94,9 @@ class ExplorePanel(Panel):
             self._head.native,
             self.list,
             self.legend,
-            self.settings.edge_row.native,
+            self.settings.edge_row,
             self.about_edges,
-            self.settings.sliders.native,
+            self.settings.sliders,
             self._buttons,
             self.state,
         )
@@ -155,7 +155,7 @@ class ExplorePanel(Panel):
         result, shown = self._session.result, as_in_figures(self._display.panels or self._display.shown)
         if result is None or shown is None:
             return None
-        return figure_task(result, shown, path, self._display.opacity)
+        return figure_task(result, shown, path, self._display.opacity, self._session.data.files)
 
     def _say(self, text: str) -> None:
         self.state.setText(text)
@@ -171,7 +171,7 @@ class ExplorePanel(Panel):
             self._head.native,
             self.list,
             self.legend,
-            self.settings.sliders.native,
+            self.settings.sliders,
             self._buttons,
         ):
             widget.setVisible(has_result)
@@ -208,14 +208,14 @@ class ExplorePanel(Panel):
         self.figure.tooltip = (
             "What is shown, with scale bar and legend, as PDF, SVG or PNG"
             if self.figure.enabled
-            else "No figure of this map can be saved: choose cell types, pies, unexplained share or counts"
+            else "This map cannot be saved as a figure: choose cell types, pies, unexplained share or counts"
         )
 
     def _show_edges(self) -> None:
         """Offer the values of the edges while the graph is shown, and explain them."""
         result, edges = self._session.result, self.settings.edges
         is_graph = self._display.shown is GRAPH and result is not None
-        self.settings.edge_row.native.setVisible(is_graph)
+        self.settings.edge_row.setVisible(is_graph)
         self.about_edges.setVisible(is_graph)
         if is_graph and result is not None:
             with edges.changed.blocked():
@@ -228,13 +228,13 @@ class ExplorePanel(Panel):
         self.side_by_side.setChecked(bool(self._display.panels))
         n_chosen = len(self.list.marked)
         if self._display.panels:
-            tip = "Back to one map, as it was (Escape)"
+            tip = "Back to a single map (Escape)"
         elif n_chosen > 1:
             n_shown = min(n_chosen, MOST_PANELS)
-            tip = f"The {n_shown} chosen cell types next to each other, moved and zoomed together"
+            tip = f"The {n_shown} chosen cell types next to each other, panned and zoomed together"
         else:
             tip = (
-                "The largest cell types next to each other, moved and zoomed together. "
+                "The largest cell types next to each other, panned and zoomed together. "
                 f"To choose two to {MOST_PANELS} yourself, click them with Ctrl or Shift"
             )
         self.side_by_side.setToolTip(tip)

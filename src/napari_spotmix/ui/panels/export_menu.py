@@ -1,4 +1,4 @@
-"""Ways to keep a result besides saving it: other formats, and the command or Python that makes it again."""
+"""Ways to keep a result besides saving it: other formats, and the command or Python of its run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MenuButton(QPushButton):
 
 
 def session_spec(session: Session, parameters: Parameters | None = None) -> RunSpec:
-    """Return the run of what is loaded: its files, how they were read and fixed, and `parameters`.
+    """Return the run of what is loaded: the files, how they were read and fixed, and `parameters`.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def copy(text: str) -> None:
 
 
 def choose_export(parent: QWidget) -> tuple[Path, str] | None:
-    """Ask for a file and for what it is to hold; None if nothing was chosen."""
+    """Ask for a file and the kind of its content; None if nothing was chosen."""
     from napari_spotmix.output.exporters import TARGETS
 
     filters = {_filter(target): target for target in TARGETS}

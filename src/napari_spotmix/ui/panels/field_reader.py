@@ -17,13 +17,13 @@ _Value = TypeVar("_Value")
 
 
 class Status(Protocol):
-    """A line that says what goes on."""
+    """A line that shows the current task."""
 
     def say(self, text: str) -> None:
         """Show a text."""
 
     def rest(self) -> None:
-        """Show what there is to say while nothing goes on."""
+        """Show the state while no task is running."""
 
 
 class FieldReader:
@@ -33,7 +33,7 @@ class FieldReader:
     ----------
     parent : QObject
     status : Status
-        Says what goes on.
+        Shows the current task.
     on_failure : callable, optional
         Called with the error, before it is reported.
     """

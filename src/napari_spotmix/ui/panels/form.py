@@ -63,7 +63,7 @@ def _field(info: ParameterInfo) -> ValueWidget[Any]:
 
 
 def _value(info: ParameterInfo, given: Any) -> Any:
-    """Return what was typed as a number if one is needed, or unchanged if it is none."""
+    """Return what was typed as a number if one is needed, or unchanged if it is not a number."""
     if not isinstance(given, str) or info.kind is str:
         return given
     if info.optional and not given.strip():

@@ -116,7 +116,7 @@ def _bar_text(bar: Bar) -> str:
     text = f"{bar.name}: {percent(bar.spot)}"
     if bar.low == bar.low:
         text += f" (90% interval {percent(bar.low)} to {percent(bar.high)})"
-    return f"{text}, around it {percent(bar.neighborhood)}"
+    return f"{text}, neighbors {percent(bar.neighborhood)}"
 
 
 def _draw_whisker(painter: QPainter, y: int, first: int, last: int) -> None:
@@ -209,7 +209,7 @@ class InspectPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.clear = PushButton(text="Clear selection", tooltip="Inspect no spot (Escape)")
+        self.clear = PushButton(text="Clear selection", tooltip="Clear the selection (Escape)")
         self.text = plain_label()
         self.key = plain_label(_KEY)
         self.bars = Bars()

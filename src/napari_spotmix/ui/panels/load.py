@@ -84,7 +84,7 @@ class LoadPanel(Panel):
         return tuple(reader.runner for reader in readers)
 
     def say(self, text: str) -> None:
-        """Show what goes on."""
+        """Show the current task."""
         self.state.setText(text)
         self.state.setVisible(bool(text))
 

@@ -54,7 +54,7 @@ class SpotFields:
         self.table = ComboBox(
             label="Table",
             choices=self._tables,
-            tooltip="Which table of counts of the SpatialData store is read",
+            tooltip="The table of counts to read from the SpatialData store",
         )
         self.coordinates = PathEdit(
             self._take_coordinates,

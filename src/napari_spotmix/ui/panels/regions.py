@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from napari_spotmix.analysis.regions import REST, compare_regions
 from napari_spotmix.dataset.geometry import to_yx
 from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.io.atomic import write_atomically
+from napari_spotmix.io.keeping import check_replaceable
 from napari_spotmix.params import INTERVAL_LEVEL
 from napari_spotmix.ui.canvas.layer_info import KEY, RegionsInfo, info_of
 from napari_spotmix.ui.canvas.layers import image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.panel import Panel
-from napari_spotmix.ui.panels.section import add_all, column_of, plain_label, row_of
+from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.text import count, percent
@@ -80,31 +82,31 @@ class RegionsPanel(Panel):
         self._drawing = Connections()
         self.compared: pd.DataFrame | None = None
         self.polygon = PushButton(
-            text="Polygon", tooltip="Click corner after corner; Escape or a double click ends"
+            text="Polygon", tooltip="Click to place each corner; finish with a double-click or Escape"
         )
         self.lasso = PushButton(text="Lasso", tooltip="Hold the mouse button and draw around a region")
         self._tools = row_of(self.polygon, self.lasso)
         self.names = QListWidget()
         self.names.setToolTip("Double-click to rename; delete a region in the layer, as any shape")
-        self.first = ComboBox(label="Region", tooltip="What is compared")
-        self.second = ComboBox(label="Against", tooltip="What it is compared with")
-        self._choice = column_of(self.first, self.second)
+        self.first = ComboBox(label="Region", tooltip="The region to compare")
+        self.second = ComboBox(label="Against", tooltip="What to compare it with")
+        self._choice = Form((self.first, self.second))
         self.compare = TaskButton(
             self._comparison,
             lambda text: self.state.setText(text),
             text="Compare",
-            tooltip="Compare the region with the other; pressed again, it stops",
+            tooltip="Compare the two regions; press again to cancel",
         )
         self.state = plain_label()
         self.bars = Bars()
         self.save_table = PushButton(text="Save table…", tooltip="The numbers behind the bars, as CSV")
-        self.save_outlines = PushButton(text="Save outlines…", tooltip="GeoJSON, as QuPath reads it")
+        self.save_outlines = PushButton(text="Save outlines…", tooltip="GeoJSON, which QuPath can read")
         self._keep = row_of(self.save_table, self.save_outlines)
         add_all(
             self,
             self._tools.native,
             self.names,
-            self._choice.native,
+            self._choice,
             self.compare.native,
             self.state,
             self.bars,
@@ -260,12 +262,12 @@ class RegionsPanel(Panel):
     def _show(self) -> None:
         has_result, regions = self._session.result is not None, self._session.regions
         names = [region.name for region in regions]
-        for widget in (self._tools.native, self._choice.native, self.compare.native):
+        for widget in (self._tools.native, self._choice, self.compare.native):
             widget.setVisible(has_result)
         self._fill(names)
         choices = _names(regions)
         self.first.choices, self.second.choices = choices, [REST, *choices]
-        self._choice.native.setVisible(bool(names))
+        self._choice.setVisible(bool(names))
         self.compare.native.setVisible(bool(names))
         self.save_outlines.native.setVisible(bool(names))
         self._show_compared(has_result, names)
@@ -316,6 +318,7 @@ class RegionsPanel(Panel):
     def _write(self, title: str, name: str, kind: str, text: Callable[[], str]) -> None:
         path, _ = QFileDialog.getSaveFileName(self, title, name, kind)
         if path:
+            check_replaceable(Path(path), self._session.data.files)
             write_atomically(path, lambda aside: aside.write_text(text(), encoding="utf-8", newline=""))
             self.state.setText(f"Saved {path}.")
 

@@ -1,4 +1,4 @@
-"""Run the deconvolution, watch it, stop it, keep its result."""
+"""Run the deconvolution, watch it, cancel it, save its result."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Task
 from napari_spotmix.io import check_writable
+from napari_spotmix.io.keeping import check_replaceable
 from napari_spotmix.params import Parameters, describe
 from napari_spotmix.ui.panels.export_menu import MenuButton, choose_export, copy, session_spec
 from napari_spotmix.ui.panels.form import ParameterForm
@@ -37,22 +38,26 @@ if TYPE_CHECKING:
 
 __all__ = ["RunPanel", "deconvolve_task"]
 
-
 #: Name that is offered for the report.
 _REPORT = "report.html"
 
+_SAVE_TIP = "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
+_REPORT_TIP = "Write the result as a page for the browser, and show it"
+_KEEP_TIP = "Export it, copy the command or Python of its run, or add a layer per cell type"
+
 
 def deconvolve_task(session: Session, spec: RunSpec) -> Task:
-    """Return the run of what the session has loaded; it holds all it needs and reads no session later.
+    """Return the task that runs on what is loaded now; what is loaded later does not change it.
 
     Raises
     ------
     InputError
         If the spots or the reference are missing.
     """
-    if session.data.tissue is None or session.data.reference is None:
+    tissue, reference = session.data.tissue, session.data.reference
+    if tissue is None or reference is None:
         raise InputError(session.data.what_is_missing() or "Choose spatial data and a reference first.")
-    data = Data(session.data.tissue.adata, session.data.reference.adata)
+    data = Data(tissue.adata, reference.adata)
 
     def task(on_progress: ProgressCallback) -> Result:
         result = run(spec, data, on_progress=on_progress).result
@@ -63,7 +68,7 @@ def deconvolve_task(session: Session, spec: RunSpec) -> Task:
 
 
 class RunPanel(Panel):
-    """Parameters, Run, Cancel, progress, what came of it, and ways to keep it.
+    """Parameters, Run, Cancel, progress, the outcome, and ways to save it.
 
     Signals
     -------
@@ -76,8 +81,8 @@ class RunPanel(Panel):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._started = 0.0
-        # The run that is on its way, and that of the result; None for a result that was opened.
-        self._asked = RunSpec()
+        # The run in progress, and the run that made the result; None for a result that was opened.
+        self._running = RunSpec()
         self._made: RunSpec | None = None
         self._n_problems = 0
         self._make_widgets()
@@ -91,7 +96,7 @@ class RunPanel(Panel):
         # What is changed most is first.
         self.form = ParameterForm(sorted(describe(), key=lambda info: info.advanced))
         self.run = PushButton(text="Run")
-        self.cancel = PushButton(text="Cancel", tooltip="Stop the run; nothing of it is kept", enabled=False)
+        self.cancel = PushButton(text="Cancel", tooltip="Cancel the run; no result is kept", enabled=False)
         self.bar = ProgressBar(value=0, min=0, max=1000, visible=False, label="")
         self.save = PushButton(text="Save…", enabled=False)
         self.report = PushButton(text="Report…", enabled=False)
@@ -99,12 +104,12 @@ class RunPanel(Panel):
         self.state = plain_label()
         self.notes_text = plain_label()
         self.notes = FoldableSection(
-            "Notes", self.notes_text, tip="What you should know about this result", open=False
+            "Notes", self.notes_text, tip="What to know about this result", open=False
         )
         self.more = FoldableSection(
             "Parameters",
             self.form,
-            tip="The defaults suit most sections; what is left empty is learned from the data",
+            tip="The defaults suit most sections; values left empty are learned from the data",
             open=False,
         )
         # magicgui's widgets live as long as somebody holds them.
@@ -114,11 +119,19 @@ class RunPanel(Panel):
 
     def _actions(self) -> list[tuple[str, str, Callable[[], None]]]:
         """Return the entries of the menu: name, tooltip and callback."""
-        layers = "Add a layer for each cell type, to be shown, blended and changed as you like"
+        layers = "Add a napari layer for each cell type, to show, blend and edit"
         return [
-            ("Export…", "Write it for another program: a table, QuPath, Loupe, SpatialData", self._export),
-            ("Copy command", "The `spotmix run` that makes this result in a terminal", self._copy_command),
-            ("Copy Python", "Python that makes this result", self._copy_python),
+            (
+                "Export…",
+                "Export the result for another program: a table, QuPath, Loupe, SpatialData",
+                self._export,
+            ),
+            (
+                "Copy command",
+                "The `spotmix run` command that makes this result in a terminal",
+                self._copy_command,
+            ),
+            ("Copy Python", "Python code that makes this result", self._copy_python),
             ("Layer per cell type", layers, self._add_layers),
         ]
 
@@ -150,7 +163,7 @@ class RunPanel(Panel):
         return self._runner, self._saver, self._reporter
 
     def hold(self, n_problems: int) -> None:
-        """Hold back the run while so many problems keep the data from being used."""
+        """Disable Run while the check finds problems."""
         if n_problems == self._n_problems:
             return
         shows_outcome = self.state.text() != self._idle
@@ -163,8 +176,9 @@ class RunPanel(Panel):
 
     @property
     def _obstacle(self) -> str | None:
-        """What has to be done before a run, or None if nothing has."""
-        if (missing := self._session.data.what_is_missing()) is not None or not self._n_problems:
+        """What prevents a run, and what to do; None if nothing does."""
+        missing = self._session.data.what_is_missing()
+        if missing is not None or not self._n_problems:
             return missing
         them = "it" if self._n_problems == 1 else "them"
         return f"Check found {count(self._n_problems, 'problem')}. Fix {them} above, or choose other data."
@@ -182,26 +196,23 @@ class RunPanel(Panel):
         try:
             parameters = Parameters(**self.form.values())
         except InputError as error:
-            self.more.set_open(True)  # so that it can be corrected
+            self.more.set_open(True)  # to be corrected
             self._fail(error)
             return
         self._started = time.monotonic()
-        self._asked = session_spec(self._session, parameters)
-        self._runner.start(deconvolve_task(self._session, self._asked))
+        self._running = session_spec(self._session, parameters)
+        self._runner.start(deconvolve_task(self._session, self._running))
         self._busy("Starting")
 
     @property
     def spec(self) -> RunSpec:
-        """The run that has made the result; for a result that was opened, only what is loaded."""
+        """The run that made the result; for a result that was opened, its files only."""
         return self._made or session_spec(self._session)
 
     def save_to(self, folder: Path) -> None:
         """Write the result into `folder`."""
-        result, spec, opened = (
-            self._shown_result(),
-            replace(self.spec, report=False),
-            self._session.data.files,
-        )
+        result, spec = self._shown_result(), replace(self.spec, report=False)
+        opened = self._session.data.files
 
         def task(on_progress: ProgressCallback) -> str:
             check_writable(folder, opened | spec.inputs)
@@ -222,14 +233,15 @@ class RunPanel(Panel):
         self._busy("Reporting")
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
-        """Write the result into a file for another program; see `exchange.export`."""
-        result = self._shown_result()
+        """Write the result into a file for another program; see `exporters.export`."""
+        result, inputs = self._shown_result(), self._session.data.files
 
         def task(on_progress: ProgressCallback) -> str:
-            from napari_spotmix.output import exporters as exchange
+            from napari_spotmix.output.exporters import export, export_notes
 
-            written = exchange.export(result, path, kind, on_progress=on_progress)
-            return "\n".join([f"Exported to {written}", *exchange.export_notes(result, path, kind)])
+            check_replaceable(path, inputs)
+            written = export(result, path, kind, on_progress=on_progress)
+            return "\n".join([f"Exported to {written}", *export_notes(result, path, kind)])
 
         self._saver.start(task)
         self._busy("Exporting")
@@ -240,17 +252,17 @@ class RunPanel(Panel):
             raise InputError("There is no result yet: run first.")
         return replace(session.result, regions=session.regions, view=session.view)
 
-    # What a task reports
+    # Progress and outcome
 
-    def _make_runner(self, finished: Any) -> Runner:
+    def _make_runner(self, finished: Callable[[Any], None]) -> Runner:
         runner = Runner(self)
-        runner.progressed.connect(self._tell)
+        runner.progressed.connect(self._report_progress)
         runner.finished.connect(finished)
         runner.failed.connect(self._fail)
         runner.cancelled.connect(self._was_cancelled)
         return runner
 
-    def _tell(self, progress: Progress) -> None:
+    def _report_progress(self, progress: Progress) -> None:
         self.bar.native.setRange(0, 1000 if progress.total else 0)
         self.bar.value = round(1000 * progress.fraction)
         step = f" {progress.step} of {progress.total}" if progress.total > 1 else ""
@@ -260,11 +272,11 @@ class RunPanel(Panel):
     def _finish(self, result: Result) -> None:
         seconds = time.monotonic() - self._started
         self._session.set_result(result)
-        self._made = self._asked
+        self._made = self._running
         self._rest(f"Finished in {seconds:.1f} s. {self.summary}")
 
     def _forget_run(self) -> None:
-        """Another result is there, which `_finish` knows the run of if it was run here."""
+        """Another result is shown; if it was run here, `_finish` sets its run afterwards."""
         self._made = None
 
     def _fail(self, error: BaseException) -> None:
@@ -274,8 +286,8 @@ class RunPanel(Panel):
     def _was_cancelled(self) -> None:
         self._rest("Cancelled. Nothing was changed.")
 
-    def _saved(self, words: str) -> None:
-        self._rest(words)
+    def _saved(self, message: str) -> None:
+        self._rest(message)
 
     def _reported(self, path: Path) -> None:
         self._rest(f"Report in {path}")
@@ -289,16 +301,16 @@ class RunPanel(Panel):
 
     # What is shown
 
-    def _busy(self, words: str) -> None:
+    def _busy(self, stage: str) -> None:
         self.bar.native.setRange(0, 0)
         self.bar.visible = True
-        self.state.setText(f"{words}…")
+        self.state.setText(f"{stage}…")
         self._enable()
 
-    def _rest(self, words: str) -> None:
+    def _rest(self, message: str) -> None:
         self.bar.visible = False
         self.bar.native.setRange(0, 1000)
-        self.state.setText(words)
+        self.state.setText(message)
         self._enable()
 
     def _show(self) -> None:
@@ -315,7 +327,9 @@ class RunPanel(Panel):
 
     def _add_layers(self) -> None:
         self._session.layers_wanted.emit()
-        self.state.setText("Each cell type has a layer now, hidden: press its eye in napari's list.")
+        self.state.setText(
+            "Each cell type now has a layer, hidden at first: click its eye icon in napari's layer list."
+        )
 
     def _enable(self) -> None:
         self.busy_changed.emit(self.is_running)
@@ -325,24 +339,18 @@ class RunPanel(Panel):
             "A run is in progress" if self.is_running else "Estimate the cell types of each spot"
         )
         self.cancel.enabled = self.is_running
-        self.save.enabled = self._session.result is not None and not self.is_running
-        self.keep.setEnabled(self.save.enabled)
-        self.keep.setToolTip(
-            "Export it, copy the command or Python of its run, or add a layer per cell type"
-            if self.save.enabled
-            else "There is no result yet: run first"
-        )
-        self.save.tooltip = (
-            "Write spatial.h5ad, proportions.csv and recipe.toml into a folder"
-            if self.save.enabled
-            else "There is no result yet: run first"
-        )
-        self.report.enabled = self.save.enabled
-        self.report.tooltip = (
-            "Write the result as a page for the browser, and show it"
-            if self.save.enabled
-            else "There is no result yet: run first"
-        )
+        can_keep = self._session.result is not None and not self.is_running
+        for button, tip in ((self.save, _SAVE_TIP), (self.report, _REPORT_TIP)):
+            button.enabled = can_keep
+            button.tooltip = tip if can_keep else self._why_not_kept
+        self.keep.setEnabled(can_keep)
+        self.keep.setToolTip(_KEEP_TIP if can_keep else self._why_not_kept)
+
+    @property
+    def _why_not_kept(self) -> str:
+        if self._session.result is None:
+            return "There is no result yet: run first"
+        return "Wait until the task in progress has ended"
 
     @reporting
     def _choose_where_to_save(self) -> None:
@@ -370,16 +378,17 @@ class RunPanel(Panel):
     def _copy_python(self) -> None:
         self._copy(as_python, "Copied. Paste it into a script or a notebook.")
 
-    def _copy(self, written: Callable[[RunSpec], str], words: str) -> None:
+    def _copy(self, as_text: Callable[[RunSpec], str], message: str) -> None:
         if self._made is None:
             self.state.setText(
-                "This result was opened, not run here. `spotmix rerun` and its folder make it again."
+                "This result was opened, not run here. Make it again with `spotmix rerun` and its folder."
             )
             return
         try:
-            copy(written(self._made))
+            copy(as_text(self._made))
         except InputError as error:  # the data are no files
             self.state.setText(str(error))
             return
         adjusted = self._session.result is not self._session.learned
-        self.state.setText(f"{words} What was adjusted after the run is not in it." if adjusted else words)
+        note = " It does not include adjustments made after the run." if adjusted else ""
+        self.state.setText(message + note)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QSizePolicy, QToolButton
 
 from napari_spotmix.ui.text import plain
 
-__all__ = ["FoldableSection", "Form", "add_all", "column_of", "plain_label", "row_of", "soon"]
+__all__ = ["FoldableSection", "Form", "add_all", "plain_label", "row_of", "soon"]
 
 
 class _WrappedLabel(QLabel):
@@ -47,13 +47,6 @@ def row_of(*widgets: Widget, labels: bool = False) -> Container[Widget]:
     row = Container[Widget](widgets=list(widgets), layout="horizontal", labels=labels)
     row.margins = (0, 0, 0, 0)
     return row
-
-
-def column_of(*widgets: Widget) -> Container[Widget]:
-    """Return fields of magicgui below each other, with their labels."""
-    column = Container[Widget](widgets=list(widgets))
-    column.margins = (0, 0, 0, 0)
-    return column
 
 
 def soon(parent: QObject) -> QTimer:

@@ -253,7 +253,7 @@ class TissuePanel(Panel):
             self._search,
             self.state.setText,
             text="Find",
-            tooltip="Find which types are near each other, and niches; pressed again, it stops",
+            tooltip="Find which types are near each other, and niches; press again to cancel",
         )
         self._head = row_of(self.n_niches, self.search, labels=True)
         self.map = HeatMap()

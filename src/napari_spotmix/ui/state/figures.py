@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import checksums, run_cancellable, write_atomically
+from napari_spotmix.io.keeping import check_replaceable
 from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, PIES, UNEXPLAINED
 
 if TYPE_CHECKING:
@@ -41,8 +42,14 @@ def as_in_figures(shown: Shown | None) -> str | list[str] | None:
     return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
 
 
-def figure_task(result: Result, shown: str | list[str], path: Path, opacity: float) -> Task:
-    """Return the task that draws a figure and writes it."""
+def figure_task(
+    result: Result,
+    shown: str | list[str],
+    path: Path,
+    opacity: float,
+    inputs: Mapping[str, Path] | None = None,
+) -> Task:
+    """Return the task that draws a figure and writes it; never over a file of `inputs`."""
 
     def task(on_progress: ProgressCallback) -> Path:
         # Imported in the thread: matplotlib takes its time.
@@ -50,6 +57,7 @@ def figure_task(result: Result, shown: str | list[str], path: Path, opacity: flo
 
         if problems := figure.save_problems(path):
             raise InputError(problems)
+        check_replaceable(path, inputs or {})
         drawn = run_cancellable(
             lambda: figure.draw(result, shown, opacity=opacity), _STAGE, on_progress, 0, 2
         )
@@ -71,6 +79,7 @@ def report_task(result: Result, inputs: Mapping[str, Path], how: ReadOptions, ti
     def task(on_progress: ProgressCallback) -> Path:
         from napari_spotmix.output.report import make_report
 
+        check_replaceable(path, inputs)
         sums = checksums(inputs, how, on_progress=on_progress)
         html = make_report(result, sums, title=title, on_progress=on_progress)
         return write_atomically(path, lambda aside: aside.write_text(html, encoding="utf-8", newline="\n"))

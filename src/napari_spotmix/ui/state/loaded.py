@@ -36,7 +36,7 @@ class LoadedTissue:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The files that were read, by role, as in `Job.inputs`."""
+        """The files that were read, by role, as in `RunSpec.inputs`."""
         paths = {"spatial": self.path, "image": self.reading.image, "coordinates": self.reading.coordinates}
         return {role: path for role, path in paths.items() if path is not None}
 
@@ -60,7 +60,7 @@ class LoadedReference:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The files that were read, by role, as in `Job.inputs`."""
+        """The files that were read, by role, as in `RunSpec.inputs`."""
         paths = (self.path, *self.more)
         named = {f"reference_{n}" if n > 1 else "reference": path for n, path in enumerate(paths, start=1)}
         return {role: path for role, path in (*named.items(), ("labels", self.labels)) if path is not None}

@@ -99,7 +99,7 @@ class SavedView:
 
     @property
     def shown(self) -> Shown | None:
-        """The cell type, the blend or the map that was shown, None if the file says nothing of it."""
+        """The cell type, the blend or the map that was shown, None if the file does not say."""
         if self.types:
             return self.types[0] if len(self.types) == 1 else self.types
         return self.map

@@ -86,7 +86,7 @@ class Session:
         self.learned: Result | None = None
         self.regions: tuple[Region, ...] = ()
         self.niches: Niches | None = None
-        # Connected first, so that nobody sees a result with the tissue of another one.
+        # Connected first, so that no listener sees a result with the tissue of another one.
         self.data.tissue_changed.connect(self._drop_result)
 
     def _drop_result(self) -> None:

@@ -1,7 +1,7 @@
 """A long call in a thread: its progress, its end, and how it is stopped.
 
 The thread writes down its progress, and a timer of the GUI thread reads it. So no other thread touches
-Qt, progress is throttled by itself, and a call that nobody waits for any more disturbs nobody.
+Qt, progress is throttled by itself, and a call that is no longer needed has no effect.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from napari_spotmix.base.ending import end_process
 from napari_spotmix.base.progress import Progress
-from napari_spotmix.base.unfinished import discard_unfinished
 
 __all__ = ["main", "now_and_then"]
 
@@ -69,8 +69,7 @@ def now_and_then(say: Callable[[list[Any]], None]) -> Callable[[Progress], None]
 
 def _leave() -> None:
     """End now, and leave no unfinished files."""
-    discard_unfinished()
-    os._exit(0)
+    end_process(0)
 
 
 if __name__ == "__main__":

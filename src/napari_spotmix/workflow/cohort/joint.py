@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_spotmix.result import Result
+    from napari_spotmix.workflow.cohort.sheet import Section
 
 __all__ = ["JOINT", "REPORT", "SAMPLES", "cohort_problems", "samples_of", "write_joint"]
 
@@ -23,20 +25,48 @@ _OF_SPOTS = ["sample", "condition", "spot", "x", "y"]
 _OF_SAMPLES = ["sample", "condition", "state", "spots", "seconds", "message", "folder"]
 
 
-def cohort_problems(output: Path, sheet: Path) -> list[str]:
-    """Say why the tables of a cohort cannot be written into a folder; an empty list if they can."""
-    from napari_spotmix.io import output_problems
+def cohort_problems(output: Path, sheet: Path, sections: Sequence[Section] = ()) -> list[str]:
+    """Say why the results of a cohort cannot be written into a folder; an empty list if they can.
+
+    Parameters
+    ----------
+    output, sheet : Path
+    sections : sequence of Section, optional
+        No file that one of them reads is replaced by the cohort or by another section.
+    """
+    from napari_spotmix.io import OUTPUTS, output_problems
+    from napari_spotmix.io.keeping import files_of_inputs, is_one_of
 
     if problems := output_problems(output, {"samplesheet": sheet}):
         return problems
-    taken = [output / name for name in (JOINT, SAMPLES, REPORT) if (output / name).exists()]
-    if any(path.resolve() == sheet.resolve() for path in taken):
-        return [f"`output`: {sheet} is the samplesheet and is kept. Choose another folder."]
-    if taken and not _is_ours(output / SAMPLES):
+    taken = [output / name for name in (JOINT, SAMPLES, REPORT) if os.path.lexists(output / name)]
+    if is_one_of(sheet, taken):
+        return [f"`output`: {sheet} is the samplesheet and is not overwritten. Choose another folder."]
+    read = [file for one in sections for file in files_of_inputs(one.spec.inputs, one.spec.reading)]
+    folders = [one.folder for one in sections]
+    written = [path for home in folders for name in (*OUTPUTS, REPORT) if (path := home / name).exists()]
+    if lost := [path for path in (*taken, *written) if is_one_of(path, read)]:
+        return [
+            f"`output`: {lost[0]} is an input of a section and is not overwritten. Choose another folder."
+        ]
+    if taken and not (_is_ours(output / SAMPLES) and _is_joint(output / JOINT)):
         found = ", ".join(path.name for path in taken)
         words = f"holds {found}, not made by an earlier run of a samplesheet. Choose another folder."
         return [f"`output`: {output} {words}"]
     return []
+
+
+def _is_joint(table: Path) -> bool:
+    """Whether there is no table of all spots, or one of an earlier run."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        with table.open("rb") as file:
+            return list(parquet.read_schema(file).names[: len(_OF_SPOTS)]) == _OF_SPOTS
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, ArrowException):
+        return False
 
 
 def _is_ours(samples: Path) -> bool:

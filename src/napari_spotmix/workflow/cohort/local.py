@@ -32,7 +32,7 @@ CHILD = ("-m", "napari_spotmix.workflow.cohort.child")
 #: Seconds between two checks whether to go on.
 _TICK = 0.05
 #: Seconds that a process gets to end by itself.
-_PATIENCE = 0.15
+_PATIENCE = 1.0
 #: How often a section is begun whose process dies.
 _ATTEMPTS = 2
 #: Bytes that a process needs before it reads anything, and for each byte of a file that it reads.
@@ -170,11 +170,12 @@ def _why_dead(code: int, last_words: str) -> str:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return (
-            f"its process was ended by {name}, {_ATTEMPTS} times; mostly memory has run out. "
-            "Run fewer sections at once."
+            f"its process was killed by {name} {_ATTEMPTS} times, most likely because memory ran out. Run "
+            "fewer sections at once."
         )
     return (
-        f"its process ended with code {code} ({last_words or 'no words'}). Run the section alone to see why."
+        f"its process ended with code {code} ({last_words or 'no message'}). Run the section alone to see "
+        "why."
     )
 
 
@@ -182,7 +183,7 @@ def _why_dead(code: int, last_words: str) -> str:
 
 
 def how_many_at_once(orders: Sequence[Order]) -> int:
-    """Return how many sections to run at once: as many as there are cores, and as memory allows."""
+    """Return how many sections to run at once: one per core, or fewer if memory is short."""
     needs = sorted((_memory_needed(order) for order in orders), reverse=True)
     left, n = _memory_free(), 0
     for need in needs[: available_cores()]:

@@ -44,7 +44,7 @@ class Outcome:
     folder : Path
         Where its results are.
     state : str
-        ``"done"``, ``"unchanged"`` (the same run was there already) or ``"failed"``.
+        ``"done"``, ``"unchanged"`` (the same run is done already) or ``"failed"``.
     seconds : float
         That it took.
     message : str
@@ -109,7 +109,9 @@ def do_order(order: Order, *, on_progress: ProgressCallback = silent) -> dict[st
 
 def _unexpected(error: Exception) -> str:
     words = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {words}. This was not expected. Run the section alone to see where."
+    return (
+        f"{type(error).__name__}: {words}. This is unexpected. Run the section alone to see where it happens."
+    )
 
 
 def _done(spec: RunSpec, on_progress: ProgressCallback) -> tuple[str, str]:
@@ -123,7 +125,7 @@ def _not_converged(violation: float, params: Parameters) -> str:
     """Return what the warning says, which is shown only where the section was run."""
     if violation <= params.tolerance:
         return ""
-    return f"The solver stopped at {params.max_sweeps} sweeps, before it was done. Raise `max_sweeps`."
+    return f"The solver stopped at {params.max_sweeps} sweeps, before it converged. Raise `max_sweeps`."
 
 
 def is_up_to_date(spec: RunSpec, *, on_progress: ProgressCallback = silent) -> bool:

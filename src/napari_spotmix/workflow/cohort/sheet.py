@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.text import quoted
+from napari_spotmix.base.urls import check_url
 from napari_spotmix.params import RENAMED, describe
 from napari_spotmix.workflow.spec import Location, RunSpec, location_of, spec_of, with_values
 
@@ -26,6 +28,13 @@ COLUMNS = ("sample", "spatial", "reference", "condition")
 _DELIMITERS = ",;\t"
 #: Names that Windows keeps for devices.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+#: Names of what a cohort and a run write: a folder of that name would be in the way of the file.
+_FILES = {
+    *("proportions.parquet", "samples.csv", "report.html"),
+    *("spatial.h5ad", "proportions.csv", "recipe.toml"),
+}
+#: Bytes of the name of a folder, so that a suffix such as "-rerun" still fits.
+_MOST_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         )
     rows = [(number, row) for number, row in enumerate(lines[1:], start=2) if any(row)]
     if not rows:
-        raise ReadError(path, "has a header but no rows: give each section one.")
+        raise ReadError(path, "has a header but no rows: add a row for each section.")
     return [RENAMED.get(name, name) for name in lines[0]], rows
 
 
@@ -181,9 +190,11 @@ def _header_problems(header: list[str], defaults: Mapping[str, Any]) -> list[str
         )
     for column, name in enumerate(header, start=1):
         if name not in known:
-            problems.append(f"Row 1, column {column}: {name!r} is an unknown column.{_meant(name, known)}")
+            problems.append(
+                f"Row 1, column {column}: {quoted(name)} is an unknown column.{_meant(name, known)}"
+            )
     problems += [
-        f"Row 1: the column {name!r} is there {header.count(name)} times. Leave one."
+        f"Row 1: the column {quoted(name)} occurs {header.count(name)} times. Keep one."
         for name in dict.fromkeys(header)
         if header.count(name) > 1
     ]
@@ -192,7 +203,7 @@ def _header_problems(header: list[str], defaults: Mapping[str, Any]) -> list[str
 
 def _meant(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else " Leave it out, or name a parameter."
+    return f" Did you mean {quoted(close[0])}?" if close else " Leave it out, or name a parameter."
 
 
 def _shape_problems(header: list[str], rows: list[tuple[int, list[str]]]) -> Iterator[str]:
@@ -202,7 +213,7 @@ def _shape_problems(header: list[str], rows: list[tuple[int, list[str]]]) -> Ite
 
 
 def _quoted(names: Any) -> str:
-    return ", ".join(repr(name) for name in names)
+    return ", ".join(quoted(name, 40) for name in names)
 
 
 # ------------------------------------------------------------------------------------------- the rows
@@ -273,10 +284,10 @@ class _Rows:
 
     def _location(self, text: str) -> Location:
         if isinstance(location_of(text), str):
-            return text
+            return check_url(text)
         path = self._folder / Path(text).expanduser()
         if not os.path.exists(path):  # noqa: PTH110  (False for a name that cannot be one)
-            raise InputError(f"there is no {path}. Paths are relative to the folder of the sheet.")
+            raise InputError(f"{path} does not exist. Paths are relative to the folder of the samplesheet.")
         return path
 
 
@@ -290,13 +301,18 @@ def folder_name(sample: str) -> str:
     --------
     >>> folder_name("Heart/left: 1"), folder_name(".."), folder_name("Müller 7")
     ('Heart_left_ 1', '_', 'Müller 7')
+    >>> folder_name("report.html")
+    '_report.html'
     """
-    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", sample).strip(". ")[:100].rstrip(". ")
-    return f"_{name}" if not name.strip("_") or _DEVICES.fullmatch(name) else name
+    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", sample).strip(". ")[:100]
+    # Names may have 255 bytes; a letter can have four.
+    name = name.encode("utf-8", "replace")[:_MOST_BYTES].decode("utf-8", "ignore").rstrip(". ")
+    is_taken = not name.strip("_") or _DEVICES.fullmatch(name) or name.casefold() in _FILES
+    return f"_{name}" if is_taken else name
 
 
 def _name_problems(sections: list[tuple[int, Section]]) -> Iterator[str]:
-    """Report names that are there twice, and names whose folders would be the same on some system."""
+    """Report names that occur twice, and names whose folders would be the same on some system."""
     first: dict[str, tuple[int, str]] = {}
     for number, section in sections:
         key = section.folder.name.casefold()
@@ -304,9 +320,11 @@ def _name_problems(sections: list[tuple[int, Section]]) -> Iterator[str]:
         if row == number or not section.sample:
             continue
         if sample == section.sample:
-            yield f"Row {number}, column sample: {sample!r} is the name of row {row} already. Rename one."
+            yield (
+                f"Row {number}, column sample: {quoted(sample)} is already the name of row {row}. Rename one."
+            )
         else:
             yield (
-                f"Row {number}, column sample: {section.sample!r} would have the same folder as "
-                f"{sample!r} of row {row}. Rename one."
+                f"Row {number}, column sample: {quoted(section.sample)} would get the same folder as "
+                f"{quoted(sample)} of row {row}. Rename one."
             )

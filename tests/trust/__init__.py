@@ -1,0 +1,1 @@
+"""What `docs/explanation/trust.md` promises, each promise with its test."""
