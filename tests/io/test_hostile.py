@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -22,6 +23,7 @@ from napari_spotmix import Cancelled, ReadError, read_spatial
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import detect_format, read_image
 from napari_spotmix.io.readers import hdf5_inspection, images, safety
+from napari_spotmix.io.readers.store_inspection import check_store
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 
 #: Longest message, in letters.
@@ -256,6 +258,16 @@ def test_stores_that_must_not_be_read_are_refused(
     change(store)
     with pytest.raises(ReadError, match=words):
         read_spatial(store)
+
+
+def test_images_may_be_larger_than_memory_but_not_without_limit(tmp_path: Path) -> None:
+    image = tmp_path / "section.zarr" / "images" / "slide"
+    image.mkdir(parents=True)
+    for side, is_refused in ((200_000, False), (1_000_000, True)):
+        metadata = {"shape": [3, side, side], "chunks": [3, 512, 512], "dtype": "|u1", "zarr_format": 2}
+        (image / ".zarray").write_text(json.dumps(metadata), encoding="utf-8")
+        with pytest.raises(ReadError, match="`images/slide`") if is_refused else nullcontext():
+            check_store(tmp_path / "section.zarr", ("images", "labels"), may_be_empty=True)
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "3", "[" * 100_000, "{", "\xff"])

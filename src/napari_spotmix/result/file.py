@@ -201,7 +201,6 @@ def _wrong_kinds(adata: AnnData, keys: dict[str, str]) -> list[str]:
         ("obsp", "graph", "a sparse matrix of numbers", _is_sparse),
         ("obsp", "attention", "a sparse matrix of numbers", _is_sparse),
         ("uns", "residual_genes", "a table", lambda value: isinstance(value, pd.DataFrame)),
-        ("uns", "parameters", "a dictionary", lambda value: isinstance(value, Mapping)),
         ("uns", "regions", "text, GeoJSON", lambda value: isinstance(value, str)),
     )
     found = [

@@ -23,6 +23,8 @@ __all__ = ["check_store", "read_metadata"]
 
 #: Arrays that claim less, in bytes, are never refused; highest plausible compression; bytes for a name.
 _LARGE, _MOST, _NAME = 1 << 29, 500, 64
+#: No images of a section are larger, in bytes, with their pyramids.
+_IMAGES = 1 << 40
 #: No file of metadata is larger, in bytes; one of consolidated metadata holds those of all arrays.
 _METADATA = 1 << 26
 _NAMES = ("zarr.json", ".zarray", ".zmetadata")
@@ -62,7 +64,7 @@ def check_store(root: Path, parts: Sequence[str] = ("",), *, may_be_empty: bool 
         Folders of the store that will be read; those that do not exist are skipped.
     may_be_empty : bool
         Whether arrays may be mostly empty, as images with background are: these may claim more than their
-        files can hold.
+        files can hold, and than memory: they are read tile by tile.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def check_store(root: Path, parts: Sequence[str] = ("",), *, may_be_empty: bool 
     claimed = sum(max(sizes) for sizes in walk.claimed.values())
     stored = sum(walk.stored.get(name, 0) for name in walk.claimed)
     memory = psutil.virtual_memory().total
-    if claimed > (memory if may_be_empty else min(memory, max(_LARGE, _MOST * stored))):
+    if claimed > (_IMAGES if may_be_empty else min(memory, max(_LARGE, _MOST * stored))):
         largest = max(walk.claimed, key=lambda name: max(walk.claimed[name]))
         raise ReadError(
             root,
