@@ -46,7 +46,7 @@ def muscle_share(result: Result) -> np.ndarray:
 def test_intact_muscle_is_myofiber(muscle: Result) -> None:
     share = muscle_share(muscle)
     intact = share >= np.quantile(share, 0.7)
-    assert muscle.proportions["Myofiber"][intact].mean() >= 0.8
+    assert muscle.proportions["Myofibre"][intact].mean() >= 0.8
 
 
 @needs(MUSCLE)
