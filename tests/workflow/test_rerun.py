@@ -72,7 +72,7 @@ def test_a_changed_and_a_missing_file_are_named(copy: Path) -> None:
     with (copy / "cells.h5ad").open("ab") as file:
         file.write(b"\0")
     shutil.move(copy / "data" / "spots.h5ad", copy / "data" / "moved.h5ad")
-    with pytest.raises(InputError, match=r"`spatial`: .*spots.h5ad is missing") as missing:
+    with pytest.raises(InputError, match=r"`spatial`: .*spots.h5ad, which is missing") as missing:
         plan_rerun(copy / "results")
     assert "`inputs`" in str(missing.value)
     shutil.move(copy / "data" / "moved.h5ad", copy / "data" / "spots.h5ad")
