@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -174,7 +175,10 @@ def save(figure: Figure, path: str | Path, dpi: float = 300) -> Path:
         "pdf.compression": 6,
     }
     with _settings, mpl.rc_context(settled):
-        return write_atomically(path, lambda aside: figure.savefig(aside, **settings))
+        # Into memory first: matplotlib leaves a file open if the disk is full.
+        drawn = BytesIO()
+        figure.savefig(drawn, **settings)
+        return write_atomically(path, lambda aside: aside.write_bytes(drawn.getvalue()))
 
 
 _settings = threading.Lock()
