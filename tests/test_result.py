@@ -357,7 +357,7 @@ def test_what_a_file_says_wrongly_of_a_run_is_skipped(whole: Result) -> None:
 def test_parameters_that_are_no_dictionary_are_refused(whole: Result, parameters: Any) -> None:
     adata = whole.to_anndata()
     adata.uns["spotmix"] = parameters
-    with pytest.raises(InputError, match="dictionary"):
+    with pytest.raises(InputError, match="parameters of the result must be a dictionary, found"):
         Result.from_anndata(adata)
 
 

@@ -22,7 +22,6 @@ import pandas as pd
 import pytest
 
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
-from tests.clock import allowed
 from tests.dataset.pictures import lay_on_picture
 from tests.io.layouts import Section, section, write_folder
 
@@ -31,7 +30,7 @@ if sys.platform != "win32":
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as on Linux")
 
-SECONDS, BYTES = 2.5, 1 << 30
+SECONDS, BYTES = 5.0, 1 << 30
 
 #: Runs every command in JSON on stdin, and prints exit code, text, seconds and peak of memory of each. The
 #: first is not counted: it brings the imports, which `test_a_whole_process_is_in_time` times.
@@ -317,7 +316,7 @@ def test_damage_is_reported_soon_and_in_little_memory(case: Case, said: dict[str
     assert case.words in " ".join(str(found["text"]).split()), found["text"]
     assert found["code"] == case.code
     assert "Traceback" not in str(found["text"])
-    assert float(str(found["seconds"])) < allowed(SECONDS)
+    assert float(str(found["seconds"])) < SECONDS
     assert int(str(found["bytes"])) < BYTES
 
 
@@ -331,7 +330,7 @@ def test_a_whole_process_is_in_time(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "napari_spotmix.cli", "check", tmp_path / "cells.h5ad", tmp_path]
     before = worked()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert worked() - before < allowed(SECONDS)
+    assert worked() - before < SECONDS
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 

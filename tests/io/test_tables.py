@@ -17,7 +17,6 @@ from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import files_read, reading_notes
 from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.simulation.simulate import simulate
-from tests.clock import allowed
 from tests.io.layouts import write_png
 
 SPOTS = [f"AACT{number:02d}-1" for number in range(12)]
@@ -390,7 +389,7 @@ def test_a_zip_bomb_is_stopped_early(tmp_path, row):
     assert "must grow at most 500 times when decompressed" in refusal(
         path, coordinates=tmp_path / "coords.csv"
     )
-    assert time.process_time() - began < allowed(2.5)
+    assert time.process_time() - began < 5
 
 
 def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
