@@ -89,6 +89,15 @@ def test_nothing_is_reached_by_string_and_no_assertion_checks_input(path: Path) 
         assert "sys.modules" not in text
 
 
+def test_one_name_is_one_thing() -> None:
+    homes: dict[str, set[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(name_of(path))
+    assert not {name: sorted(paths) for name, paths in homes.items() if len(paths) > 1}
+
+
 def test_contracts_name_packages_and_every_package_is_checked_for_types() -> None:
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     assert tools["mypy"]["strict"]

@@ -16,7 +16,7 @@ from napari_spotmix.result import Result, View, read_result
 from napari_spotmix.simulation.simulate import simulate
 from napari_spotmix.ui.canvas.legend import legend_of_edges
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.state.edges import Edges, about_edges, edge_limits, edge_values, offered_edges
+from napari_spotmix.ui.state.edges import EdgeMap, about_edges, edge_limits, edge_values, offered_edges
 from napari_spotmix.ui.state.maps import GRAPH
 
 LEARNED = "learned but not used"
@@ -62,7 +62,7 @@ def test_a_file_keeps_it(left: Result, tmp_path: Path) -> None:
     left.to_anndata().write_h5ad(tmp_path / "spatial.h5ad")
     again = read_result(tmp_path / "spatial.h5ad")
     np.testing.assert_allclose(again.unused_attention.data, left.unused_attention.data, rtol=1e-12)
-    assert about_edges(again, Edges.UNUSED) == about_edges(left, Edges.UNUSED)
+    assert about_edges(again, EdgeMap.UNUSED) == about_edges(left, EdgeMap.UNUSED)
 
 
 def test_solving_again_without_a_type_keeps_it_for_the_others(left: Result) -> None:
@@ -89,16 +89,16 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
     qtbot.wait(50)
     layer, explore = dock.scene.layer_of(GRAPH), dock.explore
     assert explore.settings.edges.native.isVisible()
-    assert explore.settings.edges.choices == (Edges.UNUSED, Edges.WEIGHTS)
-    assert dock.overlays.title.text == Edges.UNUSED.value
+    assert explore.settings.edges.choices == (EdgeMap.UNUSED, EdgeMap.WEIGHTS)
+    assert dock.overlays.title.text == EdgeMap.UNUSED.value
     low, high = layer.edge_contrast_limits
-    assert (low, high) == edge_limits(left, Edges.UNUSED)
+    assert (low, high) == edge_limits(left, EdgeMap.UNUSED)
     assert dock.overlays.legend.entries[0] == ("Learned, not used", "")
     assert LEARNED in explore.about_edges.text()
     assert "than by distance alone" in explore.about_edges.text()
     darkest, brightest = np.argsort(layer.features["attention"].to_numpy())[[0, -1]]
     assert layer.edge_color[darkest, :3].sum() < layer.edge_color[brightest, :3].sum()
-    explore.settings.edges.value = Edges.WEIGHTS
+    explore.settings.edges.value = EdgeMap.WEIGHTS
     layer = dock.scene.layer_of(GRAPH)
     assert set(layer.features["weight"]) <= set(left.weights.data)
     assert dock.overlays.title.text == "Weights used"
@@ -111,22 +111,22 @@ def test_the_graph_shows_what_was_learned_and_says_why_it_was_not_used(
 def test_a_saved_view_shows_the_same_edges_again(make_dock: Any, left: Result) -> None:
     _, dock = make_dock()
     show_result(dock, replace(left, view=View(map="GRAPH", edges="WEIGHTS")), "Gut")
-    assert dock.session.edges is Edges.WEIGHTS
+    assert dock.session.edges is EdgeMap.WEIGHTS
     show_result(dock, replace(left, view=View(map="GRAPH", edges="nonsense")), "Gut")
-    assert dock.session.edges is Edges.UNUSED
+    assert dock.session.edges is EdgeMap.UNUSED
 
 
 def test_without_learned_attention_the_panel_says_what_to_do(by_hand: Result) -> None:
     assert by_hand.unused_attention is None
-    assert offered_edges(by_hand) == (Edges.WEIGHTS,)
-    words = about_edges(by_hand, Edges.WEIGHTS)
+    assert offered_edges(by_hand) == (EdgeMap.WEIGHTS,)
+    words = about_edges(by_hand, EdgeMap.WEIGHTS)
     assert "was not learned" in words
     assert "run again with Attention on" in words
 
 
 def test_attention_in_use_goes_from_0_to_1(result: Result) -> None:
-    assert offered_edges(result) == (Edges.ATTENTION, Edges.WEIGHTS)
-    assert edge_limits(result, Edges.ATTENTION) == (0.0, 1.0)
-    assert edge_values(result, Edges.ATTENTION) is result.attention
-    names = [name for name, _ in legend_of_edges(result, Edges.ATTENTION)]
+    assert offered_edges(result) == (EdgeMap.ATTENTION, EdgeMap.WEIGHTS)
+    assert edge_limits(result, EdgeMap.ATTENTION) == (0.0, 1.0)
+    assert edge_values(result, EdgeMap.ATTENTION) is result.attention
+    names = [name for name, _ in legend_of_edges(result, EdgeMap.ATTENTION)]
     assert names == ["Attention 1", "0.75", "0.5", "0.25", "0"]

@@ -52,7 +52,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 
 #: What functions, classes and constants are called now, by the former name of their module.
 NAMES: Mapping[str, Mapping[str, str]] = {
-    "figure": {"Scene": "FigureScene"},
+    "figure": {"Region": "Crop", "Scene": "FigureScene"},
     "findings": {"look": "diagnose", "look_at_files": "diagnose_files"},
     "mends": {
         "MENDS": "FIXES",

@@ -33,7 +33,7 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.io import write_atomically
 from napari_spotmix.io.keeping import MARK
-from napari_spotmix.output.scene import FigureScene, Region, colormap_of, scene_of, usual_top
+from napari_spotmix.output.scene import Crop, FigureScene, colormap_of, scene_of, usual_top
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAPS",
     "SUFFIXES",
-    "Region",
+    "Crop",
     "FigureScene",
     "colormap_of",
     "draw",
@@ -82,7 +82,7 @@ def draw(
     *,
     image: bool = True,
     opacity: float = 1.0,
-    region: Region | None = None,
+    region: Crop | None = None,
     dark: bool = False,
 ) -> Figure:
     """Draw proportions, or another map of a result, over the tissue.
@@ -197,7 +197,7 @@ def save_problems(path: Path, dpi: float = 300) -> list[str]:
 # ---------------------------------------------------------------------------------------- arguments
 
 
-def _check(result: Result, names: list[str], opacity: float, region: Region | None) -> None:
+def _check(result: Result, names: list[str], opacity: float, region: Crop | None) -> None:
     problems = _name_problems(result, names)
     if not 0 <= opacity <= 1:
         problems.append(f"`opacity` must be from 0 to 1, found {opacity!r}.")
@@ -234,7 +234,7 @@ def _unknown_name(result: Result, name: str) -> str:
     return f"`show`: unknown cell type or map {name!r}.{guess} This result has {known}."
 
 
-def _is_region(region: Region) -> bool:
+def _is_region(region: Crop) -> bool:
     is_finite = len(region) == 4 and bool(np.isfinite(region).all())
     return is_finite and region[0] < region[2] and region[1] < region[3]
 

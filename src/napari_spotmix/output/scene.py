@@ -19,11 +19,11 @@ from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diamet
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["FigureScene", "Region", "colormap_of", "scene_of", "usual_top"]
+__all__ = ["FigureScene", "Crop", "colormap_of", "scene_of", "usual_top"]
 
 Floats = NDArray[np.float64]
 #: Left, top, right and bottom, in full-resolution pixels.
-Region = tuple[float, float, float, float]
+Crop = tuple[float, float, float, float]
 
 #: More spots have no outlines, which would hide the colors: as in the viewer.
 _MOST_OUTLINED = 3000
@@ -58,7 +58,7 @@ class FigureScene:
     outline: Outline
     is_bin: bool
     diameter: float
-    region: Region
+    region: Crop
     image: tuple[NDArray[Any], float] | None
     opacity: float
 
@@ -75,7 +75,7 @@ class FigureScene:
 
 
 def scene_of(
-    result: Result, image: bool = True, opacity: float = 1.0, region: Region | None = None
+    result: Result, image: bool = True, opacity: float = 1.0, region: Crop | None = None
 ) -> FigureScene:
     """Return what is drawn of a result, with the arguments of `draw`.
 
@@ -103,14 +103,14 @@ def scene_of(
     )
 
 
-def _around(xy: Floats, diameter: float) -> Region:
+def _around(xy: Floats, diameter: float) -> Crop:
     least, most = xy.min(axis=0), xy.max(axis=0)
     margin = diameter + 0.02 * float((most - least).max())
     (left, top), (right, bottom) = (least - margin).tolist(), (most + margin).tolist()
     return left, top, right, bottom
 
 
-def _is_within(xy: Floats, region: Region, diameter: float) -> NDArray[np.bool_]:
+def _is_within(xy: Floats, region: Crop, diameter: float) -> NDArray[np.bool_]:
     reach = diameter / 2
     least, most = np.array(region[:2]) - reach, np.array(region[2:]) + reach
     return np.asarray(((xy > least) & (xy < most)).all(axis=1))

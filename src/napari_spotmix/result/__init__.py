@@ -10,11 +10,18 @@ from pathlib import Path
 
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.result.data import Result, over_all_spots
-from napari_spotmix.result.provenance import Candidate, Change, Evidence, Learned, PartEvidence, Provenance
+from napari_spotmix.result.provenance import (
+    Change,
+    Evidence,
+    Learned,
+    PartEvidence,
+    Provenance,
+    TriedSmoothing,
+)
 from napari_spotmix.result.view import View
 
 __all__ = [
-    "Candidate",
+    "TriedSmoothing",
     "Change",
     "Evidence",
     "Learned",

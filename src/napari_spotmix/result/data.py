@@ -17,7 +17,7 @@ from napari_spotmix.base.keys import ADDED, SPATIAL
 from napari_spotmix.base.old_names import Renamed
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.dataset.regions import Region
-from napari_spotmix.result.provenance import Candidate, Provenance
+from napari_spotmix.result.provenance import Provenance, TriedSmoothing
 from napari_spotmix.result.view import View
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Result:
         return bool((self.attention.data < 1).any())
 
     @property
-    def tried_attention(self) -> Candidate | None:
+    def tried_attention(self) -> TriedSmoothing | None:
         """The best attention that learning tried, used or not, or None."""
         return self.provenance.learned.evidence.best_attention
 
@@ -366,7 +366,7 @@ class Result:
         return from_anndata(adata, key_added)
 
 
-def _smoothing(tried: Candidate, n_cell_types: int) -> Smoothing:
+def _smoothing(tried: TriedSmoothing, n_cell_types: int) -> Smoothing:
     """Return the smoothing of a candidate."""
     from napari_spotmix.model.learning.heldout import Smoothing
 

@@ -16,7 +16,7 @@ import numpy as np
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.params import RENAMED, RENAMED_LEARNED, Parameters, describe
 
-__all__ = ["Candidate", "Change", "Evidence", "Learned", "PartEvidence", "Provenance"]
+__all__ = ["TriedSmoothing", "Change", "Evidence", "Learned", "PartEvidence", "Provenance"]
 
 #: Keys of older versions and what they are called now.
 _RENAMED_SMOOTHING: Mapping[str, str] = {"strength": "smoothness"}
@@ -94,7 +94,7 @@ class _Stored:
 
 
 @dataclass(frozen=True)
-class Candidate(_Stored):
+class TriedSmoothing(_Stored):
     """A way to smooth, and how well it predicted held-out genes.
 
     Attributes
@@ -119,9 +119,9 @@ class Candidate(_Stored):
     metric: tuple[float, ...] = _read(_all_of(_number), ())
 
 
-def _candidate(value: Any) -> Candidate | None:
-    found = _values(Candidate, _renamed(value, _RENAMED_SMOOTHING))
-    return Candidate(**found) if {"loss", "gain", "standard_error"} <= set(found) else None
+def _candidate(value: Any) -> TriedSmoothing | None:
+    found = _values(TriedSmoothing, _renamed(value, _RENAMED_SMOOTHING))
+    return TriedSmoothing(**found) if {"loss", "gain", "standard_error"} <= set(found) else None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Evidence:
 
     Attributes
     ----------
-    candidates : dict of str to Candidate
+    candidates : dict of str to TriedSmoothing
         By name, in the order in which they were tried; empty if the smoothing was given.
     chosen : str
         Name of the one that was taken.
@@ -138,12 +138,12 @@ class Evidence:
         Why, in a sentence.
     """
 
-    candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    candidates: Mapping[str, TriedSmoothing] = field(default_factory=dict)
     chosen: str = ""
     reason: str = ""
 
     @property
-    def best_attention(self) -> Candidate | None:
+    def best_attention(self) -> TriedSmoothing | None:
         """The candidate with attention that predicted held-out genes best, chosen or not, or None."""
         tried = [one for one in self.candidates.values() if one.sharpness > 0]
         return min(tried, key=lambda one: one.loss, default=None)

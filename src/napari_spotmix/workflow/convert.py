@@ -22,7 +22,7 @@ from napari_spotmix.params import Parameters, describe
 from napari_spotmix.workflow.spec import Location, RunSpec, location_of
 
 __all__ = [
-    "Misfit",
+    "WrongValue",
     "as_json",
     "cells_converter",
     "from_json",
@@ -36,7 +36,7 @@ Reader = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Misfit:
+class WrongValue:
     """What is wrong with one value: the name of its field, and a sentence that continues from there.
 
     Attributes
@@ -50,7 +50,7 @@ class Misfit:
     text: str
 
 
-def structured(converter: Converter, values: Mapping[str, Any]) -> tuple[RunSpec, list[Misfit]]:
+def structured(converter: Converter, values: Mapping[str, Any]) -> tuple[RunSpec, list[WrongValue]]:
     """Return the run that plain values stand for, and all that is wrong with them.
 
     Parameters
@@ -64,7 +64,7 @@ def structured(converter: Converter, values: Mapping[str, Any]) -> tuple[RunSpec
     -------
     spec : RunSpec
         With defaults throughout if anything is wrong.
-    misfits : list of Misfit
+    misfits : list of WrongValue
 
     Examples
     --------
@@ -78,7 +78,7 @@ def structured(converter: Converter, values: Mapping[str, Any]) -> tuple[RunSpec
         return RunSpec(), list(_misfits(error))
 
 
-def _misfits(error: Exception, name: str = "") -> Iterator[Misfit]:
+def _misfits(error: Exception, name: str = "") -> Iterator[WrongValue]:
     if isinstance(error, ClassValidationError):
         of_fields, others = error.group_exceptions()
         for one, note in of_fields:
@@ -86,17 +86,17 @@ def _misfits(error: Exception, name: str = "") -> Iterator[Misfit]:
         for one in others:
             yield from _misfits(one)
     elif isinstance(error, ForbiddenExtraKeysError):
-        yield from (Misfit(unknown, "") for unknown in sorted(error.extra_fields))
+        yield from (WrongValue(unknown, "") for unknown in sorted(error.extra_fields))
     elif isinstance(error, InputError):
         yield from (_named(text, name) for text in error.problems)
     else:
         raise error
 
 
-def _named(text: str, name: str) -> Misfit:
+def _named(text: str, name: str) -> WrongValue:
     """Return a problem with the name that it begins with, in backticks, as those of `Parameters` do."""
     found = re.match(r"`(\w+)` ", text)
-    return Misfit(found[1], text[found.end() :]) if found else Misfit(name, text)
+    return WrongValue(found[1], text[found.end() :]) if found else WrongValue(name, text)
 
 
 # ----------------------------------------------------------------------------------- JSON and TOML

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_spotmix.analysis.niches import Niches
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.edges import Edges
+    from napari_spotmix.ui.state.edges import EdgeMap
     from napari_spotmix.ui.state.maps import Shown
 
 __all__ = [
@@ -58,7 +58,7 @@ class MapInfo(LayerInfo):
     shown: Shown
     threshold: float = 0.0
     niches: Niches | None = None
-    edges: Edges | None = None
+    edges: EdgeMap | None = None
     is_own: bool = False
 
 

@@ -27,7 +27,7 @@ from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots, to_yx
 from napari_spotmix.ui.canvas.bins import bins_layer
 from napari_spotmix.ui.canvas.layer_info import KEY, TissueInfo
-from napari_spotmix.ui.state.edges import Edges, edge_limits, edge_values
+from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, edge_values
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -350,11 +350,11 @@ def _offsets(along: np.ndarray, n_lines: np.ndarray, width: float) -> np.ndarray
     return np.asarray(across * number[:, None] * width * 0.9, dtype=float)
 
 
-def graph_layer(result: Result, name: str, edges: Edges = Edges.ATTENTION) -> FullLayerData:
+def graph_layer(result: Result, name: str, edges: EdgeMap = EdgeMap.ATTENTION) -> FullLayerData:
     """Return every edge between neighbors once, in the color of its value: borders are dark."""
     upper = triu(edge_values(result, edges)).tocoo()
     first, second = upper.coords
-    feature = "weight" if edges is Edges.WEIGHTS else "attention"
+    feature = "weight" if edges is EdgeMap.WEIGHTS else "attention"
     start, end = to_yx(result.coordinates[first]), to_yx(result.coordinates[second])
     settings = {
         "name": name,

@@ -15,7 +15,7 @@ from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 from napari_spotmix.ui.canvas.paint import draw_name, fill
 from napari_spotmix.ui.canvas.pies import THINNEST
-from napari_spotmix.ui.state.edges import Edges, edge_limits, scale_words
+from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, scale_words
 from napari_spotmix.ui.state.maps import DOMINANT, GRAPH, NICHES, PIES
 from napari_spotmix.ui.text import count
 
@@ -72,17 +72,17 @@ def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     return list(zip(entries, niche_colors(niches), strict=True))
 
 
-def legend_of_edges(result: Result, edges: Edges) -> list[tuple[str, str]]:
+def legend_of_edges(result: Result, edges: EdgeMap) -> list[tuple[str, str]]:
     """Return the colors of edges by their value, the largest first."""
     from napari.utils.colormaps import ensure_colormap
 
-    if edges is Edges.WEIGHTS and np.ptp(result.weights.data) == 0:
+    if edges is EdgeMap.WEIGHTS and np.ptp(result.weights.data) == 0:
         return [("All edges have the same weight", "")]
     words = scale_words(edge_limits(result, edges))
-    words[0] = f"{'Weight' if edges is Edges.WEIGHTS else 'Attention'} {words[0]}"
+    words[0] = f"{'Weight' if edges is EdgeMap.WEIGHTS else 'Attention'} {words[0]}"
     rgba = ensure_colormap(ATTENTION_COLORMAP).map(np.linspace(1, 0, len(words)))
     colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(255 * rgba[:, :3]).astype(int)]
-    head = [("Learned, not used", "")] if edges is Edges.UNUSED else []
+    head = [("Learned, not used", "")] if edges is EdgeMap.UNUSED else []
     return [*head, *zip(words, colors, strict=True)]
 
 

@@ -14,7 +14,7 @@ from napari_spotmix.ui.state.maps import COUNTS, ERRORS, GRAPH, UNEXPLAINED, Sho
 from napari_spotmix.ui.text import shortened
 
 if TYPE_CHECKING:
-    from napari_spotmix.ui.state.edges import Edges
+    from napari_spotmix.ui.state.edges import EdgeMap
 
 __all__ = ["Title", "title_of"]
 
@@ -28,7 +28,7 @@ _OF_MAPS = {
 _HEIGHT = 24
 
 
-def title_of(shown: Shown, edges: Edges) -> str:
+def title_of(shown: Shown, edges: EdgeMap) -> str:
     """Return the title of a map."""
     if shown is GRAPH:
         return edges.value

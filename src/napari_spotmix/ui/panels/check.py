@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_spotmix.base.progress import Progress, ProgressCallback
     from napari_spotmix.dataset.diagnostics import Finding
-    from napari_spotmix.ui.state.loaded import Inputs
+    from napari_spotmix.ui.state.loaded import LoadedInputs
     from napari_spotmix.ui.state.session import Session
 
 __all__ = ["CheckPanel"]
@@ -226,7 +226,7 @@ class CheckPanel(Panel):
         self._data.undo_fixes()
 
 
-def check_task(inputs: Inputs) -> Task:
+def check_task(inputs: LoadedInputs) -> Task:
     """Return the task that checks the data before a run."""
     spatial, reference = inputs.tissue.adata, inputs.reference.adata
 
@@ -238,7 +238,7 @@ def check_task(inputs: Inputs) -> Task:
     return task
 
 
-def fix_task(inputs: Inputs, fixes: tuple[str, ...]) -> Task:
+def fix_task(inputs: LoadedInputs, fixes: tuple[str, ...]) -> Task:
     """Return the task that fixes the data; it returns the arguments of `LoadedData.set_fixed`."""
     spatial, reference = inputs.tissue.adata, inputs.reference.adata
 

@@ -15,7 +15,7 @@ from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
-from napari_spotmix.ui.state.edges import Edges, about_edges, offered_edges
+from napari_spotmix.ui.state.edges import EdgeMap, about_edges, offered_edges
 from napari_spotmix.ui.state.figures import as_in_figures, figure_task
 from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, name_of
 from napari_spotmix.ui.text import plain
@@ -38,7 +38,7 @@ class MapSettings:
 
     def __init__(self) -> None:
         self.edges = ComboBox(
-            label="Edges", choices=list(Edges), tooltip="What the colors of edges between neighbors show"
+            label="Edges", choices=list(EdgeMap), tooltip="What the colors of edges between neighbors show"
         )
         self.opacity = FloatSlider(
             label="Opacity",

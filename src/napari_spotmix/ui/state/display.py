@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psygnal import Signal
 
-from napari_spotmix.ui.state.edges import Edges
+from napari_spotmix.ui.state.edges import EdgeMap
 from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Shown
 
 __all__ = ["Camera", "Display"]
@@ -44,7 +44,7 @@ class Display:
         self.panels: tuple[str, ...] = ()
         self.opacity = 1.0
         self.threshold = 0.0
-        self.edges: Edges | None = None
+        self.edges: EdgeMap | None = None
         self.camera: Camera | None = None
 
     def show(self, shown: Shown) -> None:
@@ -59,7 +59,7 @@ class Display:
             self.panels = panels
             self.panels_changed.emit()
 
-    def show_edges(self, edges: Edges) -> None:
+    def show_edges(self, edges: EdgeMap) -> None:
         """Show the attention graph with other values of its edges, or the same again."""
         self.edges = edges
         self.show(GRAPH)

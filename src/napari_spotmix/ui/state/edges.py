@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     from napari_spotmix.result import Result
 
-__all__ = ["MOST_EDGES", "Edges", "about_edges", "edge_limits", "edge_values", "offered_edges", "scale_words"]
+__all__ = [
+    "MOST_EDGES",
+    "EdgeMap",
+    "about_edges",
+    "edge_limits",
+    "edge_values",
+    "offered_edges",
+    "scale_words",
+]
 
 #: More edges than these, counted both ways, would be a carpet that takes seconds to draw.
 MOST_EDGES = 400_000
@@ -22,7 +30,7 @@ _CHOSEN = {"none": "without smoothing", "ridge": "without smoothing", "laplacian
 _ASK = "To learn it, run again with Attention on and Smoothness and Attention sharpness left empty."
 
 
-class Edges(Enum):
+class EdgeMap(Enum):
     """The values of edges; each with its name on the screen."""
 
     ATTENTION = "Attention"
@@ -30,29 +38,29 @@ class Edges(Enum):
     WEIGHTS = "Weights used"
 
 
-def offered_edges(result: Result) -> tuple[Edges, ...]:
+def offered_edges(result: Result) -> tuple[EdgeMap, ...]:
     """Return the values that a result has, first those that say most about borders."""
     if result.uses_attention:
-        return Edges.ATTENTION, Edges.WEIGHTS
-    return (Edges.WEIGHTS,) if result.tried_attention is None else (Edges.UNUSED, Edges.WEIGHTS)
+        return EdgeMap.ATTENTION, EdgeMap.WEIGHTS
+    return (EdgeMap.WEIGHTS,) if result.tried_attention is None else (EdgeMap.UNUSED, EdgeMap.WEIGHTS)
 
 
-def edge_values(result: Result, edges: Edges) -> csr_array:
+def edge_values(result: Result, edges: EdgeMap) -> csr_array:
     """Return the value of each edge, symmetric, (n_spots, n_spots)."""
-    unused = result.unused_attention if edges is Edges.UNUSED else None
-    return result.weights if edges is Edges.WEIGHTS else result.attention if unused is None else unused
+    unused = result.unused_attention if edges is EdgeMap.UNUSED else None
+    return result.weights if edges is EdgeMap.WEIGHTS else result.attention if unused is None else unused
 
 
-def edge_limits(result: Result, edges: Edges) -> tuple[float, float]:
+def edge_limits(result: Result, edges: EdgeMap) -> tuple[float, float]:
     """Return the values at the ends of the colors.
 
     Attention in use spans 0 to 1, weights 0 to their largest. Unused attention is mostly similar: its colors
     are stretched over the usual values.
     """
-    if edges is Edges.ATTENTION:
+    if edges is EdgeMap.ATTENTION:
         return 0.0, 1.0
     values = edge_values(result, edges).data
-    low, high = np.quantile(values, _USUAL) if edges is Edges.UNUSED else (0.0, values.max())
+    low, high = np.quantile(values, _USUAL) if edges is EdgeMap.UNUSED else (0.0, values.max())
     return (float(low), float(high)) if high > low else (0.0, 1.0)
 
 
@@ -69,14 +77,14 @@ def scale_words(limits: tuple[float, float]) -> list[str]:
     return [f"{round(value, digits):.10g}" for value in np.linspace(high, low, 5)]
 
 
-def about_edges(result: Result, edges: Edges) -> str:
+def about_edges(result: Result, edges: EdgeMap) -> str:
     """Say what the colors show, and why attention was not used if it was not."""
     if result.uses_attention:
         return "Neighbors are weighted by distance and similarity: dark edges are borders."
     tried = result.tried_attention
     if tried is None:
         return f"Attention was not learned in this run. {_ASK}"
-    seen = "Dark edges connect dissimilar spots; colors are stretched. " if edges is Edges.UNUSED else ""
+    seen = "Dark edges connect dissimilar spots; colors are stretched. " if edges is EdgeMap.UNUSED else ""
     return f"{seen}Attention was learned but not used: with it, {_verdict(result, tried.loss)}"
 
 

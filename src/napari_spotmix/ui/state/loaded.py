@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_spotmix.io import TissueImage
 
-__all__ = ["Inputs", "LoadedData", "LoadedReference", "LoadedTissue"]
+__all__ = ["LoadedInputs", "LoadedData", "LoadedReference", "LoadedTissue"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LoadedReference:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class LoadedInputs:
     """All that a check or a run needs of what is loaded."""
 
     tissue: LoadedTissue
@@ -108,11 +108,11 @@ class LoadedData:
         return tuple(fix for one in loaded for fix in one.fixes)
 
     @property
-    def inputs(self) -> Inputs | None:
+    def inputs(self) -> LoadedInputs | None:
         """What a run needs, or None while something is missing."""
         if self.tissue is None or self.reference is None or self.cell_type_key is None:
             return None
-        return Inputs(self.tissue, self.reference, self.cell_type_key)
+        return LoadedInputs(self.tissue, self.reference, self.cell_type_key)
 
     def what_is_missing(self) -> str | None:
         """Say what has to be chosen before a run, or None if nothing is missing."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.result import View
 from napari_spotmix.ui.state.display import Camera, Display
-from napari_spotmix.ui.state.edges import Edges
+from napari_spotmix.ui.state.edges import EdgeMap
 from napari_spotmix.ui.state.maps import MOST_BLENDED, MapKind, Shown
 
 __all__ = ["SavedView"]
@@ -30,7 +30,7 @@ class SavedView:
         Cell types side by side.
     n_niches : int or None
         Of the niches that were found.
-    edges : Edges or None
+    edges : EdgeMap or None
     camera : Camera or None
     """
 
@@ -41,7 +41,7 @@ class SavedView:
     spot: int | None = None
     panels: tuple[str, ...] = ()
     n_niches: int | None = None
-    edges: Edges | None = None
+    edges: EdgeMap | None = None
     camera: Camera | None = None
 
     @classmethod
@@ -79,7 +79,7 @@ class SavedView:
             spot=saved.spot if saved.spot is not None and saved.spot < n_spots else None,
             panels=_known(saved.side_by_side, cell_types),
             n_niches=saved.niches if saved.niches is not None and 2 <= saved.niches <= MOST_NICHES else None,
-            edges=next((one for one in Edges if one.name == saved.edges), None),
+            edges=next((one for one in EdgeMap if one.name == saved.edges), None),
             camera=None if saved.camera is None else Camera(saved.camera[:2], saved.camera[2]),
         )
 

@@ -11,7 +11,7 @@ from psygnal import Signal
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
 from napari_spotmix.result import View
 from napari_spotmix.ui.state.display import Display
-from napari_spotmix.ui.state.edges import Edges, offered_edges
+from napari_spotmix.ui.state.edges import EdgeMap, offered_edges
 from napari_spotmix.ui.state.loaded import LoadedData, LoadedTissue
 from napari_spotmix.ui.state.maps import (
     COUNTS,
@@ -151,10 +151,10 @@ class Session:
         self.replay(replace(self.result, chosen_colors=self.result.chosen_colors | chosen))
 
     @property
-    def edges(self) -> Edges:
+    def edges(self) -> EdgeMap:
         """The values of edges that the graph shows: those asked for if the result offers them."""
         if self.result is None:
-            return Edges.ATTENTION
+            return EdgeMap.ATTENTION
         offered = offered_edges(self.result)
         wanted = self.display.edges
         return wanted if wanted in offered else offered[0]
