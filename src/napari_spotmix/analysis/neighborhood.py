@@ -12,11 +12,12 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.text import count
+from napari_spotmix.model.canonical import spots_along_a_curve
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
-__all__ = ["edges_between", "estimated_spots", "neighborhood", "neighbors_of"]
+__all__ = ["edges_between", "estimated_in_order", "estimated_spots", "neighborhood", "neighbors_of"]
 
 
 def neighborhood(result: Result, spot: int | str) -> pd.DataFrame:
@@ -113,6 +114,17 @@ def estimated_spots(proportions: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.flatnonzero(~np.isnan(proportions).any(axis=1))
 
 
+def estimated_in_order(result: Result) -> NDArray[np.int64]:
+    """Return the positions of the spots that were estimated, in an order that is not that of their rows."""
+    known = estimated_spots(result.abundances.to_numpy())
+    names = result.abundances.index[known]
+
+    def by_name(tied: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.unique(names[tied].to_numpy(str), return_inverse=True)[1]
+
+    return known[spots_along_a_curve(result.coordinates[known], content=by_name)]
+
+
 def edges_between(W: csr_array, spots: NDArray[np.int64]) -> csr_array:
-    """Return the edges of a graph that join two of these spots."""
-    return W if len(spots) == W.shape[0] else csr_array(W[spots][:, spots])
+    """Return the edges of a graph that join two of these spots, numbered as they are given."""
+    return W if np.array_equal(spots, np.arange(W.shape[0])) else csr_array(W[spots][:, spots])

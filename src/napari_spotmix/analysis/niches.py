@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from napari_spotmix.analysis.neighborhood import edges_between, estimated_spots
+from napari_spotmix.analysis.neighborhood import edges_between, estimated_in_order, estimated_spots
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
@@ -138,6 +138,7 @@ def find_niches(
             int(n_niches),
             random_state=int(seed),
             threads=threads,
+            order=estimated_in_order(result),
             on_block=lambda _: on_progress(Progress("Finding niches", 0, 1)),
         )
     names = pd.Index([str(number) for number in range(1, len(found.composition) + 1)], name="niche")
@@ -197,6 +198,7 @@ def group_spots(
     *,
     random_state: int,
     threads: Threads,
+    order: NDArray[np.int64] | None = None,
     on_block: OnBlock = lambda _: None,
 ) -> Grouping:
     """Group spots by what is in and around them.
@@ -212,6 +214,9 @@ def group_spots(
     random_state : int
     threads : Threads
         The result does not depend on how many.
+    order : ndarray of int64, shape (n_estimated,), optional
+        Spots that were estimated, in the order in which starts are drawn from them; that of their rows if
+        not given.
     on_block : callable, optional
         Called between blocks of spots; what it raises stops the work.
 
@@ -230,7 +235,7 @@ def group_spots(
     >>> group_spots(proportions, path, 2, random_state=0, threads=Threads(1)).label
     array([0, 0, 0, 1, 1])
     """
-    known = estimated_spots(proportions)
+    known = estimated_spots(proportions) if order is None else order
     label = np.full(len(proportions), -1)
     if not len(known):
         return Grouping(label, np.empty((0, proportions.shape[1])))

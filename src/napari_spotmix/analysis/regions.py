@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_spotmix.analysis.neighborhood import estimated_spots
+from napari_spotmix.analysis.neighborhood import estimated_in_order, estimated_spots
 from napari_spotmix.analysis.region_statistics import Comparison, Composition, compare_means, mean_composition
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
@@ -136,10 +136,12 @@ def compare_regions(
     """
     values, coordinates = result.proportions.to_numpy(), result.coordinates
     one, other = _chosen(result, first, second, regions, shared)
+    order = estimated_in_order(result)
+    values, coordinates = values[order], coordinates[order]
     of_each = [
         mean_composition(
             values,
-            part.spots,
+            part.spots[order],
             coordinates,
             n_surrogates=n_surrogates,
             random_state=random_state,
@@ -149,8 +151,8 @@ def compare_regions(
     ]
     comparison = compare_means(
         values,
-        one.spots,
-        other.spots,
+        one.spots[order],
+        other.spots[order],
         coordinates,
         n_surrogates=n_surrogates,
         random_state=random_state,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_MESSAGE", "agreeing", "count", "percent", "quoted", "shortened"]
+import re
+
+__all__ = ["LONGEST_MESSAGE", "agreeing", "count", "name_order", "percent", "quoted", "shortened"]
 
 #: Letters of a message; names and cells of a file in it may be of any length.
 LONGEST_MESSAGE = 600
 #: Letters of one quotation from a file.
 _LONGEST_QUOTE = 120
 
+_DIGITS = "0123456789"
 _SINGULAR = {
     "agree": "agrees",
     "begin": "begins",
@@ -44,6 +47,18 @@ def count(number: int, noun: str) -> str:
     ('1 spot', '1,234 spots')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def name_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return the key by which names are sorted for people: numbers by their value.
+
+    Examples
+    --------
+    >>> sorted(["Type 10", "type 2", "Type 1", "L2/3", "L2"], key=name_order)
+    ['L2', 'L2/3', 'Type 1', 'type 2', 'Type 10']
+    """
+    parts = re.findall(r"\d{1,18}|\D+|\d", name, re.ASCII)
+    return [(int(part), "") if part[0] in _DIGITS else (-1, part.casefold()) for part in parts], name
 
 
 def agreeing(number: int, verb: str) -> str:

@@ -26,6 +26,7 @@ from napari_spotmix.base.keys import (
     SPATIAL,
     image_scale,
 )
+from napari_spotmix.base.text import name_order
 from napari_spotmix.io import sparse_problem
 
 if TYPE_CHECKING:
@@ -135,14 +136,14 @@ def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float
 
 
 def labels(reference: AnnData, cell_type_key: str) -> pd.Categorical[str]:
-    """Return the labels as text, with only the types that have cells, in the order of the reference.
+    """Return the labels as text, with only the types that have cells, in the order of their names.
 
     An empty label, as joined tables and other programs leave it, is not a label.
     """
     given = pd.Categorical(reference.obs[cell_type_key]).remove_unused_categories()
     # By way of text, since a column may hold both 1 and "1".
     names = [str(name) for name in given.categories]
-    number = pd.Index([name for name in names if name.strip()], dtype=object).unique()
+    number = pd.Index(sorted({name for name in names if name.strip()}, key=name_order), dtype=object)
     codes = np.append(number.get_indexer(pd.Index(names)), -1)[given.codes]
     return pd.Categorical.from_codes(codes, categories=number)
 

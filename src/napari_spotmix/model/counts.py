@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Protocol
@@ -24,8 +24,8 @@ from napari_spotmix.model.kernels.arguments import GeneCounts
 
 __all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds", "is_in_order"]
 
-#: What is called for a few rows: `values`, whose first row is spot ``spots.start``, and start and stop in it.
-Kernel = Callable[[csr_array, slice, int, int], None]
+#: What is called for a few rows: some counts, and start and stop among their rows.
+Kernel = Callable[[GeneCounts, int, int], None]
 
 #: Most rows per call of a kernel: some milliseconds of work, so that a cancel is noticed soon.
 _ROWS = 4096
@@ -125,6 +125,8 @@ class Counts:
         Any kind of number.
     gene_of_column : ndarray of int64, shape (n_columns,)
         Number of each column's gene, or -1 for a column that is not used.
+    spot_of_row : ndarray of int64, shape (n_spots,), optional
+        Number of each row's spot, if spots are numbered in another order than their rows.
 
     Examples
     --------
@@ -135,13 +137,14 @@ class Counts:
 
     rows: csr_array | RowBlocks
     gene_of_column: NDArray[np.int64]
+    spot_of_row: NDArray[np.int64] | None = None
 
     @property
     def n_spots(self) -> int:
         return int(self.rows.shape[0] if isinstance(self.rows, csr_array) else self.rows.bounds[-1])
 
     def blocks(self) -> Generator[tuple[slice, csr_array]]:
-        """Yield all spots in order: which ones, and their rows."""
+        """Yield all rows in the order in which they are stored: which ones, and their counts."""
         if isinstance(self.rows, csr_array):
             # All at once: no thread has to wait for the end of each block.
             yield slice(0, self.n_spots), self.rows
@@ -155,47 +158,81 @@ class Counts:
 
         `on_rows` is called in this thread with the number of rows done; what it raises stops the rest.
         """
+        spot_of_row = self._spot_of_row
         with closing(self.blocks()) as blocks:
-            for spots, values in blocks:
+            for rows, values in blocks:
                 threads.over_blocks(
-                    partial(kernel, values, spots),
+                    partial(kernel, GeneCounts.of(values, self.gene_of_column, spot_of_row[rows])),
                     values.shape[0],
                     block=_rows_per_call(values.shape[0], threads.n_threads),
-                    on_block=partial(_report, on_rows, spots.start),
+                    on_block=partial(_report, on_rows, rows.start),
                 )
+
+    @property
+    def _spot_of_row(self) -> NDArray[np.int64]:
+        return np.arange(self.n_spots) if self.spot_of_row is None else self.spot_of_row
+
+    def numbered(self, order: NDArray[np.int64]) -> Counts:
+        """Return the same counts with the spots numbered in another order; nothing is read.
+
+        Parameters
+        ----------
+        order : ndarray of int64, shape (n_spots,)
+            Number that each spot has had.
+
+        Examples
+        --------
+        >>> counts = Counts(csr_array([[5.0], [6.0], [7.0]]), np.array([0]))
+        >>> counts.numbered(np.array([2, 0, 1])).of_spots(np.arange(3)).in_memory().toarray().ravel()
+        array([7., 5., 6.])
+        """
+        number = np.empty(self.n_spots, np.int64)
+        number[order] = np.arange(self.n_spots)
+        return replace(self, spot_of_row=number[self._spot_of_row])
 
     def only(self, spots: NDArray[np.int64]) -> Counts:
         """Return the counts of some spots, sorted and without duplicates; nothing is read."""
         if len(spots) == self.n_spots:
             return self
         rows = InMemory(self.rows) if isinstance(self.rows, csr_array) else self.rows
-        return Counts(_Chosen(rows, spots), self.gene_of_column)
+        if self.spot_of_row is None:
+            return Counts(_Chosen(rows, spots), self.gene_of_column)
+        number = np.full(self.n_spots, -1)
+        number[spots] = np.arange(len(spots))
+        number = number[self.spot_of_row]
+        chosen = np.flatnonzero(number >= 0)
+        return Counts(_Chosen(rows, chosen), self.gene_of_column, number[chosen])
 
     def of_spots(self, spots: NDArray[np.int64], on_rows: Callable[[int], None] = lambda _: None) -> Counts:
-        """Return the counts of some spots, sorted and without duplicates, in memory."""
+        """Return the counts of some spots, sorted and without duplicates, in memory and in their order."""
         chosen = self.only(spots)
         if isinstance(chosen.rows, csr_array):
-            return self
-        found = []
-        with closing(chosen.blocks()) as blocks:
-            for here, values in blocks:
-                found.append(values)
-                on_rows(here.stop)
-        return Counts(csr_array(vstack(found, format="csr")), self.gene_of_column)
+            matrix = chosen.rows
+        else:
+            found = []
+            with closing(chosen.blocks()) as blocks:
+                for here, values in blocks:
+                    found.append(values)
+                    on_rows(here.stop)
+            matrix = csr_array(vstack(found, format="csr"))
+        if chosen.spot_of_row is None:
+            return self if matrix is self.rows else Counts(matrix, self.gene_of_column)
+        return Counts(csr_array(matrix[np.argsort(chosen.spot_of_row)]), self.gene_of_column)
 
     def in_memory(self) -> csr_array:
-        """Return the matrix.
+        """Return the matrix, a row for each spot in order.
 
         Raises
         ------
         TypeError
-            If the matrix is read in blocks: `of_spots` returns counts in memory.
+            If the matrix is read in blocks, or its rows are in another order: `of_spots` returns counts in
+            memory and in order.
         """
-        if isinstance(self.rows, csr_array):
+        if isinstance(self.rows, csr_array) and self.spot_of_row is None:
             return self.rows
         raise TypeError(
-            f"`rows` must be a csr_array in memory, found {type(self.rows).__name__}. "
-            "Take the counts of some spots by `of_spots` first."
+            f"`rows` must be a csr_array in memory, in the order of the spots, found "
+            f"{type(self.rows).__name__}. Take the counts of some spots by `of_spots` first."
         )
 
     def of_columns(self, columns: NDArray[np.int64]) -> Counts:
@@ -215,8 +252,8 @@ class Counts:
         """Return each gene's total over all spots, float64 (n_genes,)."""
         sums = np.zeros(n_genes)
 
-        def add(values: csr_array, _: slice, start: int, stop: int) -> None:
-            counts_kernels.add_to_genes(GeneCounts.of(values, self.gene_of_column), start, stop, sums)
+        def add(values: GeneCounts, start: int, stop: int) -> None:
+            counts_kernels.add_to_genes(values, start, stop, sums)
 
         # One thread, one order: fractions would sum to other bits in another.
         self.over_rows(add, Threads(1), on_rows)

@@ -25,7 +25,7 @@ class GeneMatch:
     Attributes
     ----------
     names : list of str, length n_shared
-        The shared genes, in the order of the spatial data.
+        The shared genes, sorted, so that nothing depends on the order of columns.
     spatial, reference : ndarray of int64
         For each column, the number of its gene in `names`, or -1.
     n_duplicated : tuple of int
@@ -60,8 +60,7 @@ def match_genes(spatial: Sequence[str], reference: Sequence[str]) -> GeneMatch:
     >>> match.names, match.spatial.tolist(), match.reference.tolist(), match.n_duplicated
     (['Actb', 'Ckm'], [0, 1, 1, -1], [1, 0], (1, 0))
     """
-    in_reference = set(reference)
-    names = [name for name in dict.fromkeys(spatial) if name in in_reference]
+    names = sorted(set(spatial) & set(reference))
     number = {name: g for g, name in enumerate(names)}
 
     def numbered(columns: Sequence[str]) -> NDArray[np.int64]:

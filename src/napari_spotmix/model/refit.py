@@ -29,6 +29,8 @@ class RefitProblem:
         Penalties, in the units of the statistics.
     abundances : ndarray of float64, shape (n_spots, n_cell_types)
         Its minimizer, where the next solve starts.
+    spots : ndarray of int64, shape (n_spots,)
+        Which of the spots that were given each one is.
     """
 
     statistics: Statistics
@@ -36,6 +38,7 @@ class RefitProblem:
     lambda_r: float
     lambda_c: float
     abundances: NDArray[np.float64]
+    spots: NDArray[np.int64]
 
     def only(self, cell_types: NDArray[np.int64]) -> RefitProblem:
         """Return the problem with only the cell types of these numbers; the others are held at zero."""
@@ -66,7 +69,7 @@ class RefitProblem:
         ...     np.eye(2)[None], np.zeros(2, int), np.ones(2), np.array([[1.0, 0.0], [0.0, 1.0]])
         ... )
         >>> W = csr_array([[0.0, 1.0], [1.0, 0.0]])
-        >>> separate = RefitProblem(statistics, W, 0.0, 0.0, np.zeros((2, 2)))
+        >>> separate = RefitProblem(statistics, W, 0.0, 0.0, np.zeros((2, 2)), np.arange(2))
         >>> with Threads.of(1) as threads:
         ...     smooth, _ = replace(separate, lambda_c=1.0).solved(
         ...         tolerance=1e-9, max_sweeps=99, threads=threads

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import counts as counts_kernels
-from napari_spotmix.model.kernels.arguments import CSR, GeneCounts
+from napari_spotmix.model.kernels.arguments import GeneCounts
 
 __all__ = ["Statistics", "sufficient_statistics", "total_counts"]
 
@@ -72,10 +71,9 @@ def total_counts(
 ) -> NDArray[np.float64]:
     """Return each spot's total over the columns that hold a gene, float64 (n_spots,)."""
     totals = np.zeros(counts.n_spots)
-    used = counts.gene_of_column >= 0
 
-    def add(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        counts_kernels.row_totals(CSR.of(values), used, start, stop, totals[spots])
+    def add(values: GeneCounts, start: int, stop: int) -> None:
+        counts_kernels.row_totals(values, start, stop, totals)
 
     def report(n_done: int) -> None:
         on_progress(Progress("Counting", n_done, len(totals)))
@@ -130,10 +128,8 @@ def sufficient_statistics(
     def grams(start: int, stop: int) -> None:
         counts_kernels.filtered_grams(transposed, filters, start, stop, gram)
 
-    def project(values: csr_array, spots: slice, start: int, stop: int) -> None:
-        of_genes = GeneCounts.of(values, counts.gene_of_column)
-        own = (tables, cluster[spots], factor[spots])
-        counts_kernels.filtered_projections(of_genes, *own, start, stop, projection[spots])
+    def project(values: GeneCounts, start: int, stop: int) -> None:
+        counts_kernels.filtered_projections(values, tables, cluster, factor, start, stop, projection)
 
     def report(n_done: int) -> None:
         on_progress(Progress("Reducing counts", n_done, n_spots))

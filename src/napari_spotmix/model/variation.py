@@ -105,20 +105,24 @@ class VariationEvidence:
     error: float
 
 
-def cells_to_compare(
-    label: NDArray[np.integer], totals: Array, n_cell_types: int, random_state: int
-) -> NDArray[np.int64]:
-    """Choose cells of each type at random, at most 200, of those with counts; return which, in order.
+def cells_to_compare(members: list[NDArray[np.int64]], random_state: int) -> NDArray[np.int64]:
+    """Choose cells of each type at random, at most 200, and return which, type by type.
+
+    Parameters
+    ----------
+    members : list of ndarray of int64
+        Cells of each type that have counts, in an order that does not depend on their rows.
+    random_state : int
 
     Examples
     --------
-    >>> cells_to_compare(np.array([0, -1, 0, 1]), np.array([5.0, 5.0, 0.0, 5.0]), 2, random_state=0)
-    array([0, 3])
+    >>> cells_to_compare([np.array([7]), np.array([3])], random_state=0)
+    array([7, 3])
     """
     rng = np.random.default_rng(random_state)
-    members = [np.flatnonzero((label == k) & (totals > 0)) for k in range(n_cell_types)]
-    chosen = [rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False) for cells in members]
-    return np.sort(np.concatenate(chosen))
+    return np.concatenate(
+        [rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False) for cells in members]
+    )
 
 
 def cell_variation(

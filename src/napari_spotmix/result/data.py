@@ -382,13 +382,13 @@ def _shares(abundances: pd.DataFrame) -> pd.DataFrame:
 
 def over_all_spots(
     abundances: NDArray[np.float64],
-    fitted: NDArray[np.bool_],
+    spots: NDArray[np.int64],
     reasons: pd.Series,
     cell_types: pd.Index,
 ) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the abundances of fitted spots as a table of all spots, NaN if not estimated, and reasons."""
-    table = np.full((len(fitted), len(cell_types)), np.nan)
-    table[fitted] = abundances
-    unmatched = fitted & (table.sum(axis=1) == 0)
+    """Return the abundances of some spots as a table of all spots, NaN if not estimated, and reasons."""
+    table = np.full((len(reasons), len(cell_types)), np.nan)
+    table[spots] = abundances
+    unmatched = table.sum(axis=1) == 0
     table[unmatched] = np.nan
     return pd.DataFrame(table, index=reasons.index, columns=cell_types), reasons.mask(unmatched, UNMATCHED)

@@ -86,7 +86,7 @@ def _refitted(result: Result, problem: RefitProblem, solution: Solution, without
     )
     fitted = result.reasons.isin(["", UNMATCHED]).to_numpy()
     abundances, reasons = over_all_spots(
-        problem.abundances, fitted, result.reasons.mask(fitted, ""), result.abundances.columns[left]
+        problem.abundances, problem.spots, result.reasons.mask(fitted, ""), result.abundances.columns[left]
     )
     return replace(
         result,

@@ -7,7 +7,7 @@ model, and labels the result.
 from __future__ import annotations
 
 import platform as host
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -179,17 +179,21 @@ def _content_notes(content: Content, params: Parameters) -> list[str]:
 def _result(
     inputs: Inputs, params: Parameters, prepared: Prepared, fitted: Fit, assessment: Assessment
 ) -> Result:
-    spots, cell_types, kept = inputs.spatial.obs_names, pd.Index(prepared.cell_types), prepared.kept
-    abundances, reasons = over_all_spots(fitted.abundances, kept, prepared.reasons, cell_types)
+    names, cell_types, spots = inputs.spatial.obs_names, pd.Index(prepared.cell_types), prepared.spots
+    abundances, reasons = over_all_spots(fitted.abundances, spots, prepared.reasons, cell_types)
+    weights, attention = _over_all_spots((fitted.weights, fitted.attention), spots, len(names))
+    errors, misfit = (
+        _of_all_spots(values, spots, len(names)) for values in (assessment.errors, _misfit(assessment))
+    )
     return Result(
         abundances=abundances,
-        counts=pd.Series(prepared.totals, index=spots),
+        counts=pd.Series(prepared.totals, index=names),
         reasons=reasons,
         signatures=pd.DataFrame(prepared.signatures, index=cell_types, columns=prepared.genes.names),
-        weights=_over_all_spots(fitted.weights, kept),
-        attention=_over_all_spots(fitted.attention, kept),
-        standard_errors=pd.DataFrame(_of_all_spots(assessment.errors, kept), index=spots, columns=cell_types),
-        misfit=pd.Series(_of_all_spots(_misfit(assessment), kept), index=spots),
+        weights=weights,
+        attention=attention,
+        standard_errors=pd.DataFrame(errors, index=names, columns=cell_types),
+        misfit=pd.Series(misfit, index=names),
         residual_genes=_residual_genes(assessment.genes, prepared.genes.names),
         spatial=inputs.spatial,
         provenance=Provenance(
@@ -206,17 +210,15 @@ def _result(
             *_misfit_notes(assessment, prepared.xy, prepared.genes.names),
         ),
         problem=RefitProblem(
-            fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances
+            fitted.statistics, fitted.weights, fitted.lambda_r, fitted.lambda_c, fitted.abundances, spots
         ),
     )
 
 
-def _of_all_spots(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return rows of kept spots as rows of all spots, NaN for the others."""
-    if kept.all():
-        return values
-    everywhere = np.full((len(kept), *values.shape[1:]), np.nan, values.dtype)
-    everywhere[kept] = values
+def _of_all_spots(values: NDArray[Any], spots: NDArray[np.int64], n_spots: int) -> NDArray[Any]:
+    """Return rows of fitted spots as rows of all spots, NaN for the others."""
+    everywhere = np.full((n_spots, *values.shape[1:]), np.nan, values.dtype)
+    everywhere[spots] = values
     return everywhere
 
 
@@ -273,15 +275,23 @@ def _misfit_notes(assessment: Assessment, xy: NDArray[np.float64], genes: list[s
     ]
 
 
-def _over_all_spots(edges: csr_array, kept: NDArray[np.bool_]) -> csr_array:
-    """Return the edges between kept spots as edges between all spots."""
-    if kept.all():
-        return edges
-    number = np.flatnonzero(kept)
-    n_edges = np.zeros(len(kept), edges.indptr.dtype)
-    n_edges[kept] = np.diff(edges.indptr)
-    indptr = np.concatenate([[0], np.cumsum(n_edges)])
-    return csr_array((edges.data, number[edges.indices], indptr), shape=(len(kept), len(kept)))
+def _over_all_spots(matrices: Sequence[csr_array], spots: NDArray[np.int64], n_spots: int) -> list[csr_array]:
+    """Return matrices on the same edges between fitted spots as matrices between all spots."""
+    first, rows = matrices[0], np.argsort(spots)
+    starts, n_edges = first.indptr[:-1][rows], np.diff(first.indptr)[rows]
+    n_before = np.zeros(n_spots + 1, first.indptr.dtype)
+    n_before[spots[rows] + 1] = n_edges
+    indptr = np.cumsum(n_before, dtype=first.indptr.dtype)
+    # Where each edge comes from: moved and sorted once for all matrices.
+    edge = np.arange(first.nnz, dtype=first.indices.dtype)
+    edge += np.repeat(starts - indptr[spots[rows]], n_edges)
+    others = spots.astype(first.indices.dtype)[first.indices[edge]]
+    moved = csr_array((edge, others, indptr), shape=(n_spots, n_spots))
+    moved.sort_indices()
+    return [
+        csr_array((matrix.data[moved.data], moved.indices, moved.indptr), shape=moved.shape)
+        for matrix in matrices
+    ]
 
 
 def _given(params: Parameters) -> dict[str, Any]:
@@ -299,7 +309,7 @@ def _learned(fitted: Fit, prepared: Prepared) -> dict[str, Any]:
         "layout": fitted.graph.layout,
         "pitch_px": fitted.graph.pitch,
         "n_genes_used": prepared.signatures.shape[1],
-        "n_spots_fitted": int(prepared.kept.sum()),
+        "n_spots_fitted": len(prepared.spots),
         "n_edges": fitted.graph.n_edges,
         "precision_unit": fitted.precision_unit,
         "n_sweeps": fitted.solution.n_sweeps,
@@ -345,6 +355,6 @@ def _summary(fitted: Fit, prepared: Prepared) -> str:
     if fitted.lambda_c == 0:
         smoothing = "no smoothing"
     return (
-        f"{count(prepared.kept.sum(), 'spot')}, {count(len(prepared.cell_types), 'cell type')}, "
+        f"{count(len(prepared.spots), 'spot')}, {count(len(prepared.cell_types), 'cell type')}, "
         f"{count(prepared.signatures.shape[1], 'gene')}; {smoothing}; {fitted.graph.layout} neighbors."
     )

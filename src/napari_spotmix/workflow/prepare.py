@@ -21,10 +21,11 @@ from napari_spotmix.dataset.diagnostics.spots import NO_COORDINATES, NO_COUNTS
 from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.validation import no_usable_spots, types_without_counts
 from napari_spotmix.io import is_signatures
+from napari_spotmix.model.canonical import cells_by_content, row_fingerprints, spots_along_a_curve
 from napari_spotmix.model.counts import Counts, RowBlocks
 from napari_spotmix.model.genes import GeneMatch, informative_genes, is_housekeeping, match_genes
 from napari_spotmix.model.rna_content import Content, rna_content, unknown_content
-from napari_spotmix.model.signatures import mean_signatures
+from napari_spotmix.model.signatures import AveragedCells, mean_signatures
 from napari_spotmix.model.sufficient_statistics import total_counts
 from napari_spotmix.model.uncertainty.errors import ReferenceCells, cells_for_noise, lost_to_depth
 from napari_spotmix.model.variation import CellVariation, cell_variation, cells_to_compare
@@ -90,8 +91,8 @@ class Prepared:
         Of the spots that are fitted, over the shared genes that were chosen.
     totals : float64, n_spots
         Counts of each spot over all shared genes.
-    kept : bool, n_spots
-        Which spots are fitted.
+    spots : int64, n_fitted
+        Which of the given spots each fitted one is: those are numbered by what they hold, not by their rows.
     xy : float64, n_fitted x 2
         Coordinates in full-resolution pixels.
     library : int64, n_fitted, or None
@@ -112,7 +113,7 @@ class Prepared:
 
     counts: Counts
     totals: NDArray[np.float64]
-    kept: NDArray[np.bool_]
+    spots: NDArray[np.int64]
     xy: NDArray[np.float64]
     library: NDArray[np.int64] | None
     reasons: pd.Series
@@ -131,7 +132,7 @@ class Prepared:
     @property
     def fitted_totals(self) -> NDArray[np.float64]:
         """Totals of the spots that are fitted."""
-        return self.totals[self.kept]
+        return self.totals[self.spots]
 
 
 def prepare(inputs: Inputs, params: Parameters, threads: Threads, on_progress: ProgressCallback) -> Prepared:
@@ -168,12 +169,16 @@ def prepare(inputs: Inputs, params: Parameters, threads: Threads, on_progress: P
     kept = placed & counted
     if not kept.any():
         raise InputError(no_usable_spots().message)
+    spots = np.flatnonzero(kept)
+    library, counts = _library(inputs, spots), counts.only(spots)
+    order = spots_along_a_curve(xy[spots], library, lambda tied: row_fingerprints(counts.only(tied)))
+    spots = spots[order]
     return Prepared(
-        replace(counts.only(np.flatnonzero(kept)), gene_of_column=cells.genes.spatial),
+        replace(counts.numbered(order), gene_of_column=cells.genes.spatial),
         totals,
-        kept,
-        xy[kept],
-        _library(inputs, kept),
+        spots,
+        xy[spots],
+        None if library is None else library[order],
         _reasons(placed, counted, inputs.spatial.obs_names),
         cells.genes,
         cells.signatures,
@@ -184,10 +189,11 @@ def prepare(inputs: Inputs, params: Parameters, threads: Threads, on_progress: P
     )
 
 
-def _library(inputs: Inputs, kept: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+def _library(inputs: Inputs, spots: NDArray[np.int64]) -> NDArray[np.int64] | None:
     if inputs.library_key is None:
         return None
-    return np.asarray(pd.factorize(inputs.spatial.obs[inputs.library_key])[0][kept])
+    names = inputs.spatial.obs[inputs.library_key].astype(str).to_numpy()[spots]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _reasons(placed: NDArray[np.bool_], counted: NDArray[np.bool_], spots: pd.Index[str]) -> pd.Series:
@@ -205,8 +211,13 @@ class _LabeledCells:
     genes: GeneMatch
     rows: csr_array | RowBlocks
     label: NDArray[np.int64]
-    totals: NDArray[np.float64]
+    averaged: AveragedCells
     signatures: NDArray[np.float64]
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """Counts of each cell over all shared genes."""
+        return self.averaged.totals
 
     def of_genes(self, chosen: NDArray[np.int64]) -> _LabeledCells:
         """Return the cells over the genes numbered in `chosen`; totals stay those over all genes."""
@@ -229,10 +240,11 @@ class _LabeledCells:
     def compared(self, params: Parameters) -> tuple[CellVariation | None, ReferenceCells]:
         """Return how cells of each type vary, where that is asked for, and some cells to measure noise by."""
         n_types, n_genes = self.signatures.shape
-        shown = cells_for_noise(self.label, self.totals, n_types)
+        members = cells_by_content(self.label, self.totals, self.averaged.fingerprints, n_types)
+        shown = cells_for_noise(members)
         compared = shown[:0]
         if params.cell_variation != 0 and params.weights == "poisson":
-            compared = cells_to_compare(self.label, self.totals, n_types, params.random_state)
+            compared = cells_to_compare(members, params.random_state)
         both = np.union1d(shown, compared)
         counts = Counts(self.rows, self.genes.reference).of_spots(both).by_gene(n_genes)
 
@@ -265,11 +277,12 @@ def _labeled_cells(
         on_progress(Progress("Averaging the reference", n_done, len(label)))
 
     n_types = len(types.categories)
-    signatures, totals = mean_signatures(counts, label, n_types, len(genes.names), report)
+    averaged = mean_signatures(counts, label, n_types, len(genes.names), report)
+    signatures = averaged.signatures
     silent_types = [name for name, row in zip(types.categories, signatures, strict=True) if not row.any()]
     if silent_types:
         raise InputError(types_without_counts(silent_types).message)
-    cells = _LabeledCells(genes, rows, label, totals, signatures)
+    cells = _LabeledCells(genes, rows, label, averaged, signatures)
     return cells.of_genes(np.flatnonzero(signatures.any(axis=0)))
 
 

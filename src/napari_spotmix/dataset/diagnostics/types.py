@@ -18,6 +18,7 @@ from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.spelling import differ_only_in_spelling, spelling_key
 from napari_spotmix.dataset.validation import FEW_CELLS, types_without_counts
+from napari_spotmix.model.canonical import cells_by_content
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.genes import match_genes
 from napari_spotmix.model.signatures import mean_signatures
@@ -140,13 +141,13 @@ def signature_findings(
     def report(n_done: int) -> None:
         on_progress(Progress("Comparing cell types", n_done, len(label)))
 
-    signatures, totals = mean_signatures(counts, label, len(names), len(genes.names), report)
+    averaged = mean_signatures(counts, label, len(names), len(genes.names), report)
+    signatures, totals = averaged.signatures, averaged.totals
     absent = [name for name, row in zip(names, signatures, strict=True) if not row.any()]
     if absent:
         return [types_without_counts(absent)]
-    chosen = cells_for_noise(label, totals, len(names))
-    few = counts.of_spots(chosen, report)
-    rows = few.by_gene(len(genes.names)) if few is not counts else counts.by_gene(len(genes.names))[chosen]
+    chosen = np.sort(cells_for_noise(cells_by_content(label, totals, averaged.fingerprints, len(names))))
+    rows = counts.of_spots(chosen, report).by_gene(len(genes.names))
     cells = ReferenceCells(rows, totals[chosen], label[chosen], lost_to_depth(label, totals, len(names)))
     variance = signature_variance(cells, len(names))
     pairs = confusable_pairs(signatures, variance, np.zeros(len(genes.names)), _DEPTH)

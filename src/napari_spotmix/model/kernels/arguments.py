@@ -72,17 +72,20 @@ class GeneCounts(NamedTuple):
         As in `CSR`.
     gene_of_column : ndarray of int64, shape (n_columns,)
         -1 for a column that is not used.
+    spot : ndarray of int64, shape (n_rows,)
+        Number of each row's spot or cell.
     """
 
     indptr: Integers
     indices: Integers
     data: NDArray[Any]
     gene_of_column: NDArray[np.int64]
+    spot: NDArray[np.int64]
 
     @classmethod
-    def of(cls, matrix: csr_array, gene_of_column: NDArray[np.int64]) -> GeneCounts:
-        """Return the arrays of a SciPy matrix, not copied, with the gene of each column."""
-        return cls(matrix.indptr, matrix.indices, matrix.data, gene_of_column)
+    def of(cls, matrix: csr_array, gene_of_column: NDArray[np.int64], spot: NDArray[np.int64]) -> GeneCounts:
+        """Return the arrays of a SciPy matrix, not copied, with the genes of columns and spots of rows."""
+        return cls(matrix.indptr, matrix.indices, matrix.data, gene_of_column, spot)
 
 
 class Hessian(NamedTuple):

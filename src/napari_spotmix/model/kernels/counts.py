@@ -20,6 +20,7 @@ __all__ = [
     "add_to_groups",
     "filtered_grams",
     "filtered_projections",
+    "fingerprints",
     "held_out_score",
     "row_totals",
     "rows_in_order",
@@ -41,21 +42,38 @@ def rows_in_order(indptr, indices, start, stop):
 
 
 @compiled
-def row_totals(counts, column_used, start, stop, totals):
-    """Sum the used columns of rows `start` to `stop` of a CSR matrix into `totals`."""
-    indptr, indices, data = counts
+def row_totals(counts, start, stop, totals):
+    """Sum the used columns of rows `start` to `stop` into the `totals` of spots."""
+    indptr, indices, data, gene_of_column, spot = counts
     for i in range(start, stop):
         total = 0.0
         for p in range(indptr[i], indptr[i + 1]):
-            if column_used[indices[p]]:
+            if gene_of_column[indices[p]] >= 0:
                 total += data[p]
-        totals[i] = total
+        totals[spot[i]] = total
+
+
+@compiled
+def fingerprints(counts, keys, start, stop, found):
+    """Add each count times the key of its gene, modulo 2^64, for rows `start` to `stop`.
+
+    Fractions count in steps of 2^-16. Sums of integers do not depend on the order of entries.
+    """
+    indptr, indices, data, gene_of_column, spot = counts
+    for i in range(start, stop):
+        total = np.uint64(0)
+        for p in range(indptr[i], indptr[i + 1]):
+            g = gene_of_column[indices[p]]
+            if g >= 0:
+                steps = min(max(np.float64(data[p]) * 65536.0, 0.0), 9e18)
+                total += np.uint64(np.int64(steps)) * keys[g]
+        found[spot[i]] = total
 
 
 @compiled
 def add_to_genes(counts, start, stop, sums):
     """Add rows `start` to `stop` to the `sums` of genes."""
-    indptr, indices, data, gene_of_column = counts
+    indptr, indices, data, gene_of_column, _ = counts
     for p in range(indptr[start], indptr[stop]):
         g = gene_of_column[indices[p]]
         if g >= 0:
@@ -64,14 +82,15 @@ def add_to_genes(counts, start, stop, sums):
 
 @compiled
 def filtered_projections(counts, filters, cluster, scale, start, stop, b):
-    """``b_i = scale_i * filter_a(i)' y_i`` for rows `start` to `stop`.
+    """``b_n = scale_n * filter_a(n)' y_n`` of spot n of each of the rows `start` to `stop`.
 
     `filters` has a column for each type, padded with zeros to a multiple of `COLUMNS`.
     """
-    indptr, indices, data, gene_of_column = counts
+    indptr, indices, data, gene_of_column, spot = counts
     sums = np.empty(filters.shape[2])
     for i in range(start, stop):
-        of_genes = filters[cluster[i]]
+        n = spot[i]
+        of_genes = filters[cluster[n]]
         for k in range(0, sums.size, COLUMNS):
             first, second, third = broadcast(0.0), broadcast(0.0), broadcast(0.0)
             for p in range(indptr[i], indptr[i + 1]):
@@ -85,7 +104,7 @@ def filtered_projections(counts, filters, cluster, scale, start, stop, b):
             store(second, sums, k + WIDTH)
             store(third, sums, k + 2 * WIDTH)
         for k in range(b.shape[1]):
-            b[i, k] = scale[i] * sums[k]
+            b[n, k] = scale[n] * sums[k]
 
 
 @compiled
@@ -112,38 +131,39 @@ def held_out_score(counts, ST, total_signature, start, stop, X, score, C):
     With ``m_g = x . S_g`` and ``t = x . sum_g S_g``: ``score = sum_g Y_g log(m_g / t)`` and
     ``C = -sum_g Y_g (S_g / m_g - sum_g S_g / t)``.
     """
-    indptr, indices, data, gene_of_column = counts
+    indptr, indices, data, gene_of_column, spot = counts
     longest = 0
     for i in range(start, stop):
         longest = max(longest, indptr[i + 1] - indptr[i])
     genes, factors = np.empty(longest, np.int64), np.empty(longest)
     for i in range(start, stop):
-        score[i] = 0.0
-        C[i] = 0.0
+        n = spot[i]
+        score[n] = 0.0
+        C[n] = 0.0
         total = 0.0
         for k in range(ST.shape[1]):
-            total += X[i, k] * total_signature[k]
+            total += X[n, k] * total_signature[k]
         if total <= 0.0:
             continue
         n_counts, size = 0.0, 0
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
             if g >= 0:
-                mean = dot(ST, g, X[i])
-                score[i] += data[p] * np.log(mean)
+                mean = dot(ST, g, X[n])
+                score[n] += data[p] * np.log(mean)
                 n_counts += data[p]
                 genes[size], factors[size] = g, data[p] / mean
                 size += 1
-        score[i] -= n_counts * np.log(total)
-        add_rows(ST, genes, factors, 0, size, -1.0, C[i])
+        score[n] -= n_counts * np.log(total)
+        add_rows(ST, genes, factors, 0, size, -1.0, C[n])
         for k in range(ST.shape[1]):
-            C[i, k] += n_counts * total_signature[k] / total
+            C[n, k] += n_counts * total_signature[k] / total
 
 
 @compiled
 def _gather_genes(counts, i, count, genes):
     """Sum row `i` by gene into `count`, list its genes in `genes` and return how many there are."""
-    indptr, indices, data, gene_of_column = counts
+    indptr, indices, data, gene_of_column, _ = counts
     size = 0
     for p in range(indptr[i], indptr[i + 1]):
         g = gene_of_column[indices[p]]
@@ -162,28 +182,30 @@ def add_gene_moments(counts, ST, X, scale, start, stop, count, genes, moments):
     ``mu_i = scale_i x_i S``; `count` is zero before and after, `genes` is overwritten.
     """
     for i in range(start, stop):
+        n = counts.spot[i]
         for q in range(_gather_genes(counts, i, count, genes)):
             g = genes[q]
             y, mean = count[g], 0.0
             count[g] = 0.0
             for k in range(X.shape[1]):
-                mean += X[i, k] * ST[g, k]
+                mean += X[n, k] * ST[g, k]
             moments[0, g] += y
             moments[1, g] += y * y
-            moments[2, g] += y * scale[i] * mean
+            moments[2, g] += y * scale[n] * mean
 
 
 @compiled
 def add_to_groups(counts, group, times, start, stop, sums):
-    """Add ``times_i`` times row i by gene to the `sums` of its group, for rows `start` to `stop`.
+    """Add ``times_n`` times spot n by gene to the `sums` of its group, for rows `start` to `stop`.
 
-    A row of group -1 is left out.
+    A spot of group -1 is left out.
     """
-    indptr, indices, data, gene_of_column = counts
+    indptr, indices, data, gene_of_column, spot = counts
     for i in range(start, stop):
-        if group[i] < 0:
+        n = spot[i]
+        if group[n] < 0:
             continue
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
             if g >= 0:
-                sums[group[i], g] += times[i] * data[p]
+                sums[group[n], g] += times[n] * data[p]

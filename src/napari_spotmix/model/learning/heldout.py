@@ -247,16 +247,9 @@ class HeldOutGenes:
         X = self._fit(fold, W, smoothing)
         score, slope = np.empty(len(X)), np.empty_like(X)
 
-        def judge(values: csr_array, spots: slice, start: int, stop: int) -> None:
+        def judge(values: GeneCounts, start: int, stop: int) -> None:
             counts_kernels.held_out_score(
-                GeneCounts.of(values, fold.held_out.gene_of_column),
-                self._predicting,
-                fold.total_signature,
-                start,
-                stop,
-                X[spots],
-                score[spots],
-                slope[spots],
+                values, self._predicting, fold.total_signature, start, stop, X, score, slope
             )
 
         fold.held_out.over_rows(judge, self._alone)

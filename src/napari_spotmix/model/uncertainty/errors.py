@@ -65,16 +65,20 @@ class ReferenceCells:
     lost: Array
 
 
-def cells_for_noise(label: NDArray[np.integer], totals: Array, n_cell_types: int) -> NDArray[np.int64]:
-    """Choose cells of each type, at most 64, of those with counts, spread evenly; return which, in order.
+def cells_for_noise(members: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Choose cells of each type, at most 64, and return which, type by type.
+
+    Parameters
+    ----------
+    members : list of ndarray of int64
+        Cells of each type that have counts, as `cells_by_content` orders them: the first are as good as any.
 
     Examples
     --------
-    >>> cells_for_noise(np.array([0, -1, 0, 1]), np.array([5.0, 5.0, 0.0, 5.0]), 2)
-    array([0, 3])
+    >>> cells_for_noise([np.array([7, 2]), np.array([3])])
+    array([7, 2, 3])
     """
-    members = [np.flatnonzero((label == k) & (totals > 0)) for k in range(n_cell_types)]
-    return np.sort(np.concatenate([_spread(cells, _CELLS_PER_TYPE) for cells in members]))
+    return np.concatenate([cells[:_CELLS_PER_TYPE] for cells in members])
 
 
 def lost_to_depth(label: NDArray[np.integer], totals: Array, n_cell_types: int) -> Array:
@@ -88,10 +92,6 @@ def _shares(totals: Array, label: NDArray[np.integer]) -> Array:
     """Return the weight of each cell in the mean of its type, as signatures are made."""
     root = np.sqrt(totals)
     return np.asarray(root / np.bincount(label, root)[label])
-
-
-def _spread(values: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    return values if len(values) <= n else values[np.linspace(0, len(values) - 1, n).round().astype(np.int64)]
 
 
 @dataclass(frozen=True)
