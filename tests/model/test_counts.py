@@ -75,6 +75,21 @@ def test_chosen_spots_are_read_from_the_blocks_that_hold_them(chosen: list[int])
     np.testing.assert_array_equal(loaded.rows.toarray(), source.values.toarray()[spots])
 
 
+@pytest.mark.parametrize("chosen", [[3], [0, 49], [6, 7, 8, 20], list(range(50))])
+def test_spots_may_be_numbered_in_another_order_than_their_rows(chosen: list[int]) -> None:
+    rng, values, spots = np.random.default_rng(2), matrix(), np.array(chosen)
+    first, second = rng.permutation(50), rng.permutation(50)
+    for rows in (values, Noted(values)):
+        counts = Counts(rows, genes()).numbered(first).numbered(second)
+        some, expected = counts.only(spots), values.toarray()[first[second]][spots]
+        with Threads.of(2) as threads:
+            totals = total_counts(some, threads)
+        np.testing.assert_array_equal(totals, expected[:, genes() >= 0].sum(axis=1))
+        np.testing.assert_array_equal(counts.of_spots(spots).in_memory().toarray(), expected)
+        with pytest.raises(TypeError, match="in the order of the spots"):
+            counts.in_memory()
+
+
 def test_what_is_in_memory_is_not_copied() -> None:
     values = matrix()
     counts = Counts(values, genes())

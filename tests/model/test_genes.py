@@ -12,7 +12,7 @@ from napari_spotmix.model.genes import informative_genes, is_housekeeping, match
 def test_columns_point_to_their_gene() -> None:
     spatial, reference = ["c", "x", "a", "c", "b"], ["a", "y", "b", "c", "a"]
     match = match_genes(spatial, reference)
-    assert match.names == ["c", "a", "b"]
+    assert match.names == ["a", "b", "c"]
     for columns, names in ((match.spatial, spatial), (match.reference, reference)):
         for gene, name in zip(columns, names, strict=True):
             assert (match.names[gene] == name) if gene >= 0 else (name not in match.names)

@@ -12,7 +12,7 @@ from napari_spotmix.model.signatures import mean_signatures
 
 def averaged(counts: np.ndarray, label: np.ndarray, n_types: int) -> np.ndarray:
     n_genes = counts.shape[1]
-    found, totals = mean_signatures(Counts(csr_array(counts), np.arange(n_genes)), label, n_types, n_genes)
+    found, totals, _ = mean_signatures(Counts(csr_array(counts), np.arange(n_genes)), label, n_types, n_genes)
     np.testing.assert_array_equal(totals, counts.sum(axis=1))
     return found
 
@@ -29,7 +29,7 @@ def test_they_are_means_of_shares_weighted_by_the_root_of_depth(dtype: type) -> 
         for i in cells:
             expected[k] += np.sqrt(totals[i]) / weight * counts[i] / totals[i]
     found = averaged(counts, label, 3)
-    np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype is np.float32 else 1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
@@ -52,7 +52,8 @@ def test_the_order_of_cells_does_not_matter() -> None:
     order = rng.permutation(50)
     plain = averaged(counts, label, 3)
     shuffled = averaged(counts[order], label[order], 3)
-    np.testing.assert_allclose(shuffled, plain, rtol=1e-12)
+    # To the last bit: rounded sums would be magnified by what is learned from them.
+    np.testing.assert_array_equal(shuffled, plain)
 
 
 def test_they_approach_what_the_cells_were_drawn_from() -> None:
@@ -74,8 +75,9 @@ def test_they_are_the_same_from_blocks_of_rows_and_over_some_of_the_columns() ->
     class Blocks(InMemory):
         bounds = np.array([0, 7, 120, 300])
 
-    whole, totals = mean_signatures(Counts(counts, genes), label, 3, 6)
-    parts, its_totals = mean_signatures(Counts(Blocks(counts), genes), label, 3, 6)
+    whole, totals, prints = mean_signatures(Counts(counts, genes), label, 3, 6)
+    parts, its_totals, its_prints = mean_signatures(Counts(Blocks(counts), genes), label, 3, 6)
+    np.testing.assert_array_equal(prints, its_prints)
     assert whole.tobytes() == parts.tobytes()
     assert totals.tobytes() == its_totals.tobytes()
     np.testing.assert_array_equal(totals, counts.toarray()[:, genes >= 0].sum(axis=1))

@@ -20,6 +20,7 @@ from napari_spotmix.model.uncertainty.errors import (
 )
 from napari_spotmix.model.uncertainty.residuals import gene_residuals
 from tests.model.oracles import random_statistics
+from tests.model.varied_cells import members_of
 
 ONE = Threads(1)
 N_SPOTS, N_TYPES, N_GENES = 7, 4, 60
@@ -133,7 +134,7 @@ def reference() -> tuple[np.ndarray, ReferenceCells]:
     profiles = S[label] + away[:, None] * (S[(label + 1) % N_TYPES] - S[label]) * 0.5
     counts = csr_array(rng.poisson(3000 * profiles.clip(0)).astype(float))
     totals = np.asarray(counts.sum(axis=1))
-    chosen = cells_for_noise(label, totals, N_TYPES)
+    chosen = cells_for_noise(members_of(label, totals))
     lost = lost_to_depth(label, totals, N_TYPES)
     return S, ReferenceCells(csr_array(counts[chosen]), totals[chosen], label[chosen], lost)
 

@@ -20,8 +20,8 @@ from napari_spotmix.model.kernels.arguments import GeneCounts
 __all__ = ["AveragedCells", "mean_signatures"]
 
 
-#: Weights are multiples of one over this: times counts, a million cells sum to less than 2^53 steps.
-_STEPS = 2.0**24
+#: Weights are multiples of one over this: times counts, cells of millions sum to less than 2^53 steps.
+_STEPS = 2.0**28
 
 
 class AveragedCells(NamedTuple):
