@@ -134,7 +134,7 @@ def reference() -> tuple[np.ndarray, ReferenceCells]:
     profiles = S[label] + away[:, None] * (S[(label + 1) % N_TYPES] - S[label]) * 0.5
     counts = csr_array(rng.poisson(3000 * profiles.clip(0)).astype(float))
     totals = np.asarray(counts.sum(axis=1))
-    chosen = cells_for_noise(members_of(label, totals))
+    chosen = cells_for_noise(members_of(label, totals, N_TYPES))
     lost = lost_to_depth(label, totals, N_TYPES)
     return S, ReferenceCells(csr_array(counts[chosen]), totals[chosen], label[chosen], lost)
 

@@ -72,14 +72,14 @@ def estimated(cells: VariedCells, n_cells: int, depth: float, rng: np.random.Gen
     return variation_of(counts, label, totals, cells.signatures)
 
 
-def members_of(label: np.ndarray, totals: Array) -> list[NDArray[np.int64]]:
+def members_of(label: np.ndarray, totals: Array, n_types: int) -> list[NDArray[np.int64]]:
     """Cells of each type in their order."""
-    return cells_by_content(label, totals, np.arange(len(label), dtype=np.uint64), int(label.max()) + 1)
+    return cells_by_content(label, totals, np.arange(len(label), dtype=np.uint64), n_types)
 
 
 def variation_of(counts: csr_array, label: np.ndarray, totals: Array, signatures: Array) -> CellVariation:
     """What the cells of a whole reference tell, of which some are chosen."""
-    chosen = cells_to_compare(members_of(label, totals), random_state=0)
+    chosen = cells_to_compare(members_of(label, totals, len(signatures)), random_state=0)
     n_cells = np.bincount(label[(label >= 0) & (totals > 0)], minlength=len(signatures)).astype(float)
     return cell_variation(csr_array(counts[chosen]), label[chosen], totals[chosen], signatures, n_cells)
 

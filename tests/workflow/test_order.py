@@ -1,4 +1,4 @@
-"""A result is a property of the data: the order of spots, genes, cells and types in the files does not matter."""
+"""A result is a property of the data: the order of spots, genes, cells and types does not matter."""
 
 from __future__ import annotations
 
