@@ -1,7 +1,7 @@
 """Measure the accuracy on tissue with known ground truth and compare it with other methods.
 
     python benchmarks/accuracy.py [SET ...] [--data ../shared/data/bench] [--score ../shared/tools/score.py]
-                                  [--ablation] [--seeds] [--grid] [--bins] [--page FILE] [--picture FILE]
+                                  [--ablation] [--seeds] [--order] [--grid] [--bins] [--page FILE] [--picture FILE]
 
 DATA holds one folder per dataset (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
 ``obs["cell_type"]``) and ``peers.csv``, the scores of other methods. SCORE defines the metrics. The tables
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bins import bins, draw_edges
-from contributions import grid, seeds, steps
+from contributions import grid, orders, seeds, steps
 from known import KnownSet, geometric_mean, load_score
 from napari_spotmix import Result
 from tables import Table, fill
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--score", type=Path, default=SHARED / "tools" / "score.py", help="file with `score`")
     parser.add_argument("--ablation", action="store_true", help="error as each part of the model is added")
     parser.add_argument("--seeds", action="store_true", help="error with three seeds")
+    parser.add_argument("--order", action="store_true", help="change by another order of rows and columns")
     parser.add_argument("--grid", action="store_true", help="learned smoothing and the best of a grid")
     parser.add_argument("--bins", action="store_true", help="error on simulated bins smaller than a cell")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also write the tables to this page")
@@ -201,7 +202,7 @@ def main() -> None:
 def measured(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Table]:
     """Return the requested tables."""
     tables = [bins()] if options.bins else []
-    of_sets = {"ablation": steps, "seeds": seeds, "grid": grid}
+    of_sets = {"ablation": steps, "seeds": seeds, "order": orders, "grid": grid}
     asked = [table for name, table in of_sets.items() if getattr(options, name)]
     if options.bins and not asked:
         return tables
