@@ -1,7 +1,8 @@
 """Measure the accuracy on tissue with known ground truth and compare it with other methods.
 
     python benchmarks/accuracy.py [SET ...] [--data ../shared/data/bench] [--score ../shared/tools/score.py]
-                                  [--ablation] [--seeds] [--order] [--grid] [--bins] [--page FILE] [--picture FILE]
+                                  [--ablation] [--seeds] [--order] [--grid] [--bins]
+                                  [--page FILE] [--picture FILE]
 
 DATA holds one folder per dataset (``spatial.h5ad`` with ``obsm["truth"]``, ``reference.h5ad`` with
 ``obs["cell_type"]``) and ``peers.csv``, the scores of other methods. SCORE defines the metrics. The tables

@@ -37,13 +37,15 @@ def steps(sets: list[KnownSet]) -> Table:
 
 
 def seeds(sets: list[KnownSet]) -> Table:
-    """Return the RMSE of some seeds, how far they are apart, and in how many spots the dominant type changes."""
+    """Return the RMSE of some seeds, and in how many spots the dominant type changes."""
     table = pd.DataFrame({one.name: _by_seed(one) for one in sets}).T
     table.loc["geometric mean"] = table[list(SEEDS)].apply(geometric_mean)
     table.insert(
         len(SEEDS), "largest / smallest", table[list(SEEDS)].max(axis=1) / table[list(SEEDS)].min(axis=1)
     )
-    return Table("seeds", "RMSE by seed, and the share of spots whose dominant type is not that of seed 0:", table)
+    return Table(
+        "seeds", "RMSE by seed, and the share of spots whose dominant type is not that of seed 0:", table
+    )
 
 
 def _by_seed(one: KnownSet) -> dict[Any, float]:
@@ -57,17 +59,21 @@ def _by_seed(one: KnownSet) -> dict[Any, float]:
 def orders(sets: list[KnownSet]) -> Table:
     """Return how far proportions move if spots, genes, cells and cell types come in another order."""
     table = pd.DataFrame({one.name: {"largest change": _moved(one)} for one in sets}).T
-    return Table("order", "Largest change of a proportion in another order of all rows and columns:", table, 9)
+    return Table(
+        "order", "Largest change of a proportion in another order of all rows and columns:", table, 9
+    )
 
 
 def _moved(one: KnownSet) -> float:
     rng, key = np.random.default_rng(0), "cell_type"
-    spatial = one.spatial[rng.permutation(one.spatial.n_obs)][:, rng.permutation(one.spatial.n_vars)]
-    cells = one.reference[rng.permutation(one.reference.n_obs)][:, rng.permutation(one.reference.n_vars)].copy()
+    spatial, cells = (
+        data[rng.permutation(data.n_obs)][:, rng.permutation(data.n_vars)].copy()
+        for data in (one.spatial, one.reference)
+    )
     names = cells.obs[key].astype(str)
     cells.obs[key] = pd.Categorical(names, categories=rng.permutation(names.unique()))
     plain = one.deconvolve().proportions
-    moved = deconvolve(spatial.copy(), cells, cell_type_key=key).proportions
+    moved = deconvolve(spatial, cells, cell_type_key=key).proportions
     return float((moved.loc[plain.index, plain.columns] - plain).abs().max(axis=None))
 
 

@@ -90,7 +90,7 @@ def test_row_totals_touch_only_their_rows(kernels: SimpleNamespace) -> None:
     rng = np.random.default_rng(1)
     Y, used = rows(rng), rng.random(9) < 0.6
     totals, spot = np.full(12, -1.0), rng.permutation(12)
-    kernels.row_totals(GeneCounts.of(Y, used.astype(np.int64) - 1, spot), 3, 8, totals)
+    kernels.row_totals(GeneCounts.of_rows(Y, used.astype(np.int64) - 1, spot, 3, 8), totals)
     np.testing.assert_array_equal(totals[spot[3:8]], Y.toarray()[3:8, used].sum(axis=1))
     assert (np.delete(totals, spot[3:8]) == -1).all()
 
@@ -101,7 +101,7 @@ def test_fingerprints_are_sums_modulo_two_to_the_64(kernels: SimpleNamespace) ->
     Y.data += rng.random(Y.nnz)
     keys, found = rng.integers(0, 2**64, 3, np.uint64), np.zeros(12, np.uint64)
     with np.errstate(over="ignore"):  # for the interpreted one
-        kernels.fingerprints(GeneCounts.of(Y, gene, spot), keys, 3, 8, found)
+        kernels.fingerprints(GeneCounts.of_rows(Y, gene, spot, 3, 8), keys, found)
     for i in range(3, 8):
         steps = [(int(y * 65536), g) for y, g in zip(Y.toarray()[i], gene, strict=True) if g >= 0]
         assert int(found[spot[i]]) == sum(n * int(keys[g]) for n, g in steps) % 2**64
@@ -112,7 +112,7 @@ def test_sums_of_genes_grow_by_the_given_rows(kernels: SimpleNamespace) -> None:
     rng = np.random.default_rng(11)
     Y, gene = csr_array(rng.poisson(0.7, size=(12, 6))), np.array([1, -1, 0, 2, 0, 1])
     sums = np.full(3, 5.0)
-    kernels.add_to_genes(GeneCounts.of(Y, gene, np.arange(12)), 3, 8, sums)
+    kernels.add_to_genes(GeneCounts.of_rows(Y, gene, np.arange(12), 3, 8), sums)
     by_column = Y.toarray()[3:8].sum(axis=0)
     np.testing.assert_array_equal(sums, [5 + by_column[gene == g].sum() for g in range(3)])
 
@@ -122,7 +122,7 @@ def test_sums_of_groups_grow_by_multiples_of_the_given_rows(kernels: SimpleNames
     Y, gene = csr_array(rng.poisson(0.7, size=(12, 4))), np.array([1, -1, 0, 1])
     group, sums = rng.integers(-1, 2, size=12), np.full((2, 2), 5.0)
     times = rng.integers(4, size=12).astype(float)
-    kernels.add_to_groups(GeneCounts.of(Y, gene, np.arange(12)), group, times, 3, 8, sums)
+    kernels.add_to_groups(GeneCounts.of_rows(Y, gene, np.arange(12), 3, 8), group, times, sums)
     dense = Y.toarray() * times[:, None]
     by_gene = np.stack([dense[:, 2], dense[:, 0] + dense[:, 3]], axis=1)
     rows = np.arange(3, 8)
@@ -134,7 +134,9 @@ def test_moments_of_genes_sum_columns_of_a_gene_first(kernels: SimpleNamespace) 
     Y, gene = csr_array(rng.poisson(0.9, size=(12, 4))), np.array([1, -1, 0, 1])
     ST, X, scale = rng.random((2, 3)), rng.random((12, 3)), rng.random(12)
     moments, count, genes = np.full((3, 2), 5.0), np.zeros(2), np.empty(2, np.int64)
-    kernels.add_gene_moments(GeneCounts.of(Y, gene, np.arange(12)), ST, X, scale, 3, 8, count, genes, moments)
+    kernels.add_gene_moments(
+        GeneCounts.of_rows(Y, gene, np.arange(12), 3, 8), ST, X, scale, count, genes, moments
+    )
     dense = Y.toarray()
     y = np.stack([dense[:, 2], dense[:, 0] + dense[:, 3]], axis=1)[3:8]
     mean = (scale[:, None] * (X @ ST.T))[3:8]
@@ -171,7 +173,7 @@ def test_filtered_projections(kernels: SimpleNamespace) -> None:
     gene = np.array([0, -1, 1, 2, 2, -1, 3, 4, 5])
     cluster, scale, b = rng.integers(2, size=12), rng.random(12), np.full((12, 3), -1.0)
     spot = rng.permutation(12)
-    kernels.filtered_projections(GeneCounts.of(Y, gene, spot), filters, cluster, scale, 2, 12, b)
+    kernels.filtered_projections(GeneCounts.of_rows(Y, gene, spot, 2, 12), filters, cluster, scale, b)
     summed = np.stack([Y.toarray()[:, gene == g].sum(axis=1) for g in range(6)], axis=1)
     own = filters[cluster[spot], :, :3]
     expected = scale[spot, None] * np.einsum("ng,ngk->nk", summed, own)
@@ -445,7 +447,7 @@ def test_kernels_run_if_no_folder_for_their_cache_can_be_written() -> None:
         from napari_spotmix.model.kernels.counts import row_totals
         totals = np.zeros(1)
         zero = np.array([0])
-        row_totals(GeneCounts(np.array([0, 1]), zero, np.array([7.0]), zero, zero), 0, 1, totals)
+        row_totals(GeneCounts(np.array([0, 1]), zero.astype(np.int32), np.array([7.0]), zero, zero), totals)
         assert totals[0] == 7.0, totals
     """
     done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)

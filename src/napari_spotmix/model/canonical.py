@@ -146,8 +146,8 @@ def row_fingerprints(counts: Counts) -> NDArray[np.uint64]:
     keys = gene_keys(int(counts.gene_of_column.max(initial=-1)) + 1)
     found = np.zeros(counts.n_spots, np.uint64)
 
-    def add(values: GeneCounts, start: int, stop: int) -> None:
-        counts_kernels.fingerprints(values, keys, start, stop, found)
+    def add(values: GeneCounts) -> None:
+        counts_kernels.fingerprints(values, keys, found)
 
     counts.over_rows(add, Threads(1))
     return found

@@ -24,8 +24,8 @@ from napari_spotmix.model.kernels.arguments import GeneCounts
 
 __all__ = ["Counts", "InMemory", "Kernel", "RowBlocks", "block_bounds", "is_in_order"]
 
-#: What is called for a few rows: some counts, and start and stop among their rows.
-Kernel = Callable[[GeneCounts, int, int], None]
+#: What is called with a few rows at a time.
+Kernel = Callable[[GeneCounts], None]
 
 #: Most rows per call of a kernel: some milliseconds of work, so that a cancel is noticed soon.
 _ROWS = 4096
@@ -161,8 +161,13 @@ class Counts:
         spot_of_row = self._spot_of_row
         with closing(self.blocks()) as blocks:
             for rows, values in blocks:
+                own = partial(GeneCounts.of_rows, values, self.gene_of_column, spot_of_row[rows])
+
+                def some(start: int, stop: int, own: Callable[[int, int], GeneCounts] = own) -> None:
+                    kernel(own(start, stop))
+
                 threads.over_blocks(
-                    partial(kernel, GeneCounts.of(values, self.gene_of_column, spot_of_row[rows])),
+                    some,
                     values.shape[0],
                     block=_rows_per_call(values.shape[0], threads.n_threads),
                     on_block=partial(_report, on_rows, rows.start),
@@ -252,8 +257,8 @@ class Counts:
         """Return each gene's total over all spots, float64 (n_genes,)."""
         sums = np.zeros(n_genes)
 
-        def add(values: GeneCounts, start: int, stop: int) -> None:
-            counts_kernels.add_to_genes(values, start, stop, sums)
+        def add(values: GeneCounts) -> None:
+            counts_kernels.add_to_genes(values, sums)
 
         # One thread, one order: fractions would sum to other bits in another.
         self.over_rows(add, Threads(1), on_rows)

@@ -79,12 +79,11 @@ def mean_signatures(
     sums, keys = np.zeros((n_cell_types, n_genes)), gene_keys(n_genes)
     found = np.zeros(counts.n_spots, np.uint64)
 
-    def add(values: GeneCounts, start: int, stop: int) -> None:
-        counts_kernels.row_totals(values, start, stop, totals)
-        counts_kernels.fingerprints(values, keys, start, stop, found)
-        here = values.spot[start:stop]
-        weight[here] = _weights(totals[here])
-        counts_kernels.add_to_groups(values, label, weight, start, stop, sums)
+    def add(values: GeneCounts) -> None:
+        counts_kernels.row_totals(values, totals)
+        counts_kernels.fingerprints(values, keys, found)
+        weight[values.spot] = _weights(totals[values.spot])
+        counts_kernels.add_to_groups(values, label, weight, sums)
 
     # One thread, one order: sums in another would differ in their last bits.
     counts.over_rows(add, Threads(1), on_rows)

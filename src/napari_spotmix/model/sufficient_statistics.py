@@ -72,8 +72,8 @@ def total_counts(
     """Return each spot's total over the columns that hold a gene, float64 (n_spots,)."""
     totals = np.zeros(counts.n_spots)
 
-    def add(values: GeneCounts, start: int, stop: int) -> None:
-        counts_kernels.row_totals(values, start, stop, totals)
+    def add(values: GeneCounts) -> None:
+        counts_kernels.row_totals(values, totals)
 
     def report(n_done: int) -> None:
         on_progress(Progress("Counting", n_done, len(totals)))
@@ -128,8 +128,8 @@ def sufficient_statistics(
     def grams(start: int, stop: int) -> None:
         counts_kernels.filtered_grams(transposed, filters, start, stop, gram)
 
-    def project(values: GeneCounts, start: int, stop: int) -> None:
-        counts_kernels.filtered_projections(values, tables, cluster, factor, start, stop, projection)
+    def project(values: GeneCounts) -> None:
+        counts_kernels.filtered_projections(values, tables, cluster, factor, projection)
 
     def report(n_done: int) -> None:
         on_progress(Progress("Reducing counts", n_done, n_spots))

@@ -5,7 +5,7 @@ A kernel unpacks them once; in compiled code they cost nothing.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,29 +63,52 @@ class CSR(NamedTuple):
         return cls(matrix.indptr, matrix.indices, matrix.data)
 
 
+#: What numba takes for one and the same type.
+_PLAIN: tuple[Literal["C", "W"], ...] = ("C", "W")
+
+
 class GeneCounts(NamedTuple):
-    """Counts of spots or cells as a CSR matrix, and the gene of each column.
+    """Counts of a few spots or cells as a CSR matrix, and the gene of each column.
 
     Attributes
     ----------
-    indptr, indices, data
-        As in `CSR`.
+    indptr : ndarray of int64, shape (n_rows + 1,)
+    indices : ndarray of int32, shape (n_entries,)
+    data : ndarray of float64, shape (n_entries,)
     gene_of_column : ndarray of int64, shape (n_columns,)
         -1 for a column that is not used.
     spot : ndarray of int64, shape (n_rows,)
         Number of each row's spot or cell.
     """
 
-    indptr: Integers
-    indices: Integers
-    data: NDArray[Any]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: Array
     gene_of_column: NDArray[np.int64]
     spot: NDArray[np.int64]
 
     @classmethod
-    def of(cls, matrix: csr_array, gene_of_column: NDArray[np.int64], spot: NDArray[np.int64]) -> GeneCounts:
-        """Return the arrays of a SciPy matrix, not copied, with the genes of columns and spots of rows."""
-        return cls(matrix.indptr, matrix.indices, matrix.data, gene_of_column, spot)
+    def of_rows(
+        cls,
+        matrix: csr_array,
+        gene_of_column: NDArray[np.int64],
+        spot_of_row: NDArray[np.int64],
+        start: int,
+        stop: int,
+    ) -> GeneCounts:
+        """Return some rows of a matrix.
+
+        Files have counts of many types. Rows are converted a few at a time, where they stay in the cache, so
+        that kernels are compiled for one type only.
+        """
+        first, last = matrix.indptr[start], matrix.indptr[stop]
+        return cls(
+            matrix.indptr[start : stop + 1].astype(np.int64) - first,
+            np.require(matrix.indices[first:last], np.int32, _PLAIN),
+            np.require(matrix.data[first:last], np.float64, _PLAIN),
+            gene_of_column,
+            spot_of_row[start:stop],
+        )
 
 
 class Hessian(NamedTuple):

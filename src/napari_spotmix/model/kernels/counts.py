@@ -42,10 +42,10 @@ def rows_in_order(indptr, indices, start, stop):
 
 
 @compiled
-def row_totals(counts, start, stop, totals):
-    """Sum the used columns of rows `start` to `stop` into the `totals` of spots."""
+def row_totals(counts, totals):
+    """Sum the used columns of each row into the `totals` of spots."""
     indptr, indices, data, gene_of_column, spot = counts
-    for i in range(start, stop):
+    for i in range(spot.size):
         total = 0.0
         for p in range(indptr[i], indptr[i + 1]):
             if gene_of_column[indices[p]] >= 0:
@@ -54,13 +54,13 @@ def row_totals(counts, start, stop, totals):
 
 
 @compiled
-def fingerprints(counts, keys, start, stop, found):
-    """Add each count times the key of its gene, modulo 2^64, for rows `start` to `stop`.
+def fingerprints(counts, keys, found):
+    """Add each count times the key of its gene, modulo 2^64.
 
     Fractions count in steps of 2^-16. Sums of integers do not depend on the order of entries.
     """
     indptr, indices, data, gene_of_column, spot = counts
-    for i in range(start, stop):
+    for i in range(spot.size):
         total = np.uint64(0)
         for p in range(indptr[i], indptr[i + 1]):
             g = gene_of_column[indices[p]]
@@ -71,24 +71,24 @@ def fingerprints(counts, keys, start, stop, found):
 
 
 @compiled
-def add_to_genes(counts, start, stop, sums):
-    """Add rows `start` to `stop` to the `sums` of genes."""
+def add_to_genes(counts, sums):
+    """Add all rows to the `sums` of genes."""
     indptr, indices, data, gene_of_column, _ = counts
-    for p in range(indptr[start], indptr[stop]):
+    for p in range(indptr[0], indptr[-1]):
         g = gene_of_column[indices[p]]
         if g >= 0:
             sums[g] += data[p]
 
 
 @compiled
-def filtered_projections(counts, filters, cluster, scale, start, stop, b):
-    """``b_n = scale_n * filter_a(n)' y_n`` of spot n of each of the rows `start` to `stop`.
+def filtered_projections(counts, filters, cluster, scale, b):
+    """``b_n = scale_n * filter_a(n)' y_n`` of the spot n of each row.
 
     `filters` has a column for each type, padded with zeros to a multiple of `COLUMNS`.
     """
     indptr, indices, data, gene_of_column, spot = counts
     sums = np.empty(filters.shape[2])
-    for i in range(start, stop):
+    for i in range(spot.size):
         n = spot[i]
         of_genes = filters[cluster[n]]
         for k in range(0, sums.size, COLUMNS):
@@ -125,7 +125,7 @@ def filtered_grams(ST, filters, start, stop, M):
 
 
 @compiled
-def held_out_score(counts, ST, total_signature, start, stop, X, score, C):
+def held_out_score(counts, ST, total_signature, X, score, C):
     """Multinomial log-likelihood per spot of held-out genes given their total, and minus its derivative.
 
     With ``m_g = x . S_g`` and ``t = x . sum_g S_g``: ``score = sum_g Y_g log(m_g / t)`` and
@@ -133,10 +133,10 @@ def held_out_score(counts, ST, total_signature, start, stop, X, score, C):
     """
     indptr, indices, data, gene_of_column, spot = counts
     longest = 0
-    for i in range(start, stop):
+    for i in range(spot.size):
         longest = max(longest, indptr[i + 1] - indptr[i])
     genes, factors = np.empty(longest, np.int64), np.empty(longest)
-    for i in range(start, stop):
+    for i in range(spot.size):
         n = spot[i]
         score[n] = 0.0
         C[n] = 0.0
@@ -176,12 +176,12 @@ def _gather_genes(counts, i, count, genes):
 
 
 @compiled
-def add_gene_moments(counts, ST, X, scale, start, stop, count, genes, moments):
-    """Add ``sum Y``, ``sum Y^2`` and ``sum Y mu`` of rows `start` to `stop` to each gene's `moments`.
+def add_gene_moments(counts, ST, X, scale, count, genes, moments):
+    """Add ``sum Y``, ``sum Y^2`` and ``sum Y mu`` of all rows to each gene's `moments`.
 
     ``mu_i = scale_i x_i S``; `count` is zero before and after, `genes` is overwritten.
     """
-    for i in range(start, stop):
+    for i in range(counts.spot.size):
         n = counts.spot[i]
         for q in range(_gather_genes(counts, i, count, genes)):
             g = genes[q]
@@ -195,13 +195,13 @@ def add_gene_moments(counts, ST, X, scale, start, stop, count, genes, moments):
 
 
 @compiled
-def add_to_groups(counts, group, times, start, stop, sums):
-    """Add ``times_n`` times spot n by gene to the `sums` of its group, for rows `start` to `stop`.
+def add_to_groups(counts, group, times, sums):
+    """Add ``times_n`` times spot n by gene to the `sums` of its group.
 
     A spot of group -1 is left out.
     """
     indptr, indices, data, gene_of_column, spot = counts
-    for i in range(start, stop):
+    for i in range(spot.size):
         n = spot[i]
         if group[n] < 0:
             continue

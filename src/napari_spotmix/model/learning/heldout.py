@@ -247,10 +247,8 @@ class HeldOutGenes:
         X = self._fit(fold, W, smoothing)
         score, slope = np.empty(len(X)), np.empty_like(X)
 
-        def judge(values: GeneCounts, start: int, stop: int) -> None:
-            counts_kernels.held_out_score(
-                values, self._predicting, fold.total_signature, start, stop, X, score, slope
-            )
+        def judge(values: GeneCounts) -> None:
+            counts_kernels.held_out_score(values, self._predicting, fold.total_signature, X, score, slope)
 
         fold.held_out.over_rows(judge, self._alone)
         return _Loss(-score, slope, W, X)

@@ -140,8 +140,8 @@ def _moments(
     transposed, n_genes = np.ascontiguousarray(signatures.T), signatures.shape[1]
     moments, count, genes = np.zeros((3, n_genes)), np.zeros(n_genes), np.empty(n_genes, np.int64)
 
-    def add(values: GeneCounts, start: int, stop: int) -> None:
-        counts_kernels.add_gene_moments(values, transposed, X, scale, start, stop, count, genes, moments)
+    def add(values: GeneCounts) -> None:
+        counts_kernels.add_gene_moments(values, transposed, X, scale, count, genes, moments)
 
     # One thread, one order: fractions would sum to other bits in another.
     counts.over_rows(add, Threads(1), lambda n: on_progress(Progress("Comparing genes", n, counts.n_spots)))
@@ -240,9 +240,9 @@ def _pooled_counts(
     pooled, once = np.zeros((n_patches, n_genes)), np.ones(len(patch))
     parts = [np.where(patch % _PARTS == part, patch, -1) for part in range(_PARTS)]
 
-    def add(values: GeneCounts, start: int, stop: int) -> None:
+    def add(values: GeneCounts) -> None:
         def add_part(part: int, _: int) -> None:
-            counts_kernels.add_to_groups(values, parts[part], once, start, stop, pooled)
+            counts_kernels.add_to_groups(values, parts[part], once, pooled)
 
         threads.over_blocks(add_part, _PARTS, block=1)
 
