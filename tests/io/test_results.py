@@ -197,9 +197,13 @@ def test_only_files_of_dead_processes_of_this_machine_are_removed(tmp_path, adat
         "mine": ".spotmix-notes",
         "dead": f".spotmix-{here}-{dead}-abc",
     }
-    for name in names.values():
-        (tmp_path / name).mkdir()
-    write(tmp_path / "results", adata, proportions)
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as orphan:
+        # It has ended, but nobody has asked for its end: in a container nobody may ever do.
+        orphan.stdout.read()
+        names["not asked for"] = f".spotmix-{here}-{orphan.pid}-abc"
+        for name in names.values():
+            (tmp_path / name).mkdir()
+        write(tmp_path / "results", adata, proportions)
     left = {key for key, name in names.items() if (tmp_path / name).exists()}
     assert left == {"alive", "elsewhere", "mine"}
 

@@ -212,12 +212,22 @@ def staging_folder(directory: Path) -> Iterator[Path]:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove staging folders of killed processes of this machine; those of other machines may be in use."""
-    import psutil
-
     for left in folder.glob(".spotmix-*"):
         owner = _STAGING.fullmatch(left.name)
-        if owner and owner["host"] == _host() and not psutil.pid_exists(int(owner["process"])):
+        if owner and owner["host"] == _host() and not _runs(int(owner["process"])):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process of this machine is running; an orphan that has ended may still be listed."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _host() -> str:

@@ -197,8 +197,9 @@ def endless(folder: Path, place: Path) -> Running:
 
 
 def assert_ended(children: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(children, timeout=2)
-    assert not alive
+    _, alive = psutil.wait_procs(children, timeout=allowed(2))
+    # In a container, an orphan that has ended may wait for a parent that never asks.
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def assert_only_the_first_is_whole(output: Path) -> None:
