@@ -2,6 +2,9 @@
 
 Tables are not claimed by their file extensions: most CSV files are not ours. A folder with counts and
 coordinates certainly is a section.
+
+napari calls a reader in the thread of the window, and drops what its errors say. So an open window gets the
+path at once, and reads it in a thread of its own, as the form does; a script waits for the layers.
 """
 
 from __future__ import annotations
@@ -9,9 +12,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
+import napari
+from qtpy.QtCore import QCoreApplication, QThread
 
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.keys import SPATIAL
@@ -24,15 +29,42 @@ if TYPE_CHECKING:
 
 __all__ = ["get_reader", "read_tissue"]
 
+#: What a reader returns to napari if it has no layers.
+_LATER: tuple[Any, ...] = ((None,),)
+
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]] | None:
-    """Return a reader of spots if `path` certainly holds them, None for anything else."""
+    """Return a reader of spots if `path` certainly holds them, None for anything else.
+
+    In an open window, the user has chosen the plugin or its file extension: no file is touched, and the
+    window says what is wrong with it.
+    """
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
+    if _is_window_open():
+        return _open_in_window
     found = detect_format(path)
     if found.kind in ("h5ad", "anndata_zarr") and not _has_coordinates(found.path):
         return None
     return _read_one if found.is_spatial else None
+
+
+def _is_window_open() -> bool:
+    """Return whether this is the thread of a window that handles events, and would be blocked."""
+    thread, application = QThread.currentThread(), QCoreApplication.instance()
+    if thread is None or application is None or thread != application.thread():
+        return False
+    return thread.loopLevel() > 0 and napari.current_viewer() is not None
+
+
+def _open_in_window(path: str | Sequence[str]) -> list[FullLayerData]:
+    """Let the dock read the path; return napari's sign for no layers, which come later."""
+    viewer = napari.current_viewer()
+    if viewer is None:  # closed meanwhile
+        return _read_one(path)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
+    dock.open_file(Path(path if isinstance(path, str) else path[0]))
+    return list(_LATER)
 
 
 def _has_coordinates(path: Path) -> bool:

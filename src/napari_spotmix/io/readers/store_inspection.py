@@ -25,8 +25,9 @@ __all__ = ["check_store", "read_metadata"]
 _LARGE, _MOST, _NAME = 1 << 29, 500, 64
 #: No images of a section are larger, in bytes, with their pyramids.
 _IMAGES = 1 << 40
-#: No file of metadata is larger, in bytes; one of consolidated metadata holds those of all arrays.
-_METADATA = 1 << 26
+#: No file of metadata is larger, in bytes; one of consolidated metadata holds those of all arrays. While it
+#: is parsed, no other thread runs.
+_METADATA = 1 << 23
 _NAMES = ("zarr.json", ".zarray", ".zmetadata")
 #: Folders within each other.
 _DEEPEST = 64

@@ -10,9 +10,18 @@ from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, PushButton
 from qtpy.QtWidgets import QFileDialog
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.text import quoted
+from napari_spotmix.base.urls import is_url, shown_url
+from napari_spotmix.ui.panels.notify import show_problem
 from napari_spotmix.ui.text import plain
 
 __all__ = ["PathEdit"]
+
+_NO_URLS = (
+    "{} is a URL. Files and folders of this computer can be chosen here: download it first, or run "
+    "`spotmix run` on the command line, which takes URLs. Nothing was fetched."
+)
 
 
 class PathEdit(FileEdit):
@@ -76,7 +85,11 @@ class PathEdit(FileEdit):
     def _complete(self) -> None:
         self._is_typing = False
         path = self.path
-        if path != self._last:
-            self._last = path
-            if path is not None:
-                self._chosen(path)
+        if path == self._last:
+            return
+        self._last = path
+        if is_url(self.line_edit.value):
+            self.forget()
+            show_problem(InputError(_NO_URLS.format(quoted(shown_url(self.line_edit.value)))))
+        elif path is not None:
+            self._chosen(path)
