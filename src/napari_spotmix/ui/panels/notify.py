@@ -11,6 +11,7 @@ from napari.utils.notifications import show_error
 from psygnal import EmitLoopError
 
 from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.text import LONGEST_MESSAGE, shortened
 from napari_spotmix.ui.text import plain
 
 __all__ = ["problem_text", "reporting", "show_problem"]
@@ -41,7 +42,7 @@ def show_problem(error: BaseException) -> None:
     """Report an error in napari; an unexpected one is also logged with its traceback."""
     if not isinstance(error, InputError):
         _log.error("Unexpected error", exc_info=error)
-    show_error(plain(problem_text(error)))
+    show_error(plain(shortened(problem_text(error), LONGEST_MESSAGE)))
 
 
 def reporting(slot: Callable[_P, None]) -> Callable[_P, None]:

@@ -69,6 +69,12 @@ class PathEdit(FileEdit):
         """Take the same path again when it is next given, as after an error."""
         self._last = None
 
+    def set_value(self, value: Any) -> None:
+        """Set the path; the same path is taken again after an error."""
+        super().set_value(value)
+        if hasattr(self, "_is_typing"):  # the constructor sets a value too
+            self._complete()
+
     def _choose_folder(self) -> None:
         start = str(self.path) if self.path else ""
         folder = QFileDialog.getExistingDirectory(self.native, self._folders, start)
@@ -89,7 +95,6 @@ class PathEdit(FileEdit):
             return
         self._last = path
         if is_url(self.line_edit.value):
-            self.forget()
             show_problem(InputError(_NO_URLS.format(quoted(shown_url(self.line_edit.value)))))
         elif path is not None:
             self._chosen(path)
