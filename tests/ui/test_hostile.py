@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QLabel
@@ -18,6 +19,7 @@ from napari_spotmix.base.text import LONGEST_MESSAGE
 from napari_spotmix.io.readers import hdf5_inspection, safety
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.dock import DeconvolutionWidget
+from napari_spotmix.ui.state.loaded import LoadedTissue
 from tests.ui.hostile import BIDI, FILES, FOLDERS, IMAGES, LINES, MARKUP, Make
 
 pytestmark = [
@@ -244,11 +246,12 @@ def test_another_file_replaces_an_endless_read(
 )
 def test_a_url_in_the_form_is_refused_by_its_name(text: str, window: Window) -> None:
     line = window.dock.load.spots.spatial.line_edit.native
-    line.setText(text)
-    line.editingFinished.emit()
+    window.qtbot.keyClicks(line, text)
+    window.qtbot.keyClick(line, Qt.Key.Key_Return)
     (message,) = window.messages
     assert "is a URL. Files and folders of this computer can be chosen here" in message
     assert "secret" not in message
+    assert "is a URL" in window.dock.load.state.text()
     assert not window.dock.load.is_busy
 
 
@@ -258,3 +261,19 @@ def test_names_of_300_letters_are_shown_shortened(window: Window, tmp_path: Path
     assert len(window.messages[0]) <= LONGEST_MESSAGE
     label: QLabel = window.dock.load.state
     assert label.textFormat() == Qt.TextFormat.PlainText
+
+
+def test_the_scale_bar_leaves_room_for_a_notification(
+    qtbot: Any, make_dock: Callable[..., Any], tissue: SimulatedTissue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock = make_dock(show=True)
+    QApplication.sendEvent(viewer.window._qt_window, QEvent(QEvent.Type.WindowActivate))
+    dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), tissue.reference)
+    bar = dock.overlays.scale_bar
+    before = bar.geometry()
+    monkeypatch.setattr(NapariQtNotification, "FADE_IN_RATE", 1)
+    notification = NapariQtNotification("message", "error", parent=viewer.window._qt_viewer.canvas.native)
+    notification.show()
+    qtbot.waitUntil(lambda: bar.geometry().bottom() < before.bottom() - notification.height())
+    notification.close()
+    qtbot.waitUntil(lambda: bar.geometry() == before)

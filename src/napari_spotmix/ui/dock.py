@@ -120,7 +120,7 @@ class DeconvolutionWidget(QWidget):
         connect(self._watch.asked, self._closing.start)
         connect(self._refit.timeout, self._fit_letters)
         # Data that change during a run would leave its result without its tissue.
-        connect(self.run.busy_changed, self.load.setDisabled)
+        connect(self.run.busy_changed, self.load.set_held)
         connect(self.run.busy_changed, self.check.setDisabled)
         connect(self.check.found, self._show_findings)
         self._connections.connect_each(*self._summarized, slot=self._summarize)

@@ -165,6 +165,8 @@ def is_zarr(folder: Path) -> bool:
 
 
 def _why_not(path: Path) -> str:
+    if path.name == "spatial" and has_matrix(path.parent):
+        return "is only the `spatial` folder of a Space Ranger run. Choose the folder that holds it."
     for folder in (path, path / "outs"):
         if has_matrix(folder):
             return (

@@ -45,19 +45,26 @@ class FieldReader:
         self.runner = Runner(parent)
         self._status, self._on_failure = status, on_failure
         self._take: Callable[[Any], Any] | None = None
+        self._name = ""
         self.runner.progressed.connect(self._report_progress)
-        self.runner.failed.connect(self._fail)
+        self.runner.failed.connect(self.fail)
         self.runner.cancelled.connect(self._cancel)
         self.runner.finished.connect(self._finish)
 
-    def start(self, task: Callable[[ProgressCallback], _Value], take: Callable[[_Value], Any]) -> None:
-        """Run a task in a thread, and give its value to `take` in the GUI thread."""
+    def start(
+        self, task: Callable[[ProgressCallback], _Value], take: Callable[[_Value], Any], name: str = ""
+    ) -> None:
+        """Run a task in a thread, and give its value to `take` in the GUI thread.
+
+        `name` is shown with the progress, if no field names what is read.
+        """
         self._take = take
+        self._name = f" ({name})" if name else ""
         self.runner.start(task)
-        self._status.say("Reading…")
+        self._status.say(f"Reading…{self._name}")
 
     def _report_progress(self, progress: Progress) -> None:
-        self._status.say(f"{progress.stage}…")
+        self._status.say(f"{progress.stage}…{self._name}")
 
     @reporting
     def _finish(self, value: Any) -> None:
@@ -72,7 +79,8 @@ class FieldReader:
             self._on_failure(Cancelled())
 
     @reporting
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Report what is wrong with what was chosen."""
         self._status.say(f"Failed: {problem_text(error)}")
         if self._on_failure is not None:
             self._on_failure(error)

@@ -43,7 +43,7 @@ class LoadPanel(Panel):
         self.state = plain_label()
         self.stop = QPushButton("Cancel")
         self.stop.setToolTip("Stop reading; what is loaded stays")
-        form = Form()
+        self._form = form = Form()
         self.open_layer = OpenLayerField(form, viewer, session, self._connections)
         self.spots = SpotFields(form, session, self, self._connections)
         self.cells = CellFields(form, session.data, self, self._connections)
@@ -100,6 +100,11 @@ class LoadPanel(Panel):
         loaded = (self._data.tissue, self._data.reference)
         notes = [note for one in loaded if one is not None for note in io.reading_notes(one.adata)]
         self.say("\n".join([self.summary, bullet_list(notes)]).strip())
+
+    def set_held(self, is_held: bool) -> None:
+        """Disable what would change the data; reading of files that were dropped can still be followed."""
+        self._form.setDisabled(is_held)
+        self.sample.native.setDisabled(is_held)
 
     def _cancel(self) -> None:
         for runner in self.runners:

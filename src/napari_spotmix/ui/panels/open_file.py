@@ -12,6 +12,7 @@ from napari_spotmix.ui.canvas.layer_info import TissueInfo
 from napari_spotmix.ui.canvas.layers import tissue_layers
 from napari_spotmix.ui.panels.field_reader import FieldReader, Status
 from napari_spotmix.ui.state.opening import OpenedTissue, opened_task
+from napari_spotmix.ui.text import shortened
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from napari_spotmix.ui.state.session import Session
 
 __all__ = ["FileOpener"]
+
+#: Letters of a name that is shown while a file is read.
+_LETTERS = 40
 
 
 class FileOpener:
@@ -38,7 +42,9 @@ class FileOpener:
 
     def _next(self) -> None:
         if self._waiting:
-            self.reader.start(opened_task(self._waiting.popleft()), self._take)
+            path = self._waiting.popleft()
+            more = f", {len(self._waiting)} more" if self._waiting else ""
+            self.reader.start(opened_task(path), self._take, f"{shortened(path.name, _LETTERS)}{more}")
 
     def _take(self, opened: OpenedTissue) -> None:
         try:

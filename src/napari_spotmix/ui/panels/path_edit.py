@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QFileDialog
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.text import quoted
 from napari_spotmix.base.urls import is_url, shown_url
-from napari_spotmix.ui.panels.notify import show_problem
 from napari_spotmix.ui.text import plain
 
 __all__ = ["PathEdit"]
@@ -31,13 +30,22 @@ class PathEdit(FileEdit):
     ----------
     chosen : callable
         Takes the Path.
+    refused : callable
+        Takes the error if the text is a URL.
     folders : str
         What a folder is called that can be chosen too, with a button of its own; "" for none.
     """
 
-    def __init__(self, chosen: Callable[[Path], Any], *, folders: str = "", **settings: Any) -> None:
+    def __init__(
+        self,
+        chosen: Callable[[Path], Any],
+        refused: Callable[[InputError], Any],
+        *,
+        folders: str = "",
+        **settings: Any,
+    ) -> None:
         super().__init__(mode=FileDialogMode.EXISTING_FILE, nullable=True, **settings)
-        self._chosen = chosen
+        self._chosen, self._refused = chosen, refused
         self._last: Path | None = None
         self.choose_btn.text = "File…"
         if folders:
@@ -95,6 +103,6 @@ class PathEdit(FileEdit):
             return
         self._last = path
         if is_url(self.line_edit.value):
-            show_problem(InputError(_NO_URLS.format(quoted(shown_url(self.line_edit.value)))))
+            self._refused(InputError(_NO_URLS.format(quoted(shown_url(self.line_edit.value)))))
         elif path is not None:
             self._chosen(path)
