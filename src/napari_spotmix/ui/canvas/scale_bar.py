@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QChildEvent, QEvent, QObject, QPoint, QRect, QSize, Qt
+from qtpy.QtCore import QPoint, QRect, QSize, Qt
 from qtpy.QtGui import QPaintEvent, QPalette
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
-from qtpy.QtWidgets import QDialog, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
@@ -22,17 +22,6 @@ __all__ = ["ScaleBar"]
 #: The bar is about this long, in pixels of the screen.
 _LONGEST = 130
 _TEXT, _LINE = 20, 3
-
-
-#: What moves the edge of a notification.
-_MOVES = (QEvent.Type.Show, QEvent.Type.Hide, QEvent.Type.Move)
-
-
-def _notifications(canvas: QWidget) -> list[QDialog]:
-    """Return what napari puts over the canvas to report problems."""
-    direct = Qt.FindChildOption.FindDirectChildrenOnly
-    drawn = canvas.findChildren(QOpenGLWidget)
-    return [found for widget in drawn for found in widget.findChildren(QDialog, options=direct)]
 
 
 class ScaleBar(CanvasBox):
@@ -64,24 +53,19 @@ class ScaleBar(CanvasBox):
         return QSize(max(round(self.length), text) + 2 * PAD, _TEXT + _LINE + PAD + 3)
 
     def corner(self, canvas: QWidget) -> QPoint:
-        """Return the lower right corner, or above a notification of napari that is in it."""
-        size, seen = self.sizeHint(), (one for one in _notifications(canvas) if one.isVisible())
-        bottom = min((one.mapTo(canvas, QPoint()).y() for one in seen), default=canvas.height())
-        return QPoint(canvas.width() - size.width() - PAD, max(PAD, bottom - size.height() - PAD))
+        size = self.sizeHint()
+        return QPoint(canvas.width() - size.width() - PAD, canvas.height() - size.height() - PAD)
 
     def put_on(self, canvas: QWidget) -> None:
-        """Appear over a widget and follow its size, and that of the notifications on it."""
-        super().put_on(canvas)
-        for drawn in canvas.findChildren(QOpenGLWidget):
-            drawn.installEventFilter(self)
+        """Appear in the widget that draws, where napari's notifications are: they cover the bar."""
+        super().put_on(canvas.findChild(QOpenGLWidget) or canvas)
         self._show()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        if isinstance(event, QChildEvent) and event.added():
-            event.child().installEventFilter(self)
-        elif isinstance(watched, QDialog) and event is not None and event.type() in _MOVES:
-            self.update_position()
-        return super().eventFilter(watched, event)
+    def update_position(self) -> None:
+        """Move to the corner; a notification stays above."""
+        canvas = self.parent()
+        if isinstance(canvas, QWidget):
+            self.setGeometry(QRect(self.corner(canvas), self.sizeHint()))
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = self.paint_ground()
