@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_spotmix.base.text import LONGEST_MESSAGE
 from napari_spotmix.io.readers import hdf5_inspection, safety
+from napari_spotmix.result import View
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.dock import DeconvolutionWidget
 from napari_spotmix.ui.state.loaded import LoadedTissue
@@ -253,6 +254,11 @@ def test_a_url_in_the_form_is_refused_by_its_name(text: str, window: Window) -> 
     assert "secret" not in message
     assert "is a URL" in window.dock.load.state.text()
     assert not window.dock.load.is_busy
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", '{"camera": [1, 2], "spot": -1, "types": 3}'])
+def test_a_saved_view_that_is_none_is_left_out(text: str) -> None:
+    assert View.from_json(text) == View()
 
 
 def test_names_of_300_letters_are_shown_shortened(window: Window, tmp_path: Path) -> None:

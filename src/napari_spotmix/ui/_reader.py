@@ -14,15 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
-import napari
-from qtpy.QtCore import QCoreApplication, QThread
-
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.base.progress import Progress, ProgressCallback
-from napari_spotmix.io.readers.detect import detect_format
-from napari_spotmix.io.readers.safety import check_hdf5
+from napari_spotmix.ui._open import is_window_open, open_in_window
 
 if TYPE_CHECKING:
     from napari.types import FullLayerData
@@ -41,34 +36,28 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[FullLayerData]
     """
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
-    if _is_window_open():
-        return _open_in_window
+    if is_window_open():
+        return _open_later
+    from napari_spotmix.io.readers.detect import detect_format
+
     found = detect_format(path)
     if found.kind in ("h5ad", "anndata_zarr") and not _has_coordinates(found.path):
         return None
     return _read_one if found.is_spatial else None
 
 
-def _is_window_open() -> bool:
-    """Return whether this is the thread of a window that handles events, and would be blocked."""
-    thread, application = QThread.currentThread(), QCoreApplication.instance()
-    if thread is None or application is None or thread != application.thread():
-        return False
-    return thread.loopLevel() > 0 and napari.current_viewer() is not None
-
-
-def _open_in_window(path: str | Sequence[str]) -> list[FullLayerData]:
+def _open_later(path: str | Sequence[str]) -> list[FullLayerData]:
     """Let the dock read the path; return napari's sign for no layers, which come later."""
-    viewer = napari.current_viewer()
-    if viewer is None:  # closed meanwhile
-        return _read_one(path)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
-    dock.open_file(Path(path if isinstance(path, str) else path[0]))
+    open_in_window(path if isinstance(path, str) else path[0])
     return list(_LATER)
 
 
 def _has_coordinates(path: Path) -> bool:
     """Return whether there are coordinates of spots: single cells without them are not ours to open."""
+    import h5py
+
+    from napari_spotmix.io.readers.safety import check_hdf5
+
     if path.is_dir():
         return (path / "obsm" / SPATIAL).is_dir()
     try:
