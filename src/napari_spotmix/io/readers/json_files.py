@@ -22,7 +22,7 @@ def read_json(file: Path) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it is no file, is larger than 8 MB, or is not JSON.
+        If it is a folder or a pipe, is larger than 8 MB, or is not JSON.
     """
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
