@@ -189,3 +189,10 @@ def test_names_from_files_cannot_steer_the_terminal(results: Path, regions: Path
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "[bold]red" in said
+
+
+def test_each_stage_is_named_once_with_its_region(results: Path, regions: Path, capsys: Any) -> None:
+    main(["regions", str(results), "--regions", str(regions)])
+    stages = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" ...")]
+    assert "Drawing surrogates: Stroma ..." in stages
+    assert len(stages) == len(set(stages))

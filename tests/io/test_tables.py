@@ -377,7 +377,7 @@ def test_gzip_is_detected_by_content_not_by_name(tmp_path):
     assert "is named .gz but not gzip: it begins with" in refusal(plain)
 
 
-@pytest.mark.parametrize("row", [b"0" * 60, b"B,0,0,0,0,0\n" * 5], ids=["without lines", "with lines"])
+@pytest.mark.parametrize("row", [b"0," * 30, b"B,0,0,0,0,0\n" * 5], ids=["without lines", "with lines"])
 def test_a_zip_bomb_is_stopped_early(tmp_path, row):
     path = tmp_path / "counts.csv.gz"
     with gzip.open(path, "wb", compresslevel=9) as file:
@@ -392,8 +392,21 @@ def test_a_zip_bomb_is_stopped_early(tmp_path, row):
     assert time.process_time() - began < 5
 
 
+def test_text_without_cells_is_no_table(tmp_path):
+    path = tmp_path / "counts.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"x" * (1 << 17))
+    assert "found more than 64 kB without a tab, comma, space or end of line" in refusal(path)
+
+
+def test_columns_without_end_are_refused_before_they_are_split(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_bytes(b"x," * 2_100_000 + b"\nB," + b"1," * 10)
+    assert "must have at most 2,097,152 columns, found 2,100,001" in refusal(path)
+
+
 def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
-    path = write(tmp_path, b"0" * (70 << 20))
+    path = write(tmp_path, b"0," * (35 << 20))
     assert "must have lines of at most 64 MB" in refusal(path)
 
 

@@ -97,6 +97,17 @@ def test_a_refused_url_is_exit_code_2_in_each_option(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_all_refused_urls_are_reported_at_once(name: str, tmp_path: Path) -> None:
+    urls = ("zip://a::b", "ssh://a/b", "--image", "github://c", "--more-references", "reference://d", "")
+    done = spotmix(name, *urls, "-o", tmp_path / "out", columns=1000)
+    assert done.returncode == 2
+    assert "5 problems:" in done.stderr
+    starts = ("`spatial`: 'zip://a::b'", "`reference`: 'ssh://", "--image: 'github://", "--more-references: ")
+    assert [start for start in starts if start not in done.stderr] == []
+    assert "--more-references: the path is empty." in done.stderr
+
+
 def test_a_refused_url_in_a_samplesheet_is_named_with_its_cell(sample: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.csv"
     sheet.write_text(f"sample,spatial,reference\none,reference://a.json,{sample / 'cells.h5ad'}\n")

@@ -214,12 +214,12 @@ def test_the_result_of_data_that_are_gone_is_dropped(
 ) -> None:
     _, dock = loaded
     press(qtbot, dock.run.run)
-    assert not dock.load.isEnabled()
+    assert not dock.load.spots.spatial.native.isEnabled()
     dock.session.open_in_memory(LoadedTissue(tissue.spatial.copy(), "Other"), tissue.reference)
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=60000)
     qtbot.wait(200)
     assert dock.session.result is None
-    assert dock.load.isEnabled()
+    assert dock.load.spots.spatial.native.isEnabled()
 
 
 def test_layers_deleted_while_running_do_no_harm(qtbot: Any, loaded: Any) -> None:

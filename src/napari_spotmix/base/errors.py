@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from napari_spotmix.base.text import shortened
+from napari_spotmix.base.text import printable, shortened
 
-__all__ = ["Cancelled", "ConvergenceWarning", "InputError", "ReadError", "attempted"]
+__all__ = ["Cancelled", "ConvergenceWarning", "InputError", "ReadError", "attempted", "shown_path"]
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class InputError(ValueError):
     problems : str or iterable of str
         One or two complete sentences per problem: what was expected, what was found, where, and what to do
         next. Argument names are in backticks. If a text is longer than `text.LONGEST_MESSAGE`, its middle is
-        left out: what comes from a file may be of any length.
+        left out, and control characters are written out: what comes from a file may hold anything.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class InputError(ValueError):
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         given = (problems,) if isinstance(problems, str) else tuple(problems)
-        self.problems: tuple[str, ...] = tuple(map(shortened, given))
+        self.problems: tuple[str, ...] = tuple(shortened(printable(text)) for text in given)
         super().__init__(self._message())
 
     def _message(self) -> str:
@@ -66,7 +66,18 @@ class ReadError(InputError):
         super().__init__(problems)
 
     def _message(self) -> str:
-        return f"{shortened(str(self.path))}: {super()._message()}"
+        return f"{shown_path(self.path)}: {super()._message()}"
+
+
+def shown_path(path: str | Path) -> str:
+    """Return a path as messages show it: of limited length, control characters written out.
+
+    Examples
+    --------
+    >>> print(shown_path("liver" + chr(10) + ".h5ad"))
+    liver\\n.h5ad
+    """
+    return shortened(printable(str(path)))
 
 
 class Cancelled(Exception):
@@ -92,7 +103,7 @@ def attempted(problems: list[str], action: Callable[[], T]) -> T | None:
     try:
         return action()
     except ReadError as error:
-        problems += [shortened(f"{error.path}: {text}") for text in error.problems]
+        problems += [shortened(f"{shown_path(error.path)}: {text}") for text in error.problems]
     except InputError as error:
         problems += error.problems
     return None

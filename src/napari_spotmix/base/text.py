@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["LONGEST_MESSAGE", "agreeing", "count", "name_order", "percent", "quoted", "shortened"]
+__all__ = [
+    "LONGEST_MESSAGE",
+    "agreeing",
+    "count",
+    "name_order",
+    "percent",
+    "printable",
+    "quoted",
+    "shortened",
+]
 
 #: Letters of a message; names and cells of a file in it may be of any length.
 LONGEST_MESSAGE = 600
@@ -86,6 +95,21 @@ def shortened(text: str, most: int = LONGEST_MESSAGE) -> str:
         return text
     end = (most - 1) // 3
     return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with its control characters written out, those in `keep` excepted: for all that is shown.
+
+    A name from a file could otherwise begin a line, or turn the order of letters around.
+
+    Examples
+    --------
+    >>> print(printable("T" + chr(0x202E) + "cell" + chr(10)))
+    T\\u202ecell\\n
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
 
 
 def quoted(value: object, most: int = _LONGEST_QUOTE) -> str:

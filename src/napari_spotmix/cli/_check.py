@@ -18,7 +18,7 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.base.text import count
-from napari_spotmix.cli._options import as_options, path_given
+from napari_spotmix.cli._options import as_options, location_problems, path_given
 from napari_spotmix.cli._run import RUN_PARAMETERS, is_sheet, section_problems
 from napari_spotmix.cli._terminal import WRONG_INPUT, cancellable, say
 from napari_spotmix.workflow.spec import Location, RunSpec
@@ -66,6 +66,8 @@ def check(
     """
     given = dict(locals())
     del given["as_json"]
+    if wrong := location_problems(given):
+        raise InputError(wrong)
     sections = _sections(given | {"fix": tuple(fix)})
     found = cancellable(partial(_check_all, sections))
     say(_all_as_json(found) if as_json else _all_in_words(found))

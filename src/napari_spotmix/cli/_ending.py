@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from napari_spotmix.base.ending import end_at_signals, end_process
+from napari_spotmix.base.text import printable
 
 __all__ = ["WRONG_INPUT", "ended_by_signals", "harmless", "leave", "say"]
 
@@ -49,4 +50,4 @@ def say(text: str, stream: Any = None) -> None:
 
 def harmless(text: str) -> str:
     """Return text whose control characters are written out, as those of file names may be."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    return printable(text, keep="\n")

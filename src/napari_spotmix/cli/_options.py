@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ __all__ = [
     "as_options",
     "group",
     "location_given",
+    "location_problems",
     "locations_given",
     "option",
     "option_name",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 MAIN = "Model"
+#: Arguments that name inputs.
+_LOCATIONS = ("spatial", "reference", "image", "coordinates", "labels", "more_references")
 #: Bytes of a file name; more are possible on no common file system.
 _LONGEST_NAME = 255
 #: Advanced parameters that are options of the main part.
@@ -45,20 +48,35 @@ def group(name: str, rank: int) -> Group:
 def path_given(_: Any, tokens: Sequence[Any]) -> Path:
     """Refuse an empty path, often a variable that was never set; it would mean the current folder."""
     text = str(tokens[0].value)
-    if not text:
-        raise ValueError("the path is empty.")
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts) and not is_url(text):
-        raise ValueError(f"{quoted(text)} has a name of more than {_LONGEST_NAME} bytes.")
+    if problem := _path_problem(text):
+        raise ValueError(problem)
     return Path(text)
 
 
+def _path_problem(text: str) -> str | None:
+    if not text:
+        return "the path is empty. Check the variable that it comes from."
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts):
+        return f"{quoted(text)} has a name of more than {_LONGEST_NAME} bytes."
+    return None
+
+
 def location_given(_: Any, tokens: Sequence[Any]) -> Location:
-    """Return a path, or a URL as it is."""
-    path_given(_, tokens)
-    given = location_of(str(tokens[0].value))
-    if isinstance(given, str) and (problem := url_problem(given)):
-        raise ValueError(problem)
-    return given
+    """Return a path, and a URL or an empty text as it is; see `location_problems`."""
+    text = str(tokens[0].value)
+    return location_of(text) if text else text
+
+
+def location_problems(given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the paths and URLs among the arguments, so that all are reported at once."""
+    problems = []
+    for name in _LOCATIONS:
+        found = given.get(name)
+        for one in found if isinstance(found, tuple) else (found,):
+            problem = url_problem(one) if is_url(one) else _path_problem("" if one is None else str(one))
+            if problem and one is not None:
+                problems.append(f"`{name}`: {problem}")
+    return problems
 
 
 def whole_given(_: Any, tokens: Sequence[Any]) -> int:

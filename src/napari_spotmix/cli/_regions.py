@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from cyclopts import Parameter
 from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.keys import added_keys
 from napari_spotmix.base.progress import ProgressCallback
-from napari_spotmix.base.text import count, percent
+from napari_spotmix.base.text import count, percent, printable, shortened
 from napari_spotmix.cli._options import path_given
 from napari_spotmix.cli._result import opened, result_problems
 from napari_spotmix.cli._tables import as_table, p_value
@@ -28,6 +29,8 @@ __all__ = ["regions"]
 
 #: By which a table of this command is known.
 _COLUMNS = ("cell_type", "first", "second")
+#: Letters of the name of a region that are shown with the progress.
+_LETTERS = 20
 
 
 def regions(
@@ -140,11 +143,21 @@ def _compared(
         # An outline of the whole tissue has no rest to be compared with.
         names = [name for name in names if not covers_all(result, name, outlines)] or names[:1]
     problems: list[str] = []
-    compare = partial(compare_regions, result, regions=outlines, on_progress=on_progress)
-    tables = [attempted(problems, partial(compare, name, second)) for name in names]
+
+    def compare(name: str) -> pd.DataFrame:
+        named = _naming(name, on_progress)
+        return compare_regions(result, name, second, regions=outlines, on_progress=named)
+
+    tables = [attempted(problems, partial(compare, name)) for name in names]
     if problems:
         raise InputError(problems)
     return pd.concat([table for table in tables if table is not None])
+
+
+def _naming(region: str, on_progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that names the region with each stage."""
+    shown = shortened(printable(region), _LETTERS)
+    return lambda progress: on_progress(replace(progress, stage=f"{progress.stage}: {shown}"))
 
 
 def _kept(

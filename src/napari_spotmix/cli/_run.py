@@ -18,6 +18,7 @@ from napari_spotmix.cli._options import (
     as_options,
     group,
     location_given,
+    location_problems,
     locations_given,
     option,
     path_given,
@@ -101,6 +102,8 @@ def _run(given: dict[str, Any], values: dict[str, Any], at_once: int, dask: str 
     """
     problems: list[str] = []
     parameters = attempted(problems, lambda: Parameters(**values)) or Parameters()
+    if wrong := location_problems(given):
+        raise InputError([*problems, *wrong])
     if is_sheet(given["spatial"], given["reference"]):
         sheet, output = Path(given.pop("spatial")), given.pop("output")
         defaults = given | parameters.as_dict()

@@ -134,12 +134,12 @@ def _progress_display() -> Iterator[ProgressCallback]:
 
 
 def _one_line_per_stage() -> ProgressCallback:
-    last = ""
+    """Return a callback that names each stage once, though some alternate for each of many parts."""
+    seen: set[str] = set()
 
     def show(progress: Progress) -> None:
-        nonlocal last
-        if progress.stage != last:
-            last = progress.stage
+        if progress.stage not in seen:
+            seen.add(progress.stage)
             say(f"{progress.stage} ...", sys.stderr)
 
     return show

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from napari_spotmix.base.colors import MAP, PROPORTION
 from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.text import printable
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.io import write_atomically
 from napari_spotmix.io.keeping import MARK
@@ -575,6 +576,6 @@ def _fitted(name: str, most: int) -> str:
     >>> _fitted("effector memory CD8+ T cell", 15), _fitted("B" + chr(7), 15)
     ('effecto… T cell', 'B\\\\x07')
     """
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
+    shown = printable(name)
     half = max(1, (most - 1) // 2)
     return shown if len(shown) <= most else f"{shown[:half]}…{shown[-half:]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
@@ -119,7 +120,7 @@ class DeconvolutionWidget(QWidget):
         connect(self._watch.asked, self._closing.start)
         connect(self._refit.timeout, self._fit_letters)
         # Data that change during a run would leave its result without its tissue.
-        connect(self.run.busy_changed, self.load.setDisabled)
+        connect(self.run.busy_changed, self.load.set_held)
         connect(self.run.busy_changed, self.check.setDisabled)
         connect(self.check.found, self._show_findings)
         self._connections.connect_each(*self._summarized, slot=self._summarize)
@@ -145,6 +146,11 @@ class DeconvolutionWidget(QWidget):
     def sizeHint(self) -> QSize:
         """Return a width that leaves most of the screen to the canvas."""
         return QSize(max(_USUAL, self.minimumWidth()), 700)
+
+    def open_file(self, path: Path) -> None:
+        """Open spots as File > Open asks for it: read in a thread, with the progress in *Data*."""
+        self.sections["Data"].set_open(True)
+        self.load.opener.open(path)
 
     def close_session(self) -> None:
         """Stop every thread and disconnect from the viewer; the layers and the session stay."""

@@ -19,8 +19,9 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.json_files import read_json_object
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
-from napari_spotmix.io.readers.store_inspection import check_store, read_metadata
+from napari_spotmix.io.readers.store_inspection import check_store
 from napari_spotmix.io.safe_names import restore_names
 from napari_spotmix.io.sparse_gate import check_matrices
 
@@ -41,7 +42,7 @@ def attributes(folder: Path) -> dict[str, Any]:
     """Return the attributes of a group of a Zarr store, empty if `folder` is not one."""
     for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
         if (file := folder / name).is_file():
-            content = read_metadata(file)
+            content = read_json_object(file)
             found = content.get(key, {}) if key else content
             return found if isinstance(found, dict) else {}
     return {}

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_spotmix.base.text import printable
 from napari_spotmix.io.problems import NOT_A_FILE, NOT_UTF8, has_plain_name, is_special, listed, why_not_read
 from napari_spotmix.io.readers.h5ad import HDF5_MAGIC
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
@@ -164,6 +165,8 @@ def is_zarr(folder: Path) -> bool:
 
 
 def _why_not(path: Path) -> str:
+    if path.name == "spatial" and has_matrix(path.parent):
+        return "is only the `spatial` folder of a Space Ranger run. Choose the folder that holds it."
     for folder in (path, path / "outs"):
         if has_matrix(folder):
             return (
@@ -194,7 +197,7 @@ def _within(path: Path, folder: Path) -> str:
 
 
 def display_name(path: Path) -> str:
-    """Return a name for the data at a path: that of the run's folder, not of ``outs`` or bins in it.
+    """Return a name to show for the data at a path: that of the run's folder, not of ``outs`` or bins in it.
 
     Examples
     --------
@@ -207,5 +210,5 @@ def display_name(path: Path) -> str:
     """
     path = path.resolve()
     names = (part.name for part in (path, *path.parents) if not PART_OF_A_RUN.fullmatch(part.name))
-    name = next(names, "")
+    name = printable(next(names, ""))
     return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)

@@ -10,7 +10,6 @@ References
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterable
@@ -43,6 +42,7 @@ from napari_spotmix.io.on_disk import assembled, is_on_disk, kept_open
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
 from napari_spotmix.io.readers.image_overview import spots_outside_image
 from napari_spotmix.io.readers.images import read_pixels
+from napari_spotmix.io.readers.json_files import read_json
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.tenx_matrix import CountMatrix, matrix_files, read_matrix
 from napari_spotmix.io.readers.tenx_positions import POSITION_FILES, read_positions
@@ -333,7 +333,7 @@ def _read_scale_factors(run: SpaceRangerFiles, notes: list[str]) -> dict[str, fl
         return {}
     name = run.scale_factors.relative_to(run.root).as_posix()
     with as_read_error(run.root, name):
-        content = json.loads(run.scale_factors.read_text(encoding="utf-8-sig"))
+        content = read_json(run.scale_factors)
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ReadError(

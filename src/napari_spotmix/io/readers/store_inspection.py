@@ -6,10 +6,8 @@ file nor a folder, and arrays that claim far more memory than their files can ho
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,39 +16,17 @@ import numpy as np
 import psutil
 
 from napari_spotmix.base.errors import ReadError
+from napari_spotmix.io.readers.json_files import read_json_object
 
-__all__ = ["check_store", "read_metadata"]
+__all__ = ["check_store"]
 
 #: Arrays that claim less, in bytes, are never refused; highest plausible compression; bytes for a name.
 _LARGE, _MOST, _NAME = 1 << 29, 500, 64
 #: No images of a section are larger, in bytes, with their pyramids.
 _IMAGES = 1 << 40
-#: No file of metadata is larger, in bytes; one of consolidated metadata holds those of all arrays.
-_METADATA = 1 << 26
 _NAMES = ("zarr.json", ".zarray", ".zmetadata")
 #: Folders within each other.
 _DEEPEST = 64
-
-
-def read_metadata(file: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of metadata.
-
-    Raises
-    ------
-    ValueError
-        If it holds something else.
-    """
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise ValueError(f"{file.name} is not a file")
-    if file.stat().st_size > _METADATA:
-        raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"{file.name} holds lists within each other without end") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file.name} must hold a JSON object, found {type(content).__name__}")
-    return content
 
 
 def check_store(root: Path, parts: Sequence[str] = ("",), *, may_be_empty: bool = False) -> None:
@@ -116,7 +92,7 @@ class _Walk:
         self.stored[name] = n_bytes
         for file in _NAMES:
             if (folder / file).is_file():
-                self._note(name, read_metadata(folder / file))
+                self._note(name, read_json_object(folder / file))
         return n_bytes
 
     def _entry(self, entry: os.DirEntry[str], name: str, depth: int) -> int:

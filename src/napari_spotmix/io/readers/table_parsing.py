@@ -53,6 +53,9 @@ _CELLS = 1 << 22
 #: Rows that are inspected to find out what a column holds.
 _N_INSPECTED = 3
 _DELIMITERS = "\t,;|"
+#: Maximum number of columns, as many as there are barcodes; and of letters in one cell.
+_MOST_COLUMNS, _LONGEST_CELL = 1 << 21, 1 << 16
+_ENDS_OF_CELLS = b"\t,;| "
 _MISSING = ("", "na", "nan", "n/a", "#n/a", "null", "none")
 _OTHER_FILES = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook. Unpack it, or save its sheet as CSV",
@@ -162,6 +165,12 @@ def _text_head(path: Path) -> TableHead:
     if not lines:
         raise ReadError(path.parent, f"`{path.name}` must hold a table, but is empty. Export it again.")
     delimiter = _delimiter(lines)
+    if (n_columns := 1 + lines[0].count(delimiter)) > _MOST_COLUMNS:
+        raise ReadError(
+            path.parent,
+            f"`{path.name}` must have at most {_MOST_COLUMNS:,} columns, found {n_columns:,}. "
+            "Export it as .h5ad.",
+        )
     rows = [_cells(line, delimiter) for line in lines]
     if len(rows) == 1:
         raise ReadError(
@@ -189,7 +198,7 @@ def _first_lines(path: Path) -> list[str]:
     lines: list[bytes] = []
     n_needed = _N_INSPECTED + 1
     with open_text(path) as file:
-        for text in _whole_lines(file, path, 1 << 16):
+        for text in _whole_lines(file, path, _LONGEST_CELL):
             if b"\0" in text:
                 raise ReadError(
                     path.parent,
@@ -212,6 +221,13 @@ def _endless(path: Path) -> str:
     return (
         f"`{path.name}` must have lines of at most {MAX_LINE >> 20} MB, found a longer one. "
         "Copy or download it again."
+    )
+
+
+def _without_cells(path: Path) -> str:
+    return (
+        f"`{path.name}` must be a table, found more than {_LONGEST_CELL >> 10} kB without a tab, comma, "
+        "space or end of line. Export it as CSV or TSV."
     )
 
 
@@ -416,6 +432,8 @@ def _whole_lines(file: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
         n_rest += len(chunk) - end
         if n_rest > MAX_LINE:
             raise ReadError(path.parent, _endless(path))
+        if not end and len(chunk) >= _LONGEST_CELL and not any(one in chunk for one in _ENDS_OF_CELLS):
+            raise ReadError(path.parent, _without_cells(path))
     if any(piece.strip() for piece in rest):
         yield b"".join(rest)
 

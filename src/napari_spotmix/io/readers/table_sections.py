@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 from pathlib import Path
 
 from napari_spotmix.base.errors import ReadError
@@ -94,8 +95,9 @@ def open_tables(folder: Path) -> list[Table]:
 
 def _table_paths(folder: Path) -> list[Path]:
     """Return the files named as tables; none for a folder with so many that they are not one section."""
-    paths = sorted(path for path in folder.iterdir() if is_table_name(path.name) and path.is_file())
-    return paths if len(paths) <= _MOST_TABLES else []
+    found = (path for path in folder.iterdir() if is_table_name(path.name) and path.is_file())
+    paths = list(islice(found, _MOST_TABLES + 1))
+    return sorted(paths) if len(paths) <= _MOST_TABLES else []
 
 
 def _valid_tables(paths: Sequence[Path]) -> list[Table]:

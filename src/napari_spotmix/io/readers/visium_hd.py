@@ -9,7 +9,6 @@ a run for standard Visium, with ``spatial/tissue_positions.parquet``.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -19,6 +18,7 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import BIN_SIZE, SCALE_FACTORS, SPATIAL
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.readers.json_files import read_json
 from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
 from napari_spotmix.io.readers.space_ranger import (
     SpaceRangerFiles,
@@ -72,15 +72,8 @@ def _size_of(folder: Path) -> float | None:
 
 def _size_in_file(scale_factors: Path) -> float | None:
     try:
-        um = float(json.loads(scale_factors.read_text(encoding="utf-8-sig"))[BIN_SIZE])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ):  # reported when the run is read
+        um = float(read_json(scale_factors)[BIN_SIZE])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):  # reported when the run is read
         return None
     return um if 0 < um < math.inf else None
 

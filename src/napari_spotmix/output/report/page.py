@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from napari_spotmix.base.text import count, percent
+from napari_spotmix.base.text import count, percent, printable
 
 __all__ = ["page", "shown"]
 
@@ -49,7 +49,7 @@ def shown(value: Any) -> Any:
     """
     if not isinstance(value, str) or hasattr(value, "__html__"):  # markup of the templates
         return value
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in value)
+    return printable(value, keep="\n")
 
 
 def number(value: Any) -> str:

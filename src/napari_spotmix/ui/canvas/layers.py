@@ -122,8 +122,8 @@ def spot_diameter(adata: AnnData) -> float:
 
 def tissue_layers(tissue: TissueInfo, name: str) -> list[FullLayerData]:
     """Return the image, if there is one, and the spots over it; the layer of spots keeps the `TissueInfo`."""
-    image = image_layer(tissue.adata, f"{name} image")
-    spots = spots_layer(tissue.adata, f"{name} spots")
+    image = image_layer(tissue.adata, f"{plain(name)} image")
+    spots = spots_layer(tissue.adata, f"{plain(name)} spots")
     spots[1]["metadata"] = {KEY: tissue}
     return [spots] if image is None else [image, spots]
 
@@ -148,7 +148,7 @@ def other_image_layer(image: TissueImage, adata: AnnData | None, name: str) -> F
         has_same_shape = abs(own[0].shape[0] / own[0].shape[1] * width / height - 1) < 0.01
         step = covered / width if has_same_shape else 1.0
     middle = (step - 1.0) / 2
-    settings: dict[str, Any] = {"name": name, "scale": (step, step), "translate": (middle, middle)}
+    settings: dict[str, Any] = {"name": plain(name), "scale": (step, step), "translate": (middle, middle)}
     is_pyramid = len(image.levels) > 1
     if image.is_rgb:
         settings["rgb"] = True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPoint, QRect, QSize, Qt
 from qtpy.QtGui import QPaintEvent, QPalette
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
@@ -56,9 +57,15 @@ class ScaleBar(CanvasBox):
         return QPoint(canvas.width() - size.width() - PAD, canvas.height() - size.height() - PAD)
 
     def put_on(self, canvas: QWidget) -> None:
-        """Appear over a widget and follow its size."""
-        super().put_on(canvas)
+        """Appear in the widget that draws, where napari's notifications are: they cover the bar."""
+        super().put_on(canvas.findChild(QOpenGLWidget) or canvas)
         self._show()
+
+    def update_position(self) -> None:
+        """Move to the corner; a notification stays above."""
+        canvas = self.parent()
+        if isinstance(canvas, QWidget):
+            self.setGeometry(QRect(self.corner(canvas), self.sizeHint()))
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = self.paint_ground()

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from qtpy.QtCore import QObject
 
+from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
 from napari_spotmix.ui.state.worker import Runner
@@ -35,7 +36,7 @@ class FieldReader:
     status : Status
         Shows the current task.
     on_failure : callable, optional
-        Called with the error, before it is reported.
+        Called with the error, before it is reported; with `Cancelled` if the user has cancelled.
     """
 
     def __init__(
@@ -44,19 +45,26 @@ class FieldReader:
         self.runner = Runner(parent)
         self._status, self._on_failure = status, on_failure
         self._take: Callable[[Any], Any] | None = None
+        self._name = ""
         self.runner.progressed.connect(self._report_progress)
-        self.runner.failed.connect(self._fail)
-        self.runner.cancelled.connect(self._status.rest)
+        self.runner.failed.connect(self.fail)
+        self.runner.cancelled.connect(self._cancel)
         self.runner.finished.connect(self._finish)
 
-    def start(self, task: Callable[[ProgressCallback], _Value], take: Callable[[_Value], Any]) -> None:
-        """Run a task in a thread, and give its value to `take` in the GUI thread."""
+    def start(
+        self, task: Callable[[ProgressCallback], _Value], take: Callable[[_Value], Any], name: str = ""
+    ) -> None:
+        """Run a task in a thread, and give its value to `take` in the GUI thread.
+
+        `name` is shown with the progress, if no field names what is read.
+        """
         self._take = take
-        self._status.say("Reading…")
+        self._name = f" ({name})" if name else ""
         self.runner.start(task)
+        self._status.say(f"Reading…{self._name}")
 
     def _report_progress(self, progress: Progress) -> None:
-        self._status.say(f"{progress.stage}…")
+        self._status.say(f"{progress.stage}…{self._name}")
 
     @reporting
     def _finish(self, value: Any) -> None:
@@ -65,7 +73,14 @@ class FieldReader:
             self._take(value)
 
     @reporting
-    def _fail(self, error: BaseException) -> None:
+    def _cancel(self) -> None:
+        self._status.say("Cancelled.")
+        if self._on_failure is not None:
+            self._on_failure(Cancelled())
+
+    @reporting
+    def fail(self, error: BaseException) -> None:
+        """Report what is wrong with what was chosen."""
         self._status.say(f"Failed: {problem_text(error)}")
         if self._on_failure is not None:
             self._on_failure(error)

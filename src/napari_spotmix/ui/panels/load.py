@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
+from qtpy.QtWidgets import QPushButton
 
 from napari_spotmix import io
 from napari_spotmix.ui.panels.field_reader import FieldReader
 from napari_spotmix.ui.panels.load_cells import CellFields
 from napari_spotmix.ui.panels.load_spots import SpotFields
+from napari_spotmix.ui.panels.open_file import FileOpener
 from napari_spotmix.ui.panels.open_layer import OpenLayerField
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import Form, add_all, plain_label
 from napari_spotmix.ui.state.opening import simulate_task
-from napari_spotmix.ui.text import bullet_list, count, plain, shortened
+from napari_spotmix.ui.text import bullet_list, count, literal, plain, shortened
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,14 +41,18 @@ class LoadPanel(Panel):
             tooltip="Load a simulated section with its reference; no files needed",
         )
         self.state = plain_label()
-        form = Form()
+        self.stop = QPushButton("Cancel")
+        self.stop.setToolTip("Stop reading; what is loaded stays")
+        self._form = form = Form()
         self.open_layer = OpenLayerField(form, viewer, session, self._connections)
         self.spots = SpotFields(form, session, self, self._connections)
         self.cells = CellFields(form, session.data, self, self._connections)
         self._simulator = FieldReader(self, self)
-        add_all(self, form, self.sample.native, self.state)
+        self.opener = FileOpener(viewer, session, self, self)
+        add_all(self, form, self.sample.native, self.state, self.stop)
         connect = self._connections.connect
         connect(self.sample.changed, self._simulate)
+        connect(self.stop.clicked, self._cancel)
         connect(self._data.tissue_changed, self._show)
         connect(self._data.tissue_changed, self.spots.show_coordinates)
         connect(self._data.reference_changed, self._show)
@@ -80,19 +86,29 @@ class LoadPanel(Panel):
 
     @property
     def runners(self) -> tuple[Runner, ...]:
-        readers = (self.spots.reader, self.spots.image_reader, self.cells.reader, self._simulator)
-        return tuple(reader.runner for reader in readers)
+        fields = (self.spots.reader, self.spots.image_reader, self.cells.reader)
+        return tuple(reader.runner for reader in (*fields, self._simulator, self.opener.reader))
 
     def say(self, text: str) -> None:
         """Show the current task."""
-        self.state.setText(text)
+        self.state.setText(literal(text))
         self.state.setVisible(bool(text))
+        self.stop.setVisible(self.is_busy)
 
     def rest(self) -> None:
         """Say what is loaded, and what the reader has noted of it."""
         loaded = (self._data.tissue, self._data.reference)
         notes = [note for one in loaded if one is not None for note in io.reading_notes(one.adata)]
         self.say("\n".join([self.summary, bullet_list(notes)]).strip())
+
+    def set_held(self, is_held: bool) -> None:
+        """Disable what would change the data; reading of files that were dropped can still be followed."""
+        self._form.setDisabled(is_held)
+        self.sample.native.setDisabled(is_held)
+
+    def _cancel(self) -> None:
+        for runner in self.runners:
+            runner.cancel()
 
     def _simulate(self) -> None:
         self._simulator.start(simulate_task, self._session.open)

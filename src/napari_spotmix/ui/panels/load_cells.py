@@ -9,6 +9,7 @@ from magicgui.widgets import ComboBox, PushButton
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.ui.panels.field_reader import FieldReader, Status
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.path_edit import PathEdit
@@ -35,6 +36,7 @@ class CellFields:
         self._asked: tuple[Path, ...] = ()
         self.reference = PathEdit(
             self._read,
+            self._refuse,
             folders="folder with a 10x matrix or tables",
             label="Reference",
             filter=_REFERENCES,
@@ -47,6 +49,7 @@ class CellFields:
         self.reference.native.layout().addWidget(self.add.native)
         self.label_table = PathEdit(
             self._read_labels,
+            self._refuse,
             label="Label table",
             filter=TABLES,
             tooltip="CSV or TSV with the name of each cell and its type",
@@ -98,6 +101,9 @@ class CellFields:
         self._asked = paths
         self._form.show_field(self.label_table, labels is not None)
         self.reader.start(reference_task(paths, labels), self._data.set_reference)
+
+    def _refuse(self, error: InputError) -> None:
+        self.reader.fail(error)
 
     def _read_labels(self, path: Path) -> None:
         if self._asked:

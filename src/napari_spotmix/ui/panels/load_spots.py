@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox
 
 from napari_spotmix import io
+from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.dataset.access import scale_factors
 from napari_spotmix.io.readers.options import DEFAULT
@@ -40,6 +41,7 @@ class SpotFields:
         self._asked: tuple[Path, io.ReadOptions] | None = None
         self.spatial = PathEdit(
             self._read,
+            self._refuse,
             folders="Space Ranger output folder",
             label="Spatial data",
             filter=_SPOTS,
@@ -58,12 +60,14 @@ class SpotFields:
         )
         self.coordinates = PathEdit(
             self._take_coordinates,
+            self._refuse,
             label="Coordinates",
             filter=TABLES,
             tooltip="Table of each spot's name, x and y, if they are not in the same folder as the counts",
         )
         self.image = PathEdit(
             self._read_image,
+            self._refuse,
             label="Other image",
             filter=_IMAGES,
             tooltip="Optional: the full-resolution image that the spots' coordinates refer to",
@@ -95,6 +99,9 @@ class SpotFields:
     def _read(self, path: Path, reading: io.ReadOptions = DEFAULT) -> None:
         """Find out which options the path offers, and show them, before reading takes its time."""
         self.reader.start(choices_task(path, reading), lambda choices: self._read_as(path, reading, choices))
+
+    def _refuse(self, error: InputError) -> None:
+        self.reader.fail(error)
 
     def _read_as(self, path: Path, reading: io.ReadOptions, choices: io.Choices) -> None:
         self._offer_coordinates(path, reading, choices)

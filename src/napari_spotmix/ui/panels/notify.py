@@ -10,7 +10,8 @@ from typing import ParamSpec
 from napari.utils.notifications import show_error
 from psygnal import EmitLoopError
 
-from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.errors import InputError, ReadError, shown_path
+from napari_spotmix.base.text import LONGEST_MESSAGE, shortened
 from napari_spotmix.ui.text import plain
 
 __all__ = ["problem_text", "reporting", "show_problem"]
@@ -37,11 +38,25 @@ def problem_text(error: BaseException) -> str:
     return f"Unexpected error ({type(error).__name__}): {error}"
 
 
+def _notification_text(error: BaseException) -> str:
+    """Return the message in short: napari shows its first 40 letters, so it does not begin with a folder.
+
+    Examples
+    --------
+    >>> _notification_text(ReadError("/data/section/gut.h5ad", "is empty."))
+    'gut.h5ad: is empty.'
+    """
+    text = problem_text(error)
+    if isinstance(error, ReadError):
+        text = text.replace(shown_path(error.path), shown_path(error.path.name or error.path), 1)
+    return shortened(text, LONGEST_MESSAGE)
+
+
 def show_problem(error: BaseException) -> None:
     """Report an error in napari; an unexpected one is also logged with its traceback."""
     if not isinstance(error, InputError):
         _log.error("Unexpected error", exc_info=error)
-    show_error(plain(problem_text(error)))
+    show_error(plain(_notification_text(error)))
 
 
 def reporting(slot: Callable[_P, None]) -> Callable[_P, None]:

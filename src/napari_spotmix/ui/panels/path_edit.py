@@ -10,9 +10,17 @@ from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, PushButton
 from qtpy.QtWidgets import QFileDialog
 
+from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.text import quoted
+from napari_spotmix.base.urls import is_url, shown_url
 from napari_spotmix.ui.text import plain
 
 __all__ = ["PathEdit"]
+
+_NO_URLS = (
+    "{} is a URL. Files and folders of this computer can be chosen here: download it first, or run "
+    "`spotmix run` on the command line, which takes URLs. Nothing was fetched."
+)
 
 
 class PathEdit(FileEdit):
@@ -22,13 +30,22 @@ class PathEdit(FileEdit):
     ----------
     chosen : callable
         Takes the Path.
+    refused : callable
+        Takes the error if the text is a URL.
     folders : str
         What a folder is called that can be chosen too, with a button of its own; "" for none.
     """
 
-    def __init__(self, chosen: Callable[[Path], Any], *, folders: str = "", **settings: Any) -> None:
+    def __init__(
+        self,
+        chosen: Callable[[Path], Any],
+        refused: Callable[[InputError], Any],
+        *,
+        folders: str = "",
+        **settings: Any,
+    ) -> None:
         super().__init__(mode=FileDialogMode.EXISTING_FILE, nullable=True, **settings)
-        self._chosen = chosen
+        self._chosen, self._refused = chosen, refused
         self._last: Path | None = None
         self.choose_btn.text = "File…"
         if folders:
@@ -60,6 +77,12 @@ class PathEdit(FileEdit):
         """Take the same path again when it is next given, as after an error."""
         self._last = None
 
+    def set_value(self, value: Any) -> None:
+        """Set the path; the same path is taken again after an error."""
+        super().set_value(value)
+        if hasattr(self, "_is_typing"):  # the constructor sets a value too
+            self._complete()
+
     def _choose_folder(self) -> None:
         start = str(self.path) if self.path else ""
         folder = QFileDialog.getExistingDirectory(self.native, self._folders, start)
@@ -76,7 +99,10 @@ class PathEdit(FileEdit):
     def _complete(self) -> None:
         self._is_typing = False
         path = self.path
-        if path != self._last:
-            self._last = path
-            if path is not None:
-                self._chosen(path)
+        if path == self._last:
+            return
+        self._last = path
+        if is_url(self.line_edit.value):
+            self._refused(InputError(_NO_URLS.format(quoted(shown_url(self.line_edit.value)))))
+        elif path is not None:
+            self._chosen(path)

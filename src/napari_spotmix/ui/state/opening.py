@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from napari_spotmix import io
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.io.readers.options import DEFAULT
 from napari_spotmix.ui.state.loaded import LoadedReference, LoadedTissue
 from napari_spotmix.ui.state.prepare import prepare
-from napari_spotmix.ui.text import display_name
+from napari_spotmix.ui.text import display_name, printable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,6 +25,7 @@ __all__ = [
     "OpenedTissue",
     "choices_task",
     "image_task",
+    "opened_task",
     "reference_task",
     "result_in",
     "simulate_task",
@@ -73,6 +75,11 @@ def tissue_task(
     return task
 
 
+def opened_task(path: Path) -> Callable[[ProgressCallback], OpenedTissue]:
+    """Return the task that reads spots with the options that are usual for their path."""
+    return lambda on_progress: tissue_task(path, DEFAULT, io.choices(path))(on_progress)
+
+
 def reference_task(
     paths: tuple[Path, ...], labels: Path | None
 ) -> Callable[[ProgressCallback], LoadedReference]:
@@ -81,7 +88,7 @@ def reference_task(
     def task(on_progress: ProgressCallback) -> LoadedReference:
         backed = io.is_large(paths[0])
         adata = io.read_reference(paths, labels=labels, backed=backed, on_progress=on_progress)
-        name, columns = " + ".join(path.stem for path in paths), tuple(io.label_columns(adata))
+        name, columns = printable(" + ".join(path.stem for path in paths)), tuple(io.label_columns(adata))
         return LoadedReference(adata, name, columns, paths[0], paths[1:], labels)
 
     return task

@@ -1,0 +1,63 @@
+"""Open the files that are dropped on the window, or chosen with File > Open, without blocking it."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Layer
+
+from napari_spotmix.ui.canvas.layer_info import TissueInfo
+from napari_spotmix.ui.canvas.layers import tissue_layers
+from napari_spotmix.ui.panels.field_reader import FieldReader, Status
+from napari_spotmix.ui.state.opening import OpenedTissue, opened_task
+from napari_spotmix.ui.text import shortened
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from qtpy.QtCore import QObject
+
+    from napari_spotmix.ui.state.session import Session
+
+__all__ = ["FileOpener"]
+
+#: Letters of a name that is shown while a file is read.
+_LETTERS = 40
+
+
+class FileOpener:
+    """Reads files one after the other. The first is taken if nothing is loaded; others become layers."""
+
+    def __init__(self, viewer: ViewerModel, session: Session, status: Status, parent: QObject) -> None:
+        self._viewer, self._session = viewer, session
+        self._waiting: deque[Path] = deque()
+        self.reader = FieldReader(parent, status, lambda _: self._next())
+
+    def open(self, path: Path) -> None:
+        """Read a path, after those that were given before."""
+        self._waiting.append(path)
+        if not self.reader.runner.is_running:
+            self._next()
+
+    def _next(self) -> None:
+        if self._waiting:
+            path = self._waiting.popleft()
+            more = f", {len(self._waiting)} more" if self._waiting else ""
+            self.reader.start(opened_task(path), self._take, f"{shortened(path.name, _LETTERS)}{more}")
+
+    def _take(self, opened: OpenedTissue) -> None:
+        try:
+            if self._session.data.tissue is None:
+                self._session.open(opened)
+            else:
+                self._add(opened)
+        finally:
+            self._next()
+
+    def _add(self, opened: OpenedTissue) -> None:
+        """Add layers, which *Open layer* then offers; what is loaded stays."""
+        tissue = opened.tissue
+        info = TissueInfo(tissue.adata, tissue.path, tissue.reading, tissue.choices)
+        for data in tissue_layers(info, tissue.name):
+            self._viewer.add_layer(Layer.create(*data))
