@@ -72,8 +72,8 @@ class Campaign:
             self._end()
             self._worker = Worker(self.folder)
         answer = self._worker.answer({"kind": kind, "seed": seed}, SECONDS)
-        if "fault" in answer or self._worker.is_ended:
-            self._end()  # the next one begins in a clean process
+        if self._worker.is_ended:
+            self._end()
         return Mutant(kind, seed, **({**answer, "outcome": "fault"} if "fault" in answer else answer))
 
     def _end(self) -> None:

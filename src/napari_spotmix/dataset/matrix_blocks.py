@@ -92,8 +92,17 @@ def csr(matrix: Any) -> csr_array:
             _refuse(sparse_problem(matrix))
     elif isinstance(matrix, h5py.Dataset):
         matrix = _read(matrix, 0, len(matrix))
+    rows = csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+    for name in ("data", "indices", "indptr"):
+        setattr(rows, name, _native(getattr(rows, name)))
+    return rows
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as compiled code reads it: files of other machines have another order of bytes."""
     # SciPy has no sparse matrices of half-precision numbers.
-    return csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+    kind = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
+    return array.astype(kind, copy=False)
 
 
 @dataclass(frozen=True)
@@ -141,8 +150,8 @@ class _SparseRows:
         n_columns = self.matrix.shape[1]
         with _reading(indices):
             _refuse(index_problem(columns, n_columns, "column"))
-        values = values.astype(np.float32) if values.dtype == np.float16 else values
-        return csr_array((values, columns, indptr[start : stop + 1] - first), (stop - start, n_columns))
+        rows = (_native(values), _native(columns), indptr[start : stop + 1] - first)
+        return csr_array(rows, (stop - start, n_columns))
 
 
 def _refuse(problem: str) -> None:

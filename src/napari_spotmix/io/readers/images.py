@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io.problems import as_read_error, check_is_file, listed
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
+
+# Without a handler, what these log of a damaged file would be printed on the terminal.
+for _library in ("imagecodecs", "tifffile"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 _TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".svs"})
 #: Extensions of the files that `read_image` reads.
