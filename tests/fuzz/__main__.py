@@ -41,8 +41,12 @@ def _options() -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     options.add_argument("number", type=int, nargs="?", default=1000, help="mutants")
     options.add_argument("--seed", type=int, default=None, help="repeats an earlier campaign")
-    options.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
-    options.add_argument("--only", action="append", default=[], metavar="KIND:SEED", help="one mutant; may be repeated")
+    options.add_argument(
+        "--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated"
+    )
+    options.add_argument(
+        "--only", action="append", default=[], metavar="KIND:SEED", help="one mutant; may be repeated"
+    )
     return options.parse_args()
 
 

@@ -150,7 +150,9 @@ class Worker:
     def _said(self) -> str:
         said = self._noise.read_text(errors="replace") if self._noise.exists() else ""
         said = said.partition("\nExtension modules")[0]
-        return said[said.rfind("Fatal Python error") :][:6000] if "Fatal Python error" in said else said[-1000:]
+        return (
+            said[said.rfind("Fatal Python error") :][:6000] if "Fatal Python error" in said else said[-1000:]
+        )
 
     def end(self) -> None:
         """End the process, whatever it is doing."""

@@ -77,9 +77,13 @@ def function(name: str, call: Callable[[], Any]) -> Door:
                 if len(longest) > LONGEST_MESSAGE:
                     raise Fault(f"{name} has a message of {len(longest)} letters: {longest}") from error
                 said = str(error)
-        seen = [one for one in caught if not issubclass(one.category, (ConvergenceWarning, DeprecationWarning))]
+        seen = [
+            one for one in caught if not issubclass(one.category, (ConvergenceWarning, DeprecationWarning))
+        ]
         if seen:
-            raise Fault(f"{name} warns: {seen[0].category.__name__}: {seen[0].message} ({seen[0].filename})"[:400])
+            raise Fault(
+                f"{name} warns: {seen[0].category.__name__}: {seen[0].message} ({seen[0].filename})"[:400]
+            )
         return said
 
     return run
@@ -130,7 +134,9 @@ def _checked_run(spots: Path, cells: Path, output: Path, options: tuple[object, 
     table = pd.read_csv(output / "proportions.csv", index_col=0).to_numpy()
     rows = table[~np.isnan(table).any(axis=1)]
     if not len(rows) or (rows < 0).any() or np.abs(rows.sum(axis=1) - 1).max() > 1e-4:
-        raise Fault(f"run has written proportions that are none: {rows.min() if len(rows) else 'all are missing'}")
+        raise Fault(
+            f"run has written proportions that are none: {rows.min() if len(rows) else 'all are missing'}"
+        )
 
 
 def of_result(mutant: Path, sources: Path, moments: random.Random) -> Iterator[Door]:

@@ -15,7 +15,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from tests.cli.commands import spotmix
-from tests.io.layouts import Section, slide, write_folder, write_parquet, write_square
+from tests.io.layouts import Section, slide, write_folder, write_square
 from tests.torture.sample import FAST
 
 __all__ = ["write_sources"]
@@ -26,14 +26,18 @@ _SQUARE = [[[0, 0], [1000, 0], [1000, 2000], [0, 2000], [0, 0]]]
 def write_sources(folder: Path) -> None:
     """Write all of them into a folder."""
     made = simulate(n_spots=60, n_genes=100, n_cell_types=3, n_cells_per_type=20, random_state=1)
-    small = simulate(n_spots=60, n_genes=100, n_cell_types=3, n_cells_per_type=20, random_state=1, image=False)
+    small = simulate(
+        n_spots=60, n_genes=100, n_cell_types=3, n_cells_per_type=20, random_state=1, image=False
+    )
     small.spatial.write_h5ad(folder / "plain.h5ad")
     _write_h5ad(folder / "spots.h5ad", made)
     made.reference.write_h5ad(folder / "cells.h5ad")
     section = _section(small)
     write_folder(folder / "outs", section)
     write_folder(folder / "outs_mtx", section, matrix="mtx.gz")
-    write_folder(folder / "outs_plain", section, matrix="mtx", header=False, positions="tissue_positions_list.csv")
+    write_folder(
+        folder / "outs_plain", section, matrix="mtx", header=False, positions="tissue_positions_list.csv"
+    )
     write_square(folder / "square_008um", _bins(section), 8, matrix="h5", raw=False, array=True)
     _write_tables(folder, small)
     _write_signatures(folder / "signatures.csv", small)
@@ -111,8 +115,12 @@ def _write_tables(folder: Path, made: SimulatedTissue) -> None:
     counts.to_csv(folder / "tables" / "counts.csv", index_label="spot")
     xy = pd.DataFrame(spots.obsm["spatial"], spots.obs_names, ["x", "y"])
     xy.to_csv(folder / "tables" / "coordinates.csv", index_label="spot")
-    counts.rename_axis("spot").reset_index().to_parquet(folder / "tables_parquet" / "counts.parquet", index=False)
-    xy.rename_axis("spot").reset_index().to_parquet(folder / "tables_parquet" / "coordinates.parquet", index=False)
+    counts.rename_axis("spot").reset_index().to_parquet(
+        folder / "tables_parquet" / "counts.parquet", index=False
+    )
+    xy.rename_axis("spot").reset_index().to_parquet(
+        folder / "tables_parquet" / "coordinates.parquet", index=False
+    )
     table = pd.DataFrame(cells.X.toarray().astype(int), cells.obs_names, cells.var_names)
     table.to_csv(folder / "cells" / "counts.csv", index_label="cell")
     cells.obs[["cell_type"]].to_csv(folder / "cells" / "cell_types.csv", index_label="cell")
@@ -136,10 +144,23 @@ def _write_gem(path: Path, section: Section) -> None:
 
 def _write_run(folder: Path) -> None:
     """Write a finished run with regions and niches, a samplesheet, and outlines."""
-    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": _SQUARE}, "properties": {"name": "A"}}
-    holes = {"type": "MultiPolygon", "coordinates": [[[[1000, 0], [2000, 0], [2000, 2000], [1000, 2000], [1000, 0]]]]}
-    other = {"type": "Feature", "geometry": holes, "properties": {"classification": {"name": "B", "color": [255, 0, 0]}}}
-    (folder / "regions.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature, other]}))
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": _SQUARE},
+        "properties": {"name": "A"},
+    }
+    holes = {
+        "type": "MultiPolygon",
+        "coordinates": [[[[1000, 0], [2000, 0], [2000, 2000], [1000, 2000], [1000, 0]]]],
+    }
+    other = {
+        "type": "Feature",
+        "geometry": holes,
+        "properties": {"classification": {"name": "B", "color": [255, 0, 0]}},
+    }
+    (folder / "regions.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [feature, other]})
+    )
     (folder / "sheet.csv").write_text(
         "sample,spatial,reference,condition,lambda_c,n_outer_iterations,n_threads\n"
         f"one,{folder / 'plain.h5ad'},{folder / 'cells.h5ad'},a,0.1,0,1\n"

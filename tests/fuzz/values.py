@@ -9,12 +9,63 @@ __all__ = ["TEXTS", "changed_tree", "json_value", "text"]
 
 #: Cells of a table, names and numbers as text.
 TEXTS = (
-    *("", " ", "0", "-0", "-1", "1.5", "nan", "NaN", "NA", "inf", "-inf", "1e400", "1e308", "1e-400", "1e999999999"),
+    *(
+        "",
+        " ",
+        "0",
+        "-0",
+        "-1",
+        "1.5",
+        "nan",
+        "NaN",
+        "NA",
+        "inf",
+        "-inf",
+        "1e400",
+        "1e308",
+        "1e-400",
+        "1e999999999",
+    ),
     *("true", "null", "None", "[]", "{}", "0x10", "1_000", "1,5", "1;5", "1 2", "1\t2", "--", ".", "+", "%"),
     *("99999999999999999999", "9223372036854775808", "-9223372036854775809", "18446744073709551616"),
-    *("4294967296", "2147483648", "9" * 400, "9" * 5000, "x" * 5000, "\u00e9", "\u202e", "\ufeff", "\u0661\u0662"),
-    *("\x00", "a\x00b", "\x1b[31m", '"', '""', "'", '"open', "=1+1", "#", "\r", "\n", "\\", "a/b", "..", "../../etc"),
-    *("/", "/dev/zero", "/dev/null", "/proc/self/mem", "simplecache::file:///etc/passwd", "memory://a", "~", "$HOME"),
+    *(
+        "4294967296",
+        "2147483648",
+        "9" * 400,
+        "9" * 5000,
+        "x" * 5000,
+        "\u00e9",
+        "\u202e",
+        "\ufeff",
+        "\u0661\u0662",
+    ),
+    *(
+        "\x00",
+        "a\x00b",
+        "\x1b[31m",
+        '"',
+        '""',
+        "'",
+        '"open',
+        "=1+1",
+        "#",
+        "\r",
+        "\n",
+        "\\",
+        "a/b",
+        "..",
+        "../../etc",
+    ),
+    *(
+        "/",
+        "/dev/zero",
+        "/dev/null",
+        "/proc/self/mem",
+        "simplecache::file:///etc/passwd",
+        "memory://a",
+        "~",
+        "$HOME",
+    ),
     *("\ud800", "1970-01-01", "1e5f", "(1+2j)", "%s%n", "{0}", "<b>", "a" * 300, "nan,nan"),
 )
 
@@ -71,7 +122,9 @@ def changed_tree(tree: Any, moments: random.Random) -> Any:
         holder.append(holder[key])
     elif how == 5:
         other, its_key = moments.choice(holders)
-        holder[key] = "of another" if other is holder else str(other)[:50] if its_key == key else json_value(moments)
+        holder[key] = (
+            "of another" if other is holder else str(other)[:50] if its_key == key else json_value(moments)
+        )
     else:
         holder[key] = json_value(moments)
     return tree

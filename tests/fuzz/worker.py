@@ -39,7 +39,9 @@ def serve(sources: Path, work: Path, noise: Path) -> None:
         os.dup2(seen, number)
     _limit()
     work.mkdir(parents=True, exist_ok=True)
-    warm = command("run", sources / "plain.h5ad", sources / "cells.h5ad", "-o", work / "warm", "--no-report", *FAST)
+    warm = command(
+        "run", sources / "plain.h5ad", sources / "cells.h5ad", "-o", work / "warm", "--no-report", *FAST
+    )
     print(json.dumps({"fault": said} if (said := warm()) else {}), file=answers, flush=True)
     for line in sys.stdin:
         order = json.loads(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,24 @@ def _array(moments: random.Random, shape: tuple[int, ...]) -> Any:
     """Return an array of any kind, of a shape or of another."""
     shapes = (shape, shape, shape, (), (0,), (1,), (3, 2), (*shape, 2), tuple(n + 1 for n in shape))
     shape = moments.choice(shapes)
-    kinds = ("f4", "f8", "f2", ">f4", "i1", "u8", "i8", ">i4", "?", "S5", "c8", "V6", "text", "vlen", "compound", "enum")
+    kinds = (
+        "f4",
+        "f8",
+        "f2",
+        ">f4",
+        "i1",
+        "u8",
+        "i8",
+        ">i4",
+        "?",
+        "S5",
+        "c8",
+        "V6",
+        "text",
+        "vlen",
+        "compound",
+        "enum",
+    )
     kind = moments.choice(kinds)
     if kind == "text":
         return np.full(shape, text(moments).replace("\0", "0"), dtype=h5py.string_dtype())
@@ -142,7 +160,11 @@ def swap(path: Path, moments: random.Random) -> None:
     """Let two nodes change places."""
     with h5py.File(path, "a") as file:
         first, second = _chosen(file, moments), _chosen(file, moments)
-        if first != second and not (second + "/").startswith(first + "/") and not (first + "/").startswith(second + "/"):
+        if (
+            first != second
+            and not (second + "/").startswith(first + "/")
+            and not (first + "/").startswith(second + "/")
+        ):
             file.move(first, "temporary")
             file.move(second, first)
             file.move("temporary", second)
@@ -182,11 +204,20 @@ def chunk(path: Path, moments: random.Random) -> None:
         if np.ndim(array) == 0 or not np.size(array):
             return
         del file[name]
-        item = file.create_dataset(name, data=array, chunks=array.shape, compression="gzip", shuffle=moments.random() < 0.5)
+        item = file.create_dataset(
+            name, data=array, chunks=array.shape, compression="gzip", shuffle=moments.random() < 0.5
+        )
         item.attrs.update(kept)
         offset = (0,) * array.ndim
         _, packed = item.id.read_direct_chunk(offset)
-        noise = (b"", b"\0" * 10, packed[: len(packed) // 2], moments.randbytes(50), packed[:-1] + b"\x77", packed * 2)
+        noise = (
+            b"",
+            b"\0" * 10,
+            packed[: len(packed) // 2],
+            moments.randbytes(50),
+            packed[:-1] + b"\x77",
+            packed * 2,
+        )
         item.id.write_direct_chunk(offset, moments.choice(noise), moments.choice((0, 0, 1, 3)))
 
 
@@ -199,7 +230,9 @@ def storage(path: Path, moments: random.Random) -> None:
             return
         if moments.random() < 0.5:
             del file[name]
-            file.create_dataset(name, array.shape, array.dtype, external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)])
+            file.create_dataset(
+                name, array.shape, array.dtype, external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)]
+            )
         else:
             file.move(name, "of_view")
             layout = h5py.VirtualLayout(array.shape, array.dtype)
@@ -211,12 +244,16 @@ def storage(path: Path, moments: random.Random) -> None:
 def sparse(path: Path, moments: random.Random) -> None:
     """Change one of the three arrays of a sparse matrix, or its shape, as `tests/io/test_sparse_gate.py` does."""
     with h5py.File(path, "a") as file:
-        groups = [name for name in _nodes(file, h5py.Group) if {"data", "indices", "indptr"} <= set(file[name])]
+        groups = [
+            name for name in _nodes(file, h5py.Group) if {"data", "indices", "indptr"} <= set(file[name])
+        ]
         group = file[moments.choice(groups)]
         part = moments.choice(("data", "indices", "indices", "indptr", "indptr", "shape"))
         if part == "shape":
             shape = np.array(group.attrs["shape"] if "shape" in group.attrs else group["shape"][()], "i8")
-            changed = moments.choice((shape + 1, shape - 1, shape[::-1], shape * 10**6, -shape, shape[:1], shape * 0))
+            changed = moments.choice(
+                (shape + 1, shape - 1, shape[::-1], shape * 10**6, -shape, shape[:1], shape * 0)
+            )
             if "shape" in group.attrs:
                 group.attrs["shape"] = changed
             else:
@@ -229,19 +266,38 @@ def sparse(path: Path, moments: random.Random) -> None:
         number = moments.choice((-1, 0, 1, len(array), 10**6, 2**31, 2**32, 2**62, -(2**63)))
         one = wide.copy()
         one[at] = number
-        kinds: tuple[Any, ...] = (
-            one, one, one, wide + 1, wide[:-1], np.append(wide, wide[-1:]), wide[::-1], wide + 0.5, wide.astype("S20"), wide * 0,
-            wide.reshape(1, -1), wide.astype("u1"), wide[:0], np.sort(wide), np.full_like(wide, number), h5py.Empty("i4"),
-            wide.astype(">i8"), wide.astype("u8"), np.full(len(wide), np.nan), wide.astype("f2"), wide.astype("c8"),
-        )  # fmt: skip
-        with np.errstate(all="ignore"):
-            changed = moments.choice(kinds)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # overflows are the point
+            changed = moments.choice(_changes(wide, one, number))
         del group[part]
         group[part] = changed
 
 
+def _changes(wide: Any, one: Any, number: int) -> tuple[Any, ...]:
+    """Return an array of a sparse matrix, changed in every way; in `one`, only one value is."""
+    return (
+            one, one, one, wide + 1, wide[:-1], np.append(wide, wide[-1:]), wide[::-1], wide + 0.5, wide.astype("S20"), wide * 0,
+            wide.reshape(1, -1), wide.astype("u1"), wide[:0], np.sort(wide), np.full_like(wide, number), h5py.Empty("i4"),
+            wide.astype(">i8"), wide.astype("u8"), np.full(len(wide), np.nan), wide.astype("f2"), wide.astype("c8"),
+    )  # fmt: skip
+
+
 HDF5 = (
-    *(remove, replace, replace, values, values, values, length, attribute, attribute, attribute, link, swap, rename),
+    *(
+        remove,
+        replace,
+        replace,
+        values,
+        values,
+        values,
+        length,
+        attribute,
+        attribute,
+        attribute,
+        link,
+        swap,
+        rename,
+    ),
     *(claim, chunk, storage, *RAW),
 )
 SPARSE = (sparse,)

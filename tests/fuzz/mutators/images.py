@@ -26,7 +26,8 @@ def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
 def _written(path: Path, chunks: list[tuple[bytes, bytes]]) -> None:
     """Write chunks with right checksums, so that decoders look into them."""
     parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     ]
     path.write_bytes(_SIGNATURE + b"".join(parts))
 
@@ -51,7 +52,11 @@ def png_chunks(path: Path, moments: random.Random) -> None:
         chunks[:at] + chunks[at + 1 :],
         [*chunks[:at], chunks[at], *chunks[at:]],
         moments.sample(chunks, len(chunks)),
-        [*chunks[:1], (moments.choice((b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"acTL", b"gAMA")), moments.randbytes(9)), *chunks[1:]],
+        [
+            *chunks[:1],
+            (moments.choice((b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"acTL", b"gAMA")), moments.randbytes(9)),
+            *chunks[1:],
+        ],
         [*chunks[:1], (b"zTXt", b"a\0\0" + bomb), *chunks[1:]],
         [*chunks[:1], (b"IDAT", bomb), *chunks[-1:]],
         [*chunks[:at], (kind, moments.randbytes(len(data))), *chunks[at + 1 :]],
@@ -73,14 +78,32 @@ def tag(path: Path, moments: random.Random) -> None:
         offset = int.from_bytes(content[links[-1] : links[-1] + 4], "little")
     if moments.random() < 0.15:
         at = moments.choice(links)
-        content[at : at + 4] = moments.choice((0, 8, 1, len(content), 2**32 - 1, links[1] // 2)).to_bytes(4, "little")
+        content[at : at + 4] = moments.choice((0, 8, 1, len(content), 2**32 - 1, links[1] // 2)).to_bytes(
+            4, "little"
+        )
     else:
         entry, part = moments.choice(entries), moments.randrange(4)
-        values = (0, 1, 2, 3, 7, 8, 65535, 2**31, 2**32 - 1, 100_000, 40_000, len(content), moments.randrange(70_000))
+        values = (
+            0,
+            1,
+            2,
+            3,
+            7,
+            8,
+            65535,
+            2**31,
+            2**32 - 1,
+            100_000,
+            40_000,
+            len(content),
+            moments.randrange(70_000),
+        )
         at, size = ((0, 2), (2, 2), (4, 4), (8, 4))[part]
         value = moments.choice(values) % (1 << (8 * size))
         if part == 0:
-            value = moments.choice((256, 257, 258, 259, 262, 273, 277, 279, 284, 317, 322, 323, 324, 325, 330, 339, 338))
+            value = moments.choice(
+                (256, 257, 258, 259, 262, 273, 277, 279, 284, 317, 322, 323, 324, 325, 330, 339, 338)
+            )
         if part == 3 and moments.random() < 0.3:
             value = moments.choice((5, 6, 7, 8, 32773, 34712, 50000, 33003, 34892, 34925))  # of compressions
         content[entry + at : entry + at + size] = value.to_bytes(size, "little")

@@ -14,7 +14,9 @@ def flip(path: Path, moments: random.Random) -> None:
     content = bytearray(path.read_bytes())
     for _ in range(moments.choice((1, 1, 2, 8, 64))):
         if content:
-            content[moments.randrange(len(content))] = moments.choice((0, 255, 127, 128, moments.randrange(256)))
+            content[moments.randrange(len(content))] = moments.choice(
+                (0, 255, 127, 128, moments.randrange(256))
+            )
     path.write_bytes(content)
 
 
@@ -22,7 +24,11 @@ def cut(path: Path, moments: random.Random) -> None:
     """Cut off the end, or a part in the middle."""
     content = path.read_bytes()
     start = moments.randrange(len(content) + 1)
-    stop = len(content) if moments.random() < 0.5 else min(len(content), start + moments.choice((1, 4, 64, 1000)))
+    stop = (
+        len(content)
+        if moments.random() < 0.5
+        else min(len(content), start + moments.choice((1, 4, 64, 1000)))
+    )
     path.write_bytes(content[:start] + content[stop:])
 
 
@@ -48,7 +54,17 @@ def whole(path: Path, moments: random.Random) -> None:
     """Replace the file as a whole: by nothing, by another kind of file, or by a compressed one."""
     content = path.read_bytes()
     kinds = (
-        *(b"", b"\0", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"PAR1PAR1", b"II*\0", b"\x89PNG\r\n\x1a\n", b"{}", b"[]"),
+        *(
+            b"",
+            b"\0",
+            b"\x89HDF\r\n\x1a\n",
+            b"PK\x03\x04",
+            b"PAR1PAR1",
+            b"II*\0",
+            b"\x89PNG\r\n\x1a\n",
+            b"{}",
+            b"[]",
+        ),
         *(gzip.compress(content), content * 2, content[::-1], moments.randbytes(1000), b"\xff\xfe" + content),
     )
     path.write_bytes(moments.choice(kinds))

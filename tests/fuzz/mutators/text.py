@@ -91,7 +91,12 @@ def spelling(path: Path, moments: random.Random) -> None:
     """Write the same text otherwise: other separators, quotes, ends of lines, encodings."""
     content = path.read_bytes()
     kinds = (
-        *(content.replace(b",", b";"), content.replace(b",", b"\t"), content.replace(b"\t", b","), content.upper()),
+        *(
+            content.replace(b",", b";"),
+            content.replace(b",", b"\t"),
+            content.replace(b"\t", b","),
+            content.upper(),
+        ),
         *(content.replace(b"\n", b"\r\n"), content.replace(b"\n", b"\r"), content.replace(b"\n", b"\n\n")),
         *(content.replace(b".", b","), content.replace(b"1", b'"1"'), content.replace(b",", b" , ")),
         *(b"\xef\xbb\xbf" + content, b"# note\n" + content, b"\n" + content, content.replace(b"0", b"")),
@@ -110,7 +115,9 @@ def header(path: Path, moments: random.Random) -> None:
         if not numbers:
             return text(moments) + content
         chosen = moments.choice(numbers)
-        value = moments.choice(("0", "-1", "1", "2147483648", "9" * 12, "9" * 30, "1e9", "", "x", "1000000000"))
+        value = moments.choice(
+            ("0", "-1", "1", "2147483648", "9" * 12, "9" * 30, "1e9", "", "x", "1000000000")
+        )
         return head[: chosen.start()] + value + head[chosen.end() :] + tail
 
     _edited(path, change)
@@ -163,7 +170,11 @@ def toml_text(path: Path, moments: random.Random) -> None:
         ("1e400", "-nan", "inf", "9" * 400, "[" * 200, "[" * 3000 + "]" * 3000, "1979-05-27T07:32:00Z", "07:32:00",
          "{a = {b = 1}}", "'''x", '"\\u0000"', '"\\U0010FFFF"', "0xFF", "[[1], ['a']]", "true", '"' + "x" * 5000 + '"')
     )  # fmt: skip
-    kinds = (content[: chosen.start(1)] + value + content[chosen.end(1) :], content + content, content + "\n[a]\n[a]\n")
+    kinds = (
+        content[: chosen.start(1)] + value + content[chosen.end(1) :],
+        content + content,
+        content + "\n[a]\n[a]\n",
+    )
     path.write_text(moments.choice((kinds[0], *kinds)), encoding="utf-8")
 
 

@@ -38,7 +38,10 @@ def header(store: Path, moments: random.Random) -> None:
     kinds = (
         content[:4] + struct.pack("<I", size) + content[8:],  # bytes that Blosc unpacks
         content[:8] + struct.pack("<I", size) + content[12:],  # block of Blosc
-        bytes.fromhex("28b52ffd") + b"\xa0" + struct.pack("<I", size) + content[9:],  # content of a frame of zstd
+        bytes.fromhex("28b52ffd")
+        + b"\xa0"
+        + struct.pack("<I", size)
+        + content[9:],  # content of a frame of zstd
         bytes.fromhex("28b52ffd") + b"\xe0" + struct.pack("<Q", size << 20) + content[13:],
         struct.pack("<I", size) + content[4:],  # number of texts
         _zstd(b"\0" * 200_000_000),

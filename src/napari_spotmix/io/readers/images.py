@@ -163,6 +163,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
 def _read_tiff(path: Path) -> TissueImage:
     with tifffile.TiffFile(path) as tiff:
         index, series = max(enumerate(tiff.series), key=lambda item: math.prod(_height_width(item[1])))
+        _check_parts(path, series)
         is_rgb = series.axes.endswith("S") and series.shape[-1] in (3, 4)
         height, width = _height_width(series)
         is_large = height * width > MAX_PIXELS
@@ -181,6 +182,19 @@ def _read_tiff(path: Path) -> TissueImage:
             store.close()
             raise ReadError(path, f"must have smaller tiles, found {listed(level.chunks)}. {_ADVICE}")
     return TissueImage(levels, is_rgb, _stem(path), store)
+
+
+def _check_parts(path: Path, series: tifffile.TiffPageSeries) -> None:
+    """Check that each level has all its tiles or strips: one that claims more would be mostly made up."""
+    for level in series.levels:
+        needed, found = math.prod(level.keyframe.chunked), len(level.keyframe.dataoffsets)
+        if needed > found:
+            height, width = _height_width(level)
+            raise ReadError(
+                path,
+                f"`{path.name}` is damaged: {width:,} x {height:,} pixels need {needed:,} tiles or strips, "
+                f"found {found:,}. Copy or download it again.",
+            )
 
 
 def _height_width(series: tifffile.TiffPageSeries) -> tuple[int, int]:

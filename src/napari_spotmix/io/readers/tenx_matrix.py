@@ -242,7 +242,9 @@ def _shape(dataset: Any) -> tuple[int, int]:
     return rows, columns
 
 
-def _check_shape(shape: tuple[int, int], features: pd.DataFrame, barcodes: pd.Index[str], root: Path, name: str) -> None:
+def _check_shape(
+    shape: tuple[int, int], features: pd.DataFrame, barcodes: pd.Index[str], root: Path, name: str
+) -> None:
     expected = (len(features), len(barcodes))
     if shape != expected:
         raise ReadError(
