@@ -23,6 +23,7 @@ from napari_spotmix.io.atomic import (
     existing_parent,
     failures_reported,
     name_problem,
+    only_writer,
     staging_folder,
     why_not_written,
 )
@@ -103,7 +104,8 @@ def output_problems(
         words = why_not_written(error)
         return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you can write to."]
     read = files_of_inputs(inputs or {}, options)
-    return [*_would_be_lost(directory, read), *report_problems(directory / REPORT)]
+    with only_writer(directory):
+        return [*_would_be_lost(directory, read), *report_problems(directory / REPORT)]
 
 
 def report_problems(path: Path) -> list[str]:
@@ -343,8 +345,9 @@ def write_h5ad(
 def _move_into_place(stage: Path, directory: Path) -> list[Path]:
     """Move the recipe first: if the process is killed then, the folder is known as ours, and incomplete."""
     directory.mkdir(parents=True, exist_ok=True)
-    # An outdated report is worse than none, if the process is killed from here on.
-    (directory / REPORT).unlink(missing_ok=True)
     names = [*reversed(OUTPUTS), *(name for name in (REPORT,) if (stage / name).exists())]
-    moved = {name: (stage / name).replace(directory / name) for name in names}
+    with only_writer(directory):
+        # An outdated report is worse than none, if the process is killed from here on.
+        (directory / REPORT).unlink(missing_ok=True)
+        moved = {name: (stage / name).replace(directory / name) for name in names}
     return [moved[name] for name in (*OUTPUTS, REPORT) if name in moved]
