@@ -29,8 +29,10 @@ def main() -> None:
     begin, n_faults = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         campaign = Campaign(Path(folder))
-        for mutant in campaign.mutants(iter(orders)):
+        for at, mutant in enumerate(campaign.mutants(iter(orders)), start=1):
             n_faults += bool(mutant.fault)
+            if at % 500 == 0:
+                print(f"{at} mutants in {time.monotonic() - begin:.0f} s", flush=True)
             _show(mutant, is_alone=bool(given.only))
     _print_figures(campaign)
     print(f"{len(orders)} mutants in {time.monotonic() - begin:.0f} s, {n_faults} faults.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from dataclasses import dataclass, field
@@ -16,12 +15,10 @@ import zarr
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io.problems import as_read_error, check_is_file, listed
+from napari_spotmix.io.quiet import quiet_libraries
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
-# Without a handler, what these log of a damaged file would be printed on the terminal.
-for _library in ("imagecodecs", "tifffile"):
-    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 _TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".svs"})
 #: Extensions of the files that `read_image` reads.
@@ -94,6 +91,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
             "Convert it to one of these.",
         )
     check_is_file(path)
+    quiet_libraries()
     with as_read_error(path, path.name):
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
@@ -113,6 +111,7 @@ def read_pixels(path: Path) -> np.ndarray:
     ReadError
         If the file is neither PNG nor JPEG, is damaged, or has more than `MAX_PIXELS`.
     """
+    quiet_libraries()
     with as_read_error(path.parent, path.name):
         content = path.read_bytes()
         is_png = content.startswith(b"\x89PNG")

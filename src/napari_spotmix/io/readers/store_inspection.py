@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from napari_spotmix.base.errors import ReadError
+from napari_spotmix.io.quiet import quiet_libraries
 from napari_spotmix.io.readers.chunk_headers import ChunkKind, chunk_kind, chunk_problem
 
 __all__ = ["check_store", "read_metadata"]
@@ -74,6 +75,7 @@ def check_store(root: Path, parts: Sequence[str] = ("",), *, may_be_empty: bool 
     ReadError
         If it must not be read; the message names the node.
     """
+    quiet_libraries()
     top = root.resolve()
     walk = _Walk(root, top)
     for part in parts:
