@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,20 @@ class Campaign:
 
 
 class Worker:
-    """The process, and its answers."""
+    """The process, and its answers.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : Path
+        With the sources; for mutants.
+    words : sequence of str
+        Arguments of Python: what the process does.
+    """
+
+    def __init__(self, folder: Path, words: Sequence[str] = ("-m", "tests.fuzz.worker")) -> None:
         self.n_done, self._noise = 0, folder / "noise"
-        words = [sys.executable, "-m", "tests.fuzz.worker", folder / "sources", folder / "work", self._noise]
         self._process = subprocess.Popen(
-            list(map(str, words)),
+            [sys.executable, *words, str(folder / "sources"), str(folder / "work"), str(self._noise)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -115,9 +123,10 @@ class Worker:
     def answer(self, order: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the answer to an order; of a process that ends or does not answer, that as the fault."""
         self.n_done += 1
-        if self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
+        with suppress(OSError):  # it has ended, which is seen next
+            if self._process.stdin is not None:
+                self._process.stdin.write(json.dumps(order) + "\n")
+                self._process.stdin.flush()
         return self._next(seconds)
 
     def _next(self, seconds: float) -> dict[str, Any]:
@@ -145,6 +154,7 @@ class Worker:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
         return self._said()
 
     def _said(self) -> str:
@@ -160,4 +170,5 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):
+                    pipe.close()

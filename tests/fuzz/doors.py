@@ -24,7 +24,7 @@ from napari_spotmix.io import close_files, read_image
 from tests.cli.commands import spotmix
 from tests.torture.sample import FAST
 
-__all__ = ["REFUSED", "RESULT", "Door", "Fault"]
+__all__ = ["REFUSED", "RESULT", "Door", "Fault", "command", "function"]
 
 RESULT, REFUSED = "result", "refused"
 

@@ -215,7 +215,7 @@ def staging_folder(directory: Path) -> Iterator[Path]:
 def only_writer(directory: Path) -> Iterator[None]:
     """Wait until no other process of this machine moves files into `directory`, and let none begin.
 
-    The system ends the lock with the process. Where it has none for folders, as on Windows, nothing is locked.
+    The system ends the lock with the process. Where folders have none, as on Windows, nothing is locked.
     """
     try:
         import fcntl

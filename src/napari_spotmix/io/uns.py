@@ -1,7 +1,7 @@
 """Read an AnnData of a file: of `uns`, what is needed, and the rest if it is small and can be read.
 
-Other programs store in `uns` whatever they like. It is kept for the result, but nothing there is worth running
-out of memory, or not reading the counts.
+Other programs store in `uns` whatever they like. It is kept for the result, but nothing there is worth
+running out of memory, or not reading the counts.
 
 References
 ----------

@@ -1,7 +1,7 @@
-"""What the chunks of a Zarr array claim: they say themselves how many bytes they unpack to, or how many names.
+"""What the chunks of a Zarr array claim: how many bytes they unpack to, or how many names they hold.
 
-Libraries believe it before they notice that the chunk is damaged, or unpack all of it before they notice that it
-is no chunk of this array.
+Libraries believe it before they notice that a chunk is damaged, or unpack all of it before they notice that
+it is too large for its array.
 
 References
 ----------

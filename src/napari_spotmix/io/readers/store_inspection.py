@@ -1,4 +1,4 @@
-"""Inspect a Zarr store before it is read: from the metadata of its arrays, and the sizes and headers of its files.
+"""Inspect a Zarr store before it is read: the metadata of its arrays, and sizes and headers of its files.
 
 Refused are links to files outside of the store, links back to a folder that holds them, what is neither a
 file nor a folder, arrays that claim far more memory than their files can hold, and chunks that claim more

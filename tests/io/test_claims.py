@@ -1,0 +1,252 @@
+"""Parts of a file that claim too much are refused, or left out if nobody needs them; libraries stay silent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from scipy.sparse import csc_matrix, csr_matrix
+
+from napari_spotmix import ReadError, read_spatial
+from napari_spotmix.dataset.matrix_blocks import row_blocks
+from napari_spotmix.io import close_files, read_image, reading_notes
+from napari_spotmix.io.quiet import quiet_libraries
+from napari_spotmix.io.readers.chunk_headers import chunk_kind, chunk_problem
+from napari_spotmix.model.counts import is_in_order
+from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
+from tests.io.layouts import section, slide, write_folder
+
+
+@pytest.fixture(scope="module")
+def tissue() -> SimulatedTissue:
+    return simulate(n_spots=60, n_genes=80, n_cell_types=4, random_state=3, image=False)
+
+
+@pytest.fixture
+def path(tissue: SimulatedTissue, tmp_path: Path) -> Path:
+    adata = tissue.spatial.copy()
+    adata.uns["colors"], adata.uns["spotmix_other"] = ["#ff0000"], {"a": 1}
+    adata.write_h5ad(tmp_path / "spots.h5ad")
+    return tmp_path / "spots.h5ad"
+
+
+@pytest.fixture
+def store(tissue: SimulatedTissue, tmp_path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about formats of Zarr
+        tissue.spatial.write_zarr(tmp_path / "spots.zarr")
+    return tmp_path / "spots.zarr"
+
+
+# --------------------------------------------------------------------------------------------- uns
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_what_is_large_in_uns_is_left_out(backed: bool, path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        zeros = np.zeros(1 << 24, "f8")
+        zeros[::1000] = np.random.default_rng(0).random(len(zeros[::1000]))  # so that it is no bomb
+        array = file.create_dataset("uns/large", data=zeros, compression="gzip", compression_opts=1)
+        array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    adata = read_spatial(path, backed=backed)
+    assert "large" not in adata.uns
+    assert list(adata.uns["colors"]) == ["#ff0000"]
+    assert "spatial" in adata.uns or "spotmix_other" in adata.uns
+    assert reading_notes(adata) == ("`uns` of the file: 'large' is large and was not read.",)
+    close_files(adata)
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_what_cannot_be_read_in_uns_is_left_out_unless_it_is_needed(backed: bool, path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["uns/colors"].attrs["encoding-type"] = "of tomorrow"
+        file["uns/nowhere"] = h5py.SoftLink("/no/such/node")
+    adata = read_spatial(path, backed=backed)
+    assert reading_notes(adata) == ("`uns` of the file: 'colors', 'nowhere' cannot be read and was left out.",)
+    close_files(adata)
+    with h5py.File(path, "a") as file:
+        file["uns/spotmix_other"].attrs["encoding-type"] = "of tomorrow"
+    with pytest.raises(ReadError, match="of tomorrow"):
+        read_spatial(path, backed=backed)
+
+
+def test_uns_of_a_store_is_read_in_the_same_way(tissue: SimulatedTissue, tmp_path: Path) -> None:
+    adata = tissue.spatial.copy()
+    adata.uns["large"], adata.uns["small"] = np.random.default_rng(0).random(9 << 20), [1, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about formats of Zarr
+        adata.write_zarr(tmp_path / "spots.zarr")
+    read = read_spatial(tmp_path / "spots.zarr")
+    assert "large" not in read.uns
+    assert list(read.uns["small"]) == [1, 2]
+    assert reading_notes(read) == ("`uns` of the file: 'large' is large and was not read.",)
+
+
+# ------------------------------------------------------------------------------------------- chunks
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_an_array_of_millions_of_chunks_is_refused(backed: bool, path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        kept = dict(file["X/indptr"].attrs)
+        del file["X/indptr"]
+        file.create_dataset("X/indptr", (10**7,), "i1", chunks=(1,)).attrs.update(kept)
+    with pytest.raises(ReadError, match="`X/indptr` claims"):
+        read_spatial(path, backed=backed)
+
+
+def blosc_header(content: bytes) -> bytes:
+    return content[:4] + struct.pack("<I", 2**31 - 1) + content[8:]
+
+
+def blosc_bomb(_: bytes) -> bytes:
+    return bytes(imagecodecs.blosc_encode(b"\0" * 50_000_000, level=1))
+
+
+def number_of_names(content: bytes) -> bytes:
+    plain = bytes(imagecodecs.blosc_decode(content))
+    return bytes(imagecodecs.blosc_encode(struct.pack("<I", 2**29) + plain[4:], level=1))
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "words"),
+    [
+        ("X/data", blosc_header, "2,147,483,647 bytes"),
+        ("X/data", blosc_bomb, "50,000,000 bytes"),
+        ("var/_index", blosc_header, "2,147,483,647 bytes"),
+        ("var/_index", number_of_names, "536,870,912 names, expected at most 80"),
+    ],
+)
+def test_chunks_of_a_store_may_not_claim_more_than_their_array(
+    array: str, change: Callable[[bytes], bytes], words: str, store: Path
+) -> None:
+    chunk = store / array / "0"
+    chunk.write_bytes(change(chunk.read_bytes()))
+    with pytest.raises(ReadError, match=rf"the chunk `{array}/0` claims {words}"):
+        read_spatial(store)
+
+
+@pytest.mark.parametrize("n_values", [10, 300, 70_000, 10**6])
+@pytest.mark.parametrize("codec", ["zstd", "blosc", "lz4", ""])
+def test_what_is_read_from_a_header_is_what_a_chunk_holds(codec: str, n_values: int, tmp_path: Path) -> None:
+    values = np.arange(n_values, dtype="f4").tobytes()
+    packed = {
+        "zstd": lambda: imagecodecs.zstd_encode(values),
+        "blosc": lambda: imagecodecs.blosc_encode(values),
+        "lz4": lambda: imagecodecs.lz4_encode(values, header=True),
+        "": lambda: values,
+    }[codec]()
+    (tmp_path / "0").write_bytes(packed)
+    codecs = [{"name": "bytes"}, *([{"name": codec}] if codec else [])]
+    right, wrong = (chunk_kind({"codecs": codecs}, n, 4) for n in (n_values, n_values - 300))
+    assert right is not None
+    assert wrong is not None
+    assert chunk_problem(tmp_path / "0", right) == ""
+    if codec and n_values > 300:
+        assert f"claims {4 * n_values:,} bytes" in chunk_problem(tmp_path / "0", wrong)
+
+
+def test_the_shape_of_a_matrix_may_not_be_a_million_numbers(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "outs", section())
+    with h5py.File(folder / "filtered_feature_bc_matrix.h5", "a") as file:
+        del file["matrix/shape"]
+        file.create_dataset("matrix/shape", (10**8,), "i1", chunks=(10**6,))
+    with pytest.raises(ReadError, match="`shape` must be two integers"):
+        read_spatial(folder)
+
+
+def test_numbers_are_no_names(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "outs", section())
+    with h5py.File(folder / "filtered_feature_bc_matrix.h5", "a") as file:
+        del file["matrix/barcodes"]
+        file.create_dataset("matrix/barcodes", (10**8,), "i1", chunks=(10**6,))
+    with pytest.raises(ReadError, match="must be names, found 'int8'"):
+        read_spatial(folder)
+
+
+# ------------------------------------------------------------------------------------------- images
+
+
+def test_an_image_must_have_the_tiles_that_it_claims(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    slide(path, np.zeros((300, 300, 3), np.uint8))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["ImageWidth"].overwrite(400_000)
+    with pytest.raises(ReadError, match=r"400,000 x 300 pixels need 31,250 tiles or strips, found 25"):
+        read_image(path)
+
+
+def test_libraries_print_nothing_of_a_damaged_image(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    slide(path, np.zeros((300, 300, 3), np.uint8))
+    content = bytearray(path.read_bytes())
+    (n_tags,) = struct.unpack_from("<H", content, 8)
+    struct.pack_into("<I", content, 10 + 12 * n_tags, 2**31)  # where the next page is
+    path.write_bytes(content)
+    png = bytearray(imagecodecs.png_encode(np.zeros((9, 9), np.uint8)))
+    png[25] = 5  # a kind of colors that does not exist
+    (tmp_path / "a.png").write_bytes(png)
+    code = "import sys\nfrom napari_spotmix.io import read_image\nfor one in sys.argv[1:]:\n"
+    code += "    try: read_image(one)\n    except ValueError: pass"
+    words = [sys.executable, "-c", code, str(path), str(tmp_path / "a.png")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_only_what_zarr_leaves_behind_is_kept_from_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    quiet_libraries()
+    logger = logging.getLogger("asyncio")
+    logger.error("Task exception was never retrieved\nfuture: <Task coro=<get() at zarr/core/group.py>>")
+    logger.error("Task exception was never retrieved\nfuture: <Task coro=<get() at other.py>>")
+    assert [record.getMessage()[-10:] for record in caplog.records] == ["other.py>>"]
+
+
+# ------------------------------------------------------------------------------------ order of bytes
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, csc_matrix])
+@pytest.mark.parametrize("backed", [False, True])
+def test_indices_in_another_order_of_bytes_are_read(
+    kind: Callable[..., csr_matrix], backed: bool, tissue: SimulatedTissue, tmp_path: Path
+) -> None:
+    path = tmp_path / "spots.h5ad"
+    adata = tissue.spatial.copy()
+    adata.X = kind(adata.X)
+    adata.write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        for name, dtype in (("indices", ">i4"), ("indptr", ">i8")):
+            values = file[f"X/{name}"][()].astype(dtype)
+            del file[f"X/{name}"]
+            file[f"X/{name}"] = values
+    read = read_spatial(path, backed=backed)
+    counts = row_blocks(read.X)
+    rows = counts if hasattr(counts, "indptr") else counts.read(0, read.n_obs)
+    assert is_in_order(rows)
+    np.testing.assert_array_equal(rows.toarray(), tissue.spatial.X.toarray())
+    close_files(read)
+
+
+def test_scale_factors_of_400_digits_are_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "outs", section())
+    file = folder / "spatial" / "scalefactors_json.json"
+    factors = json.loads(file.read_text())
+    for name in factors:
+        for number in ("1" + "0" * 400, "-1" + "0" * 400, "1e400", "NaN"):
+            file.write_text(json.dumps(factors | {name: 0.5}).replace("0.5", number, 1))
+            try:
+                read_spatial(folder)
+            except ReadError as error:
+                assert name in str(error)
+            else:
+                assert name == "fiducial_diameter_fullres", (name, number)
