@@ -17,7 +17,6 @@ from tests.fuzz.kinds import KINDS
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as on Linux")
 
 
-
 def test_mutants_of_each_kind_end_in_a_result_or_a_message(tmp_path: Path) -> None:
     found = list(Campaign(tmp_path).mutants((kind, 1) for kind in KINDS))
     assert [mutant for mutant in found if mutant.fault] == []

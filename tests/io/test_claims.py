@@ -1,9 +1,9 @@
-"""Parts of a file that claim too much are refused, or left out if nobody needs them; libraries stay silent."""
+"""Parts of a file that claim too much are refused, or left out if not needed; libraries stay silent."""
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 import struct
 import subprocess
 import sys
@@ -18,7 +18,7 @@ import pytest
 import tifffile
 from scipy.sparse import csc_matrix, csr_matrix
 
-from napari_spotmix import ReadError, read_spatial
+from napari_spotmix import ReadError, read_reference, read_spatial
 from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.io import close_files, read_image, reading_notes
 from napari_spotmix.io.quiet import quiet_libraries
@@ -73,7 +73,9 @@ def test_what_cannot_be_read_in_uns_is_left_out_unless_it_is_needed(backed: bool
         file["uns/colors"].attrs["encoding-type"] = "of tomorrow"
         file["uns/nowhere"] = h5py.SoftLink("/no/such/node")
     adata = read_spatial(path, backed=backed)
-    assert reading_notes(adata) == ("`uns` of the file: 'colors', 'nowhere' cannot be read and was left out.",)
+    assert reading_notes(adata) == (
+        "`uns` of the file: 'colors', 'nowhere' cannot be read and was left out.",
+    )
     close_files(adata)
     with h5py.File(path, "a") as file:
         file["uns/spotmix_other"].attrs["encoding-type"] = "of tomorrow"
@@ -237,16 +239,51 @@ def test_indices_in_another_order_of_bytes_are_read(
     close_files(read)
 
 
-def test_scale_factors_of_400_digits_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, "1e400", "NaN"])
+@pytest.mark.parametrize("name", ["spot_diameter_fullres", "tissue_hires_scalef", "tissue_lowres_scalef"])
+def test_scale_factors_of_400_digits_are_refused(name: str, number: str, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "outs", section())
     file = folder / "spatial" / "scalefactors_json.json"
-    factors = json.loads(file.read_text())
-    for name in factors:
-        for number in ("1" + "0" * 400, "-1" + "0" * 400, "1e400", "NaN"):
-            file.write_text(json.dumps(factors | {name: 0.5}).replace("0.5", number, 1))
-            try:
-                read_spatial(folder)
-            except ReadError as error:
-                assert name in str(error)
-            else:
-                assert name == "fiducial_diameter_fullres", (name, number)
+    file.write_text(re.sub(rf'("{name}": )[\d.]+', rf"\g<1>{number}", file.read_text()))
+    with pytest.raises(ReadError, match=name):
+        read_spatial(folder)
+
+
+def test_a_small_parquet_file_may_not_claim_hundreds_of_millions_of_cells(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n = 10**6
+    columns = {f"Gene{at}": pa.array(np.ones(n, "i4")) for at in range(100)}
+    pq.write_table(pa.table({"spot": pa.array(["a"] * n), **columns}), tmp_path / "counts.parquet")
+    (tmp_path / "coordinates.csv").write_text("spot,x,y\na,1,2\nb,2,3\n")
+    with pytest.raises(ReadError, match="claims too much memory: 1,000,000 rows of 101 columns"):
+        read_spatial(tmp_path)
+
+
+def test_memory_that_runs_out_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("napari_spotmix.io.readers.h5ad.set_coordinates", run_out)
+    monkeypatch.setattr("napari_spotmix.io.read.read_labeled", run_out)
+    for read in (read_spatial, read_reference):
+        with pytest.raises(ReadError, match="do not fit into memory"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda line: line + "," + line.split(",")[1], "must have each column once, found 'in_tissue' again"),
+        (lambda line: re.sub(r",\d+,(\d+,[\d.]+,[\d.]+)$", r",1e300,\1", line), "found 1e+300"),
+    ],
+)
+def test_positions_with_a_column_twice_or_huge_numbers_are_refused(
+    change: Callable[[str], str], words: str, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "outs", section())
+    file = folder / "spatial" / "tissue_positions.csv"
+    file.write_text("\n".join(map(change, file.read_text().splitlines())))
+    with pytest.raises(ReadError, match=re.escape(words)):
+        read_spatial(folder)
