@@ -287,3 +287,44 @@ def test_positions_with_a_column_twice_or_huge_numbers_are_refused(
     file.write_text("\n".join(map(change, file.read_text().splitlines())))
     with pytest.raises(ReadError, match=re.escape(words)):
         read_spatial(folder)
+
+
+#: Reads a file in a thread, and opens it again: without end, if the thread has left the lock of h5py behind.
+READ_TWICE = """
+import sys
+import h5py
+from napari_spotmix.base.cancel import run_cancellable
+from napari_spotmix.base.progress import silent
+
+def loop():
+    with h5py.File(sys.argv[1]) as file:
+        for name in file:
+            raise ValueError(name)
+
+try:
+    run_cancellable(loop, "Reading", silent)
+except ValueError as error:
+    kept = error
+h5py.File(sys.argv[1]).close()
+print(kept)
+"""
+
+
+def test_an_error_in_a_loop_over_a_group_of_hdf5_leaves_no_lock(path: Path) -> None:
+    words = [sys.executable, "-c", READ_TWICE, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "X\n"
+
+
+def test_a_damaged_table_of_raw_is_refused_and_does_not_wait_for_a_lock(
+    tissue: SimulatedTissue, tmp_path: Path
+) -> None:
+    adata = tissue.spatial.copy()
+    adata.raw = adata
+    adata.write_h5ad(tmp_path / "spots.h5ad")
+    with h5py.File(tmp_path / "spots.h5ad", "a") as file:
+        file["raw/var"].attrs["column-order"] = "csc_matrix"
+    with pytest.raises(ReadError, match="doesn't exist"):
+        read_spatial(tmp_path / "spots.h5ad", backed=True)
+    with h5py.File(tmp_path / "spots.h5ad") as file:
+        assert "X" in file

@@ -167,7 +167,9 @@ class Bench:
         time.sleep(moment)
         second = self._begin(self._tasks["rerun"](home))
         ends = [(process, process.communicate(timeout=240)[1]) for process in (first, second)]
-        problems = [one for process, words in ends for one in _wrong_refusal(process.returncode, words, ("",))]
+        problems = [
+            one for process, words in ends for one in _wrong_refusal(process.returncode, words, ("",))
+        ]
         if all(process.returncode for process, _ in ends):
             problems.append("neither has written")
         problems += self._wrong_files("run", home, has_old, 0, False)

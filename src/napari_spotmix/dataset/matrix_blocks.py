@@ -92,10 +92,13 @@ def csr(matrix: Any) -> csr_array:
             _refuse(sparse_problem(matrix))
     elif isinstance(matrix, h5py.Dataset):
         matrix = _read(matrix, 0, len(matrix))
-    rows = csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
-    for name in ("data", "indices", "indptr"):
-        setattr(rows, name, _native(getattr(rows, name)))
-    return rows
+    if not issparse(matrix) or matrix.format not in ("csr", "csc"):
+        return csr_array(matrix if issparse(matrix) else _native(matrix))
+    data = _native(matrix.data)
+    plain: Any = type(matrix)(matrix.shape, dtype=data.dtype)
+    # Set, not given to the constructor, which warns of indices without a sign.
+    plain.data, plain.indices, plain.indptr = data, _signed(matrix.indices), _signed(matrix.indptr)
+    return csr_array(plain)
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:
@@ -103,6 +106,12 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
     # SciPy has no sparse matrices of half-precision numbers.
     kind = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
     return array.astype(kind, copy=False)
+
+
+def _signed(indices: NDArray[np.integer]) -> NDArray[np.signedinteger]:
+    """Return valid indices with a sign, in 32 or 64 bits, as SciPy's compiled code takes them."""
+    is_usual = indices.dtype in (np.int32, np.int64)
+    return np.asarray(_native(indices) if is_usual else indices.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ class _SparseRows:
         n_columns = self.matrix.shape[1]
         with _reading(indices):
             _refuse(index_problem(columns, n_columns, "column"))
-        rows = (_native(values), _native(columns), indptr[start : stop + 1] - first)
+        rows = (_native(values), _signed(columns), indptr[start : stop + 1] - first)
         return csr_array(rows, (stop - start, n_columns))
 
 

@@ -71,10 +71,11 @@ def open_h5ad(file: h5py.File) -> AnnData:
     parts: dict[str, Any] = {key: read_elem(file[key]) for key in _TABLES if key in file and key != "uns"}
     parts["uns"], notes = read_uns(file["uns"]) if "uns" in file else ({}, [])
     parts["X"] = _left_on_disk(file["X"]) if "X" in file else None
-    parts["layers"] = {name: _left_on_disk(item) for name, item in file.get("layers", {}).items()}
+    parts["layers"] = {name: _left_on_disk(item) for name, item in list(file.get("layers", {}).items())}
     if "raw" in file:
         parts["raw"] = {
-            key: _left_on_disk(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
+            key: _left_on_disk(item) if key == "X" else read_elem(item)
+            for key, item in list(file["raw"].items())
         }
     adata = assembled(parts)
     add_notes(adata, notes)

@@ -60,7 +60,9 @@ def read_uns(group: Any) -> tuple[dict[str, Any], list[str]]:
     """
     found: dict[str, Any] = {}
     large, unreadable, n_bytes = [], [], 0
-    for key in group:
+    for key in list(
+        group
+    ):  # no loop over a group of h5py may end by an exception: see `base.cancel.released`
         is_needed = key == SPATIAL or key.startswith(ADDED)
         try:
             claimed = 0 if is_needed else _claimed(group[key])
@@ -80,7 +82,7 @@ def read_uns(group: Any) -> tuple[dict[str, Any], list[str]]:
 def _claimed(item: Any) -> int:
     """Return the bytes of all arrays in a node, in memory."""
     if _is_group(item):
-        return sum(_claimed(item[key]) for key in item)
+        return sum(_claimed(item[key]) for key in list(item))
     kind = item.dtype
     return int(item.size or 0) * max(int(kind.itemsize), _NAME if kind.kind in "OT" else 1)
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_matrix, issparse
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.keys import SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.dataset.matrix_blocks import csr
 from napari_spotmix.dataset.regions import from_geojson, to_geojson
 from napari_spotmix.io import (
     check_complete,
@@ -81,8 +82,8 @@ def from_anndata(adata: AnnData, key_added: str) -> Result:
         counts=adata.obs[keys["counts"]],
         reasons=adata.obs[keys["reason"]].astype(object).fillna("").astype(str),
         signatures=pd.DataFrame(index=abundances.columns),
-        weights=csr_array(adata.obsp[keys["graph"]]),
-        attention=csr_array(adata.obsp[keys["attention"]]),
+        weights=csr(adata.obsp[keys["graph"]]),
+        attention=csr(adata.obsp[keys["attention"]]),
         spatial=adata,
         standard_errors=pd.DataFrame(adata.obsm.get(keys["standard_errors"])),
         misfit=pd.Series(adata.obs.get(keys["misfit"]), dtype=float),

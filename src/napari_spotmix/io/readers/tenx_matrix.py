@@ -187,7 +187,9 @@ def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:
     """Return the group of the matrix: 'matrix' since version 3, before that named after the genome."""
     if isinstance(file.get("matrix"), h5py.Group):
         return file["matrix"]
-    legacy = [key for key, item in file.items() if isinstance(item, h5py.Group) and "gene_names" in item]
+    legacy = [
+        key for key, item in list(file.items()) if isinstance(item, h5py.Group) and "gene_names" in item
+    ]
     if len(legacy) == 1:
         return file[legacy[0]]
     found = f"{len(legacy)} genomes ({listed(legacy)})" if legacy else listed(sorted(file))
