@@ -22,8 +22,8 @@ _INTERVAL = 0.1
 def released(work: Callable[[], _T]) -> _T:
     """Return the result of `work`; what it raises holds nothing of the thread that raised it.
 
-    A loop over a group of h5py that ends by an exception keeps the lock of h5py as long as its frame is
-    there. So any other thread would wait for it without end.
+    A comprehension over a group of h5py that ends by an exception keeps the lock of h5py as long as its
+    frame is there: any other thread would wait for it without end.
 
     Examples
     --------

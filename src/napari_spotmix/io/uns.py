@@ -60,9 +60,7 @@ def read_uns(group: Any) -> tuple[dict[str, Any], list[str]]:
     """
     found: dict[str, Any] = {}
     large, unreadable, n_bytes = [], [], 0
-    for key in list(
-        group
-    ):  # no loop over a group of h5py may end by an exception: see `base.cancel.released`
+    for key in list(group):
         is_needed = key == SPATIAL or key.startswith(ADDED)
         try:
             claimed = 0 if is_needed else _claimed(group[key])
