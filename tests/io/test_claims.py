@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -18,9 +19,9 @@ import pytest
 import tifffile
 from scipy.sparse import csc_matrix, csr_matrix
 
-from napari_spotmix import ReadError, read_reference, read_spatial
+from napari_spotmix import InputError, ReadError, read_reference, read_spatial
 from napari_spotmix.dataset.matrix_blocks import row_blocks
-from napari_spotmix.io import close_files, read_image, reading_notes
+from napari_spotmix.io import close_files, read_image, reading_notes, write_h5ad
 from napari_spotmix.io.quiet import quiet_libraries
 from napari_spotmix.io.readers.chunk_headers import chunk_kind, chunk_problem
 from napari_spotmix.model.counts import is_in_order
@@ -189,6 +190,17 @@ def test_an_image_must_have_the_tiles_that_it_claims(tmp_path: Path) -> None:
         read_image(path)
 
 
+def test_libraries_warn_of_nothing_in_a_damaged_image(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    slide(path, np.zeros((300, 300, 3), np.uint8))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["TileLength"].overwrite(0)
+    with warnings.catch_warnings(record=True) as caught, suppress(ReadError):
+        warnings.simplefilter("always")
+        read_image(path)
+    assert caught == []
+
+
 def test_libraries_print_nothing_of_a_damaged_image(tmp_path: Path) -> None:
     path = tmp_path / "slide.tif"
     slide(path, np.zeros((300, 300, 3), np.uint8))
@@ -330,3 +342,21 @@ def test_a_damaged_table_of_raw_is_refused_and_does_not_wait_for_a_lock(
         read_spatial(tmp_path / "spots.h5ad", backed=True)
     with h5py.File(tmp_path / "spots.h5ad") as file:
         assert "X" in file
+
+
+def test_names_with_nul_characters_are_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "outs", section())
+    with h5py.File(folder / "filtered_feature_bc_matrix.h5", "a") as file:
+        file["matrix/features/name"][0] = b"Ge\0e"
+    with pytest.raises(ReadError, match="NUL character"):
+        read_spatial(folder)
+
+
+def test_text_with_nul_characters_is_reported_when_it_is_written(
+    tissue: SimulatedTissue, tmp_path: Path
+) -> None:
+    adata = tissue.spatial.copy()
+    adata.obs["note"] = "a\0b"
+    adata.obs["note"] = adata.obs["note"].astype(object)
+    with pytest.raises(InputError, match="holds a NUL character"):
+        write_h5ad(adata, tmp_path / "a.h5ad")

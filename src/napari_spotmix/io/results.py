@@ -12,6 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -337,9 +338,23 @@ def write_h5ad(
         safe = with_safe_names(adata)
         # Without a cache, chunks are written at once. With one they are written when Python releases their
         # dataset, which a profiler in another thread (Dask's) delays, and so are stored in another order.
-        with h5py.File(path, "w", rdcc_nbytes=0) as file:
+        with _nul_reported(), h5py.File(path, "w", rdcc_nbytes=0) as file:
             write_in_blocks(file, without_matrices(safe), check_cancelled)
             write_matrices(file, safe, check_cancelled)
+
+
+@contextmanager
+def _nul_reported() -> Iterator[None]:
+    """Say what HDF5 cannot store: text of other formats and programs may hold any character."""
+    try:
+        yield
+    except ValueError as error:
+        if "embedded NUL" not in str(error):
+            raise
+        raise InputError(
+            "A name or another text of the tissue holds a NUL character, which a result cannot store. "
+            "Remove it from the data."
+        ) from error
 
 
 def _move_into_place(stage: Path, directory: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
         )
     check_is_file(path)
     quiet_libraries()
-    with as_read_error(path, path.name):
+    with as_read_error(path, path.name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tifffile, about numbers in a damaged file
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
         pixels = read_pixels(path)

@@ -229,6 +229,8 @@ def _strings(dataset: h5py.Dataset, on_progress: ProgressCallback = silent) -> l
     for start in range(0, len(dataset), _NAMES):
         on_progress(Progress("Reading names", start, len(dataset)))
         names += [_text(value) for value in dataset[start : start + _NAMES]]
+    if any("\0" in name for name in names):
+        raise ValueError(f"`{dataset.name}` has a name with a NUL character")
     return names
 
 
