@@ -1,7 +1,7 @@
 """Fuzz what users give: ``python -m tests.fuzz 10000`` makes so many mutants of files of all kinds.
 
-Each must end in a result or in a message of at most 600 letters, in time and in little memory. A fault is printed
-with its kind and seed, which repeat it alone: ``python -m tests.fuzz --only csv:123``.
+Each must end in a result or in a message of at most 600 letters, in time and in little memory. A fault is
+printed with its kind and seed, which repeat it alone: ``python -m tests.fuzz --only csv:123``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A campaign: thousands of mutants through a warm worker, which is killed and replaced if it does not answer."""
+"""A campaign: thousands of mutants through a warm worker, which is replaced if it does not answer."""
 
 from __future__ import annotations
 

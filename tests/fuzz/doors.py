@@ -155,11 +155,19 @@ def _of_result(result: Path, moments: random.Random) -> Iterator[Door]:
     exports = ("a.csv", "a.parquet", "a.geojson")
     found = [
         command("export", result, "--to", target / moments.choice(exports)),
-        command("figure", result, "--show", moments.choice(("dominant", "unexplained", "counts", "pies")),
-                "--dpi", 40, "-o", target / moments.choice(("a.png", "a.svg", "a.pdf"))),
+        command(
+            "figure",
+            result,
+            "--show",
+            moments.choice(("dominant", "unexplained", "counts", "pies")),
+            "--dpi",
+            40,
+            "-o",
+            target / moments.choice(("a.png", "a.svg", "a.pdf")),
+        ),
         command("report", result, "-o", target / "a.html"),
         command("niches", result, "--keep"),
-    ]  # fmt: skip
+    ]
     if importlib.util.find_spec("napari"):
         found.append(function("view", lambda: _viewed_result(result)))
     yield from moments.sample(found, 3)

@@ -102,9 +102,15 @@ def _bins(section: Section) -> Section:
     rows, columns = np.divmod(np.arange(side**2), side)
     names = [f"s_008um_{row:05d}_{column:05d}-1" for row, column in zip(rows, columns, strict=True)]
     return Section(
-        section.counts[kept], names, section.gene_ids, section.symbols, section.types, section.in_tissue[kept] * 0 + 1,
-        4.0 * rows, 4.0 * columns,
-    )  # fmt: skip
+        section.counts[kept],
+        names,
+        section.gene_ids,
+        section.symbols,
+        section.types,
+        section.in_tissue[kept] * 0 + 1,
+        4.0 * rows,
+        4.0 * columns,
+    )
 
 
 def _write_tables(folder: Path, made: SimulatedTissue) -> None:

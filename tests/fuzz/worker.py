@@ -1,8 +1,8 @@
 """A warm process that makes mutants and puts them through their doors, one after the other.
 
-It reads an order in JSON from each line of standard input, and answers with a line of JSON on what was standard
-output when it began. Its own standard output and error go to a file: what compiled libraries print there is a
-fault, since users would see it.
+It reads an order in JSON from each line of standard input, and answers with a line of JSON on what was
+standard output when it began. Its own standard output and error go to a file: what compiled libraries print
+there is a fault, since users would see it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ edges=None, camera=None)
         """Return the view of a file; an empty one if the file holds no JSON object."""
         try:
             saved = json.loads(text) if isinstance(text, str) else {}
-        except ValueError:
+        except (ValueError, RecursionError):  # nested more deeply than any view
             saved = {}
         return cls.from_dict(saved if isinstance(saved, dict) else {})
 

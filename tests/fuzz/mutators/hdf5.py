@@ -130,14 +130,40 @@ def attribute(path: Path, moments: random.Random) -> None:
         if moments.random() < 0.25:
             attrs.pop(key, None)
             return
-        kinds = ("array", "dict", "csr_matrix", "csc_matrix", "dataframe", "string-array", "string", "categorical",
-                 "anndata", "raw", "nullable-integer", "nullable-boolean", "awkward-array", "rec-array", "numeric-scalar",
-                 "null", "nullable-string-array", "bytes")  # fmt: skip
+        kinds = (
+            "array",
+            "dict",
+            "csr_matrix",
+            "csc_matrix",
+            "dataframe",
+            "string-array",
+            "string",
+            "categorical",
+            "anndata",
+            "raw",
+            "nullable-integer",
+            "nullable-boolean",
+            "awkward-array",
+            "rec-array",
+            "numeric-scalar",
+            "null",
+            "nullable-string-array",
+            "bytes",
+        )
         found: tuple[Any, ...] = (
-            moments.choice(kinds), moments.choice(kinds), moments.choice(("0.1.0", "0.2.0", "9.9.9", "")),
-            text(moments).replace("\0", "0"), _array(moments, (2,)), np.array([-1, 5]), np.array([10**9, 10**9]), h5py.Empty("f4"),
-            np.array([2**62, 3]), np.array([1.5, 2.0]), np.array(["a", "b"], dtype=h5py.string_dtype()), 7,
-        )  # fmt: skip
+            moments.choice(kinds),
+            moments.choice(kinds),
+            moments.choice(("0.1.0", "0.2.0", "9.9.9", "")),
+            text(moments).replace("\0", "0"),
+            _array(moments, (2,)),
+            np.array([-1, 5]),
+            np.array([10**9, 10**9]),
+            h5py.Empty("f4"),
+            np.array([2**62, 3]),
+            np.array([1.5, 2.0]),
+            np.array(["a", "b"], dtype=h5py.string_dtype()),
+            7,
+        )
         attrs[key] = moments.choice(found)
 
 
@@ -147,9 +173,14 @@ def link(path: Path, moments: random.Random) -> None:
         name, other = _chosen(file, moments), _chosen(file, moments)
         parent = name.rpartition("/")[0] or "/"
         kinds = (
-            h5py.SoftLink("/" + other), h5py.SoftLink("/" + name), h5py.SoftLink("/"), h5py.SoftLink(parent),
-            h5py.SoftLink("/nowhere"), h5py.ExternalLink("other.h5", "/a"), h5py.ExternalLink(str(path), "/" + other),
-        )  # fmt: skip
+            h5py.SoftLink("/" + other),
+            h5py.SoftLink("/" + name),
+            h5py.SoftLink("/"),
+            h5py.SoftLink(parent),
+            h5py.SoftLink("/nowhere"),
+            h5py.ExternalLink("other.h5", "/a"),
+            h5py.ExternalLink(str(path), "/" + other),
+        )
         chosen = moments.choice((*kinds, None))
         target = file[other] if chosen is None else chosen
         del file[name]
@@ -242,7 +273,7 @@ def storage(path: Path, moments: random.Random) -> None:
 
 
 def sparse(path: Path, moments: random.Random) -> None:
-    """Change one of the three arrays of a sparse matrix, or its shape, as `tests/io/test_sparse_gate.py` does."""
+    """Change one of the three arrays of a sparse matrix, or its shape."""
     with h5py.File(path, "a") as file:
         groups = [
             name for name in _nodes(file, h5py.Group) if {"data", "indices", "indptr"} <= set(file[name])
@@ -278,10 +309,28 @@ def sparse(path: Path, moments: random.Random) -> None:
 def _changes(wide: Any, one: Any, number: int) -> tuple[Any, ...]:
     """Return an array of a sparse matrix, changed in every way; in `one`, only one value is."""
     return (
-            one, one, one, wide + 1, wide[:-1], np.append(wide, wide[-1:]), wide[::-1], wide + 0.5, wide.astype("S20"), wide * 0,
-            wide.reshape(1, -1), wide.astype("u1"), wide[:0], np.sort(wide), np.full_like(wide, number), h5py.Empty("i4"),
-            wide.astype(">i8"), wide.astype("u8"), np.full(len(wide), np.nan), wide.astype("f2"), wide.astype("c8"),
-    )  # fmt: skip
+        one,
+        one,
+        one,
+        wide + 1,
+        wide[:-1],
+        np.append(wide, wide[-1:]),
+        wide[::-1],
+        wide + 0.5,
+        wide.astype("S20"),
+        wide * 0,
+        wide.reshape(1, -1),
+        wide.astype("u1"),
+        wide[:0],
+        np.sort(wide),
+        np.full_like(wide, number),
+        h5py.Empty("i4"),
+        wide.astype(">i8"),
+        wide.astype("u8"),
+        np.full(len(wide), np.nan),
+        wide.astype("f2"),
+        wide.astype("c8"),
+    )
 
 
 HDF5 = (

@@ -20,13 +20,27 @@ __all__ = ["PARQUET"]
 def _column(moments: random.Random, n: int) -> Any:
     """Return a column of any type."""
     kinds: tuple[tuple[Any, Any], ...] = (
-        (None, pa.null()), (True, pa.bool_()), (text(moments), pa.string()), (b"\xff\x00", pa.binary()), (-1, pa.int8()),
-        (2**63, pa.uint64()), (float("nan"), pa.float64()), (float("inf"), pa.float32()), ([1, 2], pa.list_(pa.int32())),
-        ({"a": 1}, pa.struct([("a", pa.int32())])), (decimal.Decimal("1.5"), pa.decimal128(10, 2)), (1, pa.duration("s")),
-        (datetime.date(1, 1, 1), pa.date32()), (10**17, pa.timestamp("s")), (1.5, pa.float64()), (0, pa.int64()),
-        ([("a", 1)], pa.map_(pa.string(), pa.int32())), (10**6, pa.time32("ms")), (1e308, pa.float64()),
+        (None, pa.null()),
+        (True, pa.bool_()),
+        (text(moments), pa.string()),
+        (b"\xff\x00", pa.binary()),
+        (-1, pa.int8()),
+        (2**63, pa.uint64()),
+        (float("nan"), pa.float64()),
+        (float("inf"), pa.float32()),
+        ([1, 2], pa.list_(pa.int32())),
+        ({"a": 1}, pa.struct([("a", pa.int32())])),
+        (decimal.Decimal("1.5"), pa.decimal128(10, 2)),
+        (1, pa.duration("s")),
+        (datetime.date(1, 1, 1), pa.date32()),
+        (10**17, pa.timestamp("s")),
+        (1.5, pa.float64()),
+        (0, pa.int64()),
+        ([("a", 1)], pa.map_(pa.string(), pa.int32())),
+        (10**6, pa.time32("ms")),
+        (1e308, pa.float64()),
         (decimal.Decimal("1e30"), pa.decimal256(50, 2)),
-    )  # fmt: skip
+    )
     value, kind = moments.choice(kinds)
     return pa.array([value] * n, kind)
 
@@ -58,10 +72,17 @@ def rows(path: Path, moments: random.Random) -> None:
     """Remove, double or repeat rows, or change what is said about the index."""
     table = pq.read_table(path)
     kinds = (
-        table[:0], table[:1], pa.concat_tables([table, table]), table.take(pa.array(range(len(table)))[::-1]),
-        pa.concat_tables([table[:1]] * 5000), table.replace_schema_metadata(None), table.select([]),
-        table.replace_schema_metadata({"pandas": moments.choice(('{"index_columns": ["x"]}', "{}", "[", "\xff", "null"))}),
-    )  # fmt: skip
+        table[:0],
+        table[:1],
+        pa.concat_tables([table, table]),
+        table.take(pa.array(range(len(table)))[::-1]),
+        pa.concat_tables([table[:1]] * 5000),
+        table.replace_schema_metadata(None),
+        table.select([]),
+        table.replace_schema_metadata(
+            {"pandas": moments.choice(('{"index_columns": ["x"]}', "{}", "[", "\xff", "null"))}
+        ),
+    )
     _write(moments.choice(kinds), path, moments)
 
 

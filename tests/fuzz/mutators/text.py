@@ -79,7 +79,7 @@ def lines(path: Path, moments: random.Random) -> None:
             lambda: [*found[:at], "", *found[at:]],
             lambda: moments.sample(found, len(found)),
             lambda: found[:at] + [found[at]] * 3000 + found[at:],
-            lambda: found[:at] + [found[at] * 50] + found[at + 1 :],
+            lambda: [*found[:at], found[at] * 50, *found[at + 1 :]],
             lambda: [line[: moments.randrange(len(line) + 1)] for line in found],
         )
         return "\n".join(moments.choice(kinds)())
@@ -134,12 +134,29 @@ def json_text(path: Path, moments: random.Random) -> None:
     content = path.read_text(encoding="utf-8")
     number = re.search(r"-?\d+(\.\d+)?", content)
     kinds = (
-        *("[" * 100_000, '{"a":' * 100_000, content + content, content + "//", "\ufeff" + content, "[" + content + "]"),
-        *(content.replace('"', "'"), content.replace(":", ":NaN,", 1), "{" + content[1:].replace("{", '{"a":1,"a":2,', 1)),
-        *(content[:at] + moments.choice(("1" + "0" * 400, "1e400", "-1e400", "1" * 5000, "00", "1.", "\\u0000", "\\ud800"))
-          + content[end:] for at, end in [number.span() if number else (0, 0)]),
+        *(
+            "[" * 100_000,
+            '{"a":' * 100_000,
+            content + content,
+            content + "//",
+            "\ufeff" + content,
+            "[" + content + "]",
+        ),
+        *(
+            content.replace('"', "'"),
+            content.replace(":", ":NaN,", 1),
+            "{" + content[1:].replace("{", '{"a":1,"a":2,', 1),
+        ),
+        *(
+            content[:at]
+            + moments.choice(
+                ("1" + "0" * 400, "1e400", "-1e400", "1" * 5000, "00", "1.", "\\u0000", "\\ud800")
+            )
+            + content[end:]
+            for at, end in [number.span() if number else (0, 0)]
+        ),
         json.dumps(json_value(moments)),
-    )  # fmt: skip
+    )
     path.write_text(moments.choice(kinds), encoding="utf-8")
 
 
@@ -167,9 +184,25 @@ def toml_text(path: Path, moments: random.Random) -> None:
     found = list(re.finditer(r"= (.+)", content))
     chosen = moments.choice(found)
     value = moments.choice(
-        ("1e400", "-nan", "inf", "9" * 400, "[" * 200, "[" * 3000 + "]" * 3000, "1979-05-27T07:32:00Z", "07:32:00",
-         "{a = {b = 1}}", "'''x", '"\\u0000"', '"\\U0010FFFF"', "0xFF", "[[1], ['a']]", "true", '"' + "x" * 5000 + '"')
-    )  # fmt: skip
+        (
+            "1e400",
+            "-nan",
+            "inf",
+            "9" * 400,
+            "[" * 200,
+            "[" * 3000 + "]" * 3000,
+            "1979-05-27T07:32:00Z",
+            "07:32:00",
+            "{a = {b = 1}}",
+            "'''x",
+            '"\\u0000"',
+            '"\\U0010FFFF"',
+            "0xFF",
+            "[[1], ['a']]",
+            "true",
+            '"' + "x" * 5000 + '"',
+        )
+    )
     kinds = (
         content[: chosen.start(1)] + value + content[chosen.end(1) :],
         content + content,
