@@ -1,15 +1,15 @@
 """One trial: a command is begun, something happens to it at a random moment, and what it leaves is checked.
 
-What happens: a signal, a disk that is full after a random number of bytes, or another command that writes into
-the same folder. What must hold:
+What happens: a signal, a disk that is full after a random number of bytes, or another command that writes
+into the same folder. What must hold:
 
 * SIGINT ends with 130 and SIGTERM with 143, or the command was done before (0). Before Python has begun to
   run our first line, the system ends it by the signal, which a shell shows as the same numbers.
 * The result is the old one or the new one, whole. After SIGKILL it may also be one that is refused as
   incomplete.
 * On a full disk the command ends with 2 and one sentence, or has room enough (0).
-* Of two commands that write into one folder, each ends with 0, or with 2 and a sentence; the result is that of
-  one of them, whole.
+* Of two commands that write into one folder, each ends with 0, or with 2 and a sentence; the result is that
+  of one of them, whole.
 * Nothing else is left. After SIGKILL the next command removes what was left.
 """
 

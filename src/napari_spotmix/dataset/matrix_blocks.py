@@ -19,7 +19,16 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from napari_spotmix.io import as_read_error, index_problem, layout_problem, pointer_problem, sparse_problem
+from napari_spotmix.io import (
+    as_read_error,
+    index_problem,
+    layout_problem,
+    native,
+    pointer_problem,
+    signed,
+    sparse_problem,
+    to_csr,
+)
 from napari_spotmix.model.counts import InMemory, RowBlocks, block_bounds, is_in_order
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
@@ -92,26 +101,7 @@ def csr(matrix: Any) -> csr_array:
             _refuse(sparse_problem(matrix))
     elif isinstance(matrix, h5py.Dataset):
         matrix = _read(matrix, 0, len(matrix))
-    if not issparse(matrix) or matrix.format not in ("csr", "csc"):
-        return csr_array(matrix if issparse(matrix) else _native(matrix))
-    data = _native(matrix.data)
-    plain: Any = type(matrix)(matrix.shape, dtype=data.dtype)
-    # Set, not given to the constructor, which warns of indices without a sign.
-    plain.data, plain.indices, plain.indptr = data, _signed(matrix.indices), _signed(matrix.indptr)
-    return csr_array(plain)
-
-
-def _native(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as compiled code reads it: files of other machines have another order of bytes."""
-    # SciPy has no sparse matrices of half-precision numbers.
-    kind = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
-    return array.astype(kind, copy=False)
-
-
-def _signed(indices: NDArray[np.integer]) -> NDArray[np.signedinteger]:
-    """Return valid indices with a sign, in 32 or 64 bits, as SciPy's compiled code takes them."""
-    is_usual = indices.dtype in (np.int32, np.int64)
-    return np.asarray(_native(indices) if is_usual else indices.astype(np.int64))
+    return to_csr(matrix)
 
 
 @dataclass(frozen=True)
@@ -159,7 +149,7 @@ class _SparseRows:
         n_columns = self.matrix.shape[1]
         with _reading(indices):
             _refuse(index_problem(columns, n_columns, "column"))
-        rows = (_native(values), _signed(columns), indptr[start : stop + 1] - first)
+        rows = (native(values), signed(columns), indptr[start : stop + 1] - first)
         return csr_array(rows, (stop - start, n_columns))
 
 

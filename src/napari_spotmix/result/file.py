@@ -14,7 +14,6 @@ from scipy.sparse import csr_matrix, issparse
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.keys import SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.dataset.matrix_blocks import csr
 from napari_spotmix.dataset.regions import from_geojson, to_geojson
 from napari_spotmix.io import (
     check_complete,
@@ -22,6 +21,7 @@ from napari_spotmix.io import (
     read_spatial,
     restored_names,
     sparse_damage,
+    to_csr,
     with_safe_names,
 )
 from napari_spotmix.result.data import Result
@@ -82,8 +82,8 @@ def from_anndata(adata: AnnData, key_added: str) -> Result:
         counts=adata.obs[keys["counts"]],
         reasons=adata.obs[keys["reason"]].astype(object).fillna("").astype(str),
         signatures=pd.DataFrame(index=abundances.columns),
-        weights=csr(adata.obsp[keys["graph"]]),
-        attention=csr(adata.obsp[keys["attention"]]),
+        weights=to_csr(adata.obsp[keys["graph"]]),
+        attention=to_csr(adata.obsp[keys["attention"]]),
         spatial=adata,
         standard_errors=pd.DataFrame(adata.obsm.get(keys["standard_errors"])),
         misfit=pd.Series(adata.obs.get(keys["misfit"]), dtype=float),
