@@ -1,6 +1,7 @@
 # make demo   the plugin on simulated tissue, in a window or as a picture
 # make test   every test
-# make torture   kills, cancels and terminates commands at random moments, N=100 times each
+# make torture   kills, cancels and terminates commands at random moments, fills disks, lets two write: N=100 times each
+# make fuzz   damaged and odd files of every kind, N=1000 of them, through what users do with files
 # make site   the pages as a site, in site/index.html
 # make release-check   builds, installs and runs the package as a user gets it, and lists what is open before a release
 # Each target first makes .venv, and makes it anew when pyproject.toml has changed.
@@ -16,7 +17,7 @@ CORE := -m "not viewer" -p no:pytest-qt -p no:xvfb -p no:napari --ignore=src/nap
 # Half of the tests wait for processes and windows: two at once take half the time.
 TWO := -n 2 --dist loadfile
 
-.PHONY: setup demo test test-core torture lint bench docs site release-check
+.PHONY: setup demo test test-core torture fuzz lint bench docs site release-check
 
 setup: $(READY)
 
@@ -37,9 +38,13 @@ test: $(READY)
 test-core: $(READY)
 	$(BIN)/python -m pytest $(CORE)
 
-N := 100
+torture: N := 100
 torture: $(READY)
 	$(BIN)/python -m tests.torture $(N)
+
+fuzz: N := 1000
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz $(N)
 
 lint: $(READY)
 	$(BIN)/ruff check

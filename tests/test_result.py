@@ -369,6 +369,7 @@ def test_what_a_run_has_learned_comes_back_from_its_file(whole: Result, opened: 
 
 
 def test_a_view_comes_back_from_its_file(whole: Result) -> None:
+    assert View.from_json("[" * 100_000) == View()
     view = View(types=("B", "T"), opacity=0.5, side_by_side=("T",), camera=(1.0, 2.0, 0.5))
     assert Result.from_anndata(replace(whole, view=view).to_anndata()).view == view
     assert Result.from_anndata(whole.to_anndata()).view is None

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from pathlib import Path
 
@@ -330,3 +331,49 @@ def test_an_invalid_recipe_is_reported(tmp_path, content, words):
     (tmp_path / "recipe.toml").write_text(content)
     with pytest.raises(ReadError, match=words):
         read_recipe(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_of_two_writers_at_once_one_wins_whole(
+    tmp_path: Path,
+    adata: anndata.AnnData,
+    proportions: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replaced, write_recipe, gate = Path.replace, results.write_recipe, threading.Barrier(2)
+    #: One has moved its first file when the other moves all of its own.
+    delays = {("first", "proportions.csv"): 0.6, ("second", "recipe.toml"): 0.3}
+
+    def together(recipe: dict[str, object], path: Path) -> None:
+        write_recipe(recipe, path)
+        gate.wait(60)  # the files are complete, and each writer moves its own next
+
+    def slowly(path: Path, target: Path) -> Path:
+        time.sleep(delays.get((threading.current_thread().name, target.name), 0))
+        return replaced(path, target)
+
+    monkeypatch.setattr(results, "write_recipe", together)
+    monkeypatch.setattr(Path, "replace", slowly)
+    problems: list[InputError] = []
+
+    def work(table: pd.DataFrame) -> None:
+        try:
+            write(tmp_path / "out", adata, table)
+        except InputError as error:
+            problems.append(error)
+
+    others = proportions[::-1].set_axis(proportions.index)
+    threads = [
+        threading.Thread(target=work, args=(table,), name=name)
+        for name, table in (("first", proportions), ("second", others))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert problems == []
+    check_complete(tmp_path / "out")
+    written = hashlib.sha256((tmp_path / "out" / "proportions.csv").read_bytes()).hexdigest()
+    assert read_recipe(tmp_path / "out")["outputs"]["proportions_sha256"] == written
+    assert everything_in(tmp_path / "out") == set(OUTPUTS)

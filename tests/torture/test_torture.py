@@ -26,3 +26,13 @@ def test_commands_that_are_stopped_at_random_moments_leave_the_old_or_the_new_re
         for name in SIGNALS:
             trial = bench.trial(task, name, moments)
             assert trial.problems == (), trial
+
+
+def test_full_disks_and_two_writers_leave_one_whole_result_or_none(tmp_path: Path) -> None:
+    bench, moments = ShortBench(write_sample(tmp_path), tmp_path), random.Random(7)
+    for trial in (
+        bench.full_disk("run", moments),
+        bench.full_disk("export", moments),
+        bench.two_writers(moments),
+    ):
+        assert trial.problems == (), trial

@@ -51,6 +51,7 @@ def test_properties_of_any_kind_are_read(properties: object, tmp_path: Path) -> 
         json.dumps({"features": "text"}),
         json.dumps({"features": [{"geometry": "text"}]}),
         json.dumps([{"geometry": {"type": "Polygon", "coordinates": "text"}}]),
+        f'[{{"geometry": {{"type": "Polygon", "coordinates": [[[{10**400}, 0], [0, 1], [1, 1], [0, 0]]]}}}}]',
         '[{"geometry": {"type": "Polygon", "coordinates": ' + "[" * 500 + "1" + "]" * 500 + "}}]",
     ],
 )

@@ -111,3 +111,17 @@ def test_nothing_is_left_though_a_library_goes_on_writing(tmp_path: Path) -> Non
         assert code == 130
         assert list(tmp_path.iterdir()) == []
     assert time.monotonic() - begin < allowed(10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see the handlers")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_second_signal_changes_nothing(number: int, tmp_path: Path) -> None:
+    words = command("run", "missing", "cells", "-o", tmp_path / "out")
+    for between in (0, 0.001, 0.01):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        ready(process)
+        process.send_signal(number)
+        time.sleep(between)
+        code, said = ended(process, number)
+        assert code == 128 + number, said
+        assert "Traceback" not in said

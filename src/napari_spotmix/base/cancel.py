@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -10,12 +11,37 @@ from typing import TypeVar
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.unfinished import removed_when_done
 
-__all__ = ["run_cancellable"]
+__all__ = ["released", "run_cancellable"]
 
 _T = TypeVar("_T")
 
 #: Seconds between two calls of the progress callback, which raises to cancel.
 _INTERVAL = 0.1
+
+
+def released(work: Callable[[], _T]) -> _T:
+    """Return the result of `work`; what it raises holds nothing of the thread that raised it.
+
+    A comprehension over a group of h5py that ends by an exception keeps the lock of h5py as long as its
+    frame is there: any other thread would wait for it without end.
+
+    Examples
+    --------
+    >>> released(lambda: 3)
+    3
+    """
+    try:
+        return work()
+    except BaseException as error:
+        left: list[BaseException | None] = [error]
+        seen: set[int] = set()
+        while left:
+            one = left.pop()
+            if one is not None and id(one) not in seen:
+                seen.add(id(one))
+                traceback.clear_frames(one.__traceback__)
+                left += [one.__cause__, one.__context__]
+        raise
 
 
 def run_cancellable(
@@ -61,7 +87,7 @@ def run_cancellable(
     """
     on_progress(Progress(stage, step, total))
     pool = ThreadPoolExecutor(1, "spotmix-cancellable")
-    future = pool.submit(work)
+    future = pool.submit(released, work)
     try:
         while wait([future], _INTERVAL).not_done:
             on_progress(Progress(stage, step, total))

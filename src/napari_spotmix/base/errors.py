@@ -8,7 +8,18 @@ from typing import TypeVar
 
 from napari_spotmix.base.text import printable, shortened
 
-__all__ = ["Cancelled", "ConvergenceWarning", "InputError", "ReadError", "attempted", "shown_path"]
+__all__ = [
+    "NO_MEMORY",
+    "Cancelled",
+    "ConvergenceWarning",
+    "InputError",
+    "ReadError",
+    "attempted",
+    "shown_path",
+]
+
+#: What is said if memory runs out.
+NO_MEMORY = "The data do not fit into memory. Close other programs, or use a machine with more memory."
 
 T = TypeVar("T")
 

@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except OSError as error:  # files have sentences of their own; mostly this is standard output
             what = error.filename or "the output of the command"
             leave(WRONG_INPUT, f"Error: {what}: {error.strerror or error}. Check the disk and the path.")
+        except MemoryError:
+            from napari_spotmix.base.errors import NO_MEMORY
+
+            leave(WRONG_INPUT, f"Error: {NO_MEMORY}")
 
 
 def _do(arguments: Sequence[str] | None) -> None:

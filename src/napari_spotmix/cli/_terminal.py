@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from napari_spotmix.base.cancel import released
 from napari_spotmix.base.errors import Cancelled, ConvergenceWarning
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.cli._ending import WRONG_INPUT, harmless, leave, say
@@ -45,7 +46,7 @@ def cancellable(
 
     def attempt() -> None:
         try:
-            outcome["result"] = work(report)
+            outcome["result"] = released(lambda: work(report))
         except BaseException as error:
             outcome["error"] = error
 

@@ -19,7 +19,16 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from napari_spotmix.io import as_read_error, index_problem, layout_problem, pointer_problem, sparse_problem
+from napari_spotmix.io import (
+    as_read_error,
+    index_problem,
+    layout_problem,
+    native,
+    pointer_problem,
+    signed,
+    sparse_problem,
+    to_csr,
+)
 from napari_spotmix.model.counts import InMemory, RowBlocks, block_bounds, is_in_order
 
 __all__ = ["csr", "row_blocks", "value_blocks"]
@@ -92,8 +101,7 @@ def csr(matrix: Any) -> csr_array:
             _refuse(sparse_problem(matrix))
     elif isinstance(matrix, h5py.Dataset):
         matrix = _read(matrix, 0, len(matrix))
-    # SciPy has no sparse matrices of half-precision numbers.
-    return csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+    return to_csr(matrix)
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,8 @@ class _SparseRows:
         n_columns = self.matrix.shape[1]
         with _reading(indices):
             _refuse(index_problem(columns, n_columns, "column"))
-        values = values.astype(np.float32) if values.dtype == np.float16 else values
-        return csr_array((values, columns, indptr[start : stop + 1] - first), (stop - start, n_columns))
+        rows = (native(values), signed(columns), indptr[start : stop + 1] - first)
+        return csr_array(rows, (stop - start, n_columns))
 
 
 def _refuse(problem: str) -> None:

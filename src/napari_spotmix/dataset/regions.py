@@ -141,7 +141,7 @@ def _region(at: int, feature: Any) -> Region | str:
         )
         outline = _joined([_ring(ring) for polygon in polygons for ring in polygon])
         name = _name(feature.get("properties"))
-    except (AttributeError, TypeError, KeyError, IndexError, ValueError, RecursionError):
+    except (AttributeError, TypeError, LookupError, ArithmeticError, ValueError, RecursionError):
         return f"Feature {at + 1} of the regions is not a polygon with at least three corners."
     return Region(name or f"Region {at + 1}", outline)
 

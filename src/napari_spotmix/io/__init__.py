@@ -36,9 +36,12 @@ from napari_spotmix.io.safe_names import restored_names, with_safe_names
 from napari_spotmix.io.sparse_gate import (
     index_problem,
     layout_problem,
+    native,
     pointer_problem,
+    signed,
     sparse_damage,
     sparse_problem,
+    to_csr,
 )
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "is_url",
     "label_columns",
     "layout_problem",
+    "native",
     "listed",
     "make_recipe",
     "output_problems",
@@ -83,9 +87,11 @@ __all__ = [
     "restored_names",
     "run_cancellable",
     "shown_url",
+    "signed",
     "sparse_damage",
     "sparse_problem",
     "spots_outside_image",
+    "to_csr",
     "with_safe_names",
     "write_atomically",
     "write_folder_atomically",

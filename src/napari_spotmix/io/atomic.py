@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_disk_full",
     "is_write_failure",
     "name_problem",
+    "only_writer",
     "staging_folder",
     "why_not_written",
     "write_atomically",
@@ -208,6 +209,27 @@ def staging_folder(directory: Path) -> Iterator[Path]:
     prefix = f".spotmix-{_host()}-{os.getpid()}-"
     with removed_at_the_end(Path(tempfile.mkdtemp(prefix=prefix, dir=existing_parent(directory)))) as stage:
         yield stage
+
+
+@contextmanager
+def only_writer(directory: Path) -> Iterator[None]:
+    """Wait until no other process of this machine moves files into `directory`, and let none begin.
+
+    The system ends the lock with the process. Where folders have none, as on Windows, nothing is locked.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(directory, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):  # some file systems on a network have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _remove_leftovers(folder: Path) -> None:

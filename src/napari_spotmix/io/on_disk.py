@@ -25,6 +25,8 @@ from anndata.io import read_elem, sparse_dataset, write_elem
 from pandas import DataFrame
 
 from napari_spotmix.io.hdf5_blocks import copy_dataset
+from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.uns import read_uns
 
 __all__ = [
     "assembled",
@@ -66,14 +68,18 @@ def is_closed(matrix: Any) -> bool:
 
 def open_h5ad(file: h5py.File) -> AnnData:
     """Return the AnnData in an open ``.h5ad`` file, with `X`, layers and the `X` of `raw` left on disk."""
-    parts: dict[str, Any] = {key: read_elem(file[key]) for key in _TABLES if key in file}
+    parts: dict[str, Any] = {key: read_elem(file[key]) for key in _TABLES if key in file and key != "uns"}
+    parts["uns"], notes = read_uns(file["uns"]) if "uns" in file else ({}, [])
     parts["X"] = _left_on_disk(file["X"]) if "X" in file else None
-    parts["layers"] = {name: _left_on_disk(item) for name, item in file.get("layers", {}).items()}
+    parts["layers"] = {name: _left_on_disk(item) for name, item in list(file.get("layers", {}).items())}
     if "raw" in file:
         parts["raw"] = {
-            key: _left_on_disk(item) if key == "X" else read_elem(item) for key, item in file["raw"].items()
+            key: _left_on_disk(item) if key == "X" else read_elem(item)
+            for key, item in list(file["raw"].items())
         }
-    return assembled(parts)
+    adata = assembled(parts)
+    add_notes(adata, notes)
+    return adata
 
 
 def _left_on_disk(item: h5py.Group | h5py.Dataset) -> Any:

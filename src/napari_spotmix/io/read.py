@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_spotmix.base.errors import InputError, ReadError
+from napari_spotmix.base.errors import NO_MEMORY, InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.io.on_disk import close_files
 from napari_spotmix.io.readers.detect import detect_format, detect_with
@@ -129,6 +129,8 @@ def _read_with_image(
         adata = read(path, options, backed=backed, on_progress=on_progress)
     except InputError as error:
         raise ReadError(path, [*problems, *error.problems]) from error
+    except MemoryError as error:
+        raise ReadError(path, NO_MEMORY) from error
     if problems:
         close_files(adata)
         raise ReadError(path, problems)
@@ -235,13 +237,16 @@ def read_reference(
     table = None if labels is None else Path(labels)
 
     def read(one: Path) -> AnnData:
-        return read_labeled(
-            one,
-            cell_type_key=cell_type_key,
-            labels=table,
-            backed=backed and len(paths) == 1,
-            on_progress=on_progress,
-        )
+        try:
+            return read_labeled(
+                one,
+                cell_type_key=cell_type_key,
+                labels=table,
+                backed=backed and len(paths) == 1,
+                on_progress=on_progress,
+            )
+        except MemoryError as error:
+            raise ReadError(one, NO_MEMORY) from error
 
     if len(paths) == 1:
         return read(paths[0])

@@ -12,6 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from napari_spotmix.io.atomic import (
     existing_parent,
     failures_reported,
     name_problem,
+    only_writer,
     staging_folder,
     why_not_written,
 )
@@ -103,7 +105,8 @@ def output_problems(
         words = why_not_written(error)
         return [f"`output`: cannot write to {directory} ({words}). Choose a folder that you can write to."]
     read = files_of_inputs(inputs or {}, options)
-    return [*_would_be_lost(directory, read), *report_problems(directory / REPORT)]
+    with only_writer(directory):
+        return [*_would_be_lost(directory, read), *report_problems(directory / REPORT)]
 
 
 def report_problems(path: Path) -> list[str]:
@@ -335,16 +338,31 @@ def write_h5ad(
         safe = with_safe_names(adata)
         # Without a cache, chunks are written at once. With one they are written when Python releases their
         # dataset, which a profiler in another thread (Dask's) delays, and so are stored in another order.
-        with h5py.File(path, "w", rdcc_nbytes=0) as file:
+        with _nul_reported(), h5py.File(path, "w", rdcc_nbytes=0) as file:
             write_in_blocks(file, without_matrices(safe), check_cancelled)
             write_matrices(file, safe, check_cancelled)
+
+
+@contextmanager
+def _nul_reported() -> Iterator[None]:
+    """Say what HDF5 cannot store: text of other formats and programs may hold any character."""
+    try:
+        yield
+    except ValueError as error:
+        if "embedded NUL" not in str(error):
+            raise
+        raise InputError(
+            "A name or another text of the tissue holds a NUL character, which a result cannot store. "
+            "Remove it from the data."
+        ) from error
 
 
 def _move_into_place(stage: Path, directory: Path) -> list[Path]:
     """Move the recipe first: if the process is killed then, the folder is known as ours, and incomplete."""
     directory.mkdir(parents=True, exist_ok=True)
-    # An outdated report is worse than none, if the process is killed from here on.
-    (directory / REPORT).unlink(missing_ok=True)
     names = [*reversed(OUTPUTS), *(name for name in (REPORT,) if (stage / name).exists())]
-    moved = {name: (stage / name).replace(directory / name) for name in names}
+    with only_writer(directory):
+        # An outdated report is worse than none, if the process is killed from here on.
+        (directory / REPORT).unlink(missing_ok=True)
+        moved = {name: (stage / name).replace(directory / name) for name in names}
     return [moved[name] for name in (*OUTPUTS, REPORT) if name in moved]

@@ -22,7 +22,7 @@ from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io.on_disk import is_closed
@@ -31,9 +31,12 @@ __all__ = [
     "check_matrices",
     "index_problem",
     "layout_problem",
+    "native",
     "pointer_problem",
+    "signed",
     "sparse_damage",
     "sparse_problem",
+    "to_csr",
 ]
 
 #: Indices that are checked at once: they stay in the cache.
@@ -233,3 +236,52 @@ def index_problem(indices: NDArray[np.integer], n_minor: int, axis: str) -> str:
 def _blocks(array: NDArray[Any], overlap: int = 0) -> Iterator[NDArray[Any]]:
     """Yield an array in parts; each begins with the last `overlap` elements of the one before."""
     return (array[start : start + _BLOCK + overlap] for start in range(0, len(array), _BLOCK))
+
+
+def to_csr(matrix: Any) -> csr_array:
+    """Return a valid matrix as CSR, with arrays that compiled code takes; they are shared if they are so.
+
+    Parameters
+    ----------
+    matrix : sparse matrix or ndarray
+
+    Examples
+    --------
+    >>> matrix = csr_array(np.eye(3))
+    >>> matrix.indices = matrix.indices.astype(">u2")
+    >>> to_csr(matrix).indices.dtype
+    dtype('int64')
+    """
+    is_sparse = issparse(cast("object", matrix))
+    if not is_sparse or matrix.format not in _COMPRESSED:
+        return csr_array(matrix if is_sparse else native(matrix))
+    data = native(matrix.data)
+    plain: Any = type(matrix)(matrix.shape, dtype=data.dtype)
+    # Set, not given to the constructor, which warns of indices without a sign.
+    plain.data, plain.indices, plain.indptr = data, signed(matrix.indices), signed(matrix.indptr)
+    return csr_array(plain)
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers as compiled code reads them: files of other machines have another order of bytes.
+
+    Examples
+    --------
+    >>> native(np.ones(2, ">f4")).dtype.isnative, native(np.ones(2, "f2")).dtype
+    (True, dtype('float32'))
+    """
+    # SciPy has no sparse matrices of half-precision numbers.
+    kind = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
+    return array.astype(kind, copy=False)
+
+
+def signed(indices: NDArray[np.integer]) -> NDArray[np.signedinteger]:
+    """Return valid indices with a sign, in 32 or 64 bits, as compiled code takes them.
+
+    Examples
+    --------
+    >>> signed(np.ones(2, ">i4")).dtype, signed(np.ones(2, "u1")).dtype
+    (dtype('int32'), dtype('int64'))
+    """
+    is_usual = indices.dtype.newbyteorder("=") in (np.int32, np.int64)
+    return np.asarray(native(indices) if is_usual else indices.astype(np.int64))

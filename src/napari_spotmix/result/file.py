@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_matrix, issparse
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.keys import SPATIAL, added_keys
@@ -21,6 +21,7 @@ from napari_spotmix.io import (
     read_spatial,
     restored_names,
     sparse_damage,
+    to_csr,
     with_safe_names,
 )
 from napari_spotmix.result.data import Result
@@ -81,8 +82,8 @@ def from_anndata(adata: AnnData, key_added: str) -> Result:
         counts=adata.obs[keys["counts"]],
         reasons=adata.obs[keys["reason"]].astype(object).fillna("").astype(str),
         signatures=pd.DataFrame(index=abundances.columns),
-        weights=csr_array(adata.obsp[keys["graph"]]),
-        attention=csr_array(adata.obsp[keys["attention"]]),
+        weights=to_csr(adata.obsp[keys["graph"]]),
+        attention=to_csr(adata.obsp[keys["attention"]]),
         spatial=adata,
         standard_errors=pd.DataFrame(adata.obsm.get(keys["standard_errors"])),
         misfit=pd.Series(adata.obs.get(keys["misfit"]), dtype=float),

@@ -32,7 +32,10 @@ Read = Callable[[Any], Any]
 
 def _number(value: Any) -> float | None:
     is_truth = isinstance(value, bool | np.bool_)
-    return float(value) if not is_truth and isinstance(value, Real) else None
+    try:
+        return float(value) if not is_truth and isinstance(value, Real) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def _whole(value: Any) -> int | None:
@@ -52,7 +55,7 @@ def _all_of(read: Callable[[Any], _T | None]) -> Callable[[Any], tuple[_T, ...] 
     """Return what reads a list, or the array that a file makes of it, of values of one kind."""
 
     def read_all(values: Any) -> tuple[_T, ...] | None:
-        if not isinstance(values, list | tuple | np.ndarray) or np.ndim(values) != 1:
+        if not isinstance(values, list | tuple) and not (isinstance(values, np.ndarray) and values.ndim == 1):
             return None
         found = [one for value in values if (one := read(value)) is not None]
         return tuple(found) if len(found) == len(values) else None

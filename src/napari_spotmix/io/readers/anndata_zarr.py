@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import zarr
 from anndata import AnnData
 
 from napari_spotmix.base.cancel import run_cancellable
@@ -24,6 +25,7 @@ from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.store_inspection import check_store
 from napari_spotmix.io.safe_names import restore_names
 from napari_spotmix.io.sparse_gate import check_matrices
+from napari_spotmix.io.uns import is_current, read_anndata
 
 __all__ = [
     "IN_MEMORY",
@@ -76,7 +78,8 @@ def read_anndata_store(path: Path, stage: str, on_progress: ProgressCallback = s
 
 def _read_all(path: Path) -> AnnData:
     check_store(path)
-    adata: AnnData = anndata.read_zarr(path)
+    store: Any = zarr.open_group(path, mode="r")
+    adata: AnnData = read_anndata(store) if is_current(store) else anndata.read_zarr(path)
     check_matrices(adata, path)
     return adata
 

@@ -23,6 +23,7 @@ from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.safe_names import restore_names
 from napari_spotmix.io.sparse_gate import check_matrices
+from napari_spotmix.io.uns import is_current, read_anndata
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,14 +77,15 @@ def read_h5ad(
 
 
 def _read_all(path: Path) -> AnnData:
-    adata: AnnData = anndata.read_h5ad(path)
+    with h5py.File(path, "r") as file:
+        adata: AnnData = read_anndata(file) if is_current(file) else anndata.read_h5ad(path)
     check_matrices(adata, path)
     return adata
 
 
 def _read_tables(path: Path, files: ExitStack) -> AnnData:
     file = files.enter_context(h5py.File(path, "r"))
-    if file.attrs.get("encoding-type") == "anndata":
+    if is_current(file):
         adata = open_h5ad(file)
         check_matrices(adata, path)
         return adata

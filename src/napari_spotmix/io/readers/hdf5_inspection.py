@@ -10,6 +10,7 @@ hold themselves, and arrays that claim far more memory than the file can hold.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ _MOST = 500
 _TEXT = 5
 #: Bytes in memory for a name, besides its letters, and for a group or array, besides its values.
 _NAME, _NODE = 57, 1000
+#: Bytes in memory of HDF5 for each chunk of an array that is read, whether or not it is stored.
+_CHUNK = 500
 #: Names read at once, and groups within each other.
 _NAMES, _DEEPEST = 1 << 10, 64
 #: Limits of the process: seconds of computing for one file, and bytes of memory.
@@ -154,9 +157,17 @@ def _claimed(item: h5py.Dataset) -> int:
         n_chunk *= length
     is_stored = item.id.get_storage_size() > 0
     n_values = max(int(item.size or 0), n_chunk if is_stored else 0)
+    of_chunks = _CHUNK * _n_chunks(item)
     if h5py.check_string_dtype(item.dtype) is None:
-        return n_values * int(item.dtype.itemsize)
-    return n_values * (_NAME if _is_text(item.dtype) else _TEXT * int(item.dtype.itemsize))
+        return of_chunks + n_values * int(item.dtype.itemsize)
+    return of_chunks + n_values * (_NAME if _is_text(item.dtype) else _TEXT * int(item.dtype.itemsize))
+
+
+def _n_chunks(item: h5py.Dataset) -> int:
+    """Return how many chunks an array has, stored or not."""
+    if item.chunks is None or not item.size:
+        return 0
+    return math.prod(-(-length // chunk) for length, chunk in zip(item.shape, item.chunks, strict=True))
 
 
 def _is_text(dtype: Any) -> bool:

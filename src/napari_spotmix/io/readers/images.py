@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import zarr
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io.problems import as_read_error, check_is_file, listed
+from napari_spotmix.io.quiet import quiet_libraries
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
+
 
 _TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".svs"})
 #: Extensions of the files that `read_image` reads.
@@ -89,7 +92,9 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
             "Convert it to one of these.",
         )
     check_is_file(path)
-    with as_read_error(path, path.name):
+    quiet_libraries()
+    with as_read_error(path, path.name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tifffile, about numbers in a damaged file
         if suffix in _TIFF_SUFFIXES:
             return _read_tiff(path)
         pixels = read_pixels(path)
@@ -108,6 +113,7 @@ def read_pixels(path: Path) -> np.ndarray:
     ReadError
         If the file is neither PNG nor JPEG, is damaged, or has more than `MAX_PIXELS`.
     """
+    quiet_libraries()
     with as_read_error(path.parent, path.name):
         content = path.read_bytes()
         is_png = content.startswith(b"\x89PNG")
@@ -158,6 +164,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
 def _read_tiff(path: Path) -> TissueImage:
     with tifffile.TiffFile(path) as tiff:
         index, series = max(enumerate(tiff.series), key=lambda item: math.prod(_height_width(item[1])))
+        _check_parts(path, series)
         is_rgb = series.axes.endswith("S") and series.shape[-1] in (3, 4)
         height, width = _height_width(series)
         is_large = height * width > MAX_PIXELS
@@ -176,6 +183,19 @@ def _read_tiff(path: Path) -> TissueImage:
             store.close()
             raise ReadError(path, f"must have smaller tiles, found {listed(level.chunks)}. {_ADVICE}")
     return TissueImage(levels, is_rgb, _stem(path), store)
+
+
+def _check_parts(path: Path, series: tifffile.TiffPageSeries) -> None:
+    """Check that each level has all its tiles or strips: one that claims more would be mostly made up."""
+    for level in series.levels:
+        needed, found = math.prod(level.keyframe.chunked), len(level.keyframe.dataoffsets)
+        if needed > found:
+            height, width = _height_width(level)
+            raise ReadError(
+                path,
+                f"`{path.name}` is damaged: {width:,} x {height:,} pixels need {needed:,} tiles or strips, "
+                f"found {found:,}. Copy or download it again.",
+            )
 
 
 def _height_width(series: tifffile.TiffPageSeries) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def _read_all(path: Path, names: dict[str, str]) -> AnnData:
 def _attribute(path: Path, side: str, *names: str) -> str:
     """Return the attribute with the names of the cells or genes."""
     with h5py.File(path, "r") as file:
-        found = [str(name) for name in file[side]]
+        found = [str(name) for name in list(file[side])]
     known = {name.lower(): name for name in found}
     for name in names:
         if name.lower() in known:

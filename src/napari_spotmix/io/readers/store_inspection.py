@@ -1,7 +1,8 @@
-"""Inspect a Zarr store before it is read: from the metadata of its arrays and the sizes of its files alone.
+"""Inspect a Zarr store before it is read: the metadata of its arrays, and sizes and headers of its files.
 
 Refused are links to files outside of the store, links back to a folder that holds them, what is neither a
-file nor a folder, and arrays that claim far more memory than their files can hold.
+file nor a folder, arrays that claim far more memory than their files can hold, and chunks that claim more
+than their array.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 import psutil
 
 from napari_spotmix.base.errors import ReadError
+from napari_spotmix.io.quiet import quiet_libraries
+from napari_spotmix.io.readers.chunk_headers import ChunkKind, chunk_kind, chunk_problem
 from napari_spotmix.io.readers.json_files import read_json_object
 
 __all__ = ["check_store"]
@@ -25,6 +28,7 @@ _LARGE, _MOST, _NAME = 1 << 29, 500, 64
 #: No images of a section are larger, in bytes, with their pyramids.
 _IMAGES = 1 << 40
 _NAMES = ("zarr.json", ".zarray", ".zmetadata")
+_METADATA_FILES = (*_NAMES, ".zattrs", ".zgroup")
 #: Folders within each other.
 _DEEPEST = 64
 
@@ -47,6 +51,7 @@ def check_store(root: Path, parts: Sequence[str] = ("",), *, may_be_empty: bool 
     ReadError
         If it must not be read; the message names the node.
     """
+    quiet_libraries()
     top = root.resolve()
     walk = _Walk(root, top)
     for part in parts:
@@ -62,6 +67,7 @@ def check_store(root: Path, parts: Sequence[str] = ("",), *, may_be_empty: bool 
             f"claims too much memory: {claimed:,} bytes, with {stored:,} bytes on disk, most of it in "
             f"`{_shown(largest)}`. Copy or download it again, or remove that part.",
         )
+    walk.check_chunks()
 
 
 class _Walk:
@@ -79,6 +85,19 @@ class _Walk:
         self.root, self.top = root, top
         self.stored: dict[str, int] = {}
         self.claimed: dict[str, list[int]] = {}
+        self._kinds: dict[str, ChunkKind] = {}
+
+    def check_chunks(self) -> None:
+        """Check what the chunks of each array claim."""
+        for name, kind in self._kinds.items():
+            for file in (self.top / name).rglob("*"):
+                if file.name in _METADATA_FILES or not file.is_file():
+                    continue
+                if problem := chunk_problem(file, kind):
+                    shown = _shown(file.relative_to(self.top).as_posix())
+                    raise ReadError(
+                        self.root, f"is damaged: the chunk `{shown}` {problem}. Copy or download it again."
+                    )
 
     def folder(self, folder: Path, depth: int) -> int:
         """Walk one folder, and return the bytes in and below it."""
@@ -116,6 +135,10 @@ class _Walk:
         """Note the arrays that a file of metadata describes."""
         if "shape" in metadata:
             self.claimed.setdefault(name, []).append(_bytes(metadata))
+            dtype = metadata.get("dtype", metadata.get("data_type"))
+            size = _item_size(dtype) if isinstance(dtype, (str, dict)) else None
+            if kind := chunk_kind(metadata, _product(_chunk_shape(metadata)), size):
+                self._kinds[name] = kind
         group = metadata.get("consolidated_metadata") or metadata  # of format 3, or of format 2
         inner = group.get("metadata") if isinstance(group, dict) else None
         for key, one in inner.items() if isinstance(inner, dict) else ():
@@ -126,11 +149,15 @@ class _Walk:
 
 def _bytes(metadata: dict[str, Any]) -> int:
     """Return the bytes of an array in memory, or of one of its chunks if that is more."""
+    n_whole = _product(metadata["shape"])
+    n_values = max(n_whole, _product(_chunk_shape(metadata)) if n_whole else 0)
+    return n_values * _item_size(metadata.get("dtype", metadata.get("data_type")))
+
+
+def _chunk_shape(metadata: dict[str, Any]) -> Any:
     grid = metadata.get("chunk_grid")
     of_grid = grid.get("configuration") if isinstance(grid, dict) else None
-    chunk = of_grid.get("chunk_shape") if isinstance(of_grid, dict) else metadata.get("chunks")
-    n_values = max(_product(metadata["shape"]), _product(chunk) if _product(metadata["shape"]) else 0)
-    return n_values * _item_size(metadata.get("dtype", metadata.get("data_type")))
+    return of_grid.get("chunk_shape") if isinstance(of_grid, dict) else metadata.get("chunks")
 
 
 def _product(shape: Any) -> int:

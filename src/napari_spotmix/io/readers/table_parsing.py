@@ -50,6 +50,8 @@ MAX_LINE = 1 << 26
 _BLOCK = 1 << 22
 #: Cells of a parquet file that are read at once.
 _CELLS = 1 << 22
+#: Bytes of a number and of a name in memory, and of a parquet file in memory that is never refused.
+_CELL, _LARGE = {"0": 4, "text": 100}, 1 << 28
 #: Rows that are inspected to find out what a column holds.
 _N_INSPECTED = 3
 _DELIMITERS = "\t,;|"
@@ -155,6 +157,13 @@ def _parquet_head(path: Path) -> TableHead:
     if not n_rows:
         raise ReadError(path.parent, f"`{path.name}` must have rows, found none. Export it again.")
     kinds = ["0" if is_integer(field.type) or is_floating(field.type) else "text" for field in schema]
+    claimed, stored = n_rows * sum(_CELL[kind] for kind in kinds), path.stat().st_size
+    if claimed > max(_LARGE, MAX_EXPANSION * stored):
+        raise ReadError(
+            path.parent,
+            f"`{path.name}` claims too much memory: {n_rows:,} rows of {len(schema):,} columns, "
+            f"with {stored:,} bytes on disk. Copy or download it again.",
+        )
     # pandas' name for an index without a name.
     names = ["" if field.name.startswith("__index_level_") else field.name for field in schema]
     return TableHead(path, names, [kinds])

@@ -21,6 +21,7 @@ from scipy.sparse import coo_matrix, csr_matrix, get_index_dtype
 from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.base.text import quoted
 from napari_spotmix.io.on_disk import csr_on_disk
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
 from napari_spotmix.io.readers.safety import check_hdf5
@@ -99,7 +100,7 @@ def count_barcodes(path: Path) -> int | None:
         if not path.is_dir():
             check_hdf5(path)
             with h5py.File(path, "r") as file:
-                return int(_matrix_group(file, path.parent, path.name)["shape"][1])
+                return _shape(_matrix_group(file, path.parent, path.name)["shape"])[1]
         matrix = _part(path, "matrix.mtx")
         if matrix is None:
             return None
@@ -128,7 +129,7 @@ def _read_h5(
         )
     barcodes = pd.Index(_strings(group["barcodes"], on_progress), dtype=object)
     features = _h5_features(group) if genes == "features" else _h5_legacy_features(group)
-    _check_shape(group["shape"][:], features, barcodes, root, name)
+    _check_shape(_shape(group["shape"]), features, barcodes, root, name)
     # The file holds features x barcodes in CSC, which has the same arrays as barcodes x features in CSR.
     shape = (len(barcodes), len(features))
     _refuse(layout_problem(group["data"], group["indices"], group["indptr"], shape[0]), root, name)
@@ -186,7 +187,9 @@ def _matrix_group(file: h5py.File, root: Path, name: str) -> h5py.Group:
     """Return the group of the matrix: 'matrix' since version 3, before that named after the genome."""
     if isinstance(file.get("matrix"), h5py.Group):
         return file["matrix"]
-    legacy = [key for key, item in file.items() if isinstance(item, h5py.Group) and "gene_names" in item]
+    legacy = [
+        key for key, item in list(file.items()) if isinstance(item, h5py.Group) and "gene_names" in item
+    ]
     if len(legacy) == 1:
         return file[legacy[0]]
     found = f"{len(legacy)} genomes ({listed(legacy)})" if legacy else listed(sorted(file))
@@ -220,10 +223,14 @@ def _h5_metadata(file: h5py.File) -> dict[str, str]:
 
 def _strings(dataset: h5py.Dataset, on_progress: ProgressCallback = silent) -> list[str]:
     """Return names as Python strings; Visium HD has millions of them."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        raise ValueError(f"`{dataset.name}` must be names, found {quoted(str(dataset.dtype))}")
     names: list[str] = []
     for start in range(0, len(dataset), _NAMES):
         on_progress(Progress("Reading names", start, len(dataset)))
         names += [_text(value) for value in dataset[start : start + _NAMES]]
+    if any("\0" in name for name in names):
+        raise ValueError(f"`{dataset.name}` has a name with a NUL character")
     return names
 
 
@@ -231,14 +238,23 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _check_shape(shape: Any, features: pd.DataFrame, barcodes: pd.Index[str], root: Path, name: str) -> None:
-    found = tuple(int(length) for length in shape)
+def _shape(dataset: Any) -> tuple[int, int]:
+    """Return the shape that a file states; it may claim any number of lengths."""
+    if getattr(dataset, "shape", None) != (2,) or dataset.dtype.kind not in "iu":
+        raise ValueError("`shape` must be two integers")
+    rows, columns = (int(length) for length in dataset[:])
+    return rows, columns
+
+
+def _check_shape(
+    shape: tuple[int, int], features: pd.DataFrame, barcodes: pd.Index[str], root: Path, name: str
+) -> None:
     expected = (len(features), len(barcodes))
-    if found != expected:
+    if shape != expected:
         raise ReadError(
             root,
             f"`{name}` does not match its lists of features and barcodes: expected a matrix of "
-            f"{expected[0]} x {expected[1]}, found {found[0]} x {found[1]}. "
+            f"{expected[0]} x {expected[1]}, found {shape[0]} x {shape[1]}. "
             "Copy all files again from one run.",
         )
 

@@ -8,6 +8,7 @@ before, tissue_positions.parquet for Visium HD).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ POSITION_FILES = ("tissue_positions.parquet", *_CSV, *(f"{name}.gz" for name in 
 _HD_BARCODE = r"^s_\d+um_(\d+)_(\d+)(?:-\d+)?$"
 _FINDING = "Finding positions"
 _COPY = "Copy it again from the run."
+#: Largest plausible row or column of an array.
+_LARGEST = 2**31 - 1
 #: Rows of a parquet file that are read at once.
 _BATCH = 1 << 18
 
@@ -95,8 +98,16 @@ def _twice(name: str, n_barcodes: int, examples: list[str]) -> str:
     )
 
 
-def _not_in_tissue(name: str) -> str:
-    return f"`{name}`: in_tissue must be 0 or 1 in every row, found another value. {_COPY}"
+def _wrong_whole(columns: Mapping[str, np.ndarray], name: str) -> list[str]:
+    """Return the problems of the columns of whole numbers, all of which are finite."""
+    problems = [
+        f"`{name}`: {key} must be whole numbers up to {_LARGEST:,}, found {values[wrong][0]:g}. {_COPY}"
+        for key, values in columns.items()
+        if key in _ARRAY and (wrong := np.abs(values) > _LARGEST).any()
+    ]
+    if not np.isin(columns[IN_TISSUE], (0, 1)).all():
+        problems.append(f"`{name}`: in_tissue must be 0 or 1 in every row, found another value. {_COPY}")
+    return problems
 
 
 def _read_csv(path: Path, root: Path, name: str) -> pd.DataFrame:
@@ -108,8 +119,7 @@ def _read_csv(path: Path, root: Path, name: str) -> pd.DataFrame:
     barcodes = pd.Index(table["barcode"].str.strip().to_list(), dtype=object)
     problems: list[str] = []
     columns = {column: _numbers(table[column], name, problems) for column in POSITION_COLUMNS[1:]}
-    if not problems and not np.isin(columns[IN_TISSUE], (0, 1)).all():
-        problems.append(_not_in_tissue(name))
+    problems += [] if problems else _wrong_whole(columns, name)
     if barcodes.has_duplicates:
         twice = barcodes[barcodes.duplicated()].unique()
         problems.append(_twice(name, len(twice), list(twice)))
@@ -138,6 +148,8 @@ def _check_columns(expected: tuple[str, ...], found: list[str], root: Path, name
         raise ReadError(
             root, f"`{name}` must have the columns {listed(missing)}; found {listed(found)}. {_COPY}"
         )
+    if twice := [column for column in expected if found.count(column) > 1]:
+        raise ReadError(root, f"`{name}` must have each column once, found {listed(twice)} again. {_COPY}")
 
 
 def _numbers(cells: pd.Series[str], name: str, problems: list[str]) -> np.ndarray:
@@ -170,8 +182,7 @@ def _read_parquet(
         for key, values in columns.items()
         if (wrong := ~np.isfinite(values.astype(np.float64))).any()
     ]
-    if not problems and not np.isin(columns[IN_TISSUE], (0, 1)).all():
-        problems.append(_not_in_tissue(name))
+    problems += [] if problems else _wrong_whole(columns, name)
     if not all(key in columns for key in _ARRAY):
         columns |= _array_indices(barcodes, name, problems)
     if problems:

@@ -14,6 +14,7 @@ from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
+from napari_spotmix.base.cancel import released
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress, Task
 
@@ -52,7 +53,7 @@ class _Call:
 
     def _run(self) -> None:
         try:
-            self.value = self._task(self._report)
+            self.value = released(lambda: self._task(self._report))
         except BaseException as error:  # an error that leaves a thread can abort the process
             self.error = error
         finally:

@@ -35,6 +35,8 @@ _FILES = {
 }
 #: Bytes of the name of a folder, so that a suffix such as "-rerun" still fits.
 _MOST_BYTES = 200
+#: Letters of a name, which is shown in tables, maps and messages.
+_MOST_LETTERS = 200
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,11 @@ class _Rows:
             if cells.get(column) == "" and column not in self._given:
                 self._report(number, column, "the cell is empty.")
         sample = cells.get("sample", "")
+        for column in ("sample", "condition"):
+            if (n := len(cells.get(column, ""))) > _MOST_LETTERS:
+                self._report(
+                    number, column, f"expected a name of at most {_MOST_LETTERS} letters, found {n:,}."
+                )
         spec = replace(self._spec(number, cells), output=self._output / folder_name(sample))
         return number, Section(sample, cells.get("condition", ""), spec)
 

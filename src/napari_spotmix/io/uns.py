@@ -1,0 +1,89 @@
+"""Read an AnnData of a file: of `uns`, what is needed, and the rest if it is small and can be read.
+
+Other programs store in `uns` whatever they like. It is kept for the result, but nothing there is worth
+running out of memory, or not reading the counts.
+
+References
+----------
+anndata, "On-disk format" (0.8 and later), and `anndata.experimental.read_dispatched`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anndata import AnnData
+from anndata.experimental import read_dispatched
+from anndata.io import read_elem
+
+from napari_spotmix.base.keys import ADDED, SPATIAL
+from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.problems import listed
+
+__all__ = ["is_current", "read_anndata", "read_uns"]
+
+#: Bytes in memory of all that is not needed; and bytes for a name.
+_MOST, _NAME = 1 << 26, 64
+
+
+def is_current(group: Any) -> bool:
+    """Return whether a group of HDF5 or Zarr holds an AnnData in the layout of anndata 0.8 and later."""
+    return bool(group.attrs.get("encoding-type") == "anndata")
+
+
+def read_anndata(group: Any) -> AnnData:
+    """Return the AnnData in a group of HDF5 or Zarr, in memory; a note names what was left out of `uns`."""
+    notes: list[str] = []
+
+    def read(read_one: Callable[[Any], Any], name: str, item: Any, *, iospec: Any) -> Any:
+        if name.strip("/") != "uns" or not _is_group(item):
+            return read_one(item)
+        uns, found = read_uns(item)
+        notes.extend(found)
+        return uns
+
+    adata: AnnData = read_dispatched(group, read)
+    if not isinstance(adata, AnnData):
+        raise TypeError(f"expected an AnnData, found {type(adata).__name__}")
+    add_notes(adata, notes)
+    return adata
+
+
+def read_uns(group: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the content of `uns`, and notes on what was left out.
+
+    Parameters
+    ----------
+    group : Group of HDF5 or Zarr
+        Its structure has been checked.
+    """
+    found: dict[str, Any] = {}
+    large, unreadable, n_bytes = [], [], 0
+    for key in list(group):
+        is_needed = key == SPATIAL or key.startswith(ADDED)
+        try:
+            claimed = 0 if is_needed else _claimed(group[key])
+            if n_bytes + claimed > _MOST:
+                large.append(key)
+                continue
+            n_bytes += claimed
+            found[key] = read_elem(group[key])
+        except Exception:
+            if is_needed:
+                raise
+            unreadable.append(key)
+    words = {"is large and was not read": large, "cannot be read and was left out": unreadable}
+    return found, [f"`uns` of the file: {listed(keys)} {why}." for why, keys in words.items() if keys]
+
+
+def _claimed(item: Any) -> int:
+    """Return the bytes of all arrays in a node, in memory."""
+    if _is_group(item):
+        return sum(_claimed(item[key]) for key in list(item))
+    kind = item.dtype
+    return int(item.size or 0) * max(int(kind.itemsize), _NAME if kind.kind in "OT" else 1)
+
+
+def _is_group(item: Any) -> bool:
+    return isinstance(item, Mapping) or (hasattr(item, "keys") and not hasattr(item, "dtype"))
