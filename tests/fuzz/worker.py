@@ -73,11 +73,12 @@ def handled(kind: str, seed: int, sources: Path, work: Path) -> dict[str, Any]:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     mutant = _copied(sources / chosen.part, home)
-    before = _begin_peak()
     try:
         with chdir(home):
             if seed >= 0:
                 mutate(mutant, chosen, moments)
+            # What the mutator took is not counted.
+            before = _begin_peak()
             said = [door() for door in _doors(chosen, mutant, sources, moments)]
     except Fault as fault:
         return {"outcome": "fault", "part": chosen.part, "fault": str(fault)[:_SHOWN]}
