@@ -400,3 +400,24 @@ def test_real_cell_ranger_output_opens_with_labels(tmp_path, name):
     reference = read_reference(path, labels=labels, cell_type_key="cell_type")
     assert reference.n_obs == len(barcodes)
     assert reference.obs["cell_type"].notna().all()
+
+
+@pytest.mark.parametrize("kind", ["table", "matrix"])
+def test_a_cell_that_occurs_twice_gives_no_warning_of_a_library(
+    kind: str, tmp_path: Path, cells: Section
+) -> None:
+    """Warnings are errors in tests: what is said, is said as a message."""
+    cells.barcodes[1] = cells.barcodes[0]
+    write_labels(tmp_path / "cell_types.csv", cells)
+    if kind == "table":
+        table_of(cells).to_csv(tmp_path / "counts.csv")
+        path = tmp_path
+    else:
+        path = tmp_path / "cells.h5"
+        write_h5(path, cells, ALL)
+    try:
+        found = read_reference(path, labels=tmp_path / "cell_types.csv")
+    except ReadError as error:
+        assert "twice" in str(error) or "unique" in str(error)
+    else:
+        assert found.n_obs == 12

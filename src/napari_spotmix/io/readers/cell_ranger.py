@@ -13,6 +13,7 @@ from anndata import AnnData
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.on_disk import assembled
 from napari_spotmix.io.readers.h5ad import begins_as_hdf5
 from napari_spotmix.io.readers.labels import LabelTable, missing_labels
 from napari_spotmix.io.readers.tenx_matrix import read_matrix
@@ -65,7 +66,7 @@ def read_cell_ranger(path: Path, labels: LabelTable | None, on_progress: Progres
     matrix = read_matrix(path, path.parent, None, on_progress)
     genes = matrix.genes_only()
     n_others = len(matrix.features) - len(genes.features)
-    adata = AnnData(genes.counts, obs=pd.DataFrame(index=genes.barcodes))
+    adata = assembled({"X": genes.counts, "obs": pd.DataFrame(index=genes.barcodes)})
     adata.var = genes.features.astype({"feature_types": "category"})
     if n_others:
         features, were = count(n_others, "feature"), agreeing(n_others, "were")

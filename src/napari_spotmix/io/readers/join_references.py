@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import RAW
 from napari_spotmix.io.notes import add_notes, reading_notes
+from napari_spotmix.io.on_disk import assembled
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.signatures import is_signatures
 
@@ -92,7 +93,7 @@ def _check(references: Sequence[AnnData], names: Sequence[str], paths: Sequence[
 def _plain(adata: AnnData) -> AnnData:
     """Return counts, layers and ``obs``, with unique genes."""
     genes = pd.Index(adata.var_names.astype(str))
-    plain = AnnData(_summed(adata.X, genes), obs=adata.obs.copy())
+    plain = assembled({"X": _summed(adata.X, genes), "obs": adata.obs.copy()})
     plain.var_names = genes.unique()
     for name, layer in adata.layers.items():
         plain.layers[name] = _summed(layer, genes)

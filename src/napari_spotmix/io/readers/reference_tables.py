@@ -11,6 +11,7 @@ from anndata import AnnData
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.io.notes import add_notes
+from napari_spotmix.io.on_disk import assembled
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.labels import LabelTable, may_be_labels, missing_labels
 from napari_spotmix.io.readers.signatures import may_be_signatures, signatures_from_table
@@ -71,7 +72,7 @@ def read_reference_table(path: Path, labels: LabelTable | None, on_progress: Pro
 
 def _cells(counts: TableCounts, path: Path) -> AnnData:
     notes = [f"`{path.name}` was read as {len(counts.rows):,} cells x {len(counts.columns):,} genes."]
-    adata = AnnData(counts.matrix, obs=pd.DataFrame(index=pd.Index(counts.rows, dtype=object)))
+    adata = assembled({"X": counts.matrix, "obs": pd.DataFrame(index=pd.Index(counts.rows, dtype=object))})
     adata.var = genes_table(counts.columns, notes)
     add_notes(adata, notes)
     return adata
