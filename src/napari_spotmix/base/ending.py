@@ -47,20 +47,14 @@ def _end(number: int, _: FrameType | None) -> None:
 
 def end_process(code: int) -> None:
     """End the process now, whatever its threads are doing, and leave no unfinished files."""
-    if _is_main_thread():  # another Ctrl-C must not stop the cleaning
-        for number in _SIGNALS:
+    with suppress(ValueError):  # not the main thread
+        for number in _SIGNALS:  # another Ctrl-C must not stop the cleaning
             signal.signal(number, signal.SIG_IGN)
     folders = _discarded()
     if folders and os.name == "posix":
         with suppress(OSError):  # no memory for it
             os.execv(sys.executable, [sys.executable, "-ISc", _REMOVE, str(code), *folders])
     os._exit(code)
-
-
-def _is_main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
 
 
 def _discarded() -> list[str]:
