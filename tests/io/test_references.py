@@ -415,9 +415,5 @@ def test_a_cell_that_occurs_twice_gives_no_warning_of_a_library(
     else:
         path = tmp_path / "cells.h5"
         write_h5(path, cells, ALL)
-    try:
-        found = read_reference(path, labels=tmp_path / "cell_types.csv")
-    except ReadError as error:
-        assert "twice" in str(error) or "unique" in str(error)
-    else:
-        assert found.n_obs == 12
+    with pytest.raises(ReadError, match=r"twice|unique"):
+        read_reference(path, labels=tmp_path / "cell_types.csv")
