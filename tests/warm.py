@@ -2,8 +2,8 @@
 
 Starting Python, importing what a command needs and loading compiled kernels takes three seconds of a core, the
 work of most tests less than one. A forked process is a process of its own all the same: with its environment,
-folder, limits, output and end. Tests of the start itself (signals during the imports, a terminal, what is
-loaded) need a fresh process, see `tests.cli.commands`.
+folder, limits, output and end. Tests of the start itself (signals during the imports, a terminal, the modules
+that are loaded) need a fresh process, see `tests.cli.commands`.
 """
 
 from __future__ import annotations
