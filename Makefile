@@ -13,6 +13,8 @@ DISPLAYED = [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]
 # The package depends on napari, so the tests that need no viewer also leave its pytest plugins out.
 CORE := -m "not viewer" -p no:pytest-qt -p no:xvfb -p no:napari --ignore=src/napari_spotmix/ui --ignore=tests/ui
 
+# Tests start many processes: Python keeps what it compiles of the sources, whatever the environment says.
+test test-core: export PYTHONDONTWRITEBYTECODE :=
 # Two at once take half the time, if threads of BLAS that wait do not spin on the core of the other one.
 TWO := -n 2 --dist loadfile
 

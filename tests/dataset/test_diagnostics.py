@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import anndata
@@ -18,9 +19,15 @@ from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from tests.cli.commands import fresh_process, spotmix_process
 
 
-@pytest.fixture
-def tissue() -> SimulatedTissue:
+@pytest.fixture(scope="module")
+def simulated() -> SimulatedTissue:
     return simulate(n_spots=80, n_genes=150, n_cell_types=4, n_cells_per_type=30, random_state=4)
+
+
+@pytest.fixture
+def tissue(simulated: SimulatedTissue) -> SimulatedTissue:
+    """A tissue that the test may change."""
+    return deepcopy(simulated)
 
 
 def reported(found: list[Finding], level: str, words: str) -> Finding:
