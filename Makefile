@@ -14,7 +14,9 @@ DISPLAYED = [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]
 # The package depends on napari, so the tests that need no viewer also leave its pytest plugins out.
 CORE := -m "not viewer" -p no:pytest-qt -p no:xvfb -p no:napari --ignore=src/napari_spotmix/ui --ignore=tests/ui
 
-# Half of the tests wait for processes and windows: two at once take half the time.
+# Tests start many processes: Python keeps what it compiles of the sources, whatever the environment says.
+test test-core: export PYTHONDONTWRITEBYTECODE :=
+# Two at once take half the time, if threads of BLAS that wait do not spin on the core of the other one.
 TWO := -n 2 --dist loadfile
 
 .PHONY: setup demo test test-core torture fuzz lint bench docs site release-check
@@ -33,7 +35,7 @@ demo: $(READY)
 	else $(XVFB) $(BIN)/spotmix demo --screenshot demo.png && echo "No display here: see the picture $(CURDIR)/demo.png"; fi
 
 test: $(READY)
-	$(BIN)/python -m pytest $(TWO)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(TWO)
 
 test-core: $(READY)
 	$(BIN)/python -m pytest $(CORE)

@@ -7,7 +7,6 @@ import re
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from napari_spotmix.base.keys import added_keys
 from napari_spotmix.cli import main as run_main
 from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.simulation.simulate import simulate
+from tests.cli.commands import spotmix_process
 from tests.io.layouts import Section, write_folder, write_hd
 
 ROOT = Path(__file__).parents[1]
@@ -134,13 +134,6 @@ def workplace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-def spotmix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = "from napari_spotmix.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -151,7 +144,7 @@ def test_python_blocks_of_a_page_run_in_order(page: Path, workplace: Path) -> No
 
 @pytest.mark.parametrize("line", NEEDS_NO_WINDOW, ids=str)
 def test_a_command_that_needs_no_window_succeeds(line: str, workplace: Path) -> None:
-    done = spotmix(*shlex.split(line)[1:], cwd=workplace)
+    done = spotmix_process(*shlex.split(line)[1:], cwd=workplace)
     assert done.returncode == 0, done.stderr
 
 
@@ -188,7 +181,7 @@ def test_a_command_that_opens_a_window_gets_as_far_as_the_display(
     shutil.move(workplace / "spatial.h5ad", workplace / "result")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
-    done = spotmix(*shlex.split(line)[1:], cwd=workplace)
+    done = spotmix_process(*shlex.split(line)[1:], cwd=workplace)
     assert done.returncode == 2
     assert "There is no display" in done.stderr or "needs a Qt library" in done.stderr
 

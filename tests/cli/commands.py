@@ -1,4 +1,4 @@
-"""The command ``spotmix``: in this process, where that is enough, and in a process of its own."""
+"""The command ``spotmix``: in this process, if that is enough, and in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 from napari_spotmix.cli import main
+from tests import warm
 
 #: As a terminal of this width shows it, without colors.
 COLUMNS = 100
@@ -27,7 +29,7 @@ class Done:
 
 
 def spotmix(*arguments: object, cwd: Path | None = None, columns: int = COLUMNS) -> Done:
-    """Run a command in this process, which saves 3 seconds of imports."""
+    """Run a command in this process, which has everything imported."""
     out, err = io.StringIO(), io.StringIO()
     environment = {"COLUMNS": str(columns), "NO_COLOR": "1"}
     code: object = 0
@@ -58,15 +60,40 @@ def command(*arguments: object) -> list[str]:
     return [*start, *map(str, arguments)]
 
 
-def spotmix_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own."""
-    environment = {**os.environ, "COLUMNS": str(COLUMNS), "NO_COLOR": "1"}
+def spotmix_process(
+    *arguments: object, cwd: Path | None = None, limits: Mapping[str, int] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, which has everything imported if this system can fork.
+
+    `limits` are those of the process, as ``{"RLIMIT_FSIZE": 1024}``.
+    """
+    if not warm.IS_POSSIBLE:
+        return fresh_process(*arguments, cwd=cwd, limits=limits)
+    return warm.run(arguments, cwd=cwd or Path.cwd(), environment=_environment(), limits=limits or {})
+
+
+def fresh_process(
+    *arguments: object, cwd: Path | None = None, limits: Mapping[str, int] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, from the start of Python: as a user does, but slowly."""
+
+    def limit() -> None:
+        import resource
+
+        for name, value in (limits or {}).items():
+            resource.setrlimit(getattr(resource, name), (value, value))
+
     return subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
-        env=environment,
+        env=_environment(),
         cwd=cwd,
         check=False,
         timeout=240,
+        preexec_fn=limit if limits else None,
     )
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "COLUMNS": str(COLUMNS), "NO_COLOR": "1"}

@@ -42,7 +42,7 @@ from napari_spotmix.workflow.recipe import spec_of_recipe
 from napari_spotmix.workflow.rerun import plan_rerun
 from napari_spotmix.workflow.run import run
 from napari_spotmix.workflow.spec import RunSpec
-from tests.cli.commands import command, spotmix, spotmix_process
+from tests.cli.commands import command, fresh_process, spotmix, spotmix_process
 from tests.clock import allowed
 from tests.io.layouts import write_hd
 
@@ -95,7 +95,7 @@ def finished(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """The folder of a finished run, and what it said on stdout and stderr."""
     output = tmp_path_factory.mktemp("finished") / "new" / "results"
     files = (sample / "spots.h5ad", sample / "cells.h5ad")
-    done = spotmix_process("run", *files, "--output", output, "--seed", 3)
+    done = fresh_process("run", *files, "--output", output, "--seed", 3)
     assert done.returncode == 0, done.stderr
     return output, done.stdout, done.stderr
 
@@ -108,7 +108,7 @@ def files_in(folder: Path) -> set[str]:
 
 
 def test_help_names_the_commands_and_where_to_begin() -> None:
-    done = spotmix_process("--help")
+    done = fresh_process("--help")
     assert done.returncode == 0
     names = ("run", "rerun", "demo", "view", "figure", "report", "export", "New here?")
     assert all(word in done.stdout for word in names)
@@ -137,7 +137,7 @@ def test_help_lists_every_parameter_with_its_default_and_bounds() -> None:
 def test_version_is_that_of_the_package() -> None:
     from napari_spotmix import __version__
 
-    assert spotmix_process("--version").stdout.strip() == __version__
+    assert fresh_process("--version").stdout.strip() == __version__
 
 
 def another(info: ParameterInfo) -> object:
@@ -759,15 +759,7 @@ def test_a_run_without_a_report_leaves_none(sample: Path, tmp_path: Path) -> Non
 def test_a_full_disk_is_reported_in_one_sentence(sample: Path, tmp_path: Path) -> None:
     """A limit on the size of files does what a full disk does, and needs no disk."""
     options = (sample / "spots.h5ad", sample / "cells.h5ad", "--output", tmp_path, "--lambda-c", 0)
-    limited = shlex.join(map(str, command("run", *options)))
-    # In blocks of 1,024 bytes, for bash.
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 60; exec {limited}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = spotmix_process("run", *options, limits={"RLIMIT_FSIZE": 60 * 1024})
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
     assert errors == [f"Error: --output: writing to {tmp_path} failed (File too large). Nothing was kept."]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from copy import deepcopy
 from pathlib import Path
 
 import anndata
@@ -17,11 +16,18 @@ from napari_spotmix.dataset.diagnostics import Finding, diagnose, diagnose_files
 from napari_spotmix.dataset.fixes import apply_fixes
 from napari_spotmix.io import close_files, read_spatial
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
+from tests.cli.commands import fresh_process, spotmix_process
+
+
+@pytest.fixture(scope="module")
+def simulated() -> SimulatedTissue:
+    return simulate(n_spots=80, n_genes=150, n_cell_types=4, n_cells_per_type=30, random_state=4)
 
 
 @pytest.fixture
-def tissue() -> SimulatedTissue:
-    return simulate(n_spots=80, n_genes=150, n_cell_types=4, n_cells_per_type=30, random_state=4)
+def tissue(simulated: SimulatedTissue) -> SimulatedTissue:
+    """A tissue that the test may change."""
+    return deepcopy(simulated)
 
 
 def reported(found: list[Finding], level: str, words: str) -> Finding:
@@ -314,13 +320,11 @@ def test_the_command_prints_groups_or_json(tissue: SimulatedTissue, tmp_path: Pa
     tissue.spatial.write_h5ad(tmp_path / "spots.h5ad")
     tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
     files = [tmp_path / "spots.h5ad", tmp_path / "cells.h5ad"]
-    command = [sys.executable, "-m", "napari_spotmix.cli", "check", *files]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    done = fresh_process("check", *files, "--json")
+    assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [row["text"] for row in rows] == [one.message for one in diagnose_files(*files)]
-    done = subprocess.run(
-        [*command, "--fix", "reference:drop-below=99"], capture_output=True, text=True, check=False
-    )
+    done = spotmix_process("check", *files, "--fix", "reference:drop-below=99")
     assert done.returncode == 2
     assert done.stdout.startswith("1 problem:\n  - --cell-type-key: ")
     assert "\x1b" not in done.stdout
@@ -336,16 +340,13 @@ def test_a_samplesheet_is_checked_section_by_section_and_urls_are_fetched(
     url = (tmp_path / "cells.h5ad").as_uri()
     sheet = tmp_path / "sheet.csv"
     sheet.write_text(f"sample,spatial,reference\ngood,spots.h5ad,{url}\nwrong,log.h5ad,cells.h5ad\n")
-    command = [sys.executable, "-m", "napari_spotmix.cli", "check", sheet]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    done = spotmix_process("check", sheet, "--json")
     assert done.returncode == 2, done.stderr
     found = json.loads(done.stdout)
     alone = diagnose_files(tmp_path / "spots.h5ad", tmp_path / "cells.h5ad")
     assert [row["text"] for row in found["good"]] == [one.message for one in alone]
     assert found["wrong"][0]["level"] == "problem"
     assert "Raw counts are needed." in found["wrong"][0]["text"]
-    done = subprocess.run(
-        [*command[:-1], tmp_path / "spots.h5ad"], capture_output=True, text=True, check=False
-    )
+    done = spotmix_process("check", tmp_path / "spots.h5ad")
     assert done.returncode == 2
     assert "reference is missing" in done.stderr.replace("`", "").replace("--", "")

@@ -5,8 +5,7 @@ What would end the process runs in a process of its own, with limits of time and
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.validation import check
 from napari_spotmix.io import close_files, sparse_damage, sparse_problem
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
+from tests.cli.commands import spotmix_process
 from tests.io.layouts import section, write_folder
 
 #: Longest message, in letters.
@@ -211,16 +211,7 @@ def test_counts_of_space_ranger_pass_the_gate(
         read_all(read_spatial(folder, backed=backed))
 
 
-#: Each is done in a process of its own: without the gate it would end by a signal, or not at all.
-CHILD = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
-from napari_spotmix.cli import main
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of memory are those of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="limits of memory are those of POSIX")
 @pytest.mark.parametrize(
     ("slot", "kind", "damage"),
     [
@@ -238,8 +229,9 @@ def test_a_run_ends_with_one_sentence(
     adata.write_h5ad(tmp_path / "spots.h5ad")
     tissue.reference.write_h5ad(tmp_path / "cells.h5ad")
     damage_file(tmp_path / "spots.h5ad", slot, damage)
-    command = [sys.executable, "-c", CHILD, "run", "spots.h5ad", "cells.h5ad", "--output", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    # In a process of its own: without the gate it would end by a signal, or not at all.
+    files, limits = ("spots.h5ad", "cells.h5ad"), {"RLIMIT_DATA": 2 << 30}
+    done = spotmix_process("run", *files, "--output", "out", cwd=tmp_path, limits=limits)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "index is" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.regions import Region
 from napari_spotmix.io import write_h5ad
 from napari_spotmix.output.exporters import export, export_notes
+from tests.cli.commands import fresh_process, spotmix_process
 from tests.clock import allowed
 
 #: Each breaks a format that does not escape it.
@@ -318,15 +318,10 @@ def test_what_cannot_be_exported_is_refused(
 
 def test_the_command_exports_a_finished_run(result: Result, tmp_path: Path) -> None:
     write_h5ad(result.to_anndata(), tmp_path / "spatial.h5ad")
-    done = spotmix("export", tmp_path, "--to", "types.csv", "--as", "loupe", cwd=tmp_path)
+    done = fresh_process("export", tmp_path, "--to", "types.csv", "--as", "loupe", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Spots that were not estimated have no category and were skipped: 1." in done.stdout
     assert len((tmp_path / "types.csv").read_text(encoding="utf-8").splitlines()) >= 60
-    wrong = spotmix("export", tmp_path / "none", "--to", "types.xlsx", "--as", "loupe", cwd=tmp_path)
+    wrong = spotmix_process("export", tmp_path / "none", "--to", "types.xlsx", "--as", "loupe", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "--to must end with .csv for kind 'loupe'" in wrong.stderr
-
-
-def spotmix(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "napari_spotmix.cli", *map(str, arguments)]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)

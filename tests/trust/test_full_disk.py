@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import pytest
 
-from tests.cli.commands import spotmix, spotmix_process
+from tests.cli.commands import command, fresh_process, spotmix, spotmix_process
 from tests.torture.sample import FAST
 
 
@@ -94,7 +94,7 @@ def test_a_result_stays_whole_if_there_is_no_room_to_add_to_it(
     disk = small_disk(f"{file.stat().st_size // 1024 + 60}k")
     copy = disk / "spatial.h5ad"
     copy.write_bytes(file.read_bytes())
-    done = spotmix_process("niches", copy, "--keep")
+    done = fresh_process("niches", copy, "--keep")
     assert_one_sentence(done.returncode, done.stderr)
     assert copy.read_bytes() == file.read_bytes()
     assert [path.name for path in disk.iterdir()] == ["spatial.h5ad"]
@@ -166,8 +166,6 @@ def test_a_file_of_hdf5_that_cannot_be_closed_is_one_sentence(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_a_full_disk_below_standard_output_is_one_sentence(finished: Path) -> None:
-    from tests.cli.commands import command
-
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             command("niches", finished), stdout=full, stderr=subprocess.PIPE, text=True, check=False

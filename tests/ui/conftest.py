@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,6 +80,8 @@ def windows(qapp: Any) -> Iterator[list[napari.Viewer]]:
         patch.setattr("napari._qt.qt_viewer.QtViewer._get_console", lambda *_: _NoConsole())
         patch.setattr("napari._qt.qt_main_window._QtMainWindow._save_current_window_settings", lambda _: None)
         viewers: list[napari.Viewer] = []
+        # Each layer that is removed has napari collect garbage: not through all that has been imported.
+        gc.freeze()
         yield viewers
         for viewer in viewers:
             viewer.close()

@@ -39,12 +39,6 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "napari_spotmix.cli", *map(str, arguments)]
 
 
-def spotmix(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=cwd, check=False, timeout=240
-    )
-
-
 class Running:
     """A command whose words on stderr are read while it runs."""
 

@@ -28,8 +28,9 @@ from napari_spotmix.workflow.cohort.section import do_order, order_of
 from napari_spotmix.workflow.cohort.sheet import read_samplesheet
 from napari_spotmix.workflow.run import run
 from napari_spotmix.workflow.spec import RunSpec
+from tests.cli.commands import spotmix_process
 from tests.clock import allowed
-from tests.workflow.cohort.cohorts import ENDLESS, OUTPUTS, Running, spotmix, write_sections, write_sheet
+from tests.workflow.cohort.cohorts import ENDLESS, OUTPUTS, Running, write_sections, write_sheet
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals as on Linux and macOS")
 SAMPLES = [f"s{number}" for number in range(8)]
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n, name in enumerate(SAMPLES)
     ]
     write_sheet(folder / "sheet.csv", rows)
-    done = spotmix("run", "sheet.csv", "-o", "out", "--at-once", 2, cwd=folder)
+    done = spotmix_process("run", "sheet.csv", "-o", "out", "--at-once", 2, cwd=folder)
     (folder / "said").write_text(f"{done.returncode}\n{done.stdout}\n{done.stderr}", encoding="utf-8")
     return folder
 
