@@ -8,7 +8,7 @@ SeuratDisk (``obs`` imagerow, imagecol); Space Ranger (``obs`` pxl_row_in_fullre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import SPATIAL
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.table_columns import COORDINATE_COLUMNS, plain_name
+from napari_spotmix.io.readers.coordinate_columns import COORDINATE_COLUMNS, choose_columns, first_named
 
 __all__ = ["set_coordinates"]
 
@@ -60,22 +60,29 @@ def set_coordinates(adata: AnnData, path: Path) -> None:
 
 def _found(adata: AnnData) -> tuple[object, str]:
     """Return the coordinates and a description of their source; None if there are none."""
-    if (key := _first(adata.obsm, _ARRAYS)) is not None:
+    if (key := first_named(list(adata.obsm), _ARRAYS)) is not None:
         return adata.obsm[key], f"`obsm[{key!r}]`"
-    for pair in COORDINATE_COLUMNS:
-        x, y = (_first(adata.obs, (name,)) for name in pair)
-        if x is not None and y is not None and all(map(_is_numeric, (adata.obs[x], adata.obs[y]))):
-            return adata.obs[[x, y]].to_numpy(dtype=np.float64), f"the columns {x!r} and {y!r} of `obs`"
-    x, y = (_first(adata.obs, (name,)) for name in _IN_ARRAY)
-    if x is not None and y is not None:
-        words = f"array indices, the columns {x!r} and {y!r} of `obs`, which cannot be aligned with an image"
-        return _in_array(adata.obs[[x, y]].to_numpy(dtype=np.float64)), words
+    for pairs in (COORDINATE_COLUMNS, (_IN_ARRAY,)):
+        if (found := _columns(adata.obs, pairs)) is not None:
+            xy, words = found
+            if pairs is COORDINATE_COLUMNS:
+                return xy, words
+            words = f"array indices, {words}, which cannot be aligned with an image"
+            return _in_array(xy), words
     return None, ""
 
 
-def _first(names: Iterable[object], wanted: tuple[str, ...]) -> str | None:
-    known = {plain_name(name): name for name in reversed([str(name) for name in names])}
-    return next((known[name] for name in wanted if name in known), None)
+def _columns(obs: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[NDArray[np.float64], str] | None:
+    """Return two columns of numbers, and their description with the columns that were not chosen."""
+    numeric = {column for column in range(obs.shape[1]) if _is_numeric(obs.iloc[:, column])}
+    names = [str(name) for name in obs]
+    pair = choose_columns(names, numeric, pairs)
+    if pair is None or not {pair.x, pair.y} <= numeric:
+        return None
+    words = f"the columns {names[pair.x]!r} and {names[pair.y]!r} of `obs`"
+    if pair.others:
+        words += f" (not {listed([names[column] for column in pair.others])})"
+    return obs.iloc[:, [pair.x, pair.y]].to_numpy(dtype=np.float64), words
 
 
 def _is_numeric(column: pd.Series) -> bool:

@@ -34,6 +34,7 @@ __all__ = [
     "read_blocks",
     "is_number",
     "is_table_name",
+    "is_whole",
     "open_text",
     "names_problem",
     "read_head",
@@ -93,6 +94,17 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return cell.strip().lower() in _MISSING
     return "_" not in cell
+
+
+def is_whole(cell: str) -> bool:
+    """Return whether a cell may hold a whole number, of any length.
+
+    Examples
+    --------
+    >>> [is_whole(cell) for cell in ("110883424764611924400221639916314253469", "-1", "2.0")]
+    [True, True, False]
+    """
+    return cell.isascii() and cell.removeprefix("-").isdigit()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""Write the layouts of instruments, programs and archives from their published descriptions, one function each.
+
+All hold the same small section (see `section`), so that what is read can be compared with what was written.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.io.layouts import Section, section
+
+__all__ = ["merscope", "row_names_of_r", "small", "write_table"]
+
+
+def small(n_spots: int = 12) -> Section:
+    """Return a section of spots that are all under tissue, with unique gene names."""
+    made = section(n_spots, n_genes=7, n_outside=0)
+    made.symbols = [f"Gene{number}" for number in range(len(made.symbols))]
+    return made
+
+
+def write_table(
+    path: Path, header: Sequence[object], rows: Iterable[Sequence[object]], delimiter: str = ","
+) -> None:
+    """Write a table as text, gzipped if its name says so."""
+    opened: Any = gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="")
+    with opened as file:
+        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
+
+
+def row_names_of_r(folder: Path, made: Section) -> Path:
+    """Write ``counts.csv`` and ``coords.csv`` as R's write.csv and a reader that calls their row names X."""
+    folder.mkdir(parents=True)
+    by_gene = zip(made.symbols, *made.counts, strict=True)
+    write_table(folder / "counts.csv", ["", *made.barcodes], by_gene)
+    rows = zip(made.barcodes, *made.xy.T, strict=True)
+    write_table(folder / "coords.csv", ["X", "x", "y"], reversed(list(rows)))
+    return folder
+
+
+def merscope(folder: Path, made: Section, *, header: str = "EntityID") -> Path:
+    """Write the output of Vizgen's MERSCOPE, whose first column has been called ``""`` and ``EntityID``."""
+    folder.mkdir(parents=True)
+    made.barcodes = [str(110883424764611924400221639916314253469 + n) for n in range(len(made.barcodes))]
+    blanks = np.ones((len(made.counts), 1), int)
+    counts = zip(made.barcodes, *np.hstack([made.counts, blanks]).T, strict=True)
+    write_table(folder / "cell_by_gene.csv", ["cell", *made.symbols, "Blank-1"], counts)
+    columns = ["fov", "volume", "center_x", "center_y", "min_x", "min_y", "max_x", "max_y"]
+    rows = [
+        [name, 0, 400.5, x, y, x - 5, y - 5, x + 5, y + 5]
+        for name, (x, y) in zip(made.barcodes, made.xy, strict=True)
+    ]
+    write_table(folder / "cell_metadata.csv", [header, *columns], reversed(rows))
+    return folder
