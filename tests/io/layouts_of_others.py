@@ -1,4 +1,4 @@
-"""Write the layouts of instruments, programs and archives from their published descriptions, one function each.
+"""Write the layouts of instruments, programs and archives as they are published, one function each.
 
 All hold the same small section (see `section`), so that what is read can be compared with what was written.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +29,10 @@ def write_table(
     path: Path, header: Sequence[object], rows: Iterable[Sequence[object]], delimiter: str = ","
 ) -> None:
     """Write a table as text, gzipped if its name says so."""
-    opened: Any = gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="")
-    with opened as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter).writerows([header, *rows])
+    content = text.getvalue().encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
 def row_names_of_r(folder: Path, made: Section) -> Path:

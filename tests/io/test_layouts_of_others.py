@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_spatial
-from napari_spotmix.io import reading_notes
+from napari_spotmix.io import close_files, reading_notes
 from napari_spotmix.io.readers.coordinate_columns import choose_columns
 from tests.io.layouts import Section
 from tests.io.layouts_of_others import merscope, row_names_of_r, small, write_table
@@ -101,3 +103,41 @@ def test_row_numbers_in_obs_are_not_taken_for_x(tmp_path: Path) -> None:
     read = read_spatial(tmp_path / "section.h5ad")
     assert_is(read, made)
     assert "'x' and 'y' of `obs` (not 'X')" in notes_of(read)
+
+
+def whole_slide(path: Path, made: Section, in_tissue: object) -> Path:
+    obs = pd.DataFrame({"in_tissue": in_tissue}, index=made.barcodes)
+    adata = AnnData(csr_matrix(made.counts, dtype=np.float32), obs=obs, var=pd.DataFrame(index=made.symbols))
+    adata.obsm["spatial"] = made.xy
+    adata.layers["counts"] = adata.X.copy()
+    adata.raw = adata
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of formats to come
+        getattr(adata, "write_zarr" if path.suffix == ".zarr" else "write_h5ad")(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("backed", [False, True])
+@pytest.mark.parametrize("values", [(0, 1), (False, True), ("0", "1")])
+def test_spots_off_the_tissue_are_left_out_of_anndata_too(
+    tmp_path: Path, suffix: str, backed: bool, values: tuple[object, object]
+) -> None:
+    made = small()
+    is_inside = np.arange(12) % 3 > 0
+    column = np.array([values[inside] for inside in is_inside.astype(int)])
+    adata = read_spatial(whole_slide(tmp_path / f"a.{suffix}", made, column), backed=backed)
+    made.counts, made.barcodes = made.counts[is_inside], list(np.array(made.barcodes)[is_inside])
+    made.rows_px, made.columns_px = made.rows_px[is_inside], made.columns_px[is_inside]
+    assert_is(adata, made)
+    assert "4 of 12 spots are not under tissue" in notes_of(adata)
+    assert np.array_equal(adata.raw.X.toarray(), adata.X.toarray())
+    assert np.array_equal(adata.layers["counts"].toarray(), adata.X.toarray())
+    assert ("read into memory" in notes_of(adata)) == backed
+    close_files(adata)
+
+
+def test_all_spots_are_kept_if_none_is_under_tissue(tmp_path: Path) -> None:
+    adata = read_spatial(whole_slide(tmp_path / "a.h5ad", small(), 0))
+    assert adata.n_obs == 12
+    assert "All spots were kept" in notes_of(adata)

@@ -20,6 +20,7 @@ from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
 from napari_spotmix.io.readers.json_files import read_json_object
+from napari_spotmix.io.readers.off_tissue import only_under_tissue
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.store_inspection import check_store
 from napari_spotmix.io.safe_names import restore_names
@@ -91,6 +92,7 @@ def read_spatial_anndata_store(
     """Read spots from a Zarr store of AnnData; as :func:`napari_spotmix.io.read_spatial`."""
     adata = read_anndata_store(path, "Reading spots", on_progress)
     set_coordinates(adata, path)
+    adata = only_under_tissue(adata)
     if backed:
         add_notes(adata, [IN_MEMORY])
     return adata

@@ -19,6 +19,7 @@ from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.off_tissue import only_under_tissue
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.safe_names import restore_names
@@ -105,7 +106,7 @@ def read_spatial_h5ad(
     with kept_open() as files:
         adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
         set_coordinates(adata, path)
-        return adata
+        return only_under_tissue(adata)
 
 
 def check_labels(adata: AnnData, path: Path, cell_type_key: str | None) -> None:
