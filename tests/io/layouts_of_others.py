@@ -8,14 +8,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tests.io.layouts import Section, section
+from tests.io.layouts import SCALE_FACTORS, Section, section, write_h5, write_mtx, write_png, write_positions
 
-__all__ = ["merscope", "row_names_of_r", "small", "write_table"]
+__all__ = ["geo", "geo_matrix", "merscope", "row_names_of_r", "small", "write_table"]
 
 
 def small(n_spots: int = 12) -> Section:
@@ -59,3 +60,41 @@ def merscope(folder: Path, made: Section, *, header: str = "EntityID") -> Path:
     ]
     write_table(folder / "cell_metadata.csv", [header, *columns], reversed(rows))
     return folder
+
+
+def _zipped(path: Path) -> None:
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def geo(folder: Path, made: Section, sample: str, *, matrix: str = "h5", spatial: str = "") -> Path:
+    """Write a sample as it is downloaded from GEO: files gzipped one by one, their names with a prefix.
+
+    All are in one folder, or all but the matrix in a folder `spatial`. Returns the matrix.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    others = folder / spatial
+    others.mkdir(exist_ok=True)
+    all_spots = np.ones(len(made.barcodes), bool)
+    write_positions(others / f"{sample}_tissue_positions_list.csv", made, header=False)
+    (others / f"{sample}_scalefactors_json.json").write_text(json.dumps(SCALE_FACTORS))
+    for resolution in ("hires", "lowres"):
+        write_png(others / f"{sample}_tissue_{resolution}_image.png", resolution)
+    for path in list(others.glob(f"{sample}_*")):
+        _zipped(path)
+    if matrix == "mtx":
+        return geo_matrix(folder, made, sample)
+    path = folder / f"{sample}_filtered_feature_bc_matrix.h5"
+    write_h5(path, made, all_spots)
+    return path
+
+
+def geo_matrix(folder: Path, made: Section, sample: str) -> Path:
+    """Write the three gzipped files of a matrix flat into a folder; returns the matrix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = folder / "parts"
+    write_mtx(parts, made, np.ones(len(made.barcodes), bool), zipped=True, legacy=False)
+    for path in parts.iterdir():
+        path.rename(folder / f"{sample}_{path.name}")
+    parts.rmdir()
+    return folder / f"{sample}_matrix.mtx.gz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from napari_spotmix import ReadError, read_spatial
-from napari_spotmix.io import close_files, reading_notes
+from napari_spotmix import ReadError, read_reference, read_spatial
+from napari_spotmix.io import close_files, files_read, reading_notes
 from napari_spotmix.io.readers.coordinate_columns import choose_columns
 from tests.io.layouts import Section
-from tests.io.layouts_of_others import merscope, row_names_of_r, small, write_table
+from tests.io.layouts_of_others import geo, geo_matrix, merscope, row_names_of_r, small, write_table
 
 
 def assert_is(adata: AnnData, made: Section) -> None:
@@ -141,3 +142,58 @@ def test_all_spots_are_kept_if_none_is_under_tissue(tmp_path: Path) -> None:
     adata = read_spatial(whole_slide(tmp_path / "a.h5ad", small(), 0))
     assert adata.n_obs == 12
     assert "All spots were kept" in notes_of(adata)
+
+
+@pytest.mark.parametrize("matrix", ["h5", "mtx"])
+@pytest.mark.parametrize("spatial", ["", "spatial"])
+def test_a_sample_of_geo_is_read_as_it_was_downloaded(tmp_path: Path, matrix: str, spatial: str) -> None:
+    made = small()
+    geo(tmp_path / "geo", made, "GSM1_A1", matrix=matrix, spatial=spatial)
+    adata = read_spatial(tmp_path / "geo")
+    assert_is(adata, made)
+    (library,) = adata.uns["spatial"].values()
+    assert set(library["images"]) == {"hires", "lowres"}
+    assert library["scalefactors"]["spot_diameter_fullres"] == 89.4
+    assert all(path.exists() for path in files_read(tmp_path / "geo"))
+    assert len(files_read(tmp_path / "geo")) == {"h5": 5, "mtx": 7}[matrix]
+
+
+def test_one_of_several_samples_of_geo_is_chosen_by_its_matrix(tmp_path: Path) -> None:
+    first, second = small(), small()
+    second.counts = second.counts + 1
+    second.rows_px = second.rows_px + 7
+    paths = [geo(tmp_path, made, name) for name, made in (("GSM1_A1", first), ("GSM2_B1", second))]
+    assert_is(read_spatial(paths[0]), first)
+    assert_is(read_spatial(paths[1]), second)
+    with pytest.raises(ReadError, match=r"found several: .*GSM1_A1.*choose the matrix of one"):
+        read_spatial(tmp_path)
+
+
+def test_a_reference_of_geo_is_read_with_the_labels_of_its_sample(tmp_path: Path) -> None:
+    made, other = small(), small()
+    for name, one in (("GSM1", made), ("GSM2", other)):
+        geo_matrix(tmp_path, one, name)
+        types = [f"{name}_{number % 3}" for number in range(12)]
+        rows = zip(one.barcodes, types, strict=True)
+        write_table(tmp_path / f"{name}_cell_annotations.csv", ["", "cell_type"], rows)
+    adata = read_reference(tmp_path / "GSM2_matrix.mtx.gz")
+    np.testing.assert_array_equal(adata.X.toarray(), other.counts)
+    assert adata.obs["cell_type"].tolist() == [f"GSM2_{number % 3}" for number in range(12)]
+    with pytest.raises(ReadError, match="Expected the matrix of one sample, found several"):
+        read_reference(tmp_path)
+    (tmp_path / "GSM1_matrix.mtx.gz").unlink()
+    assert read_reference(tmp_path).obs["cell_type"].tolist() == adata.obs["cell_type"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scalefactors_json.json.gz", "at most 8 MB when it is unpacked"),
+        ("tissue_positions_list.csv.gz", "compress"),
+    ],
+)
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    geo(tmp_path / "geo", small(), "GSM1")
+    (tmp_path / "geo" / f"GSM1_{name}").write_bytes(gzip.compress(b" " * (90 << 20)))
+    with pytest.raises(ReadError, match=words):
+        read_spatial(tmp_path / "geo")
