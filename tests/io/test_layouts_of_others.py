@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,21 @@ from scipy.sparse import csr_matrix
 from napari_spotmix import ReadError, read_reference, read_spatial
 from napari_spotmix.io import close_files, files_read, reading_notes
 from napari_spotmix.io.readers.coordinate_columns import choose_columns
-from tests.io.layouts import Section
-from tests.io.layouts_of_others import geo, geo_matrix, merscope, row_names_of_r, small, write_table
+from napari_spotmix.io.readers.outlines import Outlines
+from tests.io.layouts import Section, write_hd
+from tests.io.layouts_of_others import (
+    CORNERS,
+    cosmx,
+    curio,
+    geo,
+    geo_matrix,
+    merscope,
+    row_names_of_r,
+    segmented,
+    small,
+    write_table,
+    xenium,
+)
 
 
 def assert_is(adata: AnnData, made: Section) -> None:
@@ -197,3 +211,120 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, name:
     (tmp_path / "geo" / f"GSM1_{name}").write_bytes(gzip.compress(b" " * (90 << 20)))
     with pytest.raises(ReadError, match=words):
         read_spatial(tmp_path / "geo")
+
+
+def rings_of(adata: AnnData) -> list[np.ndarray]:
+    (library,) = adata.uns["spatial"].values()
+    return Outlines(library["outlines"]["vertices"], library["outlines"]["starts"]).rings()
+
+
+@pytest.mark.parametrize("matrix", ["h5", "mtx"])
+@pytest.mark.parametrize("cells", ["parquet", "csv.gz"])
+def test_a_xenium_bundle_gives_its_cells_with_outlines(tmp_path: Path, matrix: str, cells: str) -> None:
+    made = small()
+    folder = xenium(tmp_path / "output-XETG", made, matrix=matrix, cells=cells)
+    adata = read_spatial(folder)
+    assert_is(adata, made)
+    assert "2 features other than genes" in notes_of(adata)
+    np.testing.assert_allclose(rings_of(adata), adata.obsm["spatial"][:, None] + CORNERS)
+    assert_is(read_spatial(folder / "experiment.xenium"), made)
+    assert adata.obs["cell_area"].eq(32).all()
+    assert folder / "experiment.xenium" in files_read(folder)
+
+
+def test_what_is_missing_from_a_xenium_bundle_is_named(tmp_path: Path) -> None:
+    folder = xenium(tmp_path / "bundle", small())
+    (folder / "cells.parquet").unlink()
+    with pytest.raises(ReadError, match="Xenium bundle without its table of cells"):
+        read_spatial(folder)
+
+
+def test_a_cell_without_a_position_is_reported(tmp_path: Path) -> None:
+    folder = xenium(tmp_path / "bundle", small())
+    table = pd.read_parquet(folder / "cells.parquet")
+    table[1:].to_parquet(folder / "cells.parquet")
+    with pytest.raises(ReadError, match="1 of 12 cells with counts is missing from"):
+        read_spatial(folder)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_flat_files_of_cosmx_give_cells_without_cell_0_and_controls(tmp_path: Path, zipped: bool) -> None:
+    made = small()
+    adata = read_spatial(cosmx(tmp_path / "cosmx", made, zipped=zipped))
+    assert_is(adata, made)
+    assert "2 rows of counts outside of cells (cell 0) were dropped" in notes_of(adata)
+    assert "2 controls (negative controls and blanks, such as 'Negative1'" in notes_of(adata)
+    assert adata.obs["fov"].value_counts().to_dict() == {"1": 6, "2": 6}
+
+
+def test_a_folder_of_curio_seeker_gives_its_raw_counts(tmp_path: Path) -> None:
+    made = small()
+    folder = curio(tmp_path / "curio", made)
+    assert_is(read_spatial(folder), made)
+    next(folder.glob("*_genes.tsv")).unlink()
+    with pytest.raises(ReadError, match=r"output of Curio Seeker without `\*_genes.tsv`"):
+        read_spatial(folder)
+
+
+@pytest.mark.parametrize("matrix", ["h5", "mtx.gz"])
+def test_cells_of_space_ranger_4_are_at_the_centers_of_their_outlines(tmp_path: Path, matrix: str) -> None:
+    made = small()
+    folder = segmented(tmp_path / "run", made, matrix=matrix)
+    for path in (folder, folder.parent):
+        adata = read_spatial(path)
+        assert_is(adata, made)
+        np.testing.assert_allclose(
+            [ring[:4] for ring in rings_of(adata)], adata.obsm["spatial"][:, None] + CORNERS
+        )
+    (library,) = adata.uns["spatial"].values()
+    assert set(library["images"]) == {"hires", "lowres"}
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    np.testing.assert_allclose(rings_of(read_spatial(tmp_path / "cells.h5ad")), rings_of(adata))
+
+
+def test_of_a_run_with_bins_and_cells_both_can_be_read(tmp_path: Path) -> None:
+    made = small()
+    outs = write_hd(tmp_path / "outs", (8,))
+    segmented(outs, made)
+    bins = read_spatial(outs)
+    assert bins.n_obs == 321
+    assert "`segmented_outputs`) were not read" in notes_of(bins)
+    assert_is(read_spatial(outs / "segmented_outputs"), made)
+    assert_is(read_spatial(outs, format="segmented_cells"), made)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:-200], "ends within its list of features"),
+        (lambda text: text.replace('"cell_id": 3', '"cell_id": 4'), "one outline for each cell"),
+        (lambda text: text.replace("Polygon", "Point"), "not a polygon"),
+        (lambda text: text.replace('"features"', '"cells"'), "no list of features"),
+        (
+            lambda text: text.replace('"properties"', '"a": ' + "[" * 100_000 + ', "properties"'),
+            "without end",
+        ),
+        (lambda text: '{"features": [' + " {" + '"a": "' + "b" * (6 << 20), "more than 4 MB"),
+        (lambda text: text.replace("320", "1e999"), "not a polygon"),
+    ],
+)
+def test_outlines_that_cannot_be_read_are_refused(
+    tmp_path: Path, change: Callable[[str], str], words: str
+) -> None:
+    made = small()
+    made.columns_px = made.columns_px + 240  # the first vertex is at 276, the third cell at 320 or so
+    folder = segmented(tmp_path / "run", made)
+    path = folder / "cell_segmentations.geojson"
+    text = path.read_text().replace(str(made.xy[2][0] + 4), "320")
+    path.write_text(change(text))
+    with pytest.raises(ReadError, match=words):
+        read_spatial(folder)
+
+
+def test_a_table_of_the_single_cell_portal_has_a_line_of_types(tmp_path: Path) -> None:
+    made = small()
+    folder = row_names_of_r(tmp_path / "portal", made)
+    rows = [["TYPE", "numeric", "numeric", "group"]]
+    rows += [[name, x, y, "a"] for name, (x, y) in zip(made.barcodes, made.xy.tolist(), strict=True)]
+    write_table(folder / "coords.csv", ["NAME", "X", "Y", "cluster"], rows)
+    assert_is(read_spatial(folder), made)

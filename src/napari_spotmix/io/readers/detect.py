@@ -26,10 +26,6 @@ _HD = (
     "that name) in `binned_outputs/square_008um` or the folder of another bin size. "
     "Copy it from the same run."
 )
-_CELLS = (
-    "holds cells segmented by Space Ranger 4 (`segmented_outputs`), which are not supported. "
-    "Choose the folder of the whole run, to read its bins (`binned_outputs`)."
-)
 _PROBES = (
     "Counts of genes are needed: choose the `outs` folder of the run, with `filtered_feature_bc_matrix.h5`."
 )
@@ -144,19 +140,12 @@ def _other_folder(path: Path) -> Detected:
     for folder in (path, path / "outs"):
         if _is_hd(folder):
             return Detected("unsupported", path, _HD)
-        if _has_cells(folder):
-            return Detected("unsupported", path, _CELLS)
     return Detected("unsupported", path, _why_not(path))
 
 
 def _is_hd(folder: Path) -> bool:
     has_bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
     return has_bins or is_square(folder) or any(is_square(child) for child in folder.glob("*square_*um"))
-
-
-def _has_cells(folder: Path) -> bool:
-    folders = (folder, folder / "segmented_outputs")
-    return any(True for one in folders for _ in one.glob("*feature_cell_matrix*"))
 
 
 def is_zarr(folder: Path) -> bool:

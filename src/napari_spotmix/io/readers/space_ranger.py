@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PART_OF_A_RUN",
+    "PositionsReader",
     "SpaceRangerFiles",
+    "first_file",
+    "image_names",
     "find_run_files",
     "has_matrix",
     "has_positions",
@@ -77,7 +80,9 @@ _MATRICES = (
 _MATRIX_FILE = re.compile(r"((filtered|raw)_(feature_bc_matrix|gene_bc_matrices_h5)\.h5|matrix\.mtx(\.gz)?)$")
 _STAGE = "Reading spots"
 #: Names of folders that are the same in every run; their parent folder is named after the sample.
-PART_OF_A_RUN = re.compile(r"outs|binned_outputs|square_\d+um")
+PART_OF_A_RUN = re.compile(r"outs|binned_outputs|segmented_outputs|square_\d+um")
+#: As `read_positions`: takes a file, the folder of the run, the barcodes and `on_progress`.
+PositionsReader = Callable[[Path, Path, "pd.Index[str] | None", ProgressCallback], pd.DataFrame]
 
 
 def find_space_ranger(path: Path) -> Path | None:
@@ -103,7 +108,7 @@ def _prefix_of(matrix: Path) -> str:
 
 
 def has_positions(folder: Path, prefix: str = "") -> bool:
-    """Return whether a folder, or ``spatial`` in it, holds positions of spots, of one sample by its prefix."""
+    """Return whether a folder, or ``spatial`` in it, holds positions of spots (of one sample, by prefix)."""
     names = [prefix + name if prefix else f"*{name}" for name in POSITION_FILES]
     return any(True for one in (folder, folder / "spatial") for name in names for _ in one.glob(name))
 
@@ -167,18 +172,18 @@ def find_run_files(root: Path, folder: Path | None = None) -> SpaceRangerFiles:
     spatial = folder / "spatial" if (folder / "spatial").is_dir() else folder
     matrix = positions = scale_factors = None
     with gather:
-        matrix = given if given.is_file() else _first(root, folder, _MATRICES)
+        matrix = given if given.is_file() else first_file(root, folder, _MATRICES)
     with gather:
-        positions = _first(root, spatial, POSITION_FILES, prefix)
+        positions = first_file(root, spatial, POSITION_FILES, prefix)
     with gather:
         names = ("scalefactors_json.json", "scalefactors_json.json.gz")
-        scale_factors = _first(root, spatial, names, prefix)
+        scale_factors = first_file(root, spatial, names, prefix)
     images = {}
     for resolution in RESOLUTIONS:
         with gather:
-            names = _image_names(resolution)
+            names = image_names(resolution)
             # Bins share the images of their run: their folder may hold only links without targets.
-            images[resolution] = _first(root, spatial, names, prefix) or _first(
+            images[resolution] = first_file(root, spatial, names, prefix) or first_file(
                 root, root / "spatial", names, prefix
             )
     if matrix is None:
@@ -208,12 +213,12 @@ def _no_positions(root: Path, spatial: Path) -> str:
     )
 
 
-def _image_names(resolution: str) -> tuple[str, ...]:
+def image_names(resolution: str) -> tuple[str, ...]:
     endings = [suffix + zipped for zipped in ("", ".gz") for suffix in ("png", "jpg", "jpeg")]
     return tuple(f"tissue_{resolution}_image.{ending}" for ending in endings)
 
 
-def _first(root: Path, folder: Path, names: Iterable[str], prefix: str = "") -> Path | None:
+def first_file(root: Path, folder: Path, names: Iterable[str], prefix: str = "") -> Path | None:
     """Return the file with the first name that exists, with the prefix, or with or without any."""
     for name in names:
         found = _existing(folder, prefix + name) or ([] if prefix else _existing(folder, f"*{name}"))
@@ -269,15 +274,24 @@ def read_space_ranger(
 
 
 def read_run_files(
-    run: SpaceRangerFiles, options: ReadOptions, *, backed: bool, on_progress: ProgressCallback
+    run: SpaceRangerFiles,
+    options: ReadOptions,
+    *,
+    backed: bool,
+    on_progress: ProgressCallback,
+    read_positions: PositionsReader = read_positions,
 ) -> AnnData:
     """Read the files of a run; as `read_space_ranger`."""
     with kept_open() as files:
-        return _read_run(run, options, files if backed else None, on_progress)
+        return _read_run(run, options, files if backed else None, on_progress, read_positions)
 
 
 def _read_run(
-    run: SpaceRangerFiles, options: ReadOptions, files: ExitStack | None, on_progress: ProgressCallback
+    run: SpaceRangerFiles,
+    options: ReadOptions,
+    files: ExitStack | None,
+    on_progress: ProgressCallback,
+    read_positions: PositionsReader,
 ) -> AnnData:
     root = run.root
     gather = Gatherer(root)
@@ -427,7 +441,7 @@ def _assemble(matrix: CountMatrix, positions: pd.DataFrame, *, only_tissue: bool
     if only_tissue:
         keep = (table[IN_TISSUE] == 1).to_numpy()
         table, counts = table[keep], counts[keep]
-    obs = table[[IN_TISSUE, ARRAY_ROW, ARRAY_COL]].copy()
+    obs = table[[column for column in (IN_TISSUE, ARRAY_ROW, ARRAY_COL) if column in table]].copy()
     var = matrix.features.astype({"feature_types": "category"})
     xy = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=np.float64)
     return assembled({"X": counts, "obs": obs, "var": var, "obsm": {SPATIAL: xy}})

@@ -195,7 +195,9 @@ def _text_head(path: Path) -> TableHead:
         names = [str(number) for number in range(1, len(header) + 1)]
         return TableHead(path, names, [header, *rows], delimiter, above, len(above), has_header=False)
     header = [""] * (len(rows[0]) - len(header)) + header
-    return TableHead(path, header, rows, delimiter, above, len(above) + 1)
+    # The Single Cell Portal writes the type of each column below its name.
+    n_types = int(len(rows) > 1 and (header[0], rows[0][0]) == ("NAME", "TYPE"))
+    return TableHead(path, header, rows[n_types:], delimiter, above, len(above) + 1 + n_types)
 
 
 def _comments_and_lines(lines: list[str]) -> tuple[tuple[str, ...], list[str]]:

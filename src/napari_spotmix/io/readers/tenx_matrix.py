@@ -28,7 +28,15 @@ from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.readers.table_parsing import open_text
 from napari_spotmix.io.sparse_gate import layout_problem, pointer_problem, sparse_problem
 
-__all__ = ["CountMatrix", "count_barcodes", "is_mtx", "matrix_files", "mtx_files_in", "read_matrix"]
+__all__ = [
+    "CountMatrix",
+    "count_barcodes",
+    "is_mtx",
+    "matrix_files",
+    "mtx_files_in",
+    "read_matrix",
+    "read_mtx_files",
+]
 
 GENE_EXPRESSION = "Gene Expression"
 _STAGE = "Reading counts"
@@ -282,6 +290,25 @@ def _read_mtx_parts(path: Path, root: Path) -> CountMatrix:
     return CountMatrix(_read_mtx(matrix, root, features, index), index, features)
 
 
+def read_mtx_files(
+    matrix: Path, barcodes: Path, features: Path, root: Path, on_progress: ProgressCallback = silent
+) -> CountMatrix:
+    """Read features x barcodes in Matrix Market format, with its two lists, whatever their names.
+
+    Raises
+    ------
+    ReadError
+        With the name of a file relative to `root`, and its problem.
+    """
+
+    def read() -> CountMatrix:
+        index = pd.Index(_read_lines(barcodes, root)[0].to_list(), dtype=object)
+        genes = _mtx_features(_read_lines(features, root))
+        return CountMatrix(_read_mtx(matrix, root, genes, index), index, genes)
+
+    return run_cancellable(read, _STAGE, on_progress)
+
+
 def _part(matrix: Path, *names: str) -> Path | None:
     """Return a file in a folder, or next to a matrix, with the same prefix."""
     found = _MTX.search(matrix.name) if matrix.is_file() else None
@@ -295,7 +322,11 @@ def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
     within = (folder if folder.is_dir() else folder.parent).relative_to(root).as_posix()
     if path is None:
         raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
-    with as_read_error(root, f"{within}/{path.name}"), open_text(path) as file:
+    return _read_lines(path, root)
+
+
+def _read_lines(path: Path, root: Path) -> pd.DataFrame:
+    with as_read_error(root, path.relative_to(root).as_posix()), open_text(path) as file:
         # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
         return pd.read_csv(
             file, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"
