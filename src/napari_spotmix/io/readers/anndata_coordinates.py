@@ -17,12 +17,16 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import IN_TISSUE, SPATIAL
+from napari_spotmix.base.progress import ProgressCallback
+from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.coordinate_columns import COORDINATE_COLUMNS, choose_columns, first_named
+from napari_spotmix.io.readers.coordinate_tables import read_coordinates
+from napari_spotmix.io.readers.table_columns import open_table
 
-__all__ = ["set_coordinates"]
+__all__ = ["join_coordinates", "set_coordinates"]
 
 #: Keys of ``obsm``, in lower case without punctuation.
 _ARRAYS = (
@@ -56,6 +60,40 @@ def set_coordinates(adata: AnnData, path: Path) -> None:
     adata.obsm[SPATIAL] = _checked(path, found, words)
     if words != f"`obsm['{SPATIAL}']`":
         add_notes(adata, [f"`obsm['{SPATIAL}']` is missing: the coordinates of spots are {words}."])
+
+
+def join_coordinates(adata: AnnData, given: Path, path: Path, on_progress: ProgressCallback) -> None:
+    """Set ``obsm['spatial']`` from a table, in place; spots are matched by their names, and this is noted.
+
+    Raises
+    ------
+    ReadError
+        If the table has no coordinates, or names other spots.
+    """
+    found = read_coordinates(open_table(given), on_progress)
+    if found is None:
+        raise ReadError(given.parent, f"`{given.name}` must have columns of x and y. Choose another table.")
+    spots = {"spots": [str(name) for name in adata.obs_names]}
+    found = found.named_as(spots)
+    match = found.matched(spots)
+    if not match.is_enough:
+        shown = listed(list(next(iter(found.names.values()))[:2]))
+        raise ReadError(
+            path,
+            f"The names of spots in `{given.name}` ({shown}) are not those of the counts "
+            f"({listed(spots['spots'][:2])}). Use files of the same section, or use the same names in both.",
+        )
+    n_lost = len(match.rows) - match.n_found
+    notes = [f"{found.words} Spots were matched by their names{match.words}."]
+    if n_lost:
+        notes.append(
+            f"{n_lost:,} of {len(match.rows):,} spots {agreeing(n_lost, 'have')} no coordinates, and "
+            f"{agreeing(n_lost, 'are')} kept, but not fitted."
+        )
+    adata.obsm[SPATIAL] = found.at(match)
+    if found.in_tissue is not None:
+        adata.obs[IN_TISSUE] = np.where(match.rows >= 0, found.in_tissue[match.rows], True).astype(np.int64)
+    add_notes(adata, notes)
 
 
 def _found(adata: AnnData) -> tuple[object, str]:
@@ -99,7 +137,8 @@ def _no_coordinates(adata: AnnData) -> str:
     return (
         "`obsm['spatial']` must hold (x, y) of each spot in full-resolution pixels, and is missing; "
         f"found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
-        "Add it with `adata.obsm['spatial'] = ...`, or choose the file of the spatial data."
+        "Give a table of coordinates as `coordinates`, add it with `adata.obsm['spatial'] = ...`, or choose the "
+        "file of the spatial data."
     )
 
 

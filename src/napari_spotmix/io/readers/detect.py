@@ -11,7 +11,7 @@ from napari_spotmix.io.problems import NOT_A_FILE, NOT_UTF8, has_plain_name, is_
 from napari_spotmix.io.readers.h5ad import HDF5_MAGIC
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
 from napari_spotmix.io.readers.options import ReadOptions
-from napari_spotmix.io.readers.registry import FORMATS, TABLES, format_of
+from napari_spotmix.io.readers.registry import FORMATS, JOINED, TABLES, format_of
 from napari_spotmix.io.readers.space_ranger import PART_OF_A_RUN, has_matrix
 from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
 from napari_spotmix.io.readers.table_sections import why_no_spots
@@ -87,9 +87,9 @@ def _why_missing(path: Path) -> str:
 
 
 def detect_with(path: str | os.PathLike[str], options: ReadOptions) -> Detected:
-    """Detect the format of `path`, given options; with a table of coordinates, it is a table of counts."""
+    """Detect the format of `path`, given options; with coordinates it is a table, unless it can be joined."""
     found = detect_format(path, options.format)
-    if options.coordinates is None or found.kind in ("missing", "unreadable"):
+    if options.coordinates is None or found.kind in ("missing", "unreadable", *JOINED):
         return found
     return Detected(TABLES, Path(path), "tables of counts and coordinates")
 

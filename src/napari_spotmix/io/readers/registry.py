@@ -39,10 +39,12 @@ from napari_spotmix.io.readers.xenium import find_xenium, read_xenium, xenium_fi
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "TABLES", "Format", "SpatialReader", "format_of"]
+__all__ = ["FORMATS", "JOINED", "TABLES", "Format", "SpatialReader", "format_of"]
 
-#: The format that takes a separate table of coordinates.
+#: The format that may need a separate table of coordinates.
 TABLES = "tables"
+#: Formats with names of spots, to which a table of coordinates can be joined.
+JOINED = ("h5ad", "anndata_zarr")
 
 
 class SpatialReader(Protocol):
