@@ -174,9 +174,9 @@ def test_the_images_of_the_run_serve_a_size_that_lacks_them(outs):
 def test_cells_of_version_4_are_noted_and_their_bins_read(tmp_path):
     outs = write_hd(tmp_path / "outs", (8,), segmented=True)
     assert any("`segmented_outputs`) were not read" in note for note in reading_notes(read_spatial(outs)))
-    assert "Choose the folder of the whole run" in refusal(outs / "segmented_outputs")
+    assert "filtered_feature_cell_matrix.h5" in refusal(outs / "segmented_outputs")
     shutil.rmtree(outs / "binned_outputs")
-    assert "cells segmented by Space Ranger 4" in refusal(outs)
+    assert "filtered_feature_cell_matrix.h5" in refusal(outs)
 
 
 def test_barcodes_of_another_size_are_refused(outs):

@@ -105,7 +105,7 @@ def test_every_folder_of_a_visium_hd_run_opens(tmp_path: Path, folder: str) -> N
 def test_folders_of_a_visium_hd_run_without_bins_are_left_to_others(tmp_path: Path) -> None:
     outs = write_hd(tmp_path / "outs", (8,), segmented=True)
     square = outs / "binned_outputs" / "square_008um"
-    for path in (outs / "spatial", outs / "segmented_outputs", square / "spatial", outs / "feature_slice.h5"):
+    for path in (outs / "spatial", square / "spatial", outs / "feature_slice.h5"):
         assert get_reader(str(path)) is None, path.name
     for path in (square / "spatial").iterdir():
         assert get_reader(str(path)) is None, path.name

@@ -16,6 +16,7 @@ __all__ = [
     "MICRONS_PER_PIXEL",
     "NAMES",
     "NOTES",
+    "OUTLINES",
     "RAW",
     "RESOLUTIONS",
     "SCALE_FACTORS",
@@ -30,6 +31,8 @@ __all__ = [
 SPATIAL = "spatial"
 #: Keys of a library in ``uns['spatial']``: images by resolution, scale factors, and what else is known.
 IMAGES, SCALE_FACTORS, METADATA = "images", "scalefactors", "metadata"
+#: Key of a library: the outlines of its cells, if there are any: vertices and where those of a cell start.
+OUTLINES = "outlines"
 #: Keys of the images, the finest first.
 HIRES, LOWRES = "hires", "lowres"
 RESOLUTIONS = (HIRES, LOWRES)

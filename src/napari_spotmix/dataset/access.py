@@ -43,6 +43,7 @@ __all__ = [
     "layers_chosen",
     "libraries",
     "library",
+    "library_column",
     "matrix",
     "placed_images",
     "scale_factor",
@@ -189,6 +190,29 @@ def libraries(spatial: AnnData) -> dict[str, Mapping[str, Any]]:
 def library(spatial: AnnData) -> Mapping[str, Any]:
     """Return the library whose images and scale factors are used: the first one; empty if there is none."""
     return next(iter(libraries(spatial).values()), {})
+
+
+def library_column(spatial: AnnData) -> str | None:
+    """Return the column of ``obs`` whose values name the libraries, if there are several, else None.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> obs = pd.DataFrame({"slide": ["A", "B"]}, index=["1", "2"])
+    >>> library_column(AnnData(obs=obs, uns={"spatial": {"A": {}, "B": {}}}))
+    'slide'
+    """
+    names = set(libraries(spatial))
+    if len(names) < 2:
+        return None
+    for column in spatial.obs:
+        values = spatial.obs[column]
+        if pd.api.types.is_float_dtype(values.dtype):
+            continue
+        found = {str(value) for value in values.dropna().unique()}
+        if len(found) > 1 and found <= names:
+            return str(column)
+    return None
 
 
 def scale_factors(spatial: AnnData) -> Mapping[str, Any]:

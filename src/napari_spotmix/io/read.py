@@ -16,7 +16,7 @@ from napari_spotmix.io.readers.join_references import join_references
 from napari_spotmix.io.readers.labels import MissingLabels
 from napari_spotmix.io.readers.options import DEFAULT, BinSize, Choices, ReadOptions
 from napari_spotmix.io.readers.references import read_labeled
-from napari_spotmix.io.readers.registry import TABLES, SpatialReader, format_of
+from napari_spotmix.io.readers.registry import JOINED, TABLES, SpatialReader, format_of
 from napari_spotmix.io.readers.table_sections import takes_coordinates
 from napari_spotmix.io.remote import local_path
 
@@ -58,7 +58,8 @@ def read_spatial(
         BTF, SVS), PNG or JPEG. It is kept as the ``hires`` image, with at most 6000 pixels along its longest
         side.
     coordinates : str or Path, optional
-        For a table of counts: the table of coordinates, if it is not in the same folder.
+        For a table of counts: the table of coordinates, if it is not in the same folder. For an ``.h5ad``
+        file or Zarr store without coordinates (or with wrong ones), the table that holds them.
     gem_bin : int, optional
         For a table with one count per row: side of the bins, for Stereo-seq in DNBs of 0.5 um, otherwise in
         the unit of the table. Default: `params.GEM_BIN` for Stereo-seq; for other tables, each position is
@@ -176,6 +177,8 @@ def choices(path: str | os.PathLike[str], options: ReadOptions = DEFAULT) -> Cho
     try:
         if entry is None or entry.name == TABLES:
             return Choices(coordinates=entry is not None or takes_coordinates(found.path))
+        if entry.name in JOINED:
+            return Choices(coordinates=True)
         return Choices(
             () if entry.bins_in is None else tuple(entry.bins_in(found.path)),
             () if entry.tables_in is None else tuple(entry.tables_in(found.path, options)),

@@ -23,6 +23,7 @@ from napari_spotmix.base.keys import CELL_TYPE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import count
 from napari_spotmix.base.threads import Threads
+from napari_spotmix.dataset.access import library_column
 from napari_spotmix.dataset.diagnostics import input_findings
 from napari_spotmix.dataset.diagnostics.genes import few_genes
 from napari_spotmix.dataset.diagnostics.spots import not_estimated
@@ -71,7 +72,8 @@ def deconvolve(
     layer : str, optional
         Layer that holds the counts, if `X` does not; ``"raw"`` is `raw`, unless a layer has that name.
     library_key : str, optional
-        Column of ``spatial.obs`` with the section of each spot; there are no edges between sections.
+        Column of ``spatial.obs`` with the section of each spot; there are no edges between sections. If
+        ``uns['spatial']`` holds several libraries, the column with their names is used by default.
     params : Parameters, optional
         All parameters at once.
     on_progress : callable, optional
@@ -99,6 +101,8 @@ def deconvolve(
     parameters = current_names(parameters, stacklevel=2)
     library_key = parameters.pop("library_key", library_key)  # by its old name
     params = _merged(params, parameters)
+    if library_key is None and isinstance(spatial, AnnData):
+        library_key = library_column(spatial)
     inputs = Inputs(spatial, reference, cell_type_key, layer, library_key)
     if problems := check(
         spatial,
@@ -152,7 +156,11 @@ def _merged(params: Parameters | None, parameters: Mapping[str, Any]) -> Paramet
 def _input_notes(inputs: Inputs, prepared: Prepared, params: Parameters) -> list[str]:
     """Return what the user should know of the inputs."""
     findings = input_findings(
-        inputs.spatial, inputs.reference, cell_type_key=inputs.cell_type_key, layer=inputs.layer
+        inputs.spatial,
+        inputs.reference,
+        cell_type_key=inputs.cell_type_key,
+        layer=inputs.layer,
+        library_key=inputs.library_key,
     )
     of_content = _content_notes(prepared.content, params) if inputs.are_cells else []
     return [*messages(findings), *messages(few_genes(len(prepared.genes.names))), *of_content]

@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from napari_spotmix.base.keys import CELL_TYPE, RAW
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.dataset.access import layers_chosen
+from napari_spotmix.dataset.access import layers_chosen, library_column
 from napari_spotmix.dataset.diagnostics.cost import cost_finding
 from napari_spotmix.dataset.diagnostics.genes import depth_findings, name_findings
 from napari_spotmix.dataset.diagnostics.inputs import input_findings
@@ -59,6 +59,8 @@ def diagnose(
     >>> worst.level, [str(fix) for fix in worst.fixes]
     ('problem', ['spatial:layer=counts'])
     """
+    if library_key is None and isinstance(spatial, AnnData):
+        library_key = library_column(spatial)
     found = check(
         spatial,
         reference,
@@ -76,7 +78,9 @@ def diagnose(
     found += name_findings(spots, cells)
     found += depth_findings(spots, cells, on_progress) if is_usable else []
     found += spot_findings(spatial, library_key)
-    found += input_findings(spatial, reference, cell_type_key=cell_type_key, layer=layer)
+    found += input_findings(
+        spatial, reference, cell_type_key=cell_type_key, layer=layer, library_key=library_key
+    )
     if not label_problems(reference, cell_type_key) and not is_signatures(reference):
         found += label_findings(reference, cell_type_key)
     if is_usable:

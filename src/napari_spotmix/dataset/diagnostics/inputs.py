@@ -10,13 +10,20 @@ from anndata import AnnData
 from anndata.abc import CSCDataset
 
 from napari_spotmix.base.text import agreeing, count
-from napari_spotmix.dataset.access import gene_names, labels, layers_chosen, matrix
+from napari_spotmix.dataset.access import (
+    gene_names,
+    labels,
+    layers_chosen,
+    libraries,
+    library_column,
+    matrix,
+)
 from napari_spotmix.dataset.diagnostics.types import few_cells, unlabeled_cells
-from napari_spotmix.dataset.finding import NOTE, Finding
+from napari_spotmix.dataset.finding import NOTE, WARNING, Finding
 from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.dataset.identifiers import few_names
 from napari_spotmix.dataset.validation import label_problems
-from napari_spotmix.io import is_signatures, reading_notes
+from napari_spotmix.io import is_signatures, listed, reading_notes
 
 __all__ = ["input_findings"]
 
@@ -28,13 +35,18 @@ _NO_CELLS = (
 
 
 def input_findings(
-    spatial: AnnData, reference: AnnData, *, cell_type_key: str, layer: str | None = None
+    spatial: AnnData,
+    reference: AnnData,
+    *,
+    cell_type_key: str,
+    layer: str | None = None,
+    library_key: str | None = None,
 ) -> list[Finding]:
     """Return warnings and notes about the input that a result keeps as its notes.
 
     Parameters
     ----------
-    spatial, reference, cell_type_key, layer
+    spatial, reference, cell_type_key, layer, library_key
         As `deconvolve` takes them. Not modified; counts are not read.
 
     Examples
@@ -50,12 +62,28 @@ def input_findings(
     notes = [*reading_notes(spatial), *reading_notes(reference)]
     return [
         *(Finding(NOTE, note) for note in notes),
+        *_several_libraries(spatial, library_key),
         *_without_layer(layer, spatial=spatial_layer, reference=reference_layer),
         *_by_column(matrix(spatial, spatial_layer)),
         *_duplicated(gene_names(spatial, spatial_layer), "spatial"),
         *_duplicated(gene_names(reference, reference_layer), "reference"),
         *_about_cells(reference, cell_type_key),
     ]
+
+
+def _several_libraries(spatial: AnnData, library_key: str | None) -> list[Finding]:
+    """Return whether sections in one file were distinguished: spots of several are never neighbors."""
+    names = list(libraries(spatial))
+    if len(names) < 2 or library_key not in (None, library_column(spatial)):
+        return []
+    found = f"The spatial data holds several sections ({listed(names)})"
+    if (column := library_column(spatial)) is not None:
+        return [Finding(NOTE, f"{found}, which are distinguished by the column {column!r} of `obs`.")]
+    text = (
+        f"{found}, but no column of `obs` holds these names, so spots of different sections may be treated "
+        "as neighbors. Name the column that distinguishes the sections as `library_key`."
+    )
+    return [Finding(WARNING, text)]
 
 
 def _without_layer(layer: str | None, **chosen: str | None) -> list[Finding]:

@@ -8,7 +8,7 @@ SeuratDisk (``obs`` imagerow, imagecol); Space Ranger (``obs`` pxl_row_in_fullre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,16 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from napari_spotmix.base.errors import ReadError
-from napari_spotmix.base.keys import SPATIAL
+from napari_spotmix.base.keys import IN_TISSUE, SPATIAL
+from napari_spotmix.base.progress import ProgressCallback
+from napari_spotmix.base.text import agreeing
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
-from napari_spotmix.io.readers.table_columns import COORDINATE_COLUMNS, plain_name
+from napari_spotmix.io.readers.coordinate_columns import COORDINATE_COLUMNS, choose_columns, first_named
+from napari_spotmix.io.readers.coordinate_tables import read_coordinates
+from napari_spotmix.io.readers.table_columns import open_table
 
-__all__ = ["set_coordinates"]
+__all__ = ["join_coordinates", "set_coordinates"]
 
 #: Keys of ``obsm``, in lower case without punctuation.
 _ARRAYS = (
@@ -58,24 +62,65 @@ def set_coordinates(adata: AnnData, path: Path) -> None:
         add_notes(adata, [f"`obsm['{SPATIAL}']` is missing: the coordinates of spots are {words}."])
 
 
+def join_coordinates(adata: AnnData, given: Path, path: Path, on_progress: ProgressCallback) -> None:
+    """Set ``obsm['spatial']`` from a table, in place; spots are matched by their names, and this is noted.
+
+    Raises
+    ------
+    ReadError
+        If the table has no coordinates, or names other spots.
+    """
+    found = read_coordinates(open_table(given), on_progress)
+    if found is None:
+        raise ReadError(given.parent, f"`{given.name}` must have columns of x and y. Choose another table.")
+    spots = {"spots": [str(name) for name in adata.obs_names]}
+    found = found.named_as(spots)
+    match = found.matched(spots)
+    if not match.is_enough:
+        shown = listed(list(next(iter(found.names.values()))[:2]))
+        raise ReadError(
+            path,
+            f"The names of spots in `{given.name}` ({shown}) are not those of the counts "
+            f"({listed(spots['spots'][:2])}). Use files of the same section, or use the same names in both.",
+        )
+    n_lost = len(match.rows) - match.n_found
+    notes = [f"{found.words} Spots were matched by their names{match.words}."]
+    if n_lost:
+        notes.append(
+            f"{n_lost:,} of {len(match.rows):,} spots {agreeing(n_lost, 'have')} no coordinates, and "
+            f"{agreeing(n_lost, 'are')} kept, but not fitted."
+        )
+    adata.obsm[SPATIAL] = found.at(match)
+    if found.in_tissue is not None:
+        adata.obs[IN_TISSUE] = np.where(match.rows >= 0, found.in_tissue[match.rows], True).astype(np.int64)
+    add_notes(adata, notes)
+
+
 def _found(adata: AnnData) -> tuple[object, str]:
     """Return the coordinates and a description of their source; None if there are none."""
-    if (key := _first(adata.obsm, _ARRAYS)) is not None:
+    if (key := first_named(list(adata.obsm), _ARRAYS)) is not None:
         return adata.obsm[key], f"`obsm[{key!r}]`"
-    for pair in COORDINATE_COLUMNS:
-        x, y = (_first(adata.obs, (name,)) for name in pair)
-        if x is not None and y is not None and all(map(_is_numeric, (adata.obs[x], adata.obs[y]))):
-            return adata.obs[[x, y]].to_numpy(dtype=np.float64), f"the columns {x!r} and {y!r} of `obs`"
-    x, y = (_first(adata.obs, (name,)) for name in _IN_ARRAY)
-    if x is not None and y is not None:
-        words = f"array indices, the columns {x!r} and {y!r} of `obs`, which cannot be aligned with an image"
-        return _in_array(adata.obs[[x, y]].to_numpy(dtype=np.float64)), words
+    for pairs in (COORDINATE_COLUMNS, (_IN_ARRAY,)):
+        if (found := _columns(adata.obs, pairs)) is not None:
+            xy, words = found
+            if pairs is COORDINATE_COLUMNS:
+                return xy, words
+            words = f"array indices, {words}, which cannot be aligned with an image"
+            return _in_array(xy), words
     return None, ""
 
 
-def _first(names: Iterable[object], wanted: tuple[str, ...]) -> str | None:
-    known = {plain_name(name): name for name in reversed([str(name) for name in names])}
-    return next((known[name] for name in wanted if name in known), None)
+def _columns(obs: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[NDArray[np.float64], str] | None:
+    """Return two columns of numbers, and their description with the columns that were not chosen."""
+    numeric = {column for column in range(obs.shape[1]) if _is_numeric(obs.iloc[:, column])}
+    names = [str(name) for name in obs]
+    pair = choose_columns(names, numeric, pairs)
+    if pair is None or not {pair.x, pair.y} <= numeric:
+        return None
+    words = f"the columns {names[pair.x]!r} and {names[pair.y]!r} of `obs`"
+    if pair.others:
+        words += f" (not {listed([names[column] for column in pair.others])})"
+    return obs.iloc[:, [pair.x, pair.y]].to_numpy(dtype=np.float64), words
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -92,7 +137,8 @@ def _no_coordinates(adata: AnnData) -> str:
     return (
         "`obsm['spatial']` must hold (x, y) of each spot in full-resolution pixels, and is missing; "
         f"found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
-        "Add it with `adata.obsm['spatial'] = ...`, or choose the file of the spatial data."
+        "Give a table of coordinates as `coordinates`, add it with `adata.obsm['spatial'] = ...`, or choose the "
+        "file of the spatial data."
     )
 
 

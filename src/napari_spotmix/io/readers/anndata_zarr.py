@@ -19,8 +19,9 @@ from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error
-from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.anndata_coordinates import join_coordinates, set_coordinates
 from napari_spotmix.io.readers.json_files import read_json_object
+from napari_spotmix.io.readers.off_tissue import only_under_tissue
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.store_inspection import check_store
 from napari_spotmix.io.safe_names import restore_names
@@ -93,7 +94,11 @@ def read_spatial_anndata_store(
 ) -> AnnData:
     """Read spots from a Zarr store of AnnData; as :func:`napari_spotmix.io.read_spatial`."""
     adata = read_anndata_store(path, "Reading spots", on_progress)
-    set_coordinates(adata, path)
+    if options.coordinates is None:
+        set_coordinates(adata, path)
+    else:
+        join_coordinates(adata, options.coordinates, path, on_progress)
+    adata = only_under_tissue(adata)
     if backed:
         add_notes(adata, [IN_MEMORY])
     return adata

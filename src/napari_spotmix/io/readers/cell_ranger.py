@@ -10,13 +10,16 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
+from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import assembled
+from napari_spotmix.io.problems import listed
 from napari_spotmix.io.readers.h5ad import begins_as_hdf5
 from napari_spotmix.io.readers.labels import LabelTable, missing_labels
-from napari_spotmix.io.readers.tenx_matrix import read_matrix
+from napari_spotmix.io.readers.space_ranger import has_positions
+from napari_spotmix.io.readers.tenx_matrix import is_mtx, mtx_files_in, read_matrix
 
 __all__ = ["find_cell_ranger", "read_cell_ranger"]
 
@@ -35,15 +38,28 @@ _MATRICES = (
 def find_cell_ranger(path: Path) -> Path | None:
     """Return the matrix at `path`, or the one in the output folder of Cell Ranger, or None."""
     if path.is_file():
-        return path if path.suffix.lower() == ".h5" and begins_as_hdf5(path) else None
+        is_h5 = path.suffix.lower() == ".h5" and begins_as_hdf5(path)
+        return path if is_h5 or is_mtx(path) else None
     if _is_mtx_folder(path):
         return path
+    if flat := ([] if has_positions(path) else mtx_files_in(path)):
+        return _only(path, flat)
     for folder in (path, path / "outs"):
         if not (folder / "spatial").is_dir():
             found = (one for name in _MATRICES for one in sorted(folder.glob(name)))
             if matrix := next((one for one in found if one.is_file() or _is_mtx_folder(one)), None):
                 return matrix
     return None
+
+
+def _only(path: Path, found: list[Path]) -> Path:
+    """Return the matrix of the one sample in a folder."""
+    if len(found) > 1:
+        names = listed([one.name for one in found])
+        raise ReadError(
+            path, f"Expected the matrix of one sample, found several: {names}. Choose one of them."
+        )
+    return found[0]
 
 
 def _is_mtx_folder(path: Path) -> bool:

@@ -11,7 +11,7 @@ from napari_spotmix.io.problems import NOT_A_FILE, NOT_UTF8, has_plain_name, is_
 from napari_spotmix.io.readers.h5ad import HDF5_MAGIC
 from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
 from napari_spotmix.io.readers.options import ReadOptions
-from napari_spotmix.io.readers.registry import FORMATS, TABLES, format_of
+from napari_spotmix.io.readers.registry import FORMATS, JOINED, TABLES, format_of
 from napari_spotmix.io.readers.space_ranger import PART_OF_A_RUN, has_matrix
 from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
 from napari_spotmix.io.readers.table_sections import why_no_spots
@@ -25,10 +25,6 @@ _HD = (
     "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
     "that name) in `binned_outputs/square_008um` or the folder of another bin size. "
     "Copy it from the same run."
-)
-_CELLS = (
-    "holds cells segmented by Space Ranger 4 (`segmented_outputs`), which are not supported. "
-    "Choose the folder of the whole run, to read its bins (`binned_outputs`)."
 )
 _PROBES = (
     "Counts of genes are needed: choose the `outs` folder of the run, with `filtered_feature_bc_matrix.h5`."
@@ -91,9 +87,9 @@ def _why_missing(path: Path) -> str:
 
 
 def detect_with(path: str | os.PathLike[str], options: ReadOptions) -> Detected:
-    """Detect the format of `path`, given options; with a table of coordinates, it is a table of counts."""
+    """Detect the format of `path`, given options; with coordinates it is a table, unless it can be joined."""
     found = detect_format(path, options.format)
-    if options.coordinates is None or found.kind in ("missing", "unreadable"):
+    if options.coordinates is None or found.kind in ("missing", "unreadable", *JOINED):
         return found
     return Detected(TABLES, Path(path), "tables of counts and coordinates")
 
@@ -144,19 +140,12 @@ def _other_folder(path: Path) -> Detected:
     for folder in (path, path / "outs"):
         if _is_hd(folder):
             return Detected("unsupported", path, _HD)
-        if _has_cells(folder):
-            return Detected("unsupported", path, _CELLS)
     return Detected("unsupported", path, _why_not(path))
 
 
 def _is_hd(folder: Path) -> bool:
     has_bins = folder.name == "binned_outputs" or (folder / "binned_outputs").is_dir()
     return has_bins or is_square(folder) or any(is_square(child) for child in folder.glob("*square_*um"))
-
-
-def _has_cells(folder: Path) -> bool:
-    folders = (folder, folder / "segmented_outputs")
-    return any(True for one in folders for _ in one.glob("*feature_cell_matrix*"))
 
 
 def is_zarr(folder: Path) -> bool:

@@ -18,7 +18,8 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.on_disk import kept_open, open_h5ad
 from napari_spotmix.io.problems import as_read_error, listed
-from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
+from napari_spotmix.io.readers.anndata_coordinates import join_coordinates, set_coordinates
+from napari_spotmix.io.readers.off_tissue import only_under_tissue
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
 from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.safe_names import restore_names
@@ -106,8 +107,11 @@ def read_spatial_h5ad(
     """Read spots from ``.h5ad``; as :func:`napari_spotmix.io.read_spatial`."""
     with kept_open() as files:
         adata = read_h5ad(path, "Reading spots", on_progress, files if backed else None)
-        set_coordinates(adata, path)
-        return adata
+        if options.coordinates is None:
+            set_coordinates(adata, path)
+        else:
+            join_coordinates(adata, options.coordinates, path, on_progress)
+        return only_under_tissue(adata)
 
 
 def check_labels(adata: AnnData, path: Path, cell_type_key: str | None) -> None:

@@ -17,6 +17,7 @@ import zarr
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io.problems import as_read_error, check_is_file, listed
 from napari_spotmix.io.quiet import quiet_libraries
+from napari_spotmix.io.readers.gzipped import read_bytes
 
 __all__ = ["IMAGE_SUFFIXES", "TissueImage", "read_image", "read_pixels"]
 
@@ -102,7 +103,7 @@ def read_image(path: str | os.PathLike[str]) -> TissueImage:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Read a PNG or JPEG file, detected by its content, not by its name.
+    """Read a PNG or JPEG file, also gzipped, detected by its content, not by its name.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def read_pixels(path: Path) -> np.ndarray:
     """
     quiet_libraries()
     with as_read_error(path.parent, path.name):
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES)
         is_png = content.startswith(b"\x89PNG")
         _check_size(path, *(_png_size(content) if is_png else _jpeg_size(content)))
         pixels = imagecodecs.png_decode(content) if is_png else imagecodecs.jpeg8_decode(content)

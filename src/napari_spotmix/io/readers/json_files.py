@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from napari_spotmix.io.readers.gzipped import read_bytes
+
 __all__ = ["read_json", "read_json_object"]
 
 #: No JSON file of a section is larger, in bytes; the largest describe all arrays of a store. While one is
@@ -22,7 +24,7 @@ def read_json(file: Path) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it is a folder or a pipe, is larger than 8 MB, or is not JSON.
+        If it is a folder or a pipe, is larger than 8 MB (also unpacked, if it is gzip), or is not JSON.
     """
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -32,7 +34,7 @@ def read_json(file: Path) -> Any:
             f"{file.name} must have at most {_LARGEST >> 20} MB, found {found.st_size >> 20:,} MB"
         )
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        return json.loads(read_bytes(file, _LARGEST).decode("utf-8-sig"))
     except RecursionError:
         raise ValueError(f"{file.name} holds lists within each other without end") from None
 

@@ -159,8 +159,10 @@ def _rank(path: Path) -> int | None:
     return next((n for n, words in enumerate(patterns) if re.fullmatch(words, stem, re.IGNORECASE)), None)
 
 
-def find_labels(folders: list[Path]) -> Path | None:
+def find_labels(folders: list[Path], prefix: str = "") -> Path | None:
     """Return the most likely table of labels in the first folder that has one.
+
+    Of several, the one with the prefix of the counts is chosen, as in downloads from GEO.
 
     Raises
     ------
@@ -170,6 +172,8 @@ def find_labels(folders: list[Path]) -> Path | None:
     for folder in folders:
         ranked = [(rank, path) for path in sorted(folder.iterdir()) if (rank := _rank(path)) is not None]
         best = [path for rank, path in ranked if rank == min(ranked)[0]]
+        if prefix and len(best) > 1:
+            best = [path for path in best if path.name.startswith(prefix)] or best
         if len(best) > 1:
             names = listed([path.name for path in best])
             raise ReadError(

@@ -14,6 +14,7 @@ table             a table in the folder of the counts, or one that is given; non
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ from napari_spotmix.io.readers.tenx_matrix import matrix_files
 __all__ = ["REFERENCES", "ReferenceFormat", "read_labeled", "reference_files"]
 
 _STAGE = "Reading reference"
+#: Where the prefix of a matrix of 10x ends.
+_NAME_OF_COUNTS = re.compile(r"matrix\.mtx|(filtered|raw)_(feature|gene)_bc")
 _EXPECTED = (
     "Expected an .h5ad file, a 10x matrix (.h5 or folder) or a table of counts with a table of labels, "
     "a loom file, or a table of signatures (genes x cell types)."
@@ -125,7 +128,8 @@ def _format_at(path: Path) -> tuple[ReferenceFormat, Path]:
 
 def _labels_of(data: Path) -> Path | None:
     folders = [data, data.parent] if data.is_dir() else [data.parent]
-    return find_labels(folders)
+    prefix = "" if data.is_dir() else _NAME_OF_COUNTS.split(data.name)[0]
+    return find_labels(folders, prefix)
 
 
 def _read_h5ad(path: Path, _: LabelTable | None, on_progress: ProgressCallback) -> AnnData:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.io.readers.anndata_zarr import find_anndata_store, read_spatial_anndata_store, store_files
+from napari_spotmix.io.readers.cosmx import cosmx_files, find_cosmx, read_cosmx
+from napari_spotmix.io.readers.curio import curio_files, find_curio, read_curio
 from napari_spotmix.io.readers.gem import find_gem, gem_bins, gem_files, read_gem
 from napari_spotmix.io.readers.h5ad import find_h5ad, read_spatial_h5ad
 from napari_spotmix.io.readers.options import BinSize, ReadOptions
+from napari_spotmix.io.readers.segmented_cells import cell_files, find_cells, read_cells
 from napari_spotmix.io.readers.space_ranger import find_run_files, find_space_ranger, read_space_ranger
 from napari_spotmix.io.readers.spatialdata import (
     bins_in_store,
@@ -31,14 +34,17 @@ from napari_spotmix.io.readers.visium_hd import (
     find_visium_hd,
     read_visium_hd,
 )
+from napari_spotmix.io.readers.xenium import find_xenium, read_xenium, xenium_files
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "TABLES", "Format", "SpatialReader", "format_of"]
+__all__ = ["FORMATS", "JOINED", "TABLES", "Format", "SpatialReader", "format_of"]
 
-#: The format that takes a separate table of coordinates.
+#: The format that may need a separate table of coordinates.
 TABLES = "tables"
+#: Formats with names of spots, to which a table of coordinates can be joined.
+JOINED = ("h5ad", "anndata_zarr")
 
 
 class SpatialReader(Protocol):
@@ -89,6 +95,34 @@ FORMATS: tuple[Format, ...] = (
         files=lambda path, options: find_bin_files(path, options).files,
         read_spatial=read_visium_hd,
         bins_in=bins_in,
+    ),
+    Format(
+        "segmented_cells",
+        "cells segmented by Space Ranger",
+        find=find_cells,
+        files=lambda path, _: cell_files(path).files,
+        read_spatial=read_cells,
+    ),
+    Format(
+        "xenium",
+        "a Xenium bundle",
+        find=find_xenium,
+        files=xenium_files,
+        read_spatial=read_xenium,
+    ),
+    Format(
+        "cosmx",
+        "flat files of CosMx",
+        find=find_cosmx,
+        files=cosmx_files,
+        read_spatial=read_cosmx,
+    ),
+    Format(
+        "curio",
+        "output of Curio Seeker",
+        find=find_curio,
+        files=curio_files,
+        read_spatial=read_curio,
     ),
     Format(
         "space_ranger",

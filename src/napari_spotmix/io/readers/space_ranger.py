@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ from napari_spotmix.io.readers.image_overview import spots_outside_image
 from napari_spotmix.io.readers.images import read_pixels
 from napari_spotmix.io.readers.json_files import read_json
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
-from napari_spotmix.io.readers.tenx_matrix import CountMatrix, matrix_files, read_matrix
+from napari_spotmix.io.readers.tenx_matrix import CountMatrix, matrix_files, mtx_files_in, read_matrix
 from napari_spotmix.io.readers.tenx_positions import POSITION_FILES, read_positions
 
 if TYPE_CHECKING:
@@ -52,9 +52,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PART_OF_A_RUN",
+    "PositionsReader",
     "SpaceRangerFiles",
+    "first_file",
+    "image_names",
     "find_run_files",
     "has_matrix",
+    "has_positions",
     "read_run_files",
     "read_space_ranger",
     "find_space_ranger",
@@ -70,18 +74,43 @@ _MATRICES = (
     "raw_feature_bc_matrix",
     "raw_gene_bc_matrices_h5.h5",
     "raw_gene_bc_matrices/*",
+    "matrix.mtx.gz",
+    "matrix.mtx",
 )
+_MATRIX_FILE = re.compile(r"((filtered|raw)_(feature_bc_matrix|gene_bc_matrices_h5)\.h5|matrix\.mtx(\.gz)?)$")
 _STAGE = "Reading spots"
 #: Names of folders that are the same in every run; their parent folder is named after the sample.
-PART_OF_A_RUN = re.compile(r"outs|binned_outputs|square_\d+um")
+PART_OF_A_RUN = re.compile(r"outs|binned_outputs|segmented_outputs|square_\d+um")
+#: As `read_positions`: takes a file, the folder of the run, the barcodes and `on_progress`.
+PositionsReader = Callable[[Path, Path, "pd.Index[str] | None", ProgressCallback], pd.DataFrame]
 
 
 def find_space_ranger(path: Path) -> Path | None:
-    """Return `path`, or the ``outs`` folder in it, if it holds a count matrix and a folder ``spatial``."""
+    """Return the folder, or the one named ``outs`` in it, that holds a count matrix and positions.
+
+    Positions are in a folder ``spatial``, or next to the matrix, as in downloads from GEO. Of several samples
+    in one folder, `path` may be the matrix of one, whose prefix its other files have too.
+    """
+    if path.is_file():
+        return path if _prefix_of(path) and has_positions(path.parent, _prefix_of(path)) else None
     for folder in (path, path / "outs"):
         if has_matrix(folder) and (folder / "spatial").is_dir():
             return folder
+        if (has_matrix(folder) or mtx_files_in(folder)) and has_positions(folder):
+            return folder
     return None
+
+
+def _prefix_of(matrix: Path) -> str:
+    """Return what is before the name that Space Ranger gave to a matrix; "" for other files."""
+    found = _MATRIX_FILE.search(matrix.name)
+    return "" if found is None else matrix.name[: found.start()]
+
+
+def has_positions(folder: Path, prefix: str = "") -> bool:
+    """Return whether a folder, or ``spatial`` in it, holds positions of spots (of one sample, by prefix)."""
+    names = [prefix + name if prefix else f"*{name}" for name in POSITION_FILES]
+    return any(True for one in (folder, folder / "spatial") for name in names for _ in one.glob(name))
 
 
 def has_matrix(folder: Path) -> bool:
@@ -136,22 +165,27 @@ def find_run_files(root: Path, folder: Path | None = None) -> SpaceRangerFiles:
     ReadError
         If the matrix or the positions are missing or ambiguous.
     """
+    prefix = _prefix_of(root) if root.is_file() else ""
+    given, root = root, root.parent if root.is_file() else root
     folder = folder or root
-    gather = Gatherer(root)
-    spatial = folder / "spatial"
+    gather = Gatherer(given)
+    spatial = folder / "spatial" if (folder / "spatial").is_dir() else folder
     matrix = positions = scale_factors = None
     with gather:
-        matrix = _first(root, folder, _MATRICES)
+        matrix = given if given.is_file() else first_file(root, folder, _MATRICES)
     with gather:
-        positions = _first(root, spatial, POSITION_FILES)
+        positions = first_file(root, spatial, POSITION_FILES, prefix)
     with gather:
-        scale_factors = _first(root, spatial, ("scalefactors_json.json",))
+        names = ("scalefactors_json.json", "scalefactors_json.json.gz")
+        scale_factors = first_file(root, spatial, names, prefix)
     images = {}
     for resolution in RESOLUTIONS:
         with gather:
-            names = _image_names(resolution)
+            names = image_names(resolution)
             # Bins share the images of their run: their folder may hold only links without targets.
-            images[resolution] = _first(root, spatial, names) or _first(root, root / "spatial", names)
+            images[resolution] = first_file(root, spatial, names, prefix) or first_file(
+                root, root / "spatial", names, prefix
+            )
     if matrix is None:
         gather.problems.append(
             "No count matrix: expected `filtered_feature_bc_matrix.h5` or a folder of that name. "
@@ -179,20 +213,22 @@ def _no_positions(root: Path, spatial: Path) -> str:
     )
 
 
-def _image_names(resolution: str) -> list[str]:
-    return [f"tissue_{resolution}_image.{suffix}" for suffix in ("png", "jpg", "jpeg")]
+def image_names(resolution: str) -> tuple[str, ...]:
+    endings = [suffix + zipped for zipped in ("", ".gz") for suffix in ("png", "jpg", "jpeg")]
+    return tuple(f"tissue_{resolution}_image.{ending}" for ending in endings)
 
 
-def _first(root: Path, folder: Path, names: Iterable[str]) -> Path | None:
-    """Return the file with the first name that exists, with or without a prefix."""
+def first_file(root: Path, folder: Path, names: Iterable[str], prefix: str = "") -> Path | None:
+    """Return the file with the first name that exists, with the prefix, or with or without any."""
     for name in names:
-        found = _existing(folder, name) or _existing(folder, f"*{name}")
+        found = _existing(folder, prefix + name) or ([] if prefix else _existing(folder, f"*{name}"))
         if len(found) > 1:
             paths = listed([path.relative_to(root).as_posix() for path in found])
             raise ReadError(
                 root,
                 f"Expected the files of one section, found several: {paths}. "
-                "Move those of other sections to another folder.",
+                "If their names have prefixes, choose the matrix of one section; otherwise move those of "
+                "other sections to another folder.",
             )
         if found:
             return found[0]
@@ -238,15 +274,24 @@ def read_space_ranger(
 
 
 def read_run_files(
-    run: SpaceRangerFiles, options: ReadOptions, *, backed: bool, on_progress: ProgressCallback
+    run: SpaceRangerFiles,
+    options: ReadOptions,
+    *,
+    backed: bool,
+    on_progress: ProgressCallback,
+    read_positions: PositionsReader = read_positions,
 ) -> AnnData:
     """Read the files of a run; as `read_space_ranger`."""
     with kept_open() as files:
-        return _read_run(run, options, files if backed else None, on_progress)
+        return _read_run(run, options, files if backed else None, on_progress, read_positions)
 
 
 def _read_run(
-    run: SpaceRangerFiles, options: ReadOptions, files: ExitStack | None, on_progress: ProgressCallback
+    run: SpaceRangerFiles,
+    options: ReadOptions,
+    files: ExitStack | None,
+    on_progress: ProgressCallback,
+    read_positions: PositionsReader,
 ) -> AnnData:
     root = run.root
     gather = Gatherer(root)
@@ -322,7 +367,7 @@ def _read_genes(
 
 
 def _why_in_memory(run: SpaceRangerFiles) -> str:
-    if run.matrix.is_dir():
+    if run.matrix.suffix != ".h5":
         return "Matrix Market files cannot be read in blocks"
     return "features or spots of their file were dropped"
 
@@ -396,7 +441,7 @@ def _assemble(matrix: CountMatrix, positions: pd.DataFrame, *, only_tissue: bool
     if only_tissue:
         keep = (table[IN_TISSUE] == 1).to_numpy()
         table, counts = table[keep], counts[keep]
-    obs = table[[IN_TISSUE, ARRAY_ROW, ARRAY_COL]].copy()
+    obs = table[[column for column in (IN_TISSUE, ARRAY_ROW, ARRAY_COL) if column in table]].copy()
     var = matrix.features.astype({"feature_types": "category"})
     xy = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=np.float64)
     return assembled({"X": counts, "obs": obs, "var": var, "obsm": {SPATIAL: xy}})

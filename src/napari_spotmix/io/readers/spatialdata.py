@@ -44,6 +44,7 @@ from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.readers.anndata_coordinates import set_coordinates
 from napari_spotmix.io.readers.anndata_zarr import IN_MEMORY, attributes
+from napari_spotmix.io.readers.off_tissue import only_under_tissue
 from napari_spotmix.io.readers.options import DEFAULT, BinSize, ReadOptions
 from napari_spotmix.io.readers.store_inspection import check_store
 from napari_spotmix.io.sparse_gate import check_matrices
@@ -227,7 +228,7 @@ def _read(path: Path, part: _Part, notes: list[str]) -> AnnData:
         set_coordinates(adata, path)
     else:
         _set_coordinates_and_images(adata, store, part, path, notes)
-    return adata
+    return only_under_tissue(adata)
 
 
 def _opened(path: Path) -> Any:

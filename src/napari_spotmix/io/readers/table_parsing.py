@@ -34,6 +34,7 @@ __all__ = [
     "read_blocks",
     "is_number",
     "is_table_name",
+    "is_whole",
     "open_text",
     "names_problem",
     "read_head",
@@ -95,6 +96,17 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return cell.strip().lower() in _MISSING
     return "_" not in cell
+
+
+def is_whole(cell: str) -> bool:
+    """Return whether a cell may hold a whole number, of any length.
+
+    Examples
+    --------
+    >>> [is_whole(cell) for cell in ("110883424764611924400221639916314253469", "-1", "2.0")]
+    [True, True, False]
+    """
+    return cell.isascii() and cell.removeprefix("-").isdigit()
 
 
 @dataclass(frozen=True)
@@ -192,7 +204,9 @@ def _text_head(path: Path) -> TableHead:
         names = [str(number) for number in range(1, len(header) + 1)]
         return TableHead(path, names, [header, *rows], delimiter, above, len(above), has_header=False)
     header = [""] * (len(rows[0]) - len(header)) + header
-    return TableHead(path, header, rows, delimiter, above, len(above) + 1)
+    # The Single Cell Portal writes the type of each column below its name.
+    n_types = int(len(rows) > 1 and (header[0], rows[0][0]) == ("NAME", "TYPE"))
+    return TableHead(path, header, rows[n_types:], delimiter, above, len(above) + 1 + n_types)
 
 
 def _comments_and_lines(lines: list[str]) -> tuple[tuple[str, ...], list[str]]:

@@ -18,9 +18,6 @@ Stahl et al. 2016 (Science 353:78), with the alignment tables of STUtility; Rodr
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +28,14 @@ from anndata import AnnData
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import HIRES, IMAGES, METADATA, SCALE_FACTORS, SPATIAL, image_scale
 from napari_spotmix.base.progress import ProgressCallback, silent
-from napari_spotmix.base.text import agreeing, count, quoted
+from napari_spotmix.base.text import agreeing, quoted
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import Gatherer, as_read_error, listed
+from napari_spotmix.io.readers.controls import are_controls, controls_note
+from napari_spotmix.io.readers.coordinate_tables import Coordinates, read_coordinates
 from napari_spotmix.io.readers.images import read_pixels
 from napari_spotmix.io.readers.options import DEFAULT, ReadOptions
-from napari_spotmix.io.readers.table_columns import ARRAY_NAME, IN_TISSUE, Table
+from napari_spotmix.io.readers.table_columns import ARRAY_NAME, Table
 from napari_spotmix.io.readers.table_counts import TableCounts, genes_table, read_columns, read_counts
 from napari_spotmix.io.readers.table_parsing import names_problem
 from napari_spotmix.io.readers.table_sections import SectionTables, find_section
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["read_tables", "table_files"]
-
-#: Counts and coordinates belong together if at least this share of the spots have coordinates.
-_LEAST_IN_COMMON = 0.5
 
 
 def table_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
@@ -95,9 +91,9 @@ def read_tables(
     gather = Gatherer(section.root)
     coordinates = counts = None
     with gather:
-        coordinates = _read_coordinates(section, on_progress)
+        coordinates = read_coordinates(section.coordinates or section.counts, on_progress)
     with gather:
-        counts = read_counts(section.counts, on_progress)
+        counts = read_counts(_with_names(section, coordinates, on_progress), on_progress)
     if gather.problems or counts is None:
         raise gather.error()
     adata = _assembled(section, counts, coordinates)
@@ -106,82 +102,40 @@ def read_tables(
     return adata
 
 
-# Coordinates
-
-
-@dataclass
-class _Coordinates:
-    """Coordinates of spots, float64 (n, 2), with all lists of names that the spots may have."""
-
-    file: str
-    xy: NDArray[np.float64]
-    names: list[pd.Index[str]]
-    in_tissue: NDArray[np.bool_] | None
-    words: str
-
-
-def _read_coordinates(section: SectionTables, on_progress: ProgressCallback) -> _Coordinates | None:
-    """Read coordinates from their table or from the counts; None if the names of spots hold them."""
-    import pyarrow as pa
-
-    table = section.coordinates or section.counts
-    if table.coordinates is None:
-        return None
-    (x, y), selected = table.coordinates, _in_tissue(table)
-    by_array = _array_columns(table) if table.name is None else []
-    numbers = [x, y, *(column for pair in by_array for column in pair), selected]
-    kinds = {column: pa.float64() for column in numbers if column is not None}
-    kinds |= {} if table.name is None else {table.name: pa.string()}
-    read = read_columns(table.head, kinds, on_progress)
-    names = [read[table.name]] if table.name is not None else []
-    names += [_array_names(read[a], read[b]) for a, b in by_array]
-    if section.coordinates is not None:
-        _check_names(table, names)
-    return _Coordinates(
-        table.path.name,
-        np.column_stack([read[x], read[y]]),
-        [pd.Index(one, dtype=object) for one in names],
-        None if selected is None else read[selected] != 0,
-        _describe(table, x, y),
-    )
-
-
-def _in_tissue(table: Table) -> int | None:
-    if table.head.has_header:
-        return table.column(*IN_TISSUE)
-    return 1 if len(table.head.columns) == 6 else None  # as in Space Ranger's positions
-
-
-def _array_columns(table: Table) -> list[tuple[int, int]]:
-    """Return the columns that form the names of spots in original Spatial Transcriptomics."""
-    pairs = [(table.column(x), table.column(y)) for x, y in (("x", "y"), ("newx", "newy"))]
-    return [(x, y) for x, y in pairs if x is not None and y is not None]
-
-
-def _array_names(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[str]:
-    return [f"{a:.10g}x{b:.10g}" for a, b in zip(x, y, strict=True)]
-
-
-def _check_names(table: Table, names: list[list[str]]) -> None:
-    missing = "must have a column with the names of spots, found none. Add it."
-    problem = names_problem(names[0], "names of spots") if names else missing
-    if problem:
-        raise ReadError(table.path.parent, f"`{table.path.name}` {problem}")
-
-
-def _describe(table: Table, x: int, y: int) -> str:
-    names = [table.head.columns[column] for column in (x, y)]
-    if not table.head.has_header:
-        return (
-            f"`{table.path.name}` has no header: its columns {names[0]} and {names[1]} were read as x and y."
-        )
-    return f"The coordinates of spots are the columns {names[0]!r} and {names[1]!r} of `{table.path.name}`."
-
-
 # Matching
 
 
-def _assembled(section: SectionTables, counts: TableCounts, coordinates: _Coordinates | None) -> AnnData:
+def _without_controls(counts: TableCounts, notes: list[str]) -> TableCounts:
+    control = are_controls(counts.columns)
+    if not control.any():
+        return counts
+    notes.append(controls_note([counts.columns[column] for column in np.flatnonzero(control)]))
+    kept = np.flatnonzero(~control)
+    return TableCounts(counts.matrix[:, kept], counts.rows, [counts.columns[column] for column in kept])
+
+
+def _with_names(
+    section: SectionTables, coordinates: Coordinates | None, on_progress: ProgressCallback
+) -> Table:
+    """Return the table of counts with the column of names that matches the coordinates, or is unique."""
+    import pyarrow as pa
+
+    table = section.counts
+    if len(table.names) < 2:
+        return table
+    names = read_columns(table.head, dict.fromkeys(table.names, pa.string()), on_progress)
+    known = set()
+    if section.coordinates is not None and coordinates is not None:
+        known = set().union(*coordinates.names.values())
+
+    def evidence(column: int) -> tuple[int, bool]:
+        values = names[column]
+        return sum(value in known for value in values), len(set(values)) == len(values)
+
+    return Table(table.head, named=max(table.names, key=evidence))
+
+
+def _assembled(section: SectionTables, counts: TableCounts, coordinates: Coordinates | None) -> AnnData:
     notes: list[str] = []
     if coordinates is None:
         counts, xy = _by_array_names(section, counts, notes)
@@ -190,6 +144,7 @@ def _assembled(section: SectionTables, counts: TableCounts, coordinates: _Coordi
         counts, xy = _only(counts, coordinates.xy, coordinates.in_tissue, notes)
     else:
         counts, xy = _matched(section, counts, coordinates, notes)
+    counts = _without_controls(counts, notes)
     problem = names_problem(counts.rows, "names of spots")
     if problem:
         raise ReadError(section.root, f"`{section.counts.path.name}` {problem}")
@@ -224,29 +179,21 @@ def _by_array_names(
 
 
 def _matched(
-    section: SectionTables, counts: TableCounts, coordinates: _Coordinates, notes: list[str]
+    section: SectionTables, counts: TableCounts, coordinates: Coordinates, notes: list[str]
 ) -> tuple[TableCounts, NDArray[np.float64]]:
     """Match the spots, which are the rows or the columns of the counts, with their coordinates."""
-    matches = list(_matches(counts, coordinates))
-    side, names, indices = max(matches, key=lambda match: int((match[2] >= 0).sum()))
-    is_found = indices >= 0
-    if is_found.mean() < _LEAST_IN_COMMON:
+    sides = {"rows": counts.rows, "columns": counts.columns}
+    coordinates = coordinates.named_as(sides)
+    match = coordinates.matched(sides)
+    if not match.is_enough:
         raise ReadError(section.root, _no_match(section, counts, coordinates))
-    if side == "columns":
+    if match.side == "columns":
         counts = counts.transposed()
-    notes.append(f"{coordinates.words} Spots are the {side} of `{section.counts.path.name}`{names}.")
-    xy = np.where(is_found[:, None], coordinates.xy[indices], np.nan)
-    under_tissue = (
-        np.ones(len(coordinates.xy), bool) if coordinates.in_tissue is None else coordinates.in_tissue
+    notes.append(
+        f"{coordinates.words} Spots are the {match.side} of `{section.counts.path.name}`{match.words}."
     )
-    n_empty = int(under_tissue.sum()) - int(under_tissue[indices[is_found]].sum())
-    if n_empty:
-        notes.append(
-            f"{count(n_empty, 'spot')} of `{coordinates.file}` {agreeing(n_empty, 'have')} no counts, and "
-            f"{agreeing(n_empty, 'were')} dropped."
-        )
-    keep = None if coordinates.in_tissue is None else is_found & under_tissue[indices]
-    return _only(counts, xy, keep, notes)
+    notes += coordinates.without_counts(match)
+    return _only(counts, coordinates.at(match), coordinates.under_tissue(match), notes)
 
 
 def _only(
@@ -262,26 +209,10 @@ def _only(
     return TableCounts(counts.matrix[kept], [counts.rows[row] for row in kept], counts.columns), xy[kept]
 
 
-def _matches(counts: TableCounts, coordinates: _Coordinates) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
-    """Yield each way to match names: the side, how names were changed, and the row of each spot or -1."""
-    for side, given in (("rows", counts.rows), ("columns", counts.columns)):
-        for index in coordinates.names:
-            if index.is_unique:
-                yield side, "", index.get_indexer(pd.Index(given, dtype=object))
-            as_r = pd.Index([_as_r(name) for name in index], dtype=object)
-            if as_r.is_unique:
-                words = ", by names as R writes them (punctuation as dots)"
-                yield side, words, as_r.get_indexer(pd.Index([_as_r(name) for name in given], dtype=object))
-
-
-def _as_r(name: str) -> str:
-    """Return a name as R's make.names does (punctuation becomes dots), without the X before a digit."""
-    return re.sub(r"^X(?=\d)", "", re.sub(r"[^A-Za-z0-9.]", ".", name))
-
-
-def _no_match(section: SectionTables, counts: TableCounts, coordinates: _Coordinates) -> str:
+def _no_match(section: SectionTables, counts: TableCounts, coordinates: Coordinates) -> str:
+    shown = list(next(iter(coordinates.names.values()))[:2])
     return (
-        f"The names of spots in `{coordinates.file}` ({listed(list(coordinates.names[0][:2]))}) are "
+        f"The names of spots in `{coordinates.path.name}` ({listed(shown)}) are "
         f"neither the rows ({listed(counts.rows[:2])}) nor the columns ({listed(counts.columns[:2])}) of "
         f"`{section.counts.path.name}`. Use files of the same section, or use the same names in both."
     )

@@ -7,6 +7,7 @@ References
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,23 @@ from napari_spotmix.io.readers.safety import check_hdf5
 from napari_spotmix.io.readers.table_parsing import open_text
 from napari_spotmix.io.sparse_gate import layout_problem, pointer_problem, sparse_problem
 
-__all__ = ["CountMatrix", "count_barcodes", "matrix_files", "read_matrix"]
+__all__ = [
+    "CountMatrix",
+    "count_barcodes",
+    "is_mtx",
+    "matrix_files",
+    "mtx_files_in",
+    "read_matrix",
+    "read_mtx_files",
+]
 
 GENE_EXPRESSION = "Gene Expression"
 _STAGE = "Reading counts"
 #: Entries of a matrix that are read at once, and names.
 _ENTRIES, _NAMES = 1 << 22, 1 << 18
+#: The end of the name of a matrix in Matrix Market format, and the names of its list of features.
+_MTX = re.compile(r"matrix\.mtx(\.gz)?$", re.IGNORECASE)
+_FEATURES = ("features.tsv", "genes.tsv")
 #: Maximum length of a line of the header, in bytes.
 _LINE = 1 << 16
 
@@ -77,27 +89,46 @@ def read_matrix(
     ReadError
         With the name of the file relative to `root`, and its problems.
     """
+    path = _with_prefix(path)
     name = path.relative_to(root).as_posix()
-    if path.is_dir():
-        return run_cancellable(lambda: _read_mtx_folder(path, root), _STAGE, on_progress)
+    if path.is_dir() or is_mtx(path):
+        return run_cancellable(lambda: _read_mtx_parts(path, root), _STAGE, on_progress)
     with as_read_error(root, name), ExitStack() as now:
         check_hdf5(path, root, name, stage=_STAGE, on_progress=on_progress)
         file = (files or now).enter_context(h5py.File(path, "r"))
         return _read_h5(file, root, name, on_progress, in_memory=files is None)
 
 
+def is_mtx(path: Path) -> bool:
+    """Return whether a file is a matrix in Matrix Market format, by its name; it may have a prefix."""
+    return _MTX.search(path.name) is not None and path.is_file()
+
+
+def mtx_files_in(folder: Path) -> list[Path]:
+    """Return the matrices in Matrix Market format of a folder, each with its lists next to it."""
+    found = (path for path in sorted(folder.glob("*matrix.mtx*")) if is_mtx(path))
+    return [path for path in found if _part(path, "barcodes.tsv") and _part(path, *_FEATURES)]
+
+
+def _with_prefix(path: Path) -> Path:
+    """Return the only matrix of a folder if the files in it have a prefix, else `path`."""
+    found = mtx_files_in(path) if path.is_dir() and _part(path, "matrix.mtx") is None else []
+    return found[0] if len(found) == 1 else path
+
+
 def matrix_files(path: Path) -> list[Path]:
     """Return the files of the matrix at `path`."""
-    if not path.is_dir():
+    path = _with_prefix(path)
+    if not path.is_dir() and not is_mtx(path):
         return [path]
-    parts = (_part(path, "matrix.mtx"), _part(path, "barcodes.tsv"), _part(path, "features.tsv", "genes.tsv"))
+    parts = (_part(path, "matrix.mtx"), _part(path, "barcodes.tsv"), _part(path, *_FEATURES))
     return [part for part in parts if part is not None]
 
 
 def count_barcodes(path: Path) -> int | None:
     """Return the number of barcodes of the matrix at `path`, from its header alone; None if it is damaged."""
     try:
-        if not path.is_dir():
+        if not path.is_dir() and not is_mtx(path):
             check_hdf5(path)
             with h5py.File(path, "r") as file:
                 return _shape(_matrix_group(file, path.parent, path.name)["shape"])[1]
@@ -259,13 +290,13 @@ def _check_shape(
         )
 
 
-def _read_mtx_folder(path: Path, root: Path) -> CountMatrix:
+def _read_mtx_parts(path: Path, root: Path) -> CountMatrix:
     folder = path.relative_to(root).as_posix()
     gather = Gatherer(root)
     with gather:
         barcodes = _read_list(path, root, "barcodes.tsv")[0].to_list()
     with gather:
-        features = _mtx_features(_read_list(path, root, "features.tsv", "genes.tsv"))
+        features = _mtx_features(_read_list(path, root, *_FEATURES))
     matrix = _part(path, "matrix.mtx")
     if matrix is None:
         gather.problems.append(f"`{folder}/matrix.mtx` (or .mtx.gz) is missing. Copy it from the run.")
@@ -275,17 +306,43 @@ def _read_mtx_folder(path: Path, root: Path) -> CountMatrix:
     return CountMatrix(_read_mtx(matrix, root, features, index), index, features)
 
 
-def _part(folder: Path, *names: str) -> Path | None:
-    candidates = (folder / (name + suffix) for name in names for suffix in (".gz", ""))
+def read_mtx_files(
+    matrix: Path, barcodes: Path, features: Path, root: Path, on_progress: ProgressCallback = silent
+) -> CountMatrix:
+    """Read features x barcodes in Matrix Market format, with its two lists, whatever their names.
+
+    Raises
+    ------
+    ReadError
+        With the name of a file relative to `root`, and its problem.
+    """
+
+    def read() -> CountMatrix:
+        index = pd.Index(_read_lines(barcodes, root)[0].to_list(), dtype=object)
+        genes = _mtx_features(_read_lines(features, root))
+        return CountMatrix(_read_mtx(matrix, root, genes, index), index, genes)
+
+    return run_cancellable(read, _STAGE, on_progress)
+
+
+def _part(matrix: Path, *names: str) -> Path | None:
+    """Return a file in a folder, or next to a matrix, with the same prefix."""
+    found = _MTX.search(matrix.name) if matrix.is_file() else None
+    folder, prefix = (matrix, "") if found is None else (matrix.parent, matrix.name[: found.start()])
+    candidates = (folder / (prefix + name + suffix) for name in names for suffix in (".gz", ""))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_list(folder: Path, root: Path, *names: str) -> pd.DataFrame:
     path = _part(folder, *names)
-    within = folder.relative_to(root).as_posix()
+    within = (folder if folder.is_dir() else folder.parent).relative_to(root).as_posix()
     if path is None:
         raise ReadError(root, f"`{within}/{names[0]}` (or .gz) is missing. Copy it from the run.")
-    with as_read_error(root, f"{within}/{path.name}"), open_text(path) as file:
+    return _read_lines(path, root)
+
+
+def _read_lines(path: Path, root: Path) -> pd.DataFrame:
+    with as_read_error(root, path.relative_to(root).as_posix()), open_text(path) as file:
         # No quoting and no missing values: gene names may hold a quote, or be "NA" or "nan".
         return pd.read_csv(
             file, sep="\t", header=None, dtype=str, quoting=3, na_filter=False, encoding="utf-8-sig"

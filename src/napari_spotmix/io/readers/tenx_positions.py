@@ -20,6 +20,7 @@ from napari_spotmix.base.errors import ReadError
 from napari_spotmix.base.keys import ARRAY_COL, ARRAY_ROW, IN_TISSUE
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.io.problems import as_read_error, listed
+from napari_spotmix.io.readers.table_parsing import open_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,9 +112,10 @@ def _wrong_whole(columns: Mapping[str, np.ndarray], name: str) -> list[str]:
 
 
 def _read_csv(path: Path, root: Path, name: str) -> pd.DataFrame:
-    with as_read_error(root, name):
+    # Only a gzipped file can unpack to more than it seems to hold.
+    with as_read_error(root, name), open_text(path) if path.suffix == ".gz" else path.open("rb") as file:
         table = pd.read_csv(
-            path, header=None, dtype=str, na_filter=False, encoding="utf-8-sig", skipinitialspace=True
+            file, header=None, dtype=str, na_filter=False, encoding="utf-8-sig", skipinitialspace=True
         )
     table = _named_columns(table, root, name)
     barcodes = pd.Index(table["barcode"].str.strip().to_list(), dtype=object)

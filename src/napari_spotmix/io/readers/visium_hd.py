@@ -161,6 +161,7 @@ def _notes(root: Path, um: float | None, options: ReadOptions) -> list[str]:
         notes.append(f"Bins of {um:g} µm were read; this run has {_sizes_as_text(sizes)}. {_CHOOSE}")
     if any((folder / _CELLS).is_dir() for folder in (root, root.parent, root.parent.parent)):
         notes.append(
-            f"Cells segmented by Space Ranger (`{_CELLS}`) were not read: spotmix works on the bins."
+            f"Cells segmented by Space Ranger (`{_CELLS}`) were not read, but the bins. "
+            "Choose that folder to read the cells."
         )
     return notes
