@@ -363,10 +363,12 @@ def _draw_image(axes: Axes, scene: FigureScene) -> None:
     axes.axis(limits)
 
 
-def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_]) -> None:
+def _draw_spots(
+    page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_], *, outlined: bool = True
+) -> None:
     """Draw the spots in their colors, RGBA (n_drawn, 4), and those that are not known as crosses."""
     scene = page.scene
-    line = 0.0 if scene.is_dense else page.points(0.03 * scene.diameter)
+    line = 0.0 if scene.is_dense or not outlined else page.points(0.03 * scene.diameter)
     _add(axes, scene, scene.outline, colors[known], known, line)
     if not (known.all() or scene.is_dense):
         width = max(0.8, page.points(0.1 * scene.diameter))
@@ -407,7 +409,9 @@ def _draw_values(page: _Page, result: Result, ends: Mapping[str, float], is_type
     colormap = colormap_of(PROPORTION if is_type else MAP, over_tissue=page.scene.image is not None)
     for axes, value, end in zip(page.panels, values, ends.values(), strict=True):
         known = estimated & ~np.isnan(value)
-        _draw_spots(page, axes, colormap(np.clip(np.nan_to_num(value) / end, 0, 1)), known)
+        colors = colormap(np.clip(np.nan_to_num(value) / end, 0, 1))
+        # No outlines: where a value is 0, nothing is drawn.
+        _draw_spots(page, axes, colors, known, outlined=False)
     exceeds = any((one[estimated] > end).any() for one, end in zip(values, ends.values(), strict=True))
     has_one_end = len(set(ends.values())) == 1
     if len(names) > 1:
