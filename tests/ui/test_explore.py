@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.events import Event
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QColorDialog, QFileDialog
+from qtpy.QtWidgets import QApplication, QColorDialog, QFileDialog
 from scipy.sparse import csr_array
 
 from napari_spotmix.base.color_range import ColorRange, RangeMode, end_words, largest_proportion, rounded_up
@@ -315,6 +317,20 @@ def test_the_box_at_the_mouse_names_the_largest_three_types(
     assert dock.overlays.hover.entries == []
     move_mouse(viewer, -1e6, -1e6)
     assert dock.overlays.hover.isHidden()
+    canvas = dock.overlays.hover.parent()
+    ends: list[Callable[[], Any]] = [
+        lambda: QApplication.sendEvent(canvas, QEvent(QEvent.Type.Leave)),
+        lambda: dock.session.pointer.walk(0, 1),
+        viewer.layers.clear,
+    ]
+    dock.session.pointer.pick(12)
+    for end in ends:
+        move_mouse(viewer, y, x)
+        assert not dock.overlays.hover.isHidden()
+        end()
+        assert dock.overlays.hover.isHidden()
+    move_mouse(viewer, y, x)
+    assert dock.overlays.hover.isHidden(), "without a layer there is nothing to point at"
     dock.close_session()
     assert dock.scene._on_move not in viewer.mouse_move_callbacks
 
@@ -615,3 +631,27 @@ def test_the_range_is_dragged_typed_and_chosen(qtbot: Any, make_dock: Any, resul
     assert titles == [f"0 – {end_words(own[name])}" for name in (rare, common)]
     dock.session.display.show_panels(())
     assert end() == own[rare], "the map below has followed"
+
+
+def test_nothing_in_the_layers_of_a_result_can_be_edited(qtbot: Any, make_dock: Any, result: Result) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    dock.session.display.show(result.cell_types[0])
+    dock.session.display.show(result.cell_types[1])  # new values in the same layer
+    dock.session.pointer.pick(12)
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.waitUntil(canvas.isVisible)
+    points = [layer for layer in viewer.layers if isinstance(layer, Points)]
+    assert len(points) == 4
+    for layer in points:
+        viewer.layers.selection.active = layer
+        n_points = len(layer.data)
+        for key in (Qt.Key.Key_2, Qt.Key.Key_A, Qt.Key.Key_Delete):
+            qtbot.keyClick(canvas, key)
+        layer.mode = "add"
+        layer.selected_data = {0, 1}
+        assert str(layer.mode) == "pan_zoom"
+        layer.remove_selected()
+        for _ in range(2):
+            qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
+        assert len(layer.data) == n_points, layer.name

@@ -99,7 +99,8 @@ class Gradient(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         bar = QRect(_HANDLE, (_HEIGHT - _BAR) // 2, _WIDTH, _BAR)
-        painter.fillRect(bar, QColor(_TISSUE) if self._is_over_tissue else QColor("black"))
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        painter.fillRect(bar, QColor(_TISSUE) if self._is_over_tissue else ground)
         gradient = QLinearGradient(bar.left(), 0, bar.left() + _WIDTH * self._part, 0)
         for at, color in enumerate(self._colors):
             gradient.setColorAt(at / max(len(self._colors) - 1, 1), color)

@@ -80,6 +80,7 @@ class Overlays:
     def _clear_empty_canvas(self, _: Any = None) -> None:
         if not self._layers:
             self._clear()
+            self._session.pointer.hover(None)
 
     def _clear(self) -> None:
         self.title.show_text("")

@@ -25,6 +25,7 @@ from napari_spotmix.ui.canvas.layer_info import (
     tissue_of,
 )
 from napari_spotmix.ui.canvas.legend import niche_colors
+from napari_spotmix.ui.canvas.locked import lock
 from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.canvas.spatialdata_interop import serve_others
 from napari_spotmix.ui.state.connections import Connections
@@ -227,7 +228,7 @@ class Scene:
             layer.opacity = self._session.display.opacity
 
     def _make_type(self, result: Result, shown: Shown) -> Layer:
-        layer = Layer.create(*self._type_data(result, shown))
+        layer = lock(Layer.create(*self._type_data(result, shown)))
         self._label(layer, self._info(result, shown))  # before other plugins see the layer
         layer.opacity = self._session.display.opacity
         self._viewer.layers.insert(self._top_of_types(), layer)
@@ -251,7 +252,7 @@ class Scene:
             return
         name, active = self._to_add.pop(0), self._viewer.layers.selection.active
         end = ends_of_types(result, [name], self._session.display.color_range)[name]
-        layer = Layer.create(*layers.proportion_layer(result, name, end=end))
+        layer = lock(Layer.create(*layers.proportion_layer(result, name, end=end)))
         layer.visible = False
         self._label(layer, replace(self._info(result, name), is_own=True))
         self._viewer.layers.insert(self._bottom_of_types(), layer)
@@ -398,8 +399,9 @@ class Scene:
             self._session.pointer.pick_at(y, x)
 
     def _on_move(self, viewer: ViewerModel, event: Event) -> None:
-        """Point at the spot under the mouse; while something is dragged, at none."""
-        if event.is_dragging or viewer.dims.ndisplay != 2:
+        """Point at the spot under the mouse; while something is dragged or drawn, at none."""
+        is_pointing = self._is_navigating() and not event.is_dragging and len(viewer.layers) > 0
+        if not is_pointing or viewer.dims.ndisplay != 2:
             self._session.pointer.hover(None)
         else:
             y, x = event.position[-2:]
@@ -439,7 +441,7 @@ class Scene:
     # Layers
 
     def _insert(self, data: FullLayerData, at: int) -> Layer:
-        layer = Layer.create(*data)
+        layer = lock(Layer.create(*data))
         self._viewer.layers.insert(min(at, len(self._viewer.layers)), layer)
         return layer
 
