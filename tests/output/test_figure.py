@@ -22,10 +22,10 @@ from matplotlib.text import Text
 from scipy.sparse import csr_array
 
 from napari_spotmix import InputError, Result
-from napari_spotmix.base.colors import opacity_over_tissue
+from napari_spotmix.base.color_range import ColorRange, RangeMode
 from napari_spotmix.output import figure as module
-from napari_spotmix.output.figure import draw, save
-from napari_spotmix.result import Provenance
+from napari_spotmix.output.figure import colormap_of, draw, save
+from napari_spotmix.result import Provenance, View
 
 HOSTILE = 'T/NK "cells" <b> $x_1$'
 TYPES = [HOSTILE, "Macrophage", "_hidden", "B & co"]
@@ -93,6 +93,14 @@ def color_at(figure: Figure, shown: np.ndarray, xy: Any, panel: int = 0) -> np.n
     return shown[pixel_at(figure, xy, panel)]
 
 
+def color_of(
+    part: float, *, ground: float = 1.0, over_tissue: bool = False, opacity: float = 1.0
+) -> np.ndarray:
+    """Return the color of a part of the range on a ground of one gray."""
+    *rgb, alpha = colormap_of("viridis", over_tissue=over_tissue)(part)
+    return np.array(rgb) * alpha * opacity + ground * (1 - alpha * opacity)
+
+
 def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
@@ -101,7 +109,7 @@ def test_a_spot_has_its_color_at_its_position_and_no_further(result: Result, tmp
     figure = draw(result, "Macrophage")
     shown = pixels(figure, tmp_path)
     for xy, share in zip(XY[:4], SHARES[:4, 1], strict=True):
-        expected = mpl.colormaps["viridis"](share)[:3]
+        expected = color_of(share)
         np.testing.assert_allclose(color_at(figure, shown, xy), expected, atol=0.01)
         for way in ([1, 0], [-1, 0], [0, 1], [0, -1]):
             inside, outside = xy + np.array(way) * 0.44 * DIAMETER, xy + np.array(way) * 0.56 * DIAMETER
@@ -134,7 +142,7 @@ def test_tissue_shows_through_if_a_type_is_rare(over_tissue: Result, tmp_path: P
     figure = draw(over_tissue, "Macrophage", opacity=0.5)
     shown = pixels(figure, tmp_path)
     for xy, share in zip(over_tissue.coordinates[:4], SHARES[:4, 1], strict=True):
-        expected = np.array(mpl.colormaps["viridis"](share)[:3]) * opacity_over_tissue(share) * 0.5
+        expected = color_of(share, ground=0.0, over_tissue=True, opacity=0.5)
         np.testing.assert_allclose(color_at(figure, shown, xy), expected, atol=0.015)
 
 
@@ -247,7 +255,7 @@ def test_a_region_is_drawn_to_its_edges(result: Result, tmp_path: Path) -> None:
     (axes,) = panels(figure)
     assert axes.get_xlim() == (350, 550)
     assert axes.get_ylim() == (400, 50)
-    expected = mpl.colormaps["viridis"](SHARES[3, 1])[:3]
+    expected = color_of(SHARES[3, 1])
     np.testing.assert_allclose(color_at(figure, pixels(figure, tmp_path), XY[3]), expected, atol=0.01)
 
 
@@ -261,14 +269,31 @@ def test_lengths_are_the_same_along_both_axes(result: Result) -> None:
             assert box.height / np.ptp(axes.get_ylim()) == pytest.approx(along_x, rel=1e-6)
 
 
-def test_several_types_share_one_scale(result: Result, tmp_path: Path) -> None:
-    figure = draw(result, TYPES)
-    assert [axes.get_title() for axes in panels(figure)] == TYPES
-    assert [axes.get_label() for axes in figure.axes].count("color bar") == 1
+@pytest.mark.parametrize(
+    ("color_range", "ends"),
+    [("own", (0.6, 1, 0.8, 0.01)), ("same", (1, 1, 1, 1)), (0.7, (0.7, 0.7, 0.7, 0.7))],
+)
+def test_each_map_ends_where_it_says(
+    result: Result, tmp_path: Path, color_range: Any, ends: tuple[float, ...]
+) -> None:
+    figure = draw(result, TYPES, color_range=color_range)
+    is_common = len(set(ends)) == 1
+    titles = [name if is_common else f"{name}  0–{end:g}" for name, end in zip(TYPES, ends, strict=True)]
+    assert [axes.get_title() for axes in panels(figure)] == titles
+    (bar,) = [axes for axes in figure.axes if axes.get_label() == "color bar"]
+    assert bar.get_yticklabels()[-1].get_text().rstrip("0.") == (
+        f"{ends[0]:g}" if is_common else "end of\neach map"
+    )
     shown = pixels(figure, tmp_path)
-    for panel in range(4):
-        expected = mpl.colormaps["viridis"](SHARES[3, panel])[:3]
+    for panel, end in enumerate(ends):
+        expected = color_of(min(SHARES[3, panel] / end, 1.0))
         np.testing.assert_allclose(color_at(figure, shown, XY[3], panel), expected, atol=0.01)
+
+
+def test_a_figure_has_the_range_that_was_saved_unless_another_is_given(result: Result) -> None:
+    saved = replace(result, view=View(color_range=ColorRange(RangeMode.OWN, chosen={"Macrophage": 0.3})))
+    ends = [draw(saved, "Macrophage", color_range=one).axes[-1].get_ylim()[1] for one in (None, "full")]
+    assert ends == [0.3, 1.0]
 
 
 def test_the_color_bar_says_what_it_measures(result: Result) -> None:
@@ -283,7 +308,7 @@ def test_the_color_bar_says_what_it_measures(result: Result) -> None:
         assert bar.get_ylabel() == label
         is_proportion = label.startswith("Proportion")
         assert bar.get_ylim()[0] == 0
-        assert (bar.get_ylim()[1] == 1) == is_proportion
+        assert (bar.get_ylim()[1] <= 1) == is_proportion or shown == "unexplained"
 
 
 @pytest.mark.parametrize("region", [None, (100, 60, 1900, 140), (100, 0, 300, 4000)])
@@ -329,6 +354,7 @@ def test_a_type_may_have_the_name_of_a_map(result: Result) -> None:
         ([], {}, "1 to 12 different cell types"),
         (["Macrophage", "Macrophage"], {}, "1 to 12 different cell types"),
         (["Macrophage", "dominant"], {}, "'dominant' can only be shown alone"),
+        ("Macrophage", {"color_range": "log"}, "`color_range` must be own, full, same, or the end"),
         ("Macrophage", {"opacity": 1.5}, "`opacity` must be from 0 to 1"),
         ("Macrophage", {"opacity": float("nan")}, "`opacity` must be from 0 to 1"),
         ("Macrophage", {"region": (5, 0, 1, 9)}, "`region` must be left, top, right and bottom"),

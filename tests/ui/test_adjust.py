@@ -61,7 +61,6 @@ def test_the_map_follows_the_slider_in_the_same_layer(qtbot: Any, ran: Any, fitt
     np.testing.assert_allclose(shares_shown(dock, name), expected.proportions[name], rtol=1e-12)
     assert shares_shown(dock, name).std() < 0.9 * before.std()
     assert not np.array_equal(layer.face_color, colors)
-    assert tuple(layer.face_contrast_limits) == (0.0, 1.0)
     assert dock.adjust.state.text() == "Smoothness 20 (learned: 0.2)"
     assert "Solved again with lambda_c 20" in dock.run.notes_text.text()
 

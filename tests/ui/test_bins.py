@@ -14,6 +14,7 @@ from napari.layers import Image, Layer
 from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import csr_array
 
+from napari_spotmix.base.color_range import ColorRange, RangeMode, largest_proportion, rounded_up
 from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.dataset.bin_grid import bin_grid, pyramid
 from napari_spotmix.result import Result
@@ -72,7 +73,7 @@ def test_every_bin_is_drawn_at_its_coordinates(turn: float, has_array: bool) -> 
         at = tuple(np.rint(position).astype(int))
         assert finest[at] == pytest.approx(result.proportions["b"].iloc[spot])
     assert np.isfinite(finest).sum() == len(adata) - 1, "a bin that was not estimated is left out"
-    assert layer.contrast_limits == [0, 1]
+    assert layer.contrast_limits == [0, largest_proportion(result.proportions["b"].to_numpy())]
 
 
 def test_coarser_levels_are_means_and_stay_in_register() -> None:
@@ -115,7 +116,7 @@ def test_dominant_types_have_their_colors_and_counts_their_map() -> None:
     np.testing.assert_allclose(finest[grid.rows[:3], grid.columns[:3]] / 255, expected, atol=0.003)
     assert finest[grid.rows[3], grid.columns[3], 3] == 0
     counts = Layer.create(*layers.map_layer(result, "Counts", "counts"))
-    assert counts.contrast_limits[1] == pytest.approx(np.quantile(result.counts.drop("bin3"), 0.98))
+    assert counts.contrast_limits[1] == rounded_up(np.quantile(result.counts.drop("bin3"), 0.98))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     assert isinstance(dock.scene.layer_of(DOMINANT), Image)
     assert not viewer.layers["bins spots"].visible, "they lie below those of the result"
     dock.session.display.show("b")
-    assert dock.scene.layer_of("b").colorbar.visible
+    assert dock.overlays.color_bar.bar.end.text() == f"{dock.scene.layer_of('b').contrast_limits[1]:g}"
     x, y = result.coordinates[20]
     dock.session.pointer.pick_at(y, x)
     assert dock.session.pointer.spot == 20
@@ -167,7 +168,9 @@ def test_a_user_shows_picks_and_recolors_bins(make_dock: Any) -> None:
     grid = bin_grid(result.spatial)
     shown = np.asarray(dock.scene.layer_of("b").data[0])[grid.rows, grid.columns]
     np.testing.assert_allclose(shown, changed.proportions["b"], rtol=1e-6)
+    dock.session.display.set_color_range(ColorRange(RangeMode.FULL))
     dock.explore.settings.threshold.value = 0.4
+    assert dock.scene.layer_of("b").contrast_limits == [0, 1]
     assert "from 0.4" in dock.scene.layer_of("b").colormap.name
     dock.session.display.show(("a", "c"))
     assert dock.scene.layer_of(("a", "c")).rgb

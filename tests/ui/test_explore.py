@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from napari.layers import Points
 from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.events import Event
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QFileDialog
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QColorDialog, QFileDialog
 from scipy.sparse import csr_array
 
+from napari_spotmix.base.color_range import ColorRange, RangeMode, end_words, largest_proportion, rounded_up
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
@@ -70,8 +74,8 @@ def test_layers_are_made_when_first_shown(qtbot: Any, explored: Any) -> None:
     name = dock.explore.list.rows.rows[2].key
     assert len(viewer.layers) == before + 1
     assert visible_types(viewer, dock) == [name]
-    assert viewer.layers[name].face_colorbar.visible
-    assert viewer.layers[name].face_contrast_limits == (0, 1)
+    end = viewer.layers[name].face_contrast_limits[1]
+    assert dock.overlays.color_bar.bar.end.text() == end_words(end)
     assert viewer.layers.selection.active is viewer.layers[name]
     click_row(qtbot, dock, 0)
     assert visible_types(viewer, dock) == ["Dominant type"]
@@ -119,11 +123,11 @@ def test_further_maps_show_what_they_name(
     np.testing.assert_allclose(np.asarray(layer.features[feature])[known], expected[known])
     low, high = layer.face_contrast_limits
     assert low == 0
-    assert high == pytest.approx(np.quantile(expected[known], 0.98))
+    assert high == rounded_up(np.quantile(expected[known], 0.98))
     brightness = layer.face_color[known, :3].sum(axis=1)
     below = expected[known] <= high
     assert np.corrcoef(brightness[below], expected[known][below])[0, 1] > 0.9
-    assert layer.face_colorbar.visible
+    assert dock.overlays.color_bar.bar.end.text() == end_words(high)
     assert dock.overlays.title.text == title
     assert dock.explore.summary == key.value
 
@@ -255,13 +259,18 @@ def test_types_chosen_together_are_blended_in_their_colors(qtbot: Any, explored:
     assert dock.session.display.shown == (first, second)
     assert visible_types(viewer, dock) == [plain(f"{first} + {second}")]
     layer = dock.scene.layer_of((first, second))
-    shares = result.proportions[[first, second]].to_numpy()
+    dock.session.display.set_color_range(ColorRange(chosen={first: 0.5}))
+    ends = {first: 0.5, second: largest_proportion(result.proportions[second].to_numpy())}
+    shares = result.proportions[[first, second]].to_numpy() / list(ends.values())
     colors = transform_color([result.colors[first], result.colors[second]])[:, :3]
     known = ~np.isnan(shares).any(axis=1) & (shares.sum(axis=1) > 0.06)
     expected = shares[known] @ colors / shares[known].sum(axis=1, keepdims=True)
     np.testing.assert_allclose(layer.face_color[known, :3], expected, atol=1e-5)
-    np.testing.assert_allclose(layer.face_color[known, 3], shares[known].sum(axis=1), atol=1e-5)
-    assert dock.overlays.legend.entries == [(name, result.colors[name]) for name in (first, second)]
+    np.testing.assert_allclose(
+        layer.face_color[known, 3], np.minimum(shares[known].sum(axis=1), 1), atol=1e-5
+    )
+    entries = [(f"{name}: 0 – {end_words(end)}", result.colors[name]) for name, end in ends.items()]
+    assert dock.overlays.legend.entries == entries
     assert {index.row() for index in types.selectedIndexes()} == {1, 3}
     click_row(qtbot, dock, 2)
     assert visible_types(viewer, dock) == [plain(types.rows.rows[2].key)]
@@ -308,6 +317,20 @@ def test_the_box_at_the_mouse_names_the_largest_three_types(
     assert dock.overlays.hover.entries == []
     move_mouse(viewer, -1e6, -1e6)
     assert dock.overlays.hover.isHidden()
+    canvas = dock.overlays.hover.parent()
+    ends: list[Callable[[], Any]] = [
+        lambda: QApplication.sendEvent(canvas, QEvent(QEvent.Type.Leave)),
+        lambda: dock.session.pointer.walk(0, 1),
+        viewer.layers.clear,
+    ]
+    dock.session.pointer.pick(12)
+    for end in ends:
+        move_mouse(viewer, y, x)
+        assert not dock.overlays.hover.isHidden()
+        end()
+        assert dock.overlays.hover.isHidden()
+    move_mouse(viewer, y, x)
+    assert dock.overlays.hover.isHidden(), "without a layer there is nothing to point at"
     dock.close_session()
     assert dock.scene._on_move not in viewer.mouse_move_callbacks
 
@@ -417,7 +440,7 @@ def test_a_figure_that_is_cancelled_while_it_is_written_is_not_kept(result: Resu
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        figure_task(result, "dominant", tmp_path / "figure.png", 1.0)(cancel_late)
+        figure_task(result, "dominant", tmp_path / "figure.png", 1.0, ColorRange())(cancel_late)
     assert list(tmp_path.iterdir()) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -470,10 +493,11 @@ def test_another_type_colors_the_same_layer_and_is_drawn_once(
     np.testing.assert_allclose(
         np.asarray(layer.features["proportion"])[known], result.proportions[second].to_numpy()[known]
     )
-    expected = layer.face_colormap.map(result.proportions[second].to_numpy()[known])
+    end = layer.face_contrast_limits[1]
+    expected = layer.face_colormap.map(result.proportions[second].to_numpy()[known] / end)
     np.testing.assert_allclose(layer.face_color[known], expected, atol=1e-6)
     assert dock.overlays.title.text.endswith(": proportion")
-    assert layer.face_colorbar.visible
+    assert dock.overlays.color_bar.bar.end.text() == end_words(end)
 
 
 def test_each_cell_type_can_have_a_layer_of_its_own(qtbot: Any, make_dock: Any, result: Result) -> None:
@@ -544,3 +568,90 @@ def test_the_legend_leaves_a_small_canvas_to_the_map_and_goes_with_the_last_laye
     viewer.layers.clear()
     assert dock.overlays.legend.isHidden()
     assert dock.overlays.title.isHidden()
+
+
+def drag_end(qtbot: Any, gradient: Any, part: float) -> None:
+    """Drag the end of the colors to a part of the bar."""
+    left, middle = gradient.end - 120, gradient.height() // 2
+    qtbot.mousePress(gradient, Qt.MouseButton.LeftButton, pos=QPoint(gradient.end, middle))
+    for step in (0.9, part):
+        QTest.mouseMove(gradient, QPoint(left + round(120 * step), middle))
+        qtbot.wait(10)
+    qtbot.mouseRelease(gradient, Qt.MouseButton.LeftButton, pos=QPoint(left + round(120 * part), middle))
+
+
+def choose_rule(qtbot: Any, bar: Any, mode: RangeMode) -> None:
+    """Choose where colors end, by keyboard."""
+    bar.rule.setFocus()
+    qtbot.keyClick(bar.rule, Qt.Key.Key_Home)
+    for _ in range(list(RangeMode).index(mode)):
+        qtbot.keyClick(bar.rule, Qt.Key.Key_Down)
+
+
+def test_the_range_is_dragged_typed_and_chosen(qtbot: Any, make_dock: Any, result: Result) -> None:
+    _, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    rare, common = result.mean_proportions.sort_values().index[[0, -1]]
+    own = {name: largest_proportion(result.proportions[name].to_numpy()) for name in result.cell_types}
+    assert own[rare] < own[common] == max(own.values())
+    bar = dock.overlays.color_bar.bar
+    assert dock.overlays.color_bar.isHidden(), "the dominant type has no range"
+    dock.session.display.show(rare)
+    qtbot.waitUntil(bar.isVisible)
+    layer = dock.scene.layer_of(rare)
+
+    def end() -> float:
+        assert bar.end.text() == end_words(layer.face_contrast_limits[1])
+        return layer.face_contrast_limits[1]
+
+    before, colors = end(), layer.face_color.copy()
+    assert before == own[rare]
+    drag_end(qtbot, bar.gradient, 0.5)
+    assert end() == pytest.approx(before / 2, rel=0.05)
+    brighter = result.proportions[rare].to_numpy() > before / 10
+    assert (layer.face_color[brighter] != colors[brighter]).any(axis=1).all()
+    bar.end.selectAll()
+    qtbot.keyClicks(bar.end, "12%")
+    qtbot.keyClick(bar.end, Qt.Key.Key_Return)
+    assert end() == 0.12
+    bar.end.selectAll()
+    qtbot.keyClicks(bar.end, "much")
+    qtbot.keyClick(bar.end, Qt.Key.Key_Return)
+    assert end() == 0.12, "nonsense changes nothing"
+    middle = bar.gradient.rect().center()
+    qtbot.mouseDClick(bar.gradient, Qt.MouseButton.LeftButton, pos=middle)
+    assert end() == own[rare]
+    choose_rule(qtbot, bar, RangeMode.FULL)
+    assert end() == 1
+    choose_rule(qtbot, bar, RangeMode.SAME)
+    assert end() == own[common]
+    dock.session.display.show_panels((rare, common))
+    choose_rule(qtbot, dock.overlays.side_by_side._foot.bar, RangeMode.OWN)
+    titles = [panel.title.range_text for panel in dock.overlays.side_by_side.panels]
+    assert titles == [f"0 – {end_words(own[name])}" for name in (rare, common)]
+    dock.session.display.show_panels(())
+    assert end() == own[rare], "the map below has followed"
+
+
+def test_nothing_in_the_layers_of_a_result_can_be_edited(qtbot: Any, make_dock: Any, result: Result) -> None:
+    viewer, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    dock.session.display.show(result.cell_types[0])
+    dock.session.display.show(result.cell_types[1])  # new values in the same layer
+    dock.session.pointer.pick(12)
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.waitUntil(canvas.isVisible)
+    points = [layer for layer in viewer.layers if isinstance(layer, Points)]
+    assert len(points) == 4
+    for layer in points:
+        viewer.layers.selection.active = layer
+        n_points = len(layer.data)
+        for key in (Qt.Key.Key_2, Qt.Key.Key_A, Qt.Key.Key_Delete):
+            qtbot.keyClick(canvas, key)
+        layer.mode = "add"
+        layer.selected_data = {0, 1}
+        assert str(layer.mode) == "pan_zoom"
+        layer.remove_selected()
+        for _ in range(2):
+            qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
+        assert len(layer.data) == n_points, layer.name

@@ -12,6 +12,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt
 from scipy.sparse import csr_array
 
+from napari_spotmix.base.color_range import rounded_up
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.io import read_image
 from napari_spotmix.result import Result
@@ -73,14 +74,17 @@ def test_other_image_of_the_same_section_covers_the_same_area(tissue: SimulatedT
     np.testing.assert_allclose(other.extent.world, own.extent.world, rtol=0.02, atol=2 * own.scale[0])
 
 
-def test_proportions_keep_a_fixed_scale(result: Result) -> None:
+def test_colors_range_from_0_to_the_rounded_maximum_of_the_type(result: Result) -> None:
     viewer = ViewerModel()
     name = result.cell_types[2]
     layer = viewer.add_layer(Layer.create(*layers.proportion_layer(result, name)))
     assert layer.name == name
-    assert layer.face_contrast_limits == (0, 1)
+    low, end = layer.face_contrast_limits
+    largest = result.proportions[name].max()
+    assert (low, end) == (0, rounded_up(largest))
+    assert largest <= end < 2 * largest
     np.testing.assert_allclose(layer.features["proportion"], result.proportions[name])
-    expected = layer.face_colormap.map(result.proportions[name].to_numpy())
+    expected = layer.face_colormap.map(result.proportions[name].to_numpy() / end)
     known = result.proportions[name].notna().to_numpy()
     np.testing.assert_allclose(layer.face_color[known], expected[known], atol=1e-5)
 
@@ -120,11 +124,15 @@ def test_tissue_is_visible_where_a_type_is_absent(result: Result) -> None:
     name = result.cell_types[1]
     result.abundances.loc[result.abundances.index[7], name] = 0.0
     over_tissue = Layer.create(*layers.proportion_layer(result, name))
-    assert over_tissue.face_color[7, 3] < 0.2
+    assert over_tissue.face_color[7, 3] == over_tissue.border_color[7, 3] == 0
     assert over_tissue.face_colormap.map(1.0)[..., 3] == 1
+    blend = Layer.create(*layers.blend_layer(result, "blend", [name]))
+    assert blend.face_color[7, 3] == 0
     del result.spatial.uns["spatial"]
     alone = Layer.create(*layers.proportion_layer(result, name))
-    assert alone.face_color[7, 3] == 1, "with no tissue below, there would be nothing to see"
+    gray, opacity = alone.face_color[7, :3], alone.face_color[7, 3]
+    assert np.ptp(gray) == 0, "the spots are the tissue"
+    assert 0.1 < opacity < 0.3
 
 
 def test_the_status_bar_is_spared_of_long_tables(tissue: SimulatedTissue) -> None:

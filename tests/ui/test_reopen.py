@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result, View
 from napari_spotmix.ui.demo import read_result, show_result
@@ -25,6 +26,8 @@ def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Resul
     dock.session.pointer.pick(12)
     dock.explore.settings.threshold.value = 0.2
     dock.explore.settings.opacity.value = 0.6
+    rule = ColorRange(chosen={names[0]: 0.15})
+    dock.session.display.set_color_range(rule)
     dock.run.save_to(tmp_path / "out")
     qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
     _, again = make_dock()
@@ -36,6 +39,8 @@ def test_what_was_shown_is_shown_again(qtbot: Any, make_dock: Any, result: Resul
         session.display.threshold,
         session.display.opacity,
     ) == (names, 12, 0.2, 0.6)
+    assert session.display.color_range == rule
+    assert again.overlays.legend.entries[0][0].endswith("0 – 0.15")
     assert again.explore.settings.threshold.value == 0.2
     assert again.explore.settings.opacity.value == 0.6
     assert again.scene.layer_of(names).opacity == 0.6
@@ -99,6 +104,8 @@ def test_a_file_with_a_result_is_opened_with_it(
         {"map": "NICHES", "opacity": 1e300},
         {"types": [None, {}], "map": "__class__"},
         {"niches": 10**9, "camera": [1.0, float("inf"), 1.0], "side by side": [[], "no such type"]},
+        {"color range": {"mode": ["own"], "chosen": [1], "same": -1, "maps": {"counts": "many"}}},
+        {"color range": "same"},
         {"niches": "3", "camera": [1.0, 2.0, -1.0], "side by side": "Gut"},
     ],
 )
@@ -112,6 +119,7 @@ def test_nonsense_in_a_file_is_ignored(make_dock: Any, result: Result, view: dic
         1.0,
     )
     assert dock.session.display.panels == ()
+    assert dock.session.display.color_range == ColorRange()
     assert not dock.tissue.search.runner.is_running
 
 

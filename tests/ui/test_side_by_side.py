@@ -19,12 +19,15 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from scipy.sparse import csr_array
 
+from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.output.ranges import ends_of_types
 from napari_spotmix.result import Result
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.canvas.panel_data import panels_task, tissue_pictures
 from napari_spotmix.ui.demo import show_result, spot_at_a_border
+from napari_spotmix.ui.state.map_range import shown_ends
 from napari_spotmix.ui.state.maps import DOMINANT
 
 pytestmark = pytest.mark.viewer
@@ -153,7 +156,8 @@ def test_up_to_twelve_types_stay_selected_though_six_are_blended(qtbot: Any, exp
 
 def test_a_panel_shows_the_same_as_the_layer_of_its_type(result: Result) -> None:
     name = result.cell_types[2]
-    data = panels_task(result, [name], 0.0, [], 1.0)(lambda _: None)
+    end = ends_of_types(result, [name], ColorRange())
+    data = panels_task(result, end, 0.0, [], 1.0)(lambda _: None)
     layer = Layer.create(*layers.proportion_layer(result, name))
     np.testing.assert_allclose(data.spots.xy[:, ::-1], layer.data)
     assert data.spots.diameter == layer.size[0]
@@ -164,7 +168,7 @@ def test_a_panel_shows_the_same_as_the_layer_of_its_type(result: Result) -> None
 
 def test_bins_are_at_the_coordinates_of_their_layer(bins_result: Result) -> None:
     adata = bins_result.spatial
-    (picture,) = panels_task(bins_result, ["b"], 0.0, [], 1.0)(lambda _: None).colors
+    (picture,) = panels_task(bins_result, {"b": 1.0}, 0.0, [], 1.0)(lambda _: None).colors
     grid = bin_grid(adata)
     for spot in (0, 17, len(adata) - 1):
         edge = np.array([grid.columns[spot] + 0.5, grid.rows[spot] + 0.5, 1.0])
@@ -277,11 +281,12 @@ def test_spots_have_their_colors_on_the_screen(qtbot: Any, beside: Any) -> None:
     pixels = dock.overlays.side_by_side.canvas.render(alpha=False)
     ratio = pixels.shape[1] / dock.overlays.side_by_side.canvas.native.width()
     result = dock.session.result
+    ends = shown_ends(dock.session)
     for panel in dock.overlays.side_by_side.panels:
         spot = int(result.proportions[panel.name].fillna(0).argmax())
         at = on_panel(panel, result.coordinates[spot])
         share = result.proportions[panel.name].iloc[spot]
-        wanted = np.asarray(layers.proportion_colormap(result).map(np.array([share])))[0]
+        wanted = np.asarray(layers.proportion_colormap(result).map(np.array([share / ends[panel.name]])))[0]
         wanted = 255 * wanted[:3]
         seen = pixels[round(at.y() * ratio), round(at.x() * ratio), :3].astype(float)
         assert np.abs(seen - wanted).max() < 60, panel.name

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["MAP", "PALETTE", "PROPORTION", "USUAL", "cell_type_colors", "opacity_over_tissue", "pair_color"]
+__all__ = ["MAP", "PALETTE", "PROPORTION", "cell_type_colors", "over_ground", "overlay", "pair_color"]
 
 #: Colormap of proportions: perceptually uniform; hematoxylin and eosin have none of its greens and yellows.
 PROPORTION = "viridis"
 #: Colormap of all that is no proportion, so that the two are not confused.
 MAP = "magma"
-#: Share of the spots whose values are below the end of such a colormap.
-USUAL = 0.98
+
+Floats = NDArray[np.float64]
+
+#: Where overlays begin in their colormap: viridis is too dark before, and its violet is that of nuclei.
+_FIRST = {PROPORTION: 0.3, MAP: 0.1}
+#: Share of the range from which on an overlay is opaque.
+_OPAQUE_FROM = 0.3
+#: Without an image the spots are the tissue: where there is nothing they are a faint gray.
+_GRAY, _LEAST_OPACITY = 0.5, 0.22
 
 #: Thirty colors, ordered so that the first ones differ most for any kind of color vision and stand out
 #: from stained tissue and from glass: six of Okabe and Ito (2008), then colors far, in CIELAB as seen
@@ -38,15 +45,42 @@ def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(cell_types)}
 
 
-def opacity_over_tissue(share: ArrayLike) -> NDArray[np.float64]:
-    """Return the opacity of a color by its position in the colormap, 0 to 1: low values show the tissue.
+def overlay(name: str, colormap: Callable[[Floats], Floats], n_colors: int, *, over_image: bool) -> Floats:
+    """Return the colors of a map over the tissue: none at 0, opaque from 30% of the range on.
+
+    Parameters
+    ----------
+    name : str
+        Of the colormap.
+    colormap : callable
+        Returns the RGBA of positions, 0 to 1: a colormap of napari or matplotlib.
+    n_colors : int
+    over_image : bool
+        Without an image, spots stay a faint gray where a value is 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_colors, 4)
+    """
+    share = np.linspace(0, 1, n_colors)
+    first = _FIRST.get(name, 0.0)
+    rgb = np.asarray(colormap(first + (1 - first) * share), dtype=float)[:, :3]
+    return over_ground(rgb, np.clip(share / _OPAQUE_FROM, 0, 1), over_image=over_image)
+
+
+def over_ground(rgb: Floats, opacity: Floats, *, over_image: bool) -> Floats:
+    """Return RGBA of colors (n, 3) with an opacity each (n,); without an image, over a faint gray.
 
     Examples
     --------
-    >>> opacity_over_tissue([0.0, 0.125, 0.25, 1.0]).tolist()
-    [0.1, 0.55, 1.0, 1.0]
+    >>> over_ground(np.ones((2, 3)), np.array([0.0, 1.0]), over_image=True)[:, 3].tolist()
+    [0.0, 1.0]
     """
-    return np.clip(0.1 + 0.9 * np.asarray(share, dtype=float) / 0.25, 0.1, 1.0)
+    if over_image:
+        return np.column_stack([rgb, opacity])
+    whole = opacity + (1 - opacity) * _LEAST_OPACITY
+    part = (opacity / whole)[:, None]
+    return np.column_stack([rgb * part + _GRAY * (1 - part), whole])
 
 
 #: Moran's I at which the colors of pairs of types end: few are larger.

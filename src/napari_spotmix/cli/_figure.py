@@ -24,6 +24,7 @@ def figure(
     image: bool = True,
     opacity: float = 1.0,
     region: Annotated[tuple[float, float, float, float] | None, Parameter(negative="")] = None,
+    color_range: str | None = None,
     dark: Annotated[bool, Parameter(negative="")] = False,
     dpi: float = 300,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -50,6 +51,10 @@ def figure(
         Opacity of the spots, from 0 to 1.
     region
         Left, top, right and bottom of the region to draw, in full-resolution pixels. Without it, all spots.
+    color_range
+        Where the colors of proportions end: own (the rounded maximum of each map), full (1), same (the
+        largest maximum of the types shown), or a number. Without it, as napari has saved it with the result,
+        else own.
     dark
         Use a dark background, for slides.
     dpi
@@ -68,7 +73,15 @@ def figure(
         with opened(result, on_progress) as found:
             shown = show[0] if len(show) == 1 else show
             on_progress(Progress("Drawing", 0, 1))
-            drawn = draw(found, shown, image=image, opacity=opacity, region=region, dark=dark)
+            drawn = draw(
+                found,
+                shown,
+                image=image,
+                opacity=opacity,
+                region=region,
+                dark=dark,
+                color_range=color_range,
+            )
             return f"Written:\n  {save(drawn, output, dpi)}"
 
     say(cancellable(work))

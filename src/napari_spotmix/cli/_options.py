@@ -130,7 +130,7 @@ def _converter(info: ParameterInfo) -> Callable[[Any, Sequence[Any]], Any]:
 
 #: Arguments that a message may name, besides parameters.
 _ARGUMENTS = (
-    *("show", "opacity", "region", "dpi"),
+    *("show", "opacity", "region", "color_range", "dpi"),
     *("output", "inputs", "to", "fix", "overwrite"),
     *("cell_type_key", "layer", "library_key"),
     *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),

@@ -19,21 +19,24 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
-from matplotlib.colors import Normalize, to_rgba, to_rgba_array
+from matplotlib.colors import ListedColormap, Normalize, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import AffineDeltaTransform
 from numpy.typing import NDArray
 
+from napari_spotmix.base.color_range import ColorRange, end_words
 from napari_spotmix.base.colors import MAP, PROPORTION
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.text import printable
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.io import write_atomically
 from napari_spotmix.io.keeping import MARK
+from napari_spotmix.output.ranges import end_of_map, ends_of_types, rule_of
 from napari_spotmix.output.scene import Crop, FigureScene, colormap_of, scene_of, usual_top
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ def draw(
     opacity: float = 1.0,
     region: Crop | None = None,
     dark: bool = False,
+    color_range: ColorRange | str | float | None = None,
 ) -> Figure:
     """Draw proportions, or another map of a result, over the tissue.
 
@@ -93,7 +97,7 @@ def draw(
     result : Result
     shown : str or sequence of str
         A cell type; "dominant", "unexplained", "counts" or "pies" (the proportions of every spot, of at most
-        6,000); or 2 to 12 cell types, drawn side by side on one scale.
+        6,000); or 2 to 12 cell types, drawn side by side.
     image : bool, optional
         Whether to draw the spots over the tissue image, if there is one.
     opacity : float, optional
@@ -102,6 +106,10 @@ def draw(
         Left, top, right and bottom of what is drawn, in full-resolution pixels; all spots by default.
     dark : bool, optional
         Light on dark, for slides.
+    color_range : str, float or ColorRange, optional
+        Where the colors end: "own" (the rounded maximum of each map), "full" (1), "same" (the largest
+        maximum of the types that are drawn), or the end for all of them. By default as napari has saved it,
+        else "own".
 
     Returns
     -------
@@ -123,14 +131,17 @@ def draw(
     ['map', 'color bar']
     """
     names = [shown] if isinstance(shown, str) else list(shown)
-    _check(result, names, opacity, region)
+    rule = _check(result, names, opacity, region, color_range)
     scene = scene_of(result, image, opacity, region)
     page = _Page(scene, len(names), dark)
     is_type = names[0] in result.cell_types
     if names[0] in ("dominant", "pies") and not is_type:
         _draw_types(page, result, names[0])
     else:
-        _draw_values(page, result, names, is_type)
+        ends = (
+            ends_of_types(result, names, rule) if is_type else {names[0]: end_of_map(result, names[0], rule)}
+        )
+        _draw_values(page, result, ends, is_type)
     _draw_scale_bar(page, result)
     _explain_crosses(page, result)
     return page.figure
@@ -198,7 +209,15 @@ def save_problems(path: Path, dpi: float = 300) -> list[str]:
 # ---------------------------------------------------------------------------------------- arguments
 
 
-def _check(result: Result, names: list[str], opacity: float, region: Crop | None) -> None:
+def _check(
+    result: Result,
+    names: list[str],
+    opacity: float,
+    region: Crop | None,
+    color_range: ColorRange | str | float | None,
+) -> ColorRange:
+    """Return the rule for the ends of colors, if all arguments are right."""
+    rule = rule_of(result)
     problems = _name_problems(result, names)
     if not 0 <= opacity <= 1:
         problems.append(f"`opacity` must be from 0 to 1, found {opacity!r}.")
@@ -207,8 +226,13 @@ def _check(result: Result, names: list[str], opacity: float, region: Crop | None
             "`region` must be left, top, right and bottom in full-resolution pixels, left below right and "
             f"top below bottom, found {region!r}."
         )
+    try:
+        rule = rule if color_range is None else ColorRange.of(color_range)
+    except ValueError as error:
+        problems.append(str(error))
     if problems:
         raise InputError(problems)
+    return rule
 
 
 def _name_problems(result: Result, names: list[str]) -> list[str]:
@@ -339,10 +363,12 @@ def _draw_image(axes: Axes, scene: FigureScene) -> None:
     axes.axis(limits)
 
 
-def _draw_spots(page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_]) -> None:
+def _draw_spots(
+    page: _Page, axes: Axes, colors: Floats, known: NDArray[np.bool_], *, outlined: bool = True
+) -> None:
     """Draw the spots in their colors, RGBA (n_drawn, 4), and those that are not known as crosses."""
     scene = page.scene
-    line = 0.0 if scene.is_dense else page.points(0.03 * scene.diameter)
+    line = 0.0 if scene.is_dense or not outlined else page.points(0.03 * scene.diameter)
     _add(axes, scene, scene.outline, colors[known], known, line)
     if not (known.all() or scene.is_dense):
         width = max(0.8, page.points(0.1 * scene.diameter))
@@ -375,22 +401,28 @@ def _add(
 # --------------------------------------------------------------------------------- values, their color bar
 
 
-def _draw_values(page: _Page, result: Result, names: list[str], is_type: bool) -> None:
-    """Draw a panel per name on one scale, and the color bar."""
+def _draw_values(page: _Page, result: Result, ends: Mapping[str, float], is_type: bool) -> None:
+    """Draw a panel per name, from 0 to its end, and the color bar."""
+    names = list(ends)
     values = [_values(result, name, is_type)[page.scene.spots] for name in names]
     estimated = result.dominant.notna().to_numpy()[page.scene.spots]
-    top = 1.0 if is_type else usual_top(values[0][estimated])
     colormap = colormap_of(PROPORTION if is_type else MAP, over_tissue=page.scene.image is not None)
-    for axes, value in zip(page.panels, values, strict=True):
+    for axes, value, end in zip(page.panels, values, ends.values(), strict=True):
         known = estimated & ~np.isnan(value)
-        _draw_spots(page, axes, colormap(np.clip(np.nan_to_num(value) / top, 0, 1)), known)
+        colors = colormap(np.clip(np.nan_to_num(value) / end, 0, 1))
+        # No outlines: where a value is 0, nothing is drawn.
+        _draw_spots(page, axes, colors, known, outlined=False)
+    exceeds = any((one[estimated] > end).any() for one, end in zip(values, ends.values(), strict=True))
+    has_one_end = len(set(ends.values())) == 1
     if len(names) > 1:
-        _title(page, names)
+        _title(page, {name: "" if has_one_end else f"  0–{end_words(end)}" for name, end in ends.items()})
     label = _LABELS.get(names[0], "") if not is_type else "Proportion"
     if is_type and len(names) == 1:
         label = f"Proportion of {_fitted(names[0], _most_letters(max(_BAR_HEIGHTS[0], page.extent[1])) - 14)}"
-    exceeds = bool((values[0][estimated] > top).any())
-    _draw_bar(page, ScalarMappable(Normalize(0.0, top), colormap), label, exceeds)
+    if has_one_end:
+        _draw_bar(page, colormap, ends[names[0]], label, exceeds=exceeds)
+    else:
+        _draw_bar(page, colormap, 1.0, label, exceeds=exceeds, end="end of\neach map")
 
 
 def _values(result: Result, name: str, is_type: bool) -> Floats:
@@ -398,26 +430,46 @@ def _values(result: Result, name: str, is_type: bool) -> Floats:
     return np.asarray(values, dtype=float)
 
 
-def _title(page: _Page, names: Sequence[str]) -> None:
+def _title(page: _Page, ranges: Mapping[str, str]) -> None:
+    """Name each panel, with the range of its colors if it has one of its own."""
     most = _most_letters(page.cell)
-    for axes, name in zip(page.panels, names, strict=True):
-        title = axes.set_title(_fitted(name, most), fontsize=_FONT_SIZE, color=page.ink, pad=4)
+    for axes, (name, words) in zip(page.panels, ranges.items(), strict=True):
+        title = axes.set_title(
+            _fitted(name, most - len(words)) + words, fontsize=_FONT_SIZE, color=page.ink, pad=4
+        )
         _literal(title)
 
 
-def _draw_bar(page: _Page, scale: ScalarMappable, label: str, exceeds: bool) -> None:
+def _draw_bar(
+    page: _Page, colormap: ListedColormap, most: float, label: str, *, exceeds: bool, end: str = ""
+) -> None:
+    """Draw the color bar; with `end` as the name of its end if that differs between panels."""
     height = float(np.clip(page.extent[1], *_BAR_HEIGHTS))
     page.widen(_GAP + _BAR_WIDTH + _BAR_SPACE, height + 2 * _MARGIN)
     top = max(0.0, page.extent[1] - height) / 2
     axes = page.add_axes((page.extent[0] + _GAP, top, _BAR_WIDTH, height), "color bar")
-    bar = page.figure.colorbar(scale, cax=axes, extend="max" if exceeds else "neither")
+    bar = page.figure.colorbar(
+        ScalarMappable(Normalize(0.0, most), colormap), cax=axes, extend="max" if exceeds else "neither"
+    )
     bar.outline.set_edgecolor(page.ink)
     bar.outline.set_linewidth(0.5)
     if bar.solids is not None:
         bar.solids.set_rasterized(True)  # or its steps show as lines
+    bar.set_ticks([0.0, most] if end else _ticks(most), labels=["0", end] if end else None)
     axes.tick_params(labelsize=_FONT_SIZE - 1, colors=page.ink, width=0.5, length=2.5)
     axes.set_ylabel(label, fontsize=_FONT_SIZE, color=page.ink)
     _literal(axes.yaxis.label)
+
+
+def _ticks(end: float) -> list[float]:
+    """Return round numbers from 0, and the end itself.
+
+    Examples
+    --------
+    >>> [f"{one:.2f}" for one in _ticks(0.15)]
+    ['0.00', '0.03', '0.06', '0.09', '0.12', '0.15']
+    """
+    return [float(one) for one in MaxNLocator(5).tick_values(0.0, end) if one < 0.93 * end] + [end]
 
 
 # ------------------------------------------------------------------------------ cell types, their legend

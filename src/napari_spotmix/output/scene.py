@@ -11,7 +11,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
-from napari_spotmix.base.colors import USUAL, opacity_over_tissue
+from napari_spotmix.base.color_range import largest_usual
+from napari_spotmix.base.colors import overlay
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.dataset.access import tissue_image
 from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diameter
@@ -127,16 +128,10 @@ def _square(sides: Floats) -> Outline:
 
 
 def usual_top(values: Floats) -> float:
-    """Return the end of a map's colors: most of its values are below; 1 without any values."""
-    known = values[~np.isnan(values)]
-    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
-    return top if top > 0 else 1.0
+    """Return the end of a map's colors: rounded, most of its values are below; 1 without any values."""
+    return largest_usual(values)
 
 
 def colormap_of(name: str, *, over_tissue: bool) -> ListedColormap:
-    """Return a colormap; over tissue its low end is transparent."""
-    positions = np.linspace(0, 1, 256)
-    colors = np.array(mpl.colormaps[name](positions))
-    if over_tissue:
-        colors[:, 3] = opacity_over_tissue(positions)
-    return ListedColormap(colors)
+    """Return a colormap for overlays: its low end is transparent, without an image a faint gray."""
+    return ListedColormap(overlay(name, mpl.colormaps[name], 256, over_image=over_tissue))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_spotmix.base.color_range import ColorRange
+
 __all__ = ["View"]
 
 
@@ -33,6 +35,8 @@ class View:
         Number of niches, if they were found.
     edges : str or None
         Name of what the graph showed.
+    color_range : ColorRange or None
+        The ends of the colors of maps.
     camera : tuple of float or None
         y and x in full-resolution pixels, and the zoom in screen pixels for each of them.
 
@@ -40,7 +44,7 @@ class View:
     --------
     >>> View.from_json('{"types": ["T cell"], "opacity": "much"}')
     View(map=None, types=('T cell',), threshold=None, opacity=None, spot=None, side_by_side=(), niches=None, \
-edges=None, camera=None)
+edges=None, camera=None, color_range=None)
     """
 
     map: str | None = None
@@ -52,6 +56,7 @@ edges=None, camera=None)
     niches: int | None = None
     edges: str | None = None
     camera: tuple[float, float, float] | None = None
+    color_range: ColorRange | None = None
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> View:
@@ -66,6 +71,7 @@ edges=None, camera=None)
             niches=_position(saved.get("niches")),
             edges=_text(saved.get("edges")),
             camera=_camera(saved.get("camera")),
+            color_range=ColorRange.from_dict(saved.get("color range")),
         )
 
     @classmethod
@@ -89,6 +95,7 @@ edges=None, camera=None)
             "niches": self.niches,
             "edges": self.edges,
             "camera": None if self.camera is None else list(self.camera),
+            "color range": None if self.color_range is None else self.color_range.as_dict(),
         }
 
     def to_json(self) -> str:

@@ -17,8 +17,9 @@ from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
 from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
 from napari_spotmix.io import run_cancellable
+from napari_spotmix.output.ranges import end_of_map, ends_of_types, rule_of
 from napari_spotmix.output.report.maps import MOST_COLORS, Box, Raster, painted, rasterize, tissue_picture
-from napari_spotmix.output.scene import FigureScene, colormap_of, scene_of, usual_top
+from napari_spotmix.output.scene import FigureScene, colormap_of, scene_of
 from napari_spotmix.params import describe
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ _T = TypeVar("_T")
 _STAGE = "Drawing the report"
 #: Pixels along the longer side of the large map and of the small ones: twice their size on a screen.
 _LARGE, _SMALL = 1400, 480
-#: Upper ends of the colors of a type: few, so that types with the same end can be compared.
-_TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
-_NEARLY_ALL = 0.995
 _STEPS = MOST_COLORS - 1
 _NOT_ESTIMATED = (0.5, 0.5, 0.5, 1.0)
 _N_BARS = 40
@@ -89,8 +87,8 @@ def content_of(
         "has_unknown": not section.estimated.all(),
         "legend": section.legend,
         "types": list(section.types()),
-        "proportion_colors": _gradient(PROPORTION),
-        "map_colors": _gradient(MAP),
+        "proportion_colors": section.gradient(PROPORTION),
+        "map_colors": section.gradient(MAP),
         "maps": list(section.maps()),
         "pairs": _pairs(result, on_progress),
         "evidence": _evidence(result.provenance.learned),
@@ -145,6 +143,7 @@ class _SectionPage:
 
     def __init__(self, result: Result, on_progress: ProgressCallback) -> None:
         self.result, self.on_progress = result, on_progress
+        self.rule = rule_of(result)
         self.scene: FigureScene = self._cancellable(lambda: scene_of(result))
         proportions = self._cancellable(lambda: result.proportions)
         self.shares: Floats = self._cancellable(lambda: proportions.to_numpy(dtype=float)[self.scene.spots])
@@ -205,12 +204,13 @@ class _SectionPage:
         self._progress()
         result, means = self.result, self.result.mean_proportions
         number, colors = result.dominant.value_counts(), result.colors
+        tops = ends_of_types(result, result.cell_types, self.rule)
         for done, name in enumerate(sorted(result.cell_types, key=lambda name: -float(means[name]))):
             self._progress(done, len(means))
             values = self.shares[:, result.cell_types.index(name)]
             known = values[self.estimated]
             low, high = np.quantile(known, (0.1, 0.9)) if len(known) else (np.nan, np.nan)
-            top = _round_top(known)
+            top = tops[name]
             yield {
                 "name": name,
                 "color": colors[name],
@@ -224,16 +224,16 @@ class _SectionPage:
 
     def maps(self) -> Iterator[dict[str, Any]]:
         """Yield a map and a histogram of the depth and of the unexplained share."""
-        kinds: list[tuple[str, Any, Callable[[float], str]]] = [
-            ("Counts per spot", self.result.counts, "{:,.0f}".format)
+        kinds: list[tuple[str, str, Callable[[float], str]]] = [
+            ("Counts per spot", "counts", "{:,.0f}".format)
         ]
         if not self.result.unexplained.isna().all():
-            kinds.append(("Unexplained share of counts", self.result.unexplained, percent))
-        for name, of_spot, words in kinds:
+            kinds.append(("Unexplained share of counts", "unexplained", percent))
+        for name, feature, words in kinds:
             self._progress()
-            values = of_spot.to_numpy(dtype=float)[self.scene.spots]
+            values = getattr(self.result, feature).to_numpy(dtype=float)[self.scene.spots]
             known = values[self.estimated & ~np.isnan(values)]
-            top = usual_top(known)
+            top = end_of_map(self.result, feature, self.rule)
             middle = words(float(np.median(known))) if len(known) else "–"
             ninth = self._ninth(values)
             yield {
@@ -253,6 +253,11 @@ class _SectionPage:
         colors = colormap_of(colormap, over_tissue=self.tissue is not None)(np.linspace(0, 1, _STEPS))
         codes = np.where(known, level, _STEPS)
         return painted(self._small, codes, np.vstack([colors, _NOT_ESTIMATED]))
+
+    def gradient(self, colormap: str) -> str:
+        """Return the colors of the maps as the stops of a gradient in CSS."""
+        colors = colormap_of(colormap, over_tissue=self.tissue is not None)(np.linspace(0, 1, 9))
+        return ", ".join(to_hex(color, keep_alpha=True) for color in colors)
 
     def _words(self, name: str, values: Floats) -> str:
         known = values[self.estimated]
@@ -284,17 +289,6 @@ def _few_colors(result: Result) -> tuple[list[str], NDArray[np.int64]]:
         chosen = list(cell_type_colors(result.cell_types).values())
     colors = list(dict.fromkeys(chosen))
     return colors, np.array([colors.index(color) for color in chosen])
-
-
-def _round_top(values: Floats) -> float:
-    most = float(np.quantile(values, _NEARLY_ALL)) if len(values) else 0.0
-    return next((top for top in _TOPS if most <= top), 1.0)
-
-
-def _gradient(colormap: str) -> str:
-    """Return a colormap as the stops of a gradient in CSS."""
-    colors = colormap_of(colormap, over_tissue=False)(np.linspace(0, 1, 9))
-    return ", ".join(to_hex(color) for color in colors)
 
 
 def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QPoint, QRect, QSize
+from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize
 from qtpy.QtGui import QCursor, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
@@ -48,6 +48,12 @@ class HoverBox(CanvasBox):
         self._connections.connect_each(
             session.pointer.hover_changed, session.result_changed, session.result_replayed, slot=self._show
         )
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Hide when the mouse leaves the canvas."""
+        if event is not None and event.type() == QEvent.Type.Leave:
+            self._session.pointer.hover(None)
+        return super().eventFilter(watched, event)
 
     def sizeHint(self) -> QSize:
         width = self.fontMetrics().horizontalAdvance

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_spotmix.analysis.niches import Niches
+    from napari_spotmix.base.color_range import ColorRange
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.edges import EdgeMap
     from napari_spotmix.ui.state.maps import Shown
@@ -59,6 +60,7 @@ class MapInfo(LayerInfo):
     threshold: float = 0.0
     niches: Niches | None = None
     edges: EdgeMap | None = None
+    color_range: ColorRange | None = None
     is_own: bool = False
 
 

@@ -6,8 +6,8 @@ the full-resolution pixel, so spots keep their coordinates and images are scaled
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +18,15 @@ from napari.utils.colormaps.standardize_color import transform_color
 from scipy.sparse import triu
 
 from napari_spotmix.analysis.neighborhood import neighbors_of
-from napari_spotmix.base.colors import MAP, PROPORTION, USUAL, opacity_over_tissue
+from napari_spotmix.base.color_range import ColorRange
+from napari_spotmix.base.colors import MAP, PROPORTION, over_ground, overlay
 from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset import geometry as scale
 from napari_spotmix.dataset.access import coordinates, scale_factors, tissue_image
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots, to_yx
+from napari_spotmix.output.ranges import end_of_map, ends_of_types
 from napari_spotmix.ui.canvas.bins import bins_layer
 from napari_spotmix.ui.canvas.layer_info import KEY, TissueInfo
 from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, edge_values
@@ -48,6 +50,7 @@ __all__ = [
     "image_layer",
     "is_changed_by_others",
     "is_tissue",
+    "map_colormap",
     "map_layer",
     "neighborhood_layer",
     "niche_layer",
@@ -56,6 +59,7 @@ __all__ = [
     "proportion_layer",
     "recolor",
     "selection_layer",
+    "set_end",
     "spot_diameter",
     "spots_layer",
     "symbols_of",
@@ -70,19 +74,6 @@ ATTENTION_COLORMAP = "plasma"
 UNKNOWN = "#808080"
 
 
-def _over_tissue(name: str) -> Colormap:
-    """Return a colormap whose lowest colors let the tissue show through."""
-    values = np.linspace(0, 1, 256)
-    colors = ensure_colormap(name).map(values)
-    colors[:, 3] = opacity_over_tissue(values)
-    return Colormap(colors, name=f"{name} over tissue", display_name=f"{name} over tissue")
-
-
-#: Over an image, the tissue is visible where a cell type is absent.
-_OVER_TISSUE = _over_tissue(PROPORTION)
-
-_MAP_OVER_TISSUE = _over_tissue(MAP)
-
 _CLEAR = "#00000000"
 
 #: Opacity of spots below the threshold: they can still be found.
@@ -90,6 +81,9 @@ _FADED = 0.06
 
 #: Fine enough for each step of the slider of the threshold.
 _N_COLORS = 1001
+
+#: Colormaps that are kept: dragging the end of the colors makes one for each step.
+_MOST_COLORMAPS = 64
 
 #: The color of bins without a result.
 _VEIL = "#80808040"
@@ -183,76 +177,110 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
 
 
 def proportion_layer(
-    result: Result, cell_type: str, threshold: float = 0.0, *, name: str | None = None
+    result: Result,
+    cell_type: str,
+    threshold: float = 0.0,
+    *,
+    end: float | None = None,
+    name: str | None = None,
 ) -> FullLayerData:
-    """Return the spots colored by the proportion of one cell type, on a fixed scale from 0 to 1.
+    """Return the spots colored by the proportion of one cell type, from 0 to `end`.
 
-    Spots that were not estimated are hollow and gray; their feature `not estimated` says why. Bins that were
-    not estimated are left out of their image. Below the `threshold`, colors are faded.
+    The usual end is the type's own maximum. Spots that were not estimated are hollow and gray; their feature
+    `not estimated` says why. Bins that were not estimated are left out of their image. Below the `threshold`,
+    colors are faded.
     """
+    if end is None:
+        end = ends_of_types(result, [cell_type], ColorRange())[cell_type]
     values = _of_placed(result, result.proportions[cell_type].to_numpy())
-    colormap = proportion_colormap(result, threshold)
-    return _valued_layer(result, name or plain(cell_type), "proportion", values, colormap, 1.0)
+    colormap = proportion_colormap(result, threshold / end)
+    return _valued_layer(result, name or plain(cell_type), "proportion", values, colormap, end)
 
 
-def proportion_colormap(result: Result, threshold: float = 0.0) -> Colormap:
-    """Return the colors of proportions from 0 to 1; over an image, low ones let the tissue show through."""
-    is_over_tissue = _has_image(result.spatial)
-    if threshold > 0:
-        return _faded_below(threshold, is_over_tissue)
-    return _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
+def proportion_colormap(result: Result, faded_below: float = 0.0) -> Colormap:
+    """Return the colors of proportions: none at 0, and faded below a share of the range."""
+    return _colormap(PROPORTION, _has_image(result.spatial), faded_below)
 
 
-@cache
-def _faded_below(threshold: float, is_over_tissue: bool) -> Colormap:
-    """Return the colors of proportions, faded below a threshold."""
-    usual = _OVER_TISSUE if is_over_tissue else ensure_colormap(PROPORTION)
-    at = np.linspace(0, 1, _N_COLORS)
-    colors = usual.map(at)
-    colors[at < threshold, 3] = _FADED
-    name = f"{usual.name} from {threshold:g}"
+def map_colormap(result: Result, shown: object, faded_below: float = 0.0) -> Colormap:
+    """Return the colors of a cell type, given by its name, or of a map of its own."""
+    is_type = isinstance(shown, str)
+    return proportion_colormap(result, faded_below) if is_type else _colormap(MAP, _has_image(result.spatial))
+
+
+@lru_cache(maxsize=_MOST_COLORMAPS)
+def _colormap(base: str, over_image: bool, faded_below: float = 0.0) -> Colormap:
+    """Return a colormap for overlays, faded below a share of its range."""
+    colors = overlay(base, ensure_colormap(base).map, _N_COLORS, over_image=over_image)
+    # Where a type is absent, nothing appears that was not there without a threshold.
+    is_faded = np.linspace(0, 1, _N_COLORS) < faded_below
+    colors[is_faded, 3] = np.minimum(colors[is_faded, 3], _FADED)
+    name = f"{base} over {'image' if over_image else 'gray'}" + (f" from {faded_below:g}" * (faded_below > 0))
     return Colormap(colors, name=name, display_name=name)
 
 
 def blend_layer(
-    result: Result, name: str, cell_types: Sequence[str], threshold: float = 0.0
+    result: Result,
+    name: str,
+    cell_types: Sequence[str],
+    threshold: float = 0.0,
+    ends: Mapping[str, float] | None = None,
 ) -> FullLayerData:
-    """Return the spots in the blended colors of some cell types, fainter where their sum is smaller."""
+    """Return the spots in the blended colors of some cell types.
+
+    Each type counts by its proportion as a share of its own end, so that rare types are seen; the larger the
+    sum, the more opaque.
+    """
     shares = _of_placed(result, result.proportions[list(cell_types)].to_numpy())
+    ends = ends or ends_of_types(result, cell_types, ColorRange())
+    parts = np.nan_to_num(shares / [ends[one] for one in cell_types])
     own = transform_color([result.colors[one] for one in cell_types])[:, :3]
-    total = np.nan_to_num(shares.sum(axis=1, keepdims=True))
-    mixed = np.divide(np.nan_to_num(shares) @ own, total, out=np.zeros((len(shares), 3)), where=total > 0)
-    opacity = np.where(total >= threshold, np.clip(total, _FADED, 1.0), _FADED)
-    colors = np.hstack([mixed, np.where(np.isnan(shares[:, :1]), 0.0, opacity)])
+    total = parts.sum(axis=1, keepdims=True)
+    mixed = np.divide(parts @ own, total, out=np.zeros((len(parts), 3)), where=total > 0)
+    colors = over_ground(mixed, np.clip(total[:, 0], 0, 1), over_image=_has_image(result.spatial))
+    is_faded = shares.sum(axis=1) < threshold
+    colors[is_faded, 3] = np.minimum(colors[is_faded, 3], _FADED)
+    colors[np.isnan(shares[:, 0]), 3] = 0.0
     return _colored_layer(result, name, colors)
 
 
-def map_layer(result: Result, name: str, feature: str) -> FullLayerData:
-    """Return the spots colored by one of their features, from 0 to a value that few spots exceed."""
+def map_layer(result: Result, name: str, feature: str, *, end: float | None = None) -> FullLayerData:
+    """Return the spots colored by one of their features, from 0 to `end`; few spots exceed the usual one."""
     values = _of_placed(result, getattr(result, feature).to_numpy(float))
-    known = values[~np.isnan(values) & _is_estimated(result)]
-    top = float(np.quantile(known, USUAL)) if len(known) else 1.0
-    colormap = _MAP_OVER_TISSUE if _has_image(result.spatial) else MAP
-    return _valued_layer(result, name, feature, values, colormap, top if top > 0 else 1.0)
+    if end is None:
+        end = end_of_map(result, feature, ColorRange())
+    return _valued_layer(result, name, feature, values, map_colormap(result, None), end)
+
+
+def set_end(layer: Layer, end: float, colormap: Colormap) -> None:
+    """Let the colors of a map end at another value: quicker than coloring it again."""
+    prefix = "" if isinstance(layer, Image) else "face_"
+    limits = [0.0, end] if isinstance(layer, Image) else (0.0, end)
+    wanted = {f"{prefix}contrast_limits": limits, f"{prefix}colormap": colormap}
+    _set_changed(layer, wanted, *wanted)
 
 
 def _valued_layer(
-    result: Result, name: str, feature: str, values: np.ndarray, colormap: Colormap | str, top: float
+    result: Result, name: str, feature: str, values: np.ndarray, colormap: Colormap, end: float
 ) -> FullLayerData:
-    """Return spots, or bins, colored by a value each from 0 to `top`."""
+    """Return spots, or bins, colored by a value each from 0 to `end`."""
     grid = bin_grid(result.spatial)
     if grid is not None:
         values = np.where(_is_estimated(result), values, np.nan)
         return bins_layer(
-            grid, name, values, {"colormap": colormap, "contrast_limits": [0.0, top], "gamma": 1.0}
+            grid, name, values, {"colormap": colormap, "contrast_limits": [0.0, end], "gamma": 1.0}
         )
     features = _features(result)
     if feature not in features:
         features.insert(1, feature, values)
+    is_known = features["dominant"].notna().to_numpy()
     settings = _result_points(result, name, features) | {
+        # No outlines: where a value is 0, nothing is drawn.
+        "border_color": transform_color([UNKNOWN, _CLEAR])[is_known.astype(int)],
+        "border_width": np.where(is_known, 0.0, 0.12),
         "face_color": feature,
         "face_colormap": colormap,
-        "face_contrast_limits": (0.0, top),
+        "face_contrast_limits": (0.0, end),
     }
     return _positions(result.spatial), settings, "points"
 

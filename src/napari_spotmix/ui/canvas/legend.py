@@ -10,12 +10,14 @@ from qtpy.QtCore import QPoint, QRect, QSize
 from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_spotmix.base.color_range import end_words
 from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 from napari_spotmix.ui.canvas.paint import draw_name, fill
 from napari_spotmix.ui.canvas.pies import THINNEST
 from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, scale_words
+from napari_spotmix.ui.state.map_range import shown_ends
 from napari_spotmix.ui.state.maps import DOMINANT, GRAPH, NICHES, PIES
 from napari_spotmix.ui.text import count
 
@@ -132,7 +134,8 @@ def entries_of(session: Session) -> list[tuple[str, str]]:
     if result is None or shown is None:
         return []
     if isinstance(shown, tuple):
-        return [(name, result.colors[name]) for name in shown]
+        ends = shown_ends(session)
+        return [(f"{name}: 0 – {end_words(ends[name])}", result.colors[name]) for name in shown]
     if shown is DOMINANT:
         return legend_of(result)
     if shown is PIES:

@@ -1,4 +1,4 @@
-"""What the plugin puts over the canvas: title, legend, hover box, scale bar, and panels side by side."""
+"""What the plugin puts over the canvas: title, color bar, legend, hover box, scale bar, and panels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.ui.canvas.hover import HoverBox
 from napari_spotmix.ui.canvas.legend import Legend, entries_of
+from napari_spotmix.ui.canvas.range_box import RangeBox
 from napari_spotmix.ui.canvas.scale_bar import ScaleBar
 from napari_spotmix.ui.canvas.side_by_side import SideBySide
 from napari_spotmix.ui.canvas.title import Title, title_of
 from napari_spotmix.ui.state.connections import Connections
+from napari_spotmix.ui.state.map_range import shown_ends
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -31,6 +33,7 @@ class Overlays:
         self._layers = viewer.layers
         self.title = Title()
         self.legend = Legend()
+        self.color_bar = RangeBox(session)
         self.hover = HoverBox(session)
         self.scale_bar = ScaleBar(viewer, session)
         self.side_by_side = SideBySide(viewer, session, press)
@@ -41,12 +44,13 @@ class Overlays:
             session.result_replayed,
             session.display.shown_changed,
             session.display.panels_changed,
+            session.display.color_range_changed,
             slot=self.explain,
         )
 
     @property
-    def _all(self) -> tuple[Title | Legend | HoverBox | ScaleBar | SideBySide, ...]:
-        return self.title, self.legend, self.hover, self.scale_bar, self.side_by_side
+    def _all(self) -> tuple[Title | Legend | RangeBox | HoverBox | ScaleBar | SideBySide, ...]:
+        return self.title, self.legend, self.color_bar, self.hover, self.scale_bar, self.side_by_side
 
     def put_on(self, canvas: QWidget) -> None:
         """Appear over a widget, and follow its size."""
@@ -71,11 +75,14 @@ class Overlays:
             return
         self.title.show_text(title_of(shown, session.edges))
         self.legend.show_entries(entries_of(session))
+        self.color_bar.show_range(is_shown=bool(shown_ends(session)))
 
     def _clear_empty_canvas(self, _: Any = None) -> None:
         if not self._layers:
             self._clear()
+            self._session.pointer.hover(None)
 
     def _clear(self) -> None:
         self.title.show_text("")
         self.legend.show_entries([])
+        self.color_bar.show_range(is_shown=False)

@@ -5,7 +5,7 @@ All coordinates are (x, y) in full-resolution pixels, as the canvas of the panel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,15 +98,19 @@ def arrangement(n_panels: int, width: float, height: float, aspect: float) -> tu
 
 
 def panels_task(
-    result: Result, names: Sequence[str], threshold: float, tissue: Sequence[Layer], opacity: float
+    result: Result,
+    ends: Mapping[str, float],
+    threshold: float,
+    tissue: Sequence[Layer],
+    opacity: float,
 ) -> Task:
     """Return the task that makes the content of the panels of some cell types.
 
     Parameters
     ----------
     result : Result
-    names : sequence of str
-        Of the cell types.
+    ends : mapping of str to float
+        Where the colors of each cell type end.
     threshold : float
         Spots with a smaller proportion are faded.
     tissue : sequence of Layer
@@ -118,30 +122,30 @@ def panels_task(
     sources = [_Source.of(layer) for layer in tissue if _is_flat(layer)]
 
     def task(on_progress: ProgressCallback) -> PanelData:
-        on_progress(Progress("Drawing panels", 0, len(names) + 1))
-        pictures = [source.picture(_MOST_PIXELS // len(names)) for source in sources]
-        lookup = _lookup(layers.proportion_colormap(result, threshold), opacity)
+        on_progress(Progress("Drawing panels", 0, len(ends) + 1))
+        pictures = [source.picture(_MOST_PIXELS // len(ends)) for source in sources]
         colors = []
-        for step, name in enumerate(names, start=1):
-            on_progress(Progress("Drawing panels", step, len(names) + 1))
-            colors.append(_colored(result, name, lookup))
-        return PanelData(tuple(names), pictures, _spots(result), colors)
+        for step, (name, end) in enumerate(ends.items(), start=1):
+            on_progress(Progress("Drawing panels", step, len(ends) + 1))
+            lookup = _lookup(layers.proportion_colormap(result, threshold / end), opacity)
+            colors.append(_colored(result, name, end, lookup))
+        return PanelData(tuple(ends), pictures, _spots(result), colors)
 
     return task
 
 
 def _lookup(colormap: Colormap, opacity: float) -> NDArray[np.uint8]:
-    """Return the colors from 0 to 1, and as the last one that of what is unknown: none."""
+    """Return the colors of a range, and as the last one that of what is unknown: none."""
     colors = np.array(colormap.map(np.linspace(0, 1, _N_COLORS)), dtype=float)
     colors[:, 3] *= opacity
     rgba = np.rint(255 * np.vstack([colors, np.zeros(4)]))
     return np.asarray(rgba, dtype=np.uint8)
 
 
-def _colored(result: Result, name: str, lookup: NDArray[np.uint8]) -> Any:
+def _colored(result: Result, name: str, end: float, lookup: NDArray[np.uint8]) -> Any:
     """Return the colors of one type's spots, or the picture of its bins."""
     values = result.proportions[name].to_numpy()[placed_spots(result.spatial)]
-    known = np.clip(np.nan_to_num(values), 0, 1)
+    known = np.clip(np.nan_to_num(values) / end, 0, 1)
     at = np.where(np.isnan(values), _N_COLORS, np.rint(known * (_N_COLORS - 1))).astype(np.int32)
     grid = bin_grid(result.spatial)
     if grid is None:

@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Image, Layer
 from qtpy.QtCore import QTimer
 
+from napari_spotmix.output.ranges import end_of_map, ends_of_types
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.canvas.layer_info import (
     KEY,
@@ -24,18 +25,18 @@ from napari_spotmix.ui.canvas.layer_info import (
     tissue_of,
 )
 from napari_spotmix.ui.canvas.legend import niche_colors
+from napari_spotmix.ui.canvas.locked import lock
 from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.canvas.spatialdata_interop import serve_others
 from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.state.display import Camera
+from napari_spotmix.ui.state.map_range import shown_ends
 from napari_spotmix.ui.state.maps import (
-    COUNTS,
     DOMINANT,
-    ERRORS,
+    FEATURES,
     GRAPH,
     NICHES,
     PIES,
-    UNEXPLAINED,
     Shown,
     name_of,
 )
@@ -54,8 +55,6 @@ __all__ = ["Scene"]
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
 _NEIGHBORHOOD, _SELECTION = "Neighborhood", "Selected spot"
-#: The feature that a map shows.
-_MAPS = {UNEXPLAINED: "unexplained", COUNTS: "counts", ERRORS: "dominant_error"}
 
 
 class Scene:
@@ -92,6 +91,8 @@ class Scene:
         connect(display.shown_changed, self._show_type)
         connect(display.opacity_changed, self._set_opacity)
         connect(display.threshold_changed, self._set_threshold)
+        connect(display.color_range_changed, self._set_range)
+        connect(display.panels_changed, self._set_range)
         connect(display.camera_wanted, self._move_camera)
         connect(self._adding.timeout, self._add_own_layer)
         connect(self._viewer.scene.camera.events.zoom, self._note_camera)
@@ -227,12 +228,10 @@ class Scene:
             layer.opacity = self._session.display.opacity
 
     def _make_type(self, result: Result, shown: Shown) -> Layer:
-        layer = Layer.create(*self._type_data(result, shown))
+        layer = lock(Layer.create(*self._type_data(result, shown)))
         self._label(layer, self._info(result, shown))  # before other plugins see the layer
         layer.opacity = self._session.display.opacity
         self._viewer.layers.insert(self._top_of_types(), layer)
-        if isinstance(shown, str) or shown in _MAPS:
-            _color_bar(layer).visible = True
         return layer
 
     def _add_own_layers(self) -> None:
@@ -252,7 +251,8 @@ class Scene:
             self._adding.stop()
             return
         name, active = self._to_add.pop(0), self._viewer.layers.selection.active
-        layer = Layer.create(*layers.proportion_layer(result, name))
+        end = ends_of_types(result, [name], self._session.display.color_range)[name]
+        layer = lock(Layer.create(*layers.proportion_layer(result, name, end=end)))
         layer.visible = False
         self._label(layer, replace(self._info(result, name), is_own=True))
         self._viewer.layers.insert(self._bottom_of_types(), layer)
@@ -279,14 +279,15 @@ class Scene:
     def _info(self, result: Result, shown: Shown) -> MapInfo:
         session = self._session
         edges = session.edges if shown is GRAPH else None
-        return MapInfo(result, shown, session.display.threshold, session.niches, edges)
+        display = session.display
+        return MapInfo(result, shown, display.threshold, session.niches, edges, display.color_range)
 
     def _label(self, layer: Layer, info: MapInfo) -> None:
         """Note what a layer shows, and of what."""
         layer.metadata[KEY] = info
         serve_others(layer)
 
-    def _is_outdated(self, layer: Layer, result: Result) -> bool:
+    def _is_outdated(self, layer: Layer, result: Result, *, ignore_range: bool = False) -> bool:
         info, session = _map_of(layer), self._session
         if info.shown != session.display.shown or layers.is_changed_by_others(layer):
             return True
@@ -294,13 +295,37 @@ class Scene:
             return info.niches is not session.niches
         if info.shown is GRAPH and info.edges is not session.edges:
             return True
-        has_threshold = info.shown is DOMINANT or isinstance(info.shown, str | tuple)
-        is_other = has_threshold and info.threshold != session.display.threshold
+        is_of_types = isinstance(info.shown, str | tuple)
+        is_other = (info.shown is DOMINANT or is_of_types) and info.threshold != session.display.threshold
+        has_range = is_of_types or info.shown in FEATURES
+        is_other = is_other or (
+            has_range and not ignore_range and info.color_range != session.display.color_range
+        )
         return info.result is not result or is_other
 
     def _set_threshold(self) -> None:
         if self._session.display.shown is not None:
             self._show_type()
+
+    def _set_range(self) -> None:
+        """Let the colors end elsewhere, also while an end is dragged."""
+        shown, result, display = self._session.display.shown, self._session.result, self._session.display
+        if result is None or shown is None or display.panels:
+            return  # the map below the panels follows when they are left
+        layer = self.layer_of(shown)
+        info = None if layer is None else map_of(layer)
+        is_simple = isinstance(shown, str) or shown in FEATURES
+        if (
+            layer is None
+            or info is None
+            or not is_simple
+            or self._is_outdated(layer, result, ignore_range=True)
+        ):
+            self._show_type()
+            return
+        (end,) = shown_ends(self._session).values()
+        layers.set_end(layer, end, layers.map_colormap(result, shown, display.threshold / end))
+        layer.metadata[KEY] = self._info(result, shown)
 
     def _layer_name(self, shown: Shown) -> str:
         """Return a name; if cell types have layers of their own, the shared layer says that it is another."""
@@ -310,6 +335,7 @@ class Scene:
 
     def _type_data(self, result: Result, shown: Shown) -> FullLayerData:
         name, threshold = self._layer_name(shown), self._session.display.threshold
+        rule = self._session.display.color_range
         if shown is DOMINANT:
             return layers.dominant_layer(result, name, threshold)
         if shown is PIES:
@@ -320,10 +346,12 @@ class Scene:
         if shown is NICHES and niches is not None:
             return layers.niche_layer(result, name, niches.codes, niche_colors(niches))
         if isinstance(shown, tuple):
-            return layers.blend_layer(result, name, shown, threshold)
+            return layers.blend_layer(result, name, shown, threshold, ends_of_types(result, shown, rule))
         if isinstance(shown, str):
-            return layers.proportion_layer(result, shown, threshold, name=name)
-        return layers.map_layer(result, name, _MAPS[shown])
+            end = ends_of_types(result, [shown], rule)[shown]
+            return layers.proportion_layer(result, shown, threshold, end=end, name=name)
+        feature = FEATURES[shown]
+        return layers.map_layer(result, name, feature, end=end_of_map(result, feature, rule))
 
     def _top_of_types(self) -> int:
         """Return the index for the next layer of a type: below the marks of a picked spot and regions."""
@@ -371,8 +399,9 @@ class Scene:
             self._session.pointer.pick_at(y, x)
 
     def _on_move(self, viewer: ViewerModel, event: Event) -> None:
-        """Point at the spot under the mouse; while something is dragged, at none."""
-        if event.is_dragging or viewer.dims.ndisplay != 2:
+        """Point at the spot under the mouse; while something is dragged or drawn, at none."""
+        is_pointing = self._is_navigating() and not event.is_dragging and len(viewer.layers) > 0
+        if not is_pointing or viewer.dims.ndisplay != 2:
             self._session.pointer.hover(None)
         else:
             y, x = event.position[-2:]
@@ -412,7 +441,7 @@ class Scene:
     # Layers
 
     def _insert(self, data: FullLayerData, at: int) -> Layer:
-        layer = Layer.create(*data)
+        layer = lock(Layer.create(*data))
         self._viewer.layers.insert(min(at, len(self._viewer.layers)), layer)
         return layer
 

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, QRect, Qt
-from qtpy.QtGui import QColor, QLinearGradient, QMouseEvent, QPainter, QPaintEvent, QPalette, QResizeEvent
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QResizeEvent
 from qtpy.QtWidgets import QPushButton, QWidget
 from vispy.scene import PanZoomCamera, SceneCanvas, ViewBox
 from vispy.scene.visuals import Image as ImageVisual
 from vispy.scene.visuals import Markers
 from vispy.visuals.transforms import MatrixTransform
 
+from napari_spotmix.base.color_range import end_words
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas.color_bar import ColorBar
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.canvas.panel_data import PanelData, Picture, arrangement, panels_task
 from napari_spotmix.ui.panels.notify import reporting, show_problem
 from napari_spotmix.ui.state.connections import Connections
+from napari_spotmix.ui.state.map_range import shown_ends
 from napari_spotmix.ui.state.worker import Runner
-from napari_spotmix.ui.text import percent, plain
+from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["SideBySide"]
 
 _TITLE, _FOOT, _GAP = 22, 30, 3
-_SWATCH, _NUMBER = 11, 44
+_SWATCH = 11
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
 #: The mark of the picked spot has at least so many screen pixels.
@@ -68,7 +71,7 @@ class SideBySide(QWidget):
         self._extent = np.zeros(2), np.ones(2)
         self._pressed_at: np.ndarray | None = None
         self._runner = Runner(self)
-        self._foot = _Foot(self)
+        self._foot = _Foot(self, session)
         self._connections = Connections()
         self._connect()
         self.hide()
@@ -81,6 +84,7 @@ class SideBySide(QWidget):
         connect(display.panels_changed, self._show)
         connect(display.threshold_changed, self._refill)
         connect(display.opacity_changed, self._refill)
+        connect(display.color_range_changed, self._refill)
         connect(session.result_replayed, self._refill)
         connect(session.pointer.spot_changed, self._mark)
         connect(self._viewer.layers.events.inserted, self._follow_tissue)
@@ -104,6 +108,7 @@ class SideBySide(QWidget):
         """Disconnect from the viewer and the session, and close the panels."""
         self._connections.disconnect_all()
         self._runner.close()
+        self._foot.bar.release()
         self._clear()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
@@ -154,7 +159,6 @@ class SideBySide(QWidget):
         canvas.events.key_press.connect(self._on_key)
         canvas.events.draw.connect(lambda _: self._foot.measure(self._microns_per_pixel()))
         canvas.native.show()
-        self._foot.show_colors(layers.proportion_colormap(result, self._session.display.threshold))
         self._place()
         self.look_at(self._seen() if rect is None else rect)
         self.show()
@@ -177,10 +181,8 @@ class SideBySide(QWidget):
         """Make the content again, in a thread, with the current result, threshold and opacity."""
         display, result = self._session.display, self._session.result
         if display.panels and result is not None and self.panels:
-            self._foot.show_colors(layers.proportion_colormap(result, display.threshold))
-            self._runner.start(
-                panels_task(result, display.panels, display.threshold, self._tissue(), display.opacity)
-            )
+            ends = shown_ends(self._session)
+            self._runner.start(panels_task(result, ends, display.threshold, self._tissue(), display.opacity))
 
     def _tissue(self) -> list[Any]:
         return [layer for layer in self._viewer.layers if layers.is_tissue(layer) and layer.visible]
@@ -429,7 +431,7 @@ def _put(visual: Any, picture: Picture, order: int) -> None:
 
 
 class _Title(QWidget):
-    """Color, name and mean share of a type; a click shows it alone."""
+    """Color, name and range of a type; a click shows it alone."""
 
     def __init__(self, parent: QWidget, session: Session, name: str) -> None:
         super().__init__(parent)
@@ -451,25 +453,28 @@ class _Title(QWidget):
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         fill(painter, QRect(6, (_TITLE - _SWATCH) // 2, _SWATCH, _SWATCH), result.colors[self.name])
         area = self.rect().adjusted(_SWATCH + 12, 0, -6, 0)
-        draw_number(painter, area, percent(result.mean_proportions[self.name]))
-        draw_name(painter, area.adjusted(0, 0, -_NUMBER, 0), self.name)
+        text = self.range_text
+        draw_number(painter, area, text)
+        room = painter.fontMetrics().horizontalAdvance(text) + 8
+        draw_name(painter, area.adjusted(0, 0, -room, 0), self.name)
+
+    @property
+    def range_text(self) -> str:
+        """The range of the panel's colors."""
+        return f"0 – {end_words(shown_ends(self._session).get(self.name, 1.0))}"
 
 
 class _Foot(QWidget):
-    """The colors of all panels, a scale bar, and the way back."""
+    """The colors and the range of all panels, a scale bar, and the way back."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, session: Session) -> None:
         super().__init__(parent)
-        self._colors: list[QColor] = []
         self._microns: float | None = None
+        self.bar = ColorBar(session)
+        self.bar.setParent(self)
+        self.bar.show()
         self.back = QPushButton("One map", self)
         self.back.setToolTip("Back to a single map (Escape)")
-
-    def show_colors(self, colormap: Any) -> None:
-        """Take the colors of proportions from 0 to 1."""
-        colors = np.asarray(colormap.map(np.linspace(0, 1, 101)), dtype=float)
-        self._colors = [QColor.fromRgbF(*map(float, color)) for color in colors]
-        self.update()
 
     def measure(self, microns_per_pixel: float | None) -> None:
         """Take the length of a pixel of the screen."""
@@ -485,24 +490,15 @@ class _Foot(QWidget):
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         size = self.back.sizeHint()
         self.back.setGeometry(self.width() - size.width() - 6, 2, size.width(), self.height() - 4)
+        self.bar.setGeometry(0, 0, self.bar.sizeHint().width(), self.height())
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)
         palette = self.palette()
         painter.fillRect(self.rect(), palette.color(QPalette.ColorRole.Window))
         painter.setPen(palette.color(QPalette.ColorRole.WindowText))
-        text = "Proportion  0"
-        left = 8 + painter.fontMetrics().horizontalAdvance(text) + 6
-        draw_name(painter, QRect(8, 0, left, self.height()), text)
-        bar = QRect(left, (self.height() - 12) // 2, 140, 12)
-        painter.fillRect(bar, QColor("#e8e0e4"))  # about as light as the tissue that shows through low colors
-        gradient = QLinearGradient(bar.left(), 0, bar.right(), 0)
-        for at, color in enumerate(self._colors):
-            gradient.setColorAt(at / max(len(self._colors) - 1, 1), color)
-        painter.fillRect(bar, gradient)
-        draw_name(painter, QRect(bar.right() + 6, 0, 20, self.height()), "1")
         if self._microns is not None:
-            self._paint_scale(painter, bar.right() + 40, self._microns)
+            self._paint_scale(painter, self.bar.geometry().right() + 12, self._microns)
 
     def _paint_scale(self, painter: QPainter, left: int, microns: float) -> None:
         length = round(round_length(_LONGEST * microns) / microns)

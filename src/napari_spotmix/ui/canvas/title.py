@@ -16,7 +16,7 @@ from napari_spotmix.ui.text import shortened
 if TYPE_CHECKING:
     from napari_spotmix.ui.state.edges import EdgeMap
 
-__all__ = ["Title", "title_of"]
+__all__ = ["TITLE_HEIGHT", "Title", "title_of"]
 
 #: A longer name would run into the color bar.
 _LONGEST = 27
@@ -25,7 +25,7 @@ _OF_MAPS = {
     COUNTS: "Counts per spot",
     ERRORS: "Standard error of the largest type",
 }
-_HEIGHT = 24
+TITLE_HEIGHT = 24
 
 
 def title_of(shown: Shown, edges: EdgeMap) -> str:
@@ -57,7 +57,7 @@ class Title(CanvasBox):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(self.fontMetrics().horizontalAdvance(self.text) + 2 * PAD, _HEIGHT)
+        return QSize(self.fontMetrics().horizontalAdvance(self.text) + 2 * PAD, TITLE_HEIGHT)
 
     def corner(self, canvas: QWidget) -> QPoint:
         return QPoint(PAD, PAD)

@@ -155,7 +155,10 @@ class ExplorePanel(Panel):
         result, shown = self._session.result, as_in_figures(self._display.panels or self._display.shown)
         if result is None or shown is None:
             return None
-        return figure_task(result, shown, path, self._display.opacity, self._session.data.files)
+        display = self._display
+        return figure_task(
+            result, shown, path, display.opacity, display.color_range, self._session.data.files
+        )
 
     def _say(self, text: str) -> None:
         self.state.setText(text)

@@ -229,7 +229,9 @@ class RunPanel(Panel):
             return
         title = session.data.tissue.name if session.data.tissue else ""
         reading = session_spec(session).reading
-        self._reporter.start(report_task(session.result, session.data.files, reading, title, path))
+        # Its maps have the range of those on the screen.
+        result = replace(session.result, view=session.view)
+        self._reporter.start(report_task(result, session.data.files, reading, title, path))
         self._busy("Reporting")
 
     def export_to(self, path: Path, kind: str | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from psygnal import Signal
 
+from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.ui.state.edges import EdgeMap
 from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Shown
 
@@ -28,7 +29,7 @@ class Display:
     -------
     shown_changed
         Another map is shown, or the same one again.
-    panels_changed, opacity_changed, threshold_changed
+    panels_changed, opacity_changed, threshold_changed, color_range_changed
     camera_wanted : Camera
         A saved view asks for this position of the camera.
     """
@@ -37,6 +38,7 @@ class Display:
     panels_changed = Signal()
     opacity_changed = Signal()
     threshold_changed = Signal()
+    color_range_changed = Signal()
     camera_wanted = Signal(object)
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class Display:
         self.panels: tuple[str, ...] = ()
         self.opacity = 1.0
         self.threshold = 0.0
+        self.color_range = ColorRange()
         self.edges: EdgeMap | None = None
         self.camera: Camera | None = None
 
@@ -73,6 +76,12 @@ class Display:
         """Fade the spots in which what is shown has a smaller proportion than this."""
         self.threshold = threshold
         self.threshold_changed.emit()
+
+    def set_color_range(self, color_range: ColorRange) -> None:
+        """Set the rule for the ends of the colors."""
+        if color_range != self.color_range:
+            self.color_range = color_range
+            self.color_range_changed.emit()
 
     def look_at(self, camera: Camera) -> None:
         """Ask the viewer to move its camera."""

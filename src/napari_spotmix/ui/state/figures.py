@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from napari_spotmix.base.color_range import ColorRange
     from napari_spotmix.base.progress import ProgressCallback, Task
     from napari_spotmix.io import ReadOptions
     from napari_spotmix.result import Result
@@ -47,6 +48,7 @@ def figure_task(
     shown: str | list[str],
     path: Path,
     opacity: float,
+    color_range: ColorRange,
     inputs: Mapping[str, Path] | None = None,
 ) -> Task:
     """Return the task that draws a figure and writes it; never over a file of `inputs`."""
@@ -59,7 +61,11 @@ def figure_task(
             raise InputError(problems)
         check_replaceable(path, inputs or {})
         drawn = run_cancellable(
-            lambda: figure.draw(result, shown, opacity=opacity), _STAGE, on_progress, 0, 2
+            lambda: figure.draw(result, shown, opacity=opacity, color_range=color_range),
+            _STAGE,
+            on_progress,
+            0,
+            2,
         )
 
         def save(aside: Path) -> None:

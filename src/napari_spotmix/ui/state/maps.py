@@ -9,6 +9,7 @@ __all__ = [
     "COUNTS",
     "DOMINANT",
     "ERRORS",
+    "FEATURES",
     "GRAPH",
     "MOST_BLENDED",
     "MOST_PANELS",
@@ -53,6 +54,13 @@ GRAPH: Final = MapKind.GRAPH
 
 #: Each spot in the color of its niche, once niches have been found.
 NICHES: Final = MapKind.NICHES
+
+#: The feature of the spots that a map shows on a scale from 0.
+FEATURES: Final[dict[MapKind, str]] = {
+    UNEXPLAINED: "unexplained",
+    COUNTS: "counts",
+    ERRORS: "dominant_error",
+}
 
 #: A cell type, several of them blended, or a map of its own.
 Shown = str | tuple[str, ...] | MapKind

@@ -74,6 +74,7 @@ class Pointer:
         """Pick the neighbor in a direction from the picked spot, if it has one there."""
         if self._result is None or self.spot is None:
             return
+        self.hover(None)  # the spot under the mouse is not the one that is looked at
         neighbors = neighbors_of(self._result, self.spot)[0]
         step = self._result.coordinates[neighbors] - self._result.coordinates[self.spot]
         length = np.linalg.norm(step, axis=1)

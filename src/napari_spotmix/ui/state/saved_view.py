@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.params import MOST_NICHES
 from napari_spotmix.result import View
 from napari_spotmix.ui.state.display import Camera, Display
@@ -32,6 +33,7 @@ class SavedView:
         Of the niches that were found.
     edges : EdgeMap or None
     camera : Camera or None
+    color_range : ColorRange or None
     """
 
     map: MapKind | None = None
@@ -43,6 +45,7 @@ class SavedView:
     n_niches: int | None = None
     edges: EdgeMap | None = None
     camera: Camera | None = None
+    color_range: ColorRange | None = None
 
     @classmethod
     def of(cls, display: Display, *, spot: int | None, n_niches: int | None) -> SavedView:
@@ -58,6 +61,7 @@ class SavedView:
             n_niches=n_niches,
             edges=display.edges,
             camera=display.camera,
+            color_range=display.color_range,
         )
 
     @classmethod
@@ -81,6 +85,7 @@ class SavedView:
             n_niches=saved.niches if saved.niches is not None and 2 <= saved.niches <= MOST_NICHES else None,
             edges=next((one for one in EdgeMap if one.name == saved.edges), None),
             camera=None if saved.camera is None else Camera(saved.camera[:2], saved.camera[2]),
+            color_range=saved.color_range,
         )
 
     def as_view(self) -> View:
@@ -95,6 +100,7 @@ class SavedView:
             niches=self.n_niches,
             edges=None if self.edges is None else self.edges.name,
             camera=None if self.camera is None else (*self.camera.center, self.camera.zoom),
+            color_range=self.color_range,
         )
 
     @property

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
+from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.dataset.bin_grid import MOST_POINTS
 from napari_spotmix.result import View
 from napari_spotmix.ui.state.display import Display
@@ -117,6 +118,8 @@ class Session:
         self.regions = () if result is None else result.regions or self.regions
         self.niches = None
         self.display.show_panels(())
+        # Chosen ends belong to the types of the result that was shown.
+        self.display.set_color_range(ColorRange(self.display.color_range.mode))
         self.result_changed.emit()
         self.pointer.spot_changed.emit()
         if result is not None:
@@ -191,6 +194,8 @@ class Session:
         saved = SavedView.read(result.view or View(), result.cell_types, n_spots)
         display = self.display
         display.edges = saved.edges
+        if saved.color_range is not None:
+            display.set_color_range(saved.color_range)
         restored = _RESTORED + (_RESTORED_OF_POINTS if n_spots <= MOST_POINTS else ())
         if isinstance(saved.shown, str | tuple) or saved.shown in restored:
             display.show(saved.shown)
