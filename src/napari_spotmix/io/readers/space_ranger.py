@@ -176,8 +176,8 @@ def find_run_files(root: Path, folder: Path | None = None) -> SpaceRangerFiles:
     with gather:
         positions = first_file(root, spatial, POSITION_FILES, prefix)
     with gather:
-        names = ("scalefactors_json.json", "scalefactors_json.json.gz")
-        scale_factors = first_file(root, spatial, names, prefix)
+        in_json = ("scalefactors_json.json", "scalefactors_json.json.gz")
+        scale_factors = first_file(root, spatial, in_json, prefix)
     images = {}
     for resolution in RESOLUTIONS:
         with gather:
