@@ -17,6 +17,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from scipy.sparse import csc_matrix, csr_matrix
 
 from napari_spotmix import InputError, ReadError, read_reference, read_spatial
@@ -363,3 +364,19 @@ def test_text_with_nul_characters_is_reported_when_it_is_written(
     adata.obs["note"] = adata.obs["note"].astype(object)
     with pytest.raises(InputError, match="holds a NUL character"):
         write_h5ad(adata, tmp_path / "a.h5ad")
+
+
+@pytest.mark.parametrize("of", ["path", "store"])
+def test_names_of_the_rows_and_columns_of_a_matrix_are_counted(
+    of: str, request: pytest.FixtureRequest, tissue: SimulatedTissue
+) -> None:
+    """A sparse matrix of any shape is small; the names that it gets if it has none are not."""
+    given: Path = request.getfixturevalue(of)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about formats of Zarr
+        opened = h5py.File(given, "a") if of == "path" else zarr.open_group(given, mode="a")
+        opened["X"].attrs["shape"] = [60, 100_000_000]
+    if of == "path":
+        opened.close()
+    with pytest.raises(ReadError, match="claims too much memory"):
+        read_spatial(given)

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ class _Walk:
         if len(above) > _DEEPEST:
             raise _Refused(f"holds groups within each other, more than {_DEEPEST} deep, at `{_shown(name)}`")
         _read_attributes(group)
-        claimed = _NODE
+        claimed = _NODE + _claimed_names(group)
+        if claimed > self.limit:
+            self.refuse(name, claimed, "")
         for inner, item in _items(group, name):
             address = h5py.h5o.get_info(item.id).addr
             if address in above:
@@ -161,6 +164,16 @@ def _claimed(item: h5py.Dataset) -> int:
     if h5py.check_string_dtype(item.dtype) is None:
         return of_chunks + n_values * int(item.dtype.itemsize)
     return of_chunks + n_values * (_NAME if _is_text(item.dtype) else _TEXT * int(item.dtype.itemsize))
+
+
+def _claimed_names(group: h5py.Group) -> int:
+    """Return the bytes of the names that rows and columns of a sparse matrix get if they have none."""
+    if "indptr" not in group:
+        return 0
+    for key in ("shape", "h5sparse_shape"):
+        with suppress(Exception):  # no shape, which is refused when the matrix is read
+            return _NAME * sum(max(int(length), 0) for length in group.attrs[key])
+    return 0
 
 
 def _n_chunks(item: h5py.Dataset) -> int:

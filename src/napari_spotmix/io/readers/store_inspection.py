@@ -27,8 +27,9 @@ __all__ = ["check_store"]
 _LARGE, _MOST, _NAME = 1 << 29, 500, 64
 #: No images of a section are larger, in bytes, with their pyramids.
 _IMAGES = 1 << 40
-_NAMES = ("zarr.json", ".zarray", ".zmetadata")
-_METADATA_FILES = (*_NAMES, ".zattrs", ".zgroup")
+_NAMES = ("zarr.json", ".zarray", ".zmetadata", ".zattrs")
+_METADATA_FILES = (*_NAMES, ".zgroup")
+_SPARSE = ("csr_matrix", "csc_matrix")
 #: Folders within each other.
 _DEEPEST = 64
 
@@ -132,8 +133,10 @@ class _Walk:
         return entry.stat().st_size
 
     def _note(self, name: str, metadata: dict[str, Any]) -> None:
-        """Note the arrays that a file of metadata describes."""
-        if "shape" in metadata:
+        """Note the arrays and sparse matrices that a file of metadata describes."""
+        if claimed := _claimed_names(metadata):
+            self.claimed.setdefault(name, []).append(claimed)
+        elif "shape" in metadata:
             self.claimed.setdefault(name, []).append(_bytes(metadata))
             dtype = metadata.get("dtype", metadata.get("data_type"))
             size = _item_size(dtype) if isinstance(dtype, (str, dict)) else None
@@ -158,6 +161,16 @@ def _chunk_shape(metadata: dict[str, Any]) -> Any:
     grid = metadata.get("chunk_grid")
     of_grid = grid.get("configuration") if isinstance(grid, dict) else None
     return of_grid.get("chunk_shape") if isinstance(of_grid, dict) else metadata.get("chunks")
+
+
+def _claimed_names(metadata: dict[str, Any]) -> int:
+    """Return the bytes of the names that rows and columns of a sparse matrix get if they have none."""
+    attributes = metadata.get("attributes", metadata)
+    if not isinstance(attributes, dict) or attributes.get("encoding-type") not in _SPARSE:
+        return 0
+    lengths = attributes.get("shape")
+    whole = [max(length, 0) for length in lengths if type(length) is int] if isinstance(lengths, list) else []
+    return _NAME * sum(whole)
 
 
 def _product(shape: Any) -> int:
