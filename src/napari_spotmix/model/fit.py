@@ -18,7 +18,11 @@ from scipy.sparse import csr_array
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.attention import attention_weights, distance_weights, embed
-from napari_spotmix.model.composition_clusters import find_composition_clusters, one_composition_cluster
+from napari_spotmix.model.composition_clusters import (
+    CompositionClusters,
+    find_composition_clusters,
+    one_composition_cluster,
+)
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.graph import SpatialGraph, build_graph
 from napari_spotmix.model.learning.data_term import (
@@ -53,8 +57,8 @@ Array = NDArray[np.float64]
 #: Learning uses at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 2000, 200
 #: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes, split
-#: several times: how they are split matters more than the spots.
-_FEWER_SPOTS, _SMALL_PATCH, _HALVES, _PARTITIONS = 300, 30, 2, 4
+#: several times: how they are split matters more than the spots. Few clusters are enough to compare.
+_FEWER_SPOTS, _SMALL_PATCH, _HALVES, _PARTITIONS, _FEWER_CLUSTERS = 300, 30, 2, 4, 8
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Overdispersion below this makes no difference that matters.
@@ -225,6 +229,14 @@ class _Observed(NamedTuple):
     totals: Array
 
 
+class _Sample(NamedTuple):
+    """Spots that are learned from, their counts, in memory, and their composition clusters."""
+
+    spots: NDArray[np.int64]
+    counts: Counts
+    clusters: CompositionClusters
+
+
 class _OuterIterations:
     """The state that each iteration improves: abundances, clusters, platform factors and attention."""
 
@@ -329,7 +341,6 @@ class _OuterIterations:
         self._learn_parts()
         if params.overdispersion is not None:
             return None
-        self.platform = self._platform_factors() if self.has_platform else self.platform
         # Genes are split once for what is known, and again with overdispersion.
         self._begin_learning("Learning the data term", 2)
         genes = self._learn_overdispersion(self._held_out_genes(predicting=self.signatures))
@@ -338,27 +349,25 @@ class _OuterIterations:
 
     def _learn_parts(self) -> None:
         """Weigh logarithmic residuals and the platform effect, unless they are given."""
-        on_off = (True, False)
+        on_off = (False, True)
         logarithmic = on_off if self.params.residuals == "auto" else (self.log_weight > 0,)
         factors = on_off if self.params.platform_effect == "auto" else (self.has_platform,)
-        states = [(log, factor) for log in logarithmic for factor in factors]
-        if len(states) == 1:
+        if len(logarithmic) * len(factors) == 1:
             return
-        self._begin_learning("Learning the data term", len(states))
-        patches = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH)
-        found = {state: self._parts(state, patches) for state in states}
-        self.platform = np.ones_like(self.platform)
+        self._begin_learning("Learning the data term", len(logarithmic) * len(factors))
+        sample, found = self._few_spots(), {}
+        for factor in factors:
+            self.platform_weight = HALF * factor if self.params.platform_effect == "auto" else float(factor)
+            genes = self._split_genes(sample, _HALVES, _PARTITIONS, predicting=self.signatures)
+            for log in logarithmic:
+                self.log_weight = float(log)
+                found[log, factor] = self._with_log_residuals(genes, sample.spots)
+                self._n_learned += 1
         self.residual_evidence, self.platform_evidence = judge_parts(found, self._smoothing_so_far())
         if self.residual_evidence is not None:
             self.log_weight = self.residual_evidence.weight
         if self.platform_evidence is not None:
             self.platform_weight = HALF * self.platform_evidence.weight
-
-    def _parts(self, state: tuple[bool, bool], patches: tuple[NDArray[np.int64], Counts]) -> HeldOutGenes:
-        """Return halves of the genes, fitted with these parts of the data term."""
-        self.log_weight, self.platform_weight = float(state[0]), HALF * state[1]
-        self.platform = self._platform_factors() if self.has_platform else np.ones_like(self.platform)
-        return self._held_out_genes(self.signatures, patches, n_folds=_HALVES, n_partitions=_PARTITIONS)
 
     def _learn_variation(self, variation: CellVariation) -> None:
         self.variation_evidence = learn_kappa(
@@ -376,13 +385,13 @@ class _OuterIterations:
 
     def _learn_overdispersion(self, plain: HeldOutGenes) -> HeldOutGenes:
         """Decide about overdispersion, and return the folds of genes with what was decided."""
-        spots, counts = self._patches
+        spots, counts, clusters = self._patches
         estimate = estimate_overdispersion(
             counts,
             self.totals[spots],
             self.abundances[spots],
             self.signatures,
-            replace(self.clusters, label=self.clusters.label[spots]),
+            clusters,
             self.data_term,
             threads=self.threads,
             on_step=self._report_learning_step,
@@ -448,33 +457,52 @@ class _OuterIterations:
         )
 
     @cached_property
-    def _patches(self) -> tuple[NDArray[np.int64], Counts]:
+    def _patches(self) -> _Sample:
         """Return the spots that are learned from, and their counts, in memory since they are read often."""
-        return self._of_patches(_LEARNING_SPOTS, _PATCH)
+        spots, counts = self._of_patches(_LEARNING_SPOTS, _PATCH)
+        return _Sample(spots, counts, replace(self.clusters, label=self.clusters.label[spots]))
+
+    def _few_spots(self) -> _Sample:
+        """Return fewer spots, in fewer clusters, for what needs many fits."""
+        spots, counts = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH)
+        clusters = find_composition_clusters(
+            _proportions(self.abundances[spots]),
+            self.totals[spots],
+            min(_FEWER_CLUSTERS, self.params.n_clusters),
+            random_state=self.params.random_state,
+            threads=self.threads,
+            on_block=self._report_learning_step,
+        )
+        return _Sample(spots, counts, clusters)
 
     def _of_patches(self, n_spots: int, size: int) -> tuple[NDArray[np.int64], Counts]:
         squared, seed = self.graph.squared_distance, self.params.random_state
         spots = contiguous_patches(squared, n_spots, size, seed)
         return spots, self.counts.of_spots(spots, self._report_learning_step)
 
-    def _held_out_genes(
-        self,
-        predicting: Array | None = None,
-        patches: tuple[NDArray[np.int64], Counts] | None = None,
-        *,
-        n_folds: int = _FOLDS,
-        n_partitions: int | None = None,
+    def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
+        genes = self._split_genes(self._patches, _FOLDS, None, predicting)
+        self._n_learned += 1
+        return self._with_log_residuals(genes, self._patches.spots)
+
+    def _with_log_residuals(self, genes: HeldOutGenes, spots: NDArray[np.int64]) -> HeldOutGenes:
+        residuals = self._log_residuals(spots)
+        return genes if residuals is None else genes.with_log_residuals(residuals, self._smoothing_so_far())
+
+    def _split_genes(
+        self, sample: _Sample, n_folds: int, n_partitions: int | None, predicting: Array | None
     ) -> HeldOutGenes:
-        squared = self.graph.squared_distance
-        spots, counts = patches or self._patches
+        """Return folds of genes that are fitted with what has been decided of the data term."""
+        squared, spots = self.graph.squared_distance, sample.spots
         everywhere = len(spots) == len(self.totals)
-        genes = HeldOutGenes(
-            counts,
-            self.signatures * self.platform,
+        platform = self._platform_factors() if self.has_platform else np.ones_like(self.platform)
+        return HeldOutGenes(
+            sample.counts,
+            self.signatures * platform,
             self.totals[spots],
-            replace(self.clusters, label=self.clusters.label[spots]),
+            sample.clusters,
             squared if everywhere else csr_array(squared[spots][:, spots]),
-            data_term=self.data_term.scaled(self.platform),
+            data_term=self.data_term.scaled(platform),
             lambda_r=self._least_ridge(),
             n_folds=n_folds,
             n_partitions=n_partitions,
@@ -483,12 +511,8 @@ class _OuterIterations:
             random_state=self.params.random_state,
             threads=self.threads,
             predicting=predicting,
-            log_residuals=self._log_residuals(spots),
-            smoothing=self._smoothing_so_far(),
             on_progress=self._report_learning_step,
         )
-        self._n_learned += 1
-        return genes
 
     def _begin_learning(self, what: str, n_steps: int) -> None:
         self._learning, self._n_learned, self._n_to_learn = what, 0, n_steps

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from napari_spotmix.model.kernels.arguments import LogTerm
+from napari_spotmix.model.kernels.residuals import LARGEST_OF_TABLE
 
 __all__ = ["LogResiduals", "pseudo_counts"]
 
@@ -64,9 +65,8 @@ class LogResiduals:
     def term(self, signatures: Array) -> LogTerm:
         """Return all of it as kernels read it."""
         floor = _FLOOR * signatures.mean(axis=0)
-        bias = bias_table()
         S, X = np.ascontiguousarray(signatures), self.abundances
-        return LogTerm(S, floor, X, self.per_share, bias, _SHIFT, self.weight)
+        return LogTerm(S, floor, X, self.per_share, bias_table(), _zero_table(), _SHIFT, self.weight)
 
 
 def pseudo_counts(counts: Array, mean: Array, weight: float = 1.0) -> Array:
@@ -106,3 +106,15 @@ def bias_table() -> Array:
         residual = (mean + _SHIFT) * np.log((y + _SHIFT) / (mean + _SHIFT))
         table[cell] = (probability * residual).sum() / mean
     return table  # the last is 0, the limit
+
+
+@cache
+def _zero_table() -> Array:
+    """Return what becomes of a count of 0 over its mean, float64 (1025,); 0 above what is used."""
+    table = np.zeros(_CELLS + 1)
+    u = np.arange(1, _CELLS) / _CELLS
+    mean = u / (1.0 - u)
+    used = mean < 2 * LARGEST_OF_TABLE
+    table[1:-1][used] = pseudo_counts(np.zeros(used.sum()), mean[used]) / mean[used]
+    table[0] = -bias_table()[0]  # the limit
+    return table

@@ -125,6 +125,8 @@ class LogTerm(NamedTuple):
         By which ``X S`` becomes a mean count.
     bias : ndarray of float64, shape (n_cells + 1,)
         Mean of the residual over that of the count, ``m``, at equal steps of ``m / (m + 1)``.
+    of_zero : ndarray of float64, shape (n_cells + 1,)
+        Pseudo-count of a count of 0 over ``m``, at the same steps, up to where it is used.
     shift, weight : float
     """
 
@@ -133,6 +135,7 @@ class LogTerm(NamedTuple):
     X: Array
     depth: Array
     bias: Array
+    of_zero: Array
     shift: float
     weight: float
 

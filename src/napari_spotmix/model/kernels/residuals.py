@@ -8,7 +8,10 @@ from napari_spotmix.model.kernels.counts import COLUMNS
 from napari_spotmix.model.kernels.jit import compiled, inlined
 from napari_spotmix.model.kernels.simd import WIDTH, broadcast, load, store
 
-__all__ = ["log_projections"]
+__all__ = ["LARGEST_OF_TABLE", "log_projections"]
+
+#: Up to this mean, what becomes of a count of 0 is read from a table: a logarithm costs more than all the rest.
+LARGEST_OF_TABLE = 4.0
 
 
 @compiled
@@ -18,7 +21,7 @@ def log_projections(counts, term, filters, cluster, scale, start, stop, b):
     ``y*`` is :func:`napari_spotmix.model.log_residuals.pseudo_counts` at the mean of the spot. `filters` has
     a column for each type, padded with zeros to a multiple of `COLUMNS`.
     """
-    S, floor, X, depth, bias, shift, weight = term
+    S, floor, X, depth, bias, of_zero, shift, weight = term
     indptr, indices, data, gene_of_column, spot = counts
     count, values, sums = np.zeros(floor.size), np.empty(floor.size), np.empty(filters.shape[2])
     for i in range(start, stop):
@@ -34,7 +37,7 @@ def log_projections(counts, term, filters, cluster, scale, start, stop, b):
                     values[g] += X[n, k] * S[k, g]
         for g in range(floor.size):
             mean = depth[n] * max(values[g], floor[g])
-            values[g] = _pseudo_count(count[g], mean, bias, shift, weight)
+            values[g] = _pseudo_count(count[g], mean, bias, of_zero, shift, weight)
         _sums_of_all(filters[cluster[n]], values, sums)
         for k in range(b.shape[1]):
             b[n, k] = scale[n] * sums[k]
@@ -45,11 +48,15 @@ def log_projections(counts, term, filters, cluster, scale, start, stop, b):
 
 
 @inlined
-def _pseudo_count(y, mean, bias, shift, weight):
+def _pseudo_count(y, mean, bias, of_zero, shift, weight):
     place = mean / (mean + 1.0) * (bias.size - 1)
     below = min(int(place), bias.size - 2)
-    here = bias[below] + (place - below) * (bias[below + 1] - bias[below])
-    logarithmic = mean + (mean + shift) * np.log((y + shift) / (mean + shift)) - mean * here
+    part = place - below
+    if y == 0.0 and mean < LARGEST_OF_TABLE:
+        logarithmic = mean * (of_zero[below] + part * (of_zero[below + 1] - of_zero[below]))
+    else:
+        here = bias[below] + part * (bias[below + 1] - bias[below])
+        logarithmic = mean + (mean + shift) * np.log((y + shift) / (mean + shift)) - mean * here
     return y + weight * (logarithmic - y)
 
 

@@ -10,6 +10,7 @@ log-likelihood of the counts of that fold's genes given their total in the spot:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -142,10 +143,6 @@ class HeldOutGenes:
     threads : Threads
     predicting : ndarray of float64, shape (n_cell_types, n_genes), optional
         Signatures of the held-out genes if they are not those of the fit.
-    log_residuals : LogResiduals, optional
-        Of these spots: where the fits begin, and the weight of their pseudo-counts.
-    smoothing : Smoothing, optional
-        Of the fits at which pseudo-counts are taken; needed with `log_residuals`.
     on_progress : callable, optional
     """
 
@@ -166,8 +163,6 @@ class HeldOutGenes:
         threads: Threads,
         n_partitions: int | None = None,
         predicting: Array | None = None,
-        log_residuals: LogResiduals | None = None,
-        smoothing: Smoothing | None = None,
         on_progress: ProgressCallback = silent,
     ) -> None:
         self._counts, self._signatures, self._totals = counts, signatures, totals
@@ -187,9 +182,6 @@ class HeldOutGenes:
             for fold_of_gene in _partitions(signatures.shape[1], n_folds, n_partitions, rng)
             for fold in range(n_folds)
         ]
-        if log_residuals is not None and smoothing is not None:
-            for fold in self.folds:
-                self._take_pseudo_counts(fold, log_residuals, smoothing)
 
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
         filters = self._data_term.filters(
@@ -222,14 +214,28 @@ class HeldOutGenes:
         statistics.divide_by(unit)
         return statistics, unit
 
-    def _take_pseudo_counts(self, fold: _Fold, log_residuals: LogResiduals, smoothing: Smoothing) -> None:
-        """Let the fold fit pseudo-counts at its own mean."""
+    def with_log_residuals(self, log_residuals: LogResiduals, smoothing: Smoothing) -> HeldOutGenes:
+        """Return the same folds, fitted to pseudo-counts at their own means.
+
+        Parameters
+        ----------
+        log_residuals : LogResiduals
+            Of these spots: the weight of pseudo-counts, and the abundances at which they are first taken.
+        smoothing : Smoothing
+            Of the fits in between.
+        """
+        other = copy(self)
+        other.folds = [self._with_pseudo_counts(fold, log_residuals, smoothing) for fold in self.folds]
+        return other
+
+    def _with_pseudo_counts(self, fold: _Fold, log_residuals: LogResiduals, smoothing: Smoothing) -> _Fold:
         for refit in range(_REFITS):
             if refit:
                 abundances = self._fit(fold, self._edges(fold, smoothing), smoothing)
                 log_residuals = replace(log_residuals, abundances=abundances)
-            fold.statistics, fold.unit = self._reduced(fold.filters, log_residuals)
-        fold.abundances = None
+            statistics, unit = self._reduced(fold.filters, log_residuals)
+            fold = replace(fold, statistics=statistics, unit=unit)
+        return replace(fold, abundances=None)
 
     def _fit(self, fold: _Fold, W: csr_array, smoothing: Smoothing) -> Array:
         fold.abundances = solve(
