@@ -57,8 +57,10 @@ Array = NDArray[np.float64]
 #: Learning uses at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 2000, 200
 #: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes, split
-#: several times: how they are split matters more than the spots. Few clusters are enough to compare.
-_FEWER_SPOTS, _SMALL_PATCH, _HALVES, _PARTITIONS, _FEWER_CLUSTERS = 300, 30, 2, 4, 8
+#: three times. They are split in the same way for every random seed.
+_FEWER_SPOTS, _SMALL_PATCH, _HALVES, _PARTITIONS = 600, 30, 2, 3
+#: Seed by which genes are split.
+_SPLIT = 0
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Overdispersion below this makes no difference that matters.
@@ -355,7 +357,7 @@ class _OuterIterations:
         if len(logarithmic) * len(factors) == 1:
             return
         self._begin_learning("Learning the data term", len(logarithmic) * len(factors))
-        sample, found = self._few_spots(), {}
+        sample, found = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH), {}
         for factor in factors:
             self.platform_weight = HALF * factor if self.params.platform_effect == "auto" else float(factor)
             genes = self._split_genes(sample, _HALVES, _PARTITIONS, predicting=self.signatures)
@@ -459,26 +461,13 @@ class _OuterIterations:
     @cached_property
     def _patches(self) -> _Sample:
         """Return the spots that are learned from, and their counts, in memory since they are read often."""
-        spots, counts = self._of_patches(_LEARNING_SPOTS, _PATCH)
-        return _Sample(spots, counts, replace(self.clusters, label=self.clusters.label[spots]))
+        return self._of_patches(_LEARNING_SPOTS, _PATCH)
 
-    def _few_spots(self) -> _Sample:
-        """Return fewer spots, in fewer clusters, for what needs many fits."""
-        spots, counts = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH)
-        clusters = find_composition_clusters(
-            _proportions(self.abundances[spots]),
-            self.totals[spots],
-            min(_FEWER_CLUSTERS, self.params.n_clusters),
-            random_state=self.params.random_state,
-            threads=self.threads,
-            on_block=self._report_learning_step,
-        )
-        return _Sample(spots, counts, clusters)
-
-    def _of_patches(self, n_spots: int, size: int) -> tuple[NDArray[np.int64], Counts]:
+    def _of_patches(self, n_spots: int, size: int) -> _Sample:
         squared, seed = self.graph.squared_distance, self.params.random_state
         spots = contiguous_patches(squared, n_spots, size, seed)
-        return spots, self.counts.of_spots(spots, self._report_learning_step)
+        clusters = replace(self.clusters, label=self.clusters.label[spots])
+        return _Sample(spots, self.counts.of_spots(spots, self._report_learning_step), clusters)
 
     def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
         genes = self._split_genes(self._patches, _FOLDS, None, predicting)
@@ -508,7 +497,7 @@ class _OuterIterations:
             n_partitions=n_partitions,
             n_gradient_folds=_GRADIENT_FOLDS,
             tolerance=_LEARNING_TOLERANCE,
-            random_state=self.params.random_state,
+            random_state=_SPLIT,
             threads=self.threads,
             predicting=predicting,
             on_progress=self._report_learning_step,
@@ -533,7 +522,7 @@ class _OuterIterations:
         return np.asarray(factors**self.platform_weight)
 
     def _log_residuals(self, spots: NDArray[np.int64] | None = None) -> LogResiduals | None:
-        """Return logarithmic residuals at the current fit, of some spots or all; None if they have no weight."""
+        """Return logarithmic residuals of some spots or all at the current fit; None if without weight."""
         if self.log_weight == 0:
             return None
         per_share = self.totals if self.params.normalize else np.ones_like(self.totals)

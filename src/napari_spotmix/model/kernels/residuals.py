@@ -10,7 +10,7 @@ from napari_spotmix.model.kernels.simd import WIDTH, broadcast, load, store
 
 __all__ = ["LARGEST_OF_TABLE", "log_projections"]
 
-#: Up to this mean, what becomes of a count of 0 is read from a table: a logarithm costs more than all the rest.
+#: Up to this mean, what becomes of a count of 0 is read from a table: a logarithm costs more than the rest.
 LARGEST_OF_TABLE = 4.0
 
 

@@ -134,7 +134,8 @@ def judge_parts(
 
 def _gain(scores: dict[tuple[bool, bool], Array], part: int) -> tuple[float, float] | None:
     """Return the gain of one part and its standard error over genes; None if it has one state only."""
-    with_it, without = ([found for state, found in scores.items() if state[part] is is_on] for is_on in (True, False))
+    with_it = [found for state, found in scores.items() if state[part]]
+    without = [found for state, found in scores.items() if not state[part]]
     if not with_it or not without:
         return None
     gain = np.mean(with_it, axis=0) - np.mean(without, axis=0)

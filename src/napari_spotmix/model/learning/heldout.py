@@ -184,9 +184,8 @@ class HeldOutGenes:
         ]
 
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
-        filters = self._data_term.filters(
-            self._signatures, self._clusters, self._threads, used=~is_held_out, on_cluster=self._report_weighing
-        )
+        given = (self._signatures, self._clusters, self._threads)
+        filters = self._data_term.filters(*given, used=~is_held_out, on_cluster=self._report_weighing)
         statistics, unit = self._reduced(filters)
         genes = self._counts.gene_of_column
         held_out = self._counts.of_columns(np.flatnonzero((genes >= 0) & is_held_out[genes]))
@@ -265,9 +264,8 @@ class HeldOutGenes:
             decides nothing by its total.
         """
         scores = np.zeros(len(self._predicting))
-        for found, fold in zip(
-            self._over_folds(lambda fold: self._gene_scores(fold, smoothing), self.folds), self.folds, strict=True
-        ):
+        of_folds = self._over_folds(lambda fold: self._gene_scores(fold, smoothing), self.folds)
+        for fold, found in zip(self.folds, of_folds, strict=True):
             scores[fold.is_held_out] += found
         return scores * self.n_folds / len(self.folds)
 
@@ -276,10 +274,11 @@ class HeldOutGenes:
         genes = np.flatnonzero(fold.is_held_out)
         observed = fold.held_out.by_gene(len(self._predicting))[:, genes].toarray()
         mean = X @ self._predicting[genes].T
-        mean *= np.divide(observed.sum(axis=1), mean.sum(axis=1), out=np.zeros(len(X)), where=X.any(axis=1))[:, None]
+        mean *= (observed.sum(axis=1) / np.maximum(mean.sum(axis=1), 1e-300))[:, None]
         mean *= (observed.sum(axis=0) + 0.5) / (mean.sum(axis=0) + 0.5)
         np.maximum(mean, 1e-12, out=mean)
-        score = observed * np.log(mean) - (observed + 1 / _SCATTER) * np.log(mean + 1 / _SCATTER)
+        size = 1.0 / _SCATTER
+        score = observed * np.log(mean) - (observed + size) * np.log(mean + size)
         return np.asarray(score.sum(axis=0) / len(X))
 
     def few_losses(self, smoothing: Smoothing) -> Array:
