@@ -39,6 +39,7 @@ __all__ = [
 
 Weights = Literal["poisson", "none"]
 PlatformEffect = Literal["auto", "on", "off"]
+Residuals = Literal["auto", "counts", "log"]
 GraphKind = Literal["auto", "hexagonal", "square", "knn"]
 Share = Literal["cells", "rna"]
 
@@ -213,11 +214,19 @@ class Parameters:
         "Divide the counts of each spot by their total, so that abundances sum to about 1.",
         group="Data term",
     )
+    residuals: Residuals = _parameter(
+        "auto",
+        "Residuals",
+        "How the difference between a count and the model is measured: 'counts' as it is, 'log' on a "
+        "logarithmic scale, so that genes that the reference has wrong count less. "
+        "'auto': weighted by how well held-out genes are then predicted.",
+        group="Data term",
+    )
     platform_effect: PlatformEffect = _parameter(
         "auto",
         "Platform effect",
         "Estimate one factor per gene for the difference between the technologies of tissue and reference. "
-        "'auto': only if held-out genes are then predicted better.",
+        "'auto': weighted by how well held-out genes are then predicted.",
         group="Data term",
     )
     overdispersion: float | None = _parameter(

@@ -11,7 +11,7 @@ import pytest
 
 from napari_spotmix.model import fit, graph, rna_content, variation
 from napari_spotmix.model.kernels.simd import WIDTH
-from napari_spotmix.model.learning import heldout, selection
+from napari_spotmix.model.learning import data_term, heldout, selection
 from napari_spotmix.model.solver import multigrid, solve
 from napari_spotmix.model.uncertainty import errors, residuals
 
@@ -30,7 +30,7 @@ def constants_of(benchmark: str) -> dict[str, object]:
 
 
 SPEED, ROOFLINE = constants_of("speed.py"), constants_of("roofline.py")
-LOW, HIGH = selection.PLAUSIBLE_SHARE
+LOW, HIGH = data_term.PLAUSIBLE_SHARE
 N_STARTS = len(selection._STARTS) * len(selection._SHARPNESSES)
 MOST_KAPPA = float(variation._KAPPAS.max())
 
@@ -45,7 +45,7 @@ SAID: list[tuple[str, str, tuple[object, ...]]] = [
     ("model.md", "the weight of {} additional cells", (variation._PRIOR_CELLS,)),
     ("model.md", "likelihood, on up to {:,} spots", (variation._SPOTS,)),
     ("model.md", "at most {}, which means {:.0f} cells", (MOST_KAPPA, 1 / MOST_KAPPA)),
-    ("model.md", "between 1/{0:.2f} and {0:.2f} of the counts", (selection._CAUTIOUS_SHARE[1],)),
+    ("model.md", "between 1/{0:.2f} and {0:.2f} of the counts", (data_term._CAUTIOUS_SHARE[1],)),
     ("model.md", "between {} and {} of the counts", (LOW, HIGH)),
     ("model.md", "(up to {} pitches away)", (graph._RADIUS["hexagonal"],)),
     ("model.md", "(up to {} pitches)", (graph._RADIUS["square"],)),
@@ -64,6 +64,7 @@ SAID: list[tuple[str, str, tuple[object, ...]]] = [
     ),
     ("learning.md", "{:.0f} percent of the mean over types", (100 * heldout._BACKGROUND,)),
     ("learning.md", "on {} of the {} folds", (fit._GRADIENT_FOLDS, fit._FOLDS)),
+    ("learning.md", "four fits, on up to {} spots", (fit._FEWER_SPOTS,)),
     ("learning.md", "the best of {} points", (N_STARTS,)),
     ("learning.md", "divided by {:.0f} as long as", (selection._STEP_DOWN,)),
     ("learning.md", "At most {:,} spots are used", (fit._LEARNING_SPOTS,)),

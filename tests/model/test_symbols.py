@@ -11,7 +11,7 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "symbols.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-LETTERS = "Y|S|X|W|D|L|Attn|alpha|beta|lambda_r|lambda_c|kappa|phi|gamma|M|b|V"
+LETTERS = "Y|S|X|W|D|L|Attn|alpha|beta|lambda_r|lambda_c|kappa|phi|y*|w|gamma|M|b|V"
 #: Letter, meaning, shape, unit, name.
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]

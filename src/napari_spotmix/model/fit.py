@@ -18,21 +18,30 @@ from scipy.sparse import csr_array
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.attention import attention_weights, distance_weights, embed
-from napari_spotmix.model.composition_clusters import find_composition_clusters, one_composition_cluster
+from napari_spotmix.model.composition_clusters import (
+    CompositionClusters,
+    find_composition_clusters,
+    one_composition_cluster,
+)
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.graph import SpatialGraph, build_graph
+from napari_spotmix.model.learning.data_term import (
+    HALF,
+    PLAUSIBLE_SHARE,
+    PlatformEvidence,
+    ResidualEvidence,
+    judge_overdispersion,
+    judge_parts,
+)
 from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.model.learning.selection import (
-    PLAUSIBLE_SHARE,
     START,
     Choice,
-    PlatformEvidence,
     choose_smoothing,
     contiguous_patches,
-    judge_overdispersion,
-    judge_platform,
     prior_smoothness,
 )
+from napari_spotmix.model.log_residuals import LogResiduals
 from napari_spotmix.model.noise import DataTerm
 from napari_spotmix.model.overdispersion import OverdispersionEvidence, estimate_overdispersion
 from napari_spotmix.model.platform import platform_factors
@@ -47,6 +56,11 @@ Array = NDArray[np.float64]
 
 #: Learning uses at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 2000, 200
+#: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes, split
+#: twice. They are split in the same way for every random seed.
+_FEWER_SPOTS, _SMALL_PATCH, _HALVES, _PARTITIONS = 600, 30, 2, 2
+#: Seed by which genes are split.
+_SPLIT = 0
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Overdispersion below this makes no difference that matters.
@@ -87,8 +101,12 @@ class Fit:
     choice : Choice or None
         The evidence for it; None if nothing was learned.
     data_term : DataTerm
+    log_weight : float
+        Of logarithmic residuals.
     variation_evidence : VariationEvidence or None
         For its within-type variability; None if that was not learned.
+    residual_evidence : ResidualEvidence or None
+        For `log_weight`; None if that was not learned.
     platform_evidence : PlatformEvidence or None
         For `platform`; None if that was not learned.
     overdispersion_evidence : OverdispersionEvidence or None
@@ -109,7 +127,9 @@ class Fit:
     smoothing: Smoothing
     choice: Choice | None
     data_term: DataTerm
+    log_weight: float
     variation_evidence: VariationEvidence | None
+    residual_evidence: ResidualEvidence | None
     platform_evidence: PlatformEvidence | None
     overdispersion_evidence: OverdispersionEvidence | None
     notes: tuple[str, ...] = ()
@@ -211,6 +231,14 @@ class _Observed(NamedTuple):
     totals: Array
 
 
+class _Sample(NamedTuple):
+    """Spots that are learned from, their counts, in memory, and their composition clusters."""
+
+    spots: NDArray[np.int64]
+    counts: Counts
+    clusters: CompositionClusters
+
+
 class _OuterIterations:
     """The state that each iteration improves: abundances, clusters, platform factors and attention."""
 
@@ -229,7 +257,9 @@ class _OuterIterations:
     ) -> None:
         self.counts, self.signatures, self.totals = observed
         self.data_term, self.graph, self.params, self.threads = data_term, graph, params, threads
-        self.has_platform = params.platform_effect == "on"
+        self.platform_weight = float(params.platform_effect == "on")
+        self.log_weight = float(params.residuals == "log")
+        self.residual_evidence: ResidualEvidence | None = None
         self.variation_evidence: VariationEvidence | None = None
         self.platform_evidence: PlatformEvidence | None = None
         self.overdispersion_evidence: OverdispersionEvidence | None = None
@@ -245,6 +275,10 @@ class _OuterIterations:
         self.proportions: NDArray[np.float32] | None = None
         self.n_done = 0
         self._begin_learning("", 0)
+
+    @property
+    def has_platform(self) -> bool:
+        return self.platform_weight > 0
 
     def advance(self) -> None:
         """Estimate what depends on the proportions, then solve."""
@@ -306,19 +340,36 @@ class _OuterIterations:
         params = self.params
         if params.cell_variation is None and self.data_term.variation is not None:
             self._learn_variation(self.data_term.variation)
-        open_ = (params.platform_effect == "auto", params.overdispersion is None)
-        if not any(open_):
+        self._learn_parts()
+        if params.overdispersion is not None:
             return None
-        # Genes are split once for what is known, and again for each part that is open.
-        self._begin_learning("Learning the data term", 1 + sum(open_))
-        genes = self._held_out_genes(predicting=self.signatures)
-        if params.platform_effect == "auto":
-            genes = self._learn_platform(genes)
-        if params.overdispersion is None:
-            genes = self._learn_overdispersion(genes)
-        self.platform = np.ones_like(self.platform)
+        # Genes are split once for what is known, and again with overdispersion.
+        self._begin_learning("Learning the data term", 2)
+        genes = self._learn_overdispersion(self._held_out_genes(predicting=self.signatures))
         genes.forget()
         return None if self.has_platform else genes
+
+    def _learn_parts(self) -> None:
+        """Weigh logarithmic residuals and the platform effect, unless they are given."""
+        on_off = (False, True)
+        logarithmic = on_off if self.params.residuals == "auto" else (self.log_weight > 0,)
+        factors = on_off if self.params.platform_effect == "auto" else (self.has_platform,)
+        if len(logarithmic) * len(factors) == 1:
+            return
+        self._begin_learning("Learning the data term", len(logarithmic) * len(factors))
+        sample, found = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH), {}
+        for factor in factors:
+            self.platform_weight = HALF * factor if self.params.platform_effect == "auto" else float(factor)
+            genes = self._split_genes(sample, _HALVES, _PARTITIONS, predicting=self.signatures)
+            for log in logarithmic:
+                self.log_weight = float(log)
+                found[log, factor] = self._with_log_residuals(genes, sample.spots)
+                self._n_learned += 1
+        self.residual_evidence, self.platform_evidence = judge_parts(found, self._smoothing_so_far())
+        if self.residual_evidence is not None:
+            self.log_weight = self.residual_evidence.weight
+        if self.platform_evidence is not None:
+            self.platform_weight = HALF * self.platform_evidence.weight
 
     def _learn_variation(self, variation: CellVariation) -> None:
         self.variation_evidence = learn_kappa(
@@ -334,26 +385,15 @@ class _OuterIterations:
         )
         self.data_term = replace(self.data_term, kappa=self.variation_evidence.kappa)
 
-    def _learn_platform(self, plain: HeldOutGenes) -> HeldOutGenes:
-        """Decide about the platform effect, and return the folds of genes with what was decided."""
-        self.platform = self._platform_factors()
-        adapted = self._held_out_genes(predicting=self.signatures)
-        self.platform_evidence = judge_platform(plain, adapted, self._smoothing_so_far())
-        self.has_platform = self.platform_evidence.used
-        if self.has_platform:
-            return adapted
-        self.platform = np.ones_like(self.platform)
-        return plain
-
     def _learn_overdispersion(self, plain: HeldOutGenes) -> HeldOutGenes:
         """Decide about overdispersion, and return the folds of genes with what was decided."""
-        spots, counts = self._patches
+        spots, counts, clusters = self._patches
         estimate = estimate_overdispersion(
             counts,
             self.totals[spots],
             self.abundances[spots],
             self.signatures,
-            replace(self.clusters, label=self.clusters.label[spots]),
+            clusters,
             self.data_term,
             threads=self.threads,
             on_step=self._report_learning_step,
@@ -419,34 +459,49 @@ class _OuterIterations:
         )
 
     @cached_property
-    def _patches(self) -> tuple[NDArray[np.int64], Counts]:
+    def _patches(self) -> _Sample:
         """Return the spots that are learned from, and their counts, in memory since they are read often."""
+        return self._of_patches(_LEARNING_SPOTS, _PATCH)
+
+    def _of_patches(self, n_spots: int, size: int) -> _Sample:
         squared, seed = self.graph.squared_distance, self.params.random_state
-        spots = contiguous_patches(squared, _LEARNING_SPOTS, _PATCH, seed)
-        return spots, self.counts.of_spots(spots, self._report_learning_step)
+        spots = contiguous_patches(squared, n_spots, size, seed)
+        clusters = replace(self.clusters, label=self.clusters.label[spots])
+        return _Sample(spots, self.counts.of_spots(spots, self._report_learning_step), clusters)
 
     def _held_out_genes(self, predicting: Array | None = None) -> HeldOutGenes:
-        squared = self.graph.squared_distance
-        spots, counts = self._patches
+        genes = self._split_genes(self._patches, _FOLDS, None, predicting)
+        self._n_learned += 1
+        return self._with_log_residuals(genes, self._patches.spots)
+
+    def _with_log_residuals(self, genes: HeldOutGenes, spots: NDArray[np.int64]) -> HeldOutGenes:
+        residuals = self._log_residuals(spots)
+        return genes if residuals is None else genes.with_log_residuals(residuals, self._smoothing_so_far())
+
+    def _split_genes(
+        self, sample: _Sample, n_folds: int, n_partitions: int | None, predicting: Array | None
+    ) -> HeldOutGenes:
+        """Return folds of genes that are fitted with what has been decided of the data term."""
+        squared, spots = self.graph.squared_distance, sample.spots
         everywhere = len(spots) == len(self.totals)
-        genes = HeldOutGenes(
-            counts,
-            self.signatures * self.platform,
+        platform = self._platform_factors() if self.has_platform else np.ones_like(self.platform)
+        return HeldOutGenes(
+            sample.counts,
+            self.signatures * platform,
             self.totals[spots],
-            replace(self.clusters, label=self.clusters.label[spots]),
+            sample.clusters,
             squared if everywhere else csr_array(squared[spots][:, spots]),
-            data_term=self.data_term.scaled(self.platform),
+            data_term=self.data_term.scaled(platform),
             lambda_r=self._least_ridge(),
-            n_folds=_FOLDS,
+            n_folds=n_folds,
+            n_partitions=n_partitions,
             n_gradient_folds=_GRADIENT_FOLDS,
             tolerance=_LEARNING_TOLERANCE,
-            random_state=self.params.random_state,
+            random_state=_SPLIT,
             threads=self.threads,
             predicting=predicting,
             on_progress=self._report_learning_step,
         )
-        self._n_learned += 1
-        return genes
 
     def _begin_learning(self, what: str, n_steps: int) -> None:
         self._learning, self._n_learned, self._n_to_learn = what, 0, n_steps
@@ -463,7 +518,16 @@ class _OuterIterations:
     def _platform_factors(self) -> Array:
         scale = self.totals if self.params.normalize else np.ones_like(self.totals)
         expected = np.einsum("nk,n->k", self.abundances, scale) @ self.signatures
-        return platform_factors(self._gene_sums, expected, self.signatures)
+        factors = platform_factors(self._gene_sums, expected, self.signatures)
+        return np.asarray(factors**self.platform_weight)
+
+    def _log_residuals(self, spots: NDArray[np.int64] | None = None) -> LogResiduals | None:
+        """Return logarithmic residuals of some spots or all at the current fit; None if without weight."""
+        if self.log_weight == 0:
+            return None
+        per_share = self.totals if self.params.normalize else np.ones_like(self.totals)
+        of_all = LogResiduals(self.abundances, per_share, self.log_weight)
+        return of_all if spots is None else of_all.of_spots(spots)
 
     @cached_property
     def _gene_sums(self) -> Array:
@@ -533,6 +597,7 @@ class _OuterIterations:
             cluster=self.clusters.label,
             scale=scale,
             threads=self.threads,
+            log_residuals=self._log_residuals() if self.n_done else None,
             out=self.statistics.projection if self.n_done else None,
             on_progress=self.on_progress,
         )
@@ -557,6 +622,8 @@ class _OuterIterations:
             smoothing=self.smoothing,
             choice=self.choice,
             data_term=self.data_term,
+            log_weight=self.log_weight,
+            residual_evidence=self.residual_evidence,
             variation_evidence=self.variation_evidence,
             platform_evidence=self.platform_evidence,
             overdispersion_evidence=self.overdispersion_evidence,

@@ -80,9 +80,12 @@ class DataTerm:
         array([[[1.6, 0.4],
                 [0.4, 1.6]]])
         """
-        weights = precision_weights(signatures, clusters, self.overdispersion)
         if used is not None:
-            weights = weights * used
+            found = np.zeros((len(clusters.depth), *signatures.T.shape))
+            chosen = np.ascontiguousarray(signatures[:, used])
+            found[:, used] = self._of_genes(used).filters(chosen, clusters, threads, on_cluster=on_cluster)
+            return found
+        weights = precision_weights(signatures, clusters, self.overdispersion)
         found = np.empty((len(weights), *signatures.T.shape))
 
         def one(start: int, stop: int) -> None:
@@ -92,8 +95,11 @@ class DataTerm:
         threads.over_blocks(one, len(weights), block=1, on_block=on_cluster)
         return found
 
+    def _of_genes(self, used: NDArray[np.bool_]) -> DataTerm:
+        return self if self.variation is None else replace(self, variation=self.variation.of_genes(used))
+
     def _filter(self, S: Array, w: Array, composition: Array, depth: float) -> Array:
-        """Return ``(diag(1/w) + N diag(v) + N F F')^-1 S'`` (Woodbury); genes of weight 0 are left out."""
+        """Return ``(diag(1/w) + N diag(v) + N F F')^-1 S'`` (Woodbury)."""
         if self.variation is None or self.kappa == 0 or depth == 0:
             return (S * w).T
         F, v = self.variation.of_mixture(composition, self.kappa)

@@ -16,7 +16,9 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import counts as counts_kernels
+from napari_spotmix.model.kernels import residuals as residual_kernels
 from napari_spotmix.model.kernels.arguments import GeneCounts
+from napari_spotmix.model.log_residuals import LogResiduals
 
 __all__ = ["Statistics", "sufficient_statistics", "total_counts"]
 
@@ -91,6 +93,7 @@ def sufficient_statistics(
     cluster: NDArray[np.int64],
     scale: NDArray[np.float64],
     threads: Threads,
+    log_residuals: LogResiduals | None = None,
     out: NDArray[np.float64] | None = None,
     on_progress: ProgressCallback = silent,
 ) -> Statistics:
@@ -110,13 +113,16 @@ def sufficient_statistics(
     scale : ndarray of float64, shape (n_spots,)
         ``c``, precision of a spot.
     threads : Threads
+    log_residuals : LogResiduals, optional
+        Pseudo-counts are projected instead of counts.
     out : ndarray of float64, shape (n_spots, n_cell_types), optional
         The projection is written here, so that no new memory is needed.
     on_progress : callable, optional
 
     Notes
     -----
-    Costs ``nnz K + A G K^2 / 2`` multiplications and memory for (n, K) and (A, K, K).
+    Costs ``nnz K + A G K^2 / 2`` multiplications and memory for (n, K) and (A, K, K); with logarithmic
+    residuals ``n G`` logarithms and ``n G K`` multiplications, since counts of 0 have residuals too.
     """
     n_spots, n_types = counts.n_spots, len(signatures)
     transposed = np.ascontiguousarray(signatures.T)
@@ -128,8 +134,14 @@ def sufficient_statistics(
     def grams(start: int, stop: int) -> None:
         counts_kernels.filtered_grams(transposed, filters, start, stop, gram)
 
+    term = None if log_residuals is None else log_residuals.term(signatures)
+
     def project(values: GeneCounts) -> None:
-        counts_kernels.filtered_projections(values, tables, cluster, factor, projection)
+        given = (tables, cluster, factor, projection)
+        if term is None:
+            counts_kernels.filtered_projections(values, *given)
+        else:
+            residual_kernels.log_projections(values, term, *given)
 
     def report(n_done: int) -> None:
         on_progress(Progress("Reducing counts", n_done, n_spots))

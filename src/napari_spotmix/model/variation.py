@@ -78,6 +78,11 @@ class CellVariation:
         directions = tuple(F * factor[:, None] for F in self.directions)
         return replace(self, directions=directions, single=self.single * factor**2)
 
+    def of_genes(self, used: NDArray[np.bool_]) -> CellVariation:
+        """Return the variation of some genes only."""
+        directions = tuple(F[used] for F in self.directions)
+        return replace(self, directions=directions, single=self.single[:, used])
+
     def of_mixture(self, composition: Array, kappa: float) -> tuple[Array, Array]:
         """Return ``F`` (n_genes, n_directions) and ``v`` (n_genes,) of a spot with these proportions."""
         share = kappa * composition + composition**2 / np.maximum(self.n_cells, 1)

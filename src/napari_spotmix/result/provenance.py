@@ -180,6 +180,8 @@ class PartEvidence(_Stored):
         Gain over a model without the part, in nats per spot, and its standard error.
     explained : float or None
         Of the platform effect: mean share of the counts that is explained with it.
+    weight : float or None
+        Of logarithmic residuals and the platform effect, from 0 to 1.
     """
 
     used: bool | None = _read(_flag)
@@ -188,6 +190,7 @@ class PartEvidence(_Stored):
     gain: float | None = _read(_number)
     error: float | None = _read(_number)
     explained: float | None = _read(_number)
+    weight: float | None = _read(_number)
 
     @property
     def is_used(self) -> bool:
@@ -254,8 +257,10 @@ class Learned(_Stored):
         ``kappa``, the within-type variability in the data term.
     overdispersion : float or None
         ``phi``.
+    log_residuals : float or None
+        Weight of residuals on a logarithmic scale, from 0 to 1.
     data_term : dict of str to PartEvidence
-        By part: ``cell_variation``, ``platform_effect``, ``overdispersion``.
+        By part: ``cell_variation``, ``log_residuals``, ``platform_effect``, ``overdispersion``.
     rna_content, rna_content_trust : tuple of float, length n_cell_types, or None
         RNA of a cell relative to a typical type, and how much the reference says of it, 0 to 1.
     platform_effect : bool or None
@@ -286,6 +291,7 @@ class Learned(_Stored):
     mean_explained: float | None = _read(_number)
     cell_variation: float | None = _read(_number)
     overdispersion: float | None = _read(_number)
+    log_residuals: float | None = _read(_number)
     data_term: Mapping[str, PartEvidence] = field(default_factory=dict, metadata={"read": _parts})
     rna_content: tuple[float, ...] | None = _read(_all_of(_number))
     rna_content_trust: tuple[float, ...] | None = _read(_all_of(_number))

@@ -34,6 +34,7 @@ from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.rna_content import Content
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
+from napari_spotmix.model.variation import VariationEvidence
 from napari_spotmix.params import Parameters, current_names
 from napari_spotmix.result import Learned, Provenance, Result, over_all_spots
 from napari_spotmix.workflow.prepare import Inputs, Prepared, prepare
@@ -325,6 +326,7 @@ def _learned(fitted: Fit, prepared: Prepared) -> dict[str, Any]:
         "mean_explained": float(fitted.abundances.sum(axis=1).mean()),
         "cell_variation": fitted.data_term.kappa,
         "overdispersion": fitted.data_term.overdispersion,
+        "log_residuals": fitted.log_weight,
         "data_term": _data_evidence(fitted),
         "rna_content": prepared.content.ratio.tolist(),
         "rna_content_trust": prepared.content.trust.tolist(),
@@ -347,10 +349,16 @@ def _data_evidence(fitted: Fit) -> dict[str, Any]:
     """Return the evidence for each part of the data term, in nats per spot."""
     found = {
         "cell_variation": fitted.variation_evidence,
+        "log_residuals": fitted.residual_evidence,
         "platform_effect": fitted.platform_evidence,
         "overdispersion": fitted.overdispersion_evidence,
     }
-    return {name: asdict(evidence) for name, evidence in found.items() if evidence is not None}
+    return {name: _table(evidence) for name, evidence in found.items() if evidence is not None}
+
+
+def _table(evidence: Any) -> dict[str, Any]:
+    used = {} if isinstance(evidence, VariationEvidence) else {"used": evidence.used}
+    return used | asdict(evidence)
 
 
 def _versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ __all__ = [
     "ErrorTerms",
     "GeneCounts",
     "Hessian",
+    "LogTerm",
     "Prolongation",
     "SpotErrorTerms",
     "Strips",
@@ -132,6 +133,34 @@ class Hessian(NamedTuple):
     shift: Array
     W: CSR
     lambda_c: float
+
+
+class LogTerm(NamedTuple):
+    """What pseudo-counts of logarithmic residuals are computed from.
+
+    Attributes
+    ----------
+    S : ndarray of float64, shape (n_cell_types, n_genes)
+    floor : ndarray of float64, shape (n_genes,)
+        Least ``X S``.
+    X : ndarray of float64, shape (n_spots, n_cell_types)
+    depth : ndarray of float64, shape (n_spots,)
+        By which ``X S`` becomes a mean count.
+    bias : ndarray of float64, shape (n_cells + 1,)
+        Mean of the residual over that of the count, ``m``, at equal steps of ``m / (m + 1)``.
+    of_zero : ndarray of float64, shape (n_cells + 1,)
+        Pseudo-count of a count of 0 over ``m``, at the same steps, up to where it is used.
+    shift, weight : float
+    """
+
+    S: Array
+    floor: Array
+    X: Array
+    depth: Array
+    bias: Array
+    of_zero: Array
+    shift: float
+    weight: float
 
 
 class Aggregates(NamedTuple):

@@ -10,7 +10,8 @@ log-likelihood of the counts of that fold's genes given their total in the spot:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import attention as attention_kernels
 from napari_spotmix.model.kernels import counts as counts_kernels
 from napari_spotmix.model.kernels.arguments import Edges, GeneCounts
+from napari_spotmix.model.log_residuals import LogResiduals
 from napari_spotmix.model.noise import DataTerm
 from napari_spotmix.model.solver.adjoint import solve_on_free
 from napari_spotmix.model.solver.multigrid import Level
@@ -47,6 +49,11 @@ _FEW_GENES, _PARTITIONS_OF_FEW = 500, 3
 #: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
 _BACKGROUND = 0.01
 _BLOCK = 2048
+#: Fits of a fold until its pseudo-counts are those at its own mean.
+_REFITS = 3
+#: Squared coefficient of variation of a held-out count around a right composition. Without it, few abundant
+#: genes would decide which of two data terms predicts better.
+_SCATTER = 0.3
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ class Smoothing:
 class _Fold:
     """Statistics of the training genes, the held-out genes, and the end of the last fit."""
 
+    is_held_out: NDArray[np.bool_]
+    filters: Array
     statistics: Statistics
     unit: float
     held_out: Counts
@@ -123,7 +132,9 @@ class HeldOutGenes:
     lambda_r : float
         Least ridge.
     n_folds : int
-        Parts into which genes are split; few genes are split several times, for all parts to be folds.
+        Parts into which genes are split.
+    n_partitions : int, optional
+        How many times they are split, for all parts to be folds; by default several times if they are few.
     n_gradient_folds : int
         The gradient is taken on this many of the folds.
     random_state : int
@@ -150,6 +161,7 @@ class HeldOutGenes:
         random_state: int,
         tolerance: float,
         threads: Threads,
+        n_partitions: int | None = None,
         predicting: Array | None = None,
         on_progress: ProgressCallback = silent,
     ) -> None:
@@ -167,29 +179,62 @@ class HeldOutGenes:
         rng = np.random.default_rng(random_state)
         self.folds = [
             self._fold(fold_of_gene == fold)
-            for fold_of_gene in _partitions(signatures.shape[1], n_folds, rng)
+            for fold_of_gene in _partitions(signatures.shape[1], n_folds, n_partitions, rng)
             for fold in range(n_folds)
         ]
 
     def _fold(self, is_held_out: NDArray[np.bool_]) -> _Fold:
+        given = (self._signatures, self._clusters, self._threads)
+        filters = self._data_term.filters(*given, used=~is_held_out, on_cluster=self._report_weighing)
+        statistics, unit = self._reduced(filters)
+        genes = self._counts.gene_of_column
+        held_out = self._counts.of_columns(np.flatnonzero((genes >= 0) & is_held_out[genes]))
+        total = self._predicting[is_held_out].sum(axis=0)
+        embedding = np.zeros((self._counts.n_spots, 1))
+        return _Fold(is_held_out, filters, statistics, unit, held_out, total, embedding)
+
+    def _report_weighing(self, n_done: int) -> None:
+        self._on_progress(Progress("Learning", n_done, len(self._clusters.depth)))
+
+    def _reduced(self, filters: Array, log_residuals: LogResiduals | None = None) -> tuple[Statistics, float]:
+        """Return the statistics of the training genes, and what they were divided by."""
         statistics = sufficient_statistics(
             self._counts,
             self._signatures,
             self._totals,
-            filters=self._data_term.filters(
-                self._signatures, self._clusters, self._threads, used=~is_held_out
-            ),
+            filters=filters,
             cluster=self._clusters.label,
             scale=self._totals,
             threads=self._threads,
+            log_residuals=log_residuals,
             on_progress=self._on_progress,
         )
         unit = statistics.mean_precision() or 1.0
         statistics.divide_by(unit)
-        genes = self._counts.gene_of_column
-        held_out = self._counts.of_columns(np.flatnonzero((genes >= 0) & is_held_out[genes]))
-        total = self._predicting[is_held_out].sum(axis=0)
-        return _Fold(statistics, unit, held_out, total, np.zeros((self._counts.n_spots, 1)))
+        return statistics, unit
+
+    def with_log_residuals(self, log_residuals: LogResiduals, smoothing: Smoothing) -> HeldOutGenes:
+        """Return the same folds, fitted to pseudo-counts at their own means.
+
+        Parameters
+        ----------
+        log_residuals : LogResiduals
+            Of these spots: the weight of pseudo-counts, and the abundances at which they are first taken.
+        smoothing : Smoothing
+            Of the fits in between.
+        """
+        other = copy(self)
+        other.folds = [self._with_pseudo_counts(fold, log_residuals, smoothing) for fold in self.folds]
+        return other
+
+    def _with_pseudo_counts(self, fold: _Fold, log_residuals: LogResiduals, smoothing: Smoothing) -> _Fold:
+        for refit in range(_REFITS):
+            if refit:
+                abundances = self._fit(fold, self._edges(fold, smoothing), smoothing)
+                log_residuals = replace(log_residuals, abundances=abundances)
+            statistics, unit = self._reduced(fold.filters, log_residuals)
+            fold = replace(fold, statistics=statistics, unit=unit)
+        return replace(fold, abundances=None)
 
     def _fit(self, fold: _Fold, W: csr_array, smoothing: Smoothing) -> Array:
         fold.abundances = solve(
@@ -207,6 +252,34 @@ class HeldOutGenes:
         """Return minus the score of each fold and spot, float64 (n_partitions, n_folds, n_spots)."""
         losses = self._over_folds(lambda fold: self._loss(fold, smoothing).losses, self.folds)
         return np.stack(losses).reshape(-1, self.n_folds, self.n_spots)
+
+    def gene_scores(self, smoothing: Smoothing) -> Array:
+        """Return how well each gene's distribution over the spots is predicted while it is held out.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_genes,)
+            Log-likelihood per spot, in nats, of negative binomial counts: each spot with its total over the
+            fold's genes, each gene with its total over the spots. So a gene that one technology hardly sees
+            decides nothing by its total.
+        """
+        scores = np.zeros(len(self._predicting))
+        of_folds = self._over_folds(lambda fold: self._gene_scores(fold, smoothing), self.folds)
+        for fold, found in zip(self.folds, of_folds, strict=True):
+            scores[fold.is_held_out] += found
+        return scores * self.n_folds / len(self.folds)
+
+    def _gene_scores(self, fold: _Fold, smoothing: Smoothing) -> Array:
+        X = self._fit(fold, self._edges(fold, smoothing), smoothing)
+        genes = np.flatnonzero(fold.is_held_out)
+        observed = fold.held_out.by_gene(len(self._predicting))[:, genes].toarray()
+        mean = X @ self._predicting[genes].T
+        mean *= (observed.sum(axis=1) / np.maximum(mean.sum(axis=1), 1e-300))[:, None]
+        mean *= (observed.sum(axis=0) + 0.5) / (mean.sum(axis=0) + 0.5)
+        np.maximum(mean, 1e-12, out=mean)
+        size = 1.0 / _SCATTER
+        score = observed * np.log(mean) - (observed + size) * np.log(mean + size)
+        return np.asarray(score.sum(axis=0) / len(X))
 
     def few_losses(self, smoothing: Smoothing) -> Array:
         """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
@@ -337,7 +410,9 @@ class HeldOutGenes:
         return sums
 
 
-def _partitions(n_genes: int, n_folds: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def _partitions(
+    n_genes: int, n_folds: int, n_partitions: int | None, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
     """Yield the fold of each gene, for each way to split them."""
-    for _ in range(_PARTITIONS_OF_FEW if n_genes <= _FEW_GENES else 1):
+    for _ in range(n_partitions or (_PARTITIONS_OF_FEW if n_genes <= _FEW_GENES else 1)):
         yield rng.permutation(n_genes) % n_folds

@@ -18,19 +18,15 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
 from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
-from napari_spotmix.model.overdispersion import OverdispersionEvidence
 
 __all__ = [
-    "PLAUSIBLE_SHARE",
     "START",
     "Candidate",
     "Choice",
-    "PlatformEvidence",
     "choose_smoothing",
     "contiguous_patches",
-    "judge_overdispersion",
-    "judge_platform",
     "prior_smoothness",
+    "standard_error",
 ]
 
 Array = NDArray[np.float64]
@@ -55,10 +51,6 @@ _MOST_STEPS = 8
 _SMALLEST_GAIN = 1e-3
 #: Factor by which the smoothness is lowered in search of the least that is as good.
 _STEP_DOWN = 2.0
-
-#: Mean explained share that a platform effect must leave; outside, its factors stand in for cell types.
-#: One that is used by default must stay within the second bounds.
-PLAUSIBLE_SHARE, _CAUTIOUS_SHARE = (0.7, 1.4), (1 / 1.15, 1.15)
 
 #: At this mean precision the first fit has this `lambda_c`; deeper spots are smoothed less.
 _PRECISION, _SMOOTHNESS, _LARGEST = 100.0, 0.3, 10.0
@@ -114,52 +106,6 @@ def prior_smoothness(mean_precision: float) -> float:
     if mean_precision <= 0:
         return 0.0
     return min(round(_SMOOTHNESS * (_PRECISION / mean_precision) ** 2, 12), _LARGEST)
-
-
-@dataclass(frozen=True)
-class PlatformEvidence:
-    """Whether factors for the difference between technologies predict better.
-
-    Attributes
-    ----------
-    used : bool
-    gain, error : float
-        How much better genes that were held out are predicted, with factors for the others only, per spot in
-        nats, and the standard error.
-    explained : float
-        Mean share of the counts that is explained with factors.
-    """
-
-    used: bool
-    gain: float
-    error: float
-    explained: float
-
-
-def judge_platform(plain: HeldOutGenes, adapted: HeldOutGenes, smoothing: Smoothing) -> PlatformEvidence:
-    """Compare fits without and with platform factors by genes that were not fitted and have no factor.
-
-    Parameters
-    ----------
-    plain, adapted : HeldOutGenes
-        The same folds; both predict with plain signatures.
-    smoothing : Smoothing
-        Used for both.
-    """
-    gain = plain.losses(smoothing) - adapted.losses(smoothing)
-    explained = adapted.mean_explained()
-    mean, error = float(gain.mean()), _standard_error(gain)
-    low, high = _CAUTIOUS_SHARE
-    return PlatformEvidence(mean > error and low <= explained <= high, mean, error, explained)
-
-
-def judge_overdispersion(
-    plain: HeldOutGenes, dispersed: HeldOutGenes, smoothing: Smoothing, estimate: float
-) -> OverdispersionEvidence:
-    """Compare fits without and with the overdispersion that was estimated by genes that were not fitted."""
-    gain = plain.losses(smoothing) - dispersed.losses(smoothing)
-    mean, error = float(gain.mean()), _standard_error(gain)
-    return OverdispersionEvidence(mean > error, estimate, mean, error)
 
 
 def choose_smoothing(
@@ -310,7 +256,7 @@ def _mildest(
         milder = replace(mildest, **{name: value})
         found = genes.losses(milder)
         worse_by = found - losses
-        if worse_by.mean() > _standard_error(worse_by):
+        if worse_by.mean() > standard_error(worse_by):
             break
         mildest, its_losses = milder, found
     return mildest, its_losses
@@ -378,10 +324,10 @@ def _prior(smoothing: Smoothing, free: list[str]) -> tuple[float, Array]:
 
 def _judged(name: str, path: tuple[Smoothing, ...], losses: Array, *, reference: Array) -> Candidate:
     gain = reference - losses
-    return Candidate(name, path, float(losses.mean()), float(gain.mean()), _standard_error(gain))
+    return Candidate(name, path, float(losses.mean()), float(gain.mean()), standard_error(gain))
 
 
-def _standard_error(values: Array) -> float:
+def standard_error(values: Array) -> float:
     """Return the standard error of the mean over folds and spots, both of which are samples.
 
     Parameters
@@ -401,7 +347,7 @@ def _simplest_near_best(losses: list[Array]) -> int:
     best = int(np.argmin([values.mean() for values in losses]))
     for index in range(best):
         worse_by = losses[index] - losses[best]
-        if worse_by.mean() <= _standard_error(worse_by):
+        if worse_by.mean() <= standard_error(worse_by):
             return index
     return best
 

@@ -45,6 +45,7 @@ _CANDIDATES = {
 }
 _PARTS = {
     "cell_variation": "Within-type variability",
+    "log_residuals": "Residuals on a logarithmic scale",
     "platform_effect": "Gene factors for the difference between technologies",
 }
 
