@@ -1,9 +1,9 @@
 """Commands in processes that are forked from one in which everything is imported already.
 
-Starting Python, importing what a command needs and loading compiled kernels takes three seconds of a core,
-the work of most tests less than one. A forked process is a process of its own all the same: with its
+Starting Python, importing what a command needs and loading compiled kernels takes three seconds of a core.
+Most tests need less than one for their work. A forked process is a process of its own all the same: with its
 environment, folder, limits, output and end. Tests of the start itself (signals during the imports, a
-terminal, the modules that are loaded) need a fresh process, see `tests.cli.commands`.
+terminal, what is loaded) need a fresh process, see `tests.cli.commands`.
 """
 
 from __future__ import annotations

@@ -351,7 +351,8 @@ def test_aggregates_of_aggregates_are_as_aggregates_of_spots(kernels: SimpleName
     alone = Aggregates(np.arange(n + 1), np.arange(n), np.arange(n))
     # A baseline of all of X: every weight of the prolongation is 1.
     whole = Prolongation(X.copy(), 1 / X)
-    edges = Edges(W.indptr, W.indices)
+    # Integers as in `coarse_problem`: a kernel is compiled for each type, which takes long.
+    edges = Edges(W.indptr.astype(np.int64), W.indices.astype(np.int64))
     middle = CoarseHessian(*edges, np.empty((W.nnz, K)), np.empty((n, K * (K + 1) // 2)))
     target_of_middle = np.empty((n, K))
     kernels.coarsen_spots(0, n, alone, whole, fine, b, X, middle, target_of_middle)
