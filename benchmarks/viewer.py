@@ -29,6 +29,7 @@ from tables import Table, fill
 AIMS = {
     "adding the result": (500, 3000),
     "until the map is seen": (50, 300),
+    "dragging the end of the colors": (50, 300),
     "picking a spot": (20, 20),
     "panning": (None, None),
     "six types side by side": (None, None),
@@ -104,6 +105,7 @@ def measure(n_spots: int) -> dict[str, float]:
     )
     parts = np.median([_in_parts(lambda t=t: dock.session.display.show(t)) for t in types[1:6]], axis=0)
     waits |= dict(zip(("until the window draws", "until the map is seen"), map(float, parts), strict=True))
+    waits["dragging the end of the colors"] = dragging(dock)
     positions = result.coordinates[np.linspace(0, n_spots - 1, 20).astype(int)]
     finder = SpotFinder(result.spatial)
     start = time.perf_counter()
@@ -122,6 +124,16 @@ def measure(n_spots: int) -> dict[str, float]:
     waits |= alone(viewer, result, timed)
     viewer.close()
     return waits
+
+
+def dragging(dock: Any) -> float:
+    """Return the milliseconds until the colors of a type are seen with another end."""
+    from napari_spotmix.ui.state.map_range import set_ends
+
+    name = dock.session.display.shown
+    return float(
+        np.median([_in_parts(lambda e=e: set_ends(dock.session, {name: e / 10}))[1] for e in range(2, 8)])
+    )
 
 
 def side_by_side(dock: Any, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:

@@ -691,7 +691,8 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
 ) -> None:
     types = pd.read_csv(finished[0] / "proportions.csv", index_col=0).columns
     shown = [word for name in types[:3] for word in ("--show", name)]
-    options = ("--region", 0, 0, 1e5, 1e5, "--dark", "--no-image", "--output", tmp_path / "a.png")
+    options = ("--region", 0, 0, 1e5, 1e5, "--dark", "--no-image", "--color-range", 0.3)
+    options = (*options, "--output", tmp_path / "a.png")
     done = spotmix("figure", finished[0] / "spatial.h5ad", *shown, *options)
     assert done.returncode == 0, done.stderr
     assert files_in(tmp_path) == {"a.png"}
@@ -704,6 +705,10 @@ def test_figure_shows_several_types_of_the_file_of_a_run(
         (("--show", "dominant", "--output", "a.jpg"), "--output must end with .png, .svg or .pdf"),
         (("--show", "dominant", "--output", "no/a.png"), "does not exist. Create it first."),
         (("--show", "dominant", "--output", "a.png", "--opacity", "2"), "--opacity must be from 0 to 1"),
+        (
+            ("--show", "dominant", "-o", "a.png", "--color-range", "x"),
+            "--color-range must be own, full, same",
+        ),
         (
             ("--show", "dominant", "--output", "a.png", "--region", "1", "1", "0", "0"),
             "--region must be left",

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_spotmix.base.colors import USUAL
+
 __all__ = [
     "LEAST_PRESENT",
     "ColorRange",
@@ -28,8 +30,8 @@ __all__ = [
 
 #: A smaller proportion counts as absent: it does not decide the range of a map.
 LEAST_PRESENT = 0.01
-#: Shares of the values that are not above the end: a few extreme spots do not hide all others.
-_OF_PRESENT, _OF_VALUES = 0.995, 0.98
+#: Share of the spots with a type that are not above its maximum: a few extreme spots do not hide all others.
+_OF_PRESENT = 0.995
 _ROUND = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _SMALLEST_END = 1e-4
 
@@ -212,7 +214,7 @@ def largest_usual(values: NDArray[np.float64]) -> float:
     1500.0
     """
     known = values[~np.isnan(values)]
-    end = float(np.quantile(known, _OF_VALUES)) if len(known) else 1.0
+    end = float(np.quantile(known, USUAL)) if len(known) else 1.0
     return rounded_up(end) if end > 0 else 1.0
 
 

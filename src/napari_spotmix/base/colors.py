@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MAP", "PALETTE", "PROPORTION", "cell_type_colors", "over_ground", "overlay", "pair_color"]
+__all__ = [
+    "MAP",
+    "PALETTE",
+    "PROPORTION",
+    "USUAL",
+    "cell_type_colors",
+    "opacity_over_tissue",
+    "over_ground",
+    "overlay",
+    "pair_color",
+]
 
 #: Colormap of proportions: perceptually uniform; hematoxylin and eosin have none of its greens and yellows.
 PROPORTION = "viridis"
 #: Colormap of all that is no proportion, so that the two are not confused.
 MAP = "magma"
+#: Share of the values that are not above the end of such a colormap.
+USUAL = 0.98
 
 Floats = NDArray[np.float64]
 
@@ -65,7 +77,18 @@ def overlay(name: str, colormap: Callable[[Floats], Floats], n_colors: int, *, o
     share = np.linspace(0, 1, n_colors)
     first = _FIRST.get(name, 0.0)
     rgb = np.asarray(colormap(first + (1 - first) * share), dtype=float)[:, :3]
-    return over_ground(rgb, np.clip(share / _OPAQUE_FROM, 0, 1), over_image=over_image)
+    return over_ground(rgb, opacity_over_tissue(share), over_image=over_image)
+
+
+def opacity_over_tissue(share: ArrayLike) -> Floats:
+    """Return the opacity of a color by its position in the range, 0 to 1: nothing is drawn at 0.
+
+    Examples
+    --------
+    >>> opacity_over_tissue([0.0, 0.15, 0.3, 1.0]).tolist()
+    [0.0, 0.5, 1.0, 1.0]
+    """
+    return np.clip(np.asarray(share, dtype=float) / _OPAQUE_FROM, 0, 1)
 
 
 def over_ground(rgb: Floats, opacity: Floats, *, over_image: bool) -> Floats:

@@ -171,7 +171,8 @@ class ColorBar(QWidget):
                 session.result, next(iter(ends)) if shows_types(session) else display.shown
             )
         values = {*ends.values()}
-        self.end.setVisible(len(values) == 1)  # else each panel, or the legend of a blend, names its own
+        # Else each panel, or the legend of a blend, names its own.
+        self.end.setVisible(len(values) == 1 and not is_blend)
         self.end.setText(end_words(next(iter(values))))
         self.rule.setVisible(shows_types(session))
         mode = display.color_range.mode

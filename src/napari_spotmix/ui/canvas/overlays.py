@@ -44,9 +44,10 @@ class Overlays:
             session.result_replayed,
             session.display.shown_changed,
             session.display.panels_changed,
-            session.display.color_range_changed,
             slot=self.explain,
         )
+
+        self._connections.connect(session.display.color_range_changed, self._name_ranges)
 
     @property
     def _all(self) -> tuple[Title | Legend | RangeBox | HoverBox | ScaleBar | SideBySide, ...]:
@@ -76,6 +77,11 @@ class Overlays:
         self.title.show_text(title_of(shown, session.edges))
         self.legend.show_entries(entries_of(session))
         self.color_bar.show_range(is_shown=bool(shown_ends(session)))
+
+    def _name_ranges(self) -> None:
+        """Name the ranges of a blend in its legend; everything else stays while an end is dragged."""
+        if isinstance(self._session.display.shown, tuple) and not self._session.display.panels:
+            self.explain()
 
     def _clear_empty_canvas(self, _: Any = None) -> None:
         if not self._layers:
