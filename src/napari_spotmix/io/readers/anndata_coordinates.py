@@ -137,8 +137,8 @@ def _no_coordinates(adata: AnnData) -> str:
     return (
         "`obsm['spatial']` must hold (x, y) of each spot in full-resolution pixels, and is missing; "
         f"found {listed(sorted(adata.obsm))} in `obsm` and {listed(list(adata.obs))} in `obs`. "
-        "Give a table of coordinates as `coordinates`, add it with `adata.obsm['spatial'] = ...`, or choose the "
-        "file of the spatial data."
+        "Give a table of coordinates as `coordinates`, add it with `adata.obsm['spatial'] = ...`, or choose "
+        "the file of the spatial data."
     )
 
 
