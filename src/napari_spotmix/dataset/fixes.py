@@ -204,11 +204,12 @@ def _from_raw(adata: AnnData, _: str, __: str) -> AnnData:
 
 def _genes_of_raw(adata: AnnData) -> pd.DataFrame:
     """Return the genes of `raw`, with the columns that only ``var`` has, such as their symbols."""
-    genes = adata.raw.var
+    genes: pd.DataFrame = adata.raw.var
     more = adata.var[[column for column in adata.var if column not in genes]]
     if more.empty or more.index.has_duplicates:
         return genes
-    return pd.concat([genes, more.reindex(genes.index).set_axis(genes.index)], axis=1)
+    both: pd.DataFrame = pd.concat([genes, more.reindex(genes.index).set_axis(genes.index)], axis=1)
+    return both
 
 
 def _of_genes(adata: AnnData, counts: Any, genes: pd.DataFrame) -> AnnData:
