@@ -54,7 +54,7 @@ def messages(findings: Iterable[Finding]) -> list[str]:
 
 
 def messages_with_fixes(findings: Iterable[Finding]) -> list[str]:
-    """Return the message of each, with the fixes that would mend it.
+    """Return the message of each, with the fixes for it.
 
     Examples
     --------
