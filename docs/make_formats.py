@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "io"))
+sys.path.insert(0, str(ROOT))
 
-from layouts import slide, write_hd  # noqa: E402
+from tests.io import layouts_of_others as others  # noqa: E402
+from tests.io.layouts import slide, write_hd  # noqa: E402
 
 from napari_spotmix import ReadError, read_reference, read_spatial  # noqa: E402
 from napari_spotmix.io import is_signatures, read_image  # noqa: E402
@@ -77,6 +78,13 @@ REAL_CASES = (
 
 WRITTEN_CASES = (
     Case("Space Ranger 4, with segmented cells", "v4", options={"bin_um": 16}),
+    Case("Space Ranger 4, segmented cells", "cells4"),
+    Case("Sample of GEO, flat and gzipped", "geo"),
+    Case("Xenium", "xenium"),
+    Case("CosMx, flat files", "cosmx"),
+    Case("MERSCOPE", "merscope"),
+    Case("Curio Seeker", "curio"),
+    Case("Row names that R calls X", "r"),
     Case("Stereo-seq GEM", "section.gem.gz", options={"gem_bin": 10}),
     Case("One count per row", "spots.csv"),
     Case("Counts and coordinates, CSV", "plain"),
@@ -139,6 +147,13 @@ def write_layouts(folder: Path) -> None:
     """Write one section in each layout without a real file."""
     rng = np.random.default_rng(0)
     write_hd(folder / "v4", segmented=True)
+    others.segmented(folder / "cells4", others.small())
+    others.geo(folder / "geo", others.small(), "GSM1_A1")
+    others.xenium(folder / "xenium", others.small())
+    others.cosmx(folder / "cosmx", others.small())
+    others.merscope(folder / "merscope", others.small())
+    others.curio(folder / "curio", others.small())
+    others.row_names_of_r(folder / "r", others.small())
     names = [f"spot{i}" for i in range(30)], [f"Gene{g}" for g in range(8)]
     spots = pd.DataFrame(rng.poisson(2.0, (30, 8)), *names)
     xy = pd.DataFrame({"x": np.arange(30) % 6 * 100.0, "y": np.arange(30) // 6 * 100.0}, spots.index)

@@ -28,8 +28,9 @@ def tissue() -> SimulatedTissue:
 def test_no_fix_changes_its_input(tissue: SimulatedTissue) -> None:
     types = list(tissue.reference.obs["cell_type"].cat.categories)
     values = {"layer": "counts", "genes": "ids", "merge": f"{types[0]}+{types[1]}"}
-    values |= {"drop": types[0], "drop-below": "99"}
+    values |= {"drop": types[0], "drop-below": "99", "genome": "GRCh38"}
     spots = tissue.spatial.copy()
+    spots.var_names = "GRCh38_" + spots.var_names
     spots.raw = spots
     spots.layers["counts"] = spots.X * 2
     spots.var["ids"] = [f"ENSG{n:011d}.3" for n in range(spots.n_vars)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,10 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from napari_spotmix import ReadError, read_reference, read_spatial
-from napari_spotmix.io import close_files, files_read, reading_notes
+from napari_spotmix.io import choices, close_files, files_read, reading_notes
 from napari_spotmix.io.readers.coordinate_columns import choose_columns
 from napari_spotmix.io.readers.outlines import Outlines
-from tests.io.layouts import Section, write_hd
+from tests.io.layouts import Section, section, write_hd, write_positions
 from tests.io.layouts_of_others import (
     CORNERS,
     cosmx,
@@ -328,3 +329,67 @@ def test_a_table_of_the_single_cell_portal_has_a_line_of_types(tmp_path: Path) -
     rows += [[name, x, y, "a"] for name, (x, y) in zip(made.barcodes, made.xy.tolist(), strict=True)]
     write_table(folder / "coords.csv", ["NAME", "X", "Y", "cluster"], rows)
     assert_is(read_spatial(folder), made)
+
+
+def seurat(path: Path, made: Section) -> Path:
+    """Write an object of Seurat as SeuratDisk does: logarithms in `X`, counts in `raw`, no coordinates."""
+    adata = AnnData(csr_matrix(made.counts, dtype=np.float32))
+    adata.obs_names, adata.var_names = made.barcodes, made.symbols
+    adata.raw = adata
+    adata.X = adata.X.log1p()
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_coordinates_are_joined_to_an_h5ad_by_barcode(tmp_path: Path, backed: bool) -> None:
+    made = small()
+    path = seurat(tmp_path / "seurat.h5ad", made)
+    with pytest.raises(ReadError, match="Give a table of coordinates as `coordinates`"):
+        read_spatial(path)
+    write_positions(tmp_path / "tissue_positions.csv", made, header=True)
+    adata = read_spatial(path, coordinates=tmp_path / "tissue_positions.csv", backed=backed)
+    assert list(adata.obs_names) == made.barcodes
+    np.testing.assert_array_equal(adata.obsm["spatial"], made.xy)
+    np.testing.assert_array_equal(adata.raw.X[:].toarray(), made.counts)
+    close_files(adata)
+    assert choices(path).coordinates
+    assert files_read(path) == [path]
+
+
+def test_coordinates_of_other_spots_are_refused(tmp_path: Path) -> None:
+    path = seurat(tmp_path / "seurat.h5ad", small())
+    write_table(tmp_path / "xy.csv", ["barcode", "x", "y"], [["other-1", 1, 2], ["other-2", 3, 4]])
+    with pytest.raises(ReadError, match="are not those of the counts"):
+        read_spatial(path, coordinates=tmp_path / "xy.csv")
+
+
+def test_a_joined_table_says_which_spots_are_off_the_tissue(tmp_path: Path) -> None:
+    made = section(12, n_genes=7, n_outside=3)
+    made.symbols = small().symbols
+    path = seurat(tmp_path / "seurat.h5ad", made)
+    write_positions(tmp_path / "positions.csv", made, header=False)
+    adata = read_spatial(path, coordinates=tmp_path / "positions.csv")
+    assert list(adata.obs_names) == made.barcodes[:9]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "cells.h5ad.gz",
+            gzip.compress(b"cells"),
+            "Unpack it first (`gunzip -k cells.h5ad.gz`), and choose 'cells.h5ad'",
+        ),
+        ("GSE1_RAW.tar", b"a" * 600, "is an archive. Unpack it first (`tar -xf GSE1_RAW.tar`)"),
+        ("outs.tar.gz", gzip.compress(b"outs"), "is an archive. Unpack it first (`tar -xzf outs.tar.gz`)"),
+        ("section.zarr.zip", b"PK\x03\x04zarr", "is an archive. Unpack it first (`unzip section.zarr.zip`)"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_spatial, read_reference])
+def test_what_must_be_unpacked_is_named(
+    tmp_path: Path, read: Callable[[Path], AnnData], name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ReadError, match=re.escape(words)):
+        read(tmp_path / name)

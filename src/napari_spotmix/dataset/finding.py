@@ -9,7 +9,7 @@ from typing import Final, Literal
 from napari_spotmix.base.text import shortened
 from napari_spotmix.dataset.fixes import Fix
 
-__all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level", "messages"]
+__all__ = ["LEVELS", "NOTE", "PROBLEM", "WARNING", "Finding", "Level", "messages", "messages_with_fixes"]
 
 Level = Literal["problem", "warning", "note"]
 PROBLEM: Final = "problem"
@@ -51,3 +51,19 @@ def messages(findings: Iterable[Finding]) -> list[str]:
     ['No image was found.']
     """
     return [finding.message for finding in findings]
+
+
+def messages_with_fixes(findings: Iterable[Finding]) -> list[str]:
+    """Return the message of each, with the fixes for it.
+
+    Examples
+    --------
+    >>> messages_with_fixes([Finding(PROBLEM, "`X` holds logarithms.", (Fix("spatial", "raw"),))])
+    ["`X` holds logarithms. To fix it: `fix` 'spatial:raw'."]
+    """
+    return [
+        f"{one.message} To fix it: {', '.join(f'`fix` {str(fix)!r}' for fix in one.fixes)}."
+        if one.fixes
+        else one.message
+        for one in findings
+    ]

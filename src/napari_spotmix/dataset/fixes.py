@@ -2,7 +2,8 @@
 
 A fix is written ``ROLE:NAME`` or ``ROLE:NAME=VALUE``, such as ``spatial:swap-xy`` or
 ``reference:drop-below=10``. The command line takes fixes in this form and a recipe keeps them, so that a
-rerun applies them again. No fix changes its input, nor any file.
+rerun applies them again. No fix changes its input, nor any file. They are applied in the order of this table,
+whatever the order in which they are given: a set of fixes always makes the same data.
 
 =================  ==============================================================================
 name               what is done
@@ -10,7 +11,9 @@ name               what is done
 ``layer=NAME``     counts are taken from that layer
 ``raw``            counts and genes are taken from `raw`
 ``genes=COLUMN``   genes are named by that column of `var`
+``genome=NAME``    genes of that genome are kept, without its prefix such as ``GRCh38_``
 ``no-versions``    versions such as ``.1`` are removed from Ensembl identifiers
+``r-names``        genes are named as R does: dots for punctuation, an X before a digit
 ``sum-genes``      columns of the same gene are summed
 ``name-apart``     a number is added to repeated barcodes
 ``swap-xy``        x and y of the spots are swapped
@@ -35,6 +38,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import CELL_TYPE, SPATIAL
+from napari_spotmix.dataset.gene_spelling import as_in_r, genomes_in, of_genome, without_version
 from napari_spotmix.dataset.matrix_blocks import csr
 from napari_spotmix.dataset.registration import extent_of, moved
 from napari_spotmix.dataset.spelling import differ_only_in_spelling
@@ -52,8 +56,6 @@ __all__ = [
 
 #: Which data a fix may change.
 ROLES = ("spatial", "reference")
-
-_ENSEMBL = r"^(ENS[A-Z]*[GT]\d{6,})\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ def parse_fix(text: str | Fix) -> Fix:
 def apply_fixes(
     spatial: AnnData, reference: AnnData, fixes: Iterable[str | Fix], *, cell_type_key: str = CELL_TYPE
 ) -> tuple[AnnData, AnnData]:
-    """Apply fixes in their order; neither input is modified, and what no fix changes is shared with them.
+    """Apply fixes; neither input is modified, and what no fix changes is shared with them.
+
+    The order in which fixes are given does not matter.
 
     Parameters
     ----------
@@ -158,9 +162,14 @@ def apply_fixes(
     [[5.0, 1.0], [6.0, 2.0]]
     """
     data = {"spatial": spatial, "reference": reference}
-    for fix in parse_fixes(fixes):
+    in_order = sorted(parse_fixes(fixes), key=lambda fix: (list(FIXES).index(fix.name), str(fix)))
+    merged: dict[str, dict[str, str]] = {role: {} for role in ROLES}
+    for fix in in_order:
         try:
-            data[fix.role] = FIXES[fix.name].fix(data[fix.role], fix.value, cell_type_key)
+            if fix.name == "merge":
+                data[fix.role] = _merged(data[fix.role], fix.value, cell_type_key, merged[fix.role])
+            else:
+                data[fix.role] = FIXES[fix.name].fix(data[fix.role], fix.value, cell_type_key)
         except InputError as error:
             raise InputError([f"`fix` {str(fix)!r}: {text}" for text in error.problems]) from error
     return data["spatial"], data["reference"]
@@ -190,7 +199,17 @@ def _from_layer(adata: AnnData, name: str, _: str) -> AnnData:
 def _from_raw(adata: AnnData, _: str, __: str) -> AnnData:
     if adata.raw is None:
         raise InputError("the data have no `raw`. Choose a layer with `layer=NAME`.")
-    return _of_genes(adata, adata.raw.X, adata.raw.var)
+    return _of_genes(adata, adata.raw.X, _genes_of_raw(adata))
+
+
+def _genes_of_raw(adata: AnnData) -> pd.DataFrame:
+    """Return the genes of `raw`, with the columns that only ``var`` has, such as their symbols."""
+    genes: pd.DataFrame = adata.raw.var
+    more = adata.var[[column for column in adata.var if column not in genes]]
+    if more.empty or more.index.has_duplicates:
+        return genes
+    both: pd.DataFrame = pd.concat([genes, more.reindex(genes.index).set_axis(genes.index)], axis=1)
+    return both
 
 
 def _of_genes(adata: AnnData, counts: Any, genes: pd.DataFrame) -> AnnData:
@@ -200,30 +219,60 @@ def _of_genes(adata: AnnData, counts: Any, genes: pd.DataFrame) -> AnnData:
 def _named_by(adata: AnnData, column: str, _: str) -> AnnData:
     if column not in adata.var:
         raise InputError(f"`var` has no column {column!r}. Choose one of: {_listed(adata.var)}.")
-    given = adata.var[column].astype(object)
-    known = given.notna() & (given.astype(str).str.strip() != "")
-    return _named(adata, given.astype(str).where(known, adata.var_names.to_series(index=given.index)))
+
+    def names(genes: pd.DataFrame) -> Iterable[str]:
+        if column not in genes:
+            return genes.index
+        given = genes[column].astype(object)
+        known = given.notna() & (given.astype(str).str.strip() != "")
+        return given.astype(str).where(known, genes.index.to_series(index=given.index))
+
+    return _renamed(adata, names)
 
 
 def _without_versions(adata: AnnData, _: str, __: str) -> AnnData:
-    return _named(adata, without_version(adata.var_names))
+    return _renamed(adata, lambda genes: without_version(genes.index))
 
 
-def _named(adata: AnnData, names: Iterable[str]) -> AnnData:
-    genes = adata.var.copy()
-    genes.index = pd.Index([str(name) for name in names], dtype=object)
-    return replaced(adata, var=genes)
+def _named_as_in_r(adata: AnnData, _: str, __: str) -> AnnData:
+    return _renamed(adata, lambda genes: as_in_r(genes.index))
 
 
-def without_version(names: Iterable[str]) -> pd.Index[str]:
-    """Return names with the versions of Ensembl identifiers removed.
+def _renamed(adata: AnnData, names: Callable[[pd.DataFrame], Iterable[str]]) -> AnnData:
+    """Return data with other names of genes, also of those in `raw`, which can be chosen as a layer."""
 
-    Examples
-    --------
-    >>> list(without_version(["ENSMUSG00000029580.14", "Actb.1"]))
-    ['ENSMUSG00000029580', 'Actb.1']
-    """
-    return pd.Index(pd.Series(list(names), dtype=object).astype(str).str.replace(_ENSEMBL, r"\1", regex=True))
+    def named(genes: pd.DataFrame) -> pd.DataFrame:
+        return genes.set_axis(pd.Index([str(name) for name in names(genes)], dtype=object))
+
+    if adata.raw is None:
+        return replaced(adata, var=named(adata.var))
+    genes = named(_genes_of_raw(adata))
+    varm = {
+        key: item.set_axis(genes.index) if isinstance(item, pd.DataFrame) else item
+        for key, item in adata.raw.varm.items()
+    }
+    raw = {"X": adata.raw.X, "var": genes, "varm": varm}
+    return replaced(adata, var=named(adata.var), raw=raw)
+
+
+def _of_one_genome(adata: AnnData, genome: str, _: str) -> AnnData:
+    found = [of_genome(str(name), genome) for name in adata.var_names]
+    kept = np.flatnonzero([name is not None for name in found])
+    if not len(kept):
+        known = genomes_in(list(adata.var_names))
+        raise InputError(f"no gene has the prefix of {genome!r}. Choose one of: {_listed(known)}.")
+    genes = adata.var.iloc[kept].apply(lambda column: _without_genome(column, genome))
+    counts = adata.X if len(kept) == adata.n_vars else csr(adata.X)[:, kept]
+    return _of_genes(adata, counts, genes.set_axis(pd.Index([found[gene] for gene in kept], dtype=object)))
+
+
+def _without_genome(column: pd.Series[Any], genome: str) -> pd.Series[Any]:
+    """Return a column of ``var``, such as the identifiers of genes, without the prefix of a genome."""
+    is_text = isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
+    if not is_text:
+        return column
+    texts = column.astype(object)
+    return texts.map(lambda text: (of_genome(text, genome) or text) if isinstance(text, str) else text)
 
 
 def _summed(adata: AnnData, _: str, __: str) -> AnnData:
@@ -255,11 +304,23 @@ def _moving(move: str) -> Callable[[AnnData, str, str], AnnData]:
     return fix
 
 
-def _merged(adata: AnnData, value: str, cell_type_key: str) -> AnnData:
+def _merged(adata: AnnData, value: str, cell_type_key: str, merged: dict[str, str] | None = None) -> AnnData:
+    """Merge two types; `merged` says what types that were merged before are called now, and is extended."""
+    now = {} if merged is None else merged
     names = _labels(adata, cell_type_key)
-    kept, other = _two_types(value, set(names.dropna()))
+    kept, other = (_called(name, now) for name in _two_types(value, {*names.dropna(), *now}))
+    if kept == other:
+        return adata
     together = kept if differ_only_in_spelling(kept, other) else f"{kept} + {other}"
+    now |= {name: together for name in (kept, other) if name != together}
     return _labeled(adata, cell_type_key, names.replace({kept: together, other: together}))
+
+
+def _called(name: str, now: Mapping[str, str]) -> str:
+    """Return what a type is called after merges."""
+    while name in now:
+        name = now[name]
+    return name
 
 
 def _two_types(value: str, types: set[str]) -> tuple[str, str]:
@@ -314,7 +375,9 @@ FIXES: Mapping[str, _Kind] = {
     "layer": _Kind(_from_layer, "Use layer {}", needs=True),
     "raw": _Kind(_from_raw, "Use raw"),
     "genes": _Kind(_named_by, "Name genes by {}", needs=True),
+    "genome": _Kind(_of_one_genome, "Use genes of {}", needs=True),
     "no-versions": _Kind(_without_versions, "Remove versions"),
+    "r-names": _Kind(_named_as_in_r, "Name genes as R does"),
     "sum-genes": _Kind(_summed, "Sum duplicates"),
     "name-apart": _Kind(_named_apart, "Number the repeats"),
     "swap-xy": _Kind(_moving("swap-xy"), "Swap x and y"),

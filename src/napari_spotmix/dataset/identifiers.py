@@ -12,7 +12,8 @@ import pandas as pd
 from anndata import AnnData
 
 from napari_spotmix.base.text import agreeing, count
-from napari_spotmix.dataset.fixes import Fix, without_version
+from napari_spotmix.dataset.fixes import Fix
+from napari_spotmix.dataset.gene_spelling import as_in_r, genomes_in, of_genome, without_version
 
 __all__ = ["agree_but_for_case", "fixes_for_names", "few_names", "most_shared", "no_shared_genes"]
 
@@ -57,6 +58,13 @@ def no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
         return (
             f"The versions of Ensembl identifiers differ: {found}. {none}. Remove the versions, such as `.1`."
         )
+    if (words := _genomes(spatial, reference)) is not None:
+        return f"{words} {none}. Use the genes of one genome, without the prefixes."
+    if set(as_in_r(spatial)) & set(as_in_r(reference)):
+        return (
+            f"Gene names were changed by R in one of both (dots for punctuation): {found}. {none}. Write the "
+            "names in both as R does."
+        )
     n_but_for_case = agree_but_for_case(spatial, reference)
     if n_but_for_case:
         names, agree = count(n_but_for_case, "name"), agreeing(n_but_for_case, "agree")
@@ -70,6 +78,26 @@ def no_shared_genes(spatial: Sequence[str], reference: Sequence[str]) -> str:
         else f"All are Ensembl identifiers of {ours}: check which genes each file holds."
     )
     return f"The spatial data and the reference share no gene names: {found}. {advice}"
+
+
+def _genomes(spatial: Sequence[str], reference: Sequence[str]) -> str | None:
+    """Return which genomes the names of genes begin with, or None if they begin with none."""
+    found = {"spatial data": genomes_in(spatial), "reference": genomes_in(reference)}
+    words = [
+        f"the {role} begin with the names of genomes ("
+        + ", ".join(f"{genome}: {count(number, 'gene')}" for genome, number in genomes.items())
+        + ")"
+        for role, genomes in found.items()
+        if genomes
+    ]
+    if not words:
+        return None
+    without = [
+        f"those of the {role} do not ({few_names(names)})"
+        for role, names in (("spatial data", spatial), ("reference", reference))
+        if not found[role]
+    ]
+    return f"Gene names of {', '.join([*words, *without])}."
 
 
 def agree_but_for_case(spatial: Sequence[str], reference: Sequence[str]) -> int:
@@ -136,11 +164,21 @@ def _names_of(adata: AnnData, role: str) -> Iterator[tuple[tuple[Fix, ...], pd.I
         if _may_be_names(adata.var[column])
     }
     for fixes, values in columns.items():
-        names = pd.Index(values.dropna().astype(str))
-        yield fixes, names
-        plain = without_version(names)
-        if not plain.equals(names):
-            yield (*fixes, Fix(role, "no-versions")), plain
+        given = pd.Index(values.dropna().astype(str))
+        for chosen, names in _of_genomes(given, role):
+            yield (*fixes, *chosen), names
+            for fix, change in (("no-versions", without_version), ("r-names", as_in_r)):
+                changed = change(names)
+                if not changed.equals(names):
+                    yield (*fixes, *chosen, Fix(role, fix)), changed
+
+
+def _of_genomes(names: pd.Index[str], role: str) -> Iterator[tuple[tuple[Fix, ...], pd.Index[str]]]:
+    """Yield the names, and those of each genome without its prefix, if they have such prefixes."""
+    yield (), names
+    for genome in genomes_in(list(names)):
+        of_it = [name for given in names if (name := of_genome(given, genome)) is not None]
+        yield (Fix(role, "genome", genome),), pd.Index(of_it, dtype=object)
 
 
 def _may_be_names(column: pd.Series[Any]) -> bool:

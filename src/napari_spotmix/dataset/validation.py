@@ -23,7 +23,7 @@ from napari_spotmix.dataset.access import (
     matrix,
 )
 from napari_spotmix.dataset.finding import PROBLEM, Finding
-from napari_spotmix.dataset.fixes import Fix
+from napari_spotmix.dataset.fixes import FIXES, Fix
 from napari_spotmix.dataset.identifiers import fixes_for_names, no_shared_genes
 from napari_spotmix.dataset.matrix_blocks import value_blocks
 from napari_spotmix.io import is_closed, is_signatures, sparse_damage
@@ -152,8 +152,12 @@ def _gene_problems(
     is_empty = not ours or not theirs  # reported with the counts
     if is_empty or set(ours) & set(theirs):
         return []
-    # The fixes name the genes of `X`, not those of `raw`.
-    fixes = () if RAW in (spatial_layer, reference_layer) else fixes_for_names(spatial, reference)
+    # A fix names the genes of `raw` as those of `X`, so that either can be chosen afterward.
+    chosen = [
+        FIXES["raw"].fix(adata, "", "") if layer == RAW and RAW not in adata.layers else adata
+        for adata, layer in ((spatial, spatial_layer), (reference, reference_layer))
+    ]
+    fixes = fixes_for_names(*chosen)
     return _problem(no_shared_genes(ours, theirs), *fixes)
 
 

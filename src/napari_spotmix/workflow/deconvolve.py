@@ -27,7 +27,7 @@ from napari_spotmix.dataset.access import library_column
 from napari_spotmix.dataset.diagnostics import input_findings
 from napari_spotmix.dataset.diagnostics.genes import few_genes
 from napari_spotmix.dataset.diagnostics.spots import not_estimated
-from napari_spotmix.dataset.finding import messages
+from napari_spotmix.dataset.finding import messages, messages_with_fixes
 from napari_spotmix.dataset.validation import check, choices
 from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.refit import RefitProblem
@@ -113,7 +113,7 @@ def deconvolve(
         library_key=library_key,
         on_progress=on_progress,
     ):
-        raise InputError(messages(problems))
+        raise InputError(messages_with_fixes(problems))
     with Threads.of(params.n_threads) as threads:
         prepared = prepare(inputs, params, threads, on_progress)
         fitted = fit(

@@ -200,7 +200,7 @@ def _cells(spec: RunSpec, on_progress: ProgressCallback) -> AnnData:
 
 def _problems_inside(spatial: AnnData, reference: AnnData, spec: RunSpec) -> list[str]:
     """Return what else is wrong with files that could be read; `deconvolve` reports it if nothing else is."""
-    from napari_spotmix.dataset.finding import messages
+    from napari_spotmix.dataset.finding import messages_with_fixes
     from napari_spotmix.dataset.validation import check
 
-    return messages(check(spatial, reference, **spec.settings))
+    return messages_with_fixes(check(spatial, reference, **spec.settings))

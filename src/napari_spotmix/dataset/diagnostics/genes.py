@@ -15,6 +15,8 @@ from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.access import coordinates
 from napari_spotmix.dataset.diagnostics.spots import NO_COUNTS, not_estimated
 from napari_spotmix.dataset.finding import NOTE, WARNING, Finding
+from napari_spotmix.dataset.fixes import Fix
+from napari_spotmix.dataset.gene_spelling import as_in_r
 from napari_spotmix.dataset.identifiers import agree_but_for_case, few_names, fixes_for_names, most_shared
 from napari_spotmix.dataset.matrix_blocks import row_blocks
 from napari_spotmix.dataset.validation import FEW_GENES, no_usable_spots
@@ -24,6 +26,8 @@ __all__ = ["depth_findings", "few_genes", "name_findings"]
 
 #: If case is ignored, so many times the genes must agree for a warning.
 _CLEARLY_MORE = 2.0
+#: So many genes must be gained for a warning that R has changed names.
+_CHANGED_BY_R = 3
 #: A smaller share of the counts in shared genes gets a warning.
 _LITTLE = 0.5
 
@@ -35,13 +39,35 @@ def name_findings(spatial: AnnData, reference: AnnData) -> list[Finding]:
         return []
     fixes = fixes_for_names(spatial, reference)
     if not fixes:
-        return _other_species(spatial, reference, n_shared)
+        return _changed_by_r(spatial, reference) or _other_species(spatial, reference, n_shared)
     text = (
         f"The gene identifiers differ: only {_gene_names_are(n_shared)} in both the spatial data "
         f"({few_names(spatial.var_names)}) and the reference ({few_names(reference.var_names)}). With the "
         f"other gene names in the files, {most_shared(spatial, reference)[1]:,} are."
     )
     return [Finding(WARNING, text, fixes)]
+
+
+def _changed_by_r(spatial: AnnData, reference: AnnData) -> list[Finding]:
+    """Return a warning if R has changed names of genes in one of both, which therefore are not shared."""
+    both = {"spatial": spatial, "reference": reference}
+    given = {role: {str(name) for name in one.var_names} for role, one in both.items()}
+    as_r = {role: set(as_in_r(names)) for role, names in given.items()}
+    n_shared = len(given["spatial"] & given["reference"])
+    gained = {
+        role: len(as_r[role] & given[other]) - n_shared
+        for role, other in (("spatial", "reference"), ("reference", "spatial"))
+    }
+    role = max(gained, key=lambda one: gained[one])
+    if gained[role] < _CHANGED_BY_R:
+        return []
+    other = "reference" if role == "spatial" else "spatial data"
+    shown = sorted(as_r[role] & given["reference" if role == "spatial" else "spatial"] - given[role])
+    text = (
+        f"{gained[role]:,} genes are not shared because R has changed their names in the {other} (dots for "
+        f"punctuation, an X before a digit): {few_names(shown)}. Write the names in both as R does."
+    )
+    return [Finding(WARNING, text, (Fix(role, "r-names"),))]
 
 
 def _other_species(spatial: AnnData, reference: AnnData, n_shared: int) -> list[Finding]:

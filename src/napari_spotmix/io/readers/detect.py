@@ -13,11 +13,11 @@ from napari_spotmix.io.readers.images import IMAGE_SUFFIXES
 from napari_spotmix.io.readers.options import ReadOptions
 from napari_spotmix.io.readers.registry import FORMATS, JOINED, TABLES, format_of
 from napari_spotmix.io.readers.space_ranger import PART_OF_A_RUN, has_matrix
-from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES
+from napari_spotmix.io.readers.table_parsing import TABLE_SUFFIXES, is_table_name
 from napari_spotmix.io.readers.table_sections import why_no_spots
 from napari_spotmix.io.readers.visium_hd import is_square
 
-__all__ = ["Detected", "display_name", "detect_format", "detect_with"]
+__all__ = ["Detected", "display_name", "detect_format", "detect_with", "why_packed"]
 
 #: Removed from a file name to get the name of a section.
 _ENDINGS = (".h5ad", *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")))
@@ -25,6 +25,12 @@ _HD = (
     "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
     "that name) in `binned_outputs/square_008um` or the folder of another bin size. "
     "Copy it from the same run."
+)
+#: First bytes of archives, the ends of their names, and what unpacks them.
+_PACKED = (
+    (b"\x1f\x8b", (".tar.gz", ".tgz"), "tar -xzf"),
+    (b"PK\x03\x04", (".zip",), "unzip"),
+    (b"", (".tar",), "tar -xf"),
 )
 _PROBES = (
     "Counts of genes are needed: choose the `outs` folder of the run, with `filtered_feature_bc_matrix.h5`."
@@ -105,6 +111,8 @@ def _other_file(path: Path) -> Detected:
     with path.open("rb") as file:
         start = file.read(len(HDF5_MAGIC))
     name = path.name.lower()
+    if packed := why_packed(path):
+        return Detected("unsupported", path, packed)
     if name.endswith(".h5ad"):
         return _broken_h5ad(path, start)
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -122,6 +130,22 @@ def _other_file(path: Path) -> Detected:
         "Convert it to .h5ad with scanpy or anndata."
     )
     return Detected("unsupported", path, why_no_spots(path) or words)
+
+
+def why_packed(path: Path) -> str | None:
+    """Return that a file must be unpacked first, and how; None for other files and gzipped tables."""
+    name = path.name.lower()
+    if is_table_name(path.name) or path.is_dir():
+        return None
+    with path.open("rb") as file:
+        start = file.read(4)
+    for magic, endings, command in _PACKED:
+        if start.startswith(magic) and name.endswith(endings):
+            return f"is an archive. Unpack it first (`{command} {path.name}`), and choose what is in it."
+    if start.startswith(b"\x1f\x8b"):
+        inside = path.stem if path.suffix.lower() == ".gz" else path.name
+        return f"is compressed with gzip. Unpack it first (`gunzip -k {path.name}`), and choose {inside!r}."
+    return None
 
 
 def _broken_h5ad(path: Path, start: bytes) -> Detected:

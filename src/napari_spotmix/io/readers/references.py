@@ -27,7 +27,7 @@ from napari_spotmix.io.on_disk import kept_open
 from napari_spotmix.io.problems import as_read_error
 from napari_spotmix.io.readers.anndata_zarr import find_anndata_store, read_anndata_store, store_files
 from napari_spotmix.io.readers.cell_ranger import find_cell_ranger, read_cell_ranger
-from napari_spotmix.io.readers.detect import detect_format
+from napari_spotmix.io.readers.detect import detect_format, why_packed
 from napari_spotmix.io.readers.h5ad import check_labels, find_h5ad, read_h5ad
 from napari_spotmix.io.readers.labels import LabelTable, find_labels, join_labels, label_files, read_labels
 from napari_spotmix.io.readers.loom import find_loom, read_loom
@@ -119,6 +119,8 @@ def _format_at(path: Path) -> tuple[ReferenceFormat, Path]:
             data = entry.find(path)
         if data is not None:
             return entry, data
+    if packed := why_packed(path):
+        raise ReadError(path, packed)
     if path.suffix.lower() == ".h5ad":
         raise ReadError(path, found.words)
     if found.is_spatial:

@@ -181,10 +181,10 @@ def find_run_files(root: Path, folder: Path | None = None) -> SpaceRangerFiles:
     images = {}
     for resolution in RESOLUTIONS:
         with gather:
-            names = image_names(resolution)
+            of_image = image_names(resolution)
             # Bins share the images of their run: their folder may hold only links without targets.
-            images[resolution] = first_file(root, spatial, names, prefix) or first_file(
-                root, root / "spatial", names, prefix
+            images[resolution] = first_file(root, spatial, of_image, prefix) or first_file(
+                root, root / "spatial", of_image, prefix
             )
     if matrix is None:
         gather.problems.append(
