@@ -160,7 +160,7 @@ def test_h5ad_damaged_inside_is_reported(tmp_path, spots):
 def test_old_layout_opens(tmp_path):
     """Before anndata 0.7 tables were compound datasets, and sparse matrices had other attributes."""
     path = tmp_path / "old.h5ad"
-    table = np.array([(b"a", 1), (b"b", 0)], dtype=[("index", "S1"), ("in_tissue", "i8")])
+    table = np.array([(b"a", 1), (b"b", 1)], dtype=[("index", "S1"), ("in_tissue", "i8")])
     with h5py.File(path, "w") as file:
         file["X"] = np.ones((2, 2), np.float32)
         file["obs"] = table
