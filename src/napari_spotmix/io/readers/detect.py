@@ -20,7 +20,11 @@ from napari_spotmix.io.readers.visium_hd import is_square
 __all__ = ["Detected", "display_name", "detect_format", "detect_with", "why_packed"]
 
 #: Removed from a file name to get the name of a section.
-_ENDINGS = (".h5ad", *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")))
+_ENDINGS = (
+    ".h5ad",
+    "_filtered_feature_bc_matrix.h5",
+    *(end + zipped for end in TABLE_SUFFIXES for zipped in ("", ".gz")),
+)
 _HD = (
     "is Visium HD output without a count matrix: expected `filtered_feature_bc_matrix.h5` (or a folder of "
     "that name) in `binned_outputs/square_008um` or the folder of another bin size. "
