@@ -164,8 +164,8 @@ RUN_PARAMETERS = {
     ),
     "coordinates": Parameter(
         converter=location_given,
-        help="The table with the coordinates of spots, for a table of counts in another folder or an .h5ad file "
-        "without coordinates.",
+        help="The table with the coordinates of spots, for a table of counts in another folder or an .h5ad "
+        "file without coordinates.",
         group=group("Files", 1),
     ),
     "gem_bin": Parameter(
