@@ -23,6 +23,7 @@ from napari_spotmix.dataset.regions import Region, to_geojson
 from napari_spotmix.simulation.simulate import simulate
 from tests.cli.commands import spotmix_process
 from tests.io.layouts import Section, write_folder, write_hd
+from tests.io.layouts_of_others import geo
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -94,6 +95,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tissue = simulate(n_spots=120, n_genes=200, n_cell_types=4, random_state=1)
     write_folder(folder / "outs", as_section(tissue.spatial))
     write_hd(folder / "hd" / "outs", (8, 16))
+    geo(folder, as_section(tissue.spatial), "GSM6505133_A1")
     tifffile.imwrite(folder / "slide.tif", np.full((64, 64, 3), 200, np.uint8), photometric="rgb")
     tissue.spatial.write_h5ad(folder / "spatial.h5ad")
     tissue.reference.write_h5ad(folder / "reference.h5ad")

@@ -10,6 +10,7 @@ import pytest
 
 from napari_spotmix import colocalization, find_niches, neighborhood
 from napari_spotmix.analysis.colocalization import bivariate_moran
+from napari_spotmix.analysis.neighborhood import estimated_in_order
 from napari_spotmix.analysis.niches import group_spots, stored_niches
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.threads import Threads
@@ -18,7 +19,8 @@ from napari_spotmix.result import Result
 
 def test_niches_are_those_of_the_groups_with_the_seed_of_the_run(result: Result) -> None:
     found = find_niches(result, 2)
-    expected = group_spots(result.proportions.to_numpy(), result.edges, 2, random_state=3, threads=Threads(1))
+    values, order = result.proportions.to_numpy(), estimated_in_order(result)
+    expected = group_spots(values, result.edges, 2, random_state=3, threads=Threads(1), order=order)
     np.testing.assert_array_equal(found.codes, expected.label)
     np.testing.assert_array_equal(found.composition, expected.composition)
     assert list(found.composition.index) == ["1", "2"]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from napari_spotmix import compare_regions, read_regions
+from napari_spotmix.analysis.neighborhood import estimated_in_order
 from napari_spotmix.analysis.region_statistics import compare_means, mean_composition
 from napari_spotmix.analysis.regions import REST, region_of_spots
 from napari_spotmix.base.errors import Cancelled, InputError, ReadError
@@ -29,7 +30,8 @@ LEFT, RIGHT = rectangle("left", -50, 750), rectangle("right", 950, 1600)
 def test_the_table_is_that_of_the_statistics_the_clearest_type_first(result: Result) -> None:
     with_regions = replace(result, regions=(LEFT, RIGHT))
     table = compare_regions(with_regions, "left", "right", n_surrogates=99)
-    values, xy = result.proportions.to_numpy(), result.coordinates
+    spots = estimated_in_order(result)
+    values, xy = result.proportions.to_numpy()[spots], result.coordinates[spots]
     masks = [inside(region, xy) for region in (LEFT, RIGHT)]
     expected = compare_means(values, *masks, xy, n_surrogates=99)
     order = [result.cell_types.index(name) for name in table.index]

@@ -88,7 +88,7 @@ def assert_same(found: Result, expected: Result) -> None:
         assert abs(moved - given).max() < 1e-6
         assert moved.nnz == given.nnz
     genes = expected.residual_genes.index
-    np.testing.assert_allclose(found.residual_genes.loc[genes], expected.residual_genes, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.residual_genes.loc[genes], expected.residual_genes, rtol=1e-6, atol=1e-6)
     assert found.notes == expected.notes
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -340,28 +341,32 @@ class _OuterIterations:
         params = self.params
         if params.cell_variation is None and self.data_term.variation is not None:
             self._learn_variation(self.data_term.variation)
-        self._learn_parts()
-        if params.overdispersion is not None:
-            return None
+        states = self._states_of_parts()
         # Genes are split once for what is known, and again with overdispersion.
-        self._begin_learning("Learning the data term", 2)
+        n_splits = 2 if params.overdispersion is None else 0
+        self._begin_learning("Learning the data term", len(states) + n_splits)
+        if len(states) > 1:
+            self._learn_parts(states)
+        if not n_splits:
+            return None
         genes = self._learn_overdispersion(self._held_out_genes(predicting=self.signatures))
         genes.forget()
         return None if self.has_platform else genes
 
-    def _learn_parts(self) -> None:
-        """Weigh logarithmic residuals and the platform effect, unless they are given."""
+    def _states_of_parts(self) -> list[tuple[bool, bool]]:
+        """Return with and without which parts fits are compared: platform factors, logarithmic residuals."""
         on_off = (False, True)
-        logarithmic = on_off if self.params.residuals == "auto" else (self.log_weight > 0,)
         factors = on_off if self.params.platform_effect == "auto" else (self.has_platform,)
-        if len(logarithmic) * len(factors) == 1:
-            return
-        self._begin_learning("Learning the data term", len(logarithmic) * len(factors))
+        logarithmic = on_off if self.params.residuals == "auto" else (self.log_weight > 0,)
+        return list(product(factors, logarithmic))
+
+    def _learn_parts(self, states: list[tuple[bool, bool]]) -> None:
+        """Weigh logarithmic residuals and the platform effect, unless they are given."""
         sample, found = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH), {}
-        for factor in factors:
+        for factor, of_factor in groupby(states, key=lambda state: state[0]):
             self.platform_weight = HALF * factor if self.params.platform_effect == "auto" else float(factor)
             genes = self._split_genes(sample, _HALVES, _PARTITIONS, predicting=self.signatures)
-            for log in logarithmic:
+            for _, log in of_factor:
                 self.log_weight = float(log)
                 found[log, factor] = self._with_log_residuals(genes, sample.spots)
                 self._n_learned += 1

@@ -272,7 +272,7 @@ class HeldOutGenes:
     def _gene_scores(self, fold: _Fold, smoothing: Smoothing) -> Array:
         X = self._fit(fold, self._edges(fold, smoothing), smoothing)
         genes = np.flatnonzero(fold.is_held_out)
-        observed = fold.held_out.by_gene(len(self._predicting))[:, genes].toarray()
+        observed = fold.held_out.by_gene(len(self._predicting))[:, genes].toarray().astype(np.float64)
         mean = X @ self._predicting[genes].T
         mean *= (observed.sum(axis=1) / np.maximum(mean.sum(axis=1), 1e-300))[:, None]
         mean *= (observed.sum(axis=0) + 0.5) / (mean.sum(axis=0) + 0.5)
