@@ -33,7 +33,8 @@ large = sys.argv[3]
 spatial = read_spatial(sys.argv[1], backed=large == "spatial")
 reference = read_reference(sys.argv[2], backed=large == "reference")
 settings = {"n_genes": 0, "lambda_c": 1.0, "alpha": 0.3, "attention": False, "cell_variation": 0.0,
-            "lambda_r": 0.0, "overdispersion": 0.0, "platform_effect": "on", "n_outer_iterations": 1}
+            "lambda_r": 0.0, "overdispersion": 0.0, "platform_effect": "on", "residuals": "counts",
+            "n_outer_iterations": 1}  # nothing is learned, which would take some spots into memory
 if large == "spatial":
     deconvolve(spatial[:50].to_memory(), reference, **settings)
 else:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.threads import Threads
@@ -49,6 +49,8 @@ _FEW_GENES, _PARTITIONS_OF_FEW = 500, 3
 #: Share of the tissue's mean in a spot's prediction: a type that a fit lacks may still be there.
 _BACKGROUND = 0.01
 _BLOCK = 2048
+#: Genes that are scored at a time: all of them, dense, would take more memory than all else.
+_GENES_AT_ONCE = 256
 #: Fits of a fold until its pseudo-counts are those at its own mean.
 _REFITS = 3
 #: Squared coefficient of variation of a held-out count around a right composition. Without it, few abundant
@@ -272,14 +274,13 @@ class HeldOutGenes:
     def _gene_scores(self, fold: _Fold, smoothing: Smoothing) -> Array:
         X = self._fit(fold, self._edges(fold, smoothing), smoothing)
         genes = np.flatnonzero(fold.is_held_out)
-        observed = fold.held_out.by_gene(len(self._predicting))[:, genes].toarray().astype(np.float64)
-        mean = X @ self._predicting[genes].T
-        mean *= (observed.sum(axis=1) / np.maximum(mean.sum(axis=1), 1e-300))[:, None]
-        mean *= (observed.sum(axis=0) + 0.5) / (mean.sum(axis=0) + 0.5)
-        np.maximum(mean, 1e-12, out=mean)
-        size = 1.0 / _SCATTER
-        score = observed * np.log(mean) - (observed + size) * np.log(mean + size)
-        return np.asarray(score.sum(axis=0) / len(X))
+        counts = csc_array(fold.held_out.by_gene(len(self._predicting))[:, genes].astype(np.float64))
+        predicting = self._predicting[genes]
+        expected = np.einsum("nk,k->n", X, predicting.sum(axis=0))
+        X = X * (counts.sum(axis=1) / np.maximum(expected, 1e-300))[:, None]
+        blocks = [slice(start, start + _GENES_AT_ONCE) for start in range(0, len(genes), _GENES_AT_ONCE)]
+        scores = [_scores_of_genes(counts[:, few].toarray(), X @ predicting[few].T) for few in blocks]
+        return np.concatenate(scores) / len(X)
 
     def few_losses(self, smoothing: Smoothing) -> Array:
         """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
@@ -408,6 +409,14 @@ class HeldOutGenes:
 
         self._alone.over_blocks(block, W.shape[0], block=_BLOCK)
         return sums
+
+
+def _scores_of_genes(observed: Array, mean: Array) -> Array:
+    """Return the sum over spots of each gene's log-likelihood, its mean scaled to its total."""
+    mean *= (observed.sum(axis=0) + 0.5) / (mean.sum(axis=0) + 0.5)
+    np.maximum(mean, 1e-12, out=mean)
+    size = 1.0 / _SCATTER
+    return np.asarray((observed * np.log(mean) - (observed + size) * np.log(mean + size)).sum(axis=0))
 
 
 def _partitions(
