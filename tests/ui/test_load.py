@@ -376,6 +376,12 @@ def test_a_table_of_coordinates_is_asked_for_if_counts_lack_one(
     dock.load.spots.spatial.value = tmp_path / "gut.h5ad"
     qtbot.waitUntil(lambda: dock.session.data.tissue.path == tmp_path / "gut.h5ad", timeout=5000)
     assert not field.native.isVisible(), "an .h5ad file holds its own"
+    bare = spots.copy()
+    del bare.obsm["spatial"]
+    bare.write_h5ad(tmp_path / "bare.h5ad")
+    dock.load.spots.spatial.value = tmp_path / "bare.h5ad"
+    qtbot.waitUntil(lambda: len(messages) == 3, timeout=5000)
+    assert field.native.isVisible(), "this one does not"
     assert dock.session.data.tissue.reading == ReadOptions()
 
 

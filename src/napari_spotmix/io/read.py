@@ -170,7 +170,7 @@ def choices(path: str | os.PathLike[str], options: ReadOptions = DEFAULT) -> Cho
     Examples
     --------
     >>> choices("no/such/folder")
-    Choices(bin_sizes=(), tables=(), coordinates=False)
+    Choices(bin_sizes=(), tables=(), coordinates=False, own_coordinates=False)
     """
     found = detect_with(path, options)
     entry = format_of(found.kind)
@@ -178,7 +178,7 @@ def choices(path: str | os.PathLike[str], options: ReadOptions = DEFAULT) -> Cho
         if entry is None or entry.name == TABLES:
             return Choices(coordinates=entry is not None or takes_coordinates(found.path))
         if entry.name in JOINED:
-            return Choices(coordinates=True)
+            return Choices(coordinates=True, own_coordinates=True)
         return Choices(
             () if entry.bins_in is None else tuple(entry.bins_in(found.path)),
             () if entry.tables_in is None else tuple(entry.tables_in(found.path, options)),

@@ -70,8 +70,11 @@ class Choices:
         Values of `ReadOptions.table`, the default first; empty unless the path is a SpatialData store.
     coordinates : bool
         Whether `ReadOptions.coordinates` can name a table of coordinates.
+    own_coordinates : bool
+        Whether data of this kind usually hold their own, so that such a table is rarely needed.
     """
 
     bin_sizes: tuple[BinSize, ...] = ()
     tables: tuple[str, ...] = ()
     coordinates: bool = False
+    own_coordinates: bool = False

@@ -39,6 +39,7 @@ class SpotFields:
     def __init__(self, form: Form, session: Session, status: Status, connections: Connections) -> None:
         self._form, self._session, self._data = form, session, session.data
         self._asked: tuple[Path, io.ReadOptions] | None = None
+        self._may_be_joined = False
         self.spatial = PathEdit(
             self._read,
             self._refuse,
@@ -113,6 +114,7 @@ class SpotFields:
     def _on_failure(self, _: BaseException) -> None:
         self.spatial.forget()
         self.coordinates.forget()
+        self._form.show_field(self.coordinates, self._may_be_joined)
         self._show_options()
 
     # The options
@@ -124,10 +126,15 @@ class SpotFields:
             self._read(asked, replace(reading, coordinates=path))
 
     def _offer_coordinates(self, path: Path | None, reading: io.ReadOptions, choices: io.Choices) -> None:
-        """Ask for a table of coordinates if a path can be read with one, even if reading it has failed."""
+        """Ask for a table of coordinates if a path can be read with one, even if reading it has failed.
+
+        For data that usually hold their own, only if reading has failed, or was done with such a table.
+        """
         self._asked = None if path is None else (path, reading)
+        self._may_be_joined = choices.coordinates
         self.coordinates.reflect(reading.coordinates, "Spots with x and y")
-        self._form.show_field(self.coordinates, choices.coordinates)
+        is_needed = not choices.own_coordinates or reading.coordinates is not None
+        self._form.show_field(self.coordinates, choices.coordinates and is_needed)
 
     def _tables(self, _: Any = None) -> tuple[str, ...]:
         return () if self._data.tissue is None else self._data.tissue.choices.tables
