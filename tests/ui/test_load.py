@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
@@ -376,8 +377,7 @@ def test_a_table_of_coordinates_is_asked_for_if_counts_lack_one(
     dock.load.spots.spatial.value = tmp_path / "gut.h5ad"
     qtbot.waitUntil(lambda: dock.session.data.tissue.path == tmp_path / "gut.h5ad", timeout=5000)
     assert not field.native.isVisible(), "an .h5ad file holds its own"
-    bare = spots.copy()
-    del bare.obsm["spatial"]
+    bare = AnnData(spots.X, pd.DataFrame(index=spots.obs_names), pd.DataFrame(index=spots.var_names))
     bare.write_h5ad(tmp_path / "bare.h5ad")
     dock.load.spots.spatial.value = tmp_path / "bare.h5ad"
     qtbot.waitUntil(lambda: len(messages) == 3, timeout=5000)
