@@ -24,7 +24,11 @@ def build(kind: str, project: Path, folder: Path) -> Path:
     """Build a ``wheel`` or an ``sdist`` of `project` with its own backend, and return the file."""
     code = f"import sys; from hatchling.build import build_{kind}; print(build_{kind}(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], cwd=project, capture_output=True, text=True, check=False
+        [sys.executable, "-B", "-c", code, str(folder)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return folder / done.stdout.split()[-1]

@@ -26,7 +26,7 @@ LEARNED = "learned but not used"
 def left() -> Result:
     """A result whose learning fitted an attention and chose the distance alone."""
     tissue = simulate(
-        n_spots=150, n_genes=60, n_cell_types=3, counts_per_spot=60, image=False, random_state=1
+        n_spots=150, n_genes=60, n_cell_types=3, counts_per_spot=60, image=False, random_state=2
     )
     return deconvolve(tissue.spatial, tissue.reference, cell_type_key="cell_type")
 
