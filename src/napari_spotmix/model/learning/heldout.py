@@ -280,7 +280,7 @@ class HeldOutGenes:
         X = X * (counts.sum(axis=1) / np.maximum(expected, 1e-300))[:, None]
         blocks = [slice(start, start + _GENES_AT_ONCE) for start in range(0, len(genes), _GENES_AT_ONCE)]
         scores = [_scores_of_genes(counts[:, few].toarray(), X @ predicting[few].T) for few in blocks]
-        return np.concatenate(scores) / len(X)
+        return np.concatenate([np.zeros(0), *scores]) / len(X)  # a fold may have no gene
 
     def few_losses(self, smoothing: Smoothing) -> Array:
         """Return the losses of the folds that give the gradient, float64 (n_gradient_folds, n_spots)."""
