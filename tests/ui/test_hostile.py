@@ -276,6 +276,9 @@ def test_a_notification_covers_the_scale_bar(
     dock.session.open_in_memory(LoadedTissue(tissue.spatial, "Gut"), tissue.reference)
     canvas, bar = viewer.window._qt_viewer.canvas.native, dock.overlays.scale_bar
     qtbot.waitUntil(bar.isVisible)
+    # The window is that of all tests: notifications of others may still fade out.
+    for other in canvas.findChildren(NapariQtNotification):
+        other.hide()
     assert canvas.childAt(bar.geometry().center()) is None, "clicks pass through it"
     notification = NapariQtNotification("message", "error", parent=canvas)
     notification.show()
