@@ -25,11 +25,14 @@ def test_they_are_means_of_shares_weighted_by_the_root_of_depth(dtype: type) -> 
     expected = np.zeros((3, 12))
     for k in range(3):
         cells = [i for i in range(40) if label[i] == k and totals[i] > 0]
-        weight = sum(np.sqrt(totals[i]) for i in cells)
+        # In steps of 2^-28, which is the root of the depth to seven digits.
+        weight = {i: np.ceil(2**28 / np.sqrt(totals[i])) / 2**28 for i in cells}
+        whole = sum(weight[i] * totals[i] for i in cells)
         for i in cells:
-            expected[k] += np.sqrt(totals[i]) / weight * counts[i] / totals[i]
+            assert weight[i] == pytest.approx(1 / np.sqrt(totals[i]), rel=1e-7)
+            expected[k] += weight[i] * counts[i] / whole
     found = averaged(counts, label, 3)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype is np.float32 else 1e-12)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
