@@ -198,9 +198,9 @@ def test_only_files_of_dead_processes_of_this_machine_are_removed(tmp_path, adat
         "mine": ".spotmix-notes",
         "dead": f".spotmix-{here}-{dead}-abc",
     }
-    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as orphan:
+    with subprocess.Popen([sys.executable, "-c", ""]) as orphan:
         # It has ended, but nobody has asked for its end: in a container nobody may ever do.
-        orphan.stdout.read()
+        os.waitid(os.P_PID, orphan.pid, os.WEXITED | os.WNOWAIT)
         names["not asked for"] = f".spotmix-{here}-{orphan.pid}-abc"
         for name in names.values():
             (tmp_path / name).mkdir()

@@ -69,7 +69,7 @@ def test_the_first_cluster_is_flat_and_holds_all_spots() -> None:
 def test_clusters_are_means_of_their_spots(threads: Threads) -> None:
     rng = np.random.default_rng(3)
     p, totals = rng.dirichlet(np.full(5, 0.4), size=400), rng.gamma(2.0, 100.0, size=400)
-    found = find_composition_clusters(p, totals, 12, random_state=0, threads=threads)
+    found = find_composition_clusters(p, totals, 12, threads=threads)
     assert found.composition.shape == (12, 5)
     assert set(found.label) == set(range(12))
     for a in range(12):
@@ -81,21 +81,21 @@ def test_clear_groups_are_found(threads: Threads) -> None:
     rng = np.random.default_rng(4)
     truth = rng.integers(6, size=300)
     p = 0.97 * np.eye(6)[truth] + 0.03 * rng.dirichlet(np.ones(6), size=300)
-    label = find_composition_clusters(p, np.ones(300), 6, random_state=0, threads=threads).label
+    label = find_composition_clusters(p, np.ones(300), 6, threads=threads).label
     pairs = set(zip(truth.tolist(), label.tolist(), strict=True))
     assert len(pairs) == 6
 
 
 def test_as_many_clusters_as_spots_give_each_its_own(threads: Threads) -> None:
     p = np.random.default_rng(5).dirichlet(np.ones(4), size=30)
-    found = find_composition_clusters(p, np.ones(30), 1000, random_state=0, threads=threads)
+    found = find_composition_clusters(p, np.ones(30), 1000, threads=threads)
     assert len(set(found.label)) == 30
     np.testing.assert_allclose(found.composition[found.label], p)
 
 
 def test_equal_spots_share_one_composition_cluster(threads: Threads) -> None:
     p = np.tile([0.2, 0.8], (50, 1))
-    found = find_composition_clusters(p, np.ones(50), 8, random_state=0, threads=threads)
+    found = find_composition_clusters(p, np.ones(50), 8, threads=threads)
     assert len(found.composition) == 1
     np.testing.assert_allclose(found.composition, [[0.2, 0.8]])
 
@@ -106,7 +106,7 @@ def test_a_seed_gives_the_same_clusters_for_any_number_of_threads() -> None:
     found = []
     for n_threads in (1, 3):
         with Threads.of(n_threads) as pool:
-            found.append(find_composition_clusters(p, totals, 16, random_state=7, threads=pool))
+            found.append(find_composition_clusters(p, totals, 16, threads=pool))
     np.testing.assert_array_equal(found[0].label, found[1].label)
     np.testing.assert_array_equal(found[0].composition, found[1].composition)
 

@@ -36,7 +36,7 @@ def counted(phi: float, shares: np.ndarray | None = None) -> csr_array:
 
 def estimate(counts: csr_array, data_term: DataTerm | None = None) -> float:
     totals, threads = np.full(N_SPOTS, DEPTH), Threads(1)
-    groups = find_composition_clusters(X, totals, 8, random_state=0, threads=threads)
+    groups = find_composition_clusters(X, totals, 8, threads=threads)
     return estimate_overdispersion(
         Counts(counts, np.arange(N_GENES)), totals, X, S, groups, data_term or DataTerm(), threads=threads
     )

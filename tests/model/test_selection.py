@@ -46,7 +46,7 @@ def held_out(counts: csr_array, coordinates: np.ndarray, truth: np.ndarray, tole
         Counts(counts, np.arange(N_GENES)),
         signatures(),
         totals,
-        find_composition_clusters(truth, totals, 4, random_state=0, threads=threads),
+        find_composition_clusters(truth, totals, 4, threads=threads),
         build_graph(coordinates).squared_distance,
         data_term=DataTerm(),
         lambda_r=1e-6,
@@ -228,7 +228,7 @@ def test_a_given_lambda_c_means_the_same_in_the_folds_as_in_the_fit() -> None:
     """The unit from folds of three quarters of the genes each is that of all genes, counting alone."""
     counts, coordinates, truth = tissue(60.0, is_smooth=True)
     totals = np.asarray(counts.sum(axis=1)).ravel()
-    groups = find_composition_clusters(truth, totals, 4, random_state=0, threads=Threads(1))
+    groups = find_composition_clusters(truth, totals, 4, threads=Threads(1))
     precision = np.einsum(
         "kg,ag,kg->ak", signatures(), precision_weights(signatures(), groups, 0.0), signatures()
     )

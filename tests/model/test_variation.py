@@ -184,7 +184,7 @@ class Section:
 
     def learned(self, **options: Any) -> VariationEvidence:
         totals = self.counts.sum(axis=1)
-        clusters = find_composition_clusters(self.truth, totals, 32, random_state=0, threads=Threads(1))
+        clusters = find_composition_clusters(self.truth, totals, 32, threads=Threads(1))
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
         given = counts, totals, self.truth, self.signatures, clusters, self.variation
         return learn_kappa(*given, random_state=0, threads=Threads(1), **options)

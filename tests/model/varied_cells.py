@@ -79,7 +79,7 @@ def members_of(label: np.ndarray, totals: Array, n_types: int) -> list[NDArray[n
 
 def variation_of(counts: csr_array, label: np.ndarray, totals: Array, signatures: Array) -> CellVariation:
     """What the cells of a whole reference tell, of which some are chosen."""
-    chosen = cells_to_compare(members_of(label, totals, len(signatures)), random_state=0)
+    chosen = cells_to_compare(members_of(label, totals, len(signatures)))
     n_cells = np.bincount(label[(label >= 0) & (totals > 0)], minlength=len(signatures)).astype(float)
     return cell_variation(csr_array(counts[chosen]), label[chosen], totals[chosen], signatures, n_cells)
 

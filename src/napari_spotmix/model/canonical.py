@@ -6,7 +6,8 @@ these came from the file, the same data in another order would give another resu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,20 @@ from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.kernels import counts as counts_kernels
 from napari_spotmix.model.kernels.arguments import GeneCounts
 
-__all__ = ["cells_by_content", "curve_position", "gene_keys", "row_fingerprints", "spots_along_a_curve"]
+__all__ = [
+    "cells_by_content",
+    "curve_position",
+    "gene_keys",
+    "row_fingerprints",
+    "spots_along_a_curve",
+    "spread_out",
+    "visits",
+]
 
 #: Cells along a side of the square that the curve fills: two keys of 31 bits make one of 62.
 _SIDE = 2**31 - 1
+#: Multiples of it, modulo 1, are spread evenly, however many there are.
+_GOLDEN = (5**0.5 - 1) / 2
 #: Steps of spreading 31 bits over 62, each by a shift and a mask.
 _SPREADING = [
     (16, 0x0000FFFF0000FFFF),
@@ -123,6 +134,38 @@ def cells_by_content(
     order = np.lexsort((fingerprints, label))
     order = order[(label[order] >= 0) & (totals[order] > 0)]
     return np.split(order, np.searchsorted(label[order], np.arange(1, n_cell_types)))
+
+
+def visits(n: int, random_state: int) -> Iterator[int]:
+    """Yield numbers below `n` so that those up to any moment are spread evenly; each comes again and again.
+
+    The multiples of the golden ratio, from a start that depends on `random_state`. Spots are numbered along a
+    curve, so a sample of them represents the tissue better, and differs less between seeds, than one that is
+    drawn at random.
+
+    Examples
+    --------
+    >>> from itertools import islice
+    >>> list(islice(visits(100, random_state=0), 4))
+    [63, 25, 87, 49]
+    """
+    start = np.random.default_rng(random_state).random()
+    for step in count():
+        yield int((start + step * _GOLDEN) % 1.0 * n)
+
+
+def spread_out(n: int, n_chosen: int, random_state: int) -> NDArray[np.int64]:
+    """Return at most `n_chosen` numbers below `n`, spread evenly, sorted.
+
+    Examples
+    --------
+    >>> spread_out(10, 3, random_state=0), spread_out(3, 5, random_state=0)
+    (array([2, 5, 8]), array([0, 1, 2]))
+    """
+    if n <= n_chosen:
+        return np.arange(n)
+    start = np.random.default_rng(random_state).random()
+    return ((np.arange(n_chosen) + start) * (n / n_chosen)).astype(np.int64)
 
 
 def gene_keys(n_genes: int) -> NDArray[np.uint64]:

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 
+#: Where k-means begins. Which of several groupings that are as good is found shall not differ between seeds.
+_START = 0
 #: A gene's expected share is at least this part of its mean over types: without a floor, a gene that the
 #: model takes for silent would outweigh all others as soon as one count of it is observed.
 _FLOOR = 0.01
@@ -62,7 +64,6 @@ def find_composition_clusters(
     totals: Array,
     n_clusters: int,
     *,
-    random_state: int,
     threads: Threads,
     on_block: Callable[[int], None] = lambda _: None,
 ) -> CompositionClusters:
@@ -75,7 +76,6 @@ def find_composition_clusters(
         Total counts.
     n_clusters : int
         At most this many groups; empty ones are left out.
-    random_state : int
     threads : Threads
     on_block : callable, optional
         Called between blocks of spots; what it raises stops the work.
@@ -83,7 +83,7 @@ def find_composition_clusters(
     label, _ = cluster_points(
         proportions,
         n_clusters,
-        random_state=random_state,
+        random_state=_START,
         threads=threads,
         on_block=on_block,
         transform=np.sqrt,

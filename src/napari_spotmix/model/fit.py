@@ -298,7 +298,6 @@ class _OuterIterations:
                 self.proportions,
                 self.totals,
                 self.params.n_clusters,
-                random_state=self.params.random_state,
                 threads=self.threads,
                 on_block=self._report_comparing,
             )

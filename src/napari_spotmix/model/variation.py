@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from napari_spotmix.base.threads import Threads
+from napari_spotmix.model.canonical import spread_out
 from napari_spotmix.model.composition_clusters import CompositionClusters, precision_weights
 from napari_spotmix.model.counts import Counts
 
@@ -110,24 +111,20 @@ class VariationEvidence:
     error: float
 
 
-def cells_to_compare(members: list[NDArray[np.int64]], random_state: int) -> NDArray[np.int64]:
-    """Choose cells of each type at random, at most 200, and return which, type by type.
+def cells_to_compare(members: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Choose cells of each type, at most 200, and return which, type by type.
 
     Parameters
     ----------
     members : list of ndarray of int64
-        Cells of each type that have counts, in an order that does not depend on their rows.
-    random_state : int
+        Cells of each type that have counts, as `cells_by_content` orders them: the first are as good as any.
 
     Examples
     --------
-    >>> cells_to_compare([np.array([7]), np.array([3])], random_state=0)
+    >>> cells_to_compare([np.array([7]), np.array([3])])
     array([7, 3])
     """
-    rng = np.random.default_rng(random_state)
-    return np.concatenate(
-        [rng.choice(cells, min(len(cells), _MOST_CELLS), replace=False) for cells in members]
-    )
+    return np.concatenate([cells[:_MOST_CELLS] for cells in members])
 
 
 def cell_variation(
@@ -233,8 +230,7 @@ def learn_kappa(
     on_step : callable, optional
         Called while counts are read and between clusters.
     """
-    rng = np.random.default_rng(random_state)
-    spots = np.sort(rng.choice(len(totals), min(len(totals), _SPOTS), replace=False))
+    spots = spread_out(len(totals), _SPOTS, random_state)
     shown, totals, label = counts.of_spots(spots, on_step), totals[spots], clusters.label[spots]
     # What a whole tissue expresses more or less than its reference is no variation between cells.
     factor = bulk_factors(shown, totals, abundances[spots], signatures)

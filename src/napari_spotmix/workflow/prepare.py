@@ -244,7 +244,7 @@ class _LabeledCells:
         shown = cells_for_noise(members)
         compared = shown[:0]
         if params.cell_variation != 0 and params.weights == "poisson":
-            compared = cells_to_compare(members, params.random_state)
+            compared = cells_to_compare(members)
         both = np.union1d(shown, compared)
         counts = Counts(self.rows, self.genes.reference).of_spots(both).by_gene(n_genes)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
+from napari_spotmix.model.canonical import visits
 from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
 
 __all__ = [
@@ -384,7 +385,7 @@ def contiguous_patches(
 ) -> NDArray[np.int64]:
     """Return about `n_spots` spots in contiguous patches, sorted; all spots if there are no more.
 
-    Many small patches, spread at random, represent the tissue better than a few large ones, and inside a
+    Many small patches, spread evenly, represent the tissue better than a few large ones, and inside a
     patch every spot has its neighbors.
 
     Examples
@@ -395,13 +396,11 @@ def contiguous_patches(
     """
     if edges.shape[0] <= n_spots:
         return np.arange(edges.shape[0])
-    rng = np.random.default_rng(random_state)
     taken = np.zeros(edges.shape[0], bool)
-    for seed in rng.permutation(edges.shape[0]):
-        if taken.sum() >= n_spots:
-            break
-        if not taken[seed]:
-            _grow(edges, int(seed), min(patch_size, n_spots - int(taken.sum())), taken)
+    seeds = visits(edges.shape[0], random_state)
+    while (n_left := n_spots - int(taken.sum())) > 0:
+        if not taken[seed := next(seeds)]:
+            _grow(edges, seed, min(patch_size, n_left), taken)
     return np.flatnonzero(taken)
 
 
