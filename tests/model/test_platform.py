@@ -11,7 +11,13 @@ from scipy.sparse import csr_array
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.counts import Counts
 from napari_spotmix.model.fit import Fit, fit
-from napari_spotmix.model.learning.data_term import PlatformEvidence, ResidualEvidence, judge_parts
+from napari_spotmix.model.learning.data_term import (
+    PlatformEvidence,
+    ResidualEvidence,
+    is_clear,
+    judge_parts,
+    try_parts,
+)
 from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.params import Parameters
 from tests.model.oracles import hexagonal_grid
@@ -37,7 +43,7 @@ class Judged:
 
 
 def judge(states: dict[tuple[bool, bool], Judged]) -> tuple[ResidualEvidence | None, PlatformEvidence | None]:
-    return judge_parts(cast(dict[tuple[bool, bool], HeldOutGenes], states), SMOOTHING)
+    return judge_parts([try_parts(cast(dict[tuple[bool, bool], HeldOutGenes], states), SMOOTHING)])
 
 
 def judged(gain: np.ndarray, explained: float = 1.0) -> PlatformEvidence:
@@ -97,6 +103,15 @@ def test_the_gain_of_a_part_is_its_mean_over_the_states_of_the_other() -> None:
     assert factors is not None
     assert factors.gain == pytest.approx(0.0)
     assert residuals.gain == pytest.approx(-gain.sum())
+
+
+def test_a_doubt_is_what_another_split_of_the_genes_may_settle() -> None:
+    assert [is_clear(judged(gains(errors)), None) for errors in (-3.0, 0.5, 2.0, 6.0)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_a_part_that_is_given_is_not_judged() -> None:

@@ -240,6 +240,23 @@ class Counts:
             f"{type(self.rows).__name__}. Take the counts of some spots by `of_spots` first."
         )
 
+    def of_genes(self, used: NDArray[np.bool_]) -> Counts:
+        """Return the counts with only the genes that are marked, numbered anew; nothing is read.
+
+        Parameters
+        ----------
+        used : ndarray of bool, shape (n_genes,)
+
+        Examples
+        --------
+        >>> counts = Counts(csr_array([[5.0, 6.0, 7.0]]), np.array([0, 1, 2]))
+        >>> counts.of_genes(np.array([False, True, True])).gene_of_column
+        array([-1,  0,  1])
+        """
+        number = np.where(used, np.cumsum(used) - 1, -1)
+        genes = self.gene_of_column
+        return replace(self, gene_of_column=np.where(genes >= 0, number[genes], -1))
+
     def of_columns(self, columns: NDArray[np.int64]) -> Counts:
         """Return the counts of some columns only; they must be in memory."""
         return Counts(csr_array(self.in_memory()[:, columns]), self.gene_of_column[columns])

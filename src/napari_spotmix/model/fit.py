@@ -29,10 +29,13 @@ from napari_spotmix.model.graph import SpatialGraph, build_graph
 from napari_spotmix.model.learning.data_term import (
     HALF,
     PLAUSIBLE_SHARE,
+    PartsTrial,
     PlatformEvidence,
     ResidualEvidence,
+    is_clear,
     judge_overdispersion,
     judge_parts,
+    try_parts,
 )
 from napari_spotmix.model.learning.heldout import HeldOutGenes, Smoothing
 from napari_spotmix.model.learning.selection import (
@@ -57,11 +60,11 @@ Array = NDArray[np.float64]
 
 #: Learning uses at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 2000, 200
-#: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes, split
-#: twice. They are split in the same way for every random seed.
-_FEWER_SPOTS, _SMALL_PATCH, _HALVES, _PARTITIONS = 600, 30, 2, 2
-#: Seed by which genes are split.
-_SPLIT = 0
+#: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes; if they
+#: leave a doubt, by other halves too.
+_FEWER_SPOTS, _SMALL_PATCH, _HALVES = 400, 20, 2
+#: Seeds by which genes are split, the same for every random seed of the user.
+_SPLIT, _SPLITS_OF_PARTS = 0, (0, 1)
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
 #: Overdispersion below this makes no difference that matters.
@@ -361,19 +364,28 @@ class _OuterIterations:
 
     def _learn_parts(self, states: list[tuple[bool, bool]]) -> None:
         """Weigh logarithmic residuals and the platform effect, unless they are given."""
-        sample, found = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH), {}
-        for factor, of_factor in groupby(states, key=lambda state: state[0]):
-            self.platform_weight = HALF * factor if self.params.platform_effect == "auto" else float(factor)
-            genes = self._split_genes(sample, _HALVES, _PARTITIONS, predicting=self.signatures)
-            for _, log in of_factor:
-                self.log_weight = float(log)
-                found[log, factor] = self._with_log_residuals(genes, sample.spots)
-                self._n_learned += 1
-        self.residual_evidence, self.platform_evidence = judge_parts(found, self._smoothing_so_far())
+        sample, trials = self._of_patches(_FEWER_SPOTS, _SMALL_PATCH), []
+        for split in _SPLITS_OF_PARTS:
+            trials.append(self._try_parts(states, sample, split))
+            self.residual_evidence, self.platform_evidence = judge_parts(trials)
+            if is_clear(self.residual_evidence, self.platform_evidence):
+                break
         if self.residual_evidence is not None:
             self.log_weight = self.residual_evidence.weight
         if self.platform_evidence is not None:
             self.platform_weight = HALF * self.platform_evidence.weight
+
+    def _try_parts(self, states: list[tuple[bool, bool]], sample: _Sample, split: int) -> PartsTrial:
+        """Predict genes with and without each part, for one way to split them."""
+        tried = {}
+        for factor, of_factor in groupby(states, key=lambda state: state[0]):
+            self.platform_weight = HALF * factor if self.params.platform_effect == "auto" else float(factor)
+            genes = self._split_genes(sample, _HALVES, 1, predicting=self.signatures, split=split)
+            for _, log in of_factor:
+                self.log_weight = float(log)
+                tried[log, factor] = self._with_log_residuals(genes, sample.spots)
+                self._n_learned += 1
+        return try_parts(tried, self._smoothing_so_far())
 
     def _learn_variation(self, variation: CellVariation) -> None:
         self.variation_evidence = learn_kappa(
@@ -483,7 +495,12 @@ class _OuterIterations:
         return genes if residuals is None else genes.with_log_residuals(residuals, self._smoothing_so_far())
 
     def _split_genes(
-        self, sample: _Sample, n_folds: int, n_partitions: int | None, predicting: Array | None
+        self,
+        sample: _Sample,
+        n_folds: int,
+        n_partitions: int | None,
+        predicting: Array | None,
+        split: int = _SPLIT,
     ) -> HeldOutGenes:
         """Return folds of genes that are fitted with what has been decided of the data term."""
         squared, spots = self.graph.squared_distance, sample.spots
@@ -501,7 +518,7 @@ class _OuterIterations:
             n_partitions=n_partitions,
             n_gradient_folds=_GRADIENT_FOLDS,
             tolerance=_LEARNING_TOLERANCE,
-            random_state=_SPLIT,
+            random_state=split,
             threads=self.threads,
             predicting=predicting,
             on_progress=self._report_learning_step,

@@ -20,7 +20,7 @@ from napari_spotmix.model.kernels import residuals as residual_kernels
 from napari_spotmix.model.kernels.arguments import GeneCounts
 from napari_spotmix.model.log_residuals import LogResiduals
 
-__all__ = ["Statistics", "sufficient_statistics", "total_counts"]
+__all__ = ["Statistics", "projections", "sufficient_statistics", "total_counts"]
 
 
 @dataclass(frozen=True)
@@ -124,16 +124,47 @@ def sufficient_statistics(
     Costs ``nnz K + A G K^2 / 2`` multiplications and memory for (n, K) and (A, K, K); with logarithmic
     residuals ``n G`` logarithms and ``n G K`` multiplications, since counts of 0 have residuals too.
     """
-    n_spots, n_types = counts.n_spots, len(signatures)
+    n_types = len(signatures)
     transposed = np.ascontiguousarray(signatures.T)
     gram = np.empty((len(filters), n_types, n_types))
-    projection = np.empty((n_spots, n_types)) if out is None else out
-    tables = _padded(filters)
-    factor = np.divide(scale, divisor, out=np.zeros(n_spots), where=divisor > 0)
 
     def grams(start: int, stop: int) -> None:
         counts_kernels.filtered_grams(transposed, filters, start, stop, gram)
 
+    threads.over_blocks(grams, len(filters), block=1, on_block=lambda _: _report(on_progress, 0, counts))
+    projection = projections(
+        counts,
+        signatures,
+        divisor,
+        filters=filters,
+        cluster=cluster,
+        scale=scale,
+        threads=threads,
+        log_residuals=log_residuals,
+        out=out,
+        on_progress=on_progress,
+    )
+    return Statistics(gram, cluster, scale, projection)
+
+
+def projections(
+    counts: Counts,
+    signatures: NDArray[np.float64],
+    divisor: NDArray[np.float64],
+    *,
+    filters: NDArray[np.float64],
+    cluster: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    threads: Threads,
+    log_residuals: LogResiduals | None = None,
+    out: NDArray[np.float64] | None = None,
+    on_progress: ProgressCallback = silent,
+) -> NDArray[np.float64]:
+    """Return ``b`` alone; the arguments are those of `sufficient_statistics`."""
+    n_spots = counts.n_spots
+    projection = np.empty((n_spots, len(signatures))) if out is None else out
+    tables = _padded(filters)
+    factor = np.divide(scale, divisor, out=np.zeros(n_spots), where=divisor > 0)
     term = None if log_residuals is None else log_residuals.term(signatures)
 
     def project(values: GeneCounts) -> None:
@@ -143,12 +174,12 @@ def sufficient_statistics(
         else:
             residual_kernels.log_projections(values, term, *given)
 
-    def report(n_done: int) -> None:
-        on_progress(Progress("Reducing counts", n_done, n_spots))
+    counts.over_rows(project, threads, lambda n_done: _report(on_progress, n_done, counts))
+    return projection
 
-    threads.over_blocks(grams, len(filters), block=1, on_block=lambda _: report(0))
-    counts.over_rows(project, threads, report)
-    return Statistics(gram, cluster, scale, projection)
+
+def _report(on_progress: ProgressCallback, n_done: int, counts: Counts) -> None:
+    on_progress(Progress("Reducing counts", n_done, counts.n_spots))
 
 
 def _padded(filters: NDArray[np.float64]) -> NDArray[np.float32]:

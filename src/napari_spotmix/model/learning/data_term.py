@@ -7,7 +7,9 @@ a weight from 0 to 1, so that no decision hangs on the noise of a comparison.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +22,13 @@ from napari_spotmix.model.overdispersion import OverdispersionEvidence
 __all__ = [
     "HALF",
     "PLAUSIBLE_SHARE",
+    "PartsTrial",
     "PlatformEvidence",
     "ResidualEvidence",
+    "is_clear",
     "judge_overdispersion",
     "judge_parts",
+    "try_parts",
     "weight_of",
 ]
 
@@ -37,6 +42,8 @@ PLAUSIBLE_SHARE, _CAUTIOUS_SHARE = (0.7, 1.4), (1 / 1.15, 1.15)
 HALF = 0.5
 #: A gain is clear at two standard errors; below one, a part is left out.
 _CLEAR, _LEAST = 2.0, 1.0
+#: No more evidence is asked for about a part that has no weight, or at least this one.
+_SURE = 0.95
 
 
 @dataclass(frozen=True)
@@ -105,31 +112,54 @@ def weight_of(gain: float, error: float) -> float:
     return float(max(ndtr(gain / error - _CLEAR) - least, 0.0) / (1.0 - least))
 
 
-def judge_parts(
-    tried: dict[tuple[bool, bool], HeldOutGenes], smoothing: Smoothing
-) -> tuple[ResidualEvidence | None, PlatformEvidence | None]:
+class PartsTrial(NamedTuple):
+    """How well each gene was predicted, for one way to split the genes, with and without each part.
+
+    Attributes
+    ----------
+    scores : dict
+        By whether residuals are logarithmic and whether there are factors, float64 (n_genes,) each.
+    explained : float
+        Mean share of the counts that is explained with factors.
+    """
+
+    scores: dict[tuple[bool, bool], Array]
+    explained: float
+
+
+def try_parts(tried: dict[tuple[bool, bool], HeldOutGenes], smoothing: Smoothing) -> PartsTrial:
+    """Fit and score every state; the folds are the same, and all predict with plain signatures."""
+    scores = {state: genes.gene_scores(smoothing) for state, genes in tried.items()}
+    explained = [genes.mean_explained() for (_, factors), genes in tried.items() if factors]
+    return PartsTrial(scores, float(np.mean(explained or [1.0])))
+
+
+def judge_parts(trials: Sequence[PartsTrial]) -> tuple[ResidualEvidence | None, PlatformEvidence | None]:
     """Compare fits with and without logarithmic residuals, and with and without platform factors.
 
     Parameters
     ----------
-    tried : dict
-        By whether residuals are logarithmic and whether there are factors; the same folds, all of which
-        predict with plain signatures. A part of which there is one state only is not judged.
-    smoothing : Smoothing
-        Used for all.
+    trials : sequence of PartsTrial
+        Of the same states, one for each way to split the genes. A part of which there is one state only is
+        not judged.
 
     Notes
     -----
     The gain of a part is its mean over the states of the other one. So neither is credited with what the
     other would repair as well, and the order does not matter.
     """
-    scores = {state: genes.gene_scores(smoothing) for state, genes in tried.items()}
-    explained = np.mean([genes.mean_explained() for (_, factors), genes in tried.items() if factors] or [1.0])
+    scores = {state: np.mean([one.scores[state] for one in trials], axis=0) for state in trials[0].scores}
+    explained = np.mean([one.explained for one in trials])
     residuals, factors = (_gain(scores, part) for part in (0, 1))
     return (
         None if residuals is None else ResidualEvidence(weight_of(*residuals), *residuals),
         None if factors is None else _platform_evidence(*factors, float(explained)),
     )
+
+
+def is_clear(*evidence: ResidualEvidence | PlatformEvidence | None) -> bool:
+    """Return whether another split of the genes would hardly change a weight."""
+    return all(part is None or part.weight == 0 or part.weight >= _SURE for part in evidence)
 
 
 def _gain(scores: dict[tuple[bool, bool], Array], part: int) -> tuple[float, float] | None:
