@@ -343,7 +343,7 @@ class Parameters:
     random_state: int = _parameter(
         0,
         "Seed",
-        "Random seed; the same seed gives the same result.",
+        "Random seed of niches and of comparisons of regions. The fit itself draws nothing at random.",
         group="Solver",
         minimum=0,
     )

@@ -68,7 +68,7 @@ SAID: list[tuple[str, str, tuple[object, ...]]] = [
     ("learning.md", "the best of {} points", (N_STARTS,)),
     ("learning.md", "divided by {:.0f} as long as", (selection._STEP_DOWN,)),
     ("learning.md", "At most {:,} spots are used", (fit._LEARNING_SPOTS,)),
-    ("learning.md", "contiguous patches of {} that", (fit._PATCH,)),
+    ("learning.md", "contiguous patches of {}, spread", (fit._PATCH,)),
     ("uncertainty.md", "proportion ± {:.2f} · standard error", (errors._Z90,)),
     ("uncertainty.md", "on up to {:,} spots, gene by gene", (residuals._SPOTS,)),
     ("uncertainty.md", "at least {} spots, large enough", (residuals._PATCH_SPOTS,)),

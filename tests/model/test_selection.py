@@ -253,9 +253,9 @@ def test_learning_is_the_same_for_any_number_of_threads() -> None:
 def test_patches_are_contiguous_and_of_the_size_asked_for() -> None:
     coordinates = np.stack(np.meshgrid(np.arange(40), np.arange(40)), axis=-1).reshape(-1, 2).astype(float)
     edges = build_graph(coordinates).squared_distance
-    spots = contiguous_patches(edges, 400, 100, random_state=3)
+    spots = contiguous_patches(edges, 400, 100)
     assert len(spots) == 400
     assert len(np.unique(spots)) == 400
     inside = csr_array(edges[spots][:, spots])
     assert np.diff(inside.indptr).mean() > 6
-    np.testing.assert_array_equal(spots, contiguous_patches(edges, 400, 100, random_state=3))
+    np.testing.assert_array_equal(spots, contiguous_patches(edges, 400, 100))

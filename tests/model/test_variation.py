@@ -187,7 +187,7 @@ class Section:
         clusters = find_composition_clusters(self.truth, totals, 32, threads=Threads(1))
         counts = Counts(csr_array(self.counts), np.arange(self.counts.shape[1]))
         given = counts, totals, self.truth, self.signatures, clusters, self.variation
-        return learn_kappa(*given, random_state=0, threads=Threads(1), **options)
+        return learn_kappa(*given, threads=Threads(1), **options)
 
     def fit(self, **options: Any) -> Fit:
         params = Parameters(lambda_c=0.0, platform_effect="off", **options)

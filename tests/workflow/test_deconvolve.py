@@ -554,18 +554,11 @@ def test_parameters_may_be_given_together_or_one_by_one(spatial: AnnData, refere
     assert together.parameters["learned"]["lambda_c"] == 0.7
 
 
-def test_a_seed_gives_the_same_bits_for_any_number_of_threads(section: SimulatedTissue) -> None:
+def test_neither_threads_nor_a_seed_change_a_bit(section: SimulatedTissue) -> None:
     first = deconvolve(section.spatial, section.reference, n_threads=1, random_state=5)
-    again = deconvolve(section.spatial, section.reference, n_threads=3, random_state=5)
+    again = deconvolve(section.spatial, section.reference, n_threads=3, random_state=6)
     np.testing.assert_array_equal(first.abundances, again.abundances)
     np.testing.assert_array_equal(first.weights.data, again.weights.data)
-
-
-def test_the_seed_hardly_matters(section: SimulatedTissue) -> None:
-    one, other = (deconvolve(section.spatial, section.reference, random_state=seed) for seed in (1, 2))
-    difference = np.abs(one.proportions - other.proportions).to_numpy()
-    assert 0 < difference.max() < 0.1
-    assert difference.mean() < 0.002
 
 
 def test_a_known_truth_is_recovered(section: SimulatedTissue) -> None:

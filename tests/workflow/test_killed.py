@@ -36,19 +36,19 @@ from napari_spotmix.workflow.spec import RunSpec
 
 spots, cells, base, number = *map(Path, sys.argv[1:4]), int(sys.argv[4])
 
-def spec(output, seed):
-    return RunSpec(spots, cells, base / output, parameters=Parameters(random_state=seed, n_threads=1))
+def spec(output, lambda_c):
+    return RunSpec(spots, cells, base / output, parameters=Parameters(lambda_c=lambda_c, n_threads=1))
 
-run(spec("first", 1))
+run(spec("first", 1.0))
 begin = time.monotonic()
-run(spec("second", 1))
+run(spec("second", 1.0))
 length = time.monotonic() - begin
 moments = random.Random(0)
 for at in range(number):
     output = "first" if at % 2 else f"new {at}"
     child = os.fork()
     if not child:
-        run(spec(output, 2))
+        run(spec(output, 2.0))
         os._exit(0)
     time.sleep(length * (at + moments.random()) / number)
     os.kill(child, signal.SIGKILL)
@@ -130,7 +130,7 @@ def test_ten_kills_leave_no_broken_file_and_the_folder_can_be_used_again(
             assert_complete_or_refused(folder)
     for name in ("first", "new 0", "new 8"):
         assert not output_problems(tmp_path / name)
-        run(RunSpec(*files, tmp_path / name, parameters=Parameters(random_state=2)))
+        run(RunSpec(*files, tmp_path / name, parameters=Parameters(lambda_c=2.0)))
         assert {path.name for path in (tmp_path / name).iterdir()} == {*OUTPUTS, REPORT}
         expected = (tmp_path / "first" / "proportions.csv").read_bytes()
         assert (tmp_path / name / "proportions.csv").read_bytes() == expected

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-#: Where k-means begins. Which of several groupings that are as good is found shall not differ between seeds.
+#: Where k-means begins, always the same: a fit is a property of the data.
 _START = 0
 #: A gene's expected share is at least this part of its mean over types: without a floor, a gene that the
 #: model takes for silent would outweigh all others as soon as one count of it is observed.

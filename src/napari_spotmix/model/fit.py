@@ -60,10 +60,10 @@ Array = NDArray[np.float64]
 
 #: Learning uses at most this many spots, in patches of this size.
 _LEARNING_SPOTS, _PATCH = 2000, 200
-#: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes; if they
-#: leave a doubt, by other halves too.
+#: The parts of the data term are learned from fewer spots, in smaller patches, by halves of the genes; and by
+#: other halves too if there is a doubt.
 _FEWER_SPOTS, _SMALL_PATCH, _HALVES = 400, 20, 2
-#: Seeds by which genes are split, the same for every random seed of the user.
+#: Seeds by which genes are split, always the same: a fit is a property of the data.
 _SPLIT, _SPLITS_OF_PARTS = 0, (0, 1)
 #: Candidates are judged on this many folds of genes, and fitted on some of them, to this tolerance.
 _FOLDS, _GRADIENT_FOLDS, _LEARNING_TOLERANCE = 4, 2, 3e-3
@@ -395,7 +395,6 @@ class _OuterIterations:
             self.signatures,
             self.clusters,
             variation,
-            random_state=self.params.random_state,
             threads=self.threads,
             on_step=lambda _: self.on_progress(Progress("Comparing cells", 0, 1)),
         )
@@ -480,8 +479,7 @@ class _OuterIterations:
         return self._of_patches(_LEARNING_SPOTS, _PATCH)
 
     def _of_patches(self, n_spots: int, size: int) -> _Sample:
-        squared, seed = self.graph.squared_distance, self.params.random_state
-        spots = contiguous_patches(squared, n_spots, size, seed)
+        spots = contiguous_patches(self.graph.squared_distance, n_spots, size)
         clusters = replace(self.clusters, label=self.clusters.label[spots])
         return _Sample(spots, self.counts.of_spots(spots, self._report_learning_step), clusters)
 

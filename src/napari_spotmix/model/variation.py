@@ -210,7 +210,6 @@ def learn_kappa(
     clusters: CompositionClusters,
     variation: CellVariation,
     *,
-    random_state: int,
     threads: Threads,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> VariationEvidence:
@@ -225,12 +224,11 @@ def learn_kappa(
     signatures : ndarray of float64, shape (n_cell_types, n_genes)
     clusters : CompositionClusters
     variation : CellVariation
-    random_state : int
     threads : Threads
     on_step : callable, optional
         Called while counts are read and between clusters.
     """
-    spots = spread_out(len(totals), _SPOTS, random_state)
+    spots = spread_out(len(totals), _SPOTS)
     shown, totals, label = counts.of_spots(spots, on_step), totals[spots], clusters.label[spots]
     # What a whole tissue expresses more or less than its reference is no variation between cells.
     factor = bulk_factors(shown, totals, abundances[spots], signatures)

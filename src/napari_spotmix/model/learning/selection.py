@@ -380,9 +380,7 @@ def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
     return "Neighbors are weighted by distance alone."
 
 
-def contiguous_patches(
-    edges: csr_array, n_spots: int, patch_size: int, random_state: int
-) -> NDArray[np.int64]:
+def contiguous_patches(edges: csr_array, n_spots: int, patch_size: int) -> NDArray[np.int64]:
     """Return about `n_spots` spots in contiguous patches, sorted; all spots if there are no more.
 
     Many small patches, spread evenly, represent the tissue better than a few large ones, and inside a
@@ -391,13 +389,13 @@ def contiguous_patches(
     Examples
     --------
     >>> ring = csr_array(np.roll(np.eye(8), 1, axis=1) + np.roll(np.eye(8), -1, axis=1))
-    >>> len(contiguous_patches(ring, 6, 3, random_state=0))
+    >>> len(contiguous_patches(ring, 6, 3))
     6
     """
     if edges.shape[0] <= n_spots:
         return np.arange(edges.shape[0])
     taken = np.zeros(edges.shape[0], bool)
-    seeds = visits(edges.shape[0], random_state)
+    seeds = visits(edges.shape[0])
     while (n_left := n_spots - int(taken.sum())) > 0:
         if not taken[seed := next(seeds)]:
             _grow(edges, seed, min(patch_size, n_left), taken)
