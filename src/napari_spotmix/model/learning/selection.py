@@ -49,7 +49,7 @@ _STARTS, _SHARPNESSES = (1, 5, 25), (8.0, 64.0)
 _RIDGE, _SPREAD = 1.0, 2.0
 _MOST_STEPS = 8
 #: A search ends when a step gains less than this, in nats per spot.
-_SMALLEST_GAIN = 1e-3
+_SMALLEST_GAIN = 1e-2
 #: Factor by which the smoothness is lowered in search of the least that is as good.
 _STEP_DOWN = 2.0
 
