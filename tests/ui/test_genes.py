@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from napari_spotmix.ui.canvas.layer_info import ValuesInfo, info_of
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.dock import DeconvolutionWidget
 from napari_spotmix.ui.panels.explore import _GENES, _TYPES
+from napari_spotmix.ui.panels.gene_links import GeneLinks
 from napari_spotmix.ui.panels.genes import ALONE
 from napari_spotmix.ui.state import spot_values
 from napari_spotmix.ui.state.loaded import LoadedTissue
@@ -343,6 +345,42 @@ def test_residual_genes_are_a_click_from_their_map(qtbot: Any, make_dock: Any, r
     qtbot.keyClick(links, Qt.Key.Key_Return)
     read(qtbot, dock)
     assert gene_layer(viewer).name == names[2]
+
+
+def test_supporting_genes_of_a_spot_are_a_click_from_their_map(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    genes = result.spatial.var_names
+    shares = np.random.default_rng(5).dirichlet(np.full(len(genes), 0.1), size=5)
+    viewer, dock = make_dock(show=True)
+    known = replace(result, signatures=pd.DataFrame(shares, index=result.cell_types, columns=genes))
+    show_result(dock, known, "Gut")
+    dock.session.pointer.pick(13)
+    links = dock.inspect.genes
+    cell_type, supporting = links.rows[0]
+    assert supporting == known.supporting_genes(13)[cell_type]
+    assert links.text().startswith(f"Supporting genes:\n{cell_type}: {supporting[0]}")
+    click_gene(qtbot, links, supporting[1])
+    read(qtbot, dock)
+    assert gene_layer(viewer).name == supporting[1]
+    assert dock.explore.tabs.currentIndex() == _GENES
+    assert dock.session.pointer.spot == 13, "the spot stays picked"
+    assert dock.explore.genes.list.currentIndex().data() == supporting[1]
+    links.asked.emit("unknown gene")
+    assert dock.explore.genes.state.text() == "unknown gene is not among the genes of these spots."
+    assert not dock.explore.genes.state.isHidden()
+
+
+def test_rows_of_genes_wrap_and_stay_inside(qtbot: Any) -> None:
+    links = GeneLinks("")
+    qtbot.addWidget(links)
+    links.resize(200, 10)
+    links.show_rows("Genes", [("A long name of a cell type, cut", ["G" * 8] * 6), ("B", ["W" * 300])])
+    areas = [links.area_of(at) for at in range(7)]
+    assert all(area.left() >= 0 and area.right() <= 200 for area in areas)
+    assert not any(one.intersects(other) for one, other in combinations(areas, 2))
+    assert links.height() > areas[-1].bottom()
+    assert links.accessibleDescription().splitlines()[0] == "Genes:"
 
 
 def test_a_gene_is_shown_next_to_a_type(qtbot: Any, make_dock: Any, result: Result) -> None:
