@@ -10,6 +10,7 @@ from qtpy.QtCore import QModelIndex
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, QTabBar, QWidget
 
+from napari_spotmix.ui.panels.columns import ColumnsPanel
 from napari_spotmix.ui.panels.genes import GenesPanel
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.panel import Panel
@@ -18,7 +19,7 @@ from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
 from napari_spotmix.ui.state.edges import EdgeMap, about_edges, offered_edges
 from napari_spotmix.ui.state.figures import as_in_figures, figure_task
-from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Gene, Shown, name_of
+from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Column, Gene, Shown, name_of
 from napari_spotmix.ui.text import plain
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ __all__ = ["ExplorePanel"]
 _TABS = {
     "Cell types": "Proportions of cell types, and maps of the result",
     "Genes": "Counts of any gene",
+    "Annotations": "Columns of obs: clusters, annotations, and numbers",
 }
-_TYPES, _GENES = range(len(_TABS))
+_TYPES, _GENES, _COLUMNS = range(len(_TABS))
 
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
 #: Without a choice of types, so many are shown side by side.
@@ -88,6 +90,7 @@ class ExplorePanel(Panel):
             self.tabs.addTab(name)
             self.tabs.setTabToolTip(at, tip)
         self.genes = GenesPanel(session)
+        self.columns = ColumnsPanel(session)
         self.filter = LineEdit(label="", tooltip="Show only cell types whose name contains this")
         self.filter.native.setPlaceholderText("Filter cell types")
         self.filter.native.setClearButtonEnabled(True)
@@ -109,6 +112,7 @@ class ExplorePanel(Panel):
             self.tabs,
             self.hint,
             self.genes,
+            self.columns,
             self._head.native,
             self.list,
             self.legend,
@@ -163,11 +167,12 @@ class ExplorePanel(Panel):
 
     @property
     def runners(self) -> tuple[Runner, ...]:
-        return (self.figure.runner, *self.genes.runners)
+        return (self.figure.runner, *self.genes.runners, *self.columns.runners)
 
     def release(self) -> None:
         """Stop what runs, and disconnect from the session."""
         self.genes.release()
+        self.columns.release()
         super().release()
 
     def _drawing(self) -> Task | None:
@@ -206,6 +211,7 @@ class ExplorePanel(Panel):
         for widget in (self._head.native, self.list, self.legend, self._buttons):
             widget.setVisible(is_types and has_result)
         self.genes.setVisible(page == _GENES)
+        self.columns.setVisible(page == _COLUMNS)
         is_shown = has_result or self._display.shown is not None
         self.settings.sliders.setVisible(is_shown)
         self.settings.sliders.show_field(self.settings.threshold, is_types)
@@ -219,7 +225,7 @@ class ExplorePanel(Panel):
         if shown != self._marked:
             self._marked = shown
             if shown is not None:
-                self.tabs.setCurrentIndex(_GENES if isinstance(shown, Gene) else _TYPES)
+                self.tabs.setCurrentIndex(_page_of(shown))
             self._turn()
 
     def _follow(self) -> None:
@@ -302,6 +308,11 @@ class ExplorePanel(Panel):
         elif chosen is not None:
             self._display.show_panels(())
             self._display.show(chosen)
+
+
+def _page_of(shown: Shown) -> int:
+    """Return the tab from which a map is chosen."""
+    return _GENES if isinstance(shown, Gene) else _COLUMNS if isinstance(shown, Column) else _TYPES
 
 
 def _row(*widgets: QWidget) -> QWidget:
