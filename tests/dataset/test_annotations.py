@@ -24,6 +24,7 @@ def test_columns_are_labels_or_numbers_and_those_that_name_spots_are_left_out() 
         text=["x", "y"] * 150,
         barcode=[f"b{at}" for at in range(n)],
         constant=["same"] * n,
+        in_tissue=np.ones(n, int),
         leiden=np.arange(n) % 7,
         depth=np.arange(n) * 10,
         array_row=np.arange(n) % 20,

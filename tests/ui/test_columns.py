@@ -10,11 +10,13 @@ import pytest
 from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt
 
+from napari_spotmix.analysis.regions import REST
 from napari_spotmix.base.color_range import end_words, largest_present
 from napari_spotmix.dataset.annotations import labels_of
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.panels.explore import _COLUMNS
+from napari_spotmix.ui.panels.regions import DRAWN
 from napari_spotmix.ui.state.loaded import LoadedTissue
 from napari_spotmix.ui.state.maps import Column
 from tests.ui.test_genes import click_tab, gene_layer, read
@@ -37,7 +39,7 @@ def annotated(result: Result) -> Any:
 
 @pytest.fixture
 def with_columns(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
-    viewer, dock = make_dock()
+    viewer, dock = make_dock(show=True)
     dock.session.open_in_memory(LoadedTissue(annotated(result), "Gut"), None)
     read(qtbot, dock)
     click_tab(qtbot, dock, _COLUMNS)
@@ -87,7 +89,7 @@ def test_numbers_keep_to_the_rule_of_ranges(qtbot: Any, with_columns: Any) -> No
     assert dock.overlays.legend.entries == []
 
 
-def test_numbers_of_both_signs_are_blue_below_zero_and_red_above(qtbot: Any, with_columns: Any) -> None:
+def test_numbers_of_both_signs_are_blue_below_zero_and_orange_above(qtbot: Any, with_columns: Any) -> None:
     viewer, dock = with_columns
     click_column(qtbot, dock, "score")
     layer, score = gene_layer(viewer), dock.session.spatial.obs["score"].to_numpy()
@@ -136,6 +138,63 @@ def test_a_column_is_shown_after_a_run_and_its_tab_follows(
     click_column(qtbot, dock, "cluster")
     assert dock.explore.summary == "cluster"
     assert dock.scene.layer_of(Column("cluster")).visible
+
+
+@pytest.fixture
+def with_labels(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
+    """A result whose spots have labels, one of them hostile, one only where nothing was estimated."""
+    viewer, dock = make_dock(show=True)
+    labels = np.repeat(["left", HOSTILE], 45).astype(object)
+    labels[4] = "alone"
+    result.spatial.obs["site"] = pd.Categorical(labels)
+    show_result(dock, result, "Gut")
+    read(qtbot, dock)
+    return viewer, dock
+
+
+def test_labels_are_compared_as_regions(qtbot: Any, with_labels: Any, result: Result) -> None:
+    _, dock = with_labels
+    click_tab(qtbot, dock, _COLUMNS)
+    click_column(qtbot, dock, "site")
+    regions = dock.regions
+    assert not dock.sections["Regions"].is_open
+    qtbot.mouseClick(dock.explore.columns.compare.native, Qt.MouseButton.LeftButton)
+    assert dock.sections["Regions"].is_open
+    qtbot.waitUntil(lambda: regions.labels is not None, timeout=10_000)
+    assert list(regions.first.choices) == [HOSTILE, "left"], "none without estimated spots"
+    assert regions.first.native.itemText(0) == "<b>1\\u202e</b>"
+    assert regions._tools.native.isHidden()
+    regions.first.value, regions.second.value = "left", HOSTILE
+    qtbot.mouseClick(regions.compare.native, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: regions.compared is not None, timeout=60_000)
+    table = regions.compared
+    assert set(table["first"]) == {"left"}
+    assert set(table["second"]) == {HOSTILE}
+    assert set(table["n_spots_first"]) == {44}
+    means = result.proportions.iloc[:45].drop(index=result.proportions.index[4]).mean()
+    for name, row in table.iterrows():
+        assert row["mean_first"] == pytest.approx(means[name])
+    assert regions.state.text().startswith("left: 44 spots; ")
+    assert not regions.save_table.native.isHidden()
+    regions.second.value = REST
+    qtbot.mouseClick(regions.compare.native, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: set(regions.compared["second"]) == {REST}, timeout=60_000)
+
+
+def test_outlines_are_offered_again_after_labels(qtbot: Any, with_labels: Any) -> None:
+    _, dock = with_labels
+    regions = dock.regions
+    dock.sections["Regions"].set_open(True)
+    assert [regions.source.native.itemText(at) for at in range(3)] == [DRAWN, "region", "site"]
+    regions.source.value = Column("site")
+    qtbot.waitUntil(lambda: regions.labels is not None, timeout=10_000)
+    assert dock.session.display.shown == Column("site"), "where they are is seen"
+    regions.source.value = DRAWN
+    assert regions.labels is None
+    assert not regions._tools.native.isHidden()
+    assert regions.state.text() == "Draw a region to see its composition."
+    dock.session.open_in_memory(LoadedTissue(dock.session.spatial[:, :5].copy(), "Other"), None)
+    assert regions._source.isHidden()
 
 
 def test_without_columns_the_tab_says_so(qtbot: Any, make_dock: Any, result: Result) -> None:

@@ -61,7 +61,7 @@ class Labels:
 def annotations_of(adata: AnnData) -> list[Annotation]:
     """Return the columns of ``obs`` that can be shown, in the order of the file.
 
-    Left out are columns without values, with a single label, or with more than 200.
+    Left out are columns with a single value or none, and those with more than 200 labels.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def annotations_of(adata: AnnData) -> list[Annotation]:
             n_labels = int(column.nunique())
             if 2 <= n_labels <= MOST_LABELS:
                 found.append(Annotation(str(name), n_labels))
-        elif _is_numbers(column) and column.notna().any():
+        elif _is_numbers(column) and column.notna().any() and column.min() < column.max():
             found.append(Annotation(str(name), None))
     return list({one.name: one for one in reversed(found)}.values())[::-1]
 

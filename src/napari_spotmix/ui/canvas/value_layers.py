@@ -11,7 +11,7 @@ from napari.layers import Image, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from napari_spotmix.base.colors import MAP, opacity_over_tissue, over_ground, pair_color
+from napari_spotmix.base.colors import MAP, opacity_over_tissue, over_ground
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots
@@ -31,6 +31,8 @@ __all__ = ["is_changed_by_others", "start_of", "values_colormap", "values_layer"
 _VALUE = "value"
 _CLEAR = "#00000000"
 _N_COLORS = 1001
+#: Below 0, at 0 and above it. Unlike red, orange is seen on eosin.
+_SIDES = ["#1f5fa8", "#f7f7f7", "#e69f00"]
 
 
 def values_layer(adata: AnnData, name: str, found: SpotValues, end: float) -> FullLayerData:
@@ -62,7 +64,7 @@ def start_of(found: SpotValues, end: float) -> float:
 
 
 def values_colormap(adata: AnnData, found: SpotValues) -> Colormap:
-    """Return the colors of values: none at 0; of values of both signs, blue below and red above it."""
+    """Return the colors of values: none at 0; of values of both signs, blue below it and orange above."""
     over_image = layers.has_image(adata)
     return _two_sided(over_image) if found.is_signed else layers.overlay_colormap(MAP, over_image)
 
@@ -70,10 +72,10 @@ def values_colormap(adata: AnnData, found: SpotValues) -> Colormap:
 @lru_cache(maxsize=2)
 def _two_sided(over_image: bool) -> Colormap:
     sides = np.linspace(-1, 1, _N_COLORS)
-    ends = transform_color([pair_color(side) for side in (-np.inf, 0.0, np.inf)])
+    ends = transform_color(_SIDES)
     rgb = np.column_stack([np.interp(sides, [-1, 0, 1], ends[:, channel]) for channel in range(3)])
     colors = over_ground(rgb, opacity_over_tissue(np.abs(sides)), over_image=over_image)
-    name = f"blue to red over {'image' if over_image else 'gray'}"
+    name = f"blue to orange over {'image' if over_image else 'gray'}"
     return Colormap(colors, name=name, display_name=name)
 
 

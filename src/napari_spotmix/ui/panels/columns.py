@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from magicgui.widgets import PushButton
+
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.section import add_all, plain_label
 from napari_spotmix.ui.panels.values import NameList, NameRow, ValuesPanel
@@ -32,9 +34,15 @@ class ColumnsPanel(ValuesPanel):
             _MOST_ROWS,
             self._choose,
         )
-        add_all(self, self.hint, self.list, self.state, self.cancel.native)
+        self.compare = PushButton(
+            text="Compare labels as regions",
+            tooltip="Choose two of these labels in Regions, and compare them",
+        )
+        add_all(self, self.hint, self.list, self.compare.native, self.state, self.cancel.native)
         connect = self._connections.connect
+        connect(self.compare.changed, self._compare)
         connect(session.contents_changed, self._fill)
+        connect(session.result_changed, self._mark)
         connect(session.data.tissue_changed, self._fill)
         connect(session.display.shown_changed, self._mark)
         self._fill()
@@ -77,3 +85,12 @@ class ColumnsPanel(ValuesPanel):
         names = [column.name for column in self._columns]
         is_known = isinstance(shown, Column) and shown.name in names
         self.list.select(names.index(shown.name) if is_known and isinstance(shown, Column) else None)
+        values = self._session.shown_values
+        has_labels = is_known and values is not None and values[1].labels is not None
+        self.compare.native.setVisible(has_labels and self._session.result is not None)
+
+    @reporting
+    def _compare(self) -> None:
+        shown = self._session.display.shown
+        if isinstance(shown, Column):
+            self._session.regions_wanted.emit(shown.name)

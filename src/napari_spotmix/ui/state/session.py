@@ -83,6 +83,8 @@ class Session:
     contents_changed
     gene_wanted : str
         The gene of this name is to be shown.
+    regions_wanted : str
+        The labels of this column of ``obs`` are to be compared as regions.
     """
 
     result_changed = Signal()
@@ -93,6 +95,7 @@ class Session:
     layers_wanted = Signal()
     contents_changed = Signal()
     gene_wanted = Signal(str)
+    regions_wanted = Signal(str)
 
     def __init__(self) -> None:
         self.data = LoadedData()
