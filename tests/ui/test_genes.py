@@ -22,7 +22,7 @@ from napari_spotmix.base.color_range import end_words, largest_present
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset import bin_grid as bins
 from napari_spotmix.io import read_spatial
-from napari_spotmix.result import Result
+from napari_spotmix.result import Provenance, Result, read_result
 from napari_spotmix.ui.canvas.layer_info import ValuesInfo, info_of
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.dock import DeconvolutionWidget
@@ -415,3 +415,57 @@ def test_a_gene_is_shown_next_to_a_type(qtbot: Any, make_dock: Any, result: Resu
     assert dock.session.display.panels == ()
     assert beside.value == ALONE
     assert gene_layer(viewer).name == other
+
+
+def test_saved_results_have_genes_too_and_open_after_a_gene_was_shown(
+    qtbot: Any, make_dock: Any, result: Result, tmp_path: Path
+) -> None:
+    _, dock = make_dock(show=True)
+    show_result(dock, result, "Gut")
+    name = str(result.spatial.var_names[1])
+    click_tab(qtbot, dock, _GENES)
+    find(qtbot, dock, name)
+    dock.explore.genes.beside.value = result.cell_types[2]
+    dock.run.save_to(tmp_path / "out")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
+    viewer, again = make_dock()
+    show_result(again, read_result(tmp_path / "out"), "Gut")
+    assert again.session.display.shown is DOMINANT
+    assert again.session.display.panels == ()
+    find(qtbot, again, name)
+    counts = np.asarray(result.spatial.X[:, [1]].todense()).ravel()
+    assert gene_layer(viewer).features["value"].tolist() == counts.tolist()
+
+
+def test_a_run_of_another_layer_has_the_genes_and_counts_of_that_layer(
+    qtbot: Any, make_dock: Any, result: Result
+) -> None:
+    adata = result.spatial
+    adata.raw = adata.copy()
+    adata = adata[:, :10].copy()
+    adata.obsm["spatial"] = result.spatial.obsm["spatial"]
+    given = Provenance.from_dict({"given": {"layer": "raw"}, "summary": ""})
+    viewer, dock = make_dock()
+    dock.session.open_in_memory(LoadedTissue(adata, "Gut"), None)
+    read(qtbot, dock)
+    assert dock.explore.genes.n_genes.text() == "10 genes"
+    dock.session.set_result(replace(result, spatial=adata, provenance=given))
+    read(qtbot, dock)
+    assert dock.explore.genes.n_genes.text() == "150 genes"
+    name = str(adata.raw.var_names[120])
+    find(qtbot, dock, name)
+    expected = np.asarray(adata.raw.X[:, [120]].todense()).ravel()
+    assert gene_layer(viewer).features["value"].tolist() == expected.tolist()
+    dock.session.set_result(None)
+    read(qtbot, dock)
+    assert dock.explore.genes.n_genes.text() == "0 of 10 genes"
+
+
+def test_the_result_that_is_solved_again_keeps_the_gene(qtbot: Any, explored: Any, result: Result) -> None:
+    viewer, dock = explored
+    name = str(result.spatial.var_names[1])
+    click_tab(qtbot, dock, _GENES)
+    find(qtbot, dock, name)
+    dock.session.replay(replace(result, notes=()))
+    assert gene_layer(viewer).name == name
+    assert dock.explore.tabs.currentIndex() == _GENES

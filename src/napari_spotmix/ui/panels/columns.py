@@ -59,7 +59,7 @@ class ColumnsPanel(ValuesPanel):
     @reporting
     def _fill(self) -> None:
         """List the columns of other spots."""
-        self.runner.cancel()
+        self.runner.drop()
         self._rest("")
         columns = self._columns
         self.list.show_numbers(range(len(columns)), self._row)

@@ -20,7 +20,7 @@ from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
 from napari_spotmix.ui.state.edges import EdgeMap, about_edges, offered_edges
 from napari_spotmix.ui.state.figures import as_in_figures, figure_task
 from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Column, Gene, Shown, name_of
-from napari_spotmix.ui.text import plain
+from napari_spotmix.ui.text import plain, printable
 
 if TYPE_CHECKING:
     from napari_spotmix.base.progress import Task
@@ -163,7 +163,7 @@ class ExplorePanel(Panel):
         if panels:
             has_genes = any(isinstance(one, Gene) for one in panels)
             return f"{len(panels)} {'maps' if has_genes else 'cell types'} side by side"
-        return "" if shown is None else name_of(shown)
+        return "" if shown is None else printable(name_of(shown))
 
     @property
     def runners(self) -> tuple[Runner, ...]:

@@ -145,8 +145,9 @@ class GenesPanel(ValuesPanel):
     def _begin(self) -> None:
         """Find the genes of other spots."""
         session, spatial = self._session, self._session.spatial
-        self.runner.cancel()
+        self.runner.drop()
         self._rest("")
+        self._pending = ""
         if spatial is not None and session.contents is None:
             self._finder.start(contents_task(spatial, session.layer))
         self._show_result()

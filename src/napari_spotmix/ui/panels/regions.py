@@ -93,7 +93,7 @@ class RegionsPanel(Panel):
         self.labels: Labels | None = None
         self._reading = Runner(self)
         self.source = ComboBox(
-            label="Regions",
+            label="From",
             choices=[DRAWN],
             tooltip="Outlines that you draw, or the labels of a column of obs",
         )

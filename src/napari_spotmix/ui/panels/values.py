@@ -178,7 +178,7 @@ class ValuesPanel(Panel):
     def _want(self, shown: SpotMap, task: Task) -> None:
         """Show what is known, and read what is not; one that is being read is waited for."""
         if shown in self._session.known_values:
-            self.runner.close(0)
+            self.runner.drop()
             self._take((shown, self._session.known_values[shown]))
         elif not (self.runner.is_running and self._wanted == shown):
             self._wanted = shown

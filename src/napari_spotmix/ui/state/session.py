@@ -114,6 +114,7 @@ class Session:
         self.contents = None
         self.known_values.clear()
         self.set_result(None)
+        self.contents_changed.emit()
 
     @property
     def spatial(self) -> AnnData | None:
@@ -125,8 +126,8 @@ class Session:
         """The layer of the spots' counts: that of the run."""
         return None if self.learned is None else self.learned.provenance.layer
 
-    def set_contents(self, contents: Contents) -> None:
-        """Take the genes and columns of the spots."""
+    def set_contents(self, contents: Contents | None) -> None:
+        """Take the genes and columns of the spots, None until they are known."""
         self.contents = contents
         self.contents_changed.emit()
 
@@ -171,7 +172,8 @@ class Session:
         """Take the result of a run, and show its overview or the view that was saved with it."""
         former = self.layer
         self.result = self.learned = result
-        if self.layer != former:
+        is_other_layer = self.layer != former
+        if is_other_layer:  # with other counts, and maybe with other genes
             self.contents = None
             self.known_values.clear()
         self.pointer.begin(result)
@@ -183,6 +185,8 @@ class Session:
         # Chosen ends belong to the types of the result that was shown.
         self.display.set_color_range(ColorRange(self.display.color_range.mode))
         self.result_changed.emit()
+        if is_other_layer:
+            self.contents_changed.emit()
         self.pointer.spot_changed.emit()
         if result is not None:
             self.display.show(DOMINANT)
