@@ -389,8 +389,9 @@ def test_a_gene_is_shown_next_to_a_type(qtbot: Any, make_dock: Any, result: Resu
     click_tab(qtbot, dock, _GENES)
     name, other = (str(one) for one in result.spatial.var_names[[1, 6]])
     find(qtbot, dock, name)
-    beside, cell_type = dock.explore.genes.beside, result.cell_types[2]
-    beside.value = cell_type
+    beside, cell_type = dock.explore.genes.beside, str(result.mean_proportions.idxmax())
+    qtbot.keyClick(beside.native, Qt.Key.Key_Down)
+    assert beside.value == cell_type, "the largest first, as in the list of types"
     panels = dock.overlays.side_by_side
 
     def drawn() -> None:
