@@ -14,12 +14,12 @@ from anndata import AnnData
 from scipy.sparse import csc_matrix, csr_matrix
 
 from napari_spotmix.base.color_range import largest_present
-from napari_spotmix.base.errors import Cancelled, InputError
+from napari_spotmix.base.errors import Cancelled, InputError, ReadError
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset import gene_counts as module
 from napari_spotmix.dataset.gene_counts import gene_counts
 from napari_spotmix.dataset.gene_index import gene_index
-from napari_spotmix.io import is_on_disk, read_spatial
+from napari_spotmix.io import close_files, is_on_disk, read_spatial
 
 COUNTS = np.random.default_rng(4).poisson(0.6, (40, 7))
 KINDS = {"csr": csr_matrix, "csc": csc_matrix, "dense": np.asarray}
@@ -94,6 +94,27 @@ def test_a_damaged_file_is_refused(tmp_path: Path, kind: str) -> None:
     adata = read_spatial(path, backed=True)
     with pytest.raises((InputError, ValueError), match="index is 1,000,000"):
         gene_counts(adata, None, 2)
+
+
+def test_a_file_that_was_closed_is_reported(tmp_path: Path) -> None:
+    adata = backed(tmp_path, spots("csr"))
+    close_files(adata)
+    with pytest.raises(InputError, match="has been closed"):
+        gene_counts(adata, None, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chunk_that_cannot_be_read_is_reported_with_its_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "spots.h5ad"
+    spots(kind).write_h5ad(path, compression="gzip")
+    with h5py.File(path) as file:
+        stored = file["X"] if kind == "dense" else file["X/data"]
+        where, length = stored.id.get_chunk_info(0).byte_offset, stored.id.get_chunk_info(0).size
+    raw = bytearray(path.read_bytes())
+    raw[where : where + length] = b"\xff" * length
+    path.write_bytes(raw)
+    with pytest.raises(ReadError, match="is damaged"):
+        gene_counts(read_spatial(path, backed=True), None, 2)
 
 
 def test_a_matrix_in_memory_that_was_damaged_is_refused() -> None:

@@ -366,6 +366,16 @@ def test_supporting_genes_of_a_spot_are_a_click_from_their_map(
     assert dock.explore.tabs.currentIndex() == _GENES
     assert dock.session.pointer.spot == 13, "the spot stays picked"
     assert dock.explore.genes.list.currentIndex().data() == supporting[1]
+    dock.session.display.show(DOMINANT)
+    qtbot.wait(50)
+    bar = dock.area.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    qtbot.wait(50)
+    top = links.mapToGlobal(links.area_of(0).topLeft()).y()
+    click_gene(qtbot, links, supporting[0])
+    read(qtbot, dock)
+    qtbot.wait(50)
+    assert abs(links.mapToGlobal(links.area_of(0).topLeft()).y() - top) <= 2, "it stays under the mouse"
     links.asked.emit("unknown gene")
     assert dock.explore.genes.state.text() == "unknown gene is not among the genes of these spots."
     assert not dock.explore.genes.state.isHidden()

@@ -16,8 +16,8 @@ from napari_spotmix.base.progress import Progress, ProgressCallback, silent
 from napari_spotmix.base.text import quoted
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset.access import gene_names, has_layer, matrix
-from napari_spotmix.dataset.matrix_blocks import row_blocks
-from napari_spotmix.io import index_problem, native, signed, sparse_problem
+from napari_spotmix.dataset.matrix_blocks import reading, row_blocks
+from napari_spotmix.io import index_problem, is_closed, native, signed, sparse_problem
 from napari_spotmix.model.counts import InMemory
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def _known_depths(adata: AnnData) -> dict[str | None, Floats]:
 def _check(adata: AnnData, layer: str | None, counts: Any, gene: int) -> None:
     if counts is None:
         raise InputError("The spatial data holds no counts: `X` is empty. Choose a file with counts.")
+    if is_closed(counts):
+        raise InputError("The file of the spatial data has been closed. Choose it again.")
     if not 0 <= gene < counts.shape[1]:
         raise InputError(f"Gene {gene:,} is unknown: the counts have {counts.shape[1]:,} genes.")
     where = "`X`" if layer is None else f"Layer {quoted(layer)}"
@@ -162,7 +164,8 @@ def _entries(
     """Yield values and checked spots of some entries of a matrix by columns, a block at a time."""
     for start in range(first, last, _ENTRIES):
         stop = min(start + _ENTRIES, last)
-        values, spots = np.asarray(data[start:stop]), np.asarray(indices[start:stop])
+        with reading(data):
+            values, spots = np.asarray(data[start:stop]), np.asarray(indices[start:stop])
         if problem := index_problem(spots, n_spots, "row"):
             raise InputError(f"The counts are damaged: {problem}. Copy or download the file again.")
         yield native(values).astype(float), signed(spots)
