@@ -79,6 +79,20 @@ def test_labels_are_shown_in_their_colors_with_a_legend(qtbot: Any, with_columns
     assert dock.overlays.hover.readings == [("cluster", name.replace("\u202e", "\\u202e"))]
 
 
+def test_another_column_of_labels_takes_its_place(qtbot: Any, with_columns: Any) -> None:
+    viewer, dock = with_columns
+    click_column(qtbot, dock, "cluster")
+    layer = gene_layer(viewer)
+    click_column(qtbot, dock, "region")
+    labels = labels_of(dock.session.spatial, "region")
+    assert gene_layer(viewer) is layer
+    assert layer.name == "region"
+    assert layer.face_color == pytest.approx(transform_color(labels.colors)[labels.codes])
+    assert list(layer.features["value"]) == [labels.names[code] for code in labels.codes]
+    assert [name for name, _ in dock.overlays.legend.entries] == list(labels.names)
+    assert (layer.border_width == 0).all()
+
+
 def test_numbers_keep_to_the_rule_of_ranges(qtbot: Any, with_columns: Any) -> None:
     viewer, dock = with_columns
     click_column(qtbot, dock, "depth")
@@ -137,6 +151,9 @@ def test_a_column_is_shown_after_a_run_and_its_tab_follows(
     click_tab(qtbot, dock, _COLUMNS)
     click_column(qtbot, dock, "cluster")
     assert dock.explore.summary == "cluster"
+    dock.session.display.show_panels(result.cell_types[:2])
+    click_column(qtbot, dock, "cluster")
+    assert dock.session.display.panels == (), "it would be covered"
     assert dock.scene.layer_of(Column("cluster")).visible
 
 

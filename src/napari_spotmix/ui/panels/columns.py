@@ -15,7 +15,9 @@ from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
     from napari_spotmix.dataset.annotations import Annotation
+    from napari_spotmix.ui.state.maps import SpotMap
     from napari_spotmix.ui.state.session import Session
+    from napari_spotmix.ui.state.spot_values import SpotValues
 
 __all__ = ["ColumnsPanel"]
 
@@ -78,6 +80,11 @@ class ColumnsPanel(ValuesPanel):
         spatial, column = self._session.spatial, self._columns[number]
         if spatial is not None:
             self._want(Column(column.name), column_task(spatial, column))
+
+    @reporting
+    def _take(self, found: tuple[SpotMap, SpotValues]) -> None:
+        self._session.display.show_panels(())  # they would cover it
+        super()._take(found)
 
     def _mark(self) -> None:
         """Select the column that is shown."""

@@ -225,6 +225,7 @@ class RegionsPanel(Panel):
         if column == self.source.value:
             self.labels = values.labels
             self._show()
+            self._session.display.show_panels(())
             self._session.show_values(column, values)
 
     # Drawing
