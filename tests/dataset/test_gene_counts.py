@@ -172,6 +172,17 @@ def test_an_equal_name_comes_first() -> None:
     assert [index.names[at] for at in index.matching("f1")] == ["F1", "F10", "ATP5F1"]
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_genes_of_the_same_name_are_numbered() -> None:
+    index = gene_index(named(["B", "A", "B"], gene_ids=["ENSG1", "ENSG2", "ENSG3"]))
+    assert list(zip(index.names, index.others, index.columns, strict=True)) == [
+        ("A", "ENSG2", 1),
+        ("B", "ENSG1, 1 of 2 with this name", 0),
+        ("B", "ENSG3, 2 of 2 with this name", 2),
+    ]
+    assert index.matching("with this name") == []
+
+
 def test_a_gene_is_known_by_its_name_in_raw() -> None:
     adata = named(["A", "B"])
     adata.raw = named(["A", "B", "C"])

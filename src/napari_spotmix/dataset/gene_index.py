@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,7 +35,8 @@ class GeneIndex:
     names : sequence of str
         In the order of `base.text.name_order`.
     others : sequence of str
-        What else each gene is called, such as its Ensembl identifier; "" if nothing.
+        What else each gene is called, such as its Ensembl identifier, and which it is of those with its name;
+        "" if nothing.
     columns : ndarray of int64, shape (n_genes,)
         Where each is in the matrix of counts.
     folded : sequence of str
@@ -105,12 +107,35 @@ def gene_index(adata: AnnData, layer: str | None = None) -> GeneIndex:
     more = [["" if pd.isna(value) else str(value) for value in column] for column in columns]
     order = sorted(range(len(names)), key=lambda at: name_order(names[at]))
     called = [tuple(other[at] for other in more if other[at] not in ("", names[at])) for at in order]
+    numbered = _numbered(names)
     return GeneIndex(
         [names[at] for at in order],
-        [", ".join(dict.fromkeys(others)) for others in called],
+        [
+            ", ".join([*dict.fromkeys(others), *numbered[at]])
+            for at, others in zip(order, called, strict=True)
+        ],
         np.array(order, dtype=np.int64),
         [
             f"{_END}{_END.join((names[at], *others)).casefold()}{_END}"
             for at, others in zip(order, called, strict=True)
         ],
     )
+
+
+def _numbered(names: Sequence[str]) -> list[list[str]]:
+    """Return for each name that occurs several times which of them it is.
+
+    Examples
+    --------
+    >>> _numbered(["A", "B", "A"])
+    [['1 of 2 with this name'], [], ['2 of 2 with this name']]
+    """
+    total, seen = Counter(names), Counter[str]()
+    seen_before = []
+    for name in names:
+        seen[name] += 1
+        seen_before.append(seen[name])
+    return [
+        [f"{number} of {total[name]} with this name"] if total[name] > 1 else []
+        for name, number in zip(names, seen_before, strict=True)
+    ]
