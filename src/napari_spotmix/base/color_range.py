@@ -23,6 +23,7 @@ __all__ = [
     "ColorRange",
     "RangeMode",
     "end_words",
+    "largest_present",
     "largest_proportion",
     "largest_usual",
     "rounded_up",
@@ -216,6 +217,22 @@ def largest_usual(values: NDArray[np.float64]) -> float:
     known = values[~np.isnan(values)]
     end = float(np.quantile(known, USUAL)) if len(known) else 1.0
     return rounded_up(end) if end > 0 else 1.0
+
+
+def largest_present(values: NDArray[np.floating]) -> float:
+    """Return the end of a map of values that most spots may lack, such as a gene's counts; 1 without any.
+
+    Rounded, and above all but 0.5% of the spots with a value above 0, as for proportions.
+
+    Examples
+    --------
+    >>> largest_present(np.array([0.0, 0.0, 0.0, 7.0, np.nan])), largest_present(np.zeros(3))
+    (8.0, 1.0)
+    """
+    present = values[values > 0]
+    if not len(present):
+        return 1.0
+    return rounded_up(float(np.quantile(present, _OF_PRESENT, method="higher")))
 
 
 def end_words(end: float) -> str:

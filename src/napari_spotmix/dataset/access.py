@@ -36,6 +36,7 @@ __all__ = [
     "array_positions",
     "coordinates",
     "gene_names",
+    "gene_table",
     "has_layer",
     "images",
     "labels",
@@ -89,8 +90,13 @@ def matrix(adata: AnnData, layer: str | None) -> Any:
 
 def gene_names(adata: AnnData, layer: str | None) -> list[str]:
     """Return the names of the columns of `matrix`; `raw` has genes of its own."""
-    names = adata.raw.var_names if _is_raw(adata, layer) else adata.var_names
-    return [str(name) for name in names]
+    return [str(name) for name in gene_table(adata, layer).index]
+
+
+def gene_table(adata: AnnData, layer: str | None) -> pd.DataFrame:
+    """Return what is known of the genes of `matrix`: `var`, or that of `raw`."""
+    table: pd.DataFrame = adata.raw.var if _is_raw(adata, layer) else adata.var
+    return table
 
 
 def spot_counts(adata: AnnData, layer: str | None, spot: int) -> pd.Series[float]:

@@ -15,7 +15,14 @@ from napari_spotmix.base.text import agreeing, count
 from napari_spotmix.dataset.fixes import Fix
 from napari_spotmix.dataset.gene_spelling import as_in_r, genomes_in, of_genome, without_version
 
-__all__ = ["agree_but_for_case", "fixes_for_names", "few_names", "most_shared", "no_shared_genes"]
+__all__ = [
+    "agree_but_for_case",
+    "few_names",
+    "fixes_for_names",
+    "may_be_names",
+    "most_shared",
+    "no_shared_genes",
+]
 
 #: Ensembl identifiers of genes, and the species that their prefixes stand for.
 _ENSEMBL = re.compile(r"(ENS[A-Z]*)G\d{6,}(\.\d+)?$")
@@ -161,7 +168,7 @@ def _names_of(adata: AnnData, role: str) -> Iterator[tuple[tuple[Fix, ...], pd.I
     columns |= {
         (Fix(role, "genes", str(column)),): adata.var[column]
         for column in adata.var
-        if _may_be_names(adata.var[column])
+        if may_be_names(adata.var[column])
     }
     for fixes, values in columns.items():
         given = pd.Index(values.dropna().astype(str))
@@ -181,6 +188,7 @@ def _of_genomes(names: pd.Index[str], role: str) -> Iterator[tuple[tuple[Fix, ..
         yield (Fix(role, "genome", genome),), pd.Index(of_it, dtype=object)
 
 
-def _may_be_names(column: pd.Series[Any]) -> bool:
+def may_be_names(column: pd.Series[Any]) -> bool:
+    """Return whether a column of `var` holds names of genes: text that seldom repeats itself."""
     is_text = isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
     return bool(is_text) and column.nunique() > _DISTINCT * len(column)

@@ -31,7 +31,7 @@ from napari_spotmix.io import (
 )
 from napari_spotmix.model.counts import InMemory, RowBlocks, block_bounds, is_in_order
 
-__all__ = ["csr", "row_blocks", "value_blocks"]
+__all__ = ["csr", "reading", "row_blocks", "value_blocks"]
 
 #: Values read at a time: some hundredths of a second.
 _VALUES = 1 << 21
@@ -83,11 +83,11 @@ def _values(matrix: Any) -> Any:
 
 
 def _read(array: Any, start: int, stop: int) -> NDArray[Any]:
-    with _reading(array):
+    with reading(array):
         return np.asarray(array[start:stop])
 
 
-def _reading(array: Any) -> AbstractContextManager[None]:
+def reading(array: Any) -> AbstractContextManager[None]:
     """Name the file in errors of reading, if the array is in one."""
     file = getattr(array, "file", None)
     return nullcontext() if file is None else as_read_error(Path(file.filename), array.name)
@@ -96,7 +96,7 @@ def _reading(array: Any) -> AbstractContextManager[None]:
 def csr(matrix: Any) -> csr_array:
     """Return a matrix of an AnnData as CSR in memory; CSR in memory is not copied."""
     if isinstance(matrix, (CSRDataset, CSCDataset)):
-        with _reading(matrix.group["data"]):
+        with reading(matrix.group["data"]):
             matrix = matrix.to_memory()
             _refuse(sparse_problem(matrix))
     elif isinstance(matrix, h5py.Dataset):
@@ -131,7 +131,7 @@ class _SparseRows:
     @cached_property
     def _arrays(self) -> tuple[Any, Any, NDArray[np.int64]]:
         data, indices, indptr = (self.matrix.group[name] for name in ("data", "indices", "indptr"))
-        with _reading(indptr):
+        with reading(indptr):
             _refuse(layout_problem(data, indices, indptr, self.matrix.shape[0]))
             pointers = np.asarray(indptr[:], dtype=np.int64)
             _refuse(pointer_problem(pointers, len(indices)))
@@ -147,7 +147,7 @@ class _SparseRows:
         first, last = int(indptr[start]), int(indptr[stop])
         values, columns = _read(data, first, last), _read(indices, first, last)
         n_columns = self.matrix.shape[1]
-        with _reading(indices):
+        with reading(indices):
             _refuse(index_problem(columns, n_columns, "column"))
         rows = (native(values), signed(columns), indptr[start : stop + 1] - first)
         return csr_array(rows, (stop - start, n_columns))

@@ -126,6 +126,8 @@ class DeconvolutionWidget(QWidget):
         self._connections.connect_each(*self._summarized, slot=self._summarize)
         connect(session.result_changed, self._fold_finished)
         connect(session.pointer.spot_changed, self._scroll_to_spot)
+        connect(session.regions_wanted, self._open_regions)
+        connect(session.gene_wanted, self._stay_at_bottom)
 
     @property
     def _summarized(self) -> tuple[SignalLike, ...]:
@@ -247,6 +249,18 @@ class DeconvolutionWidget(QWidget):
         if self.session.result is None:
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))
         self._summarize()
+
+    def _open_regions(self, _: str) -> None:
+        section = self.sections["Regions"]
+        section.set_open(True)
+        QTimer.singleShot(0, lambda: self.area.ensureWidgetVisible(section))
+
+    def _stay_at_bottom(self, _: str) -> None:
+        """Keep the genes of a spot under the mouse while the tab above them turns to genes."""
+        bar = self.area.verticalScrollBar()
+        if bar is not None:
+            below = bar.maximum() - bar.value()
+            QTimer.singleShot(0, lambda: bar.setValue(bar.maximum() - below))
 
     def _scroll_to_spot(self) -> None:
         """Scroll to the inspector of a picked spot, once it has its size."""

@@ -11,21 +11,30 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from napari_spotmix.base.color_range import RangeMode, end_words
 from napari_spotmix.ui.canvas.layers import map_colormap
+from napari_spotmix.ui.canvas.value_layers import values_colormap
 from napari_spotmix.ui.state.connections import Connections
-from napari_spotmix.ui.state.map_range import drop_chosen_ends, set_ends, shown_ends, shows_types
+from napari_spotmix.ui.state.map_range import (
+    Key,
+    drop_chosen_ends,
+    is_signed,
+    set_ends,
+    shown_ends,
+    shows_types,
+)
 
 if TYPE_CHECKING:
-    from napari_spotmix.result import Result
+    from napari.utils.colormaps import Colormap
+
     from napari_spotmix.ui.state.session import Session
 
-__all__ = ["ColorBar"]
+__all__ = ["TISSUE", "ColorBar"]
 
 _WIDTH, _HEIGHT, _BAR, _HANDLE = 120, 24, 12, 5
 _FIELD = 52
 #: A drag makes an end at most so many times as large, or small.
 _FURTHEST = 10.0
 #: About as light as stained tissue, which shows through low colors.
-_TISSUE = "#e8e0e4"
+TISSUE = "#e8e0e4"
 _TIPS = {
     RangeMode.OWN: "Each map from 0 to its own rounded maximum: rare types are seen",
     RangeMode.FULL: "Each map from 0 to 1: colors can be compared between types and sections",
@@ -61,12 +70,11 @@ class Gradient(QWidget):
         self.setToolTip("Drag the end of the colors; double-click: back to the rule")
         self.setAccessibleName("End of the colors")
 
-    def show_colors(self, result: Result, shown: object) -> None:
-        """Take the colors of a cell type or of another map."""
-        colormap = map_colormap(result, shown)
+    def show_colors(self, colormap: Colormap) -> None:
+        """Take the colors of a map."""
         colors = np.asarray(colormap.map(np.linspace(0, 1, 33)), dtype=float)
         self._colors = [QColor.fromRgbF(*map(float, color)) for color in colors]
-        self._is_over_tissue = bool(colors[0, 3] == 0)
+        self._is_over_tissue = bool(colors[:, 3].min() == 0)
         self.update()
 
     @property
@@ -100,7 +108,7 @@ class Gradient(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         bar = QRect(_HANDLE, (_HEIGHT - _BAR) // 2, _WIDTH, _BAR)
         ground = self.palette().color(QPalette.ColorRole.Window)
-        painter.fillRect(bar, QColor(_TISSUE) if self._is_over_tissue else ground)
+        painter.fillRect(bar, QColor(TISSUE) if self._is_over_tissue else ground)
         gradient = QLinearGradient(bar.left(), 0, bar.left() + _WIDTH * self._part, 0)
         for at, color in enumerate(self._colors):
             gradient.setColorAt(at / max(len(self._colors) - 1, 1), color)
@@ -119,7 +127,7 @@ class ColorBar(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._before: dict[str, float] = {}
+        self._before: dict[Key, float] = {}
         self.gradient = Gradient()
         self.zero = QLabel("0")
         self.end = QLineEdit()
@@ -161,16 +169,15 @@ class ColorBar(QWidget):
         """Show the range of what is shown."""
         session, display = self._session, self._session.display
         ends = shown_ends(session)
-        if session.result is None or not ends:
+        if not ends:
             return
         is_blend = isinstance(display.shown, tuple) and not display.panels
         self.gradient.setVisible(not is_blend)
         self.zero.setVisible(not is_blend)
         if not is_blend:
-            self.gradient.show_colors(
-                session.result, next(iter(ends)) if shows_types(session) else display.shown
-            )
+            self.gradient.show_colors(self._colormap())
         values = {*ends.values()}
+        self.zero.setText(f"−{end_words(next(iter(values)))}" if is_signed(session) else "0")
         # Else each panel, or the legend of a blend, names its own.
         self.end.setVisible(len(values) == 1 and not is_blend)
         self.end.setText(end_words(next(iter(values))))
@@ -178,6 +185,18 @@ class ColorBar(QWidget):
         mode = display.color_range.mode
         self.rule.setCurrentIndex(list(RangeMode).index(mode))
         self.rule.setToolTip(_TIPS[mode])
+
+    def _colormap(self) -> Colormap:
+        """Return the colors of what is shown; of panels, those of the cell types."""
+        session, shown = self._session, self._session.display.shown
+        found = None if session.display.panels else session.shown_values
+        if found is not None and session.spatial is not None:
+            return values_colormap(session.spatial, found[1])
+        if session.result is None:
+            raise RuntimeError("Only genes and columns can be shown without a result.")
+        return map_colormap(
+            session.result, next(iter(shown_ends(session))) if shows_types(session) else shown
+        )
 
     def _note_ends(self) -> None:
         self._before = shown_ends(self._session)

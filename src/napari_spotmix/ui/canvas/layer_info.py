@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from napari_spotmix.base.color_range import ColorRange
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.edges import EdgeMap
-    from napari_spotmix.ui.state.maps import Shown
+    from napari_spotmix.ui.state.maps import Shown, SpotMap
+    from napari_spotmix.ui.state.spot_values import SpotValues
 
 __all__ = [
     "KEY",
@@ -26,6 +27,7 @@ __all__ = [
     "RegionsInfo",
     "SpotInfo",
     "TissueInfo",
+    "ValuesInfo",
     "info_of",
     "map_of",
     "tissue_of",
@@ -62,6 +64,16 @@ class MapInfo(LayerInfo):
     edges: EdgeMap | None = None
     color_range: ColorRange | None = None
     is_own: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ValuesInfo(LayerInfo):
+    """A map of a gene or of a column of ``obs``: of which spots, and what it shows."""
+
+    adata: AnnData
+    shown: SpotMap
+    values: SpotValues
+    end: float
 
 
 @dataclass(frozen=True)

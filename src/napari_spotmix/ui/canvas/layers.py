@@ -47,6 +47,7 @@ __all__ = [
     "blend_layer",
     "dominant_layer",
     "graph_layer",
+    "has_image",
     "image_layer",
     "is_changed_by_others",
     "is_tissue",
@@ -55,6 +56,9 @@ __all__ = [
     "neighborhood_layer",
     "niche_layer",
     "other_image_layer",
+    "overlay_colormap",
+    "point_settings",
+    "positions",
     "proportion_colormap",
     "proportion_layer",
     "recolor",
@@ -62,6 +66,7 @@ __all__ = [
     "set_end",
     "spot_diameter",
     "spots_layer",
+    "symbol_of",
     "symbols_of",
     "tissue_layers",
     "update_layer",
@@ -167,13 +172,13 @@ def spots_layer(adata: AnnData, name: str) -> FullLayerData:
         return bins_layer(grid, name, veil)
     features = adata.obs.iloc[spots, :_MOST_COLUMNS].reset_index(drop=True)
     features.insert(0, "spot", adata.obs_names[spots].astype(str).map(plain), allow_duplicates=True)
-    settings = _points(adata, name) | {
+    settings = point_settings(adata, name) | {
         "features": features.loc[:, ~features.columns.duplicated()],
         "face_color": _CLEAR,
         "border_color": _outline(adata) if len(spots) <= MOST_OUTLINED else "#80808030",
         "border_width": 0.08,
     }
-    return _positions(adata), settings, "points"
+    return positions(adata), settings, "points"
 
 
 def proportion_layer(
@@ -199,17 +204,21 @@ def proportion_layer(
 
 def proportion_colormap(result: Result, faded_below: float = 0.0) -> Colormap:
     """Return the colors of proportions: none at 0, and faded below a share of the range."""
-    return _colormap(PROPORTION, _has_image(result.spatial), faded_below)
+    return overlay_colormap(PROPORTION, has_image(result.spatial), faded_below)
 
 
 def map_colormap(result: Result, shown: object, faded_below: float = 0.0) -> Colormap:
     """Return the colors of a cell type, given by its name, or of a map of its own."""
     is_type = isinstance(shown, str)
-    return proportion_colormap(result, faded_below) if is_type else _colormap(MAP, _has_image(result.spatial))
+    return (
+        proportion_colormap(result, faded_below)
+        if is_type
+        else overlay_colormap(MAP, has_image(result.spatial))
+    )
 
 
 @lru_cache(maxsize=_MOST_COLORMAPS)
-def _colormap(base: str, over_image: bool, faded_below: float = 0.0) -> Colormap:
+def overlay_colormap(base: str, over_image: bool, faded_below: float = 0.0) -> Colormap:
     """Return a colormap for overlays, faded below a share of its range."""
     colors = overlay(base, ensure_colormap(base).map, _N_COLORS, over_image=over_image)
     # Where a type is absent, nothing appears that was not there without a threshold.
@@ -237,7 +246,7 @@ def blend_layer(
     own = transform_color([result.colors[one] for one in cell_types])[:, :3]
     total = parts.sum(axis=1, keepdims=True)
     mixed = np.divide(parts @ own, total, out=np.zeros((len(parts), 3)), where=total > 0)
-    colors = over_ground(mixed, np.clip(total[:, 0], 0, 1), over_image=_has_image(result.spatial))
+    colors = over_ground(mixed, np.clip(total[:, 0], 0, 1), over_image=has_image(result.spatial))
     is_faded = shares.sum(axis=1) < threshold
     colors[is_faded, 3] = np.minimum(colors[is_faded, 3], _FADED)
     colors[np.isnan(shares[:, 0]), 3] = 0.0
@@ -252,10 +261,10 @@ def map_layer(result: Result, name: str, feature: str, *, end: float | None = No
     return _valued_layer(result, name, feature, values, map_colormap(result, None), end)
 
 
-def set_end(layer: Layer, end: float, colormap: Colormap) -> None:
+def set_end(layer: Layer, end: float, colormap: Colormap, start: float = 0.0) -> None:
     """Let the colors of a map end at another value: quicker than coloring it again."""
     prefix = "" if isinstance(layer, Image) else "face_"
-    limits = [0.0, end] if isinstance(layer, Image) else (0.0, end)
+    limits = [start, end] if isinstance(layer, Image) else (start, end)
     wanted = {f"{prefix}contrast_limits": limits, f"{prefix}colormap": colormap}
     _set_changed(layer, wanted, *wanted)
 
@@ -282,7 +291,7 @@ def _valued_layer(
         "face_colormap": colormap,
         "face_contrast_limits": (0.0, end),
     }
-    return _positions(result.spatial), settings, "points"
+    return positions(result.spatial), settings, "points"
 
 
 def niche_layer(result: Result, name: str, label: np.ndarray, colors: Sequence[str]) -> FullLayerData:
@@ -308,7 +317,7 @@ def _colored_layer(result: Result, name: str, rgba: np.ndarray) -> FullLayerData
     if grid is not None:
         return bins_layer(grid, name, rgba)
     settings = _result_points(result, name, _features(result)) | {"face_color": rgba}
-    return _positions(result.spatial), settings, "points"
+    return positions(result.spatial), settings, "points"
 
 
 def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
@@ -322,7 +331,7 @@ def selection_layer(result: Result, spot: int, name: str) -> FullLayerData:
         "face_color": _CLEAR,
         "border_color": ["#202020"] * (len(neighbors) + 1) + ["#ffffff"],
         "border_width": np.concatenate([np.full(len(neighbors), 0.06), [0.09, 0.08]]),
-        "symbol": _symbol(result.spatial),
+        "symbol": symbol_of(result.spatial),
         "features": pd.DataFrame(
             {
                 "spot": result.abundances.index[rows].astype(str),
@@ -469,15 +478,17 @@ def _of_placed(result: Result, values: np.ndarray) -> np.ndarray:
     return values[placed_spots(result.spatial)]
 
 
-def _positions(adata: AnnData) -> np.ndarray:
+def positions(adata: AnnData) -> np.ndarray:
+    """Return (y, x) of the spots that have coordinates."""
     return to_yx(coordinates(adata)[placed_spots(adata)])
 
 
-def _points(adata: AnnData, name: str) -> dict[str, Any]:
+def point_settings(adata: AnnData, name: str) -> dict[str, Any]:
+    """Return what all layers of spots have in common."""
     return {
         "name": name,
         "size": spot_diameter(adata),
-        "symbol": _symbol(adata),
+        "symbol": symbol_of(adata),
         "border_width_is_relative": True,
     }
 
@@ -486,7 +497,7 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
     known = features["dominant"].notna().to_numpy()
     is_dense = len(known) > MOST_OUTLINED
     outline = _CLEAR if is_dense else _outline(result.spatial)
-    return _points(result.spatial, name) | {
+    return point_settings(result.spatial, name) | {
         "features": features,
         "border_color": transform_color([UNKNOWN, outline])[known.astype(int)],
         "border_width": np.where(known, 0.0 if is_dense else 0.03, 0.12),
@@ -499,7 +510,7 @@ def _result_points(result: Result, name: str, features: pd.DataFrame) -> dict[st
 
 def symbols_of(result: Result) -> Any:
     """Return how spots are drawn; a cross says "not known", where an empty disc would say "none"."""
-    known, symbol = _is_estimated(result), _symbol(result.spatial)
+    known, symbol = _is_estimated(result), symbol_of(result.spatial)
     return symbol if known.all() else np.where(known, symbol, "x")
 
 
@@ -508,16 +519,17 @@ def is_tissue(layer: Layer) -> bool:
     return isinstance(layer, Image) and KEY not in layer.metadata
 
 
-def _has_image(adata: AnnData) -> bool:
+def has_image(adata: AnnData) -> bool:
+    """Return whether there is an image of the tissue under the spots."""
     return image_layer(adata, "") is not None
 
 
 def _outline(adata: AnnData) -> str:
     """Return a color that is visible on the tissue, or on a canvas that may be dark or light."""
-    return "#202020a0" if _has_image(adata) else UNKNOWN
+    return "#202020a0" if has_image(adata) else UNKNOWN
 
 
-def _symbol(adata: AnnData) -> str:
+def symbol_of(adata: AnnData) -> str:
     """Return how a spot is drawn: bins of Visium HD are squares, spots are discs."""
     is_bin = BIN_SIZE in scale_factors(adata) or bin_grid(adata) is not None
     return "square" if is_bin else "disc"

@@ -19,7 +19,7 @@ from napari_spotmix.ui.canvas.pies import THINNEST
 from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, scale_words
 from napari_spotmix.ui.state.map_range import shown_ends
 from napari_spotmix.ui.state.maps import DOMINANT, GRAPH, NICHES, PIES
-from napari_spotmix.ui.text import count
+from napari_spotmix.ui.text import count, printable
 
 if TYPE_CHECKING:
     from napari_spotmix.analysis.niches import Niches
@@ -94,6 +94,7 @@ class Legend(CanvasBox):
     def __init__(self) -> None:
         super().__init__()
         self._all: Sequence[tuple[str, str]] = ()
+        self._noun = ""
 
     @property
     def entries(self) -> list[tuple[str, str]]:
@@ -102,11 +103,11 @@ class Legend(CanvasBox):
         room = int(_HIGHEST * canvas.height() / _ROW) if isinstance(canvas, QWidget) else _MOST
         most = min(max(room, _FEWEST), _MOST)
         rest = len(self._all) - most
-        return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, "more type"), "")]
+        return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, f"more {self._noun}"), "")]
 
-    def show_entries(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Show these names and colors, or hide the legend."""
-        self._all = entries
+    def show_entries(self, entries: Sequence[tuple[str, str]], noun: str = "type") -> None:
+        """Show these names and colors, or hide the legend; `noun` is what they are."""
+        self._all, self._noun = entries, noun
         self.update_position()
         self.setVisible(bool(entries) and self.parent() is not None)
         self.update()
@@ -131,6 +132,10 @@ class Legend(CanvasBox):
 def entries_of(session: Session) -> list[tuple[str, str]]:
     """Return the names and colors of what a session shows, none for maps with a color bar."""
     result, shown = session.result, session.display.shown
+    found = session.shown_values
+    if found is not None:
+        labels = found[1].labels
+        return [] if labels is None else list(zip(map(printable, labels.names), labels.colors, strict=True))
     if result is None or shown is None:
         return []
     if isinstance(shown, tuple):

@@ -71,11 +71,13 @@ class Overlays:
     def explain(self) -> None:
         """Say on the canvas what its colors mean; panels say it themselves."""
         session, shown = self._session, self._session.display.shown
-        if session.result is None or shown is None or session.display.panels:
+        is_known = session.result is not None or session.shown_values is not None
+        if not is_known or shown is None or session.display.panels:
             self._clear()
             return
         self.title.show_text(title_of(shown, session.edges))
-        self.legend.show_entries(entries_of(session))
+        noun = "type" if session.shown_values is None else "label"
+        self.legend.show_entries(entries_of(session), noun)
         self.color_bar.show_range(is_shown=bool(shown_ends(session)))
 
     def _name_ranges(self) -> None:

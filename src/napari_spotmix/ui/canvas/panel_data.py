@@ -17,6 +17,7 @@ from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots
 from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas.value_layers import values_colormap
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from napari_spotmix.base.progress import ProgressCallback, Task
     from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.maps import Gene, PanelMap
+    from napari_spotmix.ui.state.spot_values import SpotValues
 
 __all__ = ["PanelData", "Picture", "SpotsVisual", "arrangement", "panels_task", "tissue_pictures"]
 
@@ -61,20 +64,20 @@ class SpotsVisual:
 
 @dataclass(frozen=True)
 class PanelData:
-    """The content of the panels of some cell types.
+    """The content of the panels of some cell types and genes.
 
     Attributes
     ----------
-    names : tuple of str
+    names : tuple of str or Gene
     tissue : list of Picture
         The same below each panel.
     spots : SpotsVisual or None
         None if bins are drawn as pictures.
     colors : list
-        For each type the colors of its spots, uint8 (n_spots, 4), or the Picture of its bins.
+        For each the colors of its spots, uint8 (n_spots, 4), or the Picture of its bins.
     """
 
-    names: tuple[str, ...]
+    names: tuple[PanelMap, ...]
     tissue: list[Picture]
     spots: SpotsVisual | None
     colors: list[Any]
@@ -99,25 +102,29 @@ def arrangement(n_panels: int, width: float, height: float, aspect: float) -> tu
 
 def panels_task(
     result: Result,
-    ends: Mapping[str, float],
+    ends: Mapping[PanelMap, float],
     threshold: float,
     tissue: Sequence[Layer],
     opacity: float,
+    genes: Mapping[Gene, SpotValues] | None = None,
 ) -> Task:
-    """Return the task that makes the content of the panels of some cell types.
+    """Return the task that makes the content of the panels of some cell types and genes.
 
     Parameters
     ----------
     result : Result
-    ends : mapping of str to float
-        Where the colors of each cell type end.
+    ends : mapping of str or Gene to float
+        Where the colors of each end.
     threshold : float
         Spots with a smaller proportion are faded.
     tissue : sequence of Layer
         Images below the spots, the lowest first.
     opacity : float
         Of the spots.
+    genes : mapping, optional
+        The values of the genes.
     """
+    known = dict(genes or {})
     # Layers belong to the window, so their settings are read here; only pixels are read in the thread.
     sources = [_Source.of(layer) for layer in tissue if _is_flat(layer)]
 
@@ -127,8 +134,12 @@ def panels_task(
         colors = []
         for step, (name, end) in enumerate(ends.items(), start=1):
             on_progress(Progress("Drawing panels", step, len(ends) + 1))
-            lookup = _lookup(layers.proportion_colormap(result, threshold / end), opacity)
-            colors.append(_colored(result, name, end, lookup))
+            if isinstance(name, str):
+                colormap = layers.proportion_colormap(result, threshold / end)
+                values = result.proportions[name].to_numpy()
+            else:
+                colormap, values = values_colormap(result.spatial, known[name]), known[name].numbers
+            colors.append(_colored(result, values, end, _lookup(colormap, opacity)))
         return PanelData(tuple(ends), pictures, _spots(result), colors)
 
     return task
@@ -142,9 +153,9 @@ def _lookup(colormap: Colormap, opacity: float) -> NDArray[np.uint8]:
     return np.asarray(rgba, dtype=np.uint8)
 
 
-def _colored(result: Result, name: str, end: float, lookup: NDArray[np.uint8]) -> Any:
-    """Return the colors of one type's spots, or the picture of its bins."""
-    values = result.proportions[name].to_numpy()[placed_spots(result.spatial)]
+def _colored(result: Result, values: NDArray[Any], end: float, lookup: NDArray[np.uint8]) -> Any:
+    """Return the colors of spots by their values (n_spots,), or the picture of the bins."""
+    values = values[placed_spots(result.spatial)]
     known = np.clip(np.nan_to_num(values) / end, 0, 1)
     at = np.where(np.isnan(values), _N_COLORS, np.rint(known * (_N_COLORS - 1))).astype(np.int32)
     grid = bin_grid(result.spatial)

@@ -13,13 +13,14 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import QTimer
 
 from napari_spotmix.output.ranges import end_of_map, ends_of_types
-from napari_spotmix.ui.canvas import layers
+from napari_spotmix.ui.canvas import layers, value_layers
 from napari_spotmix.ui.canvas.layer_info import (
     KEY,
     MapInfo,
     RegionsInfo,
     SpotInfo,
     TissueInfo,
+    ValuesInfo,
     info_of,
     map_of,
     tissue_of,
@@ -30,14 +31,17 @@ from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.canvas.spatialdata_interop import serve_others
 from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.state.display import Camera
-from napari_spotmix.ui.state.map_range import shown_ends
+from napari_spotmix.ui.state.map_range import end_of_values, shown_ends
 from napari_spotmix.ui.state.maps import (
     DOMINANT,
     FEATURES,
     GRAPH,
     NICHES,
     PIES,
+    Column,
+    Gene,
     Shown,
+    SpotMap,
     name_of,
 )
 from napari_spotmix.ui.text import plain
@@ -61,9 +65,10 @@ class Scene:
     """The layers of one session in one viewer.
 
     A layer is made when it is first shown, and only the chosen one is visible. All cell types share a layer,
-    and so do all blends: coloring spots again takes a fraction of the time of adding them. The user may
-    delete any of them at any time: it is made again when needed. Layers of single cell types are added if
-    the user asks for them; from then on they belong to the user and are not changed.
+    and so do all blends, and all genes and columns of numbers: coloring spots again takes a fraction of the
+    time of adding them. The user may delete any of them at any time: it is made again when needed. Layers of
+    single cell types are added if the user asks for them; from then on they belong to the user and are not
+    changed.
     """
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
@@ -115,8 +120,10 @@ class Scene:
     def _adopt(self) -> None:
         """Take over the layers that an earlier dock of this viewer has made."""
         for layer in self._viewer.layers:
-            info = map_of(layer)
-            if info is not None and self._is_of_session(info.result) and not info.is_own:
+            info, of_values = map_of(layer), info_of(layer, ValuesInfo)
+            if of_values is not None and of_values.adata is self._session.spatial:
+                self._of_types[_kind_of_values(of_values)] = layer
+            elif info is not None and self._is_of_session(info.result) and not info.is_own:
                 self._of_types[_kind_of(info.shown)] = layer
             elif info_of(layer, SpotInfo):
                 self._of_spot.append(layer)
@@ -137,6 +144,10 @@ class Scene:
 
     def layer_of(self, shown: Shown) -> Layer | None:
         """Return the layer that shows a cell type, or a map like `DOMINANT`, or None if none does."""
+        of_values = (info_of(layer, ValuesInfo) for layer in self._of_types.values())
+        if isinstance(shown, Gene | Column):
+            found = next((info for info in of_values if info and info.shown == shown), None)
+            return None if found is None else self._of_types[_kind_of_values(found)]
         layer = self._of_types.get(_kind_of(shown))
         return None if layer is None or _map_of(layer).shown != shown else layer
 
@@ -196,13 +207,52 @@ class Scene:
 
     def _show_type(self) -> None:
         shown, result = self._session.display.shown, self._session.result
-        if shown is None or result is None:
+        layer = None
+        if isinstance(shown, Gene | Column):
+            layer = self._values_up_to_date(shown)
+        elif shown is not None and result is not None:
+            layer = self._up_to_date(result, shown)
+        elif result is not None:
             return
-        layer = self._up_to_date(result, shown)
         for other in self._of_types.values():
             if other.visible != (other is layer):  # napari arranges its canvas again at every change
                 other.visible = other is layer
-        self._activate(layer)
+        spots = None if self._session.spatial is None else self._spots_of(self._session.spatial)
+        if result is None and spots is not None:
+            spots.visible = layer is None
+        if layer is not None:
+            self._activate(layer)
+
+    def _values_up_to_date(self, shown: SpotMap) -> Layer | None:
+        """Return the layer of a gene or a column, made or colored again if necessary."""
+        spatial, values = self._session.spatial, self._session.known_values.get(shown)
+        if spatial is None or values is None:
+            return None
+        info = ValuesInfo(spatial, shown, values, end_of_values(self._session, shown))
+        kind = _kind_of_values(info)
+        kept = self._of_types.get(kind)
+        before = None if kept is None else info_of(kept, ValuesInfo)
+        is_same = before is not None and (before.values, before.shown, before.end) == (
+            values,
+            shown,
+            info.end,
+        )
+        if kept is not None and is_same and not value_layers.is_changed_by_others(kept):
+            return kept
+        data = value_layers.values_layer(spatial, plain(name_of(shown)), values, info.end)
+        if kept is None:
+            return self._add_map(kind, data, info)
+        layers.recolor(kept, data)
+        kept.name = data[1]["name"]
+        kept.metadata[KEY] = info
+        return kept
+
+    def _add_map(self, kind: type, data: FullLayerData, info: ValuesInfo) -> Layer:
+        layer = self._of_types[kind] = lock(Layer.create(*data))
+        layer.metadata[KEY] = info
+        layer.opacity = self._session.display.opacity
+        self._viewer.layers.insert(self._top_of_types(), layer)
+        return layer
 
     def _up_to_date(self, result: Result, shown: Shown) -> Layer:
         """Return the layer of what is shown, made or colored again if necessary."""
@@ -310,6 +360,9 @@ class Scene:
     def _set_range(self) -> None:
         """Let the colors end elsewhere, also while an end is dragged."""
         shown, result, display = self._session.display.shown, self._session.result, self._session.display
+        if isinstance(shown, Gene | Column) and not display.panels:
+            self._set_range_of_values(shown)
+            return
         if result is None or shown is None or display.panels:
             return  # the map below the panels follows when they are left
         layer = self.layer_of(shown)
@@ -326,6 +379,17 @@ class Scene:
         (end,) = shown_ends(self._session).values()
         layers.set_end(layer, end, layers.map_colormap(result, shown, display.threshold / end))
         layer.metadata[KEY] = self._info(result, shown)
+
+    def _set_range_of_values(self, shown: SpotMap) -> None:
+        layer = self.layer_of(shown)
+        info = None if layer is None else info_of(layer, ValuesInfo)
+        if layer is None or info is None or info.values.labels is not None:
+            return
+        end, found = end_of_values(self._session, shown), info.values
+        if end != info.end:
+            colormap = value_layers.values_colormap(info.adata, found)
+            layers.set_end(layer, end, colormap, value_layers.start_of(found, end))
+            layer.metadata[KEY] = replace(info, end=end)
 
     def _layer_name(self, shown: Shown) -> str:
         """Return a name; if cell types have layers of their own, the shared layer says that it is another."""
@@ -350,6 +414,8 @@ class Scene:
         if isinstance(shown, str):
             end = ends_of_types(result, [shown], rule)[shown]
             return layers.proportion_layer(result, shown, threshold, end=end, name=name)
+        if isinstance(shown, Gene | Column):
+            raise RuntimeError("Genes and columns have layers of their own.")
         feature = FEATURES[shown]
         return layers.map_layer(result, name, feature, end=end_of_map(result, feature, rule))
 
@@ -470,6 +536,11 @@ def _map_of(layer: Layer) -> MapInfo:
     if info is None:
         raise RuntimeError(f"The layer '{layer.name}' has lost its metadata of the plugin.")
     return info
+
+
+def _kind_of_values(info: ValuesInfo) -> type:
+    """Return the key of a layer of values: all genes and numbers share one, and so do all labels."""
+    return Gene if info.values.labels is None else Column
 
 
 def _color_bar(layer: Layer) -> Any:

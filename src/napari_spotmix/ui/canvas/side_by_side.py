@@ -1,4 +1,4 @@
-"""Cell types side by side: a panel each, seen through one camera, over napari's own canvas.
+"""Cell types and genes side by side: a panel each, seen through one camera, over napari's own canvas.
 
 napari's grid would need an image and a layer of points for each panel: twelve take seconds to add, and more
 to remove. These panels have no layers: leaving them shows the map as it was, and deleting layers is safe.
@@ -22,14 +22,18 @@ from vispy.visuals.transforms import MatrixTransform
 from napari_spotmix.base.color_range import end_words
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.ui.canvas import layers
-from napari_spotmix.ui.canvas.color_bar import ColorBar
+from napari_spotmix.ui.canvas.color_bar import TISSUE, ColorBar
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.canvas.panel_data import PanelData, Picture, arrangement, panels_task
+from napari_spotmix.ui.canvas.title import title_of
+from napari_spotmix.ui.canvas.value_layers import values_colormap
 from napari_spotmix.ui.panels.notify import reporting, show_problem
 from napari_spotmix.ui.state.connections import Connections
+from napari_spotmix.ui.state.edges import EdgeMap
 from napari_spotmix.ui.state.map_range import shown_ends
+from napari_spotmix.ui.state.maps import Gene, PanelMap, name_of
 from napari_spotmix.ui.state.worker import Runner
-from napari_spotmix.ui.text import plain
+from napari_spotmix.ui.text import plain, printable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["SideBySide"]
 
 _TITLE, _FOOT, _GAP = 22, 30, 3
-_SWATCH = 11
+_SWATCH, _RAMP = 11, 40
 #: A press that moves further than this before its release, in screen pixels, is a drag.
 _DRAG_PX = 4.0
 #: The mark of the picked spot has at least so many screen pixels.
@@ -140,7 +144,7 @@ class SideBySide(QWidget):
             self._open(result, names)
         self._refill()
 
-    def _open(self, result: Result, names: Sequence[str]) -> None:
+    def _open(self, result: Result, names: Sequence[PanelMap]) -> None:
         """Make empty panels over the canvas."""
         rect = self.panels[0].view.camera.rect if self.panels else None
         self._clear()
@@ -181,8 +185,10 @@ class SideBySide(QWidget):
         """Make the content again, in a thread, with the current result, threshold and opacity."""
         display, result = self._session.display, self._session.result
         if display.panels and result is not None and self.panels:
-            ends = shown_ends(self._session)
-            self._runner.start(panels_task(result, ends, display.threshold, self._tissue(), display.opacity))
+            ends = {one: end for one, end in shown_ends(self._session).items() if one in display.panels}
+            genes = {one: self._session.known_values[one] for one in ends if isinstance(one, Gene)}
+            task = panels_task(result, ends, display.threshold, self._tissue(), display.opacity, genes)
+            self._runner.start(task)
 
     def _tissue(self) -> list[Any]:
         return [layer for layer in self._viewer.layers if layers.is_tissue(layer) and layer.visible]
@@ -310,9 +316,9 @@ def _extent(result: Result) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Panel:
-    """One type: its title, and a view of tissue and spots."""
+    """One type or gene: its title, and a view of tissue and spots."""
 
-    def __init__(self, owner: SideBySide, canvas: SceneCanvas, result: Result, name: str) -> None:
+    def __init__(self, owner: SideBySide, canvas: SceneCanvas, result: Result, name: PanelMap) -> None:
         self.name = name
         self.area = QRect()
         self.title = _Title(owner, owner._session, name)
@@ -431,32 +437,50 @@ def _put(visual: Any, picture: Picture, order: int) -> None:
 
 
 class _Title(QWidget):
-    """Color, name and range of a type; a click shows it alone."""
+    """Color, name and range of a type or a gene; a click shows it alone."""
 
-    def __init__(self, parent: QWidget, session: Session, name: str) -> None:
+    def __init__(self, parent: QWidget, session: Session, name: PanelMap) -> None:
         super().__init__(parent)
         self._session, self.name = session, name
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setToolTip(plain(f"{name}: click to show it alone"))
-        self.setAccessibleName(name)
+        self.setToolTip(plain(f"{name_of(name)}: click to show it alone"))
+        self.setAccessibleName(printable(name_of(name)))
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         self._session.display.show_panels(())
         self._session.display.show(self.name)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        result = self._session.result
-        if result is None or self.name not in result.colors:
+        result, name = self._session.result, self.name
+        if result is None or (isinstance(name, str) and name not in result.colors):
             return
         painter = QPainter(self)
         painter.fillRect(self.rect(), self.palette().color(QPalette.ColorRole.Window))
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-        fill(painter, QRect(6, (_TITLE - _SWATCH) // 2, _SWATCH, _SWATCH), result.colors[self.name])
-        area = self.rect().adjusted(_SWATCH + 12, 0, -6, 0)
+        swatch = QRect(6, (_TITLE - _SWATCH) // 2, _SWATCH, _SWATCH)
+        if isinstance(name, str):
+            fill(painter, swatch, result.colors[name])
+        else:
+            swatch.setWidth(_RAMP)
+            self._paint_ramp(painter, swatch, name)
+        area = self.rect().adjusted(swatch.right() + 7, 0, -6, 0)
         text = self.range_text
         draw_number(painter, area, text)
         room = painter.fontMetrics().horizontalAdvance(text) + 8
-        draw_name(painter, area.adjusted(0, 0, -room, 0), self.name)
+        words = printable(name) if isinstance(name, str) else title_of(name, EdgeMap.ATTENTION)
+        draw_name(painter, area.adjusted(0, 0, -room, 0), words)
+
+    def _paint_ramp(self, painter: QPainter, area: QRect, gene: Gene) -> None:
+        """Paint the colors of a gene, which differ from those of the color bar."""
+        found, spatial = self._session.known_values.get(gene), self._session.spatial
+        if found is None or spatial is None:
+            return
+        colors = np.asarray(values_colormap(spatial, found).map(np.linspace(0, 1, area.width())), dtype=float)
+        painter.fillRect(area, QColor(TISSUE))
+        for at, color in enumerate(colors):
+            painter.fillRect(
+                area.left() + at, area.top(), 1, area.height(), QColor.fromRgbF(*map(float, color))
+            )
 
     @property
     def range_text(self) -> str:

@@ -10,8 +10,18 @@ from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 from napari_spotmix.ui.canvas.paint import draw_name
-from napari_spotmix.ui.state.maps import COUNTS, ERRORS, GRAPH, UNEXPLAINED, Shown, name_of
-from napari_spotmix.ui.text import shortened
+from napari_spotmix.ui.state.maps import (
+    COUNTS,
+    ERRORS,
+    GRAPH,
+    UNEXPLAINED,
+    Column,
+    Gene,
+    Measure,
+    Shown,
+    name_of,
+)
+from napari_spotmix.ui.text import printable, shortened
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.state.edges import EdgeMap
@@ -25,6 +35,11 @@ _OF_MAPS = {
     COUNTS: "Counts per spot",
     ERRORS: "Standard error of the largest type",
 }
+_OF_MEASURES = {
+    Measure.COUNTS: "counts",
+    Measure.PER_DEPTH: "counts per 10,000",
+    Measure.LOG: "log(1 + counts per 10,000)",
+}
 TITLE_HEIGHT = 24
 
 
@@ -34,6 +49,10 @@ def title_of(shown: Shown, edges: EdgeMap) -> str:
         return edges.value
     if isinstance(shown, str):
         return f"{shortened(shown, _LONGEST)}: proportion"
+    if isinstance(shown, Gene):
+        return f"{shortened(printable(shown.name), _LONGEST)}: {_OF_MEASURES[shown.measure]}"
+    if isinstance(shown, Column):
+        return shortened(printable(shown.name), _LONGEST)
     if isinstance(shown, tuple):
         return f"Blend of {len(shown)} types"  # the legend names them
     return _OF_MAPS.get(shown) or name_of(shown)

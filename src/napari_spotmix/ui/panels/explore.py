@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox, FloatSlider, LineEdit
 from qtpy.QtCore import QModelIndex
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, QTabBar, QWidget
 
+from napari_spotmix.ui.panels.columns import ColumnsPanel
+from napari_spotmix.ui.panels.genes import GenesPanel
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
@@ -17,8 +19,8 @@ from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
 from napari_spotmix.ui.state.edges import EdgeMap, about_edges, offered_edges
 from napari_spotmix.ui.state.figures import as_in_figures, figure_task
-from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, name_of
-from napari_spotmix.ui.text import plain
+from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Column, Gene, Shown, name_of
+from napari_spotmix.ui.text import plain, printable
 
 if TYPE_CHECKING:
     from napari_spotmix.base.progress import Task
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
     from napari_spotmix.ui.state.worker import Runner
 
 __all__ = ["ExplorePanel"]
+
+#: The tabs, each with its tooltip.
+_TABS = {
+    "Cell types": "Proportions of cell types, and maps of the result",
+    "Genes": "Counts of any gene",
+    "Annotations": "Columns of obs: clusters, annotations, and numbers",
+}
+_TYPES, _GENES, _COLUMNS = range(len(_TABS))
 
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
 #: Without a choice of types, so many are shown side by side.
@@ -72,6 +82,15 @@ class ExplorePanel(Panel):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._display = session.display
+        self._marked: Shown | None = None
+        self.tabs = QTabBar()
+        self.tabs.setExpanding(False)
+        self.tabs.setDrawBase(False)
+        for at, (name, tip) in enumerate(_TABS.items()):
+            self.tabs.addTab(name)
+            self.tabs.setTabToolTip(at, tip)
+        self.genes = GenesPanel(session)
+        self.columns = ColumnsPanel(session)
         self.filter = LineEdit(label="", tooltip="Show only cell types whose name contains this")
         self.filter.native.setPlaceholderText("Filter cell types")
         self.filter.native.setClearButtonEnabled(True)
@@ -90,7 +109,10 @@ class ExplorePanel(Panel):
         self.state.hide()
         add_all(
             self,
+            self.tabs,
             self.hint,
+            self.genes,
+            self.columns,
             self._head.native,
             self.list,
             self.legend,
@@ -105,6 +127,8 @@ class ExplorePanel(Panel):
 
     def _connect(self) -> None:
         connect, session, display = self._connections.connect, self._session, self._session.display
+        connect(self.tabs.currentChanged, self._turn)
+        connect(session.gene_wanted, self._turn_to_genes)
         connect(self.figure.runner.finished, self._saved)
         connect(self.filter.changed, self._fill)
         connect(self.sort.changed, self._fill)
@@ -137,12 +161,19 @@ class ExplorePanel(Panel):
         """One line on what is shown."""
         shown, panels = self._display.shown, self._display.panels
         if panels:
-            return f"{len(panels)} cell types side by side"
-        return "" if shown is None else name_of(shown)
+            has_genes = any(isinstance(one, Gene) for one in panels)
+            return f"{len(panels)} {'maps' if has_genes else 'cell types'} side by side"
+        return "" if shown is None else printable(name_of(shown))
 
     @property
     def runners(self) -> tuple[Runner, ...]:
-        return (self.figure.runner,)
+        return (self.figure.runner, *self.genes.runners, *self.columns.runners)
+
+    def release(self) -> None:
+        """Stop what runs, and disconnect from the session."""
+        self.genes.release()
+        self.columns.release()
+        super().release()
 
     def _drawing(self) -> Task | None:
         """Ask where to, and return the task that draws."""
@@ -168,18 +199,34 @@ class ExplorePanel(Panel):
         self._say(f"Saved {path}.")
 
     def _show(self) -> None:
-        has_result = self._session.result is not None
-        self.hint.setVisible(not has_result)
-        for widget in (
-            self._head.native,
-            self.list,
-            self.legend,
-            self.settings.sliders,
-            self._buttons,
-        ):
-            widget.setVisible(has_result)
         self._say("")
         self._fill()
+        self._turn()
+
+    def _turn(self, _: int = 0) -> None:
+        """Show the page of the current tab."""
+        has_result, page = self._session.result is not None, self.tabs.currentIndex()
+        is_types = page == _TYPES
+        self.hint.setVisible(is_types and not has_result)
+        for widget in (self._head.native, self.list, self.legend, self._buttons):
+            widget.setVisible(is_types and has_result)
+        self.genes.setVisible(page == _GENES)
+        self.columns.setVisible(page == _COLUMNS)
+        is_shown = has_result or self._display.shown is not None
+        self.settings.sliders.setVisible(is_shown)
+        self.settings.sliders.show_field(self.settings.threshold, is_types)
+
+    def _turn_to_genes(self, _: str) -> None:
+        self.tabs.setCurrentIndex(_GENES)
+
+    def _follow_shown(self) -> None:
+        """Turn to the page of another map that is shown."""
+        shown = self._display.shown
+        if shown != self._marked:
+            self._marked = shown
+            if shown is not None:
+                self.tabs.setCurrentIndex(_page_of(shown))
+            self._turn()
 
     def _follow(self) -> None:
         self.settings.follow(self._display)
@@ -204,6 +251,7 @@ class ExplorePanel(Panel):
 
     def _mark(self) -> None:
         shown = self._display.panels or self._display.shown
+        self._follow_shown()
         self.list.select(shown)
         self._mark_side_by_side()
         self._show_edges()
@@ -260,6 +308,11 @@ class ExplorePanel(Panel):
         elif chosen is not None:
             self._display.show_panels(())
             self._display.show(chosen)
+
+
+def _page_of(shown: Shown) -> int:
+    """Return the tab from which a map is chosen."""
+    return _GENES if isinstance(shown, Gene) else _COLUMNS if isinstance(shown, Column) else _TYPES
 
 
 def _row(*widgets: QWidget) -> QWidget:

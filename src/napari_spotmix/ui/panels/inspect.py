@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
+from napari_spotmix.ui.panels.gene_links import GeneLinks
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import add_all, plain_label
 from napari_spotmix.ui.text import count, percent, plain
@@ -88,15 +89,10 @@ def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
     return np.asarray(weights @ np.nan_to_num(values) / weights.sum(), dtype=float)
 
 
-def supporting_genes_text(result: Result, spot: int, bars: Sequence[Bar]) -> str:
-    """Name the genes that support each of the spot's types most; "" if they are unknown."""
+def supporting_rows(result: Result, spot: int, bars: Sequence[Bar]) -> list[tuple[str, list[str]]]:
+    """Return the genes that support each of the spot's types most; without rows if they are unknown."""
     genes = result.supporting_genes(spot)
-    lines = [
-        f"{bar.name}: {', '.join(genes[bar.name])}"
-        for bar in bars
-        if bar.name in genes and bar.spot >= _LEAST_SUPPORTED
-    ]
-    return "\n".join(["Supporting genes:", *lines]) if lines else ""
+    return [(bar.name, genes[bar.name]) for bar in bars if bar.name in genes and bar.spot >= _LEAST_SUPPORTED]
 
 
 def describe_spot(result: Result, spot: int) -> str:
@@ -213,10 +209,11 @@ class InspectPanel(Panel):
         self.text = plain_label()
         self.key = plain_label(_KEY)
         self.bars = Bars()
-        self.genes = plain_label()
+        self.genes = GeneLinks("Genes that support each cell type of this spot most; click one for its map")
         self.gradient = _Gradient()
         add_all(self, self.text, self.bars, self.key, self.gradient, self.genes, self.clear.native)
         self._connections.connect(self.clear.changed, self._clear)
+        self._connections.connect(self.genes.asked, session.gene_wanted.emit)
         self._connections.connect_each(
             session.result_changed, session.result_replayed, session.pointer.spot_changed, slot=self._show
         )
@@ -234,7 +231,7 @@ class InspectPanel(Panel):
     def _show(self) -> None:
         result, spot = self._session.result, self._session.pointer.spot
         is_picked = result is not None and spot is not None
-        self.genes.setText("")
+        rows: list[tuple[str, list[str]]] = []
         for widget in (self.bars, self.key, self.gradient, self.clear.native):
             widget.setVisible(is_picked)
         if result is not None and spot is not None:
@@ -242,9 +239,10 @@ class InspectPanel(Panel):
             self.text.setText(describe_spot(result, spot))
             bars = composition_of(result, spot)
             self.bars.show_bars(bars)
-            self.genes.setText(supporting_genes_text(result, spot, bars))
+            rows = supporting_rows(result, spot, bars)
         elif result is not None:
             self.text.setText("Click a spot on the tissue to see what it is made of.")
         else:
             self.text.setText("After a run, click a spot on the tissue to see what it is made of.")
-        self.genes.setVisible(bool(self.genes.text()))
+        self.genes.show_rows("Supporting genes", rows)
+        self.genes.setVisible(bool(rows))

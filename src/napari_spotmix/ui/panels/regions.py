@@ -23,28 +23,37 @@ from napari_spotmix.params import INTERVAL_LEVEL
 from napari_spotmix.ui.canvas.layer_info import KEY, RegionsInfo, info_of
 from napari_spotmix.ui.canvas.layers import image_layer
 from napari_spotmix.ui.panels.inspect import Bar, Bars
-from napari_spotmix.ui.panels.notify import reporting
+from napari_spotmix.ui.panels.notify import reporting, show_problem
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.state.connections import Connections
-from napari_spotmix.ui.text import count, percent
+from napari_spotmix.ui.state.maps import Column
+from napari_spotmix.ui.state.spot_values import column_task
+from napari_spotmix.ui.state.worker import Runner
+from napari_spotmix.ui.text import count, percent, printable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spotmix.base.progress import ProgressCallback, Task
+    from napari_spotmix.dataset.annotations import Labels
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.session import Session
-    from napari_spotmix.ui.state.worker import Runner
+    from napari_spotmix.ui.state.spot_values import SpotValues
 
 __all__ = [
+    "DRAWN",
     "LAYER",
     "RegionsPanel",
     "comparison_task",
+    "label_comparison_task",
     "outline_of",
 ]
 
+
+#: The choice of regions that are drawn, not labels of spots.
+DRAWN = "Drawn outlines"
 
 #: Name of the layer that regions are drawn in.
 LAYER = "Regions"
@@ -81,6 +90,14 @@ class RegionsPanel(Panel):
         self._viewer = viewer
         self._drawing = Connections()
         self.compared: pd.DataFrame | None = None
+        self.labels: Labels | None = None
+        self._reading = Runner(self)
+        self.source = ComboBox(
+            label="From",
+            choices=[DRAWN],
+            tooltip="Outlines that you draw, or the labels of a column of obs",
+        )
+        self._source = Form((self.source,))
         self.polygon = PushButton(
             text="Polygon", tooltip="Click to place each corner; finish with a double-click or Escape"
         )
@@ -104,6 +121,7 @@ class RegionsPanel(Panel):
         self._keep = row_of(self.save_table, self.save_outlines)
         add_all(
             self,
+            self._source,
             self._tools.native,
             self.names,
             self._choice,
@@ -118,6 +136,12 @@ class RegionsPanel(Panel):
     def _connect(self) -> None:
         connect, session = self._connections.connect, self._session
         connect(self.compare.runner.finished, self._take)
+        connect(self.source.changed, self._choose_source)
+        connect(self._reading.finished, self._take_labels)
+        connect(self._reading.failed, show_problem)
+        connect(session.contents_changed, self._offer_sources)
+        connect(session.data.tissue_changed, self._offer_sources)
+        connect(session.regions_wanted, self._want_labels)
         connect(self.polygon.changed, lambda: self._draw("add_polygon"))
         connect(self.lasso.changed, lambda: self._draw("add_polygon_lasso"))
         connect(self.names.itemChanged, self._rename)
@@ -136,7 +160,7 @@ class RegionsPanel(Panel):
 
     @property
     def runners(self) -> tuple[Runner, ...]:
-        return (self.compare.runner,)
+        return (self.compare.runner, self._reading)
 
     def release(self) -> None:
         """Stop comparing, and disconnect from the session and the viewer; the layer stays."""
@@ -147,9 +171,62 @@ class RegionsPanel(Panel):
         """Return the task that compares what is chosen."""
         result = self._session.result
         regions, first, second = self._session.regions, self.first.value, self.second.value
-        if result is None or first not in _names(regions):
+        other = None if second == REST else second
+        if result is None or first not in self._choices():
             return None
-        return comparison_task(result, regions, first, None if second == REST else second)
+        if self.labels is not None:
+            return label_comparison_task(result, self.labels, first, other)
+        return comparison_task(result, regions, first, other)
+
+    # Labels
+
+    def _choices(self) -> list[str]:
+        """Return the names of the regions: of outlines, or of labels with spots that were estimated."""
+        result = self._session.result
+        if self.labels is None or result is None:
+            return _names(self._session.regions)
+        used = set(self.labels.codes[result.dominant.notna().to_numpy()])
+        return [name for at, name in enumerate(self.labels.names) if at in used]
+
+    @reporting
+    def _offer_sources(self) -> None:
+        """Offer the columns of labels that the spots have."""
+        contents, kept = self._session.contents, self.source.value
+        columns = [] if contents is None else [one.name for one in contents.columns if one.n_labels]
+        with self.source.changed.blocked():
+            self.source.choices = [(DRAWN, DRAWN), *((printable(name), Column(name)) for name in columns)]
+            is_kept = isinstance(kept, Column) and kept.name in columns
+            self.source.value = kept if is_kept else DRAWN
+        if not is_kept:
+            self.labels = None
+        self._show()
+
+    @reporting
+    def _want_labels(self, column: str) -> None:
+        """Take the labels of a column as regions."""
+        if Column(column) in self.source.choices:
+            self.source.value = Column(column)
+
+    @reporting
+    def _choose_source(self, chosen: object) -> None:
+        contents, spatial = self._session.contents, self._session.spatial
+        self._reading.cancel()
+        self.compare.runner.cancel()
+        self.labels = self.compared = None
+        if isinstance(chosen, Column) and contents is not None and spatial is not None:
+            annotation = next(one for one in contents.columns if one.name == chosen.name)
+            self._reading.start(column_task(spatial, annotation))
+        self._show()
+
+    @reporting
+    def _take_labels(self, found: tuple[Column, SpotValues]) -> None:
+        """Offer labels as regions, and show where they are."""
+        column, values = found
+        if column == self.source.value:
+            self.labels = values.labels
+            self._show()
+            self._session.display.show_panels(())
+            self._session.show_values(column, values)
 
     # Drawing
 
@@ -262,15 +339,17 @@ class RegionsPanel(Panel):
     def _show(self) -> None:
         has_result, regions = self._session.result is not None, self._session.regions
         names = [region.name for region in regions]
-        for widget in (self._tools.native, self._choice, self.compare.native):
-            widget.setVisible(has_result)
-        self._fill(names)
-        choices = _names(regions)
-        self.first.choices, self.second.choices = choices, [REST, *choices]
-        self._choice.setVisible(bool(names))
-        self.compare.native.setVisible(bool(names))
-        self.save_outlines.native.setVisible(bool(names))
-        self._show_compared(has_result, names)
+        is_drawn = self.source.value == DRAWN
+        self._source.setVisible(has_result and len(self.source.choices) > 1)
+        self._tools.native.setVisible(has_result and is_drawn)
+        self._fill(names if is_drawn else [])
+        choices = self._choices() if is_drawn or self.labels is not None else []
+        shown = [(printable(name), name) for name in choices]
+        self.first.choices, self.second.choices = shown, [(REST, REST), *shown]
+        for widget in (self._choice, self.compare.native):
+            widget.setVisible(has_result and bool(choices))
+        self.save_outlines.native.setVisible(is_drawn and bool(names))
+        self._show_compared(has_result, choices)
 
     def _show_compared(self, has_result: bool, names: list[str]) -> None:
         compared = self.compared
@@ -284,7 +363,10 @@ class RegionsPanel(Panel):
         elif not has_result:
             self.state.setText("After a run, regions can be drawn and compared here.")
         else:
-            self.state.setText("" if names else "Draw a region to see its composition.")
+            hint = (
+                "Draw a region to see its composition." if self.source.value == DRAWN else "Reading labels…"
+            )
+            self.state.setText("" if names else hint)
 
     def _fill(self, names: list[str]) -> None:
         blocked = self.names.blockSignals(True)
@@ -354,6 +436,17 @@ def comparison_task(result: Result, regions: tuple[Region, ...], first: str, sec
         # Spots in both outlines count for the first: a core can be compared with what is drawn around it.
         compare = partial(compare_regions, result, first, second, regions=regions, shared="first")
         return compare(on_progress=on_progress)
+
+    return task
+
+
+def label_comparison_task(result: Result, labels: Labels, first: str, second: str | None) -> Task:
+    """Return the task that compares the spots of a label with those of another, or with all others."""
+
+    def task(on_progress: ProgressCallback) -> pd.DataFrame:
+        other = None if second is None else labels.spots(second)
+        compared = compare_regions(result, labels.spots(first), other, on_progress=on_progress)
+        return compared.assign(first=first, second=REST if second is None else second)
 
     return task
 

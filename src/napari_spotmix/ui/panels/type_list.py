@@ -29,7 +29,7 @@ from napari_spotmix.ui.text import percent, plain
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.maps import Shown
+    from napari_spotmix.ui.state.maps import PanelMap, Shown
 
 __all__ = ["Row", "TypeList", "rows_of"]
 
@@ -190,7 +190,7 @@ class TypeList(QListView):
             raise RuntimeError("The list has no selection model: give it a model first.")
         return found
 
-    def select(self, key: Shown | None) -> None:
+    def select(self, key: Shown | tuple[PanelMap, ...] | None) -> None:
         """Select the rows of what is shown, without showing it again; a selection that asks for it stays."""
         if isinstance(key, tuple) and key in (self.chosen, self.marked):
             return

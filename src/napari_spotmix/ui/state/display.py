@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.ui.state.edges import EdgeMap
-from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Shown
+from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, PanelMap, Shown
 
 __all__ = ["Camera", "Display"]
 
@@ -43,7 +43,7 @@ class Display:
 
     def __init__(self) -> None:
         self.shown: Shown | None = None
-        self.panels: tuple[str, ...] = ()
+        self.panels: tuple[PanelMap, ...] = ()
         self.opacity = 1.0
         self.threshold = 0.0
         self.color_range = ColorRange()
@@ -55,9 +55,14 @@ class Display:
         self.shown = shown
         self.shown_changed.emit()
 
-    def show_panels(self, cell_types: Sequence[str]) -> None:
-        """Show cell types side by side, over what is shown, which stays as it is; none to end that."""
-        panels = tuple(cell_types)[:MOST_PANELS]
+    def hide(self) -> None:
+        """Show no map."""
+        self.shown = None
+        self.shown_changed.emit()
+
+    def show_panels(self, maps: Sequence[PanelMap]) -> None:
+        """Show cell types and genes side by side, over what is shown, which stays; none to end that."""
+        panels = tuple(maps)[:MOST_PANELS]
         if panels != self.panels:
             self.panels = panels
             self.panels_changed.emit()

@@ -8,7 +8,7 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import checksums, run_cancellable, write_atomically
 from napari_spotmix.io.keeping import check_replaceable
-from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, PIES, UNEXPLAINED
+from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, PIES, UNEXPLAINED, Column, Gene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_spotmix.base.progress import ProgressCallback, Task
     from napari_spotmix.io import ReadOptions
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.maps import Shown
+    from napari_spotmix.ui.state.maps import PanelMap, Shown
 
 __all__ = ["as_in_figures", "figure_task", "report_task"]
 
@@ -33,13 +33,16 @@ _IN_FIGURES: dict[Shown, str] = {
 }
 
 
-def as_in_figures(shown: Shown | None) -> str | list[str] | None:
+def as_in_figures(shown: Shown | tuple[PanelMap, ...] | None) -> str | list[str] | None:
     """Return what is shown as `figure.draw` takes it, or None if no figure of it can be drawn.
 
     Of a blend, each type is drawn in a panel of its own.
     """
+    if isinstance(shown, Gene | Column):
+        return None
     if isinstance(shown, tuple):
-        return list(shown)
+        names = [name for name in shown if isinstance(name, str)]
+        return names if len(names) == len(shown) else None
     return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
 
 

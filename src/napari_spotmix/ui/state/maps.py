@@ -1,7 +1,8 @@
-"""What can be shown on the canvas: a cell type, a blend of several, or a map of its own."""
+"""What can be shown on the canvas: a cell type, a blend of several, a gene, or a map of its own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -16,8 +17,14 @@ __all__ = [
     "NICHES",
     "PIES",
     "UNEXPLAINED",
+    "Column",
+    "Gene",
     "MapKind",
+    "Measure",
+    "PanelMap",
     "Shown",
+    "SpotMap",
+    "feature_of",
     "name_of",
 ]
 
@@ -62,8 +69,39 @@ FEATURES: Final[dict[MapKind, str]] = {
     ERRORS: "dominant_error",
 }
 
-#: A cell type, several of them blended, or a map of its own.
-Shown = str | tuple[str, ...] | MapKind
+
+class Measure(Enum):
+    """How the counts of a gene are shown; the value is its name on the screen."""
+
+    COUNTS = "Counts"
+    PER_DEPTH = "Per 10,000"
+    LOG = "Log"
+
+
+@dataclass(frozen=True)
+class Gene:
+    """The counts of a gene: its name, its column in the matrix of counts, and how they are shown."""
+
+    name: str
+    column: int
+    measure: Measure = Measure.COUNTS
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of ``obs``."""
+
+    name: str
+
+
+#: What is a value of each spot that needs no result.
+SpotMap = Gene | Column
+
+#: What can be shown side by side.
+PanelMap = str | Gene
+
+#: A cell type, several of them blended, a gene, a column, or a map of its own.
+Shown = str | tuple[str, ...] | MapKind | Gene | Column
 
 #: More types than these cannot be distinguished in a blend.
 MOST_BLENDED: Final = 6
@@ -82,4 +120,19 @@ def name_of(shown: Shown) -> str:
     """
     if isinstance(shown, str):
         return shown
+    if isinstance(shown, Gene | Column):
+        return shown.name
     return " + ".join(shown) if isinstance(shown, tuple) else shown.value
+
+
+def feature_of(shown: SpotMap) -> str:
+    """Return the name by which the end of a map's colors is kept.
+
+    Examples
+    --------
+    >>> feature_of(Gene("Ckm", 3)), feature_of(Column("cluster"))
+    ('gene Ckm: counts', 'obs cluster')
+    """
+    if isinstance(shown, Column):
+        return f"obs {shown.name}"
+    return f"gene {shown.name}: {shown.measure.name.lower().replace('_', ' ')}"

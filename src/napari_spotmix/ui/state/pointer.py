@@ -11,6 +11,8 @@ from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.ui.state.spot_finder import SpotFinder
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from napari_spotmix.result import Result
 
 __all__ = ["Pointer"]
@@ -37,12 +39,19 @@ class Pointer:
         self.spot: int | None = None
         self.hovered: int | None = None
         self._result: Result | None = None
+        self._spatial: AnnData | None = None
         self._finder: SpotFinder | None = None
 
     def begin(self, result: Result | None) -> None:
         """Point at the spots of another run, at none to begin with; `spot_changed` is left to the caller."""
         self._result = result
+        self._spatial = None if result is None else result.spatial
         self.spot = self.hovered = self._finder = None
+
+    def place(self, spatial: AnnData) -> None:
+        """Point at spots that have no result: they can be hovered over, but not picked."""
+        if self._spatial is not spatial:
+            self._spatial, self._finder = spatial, None
 
     def replace_result(self, result: Result) -> None:
         """Point at the same spots of a result that was solved again."""
@@ -67,7 +76,7 @@ class Pointer:
 
     def hover_at(self, y: float, x: float) -> None:
         """Point at the spot at a point of the tissue, or at none."""
-        if self._result is not None:
+        if self._spatial is not None:
             self.hover(self._spot_at(y, x))
 
     def walk(self, down: float, right: float) -> None:
@@ -83,8 +92,8 @@ class Pointer:
             self.pick(int(neighbors[ahead.argmax()]))
 
     def _spot_at(self, y: float, x: float) -> int | None:
-        if self._result is None:
+        if self._spatial is None:
             return None
         if self._finder is None:
-            self._finder = SpotFinder(self._result.spatial)
+            self._finder = SpotFinder(self._spatial)
         return self._finder.at(x, y)

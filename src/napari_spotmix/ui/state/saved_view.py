@@ -57,7 +57,7 @@ class SavedView:
             threshold=display.threshold,
             opacity=display.opacity,
             spot=spot,
-            panels=display.panels,
+            panels=tuple(name for name in display.panels if isinstance(name, str)),
             n_niches=n_niches,
             edges=display.edges,
             camera=display.camera,

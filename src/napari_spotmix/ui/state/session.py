@@ -22,7 +22,10 @@ from napari_spotmix.ui.state.maps import (
     NICHES,
     PIES,
     UNEXPLAINED,
+    Column,
+    Gene,
     Shown,
+    SpotMap,
 )
 from napari_spotmix.ui.state.opening import OpenedTissue, result_in, simulated_reference
 from napari_spotmix.ui.state.pointer import Pointer
@@ -34,12 +37,15 @@ if TYPE_CHECKING:
     from napari_spotmix.analysis.niches import Niches
     from napari_spotmix.dataset.regions import Region
     from napari_spotmix.result import Result
+    from napari_spotmix.ui.state.spot_values import Contents, SpotValues
 
 __all__ = ["Session", "session_of"]
 
 #: Maps that are shown again with a saved result; niches have to be found again first.
 _RESTORED = (UNEXPLAINED, COUNTS)
 _RESTORED_OF_POINTS = (PIES, GRAPH)
+#: Genes and columns whose values are kept; of a million spots, each has 4 MB.
+_MOST_VALUES = 12
 
 
 class Session:
@@ -58,6 +64,10 @@ class Session:
         The result of the last run itself.
     regions : tuple of Region
     niches : Niches or None
+    contents : Contents or None
+        The genes and columns that can be shown, once they are known.
+    known_values : dict
+        The values of the genes and columns that were read, the newest last.
 
     Signals
     -------
@@ -70,6 +80,11 @@ class Session:
         A saved view asks for so many niches, and whether to show them.
     layers_wanted
         A layer is to be added for each cell type.
+    contents_changed
+    gene_wanted : str
+        The gene of this name is to be shown.
+    regions_wanted : str
+        The labels of this column of ``obs`` are to be compared as regions.
     """
 
     result_changed = Signal()
@@ -78,6 +93,9 @@ class Session:
     niches_changed = Signal()
     niches_wanted = Signal(int, bool)
     layers_wanted = Signal()
+    contents_changed = Signal()
+    gene_wanted = Signal(str)
+    regions_wanted = Signal(str)
 
     def __init__(self) -> None:
         self.data = LoadedData()
@@ -87,11 +105,52 @@ class Session:
         self.learned: Result | None = None
         self.regions: tuple[Region, ...] = ()
         self.niches: Niches | None = None
+        self.contents: Contents | None = None
+        self.known_values: dict[SpotMap, SpotValues] = {}
         # Connected first, so that no listener sees a result with the tissue of another one.
         self.data.tissue_changed.connect(self._drop_result)
 
     def _drop_result(self) -> None:
+        self.contents = None
+        self.known_values.clear()
         self.set_result(None)
+        self.contents_changed.emit()
+
+    @property
+    def spatial(self) -> AnnData | None:
+        """The spots that are loaded."""
+        return None if self.data.tissue is None else self.data.tissue.adata
+
+    @property
+    def layer(self) -> str | None:
+        """The layer of the spots' counts: that of the run."""
+        return None if self.learned is None else self.learned.provenance.layer
+
+    def set_contents(self, contents: Contents | None) -> None:
+        """Take the genes and columns of the spots, None until they are known."""
+        self.contents = contents
+        self.contents_changed.emit()
+
+    def show_values(self, shown: SpotMap, values: SpotValues) -> None:
+        """Take the values of a gene or a column, and show them."""
+        if self.spatial is None:
+            return
+        self.known_values.pop(shown, None)
+        self.known_values[shown] = values
+        on_screen = {shown, self.display.shown, *self.display.panels}
+        unseen = [one for one in self.known_values if one not in on_screen]
+        for old in unseen[: max(len(self.known_values) - _MOST_VALUES, 0)]:
+            del self.known_values[old]
+        self.pointer.place(self.spatial)
+        self.display.show(shown)
+
+    @property
+    def shown_values(self) -> tuple[SpotMap, SpotValues] | None:
+        """The gene or the column that is shown, with its values."""
+        shown = self.display.shown
+        if not isinstance(shown, Gene | Column) or shown not in self.known_values:
+            return None
+        return shown, self.known_values[shown]
 
     def open(self, opened: OpenedTissue) -> None:
         """Take spots, with the result that their file holds and the reference that came with them."""
@@ -111,7 +170,12 @@ class Session:
 
     def set_result(self, result: Result | None) -> None:
         """Take the result of a run, and show its overview or the view that was saved with it."""
+        former = self.layer
         self.result = self.learned = result
+        is_other_layer = self.layer != former
+        if is_other_layer:  # with other counts, and maybe with other genes
+            self.contents = None
+            self.known_values.clear()
         self.pointer.begin(result)
         self.display.shown = None
         # Regions that were drawn stay for another run of the same tissue.
@@ -121,6 +185,8 @@ class Session:
         # Chosen ends belong to the types of the result that was shown.
         self.display.set_color_range(ColorRange(self.display.color_range.mode))
         self.result_changed.emit()
+        if is_other_layer:
+            self.contents_changed.emit()
         self.pointer.spot_changed.emit()
         if result is not None:
             self.display.show(DOMINANT)
@@ -133,7 +199,7 @@ class Session:
         self.niches = None
         if self._is_gone(self.display.shown, result):
             self.display.shown = DOMINANT
-        if not set(self.display.panels) <= set(result.cell_types):
+        if not {name for name in self.display.panels if isinstance(name, str)} <= set(result.cell_types):
             self.display.show_panels(())
         self.result_replayed.emit()
         if self.display.shown is not None:
@@ -175,8 +241,10 @@ class Session:
             self.display.show(NICHES)
 
     def step_back(self) -> None:
-        """Clear the selection; if no spot is picked, end side by side."""
+        """Clear the selection; if no spot is picked, end side by side; before a run, hide the map."""
         if self.pointer.spot is None:
+            if self.result is None and self.display.shown is not None:
+                self.display.hide()
             self.display.show_panels(())
         self.pointer.pick(None)
 

@@ -113,6 +113,11 @@ class Runner(QObject):
         if self._call is not None:
             self._call.cancel()
 
+    def drop(self) -> None:
+        """Stop the running call, which is no longer needed: nothing is emitted."""
+        self._timer.stop()
+        self._abandon()
+
     def close(self, seconds: float = 3.0) -> None:
         """Stop everything, and wait for the threads; nothing is emitted any more."""
         with suppress(RuntimeError):  # the window may have taken the timer with it
