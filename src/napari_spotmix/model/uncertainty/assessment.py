@@ -29,7 +29,6 @@ from napari_spotmix.model.uncertainty.errors import (
     standard_errors,
 )
 from napari_spotmix.model.uncertainty.pseudo_spots import (
-    PseudoSpots,
     Refit,
     Section,
     draw_pseudo_spots,
@@ -127,6 +126,8 @@ def assess(
         content,
         fitted.data_term.kappa,
         params.share == "cells",
+        noise.cell_share,
+        fitted.data_term.scaled(fitted.platform).variation,
     )
     calibration = _calibration(section, formula, clusters, filters, noise)
     calibration.standard_errors(X, formula.content, errors, threads, on_progress)
@@ -193,43 +194,16 @@ def _calibration(
     tissues = draw_pseudo_spots(section, formula.fitted, formula.threads, on_progress)
     refits = [refit_pseudo_spots(one, *given) for one in tissues]
     totals = [section.totals[one.spots] for one in tissues]
-    by_formula = [formula.errors(found, total, noise) for found, total in zip(refits, totals, strict=True)]
-    errors = np.concatenate(by_formula).astype(np.float64)
+    errors = np.concatenate(
+        [formula.errors(found, total, noise) for found, total in zip(refits, totals, strict=True)]
+    ).astype(np.float64)
     known = np.isfinite(errors).all(axis=1)
     X = np.concatenate([found.abundances for found in refits])[known]
-    typical, residuals = _typical_tissue(tissues, refits, totals, section, formula)
-    own = measure_noise(residuals, section.signatures, filters, clusters.composition, section.cells, report)
     return calibrate(
         proportions(X, formula.content).ravel(),
         errors[known].ravel(),
         np.concatenate([one.truth for one in tissues])[known].ravel(),
-        _inflation(by_formula[typical], formula.errors(refits[typical], totals[typical], own)),
     )
-
-
-def _typical_tissue(
-    tissues: list[PseudoSpots], refits: list[Refit], totals: list[Array], section: Section, formula: _Formula
-) -> tuple[int, GeneResiduals]:
-    """Return the tissue whose genes are off by a middling amount: in some a single gene is off by far."""
-    found = []
-    for one, refit, total in zip(tissues, refits, totals, strict=True):
-        counts = Counts(one.counts, np.arange(one.counts.shape[1]))
-        per_share = total if formula.params.normalize else np.ones_like(total)
-        found.append(
-            gene_residuals(counts, section.signatures, refit.abundances, per_share, formula.on_progress)
-        )
-    scatter = [float((some.excess * some.squared_fit).sum() / some.squared_fit.sum()) for some in found]
-    typical = int(np.argsort(scatter, kind="stable")[len(scatter) // 2])
-    return typical, found[typical]
-
-
-def _inflation(with_noise: NDArray[np.float32], with_own: NDArray[np.float32]) -> float:
-    """Return how much larger the section's noise makes errors of pseudo-spots than their own, at least 1.
-
-    Where the technologies differ, genes may be off by more than what pseudo-spots imitate.
-    """
-    typical = [float(np.nanmedian(some)) for some in (with_noise, with_own)]
-    return max(typical[0] / typical[1], 1.0) if typical[1] > 0 else 1.0
 
 
 def _clusters(X: Array, totals: Array, label: NDArray[np.int64], n_clusters: int) -> CompositionClusters:

@@ -8,7 +8,7 @@ which is interpolated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,10 +67,6 @@ class Lookup:
         upper = (1 - right) * self.values[row, column] + right * self.values[row, column + 1]
         lower = (1 - right) * self.values[row + 1, column] + right * self.values[row + 1, column + 1]
         return np.asarray((1 - down) * upper + down * lower)
-
-    def scaled(self, by: float, values: Array) -> Lookup:
-        """Return a table with other values at the same shares, and at errors `by` times as large."""
-        return Lookup(self.least * by, self.largest * by, values)
 
 
 def _place(position: Array, n_nodes: int) -> tuple[NDArray[np.int64], Array]:
@@ -192,23 +188,20 @@ def proportions(abundances: Array, content: Array) -> Array:
     return np.asarray(np.divide(shares, total, out=flat, where=total > 0))
 
 
-def calibrate(shares: Array, errors: Array, truth: Array, inflation: float) -> Calibration:
+def calibrate(shares: Array, errors: Array, truth: Array) -> Calibration:
     """Learn from shares whose truth is known.
 
     Parameters
     ----------
     shares, errors, truth : ndarray of float64, shape (n_known,)
         Fitted shares, the standard errors that the formula gives them, and the true shares.
-    inflation : float
-        By how much more the genes of the section are off than those of the pseudo-spots, at least 1: all
-        errors are that many times as large.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> truth = rng.random(5000)
     >>> shares = (truth + 0.1 * rng.normal(size=5000)).clip(0, 1)
-    >>> found = calibrate(shares, np.full(5000, 0.3), truth, 1.0)
+    >>> found = calibrate(shares, np.full(5000, 0.3), truth)
     >>> found.errors.at(np.array([0.5]), np.array([0.3])).round(1)
     array([0.1])
     """
@@ -216,16 +209,13 @@ def calibrate(shares: Array, errors: Array, truth: Array, inflation: float) -> C
     given = _nodes(errors)
     alike = _most_alike(shares, errors, given)
     squares = (deviation**2)[alike].sum(axis=1) + _PRIOR * np.tile(_errors_at(given) ** 2, _SHARES)
-    by_formula = given.scaled(1.0, _as_table(np.sqrt(squares / (alike.shape[1] + _PRIOR))))
+    by_formula = replace(given, values=_as_table(np.sqrt(squares / (alike.shape[1] + _PRIOR))))
     # Intervals belong to the standard error that a user sees.
     final = by_formula.at(shares, errors)
     of_final = _nodes(final)
     low, high = np.quantile(deviation[_most_alike(shares, final, of_final)], _ENDS, axis=1)
-    below, above = inflation * _as_table(-low).clip(0.0), inflation * _as_table(high).clip(0.0)
-    return Calibration(
-        by_formula.scaled(1.0, inflation * by_formula.values),
-        IntervalTable(of_final.scaled(inflation, below), of_final.scaled(inflation, above)),
-    )
+    below, above = (replace(of_final, values=_as_table(values).clip(0.0)) for values in (-low, high))
+    return Calibration(by_formula, IntervalTable(below, above))
 
 
 def _nodes(errors: Array) -> Lookup:

@@ -29,6 +29,7 @@ from napari_spotmix.model.sufficient_statistics import Statistics, sufficient_st
 from napari_spotmix.model.uncertainty.calibration import proportions
 from napari_spotmix.model.uncertainty.errors import ReferenceCells, scatter_of_cells
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
+from napari_spotmix.model.variation import CellVariation
 from napari_spotmix.params import Parameters
 
 __all__ = ["PseudoSpots", "Refit", "Section", "draw_pseudo_spots", "refit_pseudo_spots"]
@@ -44,6 +45,9 @@ _PATCH = 50
 _OVERLOOKED = 0.05
 #: Bounds of the number of cells in a spot.
 _FEWEST_CELLS, _MOST_CELLS = 1.0, 20.0
+#: Expression below this part of the mean over types does not count in relative differences, and a program
+#: changes no gene by a larger factor than this logarithm says.
+_FLOOR, _LARGEST_LOG = 0.01, 3.0
 #: Counts by which a reference without cells shows each type.
 _COUNTS_OF_SIGNATURE = 1e6
 #: Drawn in the same way for every random seed.
@@ -75,6 +79,10 @@ class Section:
         Of the fit: the inverse of an effective number of cells; 0 if unknown.
     of_cells : bool
         Whether proportions are those of cells, not of RNA.
+    cell_share : float
+        How much of the variance between single cells spots show, levels of genes included.
+    variation : CellVariation or None
+        How cells of each type vary, about `signatures`.
     """
 
     abundances: Array
@@ -85,6 +93,8 @@ class Section:
     content: Content
     kappa: float
     of_cells: bool
+    cell_share: float = 0.0
+    variation: CellVariation | None = None
 
     @cached_property
     def composition(self) -> Array:
@@ -133,6 +143,27 @@ class Section:
         level = residuals.excess - residuals.pattern * residuals.factor**2
         each = residuals.pattern - self._scatter[1] / self.n_cells
         return np.sqrt(np.log1p(level.clip(0))), np.sqrt(np.log1p(each.clip(0)))
+
+    def programs_off(self, rng: np.random.Generator) -> Array:
+        """Draw log factors by which each type is off along the programs of its cells.
+
+        What the section scatters beyond what its cells can is also taken to follow programs: genes that are
+        off one by one average out, those of another state or chemistry do not.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_cell_types, n_genes)
+        """
+        off = np.zeros_like(self.signatures)
+        if self.variation is None:
+            return off
+        beyond = max(self.cell_share - 1.0 / self.n_cells, 0.0)
+        floor = _FLOOR * self.signatures.mean(axis=0)
+        for k, directions in enumerate(self.variation.directions):
+            moved = np.einsum("gd,d->g", directions, rng.normal(size=directions.shape[1]))
+            below = np.maximum(self.signatures[k], floor)
+            off[k] = np.sqrt(beyond) * np.divide(moved, below, out=np.zeros_like(moved), where=below > 0)
+        return off
 
 
 @dataclass(frozen=True)
@@ -189,6 +220,7 @@ def _draw(
     content = section.content.ratio * np.exp(rng.normal(size=n_types) * np.sqrt(section.content.variance))
     together, each = section.deviations
     off = _lognormal(rng, together, (1, n_genes)) * _lognormal(rng, each, (n_types, n_genes))
+    off *= np.exp(section.programs_off(rng).clip(-_LARGEST_LOG, _LARGEST_LOG))
     cells = _Cells.of(section, content, off)
 
     def block(start: int, stop: int) -> tuple[csr_array, Array]:
