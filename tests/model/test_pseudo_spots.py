@@ -15,7 +15,7 @@ from napari_spotmix.model.rna_content import Content
 from napari_spotmix.model.uncertainty.assessment import Assessment, assess
 from napari_spotmix.model.uncertainty.calibration import IntervalTable, Lookup, calibrate
 from napari_spotmix.model.uncertainty.errors import ReferenceCells, scatter_of_cells
-from napari_spotmix.model.uncertainty.pseudo_spots import Section, draw_pseudo_spots
+from napari_spotmix.model.uncertainty.pseudo_spots import Ingredients, draw_pseudo_spots
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals, gene_residuals
 from napari_spotmix.model.variation import CellVariation
 from napari_spotmix.params import Parameters
@@ -67,9 +67,9 @@ class Tissue:
                 **options,
             )
 
-    def section(self, fitted: Fit) -> Section:
+    def section(self, fitted: Fit) -> Ingredients:
         residuals = gene_residuals(self.counts, self.signatures, fitted.abundances, self.totals)
-        return Section(
+        return Ingredients(
             fitted.abundances,
             self.totals,
             self.signatures,
@@ -188,7 +188,7 @@ def test_a_reference_of_signatures_stands_for_its_cells(tissue: Tissue, fitted: 
     none = np.zeros(0)
     section = tissue.section(fitted)
     bare = ReferenceCells(csr_array((0, N_GENES)), none, none.astype(np.int64), np.zeros(N_TYPES))
-    other = Section(
+    other = Ingredients(
         section.abundances,
         section.totals,
         section.signatures,
@@ -212,7 +212,7 @@ def test_deviations_of_genes_are_what_cells_leave_over() -> None:
     bare = ReferenceCells(csr_array((0, N_GENES)), none, none.astype(np.int64), np.zeros(N_TYPES))
     S = np.full((N_TYPES, N_GENES), 1 / N_GENES)
     X = np.full((3, N_TYPES), 0.25)
-    section = Section(X, np.full(3, DEPTH), S, residuals, bare, content(), 0.0, of_cells=True)
+    section = Ingredients(X, np.full(3, DEPTH), S, residuals, bare, content(), 0.0, of_cells=True)
     together, each = section.deviations
     np.testing.assert_allclose(together, np.sqrt(np.log(1.3)))
     np.testing.assert_allclose(each, np.sqrt(np.log(1.2)))
@@ -228,9 +228,9 @@ def test_what_cells_cannot_explain_moves_types_along_the_programs_of_their_cells
     bare = ReferenceCells(csr_array((0, N_GENES)), none, none.astype(np.int64), np.zeros(N_TYPES))
     X = np.full((3, N_TYPES), 0.25)
     given = (X, np.full(3, DEPTH), S, residuals, bare, content(), 0.0, True)
-    few = Section(*given, 1 / 20, variation)
+    few = Ingredients(*given, 1 / 20, variation)
     np.testing.assert_array_equal(few.programs_off(rng), 0)
-    many = Section(*given, 4.0 + 1 / 20, variation)
+    many = Ingredients(*given, 4.0 + 1 / 20, variation)
     drawn = np.array([many.programs_off(rng) for _ in range(400)])
     above = 0.011 * S.mean(axis=0) < S
     expected = 2 * np.abs(program[:, :, 0] / S)

@@ -29,8 +29,8 @@ from napari_spotmix.model.uncertainty.errors import (
     standard_errors,
 )
 from napari_spotmix.model.uncertainty.pseudo_spots import (
+    Ingredients,
     Refit,
-    Section,
     draw_pseudo_spots,
     refit_pseudo_spots,
 )
@@ -117,7 +117,7 @@ def assess(
     statistics = replace(statistics, gram=gram)
     degree = np.asarray(fitted.weights.sum(axis=1), dtype=np.float64).ravel()
     errors = formula.errors(Refit(X, statistics, degree), totals, noise)
-    section = Section(
+    section = Ingredients(
         X,
         totals,
         signatures,
@@ -177,7 +177,7 @@ class _Formula:
 
 
 def _calibration(
-    section: Section,
+    section: Ingredients,
     formula: _Formula,
     clusters: CompositionClusters,
     filters: Array,

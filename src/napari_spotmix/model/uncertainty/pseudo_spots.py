@@ -2,7 +2,7 @@
 
 What a formula for errors cannot know (a share that is bounded at zero, a type that is missed altogether, blur
 across a border) a repetition of the whole experiment shows. Its spots have the compositions that were
-fitted, in whole cells, the depths of the section, and genes that are off as far as the section's genes are.
+fitted, in whole cells, the depths of the section, and genes that are off by as much as the section's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from napari_spotmix.model.uncertainty.residuals import GeneResiduals
 from napari_spotmix.model.variation import CellVariation
 from napari_spotmix.params import Parameters
 
-__all__ = ["PseudoSpots", "Refit", "Section", "draw_pseudo_spots", "refit_pseudo_spots"]
+__all__ = ["PseudoSpots", "Refit", "Ingredients", "draw_pseudo_spots", "refit_pseudo_spots"]
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ _BLOCK = 25
 
 
 @dataclass(frozen=True)
-class Section:
+class Ingredients:
     """What pseudo-spots are made of.
 
     Attributes
@@ -124,8 +124,8 @@ class Section:
     def n_cells(self) -> float:
         """Number of cells in a spot: as many as leave the scatter between spots that the section shows.
 
-        If the technologies differ, genes scatter more than any number of cells could explain. So it is at
-        least half of what the restricted likelihood found, which follows the programs that cells share.
+        If the technologies differ, genes scatter more than any number of cells could explain. At least, it
+        is half of what the restricted likelihood found, which follows the programs that cells share.
         """
         share, _ = self._scatter
         by_scatter = 1.0 / max(share, 1e-300)
@@ -185,13 +185,13 @@ class PseudoSpots:
 
 
 def draw_pseudo_spots(
-    section: Section, fitted: Fit, threads: Threads, on_progress: ProgressCallback
+    section: Ingredients, fitted: Fit, threads: Threads, on_progress: ProgressCallback
 ) -> list[PseudoSpots]:
     """Draw pseudo-spots of several tissues.
 
     Parameters
     ----------
-    section : Section
+    section : Ingredients
     fitted : Fit
         Where neighbors are coupled, spots are drawn in contiguous patches.
     threads : Threads
@@ -209,7 +209,7 @@ def draw_pseudo_spots(
 
 
 def _draw(
-    section: Section,
+    section: Ingredients,
     spots: NDArray[np.int64],
     tissue: int,
     threads: Threads,
@@ -245,7 +245,7 @@ def _lognormal(rng: np.random.Generator, deviation: Array, shape: tuple[int, int
 class _Cells:
     """The reference's cells as the cells of one tissue."""
 
-    section: Section
+    section: Ingredients
     members: list[NDArray[np.int64]]
     counts: csr_array
     per_count: Array
@@ -253,7 +253,7 @@ class _Cells:
     unseen: Array
 
     @classmethod
-    def of(cls, section: Section, content: Array, off: Array) -> _Cells:
+    def of(cls, section: Ingredients, content: Array, off: Array) -> _Cells:
         """Prepare cells whose types bring RNA by `content` and whose genes are off by `off`."""
         shown, signatures = section.shown, section.signatures
         members = [np.flatnonzero(shown.label == k) for k in range(len(signatures))]
@@ -345,7 +345,7 @@ class Refit:
 
 def refit_pseudo_spots(
     pseudo: PseudoSpots,
-    section: Section,
+    section: Ingredients,
     fitted: Fit,
     clusters: CompositionClusters,
     filters: Array,
@@ -358,7 +358,7 @@ def refit_pseudo_spots(
     Parameters
     ----------
     pseudo : PseudoSpots
-    section : Section
+    section : Ingredients
     fitted : Fit
         Its penalties, smoothing and logarithmic residuals are used.
     clusters : CompositionClusters
