@@ -129,10 +129,52 @@ def test_every_slot_is_there_after_reading(whole: Result, opened: AnnData) -> No
     np.testing.assert_array_equal(opened.obs[keys["unexplained"]], whole.unexplained)
     np.testing.assert_array_equal(opened.obs[keys["misfit"]], whole.misfit)
     pd.testing.assert_frame_equal(opened.uns[keys["residual_genes"]], whole.residual_genes)
+    np.testing.assert_array_equal(
+        opened.uns[keys["intervals"]][["below", "above"]], whole.interval_table[["below", "above"]]
+    )
     np.testing.assert_array_equal(opened.obs[keys["counts"]], whole.counts)
     assert opened.obs[keys["reason"]].astype(str).tolist() == whole.reasons.tolist()
     assert (csr_array(opened.obsp[keys["graph"]]) != whole.weights).nnz == 0
     assert (csr_array(opened.obsp[keys["attention"]]) != whole.attention).nnz == 0
+
+
+def test_intervals_are_the_same_after_reading_and_contain_the_proportions(
+    whole: Result, opened: AnnData
+) -> None:
+    read = Result.from_anndata(opened)
+    for before, after in zip(whole.intervals(), read.intervals(), strict=True):
+        pd.testing.assert_frame_equal(before, after, check_freq=False)
+    lower, upper = whole.intervals()
+    known = whole.proportions.notna().all(axis=1)
+    assert lower[~known].isna().all(axis=None)
+    assert ((lower <= whole.proportions) & (whole.proportions <= upper))[known].all(axis=None)
+    assert ((lower >= 0) & (upper <= 1))[known].all(axis=None)
+    some = whole.intervals(slice(3, 9))[1]
+    pd.testing.assert_frame_equal(some, upper.iloc[3:9])
+
+
+def test_intervals_of_older_files_are_symmetric(whole: Result) -> None:
+    adata = whole.to_anndata()
+    del adata.uns["spotmix_intervals"]
+    old = Result.from_anndata(adata)
+    lower, upper = old.intervals()
+    away = 1.6449 * old.standard_errors
+    pd.testing.assert_frame_equal(lower, (old.proportions - away).clip(0, 1), check_dtype=False)
+    pd.testing.assert_frame_equal(upper, (old.proportions + away).clip(0, 1), check_dtype=False)
+    assert [len(ends) for ends in replace(old, standard_errors=pd.DataFrame()).intervals()] == [0, 0]
+
+
+@pytest.mark.parametrize("spoil", ["below", "standard_error", "rows", "text", "kind"])
+def test_a_damaged_table_of_intervals_is_reported(whole: Result, spoil: str) -> None:
+    adata = whole.to_anndata()
+    table = adata.uns["spotmix_intervals"].copy()
+    if spoil in table:
+        table[spoil] = -1.0
+    elif spoil == "text":
+        table["above"] = "wide"
+    adata.uns["spotmix_intervals"] = {"rows": table[:-1], "kind": 3}.get(spoil, table)
+    with pytest.raises(InputError, match=r"uns\['spotmix_intervals'\].*must hold a table of intervals"):
+        Result.from_anndata(adata)
 
 
 def test_the_dominant_type_is_categorical_with_a_color_each(whole: Result, opened: AnnData) -> None:

@@ -91,6 +91,9 @@ def test_the_long_table_has_a_row_for_each_spot_and_type(result: Result, tmp_pat
         np.testing.assert_allclose(wide.loc[known.index, known.columns], known, rtol=0)
         assert table["x_px"].tolist()[:3] == [result.coordinates[0, 0]] * 3
         assert table["standard_error"].notna().any()
+        lower, upper = result.intervals()
+        np.testing.assert_allclose(table["lower"], lower.to_numpy().ravel())
+        np.testing.assert_allclose(table["upper"], upper.to_numpy().ravel())
 
 
 def test_loupe_gets_a_category_for_each_barcode_that_has_one(result: Result, tmp_path: Path) -> None:

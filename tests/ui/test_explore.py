@@ -24,6 +24,7 @@ from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.geometry import microns_per_pixel
+from napari_spotmix.model.uncertainty.calibration import IntervalTable, Lookup
 from napari_spotmix.result import Result
 from napari_spotmix.ui.canvas.layer_info import map_of
 from napari_spotmix.ui.canvas.legend import legend_of
@@ -222,7 +223,7 @@ def with_errors(result: Result) -> Result:
     """The same with standard errors that grow along the table."""
     grown = np.linspace(0.01, 0.3, result.abundances.size).reshape(result.abundances.shape)
     errors = pd.DataFrame(grown, index=result.abundances.index, columns=result.cell_types)
-    return replace(result, standard_errors=errors.astype(np.float32))
+    return replace(result, standard_errors=errors.astype(np.float32), interval_table=pd.DataFrame())
 
 
 def test_standard_errors_are_a_map_and_whiskers_if_a_result_has_them(
@@ -239,13 +240,27 @@ def test_standard_errors_are_a_map_and_whiskers_if_a_result_has_them(
     assert layer.features["dominant_error"][7] == pytest.approx(result.standard_errors.iloc[7, largest])
     dock.session.pointer.pick(7)
     for bar in dock.inspect.bars.bars:
-        away = 1.645 * result.standard_errors.loc[result.abundances.index[7], bar.name]
+        away = 1.6449 * result.standard_errors.loc[result.abundances.index[7], bar.name]
         assert bar.low == pytest.approx(max(bar.spot - away, 0))
         assert bar.high == pytest.approx(min(bar.spot + away, 1))
     assert "90% interval" in dock.inspect.bars.accessibleDescription()
     dock.session.replay(replace(result, standard_errors=pd.DataFrame()))
     assert dock.session.display.shown is DOMINANT
     assert np.isnan(dock.inspect.bars.bars[0].low)
+
+
+def test_whiskers_reach_as_far_as_the_intervals_of_the_result(make_dock: Any, result: Result) -> None:
+    nodes = IntervalTable(
+        Lookup(0.01, 1.0, np.full((33, 17), 0.05)), Lookup(0.01, 1.0, np.full((33, 17), 0.2))
+    )
+    result = replace(with_errors(result), interval_table=pd.DataFrame(nodes.columns()))
+    _, dock = make_dock()
+    show_result(dock, result, "Gut")
+    dock.session.pointer.pick(7)
+    assert dock.inspect.bars.bars
+    for bar in dock.inspect.bars.bars:
+        assert bar.low == pytest.approx(max(bar.spot - 0.05, 0))
+        assert bar.high == pytest.approx(min(bar.spot + 0.2, 1))
 
 
 def test_types_chosen_together_are_blended_in_their_colors(qtbot: Any, explored: Any) -> None:

@@ -82,6 +82,7 @@ def added_keys(key_added: str = ADDED) -> dict[str, str]:
         "rna_proportions": f"{key_added}_rna_proportions",
         "abundances": f"{key_added}_abundances",
         "standard_errors": f"{key_added}_standard_errors",
+        "intervals": f"{key_added}_intervals",
         "misfit": f"{key_added}_misfit",
         "residual_genes": f"{key_added}_residual_genes",
         "dominant": f"{key_added}_dominant",

@@ -136,11 +136,11 @@ def cells_by_content(
     return np.split(order, np.searchsorted(label[order], np.arange(1, n_cell_types)))
 
 
-def visits(n: int) -> Iterator[int]:
+def visits(n: int, offset: float = 0.0) -> Iterator[int]:
     """Yield numbers below `n` so that those up to any moment are spread evenly; each comes again and again.
 
-    The multiples of the golden ratio. Spots are numbered along a curve, so the first ones represent the
-    tissue better than as many that are drawn at random.
+    The multiples of the golden ratio, beginning at the part `offset` of all. Spots are numbered along a curve,
+    so the first ones represent the tissue better than as many that are drawn at random.
 
     Examples
     --------
@@ -149,11 +149,13 @@ def visits(n: int) -> Iterator[int]:
     [0, 61, 23, 85, 47]
     """
     for step in count():
-        yield int(step * _GOLDEN % 1.0 * n)
+        yield int((offset + step * _GOLDEN) % 1.0 * n)
 
 
-def spread_out(n: int, n_chosen: int) -> NDArray[np.int64]:
+def spread_out(n: int, n_chosen: int, offset: float = 0.5) -> NDArray[np.int64]:
     """Return at most `n_chosen` numbers below `n`, spread evenly, sorted.
+
+    The first one is `offset` steps from 0, between 0 and 1.
 
     Examples
     --------
@@ -162,7 +164,7 @@ def spread_out(n: int, n_chosen: int) -> NDArray[np.int64]:
     """
     if n <= n_chosen:
         return np.arange(n)
-    return ((np.arange(n_chosen) + 0.5) * (n / n_chosen)).astype(np.int64)
+    return ((np.arange(n_chosen) + offset) * (n / n_chosen)).astype(np.int64)
 
 
 def gene_keys(n_genes: int) -> NDArray[np.uint64]:

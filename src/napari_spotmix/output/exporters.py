@@ -231,7 +231,9 @@ def _long(result: Result, spots: slice) -> pd.DataFrame:
     """Return a row for each spot and type, as plotting libraries expect."""
     shares, n_types = result.proportions[spots], len(result.cell_types)
     x, y = np.repeat(result.coordinates[spots], n_types, axis=0).T
-    errors = result.standard_errors[spots] if len(result.standard_errors) else shares * np.nan
+    unknown = shares * np.nan
+    errors = result.standard_errors[spots] if len(result.standard_errors) else unknown
+    lower, upper = result.intervals(spots) if len(result.standard_errors) else (unknown, unknown)
     return pd.DataFrame(
         {
             "spot": np.repeat(np.asarray(shares.index, dtype=object), n_types),
@@ -240,6 +242,8 @@ def _long(result: Result, spots: slice) -> pd.DataFrame:
             "cell_type": np.tile(np.asarray(result.cell_types, dtype=object), len(shares)),
             "proportion": shares.to_numpy().ravel(),
             "standard_error": errors.to_numpy(dtype=float).ravel(),
+            "lower": lower.to_numpy().ravel(),
+            "upper": upper.to_numpy().ravel(),
         }
     )
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["from_anndata", "niche_table", "read_result", "storable", "storable_table", "to_anndata"]
 
 _CHANGED = "The file was changed or is damaged: run again, or use an earlier copy."
+_INTERVALS = ("proportion", "standard_error", "below", "above")
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 
@@ -49,6 +50,8 @@ def to_anndata(result: Result, key_added: str) -> AnnData:
     if len(result.standard_errors):
         adata.obsm[keys["standard_errors"]] = result.standard_errors
         adata.obs[keys["misfit"]] = result.misfit
+        if len(result.interval_table):
+            adata.uns[keys["intervals"]] = storable_table(result.interval_table)
         adata.uns[keys["residual_genes"]] = result.residual_genes
     adata.obs[keys["dominant"]] = result.dominant
     adata.obs[keys["unexplained"]] = result.unexplained
@@ -86,6 +89,7 @@ def from_anndata(adata: AnnData, key_added: str) -> Result:
         attention=to_csr(adata.obsp[keys["attention"]]),
         spatial=adata,
         standard_errors=pd.DataFrame(adata.obsm.get(keys["standard_errors"])),
+        interval_table=_interval_table(adata.uns.get(keys["intervals"])),
         misfit=pd.Series(adata.obs.get(keys["misfit"]), dtype=float),
         residual_genes=pd.DataFrame(adata.uns.get(keys["residual_genes"])),
         provenance=Provenance.from_dict(parameters),
@@ -157,6 +161,23 @@ def _comparison(table: Any) -> pd.DataFrame:
     return table.set_index("cell_type")
 
 
+def _interval_table(table: Any) -> pd.DataFrame:
+    """Return the table of intervals that a file holds; an empty table if it holds none."""
+    return pd.DataFrame() if table is None else table[list(_INTERVALS)].reset_index(drop=True)
+
+
+def _is_interval_table(value: Any) -> bool:
+    from napari_spotmix.model.uncertainty.calibration import IntervalTable
+
+    if not isinstance(value, pd.DataFrame) or not set(_INTERVALS) <= set(value):
+        return False
+    try:
+        IntervalTable.of_columns(*(value[name] for name in _INTERVALS[1:]))
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
 def _notes(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     notes = np.atleast_1d(np.asarray(parameters.get("notes", []), dtype=object))
     return tuple(str(note) for note in notes)
@@ -201,6 +222,7 @@ def _wrong_kinds(adata: AnnData, keys: dict[str, str]) -> list[str]:
         ("obs", "misfit", "numbers", _are_numbers),
         ("obsp", "graph", "a sparse matrix of numbers", _is_sparse),
         ("obsp", "attention", "a sparse matrix of numbers", _is_sparse),
+        ("uns", "intervals", "a table of intervals", _is_interval_table),
         ("uns", "residual_genes", "a table", lambda value: isinstance(value, pd.DataFrame)),
         ("uns", "regions", "text, GeoJSON", lambda value: isinstance(value, str)),
     )

@@ -94,6 +94,7 @@ def _refitted(result: Result, problem: RefitProblem, solution: Solution, without
         reasons=reasons,
         signatures=result.signatures.iloc[left],
         standard_errors=pd.DataFrame(),
+        interval_table=pd.DataFrame(),
         misfit=pd.Series(dtype=float),
         residual_genes=pd.DataFrame(),
         provenance=replace(result.provenance, learned=learned, summary=_summary(problem, change)),

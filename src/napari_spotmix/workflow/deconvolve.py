@@ -202,6 +202,7 @@ def _result(
         weights=weights,
         attention=attention,
         standard_errors=pd.DataFrame(errors, index=names, columns=cell_types),
+        interval_table=pd.DataFrame(assessment.intervals.columns()),
         misfit=pd.Series(misfit, index=names),
         residual_genes=_residual_genes(assessment.genes, prepared.genes.names),
         spatial=inputs.spatial,

@@ -380,8 +380,12 @@ def _about_neighbors(candidates: tuple[Candidate, ...], best: Smoothing) -> str:
     return "Neighbors are weighted by distance alone."
 
 
-def contiguous_patches(edges: csr_array, n_spots: int, patch_size: int) -> NDArray[np.int64]:
+def contiguous_patches(
+    edges: csr_array, n_spots: int, patch_size: int, offset: float = 0.0
+) -> NDArray[np.int64]:
     """Return about `n_spots` spots in contiguous patches, sorted; all spots if there are no more.
+
+    The first patch grows from the spot at the part `offset` of all, between 0 and 1.
 
     Many small patches, spread evenly, represent the tissue better than a few large ones, and inside a
     patch every spot has its neighbors.
@@ -395,7 +399,7 @@ def contiguous_patches(edges: csr_array, n_spots: int, patch_size: int) -> NDArr
     if edges.shape[0] <= n_spots:
         return np.arange(edges.shape[0])
     taken = np.zeros(edges.shape[0], bool)
-    seeds = visits(edges.shape[0])
+    seeds = visits(edges.shape[0], offset)
     while (n_left := n_spots - int(taken.sum())) > 0:
         if not taken[seed := next(seeds)]:
             _grow(edges, seed, min(patch_size, n_left), taken)

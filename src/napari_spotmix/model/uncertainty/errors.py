@@ -8,7 +8,7 @@ it out. Its shape is taken from the cells of the reference, its size from the sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ __all__ = [
     "confusable_pairs",
     "lost_to_depth",
     "measure_noise",
+    "scatter_of_cells",
     "standard_errors",
 ]
 
@@ -212,7 +213,8 @@ class _Profiles:
 
 def _scaled(counts: csr_array, factors: Array) -> csr_array:
     data = counts.data * np.repeat(factors, np.diff(counts.indptr))
-    return csr_array((data, counts.indices, counts.indptr), shape=counts.shape)
+    # SciPy sorts the indices of a matrix in place: shared, they would no longer belong to the counts.
+    return csr_array((data, counts.indices.copy(), counts.indptr), shape=counts.shape)
 
 
 def _by_type(label: NDArray[np.int64], weight: Array, rows: csr_array, n_types: int) -> Array:
@@ -224,6 +226,32 @@ def _without_negative(matrix: Array) -> Array:
     """Return the symmetric matrix with its negative eigenvalues, which are noise, set to zero."""
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * values.clip(0)) @ vectors.T)
+
+
+def scatter_of_cells(
+    residuals: GeneResiduals, cells: ReferenceCells, n_cell_types: int
+) -> tuple[float, Array]:
+    """Return how much of the variance between single cells spots show about the level of each gene.
+
+    Parameters
+    ----------
+    residuals : GeneResiduals
+    cells : ReferenceCells
+    n_cell_types : int
+
+    Returns
+    -------
+    share : float
+        About one over the number of cells in a spot.
+    single : ndarray of float64, shape (n_genes,)
+        Variance that single cells would add to each gene, as a multiple of its squared mean.
+    """
+    profiles = _Profiles.of(cells, n_cell_types)
+    about_level = replace(residuals, excess=residuals.pattern * residuals.factor**2)
+    single = np.einsum("k,kg->g", residuals.squared_depth, profiles.variance)
+    below = residuals.squared_fit
+    share = np.divide(single, below, out=np.zeros_like(single), where=below > 0)
+    return _cell_share(about_level, profiles), share
 
 
 def _cell_share(residuals: GeneResiduals, profiles: _Profiles) -> float:

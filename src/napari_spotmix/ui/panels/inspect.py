@@ -35,8 +35,6 @@ _LEAST_SUPPORTED = 0.03
 _INDENT = 4
 _KEY = "Strong: this spot. Pale: its neighbors, weighted."
 _KEY_OF_WHISKERS = " Whiskers: 90% interval."
-#: 90% of a normal distribution are within so many standard deviations.
-_Z90 = 1.645
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ def _interval(result: Result, spot: int) -> tuple[np.ndarray, np.ndarray]:
     own = result.proportions.to_numpy()[spot]
     if not len(result.standard_errors):
         return np.full_like(own, np.nan), np.full_like(own, np.nan)
-    away = _Z90 * result.standard_errors.to_numpy(float)[spot]
-    return np.clip(own - away, 0.0, 1.0), np.clip(own + away, 0.0, 1.0)
+    low, high = result.intervals(slice(spot, spot + 1))
+    return low.to_numpy()[0], high.to_numpy()[0]
 
 
 def _neighborhood_mean(result: Result, spot: int) -> np.ndarray:
