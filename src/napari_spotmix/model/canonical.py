@@ -139,8 +139,8 @@ def cells_by_content(
 def visits(n: int, offset: float = 0.0) -> Iterator[int]:
     """Yield numbers below `n` so that those up to any moment are spread evenly; each comes again and again.
 
-    The multiples of the golden ratio, beginning at the part `offset` of all. Spots are numbered along a curve,
-    so the first ones represent the tissue better than as many that are drawn at random.
+    The multiples of the golden ratio, beginning at the part `offset` of all. Spots are numbered along a
+    curve, so the first ones represent the tissue better than as many that are drawn at random.
 
     Examples
     --------
