@@ -85,6 +85,23 @@ def test_what_cannot_be_read_in_uns_is_left_out_unless_it_is_needed(backed: bool
         read_spatial(path, backed=backed)
 
 
+@pytest.mark.parametrize("backed", [False, True])
+def test_scalars_that_cannot_be_written_are_left_out(backed: bool, path: Path, tmp_path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        for name, value in (("odd", np.complex128(1j)), ("bytes", np.void(b"abc"))):
+            file[f"uns/spotmix_other/{name}"] = value
+            file[f"uns/spotmix_other/{name}"].attrs.update(
+                {"encoding-type": "numeric-scalar", "encoding-version": "0.2.0"}
+            )
+    adata = read_spatial(path, backed=backed)
+    (note,) = reading_notes(adata)
+    assert note.endswith(
+        "'spotmix_other/bytes', 'spotmix_other/odd' holds neither numbers nor text and was left out."
+    )
+    assert not {"odd", "bytes"} & adata.uns["spotmix_other"].keys()
+    close_files(adata)
+
+
 def test_uns_of_a_store_is_read_in_the_same_way(tissue: SimulatedTissue, tmp_path: Path) -> None:
     adata = tissue.spatial.copy()
     adata.uns["large"], adata.uns["small"] = np.random.default_rng(0).random(9 << 20), [1, 2]

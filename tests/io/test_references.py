@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,6 +94,25 @@ def test_labels_are_found_under_any_header(tmp_path, cells, header):
     labels = write_labels(tmp_path / "l.csv", cells, header)
     reference = read_reference(tmp_path / "counts.h5", labels=labels, cell_type_key="cell_type")
     assert list(reference.obs["cell_type"]) == TYPES
+
+
+def test_cells_of_the_same_name_each_have_their_label(tmp_path, cells):
+    twice = Section(**{**vars(cells), "barcodes": [cells.barcodes[0], *cells.barcodes[:-1]]})
+    counts = pd.DataFrame(cells.counts, index=twice.barcodes, columns=[f"g{n}" for n in range(7)])
+    counts.to_csv(tmp_path / "counts.csv")
+    labels = write_labels(tmp_path / "l.csv", cells)
+    reference = read_reference(tmp_path / "counts.csv", labels=labels, cell_type_key="cell_type")
+    assert list(reference.obs["cell_type"]) == [TYPES[0], *TYPES[:-1]]
+
+
+def test_counts_with_an_imaginary_part_are_refused(tmp_path, cells):
+    write_h5(tmp_path / "counts.h5", cells, ALL)
+    with h5py.File(tmp_path / "counts.h5", "a") as file:
+        data = file["matrix/data"][:]
+        del file["matrix/data"]
+        file["matrix/data"] = data.astype(np.complex64)
+    with pytest.raises(ReadError, match="`data` must be counts, found complex64"):
+        read_reference(tmp_path / "counts.h5", labels=write_labels(tmp_path / "l.csv", cells))
 
 
 def test_a_column_that_is_asked_for_keeps_its_name(tmp_path, cells):

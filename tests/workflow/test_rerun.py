@@ -116,6 +116,9 @@ def test_other_versions_and_adjustments_give_warnings(copy: Path) -> None:
     assert "numpy 1.0 (now " in versions
     assert "no-such-package 2 (now not installed)" in versions
     assert "adjusted in napari" in adjusted
+    recipe["versions"] |= {"numpy": "1" * 5000}
+    (copy / "results" / "recipe.toml").write_bytes(tomli_w.dumps(recipe).encode())
+    assert len(plan_rerun(copy / "results").warnings[0]) < 300
 
 
 def test_a_result_that_differs_is_said_to_differ(copy: Path, tmp_path: Path) -> None:

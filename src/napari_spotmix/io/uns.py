@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from anndata import AnnData
 from anndata.experimental import read_dispatched
 from anndata.io import read_elem
@@ -23,6 +24,8 @@ from napari_spotmix.io.problems import listed
 
 __all__ = ["is_current", "read_anndata", "read_uns"]
 
+#: Scalars that are read from damaged files, and cannot be written.
+_UNWRITABLE = (bytes, complex, np.complexfloating, np.void)
 #: Bytes in memory of all that is not needed; and bytes for a name.
 _MOST, _NAME = 1 << 26, 64
 
@@ -59,7 +62,7 @@ def read_uns(group: Any) -> tuple[dict[str, Any], list[str]]:
         Its structure has been checked.
     """
     found: dict[str, Any] = {}
-    large, unreadable, n_bytes = [], [], 0
+    large, unreadable, unwritable, n_bytes = [], [], [], 0
     for key in list(group):
         is_needed = key == SPATIAL or key.startswith(ADDED)
         try:
@@ -68,13 +71,33 @@ def read_uns(group: Any) -> tuple[dict[str, Any], list[str]]:
                 large.append(key)
                 continue
             n_bytes += claimed
-            found[key] = read_elem(group[key])
+            found[key], lost = _without_unwritable(read_elem(group[key]), key)
+            unwritable.extend(lost)
         except Exception:
             if is_needed:
                 raise
             unreadable.append(key)
-    words = {"is large and was not read": large, "cannot be read and was left out": unreadable}
+    words = {
+        "is large and was not read": large,
+        "cannot be read and was left out": unreadable,
+        "holds neither numbers nor text and was left out": unwritable,
+    }
     return found, [f"`uns` of the file: {listed(keys)} {why}." for why, keys in words.items() if keys]
+
+
+def _without_unwritable(value: Any, name: str) -> tuple[Any, list[str]]:
+    """Return a value without the scalars that no AnnData can be written with, and the names of these."""
+    if not isinstance(value, dict):
+        return value, []
+    kept, lost = {}, []
+    for key, item in value.items():
+        inner = f"{name}/{key}"
+        if isinstance(item, _UNWRITABLE):
+            lost.append(inner)
+            continue
+        kept[key], found = _without_unwritable(item, inner)
+        lost += found
+    return kept, lost
 
 
 def _claimed(item: Any) -> int:

@@ -241,7 +241,7 @@ class Counts:
         )
 
     def of_genes(self, used: NDArray[np.bool_]) -> Counts:
-        """Return the counts with only the genes that are marked, numbered anew; nothing is read.
+        """Return the counts with only the genes that are marked, which get new numbers; nothing is read.
 
         Parameters
         ----------

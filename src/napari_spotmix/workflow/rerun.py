@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.base.text import shortened
 from napari_spotmix.result import Learned
 from napari_spotmix.workflow.recipe import changed_versions, checksums_of, spec_of_recipe
 from napari_spotmix.workflow.run import Finished, run
@@ -159,9 +160,15 @@ def _by_name(path: Path, table: Mapping[str, Any]) -> dict[str, str]:
     return {"" if is_alone else one["name"]: one["sha256"] for one in files}
 
 
+#: Letters of a version that are quoted.
+_VERSION = 40
+
+
 def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:
-    others = [f"{name} {then} (now {now})" for name, (then, now) in changed_versions(recipe).items()]
+    changed = changed_versions(recipe).items()
+    known = ((name, shortened(str(then), _VERSION), now) for name, (then, now) in changed)
+    others = ", ".join(f"{name} {then} (now {now})" for name, then, now in known)
     if others:
-        yield f"Versions differ from those of the first run, so numbers may too: {', '.join(others)}."
+        yield shortened(f"Versions differ from those of the first run, so numbers may too: {others}.")
     if Learned.from_dict(recipe.get("learned")).refit is not None:
         yield "The first result was adjusted in napari after its run; this is the run before the adjustment."

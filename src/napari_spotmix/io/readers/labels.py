@@ -238,7 +238,7 @@ def join_labels(adata: AnnData, table: LabelTable, cell_type_key: str | None) ->
     """
     columns, words = table.of(pd.Index(adata.obs_names.astype(str)))
     columns = columns.where(columns != "").apply(_typed)
-    likely = label_columns(AnnData(obs=columns))
+    likely = label_columns(AnnData(obs=columns.set_axis(pd.RangeIndex(len(columns)).astype(str))))
     if not likely:
         raise ReadError(
             table.path.parent,
