@@ -111,7 +111,7 @@ def test_counts_with_an_imaginary_part_are_refused(tmp_path, cells):
         data = file["matrix/data"][:]
         del file["matrix/data"]
         file["matrix/data"] = data.astype(np.complex64)
-    with pytest.raises(ReadError, match="`data` must be counts, found complex64"):
+    with pytest.raises(ReadError, match="`data` must be real numbers, found complex64"):
         read_reference(tmp_path / "counts.h5", labels=write_labels(tmp_path / "l.csv", cells))
 
 

@@ -44,8 +44,8 @@ _BLOCK = 1 << 18
 #: Longest name of a slot in a message, in letters; names come from files.
 _LONGEST = 80
 _COMPRESSED = ("csr", "csc")
-#: Kinds of dtypes: of values (bool, integers, real and complex numbers) and of indices.
-_NUMBERS, _INTEGERS = "biufc", "iu"
+#: Kinds of dtypes: of values (bool, integers, real numbers) and of indices.
+_NUMBERS, _INTEGERS = "biuf", "iu"
 
 
 def check_matrices(adata: AnnData, path: Path) -> None:
@@ -187,7 +187,7 @@ def layout_problem(data: Any, indices: Any, indptr: Any, n_major: int) -> str:
         if len(shape) != 1:
             return f"`{name}` must have one dimension, found {len(shape)}"
         if dtype.kind not in kinds:
-            wanted = "integers" if kinds == _INTEGERS else "numbers"
+            wanted = "integers" if kinds == _INTEGERS else "real numbers"
             return f"`{name}` must be {wanted}, found {_short(dtype)}"
     if len(data) != len(indices):
         return f"it has {len(data):,} values but {len(indices):,} indices"

@@ -17,6 +17,9 @@ from napari_spotmix.workflow.spec import Location, RunSpec
 
 __all__ = ["Rerun", "plan_rerun"]
 
+#: Letters of a version that are quoted.
+_VERSION = 40
+
 
 @dataclass(frozen=True)
 class Rerun:
@@ -158,10 +161,6 @@ def _by_name(path: Path, table: Mapping[str, Any]) -> dict[str, str]:
     files = table["files"]
     is_alone = path.is_file() and len(files) == 1
     return {"" if is_alone else one["name"]: one["sha256"] for one in files}
-
-
-#: Letters of a version that are quoted.
-_VERSION = 40
 
 
 def _warnings(recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -164,8 +164,6 @@ def _read_h5(
     # The file holds features x barcodes in CSC, which has the same arrays as barcodes x features in CSR.
     shape = (len(barcodes), len(features))
     _refuse(layout_problem(group["data"], group["indices"], group["indptr"], shape[0]), root, name)
-    if group["data"].dtype.kind == "c":
-        _refuse(f"`data` must be counts, found {group['data'].dtype}", root, name)
     in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
     counts: Any = csr_on_disk(group, shape)
     if in_memory:

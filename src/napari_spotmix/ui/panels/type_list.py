@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractListModel, QItemSelectionModel, QModelIndex, QRect, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPalette
-from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, Qt
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import QAbstractItemView
 
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.canvas.pies import has_pies
+from napari_spotmix.ui.panels.painted_rows import ROW, PaintedRows
 from napari_spotmix.ui.state.edges import MOST_EDGES
 from napari_spotmix.ui.state.maps import (
     COUNTS,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "TypeList", "rows_of"]
 
-_ROW_ROLE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 11
 _BAR, _NUMBER = 70, 44
 _MAP_COLORS = ("#3b0f70", "#8c2981", "#de4968", "#fe9f6d")
@@ -107,7 +107,7 @@ class _Rows(QAbstractListModel):
             return row.name
         if role == Qt.ItemDataRole.ToolTipRole:
             return plain(_tooltip(row))
-        return row if role == _ROW_ROLE else None
+        return row if role == ROW else None
 
     def replace(self, rows: Sequence[Row]) -> None:
         self.beginResetModel()
@@ -119,30 +119,6 @@ def _tooltip(row: Row) -> str:
     if row.mean is None:
         return _TIPS[row.key]
     return f"{row.name}: {percent(row.mean)} of the tissue on average"
-
-
-class _Painter(QStyledItemDelegate):
-    """Paints a row itself, so that a name is never anything but text."""
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
-        return QSize(120, max(22, option.fontMetrics.height() + 6))
-
-    def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        if painter is None:
-            return
-        row: Row = index.data(_ROW_ROLE)
-        is_current = bool(option.state & QStyle.StateFlag.State_Selected)
-        palette = option.palette
-        painter.save()
-        if is_current:
-            painter.fillRect(option.rect, palette.color(QPalette.ColorRole.Highlight))
-        text = QPalette.ColorRole.HighlightedText if is_current else QPalette.ColorRole.Text
-        painter.setPen(palette.color(text))
-        font = option.font
-        font.setBold(is_current)
-        painter.setFont(font)
-        _paint_row(painter, option.rect.adjusted(6, 0, -6, 0), row)
-        painter.restore()
 
 
 def _paint_row(painter: QPainter, area: QRect, row: Row) -> None:
@@ -165,30 +141,19 @@ def _paint_swatch(painter: QPainter, area: QRect, colors: Sequence[str]) -> None
         fill(painter, QRect(left, area.top(), round(width), area.height()), color)
 
 
-class TypeList(QListView):
+class TypeList(PaintedRows):
     """The list of cell types and maps; a click shows one again even if it is the current one."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_paint_row)
         self.rows = _Rows()
         self.setModel(self.rows)
-        self.setItemDelegate(_Painter(self))
-        self.setUniformItemSizes(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Cell types and maps")
         self.setToolTip(
             "Click, or use the arrow keys, to show a cell type; with Ctrl or Shift, to blend up to "
             f"{MOST_BLENDED} or to choose up to {MOST_PANELS} for side by side. Double-click: its color"
         )
-
-    @property
-    def selection(self) -> QItemSelectionModel:
-        """The selected rows."""
-        found = self.selectionModel()
-        if found is None:
-            raise RuntimeError("The list has no selection model: give it a model first.")
-        return found
 
     def select(self, key: Shown | tuple[PanelMap, ...] | None) -> None:
         """Select the rows of what is shown, without showing it again; a selection that asks for it stays."""

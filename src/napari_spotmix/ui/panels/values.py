@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import PushButton
-from qtpy.QtCore import QAbstractListModel, QItemSelectionModel, QModelIndex, QSize, Qt
-from qtpy.QtGui import QPainter, QPalette
-from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, Qt
+from qtpy.QtGui import QPainter
+from qtpy.QtWidgets import QAbstractItemView
 
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number
 from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
+from napari_spotmix.ui.panels.painted_rows import ROW, PaintedRows
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import plain_label
 from napari_spotmix.ui.state.worker import Runner
@@ -56,7 +57,7 @@ class _Names(QAbstractListModel):
             return printable(row.name)
         if role == Qt.ItemDataRole.ToolTipRole:
             return plain(f"{row.name} ({row.note})" if row.note else row.name)
-        return row if role == Qt.ItemDataRole.UserRole else None
+        return row if role == ROW else None
 
     def replace(self, numbers: Sequence[int]) -> None:
         self.beginResetModel()
@@ -64,63 +65,31 @@ class _Names(QAbstractListModel):
         self.endResetModel()
 
 
-class _Painter(QStyledItemDelegate):
-    """Paints a row itself, so that a name is never anything but text."""
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
-        return QSize(120, max(22, option.fontMetrics.height() + 6))
-
-    def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        if painter is None:
-            return
-        row: NameRow = index.data(Qt.ItemDataRole.UserRole)
-        is_current = bool(option.state & QStyle.StateFlag.State_Selected)
-        palette = option.palette
-        painter.save()
-        if is_current:
-            painter.fillRect(option.rect, palette.color(QPalette.ColorRole.Highlight))
-        role = QPalette.ColorRole.HighlightedText if is_current else QPalette.ColorRole.Text
-        ink = palette.color(role)
-        painter.setPen(ink)
-        font = option.font
-        font.setBold(is_current)
-        painter.setFont(font)
-        area = option.rect.adjusted(6, 0, -6, 0)
-        note = painter.fontMetrics().elidedText(
-            printable(row.note), Qt.TextElideMode.ElideRight, round(_NOTE * area.width())
-        )
-        room = painter.fontMetrics().horizontalAdvance(note) + 8 if note else 0
-        draw_name(painter, area.adjusted(0, 0, -room, 0), printable(row.name))
-        ink.setAlphaF(_PALE)
-        painter.setPen(ink)
-        draw_number(painter, area, note)
-        painter.restore()
+def _paint_row(painter: QPainter, area: QRect, row: NameRow) -> None:
+    note = painter.fontMetrics().elidedText(
+        printable(row.note), Qt.TextElideMode.ElideRight, round(_NOTE * area.width())
+    )
+    room = painter.fontMetrics().horizontalAdvance(note) + 8 if note else 0
+    draw_name(painter, area.adjusted(0, 0, -room, 0), printable(row.name))
+    ink = painter.pen().color()
+    ink.setAlphaF(_PALE)
+    painter.setPen(ink)
+    draw_number(painter, area, note)
 
 
-class NameList(QListView):
+class NameList(PaintedRows):
     """A list of names; `chosen` is called with the number of one that is clicked or moved to by key."""
 
     def __init__(self, name: str, tip: str, most_rows: int, chosen: Callable[[int], None]) -> None:
-        super().__init__()
+        super().__init__(_paint_row)
         self._most, self._chosen = most_rows, chosen
         self.names = _Names()
         self.setModel(self.names)
-        self.setItemDelegate(_Painter(self))
-        self.setUniformItemSizes(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName(name)
         self.setToolTip(tip)
         self.clicked.connect(self._choose)
         self.selection.currentChanged.connect(self._choose)
-
-    @property
-    def selection(self) -> QItemSelectionModel:
-        """The selected row."""
-        found = self.selectionModel()
-        if found is None:
-            raise RuntimeError("The list has no selection model: give it a model first.")
-        return found
 
     @reporting
     def _choose(self, index: QModelIndex, _: object = None) -> None:
