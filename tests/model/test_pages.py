@@ -13,7 +13,7 @@ from napari_spotmix.model import fit, graph, rna_content, variation
 from napari_spotmix.model.kernels.simd import WIDTH
 from napari_spotmix.model.learning import data_term, heldout, selection
 from napari_spotmix.model.solver import multigrid, solve
-from napari_spotmix.model.uncertainty import calibration, errors, pseudo_spots, residuals
+from napari_spotmix.model.uncertainty import calibration, pseudo_spots, residuals
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "explanation"
@@ -69,7 +69,7 @@ SAID: list[tuple[str, str, tuple[object, ...]]] = [
     ("learning.md", "divided by {:.0f} as long as", (selection._STEP_DOWN,)),
     ("learning.md", "At most {:,} spots are used", (fit._LEARNING_SPOTS,)),
     ("learning.md", "contiguous patches of {}, spread", (fit._PATCH,)),
-    ("uncertainty.md", "the formula alone gives, ±{:.2f} errors", (errors._Z90,)),
+    ("uncertainty.md", "the formula alone gives, ±{:.2f} errors", (calibration.Z90,)),
     (
         "uncertainty.md",
         "up to {} spots are made whose truth is known, in four tissues of {}",

@@ -269,6 +269,18 @@ def test_intervals_at_zero_reach_upwards_only() -> None:
     assert high == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("unexplained", [0.0, 0.1, 0.8, 1.0])
+def test_errors_keep_the_part_of_the_formula_that_pseudo_spots_lack(unexplained: float) -> None:
+    rng = np.random.default_rng(4)
+    shares = rng.random(20_000)
+    truth = shares + 0.05 * rng.normal(size=20_000)
+    found = calibrate(shares, np.full(20_000, 0.2), truth, unexplained)
+    stated = found.errors.at(np.array([0.5]), np.array([0.2]))
+    np.testing.assert_allclose(stated, max(0.05, 0.2 * unexplained), rtol=0.15)
+    low, high = found.intervals.ends(np.array([0.5]), stated)
+    assert min(0.5 - low[0], high[0] - 0.5) > 1.64 * unexplained * stated[0] - 1e-9
+
+
 def test_a_table_of_intervals_comes_back_from_its_columns() -> None:
     rng = np.random.default_rng(2)
     values = rng.random((2, 33, 17))

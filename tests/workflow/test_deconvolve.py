@@ -606,8 +606,8 @@ def test_intervals_of_ninety_percent_hold_the_truth_about_as_often(section: Simu
     result = deconvolve(section.spatial, section.reference, share="rna")
     truth = section.spatial.obsm["truth_rna"]
     held = coverage(result, truth)
-    assert 0.88 < held.mean() < 0.98
-    assert 0.83 < held[(truth > 0)[result.cell_types].to_numpy()].mean() < 0.97
+    assert 0.88 < held.mean() < 0.97
+    assert 0.86 < held[(truth > 0)[result.cell_types].to_numpy()].mean() < 0.97
 
 
 def test_standard_errors_are_as_large_as_errors_and_rank_them(section: SimulatedTissue) -> None:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["UNMATCHED", "Result", "over_all_spots"]
 
-#: Quantile of the normal distribution that bounds a two-sided interval of 90%.
-_Z90 = 1.6449
 #: Reason of a spot whose counts were fitted and gave nothing.
 UNMATCHED = "counts fit no cell type"
 
@@ -203,7 +201,7 @@ class Result:
         >>> bool(((lower <= result.proportions) & (result.proportions <= upper)).all(axis=None))
         True
         """
-        from napari_spotmix.model.uncertainty.calibration import IntervalTable
+        from napari_spotmix.model.uncertainty.calibration import Z90, IntervalTable
 
         if not len(self.standard_errors):
             return pd.DataFrame(), pd.DataFrame()
@@ -213,7 +211,7 @@ class Result:
             columns = (self.interval_table[name] for name in ("standard_error", "below", "above"))
             ends = IntervalTable.of_columns(*columns).ends(own, errors)
         else:
-            ends = (own - _Z90 * errors).clip(0.0, 1.0), (own + _Z90 * errors).clip(0.0, 1.0)
+            ends = (own - Z90 * errors).clip(0.0, 1.0), (own + Z90 * errors).clip(0.0, 1.0)
         lower, upper = (pd.DataFrame(end, index=shares.index, columns=shares.columns) for end in ends)
         return lower, upper
 

@@ -203,6 +203,8 @@ def _calibration(
         proportions(X, formula.content).ravel(),
         errors[known].ravel(),
         np.concatenate([one.truth for one in tissues])[known].ravel(),
+        # More scatter than in spots of a single cell comes from the reference, and pseudo-spots lack it.
+        unexplained=1.0 - 1.0 / max(noise.cell_share, 1.0),
     )
 
 

@@ -18,10 +18,12 @@ from scipy.spatial import KDTree
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.threads import Threads
 
-__all__ = ["Calibration", "IntervalTable", "Lookup", "calibrate", "proportions"]
+__all__ = ["Z90", "Calibration", "IntervalTable", "Lookup", "calibrate", "proportions"]
 
 Array = NDArray[np.float64]
 
+#: Quantile of the normal distribution that bounds a two-sided interval of 90%.
+Z90 = 1.6449
 #: Nodes of the tables: square roots of shares, logarithms of errors.
 _SHARES, _ERRORS = 33, 17
 #: Errors below this are alike.
@@ -188,13 +190,16 @@ def proportions(abundances: Array, content: Array) -> Array:
     return np.asarray(np.divide(shares, total, out=flat, where=total > 0))
 
 
-def calibrate(shares: Array, errors: Array, truth: Array) -> Calibration:
+def calibrate(shares: Array, errors: Array, truth: Array, unexplained: float = 0.0) -> Calibration:
     """Learn from shares whose truth is known.
 
     Parameters
     ----------
     shares, errors, truth : ndarray of float64, shape (n_known,)
         Fitted shares, the standard errors that the formula gives them, and the true shares.
+    unexplained : float, optional
+        Part, 0 to 1, of the section's scatter that none of its cells can explain, nor those of the known
+        shares. The errors are at least this part of the formula's, which includes it.
 
     Examples
     --------
@@ -209,12 +214,15 @@ def calibrate(shares: Array, errors: Array, truth: Array) -> Calibration:
     given = _nodes(errors)
     alike = _most_alike(shares, errors, given)
     squares = (deviation**2)[alike].sum(axis=1) + _PRIOR * np.tile(_errors_at(given) ** 2, _SHARES)
-    by_formula = replace(given, values=_as_table(np.sqrt(squares / (alike.shape[1] + _PRIOR))))
+    least = unexplained * np.tile(_errors_at(given), _SHARES)
+    root = np.maximum(np.sqrt(squares / (alike.shape[1] + _PRIOR)), least)
+    by_formula = replace(given, values=_as_table(root))
     # Intervals belong to the standard error that a user sees.
     final = by_formula.at(shares, errors)
     of_final = _nodes(final)
     low, high = np.quantile(deviation[_most_alike(shares, final, of_final)], _ENDS, axis=1)
-    below, above = (replace(of_final, values=_as_table(values).clip(0.0)) for values in (-low, high))
+    least = unexplained * Z90 * np.tile(_errors_at(of_final), _SHARES)
+    below, above = (replace(of_final, values=_as_table(np.maximum(away, least))) for away in (-low, high))
     return Calibration(by_formula, IntervalTable(below, above))
 
 

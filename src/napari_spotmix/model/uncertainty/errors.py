@@ -19,6 +19,7 @@ from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.kernels import uncertainty as uncertainty_kernels
 from napari_spotmix.model.kernels.arguments import ErrorTerms, SpotErrorTerms
 from napari_spotmix.model.sufficient_statistics import Statistics
+from napari_spotmix.model.uncertainty.calibration import Z90
 from napari_spotmix.model.uncertainty.residuals import GeneResiduals
 
 __all__ = [
@@ -38,8 +39,6 @@ Array = NDArray[np.float64]
 _CELLS_PER_TYPE = 64
 #: A type counts in a cluster from this mean share on.
 _PRESENT = 0.02
-#: Quantile of the normal distribution that bounds a two-sided interval of 90%.
-_Z90 = 1.6449
 #: Rows per call of a kernel: some milliseconds of work, so that a cancel is noticed soon.
 _BLOCK = 4096
 
@@ -371,6 +370,6 @@ def confusable_pairs(
         true = np.maximum(information - by_chance, 0.0) * information
         hopeless = np.full_like(information, np.inf)
         error = np.sqrt(np.divide(variance, true, out=hopeless, where=true > 0))
-        confusable = np.flatnonzero(_Z90 * error >= 0.5)
+        confusable = np.flatnonzero(Z90 * error >= 0.5)
         found += [(float(error[other]), k, k + 1 + int(other)) for other in confusable]
     return [(k, other) for _, k, other in sorted(found, key=lambda pair: (-pair[0], pair[1:]))]
