@@ -463,3 +463,18 @@ def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
             assert found.get(name, []) == ranked[:4]
     unknown = replace(result, signatures=pd.DataFrame(index=shares.columns))
     assert unknown.supporting_genes(0) == {}
+
+
+def test_dates_of_the_user_are_written_as_text(tmp_path: Path) -> None:
+    tissue = simulate(n_spots=30, n_genes=60, n_cell_types=3, image=False)
+    spatial = tissue.spatial
+    spatial.obs["day"] = pd.date_range("2026-01-01", periods=30)
+    spatial.obs["after"] = pd.to_timedelta(np.arange(30), unit="D")
+    spatial.obs["month"] = pd.period_range("2026-01", periods=30, freq="M")
+    result = deconvolve(spatial, tissue.reference)
+    result.to_anndata().write_h5ad(tmp_path / "result.h5ad")
+    read = anndata.read_h5ad(tmp_path / "result.h5ad").obs
+    assert list(read["day"][:2]) == ["2026-01-01", "2026-01-02"]
+    assert read["month"].iloc[-1] == "2028-06"
+    assert read["after"].iloc[1] == "1 days"
+    assert spatial.obs["day"].dtype.kind == "M"

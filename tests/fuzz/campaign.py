@@ -102,7 +102,9 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=os.environ | {"QT_QPA_PLATFORM": "offscreen", "PYTHONFAULTHANDLER": "1"},
+            # Each heap of the C library would take 64 MB of the addresses that are left for threads.
+            env=os.environ
+            | {"QT_QPA_PLATFORM": "offscreen", "PYTHONFAULTHANDLER": "1", "MALLOC_ARENA_MAX": "2"},
         )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

@@ -299,11 +299,15 @@ def test_a_name_that_no_recipe_can_hold_is_refused(path: Path) -> None:
         read_spatial(odd)
 
 
-def test_a_column_that_cannot_be_written_is_refused(path: Path) -> None:
+@pytest.mark.parametrize(
+    "dtype", [h5py.vlen_dtype(np.int32), np.dtype("V4"), np.dtype("S3"), h5py.opaque_dtype(np.dtype("M8[s]"))]
+)
+def test_a_column_that_cannot_be_written_is_refused(path: Path, dtype: np.dtype) -> None:
     with h5py.File(path, "a") as file:
         obs = file["obs"]
-        column = obs.create_dataset("odd", shape=(60,), dtype=h5py.vlen_dtype(np.int32))
-        column[0] = [1, 2]
+        column = obs.create_dataset("odd", shape=(60,), dtype=dtype)
+        if dtype.kind == "O":
+            column[0] = [1, 2]
         column.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         names = [*obs.attrs["column-order"], "odd"]
         obs.attrs["column-order"] = np.array(names, dtype=h5py.string_dtype())

@@ -272,13 +272,21 @@ def test_intervals_at_zero_reach_upwards_only() -> None:
 @pytest.mark.parametrize("unexplained", [0.0, 0.1, 0.8, 1.0])
 def test_errors_keep_the_part_of_the_formula_that_pseudo_spots_lack(unexplained: float) -> None:
     rng = np.random.default_rng(4)
-    shares = rng.random(20_000)
-    truth = shares + 0.05 * rng.normal(size=20_000)
-    found = calibrate(shares, np.full(20_000, 0.2), truth, unexplained)
-    stated = found.errors.at(np.array([0.5]), np.array([0.2]))
-    np.testing.assert_allclose(stated, max(0.05, 0.2 * unexplained), rtol=0.15)
-    low, high = found.intervals.ends(np.array([0.5]), stated)
-    assert min(0.5 - low[0], high[0] - 0.5) > 1.64 * unexplained * stated[0] - 1e-9
+    shares, errors = rng.random((300, 2)), np.full((300, 2), 0.2, dtype=np.float32)
+    shares /= shares.sum(axis=1, keepdims=True)
+    errors[3] = np.nan
+    known = np.repeat(shares.ravel(), 40)
+    truth = known + 0.05 * rng.normal(size=len(known))
+    found = calibrate(known, np.full(len(known), 0.2), truth)
+    table = found.standard_errors(shares, np.ones(2), errors, unexplained, Threads(1), lambda _: None)
+    assert np.isnan(errors[3]).all()
+    rest = np.delete(np.arange(300), 3)
+    expected = max(0.05, 0.2 * unexplained)
+    np.testing.assert_allclose(np.sqrt(np.mean(errors[rest] ** 2)), expected, rtol=0.05)
+    low, high = table.ends(shares[rest], errors[rest].astype(float))
+    inside = (low > 0) & (high < 1)
+    width = 2 * 1.645 * expected
+    np.testing.assert_allclose((high - low)[inside].mean(), width, rtol=0.1)
 
 
 def test_a_table_of_intervals_comes_back_from_its_columns() -> None:

@@ -64,12 +64,18 @@ def _column_damage(adata: AnnData) -> str:
     """Return which column of `obs` or `var` holds what no file of a result can; "" if there is none."""
     for slot in ("obs", "var"):
         table = getattr(adata, slot)
-        for name in table.select_dtypes("object").columns:
-            column = table[name]
-            if isinstance(column, pd.Series) and infer_dtype(column, skipna=True) in ("mixed", "bytes"):
+        for at, name in enumerate(table.columns):
+            if _is_unwritable(table.iloc[:, at]):
                 shown = f"{slot}[{str(name)!r}]"[:_LONGEST]
                 return f"`{shown}` is damaged: its values are neither text nor numbers."
     return ""
+
+
+def _is_unwritable(column: pd.Series[Any]) -> bool:
+    if column.dtype == object:
+        return infer_dtype(column, skipna=True) in ("mixed", "bytes")
+    is_opaque = column.dtype.kind == "V" and getattr(column.dtype, "names", None) is None
+    return is_opaque or column.dtype.kind in "mM"
 
 
 def sparse_damage(adata: AnnData) -> str:

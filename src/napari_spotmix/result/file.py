@@ -43,6 +43,7 @@ def to_anndata(result: Result, key_added: str) -> AnnData:
     _check_prefix(key_added)
     keys = added_keys(key_added)
     adata = copied(result.spatial)
+    _write_dates_as_text(adata)
     adata.obsm[keys["proportions"]] = result.proportions
     adata.obsm[keys["cell_proportions"]] = result.cell_proportions
     adata.obsm[keys["rna_proportions"]] = result.rna_proportions
@@ -145,6 +146,14 @@ def niche_table(proportions: pd.DataFrame, niches: pd.Series) -> pd.DataFrame:
         index=pd.Index(composition.index, name="cell_type"),
         columns=[str(name) for name in composition.columns],
     )
+
+
+def _write_dates_as_text(adata: AnnData) -> None:
+    """Replace columns that anndata computes with but cannot write."""
+    for table in (adata.obs, adata.var):
+        for name, dtype in table.dtypes.items():
+            if isinstance(dtype, (pd.PeriodDtype, pd.IntervalDtype)) or dtype.kind in "mM":
+                table[name] = table[name].astype(str)
 
 
 def storable_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -45,6 +45,8 @@ __all__ = ["deconvolve"]
 _LISTED = 5
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4
+#: In a table of fewer values, threads wait for each other longer than they work.
+_SMALL = 100_000
 
 
 def deconvolve(
@@ -114,7 +116,7 @@ def deconvolve(
         on_progress=on_progress,
     ):
         raise InputError(messages_with_fixes(problems))
-    with Threads.of(params.n_threads) as threads:
+    with Threads.of(_n_threads(spatial, params)) as threads:
         prepared = prepare(inputs, params, threads, on_progress)
         fitted = fit(
             prepared.counts,
@@ -141,6 +143,12 @@ def deconvolve(
         )
     on_progress(Progress("Writing up", 0, 1))
     return _result(inputs, params, prepared, fitted, assessment)
+
+
+def _n_threads(spatial: AnnData, params: Parameters) -> int:
+    """Return the number of threads to use: what was asked for, or what is fastest."""
+    is_small = spatial.n_obs * spatial.n_vars < _SMALL
+    return 1 if is_small and params.n_threads == 0 else params.n_threads
 
 
 def _merged(params: Parameters | None, parameters: Mapping[str, Any]) -> Parameters:

@@ -130,12 +130,14 @@ def assess(
         fitted.data_term.scaled(fitted.platform).variation,
     )
     calibration = _calibration(section, formula, clusters, filters, noise)
-    calibration.standard_errors(X, formula.content, errors, threads, on_progress)
+    # More scatter than in spots of a single cell comes from the reference, and pseudo-spots lack it.
+    unexplained = 1.0 - 1.0 / max(noise.cell_share, 1.0)
+    intervals = calibration.standard_errors(X, formula.content, errors, unexplained, threads, on_progress)
     coupling = formula.coupling(degree)
     borrowed = 1.0 + float(coupling.mean()) / max(statistics.mean_precision(), 1e-300)
     depth = borrowed * float(np.median(totals))
     pairs = confusable_pairs(signatures, noise.signature_variance, genes.excess, depth, overdispersion)
-    return Assessment(errors, calibration.intervals, genes, misfit, pairs, noise.cell_share)
+    return Assessment(errors, intervals, genes, misfit, pairs, noise.cell_share)
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,6 @@ def _calibration(
         proportions(X, formula.content).ravel(),
         errors[known].ravel(),
         np.concatenate([one.truth for one in tissues])[known].ravel(),
-        # More scatter than in spots of a single cell comes from the reference, and pseudo-spots lack it.
-        unexplained=1.0 - 1.0 / max(noise.cell_share, 1.0),
     )
 
 

@@ -101,6 +101,15 @@ class IntervalTable:
             "above": self.above.values.ravel(),
         }
 
+    def stretched(self, factor: float) -> IntervalTable:
+        """Return the table for errors and distances that are `factor` times as large."""
+        return IntervalTable(
+            *(
+                Lookup(factor * table.least, factor * table.largest, factor * table.values)
+                for table in (self.below, self.above)
+            )
+        )
+
     @classmethod
     def of_columns(cls, standard_error: Any, below: Any, above: Any) -> IntervalTable:
         """Return the table whose columns these are.
@@ -154,10 +163,11 @@ class Calibration:
         abundances: Array,
         content: Array,
         errors: NDArray[np.float32],
+        unexplained: float,
         threads: Threads,
         on_progress: ProgressCallback,
-    ) -> None:
-        """Replace the errors of the formula by standard errors, at most 1.
+    ) -> IntervalTable:
+        """Replace the errors of the formula by standard errors, at most 1; return intervals by these.
 
         Parameters
         ----------
@@ -166,20 +176,35 @@ class Calibration:
             By which abundances are divided to get proportions.
         errors : ndarray of float32, shape (n_spots, n_cell_types)
             Of the formula; overwritten, since it may be large.
+        unexplained : float
+            Part, 0 to 1, of the section's scatter that known shares lack. The formula has it, so the root
+            mean square of the standard errors is at least this part of the formula's. All grow alike:
+            known shares tell their order better.
         threads : Threads
         on_progress : callable
         """
+        squares = np.zeros((len(errors), 2)) if unexplained else None
 
         def block(start: int, stop: int) -> None:
             some = errors[start:stop]
             shares, given = proportions(abundances[start:stop], content), some.astype(np.float64)
             known = np.isfinite(given)
-            some[known] = self.errors.at(shares[known], given[known]).clip(0.0, 1.0)
+            some[known] = self.errors.at(shares[known], given[known])
+            if squares is not None:
+                squares[start:stop, 0] = np.nansum(given**2, axis=1)
+                squares[start:stop, 1] = np.nansum(some.astype(np.float64) ** 2, axis=1)
 
         def report(n_done: int) -> None:
             on_progress(Progress("Calibrating errors", n_done, len(errors)))
 
         threads.over_blocks(block, len(errors), block=_BLOCK, on_block=report)
+        stretch = 1.0
+        if squares is not None:
+            of_formula, calibrated = np.sqrt(squares.sum(axis=0))
+            stretch = max(unexplained * of_formula / calibrated, 1.0) if calibrated else 1.0
+        errors *= np.float32(stretch)
+        np.minimum(errors, 1.0, out=errors)
+        return self.intervals.stretched(stretch)
 
 
 def proportions(abundances: Array, content: Array) -> Array:
@@ -190,16 +215,13 @@ def proportions(abundances: Array, content: Array) -> Array:
     return np.asarray(np.divide(shares, total, out=flat, where=total > 0))
 
 
-def calibrate(shares: Array, errors: Array, truth: Array, unexplained: float = 0.0) -> Calibration:
+def calibrate(shares: Array, errors: Array, truth: Array) -> Calibration:
     """Learn from shares whose truth is known.
 
     Parameters
     ----------
     shares, errors, truth : ndarray of float64, shape (n_known,)
         Fitted shares, the standard errors that the formula gives them, and the true shares.
-    unexplained : float, optional
-        Part, 0 to 1, of the section's scatter that none of its cells can explain, nor those of the known
-        shares. The errors are at least this part of the formula's, which includes it.
 
     Examples
     --------
@@ -214,15 +236,12 @@ def calibrate(shares: Array, errors: Array, truth: Array, unexplained: float = 0
     given = _nodes(errors)
     alike = _most_alike(shares, errors, given)
     squares = (deviation**2)[alike].sum(axis=1) + _PRIOR * np.tile(_errors_at(given) ** 2, _SHARES)
-    least = unexplained * np.tile(_errors_at(given), _SHARES)
-    root = np.maximum(np.sqrt(squares / (alike.shape[1] + _PRIOR)), least)
-    by_formula = replace(given, values=_as_table(root))
+    by_formula = replace(given, values=_as_table(np.sqrt(squares / (alike.shape[1] + _PRIOR))))
     # Intervals belong to the standard error that a user sees.
     final = by_formula.at(shares, errors)
     of_final = _nodes(final)
     low, high = np.quantile(deviation[_most_alike(shares, final, of_final)], _ENDS, axis=1)
-    least = unexplained * Z90 * np.tile(_errors_at(of_final), _SHARES)
-    below, above = (replace(of_final, values=_as_table(np.maximum(away, least))) for away in (-low, high))
+    below, above = (replace(of_final, values=_as_table(values).clip(0.0)) for values in (-low, high))
     return Calibration(by_formula, IntervalTable(below, above))
 
 

@@ -117,6 +117,15 @@ class Ingredients:
         )
 
     @cached_property
+    def mean_of_shown(self) -> Array:
+        """Part of each gene in the counts of those cells, float64 (n_cell_types, n_genes)."""
+        shown, n_types = self.shown, len(self.signatures)
+        n_cells = len(shown.label)
+        of_type = csr_array((np.ones(n_cells), (shown.label, np.arange(n_cells))), shape=(n_types, n_cells))
+        totals = np.bincount(shown.label, shown.totals, n_types)
+        return np.asarray((of_type @ shown.counts).toarray() / totals[:, None])
+
+    @cached_property
     def _scatter(self) -> tuple[float, Array]:
         return scatter_of_cells(self.residuals, self.cells, len(self.signatures))
 
@@ -256,17 +265,13 @@ class _Cells:
     @classmethod
     def of(cls, section: Ingredients, content: Array, off: Array) -> _Cells:
         """Prepare cells whose types bring RNA by `content` and whose genes are off by `off`."""
-        shown, signatures = section.shown, section.signatures
+        shown, signatures, mean = section.shown, section.signatures, section.mean_of_shown
         members = [np.flatnonzero(shown.label == k) for k in range(len(signatures))]
-        counts = shown.counts.copy()
-        # Each molecule meets the same random number, however the counts are stored.
-        counts.sort_indices()
-        mean = np.stack([counts[some].sum(axis=0) / shown.totals[some].sum() for some in members])
         # On average, cells of a type have its signature, which comes from many more of them.
         factor = np.divide(signatures, mean, out=np.zeros_like(mean), where=mean > 0) * off
         unseen = np.where(mean > 0, 0.0, signatures) * off
         per_count = content / np.array([shown.totals[some].mean() for some in members])
-        return cls(section, members, counts, per_count, factor, unseen)
+        return cls(section, members, shown.counts, per_count, factor, unseen)
 
     def mixed(self, spots: NDArray[np.int64], rng: np.random.Generator) -> tuple[csr_array, Array]:
         """Return the counts of pseudo-spots and their true proportions."""
@@ -277,18 +282,17 @@ class _Cells:
         mass = totals * self.per_count[kind]
         of_spot = np.bincount(spot, mass, len(spots))
         depth = self.section.totals[spots][spot] * mass / of_spot[spot]
-        held = csr_array(chosen @ self.counts)
-        held.sort_indices()
-        counts = self._captured(held, kind, depth / totals, rng)
-        pairs = np.arange(len(spot))
-        gather = csr_array((np.ones(len(spot)), (spot, pairs)), shape=(len(spots), len(spot)))
+        # Dense, so that each molecule meets the same random number, however the counts are stored.
+        counts = self._captured((chosen @ self.counts).toarray(), kind, depth / totals, rng)
+        starts = np.flatnonzero(np.diff(spot, prepend=-1))
         loads = np.zeros(number.shape)
         loads[spot, kind] = depth
         # Not through BLAS, whose sums may depend on its number of threads.
         more = rng.poisson(np.einsum("nk,kg->ng", loads, self.unseen))
+        seen = np.add.reduceat(counts, starts, axis=0) + more
         shares = number if self.section.of_cells else loads
         truth = shares / shares.sum(axis=1, keepdims=True)
-        return csr_array((gather @ counts + csr_array(more)).astype(np.float32)), truth
+        return csr_array(seen.astype(np.float32)), truth
 
     def _numbers(self, spots: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """Return how many cells of each type each spot has."""
@@ -312,19 +316,21 @@ class _Cells:
         return csr_array((np.ones(len(cells)), (rows, cells)), shape=(len(kinds), self.counts.shape[0]))
 
     def _captured(
-        self, counts: csr_array, kind: NDArray[np.int64], part: Array, rng: np.random.Generator
-    ) -> csr_array:
+        self, counts: Array, kind: NDArray[np.int64], part: Array, rng: np.random.Generator
+    ) -> Array:
         """Return what is left of the counts of cells in a spot: each molecule is seen or not.
 
         If a spot is deeper than its cells, more molecules of the same genes are added.
         """
-        row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
-        chance = part[row] * self.factor[kind[row], counts.indices]
-        molecules = np.rint(counts.data).astype(np.int64)
+        row, gene = np.nonzero(counts)
+        chance = part[row] * self.factor[kind[row], gene]
+        molecules = np.rint(counts[row, gene]).astype(np.int64)
         seen = rng.binomial(molecules, np.minimum(chance, 1.0)).astype(np.float64)
         deeper = np.flatnonzero(chance > 1.0)
         seen[deeper] += rng.poisson(molecules[deeper] * (chance[deeper] - 1.0))
-        return csr_array((seen, counts.indices, counts.indptr), shape=counts.shape)
+        left = np.zeros_like(counts)
+        left[row, gene] = seen
+        return left
 
 
 @dataclass(frozen=True)
