@@ -244,7 +244,8 @@ def large_solution(n_threads: int) -> Solution:
 
 
 def path_graph_of(n_spots: int) -> csr_array:
-    ends = np.arange(n_spots - 1)
+    """Return a path, with 32-bit indices as graphs of sections: kernels are compiled for each kind."""
+    ends = np.arange(n_spots - 1, dtype=np.int32)
     data, row = np.ones(2 * len(ends)), np.concatenate([ends, ends + 1])
     return csr_array((data, (row, np.concatenate([ends + 1, ends]))), shape=(n_spots, n_spots))
 
