@@ -134,6 +134,12 @@ def test_help_lists_every_parameter_with_its_default_and_bounds() -> None:
     assert "--random-state" not in text
 
 
+def test_warm_up_says_when_runs_can_begin() -> None:
+    run = spotmix("warm-up")
+    assert run.returncode == 0
+    assert run.stdout == "Ready: the first run starts at once.\n"
+
+
 def test_version_is_that_of_the_package() -> None:
     from napari_spotmix import __version__
 

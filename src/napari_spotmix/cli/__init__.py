@@ -72,6 +72,7 @@ def _app() -> App:
     from napari_spotmix.cli._rerun import rerun
     from napari_spotmix.cli._run import run_command
     from napari_spotmix.cli._view import demo, view
+    from napari_spotmix.cli._warm_up import warm_up
 
     app = App(
         name="spotmix",
@@ -92,6 +93,7 @@ def _app() -> App:
     app.command(niches)
     app.command(report)
     app.command(export)
+    app.command(warm_up)
     return app
 
 

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
+from napari_spotmix.model.compilation import begin_to_compile
 from napari_spotmix.ui.canvas.overlays import Overlays
 from napari_spotmix.ui.canvas.scene import Scene
 from napari_spotmix.ui.canvas.software import QuickPoints
@@ -113,6 +114,7 @@ class DeconvolutionWidget(QWidget):
         self._connections = Connections()
         self._connect()
         self._summarize()
+        begin_to_compile()
 
     def _connect(self) -> None:
         connect, session = self._connections.connect, self.session

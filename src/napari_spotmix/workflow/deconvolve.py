@@ -29,6 +29,7 @@ from napari_spotmix.dataset.diagnostics.genes import few_genes
 from napari_spotmix.dataset.diagnostics.spots import not_estimated
 from napari_spotmix.dataset.finding import messages, messages_with_fixes
 from napari_spotmix.dataset.validation import check, choices
+from napari_spotmix.model.compilation import compiled
 from napari_spotmix.model.fit import Fit, fit
 from napari_spotmix.model.refit import RefitProblem
 from napari_spotmix.model.rna_content import Content
@@ -116,6 +117,7 @@ def deconvolve(
         on_progress=on_progress,
     ):
         raise InputError(messages_with_fixes(problems))
+    compiled(on_progress)
     with Threads.of(_n_threads(spatial, params)) as threads:
         prepared = prepare(inputs, params, threads, on_progress)
         fitted = fit(

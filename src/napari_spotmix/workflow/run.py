@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.model.compilation import begin_to_compile
 from napari_spotmix.workflow.recipe import checksums_of, fetched_spec, recipe_of
 from napari_spotmix.workflow.spec import RunSpec
 
@@ -67,6 +68,7 @@ def run(
     Cancelled
         If `on_progress` raised it; nothing is left behind.
     """
+    begin_to_compile()  # while files are read
     with _data(spec, data, list(problems), on_progress) as ready:
         from napari_spotmix.workflow.deconvolve import deconvolve  # compiles: only for input that can be used
         from napari_spotmix.workflow.provenance import with_fixes

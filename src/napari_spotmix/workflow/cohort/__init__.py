@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_spotmix.base.cores import available_cores
 from napari_spotmix.base.progress import Progress, ProgressCallback, silent
+from napari_spotmix.model.compilation import compiled
 from napari_spotmix.workflow.cohort.section import DONE, FAILED, UNCHANGED, Outcome, order_of
 from napari_spotmix.workflow.cohort.sheet import COLUMNS, Section, is_samplesheet, read_samplesheet
 
@@ -129,6 +130,7 @@ def _run(
         return
     from napari_spotmix.workflow.cohort.local import how_many_at_once, run_here
 
+    compiled(lambda _: tick())  # once, not by each process
     at_once = at_once or how_many_at_once([order_of(section, 1) for section in sections])
     n_threads = max(1, available_cores() // max(1, min(at_once, len(sections))))
     run_here([order_of(section, n_threads) for section in sections], listen, tick, at_once=at_once)
