@@ -74,6 +74,16 @@ def refused(capsys: Any, *arguments: object) -> str:
     return str(capsys.readouterr().err)
 
 
+def test_names_of_any_length_leave_a_table_that_can_be_read(
+    results: Path, regions: Path, capsys: Any
+) -> None:
+    regions.write_text(regions.read_text().replace("Tumor/core", "Tumor" + 5000 * "x"))
+    main(["regions", str(results), "--regions", str(regions)])
+    said = capsys.readouterr().out
+    assert " against " in said
+    assert max(map(len, said.splitlines())) < 1000
+
+
 def test_a_comparison_is_printed_and_written_as_python_has_it(
     results: Path, regions: Path, capsys: Any, tmp_path: Path
 ) -> None:

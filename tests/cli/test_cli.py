@@ -862,3 +862,9 @@ def test_run_prints_what_was_fixed(sample: Path, tmp_path: Path) -> None:
     done = spotmix("run", sample / "spots.h5ad", sample / "cells.h5ad", *options)
     assert done.returncode == 0, done.stderr
     assert "  - Fixes applied before the run: spatial:flip-x. The files were not changed." in done.stdout
+
+
+def test_a_path_that_no_system_takes_is_told_in_short(sample: Path, tmp_path: Path) -> None:
+    done = spotmix("run", "x" * 5000, sample / "cells.h5ad", "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert len(done.stderr) < 1000

@@ -93,12 +93,13 @@ def test_scalars_that_cannot_be_written_are_left_out(backed: bool, path: Path, t
             file[f"uns/spotmix_other/{name}"].attrs.update(
                 {"encoding-type": "numeric-scalar", "encoding-version": "0.2.0"}
             )
+        opaque = file.create_dataset("uns/spotmix_other/opaque", data=np.zeros(3, "V4"))
+        opaque.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     adata = read_spatial(path, backed=backed)
     (note,) = reading_notes(adata)
-    assert note.endswith(
-        "'spotmix_other/bytes', 'spotmix_other/odd' holds neither numbers nor text and was left out."
-    )
-    assert not {"odd", "bytes"} & adata.uns["spotmix_other"].keys()
+    assert note.endswith("'spotmix_other/opaque' holds neither numbers nor text and was left out.")
+    assert "'spotmix_other/bytes', 'spotmix_other/odd'," in note
+    assert not {"odd", "bytes", "opaque"} & adata.uns["spotmix_other"].keys()
     close_files(adata)
 
 

@@ -106,6 +106,11 @@ def long_names(file: h5py.File) -> None:
     claim(file["obs"], "long", (60,), "S10000000")
 
 
+def tiny_chunks(file: h5py.File) -> None:
+    """Nothing is stored, and HDF5 needs kilobytes for each chunk."""
+    file.create_dataset("uns/tiny", (1_000_000,), "u1", chunks=(1,))
+
+
 REFUSED = {
     external_storage: "keeps the values of `uns/secret` in another file",
     external_link: "has a link to another file, `uns/values`",
@@ -116,6 +121,7 @@ REFUSED = {
     many_claims: "claims too much memory: `uns`",
     many_links: "claims too much memory: `uns`",
     names_of_any_length: "claims too much memory: `uns/names`",
+    tiny_chunks: "claims too much memory: `uns/tiny`",
     long_names: "claims too much memory: `obs/long`",
 }
 

@@ -318,6 +318,8 @@ def test_mtx_with_garbage_among_its_entries_is_reported(tmp_path, tissue):
     [
         ("8 1 1", "row is not between 1 and 7"),
         ("1 0 1", "column is not between 1"),
+        ("1 1e308 1", ""),
+        ("1 1 1e308", ""),
         ("1 1", ""),
         ("1 1 1 1", ""),
     ],

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from napari_spotmix import Cancelled, ReadError, read_spatial
@@ -129,6 +131,18 @@ def test_parquet(tmp_path, compression, turned):
     np.testing.assert_array_equal(adata.X.toarray(), COUNTS)
     np.testing.assert_array_equal(adata.obsm["spatial"], XY)
     assert list(adata.obs_names) == SPOTS
+
+
+def test_text_in_parquet_that_is_not_utf8_is_reported(tmp_path):
+    table = pd.DataFrame(COUNTS, index=SPOTS, columns=[*GENES[:-1], "Actb2"])
+    table.to_parquet(tmp_path / "counts.parquet")
+    names = [name.encode() for name in SPOTS[:-1]] + [b"spot\x80"]
+    offsets = np.cumsum([0, *map(len, names)]).astype(np.int32)
+    text = pa.StringArray.from_buffers(len(names), pa.py_buffer(offsets), pa.py_buffer(b"".join(names)))
+    x, y = (pa.array(column) for column in XY.T.astype(float))
+    pq.write_table(pa.table({"barcode": text, "x": x, "y": y}), tmp_path / "coords.parquet")
+    with pytest.raises(ReadError, match=r"`coords.parquet` is damaged.*Invalid UTF8"):
+        read_spatial(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["barcode", "", "Unnamed: 0"])

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             _do(arguments)
         except OSError as error:  # files have sentences of their own; mostly this is standard output
-            what = error.filename or "the output of the command"
+            from napari_spotmix.base.text import shortened
+
+            what = shortened(str(error.filename or "the output of the command"))
             leave(WRONG_INPUT, f"Error: {what}: {error.strerror or error}. Check the disk and the path.")
         except MemoryError:
             from napari_spotmix.base.errors import NO_MEMORY

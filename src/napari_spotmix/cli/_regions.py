@@ -204,8 +204,8 @@ def _in_words(table: pd.DataFrame) -> str:
 def _one_in_words(table: pd.DataFrame) -> str:
     row = table.iloc[0]
     heading = (
-        f"{row['first']} ({count(int(row['n_spots_first']), 'spot')}) against "
-        f"{row['second']} ({count(int(row['n_spots_second']), 'spot')})"
+        f"{shortened(row['first'])} ({count(int(row['n_spots_first']), 'spot')}) against "
+        f"{shortened(row['second'])} ({count(int(row['n_spots_second']), 'spot')})"
     )
     rows = [
         [

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
+from napari_spotmix.base.text import shortened
 from napari_spotmix.cli._terminal import harmless
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = ["as_table", "p_value"]
 
 #: Columns are as wide as they need: a terminal wraps lines that are longer than its width.
 _WIDTH = 10_000
+#: Longest cell, in letters: names come from files.
+_LONGEST = 80
 
 
 def as_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 2) -> str:
@@ -25,16 +32,21 @@ def as_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: int =
     """
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for number, title in enumerate(header):
-        table.add_column(Text(harmless(title)), justify="right" if number else "left", no_wrap=True)
+        table.add_column(_cell(title), justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(harmless(cell)) for cell in row))
+        table.add_row(*map(_cell, row))
     text = StringIO()
     Console(file=text, width=_WIDTH, color_system=None, legacy_windows=False).print(table)
     return "\n".join(" " * indent + line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _cell(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(harmless(shortened(text, _LONGEST)))
 
 
 def p_value(p: float) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from anndata import AnnData
 from anndata.experimental import read_dispatched
 from anndata.io import read_elem
+from pandas.api.types import infer_dtype
 
 from napari_spotmix.base.keys import ADDED, SPATIAL
 from napari_spotmix.io.notes import add_notes
@@ -25,7 +26,7 @@ from napari_spotmix.io.problems import listed
 __all__ = ["is_current", "read_anndata", "read_uns"]
 
 #: Scalars that are read from damaged files, and cannot be written.
-_UNWRITABLE = (bytes, complex, np.complexfloating, np.void)
+_UNWRITABLE = (bytes, complex, tuple, np.complexfloating, np.void, np.datetime64, np.timedelta64)
 #: Bytes in memory of all that is not needed; and bytes for a name.
 _MOST, _NAME = 1 << 26, 64
 
@@ -92,12 +93,21 @@ def _without_unwritable(value: Any, name: str) -> tuple[Any, list[str]]:
     kept, lost = {}, []
     for key, item in value.items():
         inner = f"{name}/{key}"
-        if isinstance(item, _UNWRITABLE):
+        if _is_unwritable(item):
             lost.append(inner)
             continue
         kept[key], found = _without_unwritable(item, inner)
         lost += found
     return kept, lost
+
+
+def _is_unwritable(item: Any) -> bool:
+    if not isinstance(item, np.ndarray):
+        return isinstance(item, _UNWRITABLE)
+    if item.dtype.kind == "O":
+        return infer_dtype(item.ravel(), skipna=True) not in ("string", "empty")
+    is_opaque = item.dtype.kind == "V" and item.dtype.names is None
+    return is_opaque or item.dtype.kind in "mM"
 
 
 def _claimed(item: Any) -> int:

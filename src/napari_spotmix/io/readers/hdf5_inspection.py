@@ -29,8 +29,9 @@ _MOST = 500
 _TEXT = 5
 #: Bytes in memory for a name, besides its letters, and for a group or array, besides its values.
 _NAME, _NODE = 57, 1000
-#: Bytes in memory of HDF5 for each chunk of an array that is read, whether or not it is stored.
-_CHUNK = 500
+#: Bytes in memory of HDF5 for each chunk of an array that is read, whether or not it is stored; and how many
+#: times the bytes of its values all chunks may take.
+_CHUNK, _MOST_OF_CHUNKS = 2700, 8
 #: Names read at once, and groups within each other.
 _NAMES, _DEEPEST = 1 << 10, 64
 #: Limits of the process: seconds of computing for one file, and bytes of memory.
@@ -116,6 +117,9 @@ class _Walk:
             item.id.get_num_chunks()  # goes through the whole index
         if claimed > max(_LARGE, _MOST * stored):
             self.refuse(name, claimed, f", with {stored:,} bytes on disk")
+        of_chunks = _CHUNK * _n_chunks(item)
+        if of_chunks > max(_LARGE, _MOST_OF_CHUNKS * (claimed - of_chunks)):
+            self.refuse(name, claimed, f", most for its {_n_chunks(item):,} tiny chunks")
         return _NODE + claimed + (self.text(item, name) if n_values and _is_text(item.dtype) else 0)
 
     def text(self, item: h5py.Dataset, name: str) -> int:

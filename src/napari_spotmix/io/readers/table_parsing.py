@@ -472,6 +472,7 @@ def _parquet_blocks(
         for block in file.iter_batches(batch_size=max(1, _CELLS // len(head.columns))):
             on_progress(Progress(stage, n_read, n_rows))
             n_read += block.num_rows
+            block.validate(full=True)  # text may be no UTF-8
             columns = [block.column(column).cast(kind) for column, kind in types.items()]
             yield pa.RecordBatch.from_arrays(columns, names=[str(column) for column in types])
 

@@ -386,7 +386,11 @@ def _mtx_header(file: BinaryIO) -> tuple[int, int, int]:
 def _mtx_entries(file: BinaryIO, shape: tuple[int, int], n_entries: int) -> pd.DataFrame:
     types = {"row": np.int64, "column": np.int64, "count": np.float32}
     if n_entries:
-        entries = pd.read_csv(file, sep=r"\s+", header=None, names=list(types), dtype=types, index_col=False)
+        # What no integer holds becomes one that is out of bounds.
+        with np.errstate(invalid="ignore", over="ignore"):
+            entries = pd.read_csv(
+                file, sep=r"\s+", header=None, names=list(types), dtype=types, index_col=False
+            )
     else:
         entries = pd.DataFrame({key: np.empty(0, kind) for key, kind in types.items()})
     if len(entries) != n_entries:

@@ -208,6 +208,7 @@ def _arrow_table(path: Path, root: Path, name: str, on_progress: ProgressCallbac
         kinds = [(key, pa.string() if key == "barcode" else pa.float64()) for key in columns]
         for batch in file.iter_batches(_BATCH, columns=columns):
             on_progress(Progress("Reading positions", sum(len(one) for one in batches), n_rows))
+            batch.validate(full=True)  # text may be no UTF-8
             arrays = [pc.cast(batch.column(key), kind) for key, kind in kinds]
             batches.append(pa.record_batch(arrays, names=columns))
     return pa.Table.from_batches(batches, pa.schema(kinds))
