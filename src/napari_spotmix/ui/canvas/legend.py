@@ -11,7 +11,7 @@ from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.base.color_range import end_words
-from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 from napari_spotmix.ui.canvas.paint import draw_name, fill
@@ -33,7 +33,6 @@ __all__ = [
     "legend_of_edges",
     "legend_of_niches",
     "legend_of_pies",
-    "niche_colors",
 ]
 
 #: At most so many entries, at least so many, and the share of the canvas' height that they may take.
@@ -57,21 +56,16 @@ def legend_of_pies(result: Result) -> list[tuple[str, str]]:
     return [(name, result.colors[name]) for name in means.index if seen[name]]
 
 
-def niche_colors(niches: Niches) -> list[str]:
-    """Return a color for each niche: those after the cell types' own, to be distinguished from them."""
-    n_niches, n_types = niches.composition.shape
-    return list(cell_type_colors([str(number) for number in range(n_types + n_niches)]).values())[n_types:]
-
-
 def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     """Return (number and largest types, color) of each niche."""
     names = np.array(result.cell_types, dtype=object)
+    colors = niche_colors(niches.names)
     entries = []
-    for number, composition in enumerate(niches.composition.to_numpy(), start=1):
+    for niche, composition in zip(niches.names, niches.composition.to_numpy(), strict=True):
         first, second = np.argsort(-composition, kind="stable")[[0, min(1, len(composition) - 1)]]
         largest = [first, second] if second != first and composition[second] >= _LEAST else [first]
-        entries.append(f"{number}: {', '.join(names[largest])}")
-    return list(zip(entries, niche_colors(niches), strict=True))
+        entries.append((f"{printable(niche)}: {', '.join(names[largest])}", colors[niche]))
+    return entries
 
 
 def legend_of_edges(result: Result, edges: EdgeMap) -> list[tuple[str, str]]:

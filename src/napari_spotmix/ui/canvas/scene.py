@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Image, Layer
 from qtpy.QtCore import QTimer
 
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.output.ranges import end_of_map, ends_of_types
 from napari_spotmix.ui.canvas import layers, value_layers
 from napari_spotmix.ui.canvas.layer_info import (
@@ -25,7 +26,6 @@ from napari_spotmix.ui.canvas.layer_info import (
     map_of,
     tissue_of,
 )
-from napari_spotmix.ui.canvas.legend import niche_colors
 from napari_spotmix.ui.canvas.locked import lock
 from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.canvas.spatialdata_interop import serve_others
@@ -408,7 +408,8 @@ class Scene:
             return layers.graph_layer(result, name, self._session.edges)
         niches = self._session.niches
         if shown is NICHES and niches is not None:
-            return layers.niche_layer(result, name, niches.codes, niche_colors(niches))
+            colors = niche_colors(niches.names)
+            return layers.niche_layer(result, name, niches.codes, [colors[one] for one in niches.names])
         if isinstance(shown, tuple):
             return layers.blend_layer(result, name, shown, threshold, ends_of_types(result, shown, rule))
         if isinstance(shown, str):
