@@ -108,6 +108,8 @@ def test_niches_are_distinguished_and_none_is_taken_for_a_type(n_niches: int, le
     assert contrast(colors, "#000000").min() >= 3
     assert contrast(colors, "#ffffff").min() >= 1.5
     assert distances(colors, list(PALETTE)).min() >= 0.055
+    grounds = lab(STAINED)
+    assert min(np.linalg.norm(grounds - one, axis=1).min() for one in lab(tuple(colors[:8]))) >= 25
     types, niches = oklab(PALETTE), oklab(colors)
     chroma = [np.hypot(one[:, 1], one[:, 2]) for one in (types, niches)]
     assert np.mean(chroma[0]) > 2 * np.mean(chroma[1]), "types are vivid, niches muted"

@@ -51,9 +51,9 @@ PALETTE: tuple[str, ...] = (
 )  # fmt: skip
 #: Twenty muted colors of niches: cell types have vivid ones, and no niche is taken for a type.
 NICHE_PALETTE: tuple[str, ...] = (
-    "#7898d0", "#787830", "#b0d8b0", "#785850", "#488090", "#68b8b0", "#a09070", "#90d8f8",
-    "#d8b070", "#306090", "#885070", "#90a8c8", "#886848", "#688878", "#d08898", "#90c0f8",
-    "#889858", "#a8b888", "#a8c8d8", "#7078a8",
+    "#d8b070", "#787830", "#68b8b0", "#488090", "#90d8f8", "#a09070", "#785850", "#306090",
+    "#b0d8b0", "#7898d0", "#7078a8", "#a8b888", "#90c0f8", "#688878", "#90a8c8", "#886848",
+    "#889858", "#d08898", "#a8c8d8", "#885070",
 )  # fmt: skip
 #: Chroma, in OKLCH, of further colors of types and of niches.
 _VIVID, _MUTED = (0.125, 0.25), (0.035, 0.095)
@@ -97,7 +97,7 @@ def niche_colors(niches: Iterable[str]) -> dict[str, str]:
     Examples
     --------
     >>> niche_colors(["1", "3"])
-    {'1': '#7898d0', '3': '#b0d8b0'}
+    {'1': '#d8b070', '3': '#68b8b0'}
     """
     names = list(dict.fromkeys(niches))
     numbered = {str(number) for number in range(1, len(NICHE_PALETTE) + 1)}
