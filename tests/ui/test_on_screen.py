@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from napari._qt.dialogs.qt_notification import NapariQtNotification
-from qtpy.QtCore import QPoint, QPointF, QRect, Qt
-from qtpy.QtGui import QCursor, QWheelEvent
+from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, Qt
+from qtpy.QtGui import QCursor, QMouseEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_spotmix.result import Result
@@ -92,10 +92,18 @@ def test_the_box_goes_while_the_keyboard_walks(qtbot: Any, opened: Any) -> None:
     qtbot.wait(50)
     assert dock.overlays.hover.isHidden()
     canvas, at = dock.overlays.legend.parent(), spot_in_the_middle(viewer, dock)
-    qtbot.mouseMove(canvas, at)
+    send_move(canvas, at)
     assert dock.overlays.hover.isHidden(), "a mouse that stays where it is does not point"
-    qtbot.mouseMove(canvas, at + QPoint(2, 0))
+    qtbot.wait(30)  # vispy takes a move each 10 ms
+    send_move(canvas, at + QPoint(2, 0))
     assert dock.overlays.hover.isVisible()
+
+
+def send_move(canvas: QWidget, at: QPoint) -> None:
+    """Send a move, as Qt also does when the window changes below a mouse that stays where it is."""
+    no_button, no_key = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+    place = QPointF(at), QPointF(canvas.mapToGlobal(at))
+    QApplication.sendEvent(canvas, QMouseEvent(QEvent.Type.MouseMove, *place, no_button, no_button, no_key))
 
 
 def test_what_is_drawn_has_the_whole_canvas(qtbot: Any, opened: Any) -> None:

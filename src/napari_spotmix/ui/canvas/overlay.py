@@ -15,7 +15,7 @@ PAD = 8
 
 
 def raise_below_notifications(box: QWidget) -> None:
-    """Put a box above all others on its canvas, below the notifications of napari, which are dialogs there."""
+    """Put a box above all on its canvas, below the notifications of napari, which are dialogs there."""
     box.raise_()
     canvas = box.parent()
     if canvas is not None:

@@ -10,7 +10,8 @@ from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.ui.canvas.hover import HoverBox
-from napari_spotmix.ui.canvas.legend import Legend, entries_of
+from napari_spotmix.ui.canvas.legend import entries_of, legend_title
+from napari_spotmix.ui.canvas.legend_box import Legend
 from napari_spotmix.ui.canvas.range_box import RangeBox
 from napari_spotmix.ui.canvas.scale_bar import ScaleBar
 from napari_spotmix.ui.canvas.side_by_side import SideBySide
@@ -35,10 +36,10 @@ class Overlays:
     ) -> None:
         self._session, self._on_screen = session, on_screen
         self.title = Title()
-        self.legend = Legend()
         self.color_bar = RangeBox(session)
         self.hover = HoverBox(session)
         self.scale_bar = ScaleBar(viewer, session, on_screen)
+        self.legend = Legend(session.display, (self.title, self.color_bar, self.scale_bar))
         self.side_by_side = SideBySide(viewer, session, press)
         self._connections = Connections()
         camera = viewer.scene.camera.events
@@ -54,6 +55,7 @@ class Overlays:
             slot=self.explain,
         )
         self._connections.connect(session.display.color_range_changed, self._name_ranges)
+        self._follow_mode()
 
     @property
     def _all(self) -> tuple[Title | Legend | RangeBox | HoverBox | ScaleBar | SideBySide, ...]:
@@ -84,9 +86,9 @@ class Overlays:
             self._clear()
             return
         self.title.show_text(title_of(shown, session.edges))
-        noun = "type" if session.shown_values is None else "label"
-        self.legend.show_entries(entries_of(session), noun)
         self.color_bar.show_range(is_shown=bool(shown_ends(session)))
+        entries = entries_of(session)
+        self.legend.show_entries(entries, legend_title(session, len(entries)))  # next to the others
 
     def _name_ranges(self) -> None:
         """Name the ranges of a blend in its legend; everything else stays while an end is dragged."""
