@@ -14,7 +14,6 @@ import pytest
 
 import napari_spotmix
 from napari_spotmix import Result, read_result
-from napari_spotmix.base.colors import cell_type_colors
 from napari_spotmix.base.old_names import MODULES, NAMES, names_of_before
 from napari_spotmix.result import View
 
@@ -126,8 +125,9 @@ def test_former_methods_of_a_result_are_the_new_ones(old: Result) -> None:
 def test_a_former_result_file_opens_with_all_that_it_holds(old: Result) -> None:
     assert old.abundances.shape == (60, 4)
     np.testing.assert_allclose(old.proportions.sum(axis=1), 1)
-    usual = cell_type_colors(old.cell_types)
-    assert old.colors == usual | {old.cell_types[1]: "#123456"}
+    # Those of its own palette and the one that was chosen, not those of today.
+    own = dict(zip(old.cell_types, ("#e69f00", "#123456", "#009e73", "#f0e442"), strict=True))
+    assert old.colors == own
     assert [(region.name, region.outline.shape) for region in old.regions] == [
         ("left", (4, 2)),
         ("right", (4, 2)),

@@ -198,10 +198,43 @@ def test_colors_are_those_of_the_file_if_they_are_valid(whole: Result, stored: s
     adata.uns["spotmix_dominant_colors"] = edited
     expected = usual | {whole.cell_types[1]: stored} if is_taken else usual
     assert Result.from_anndata(adata).colors == expected
+    del adata.uns["spotmix_palette"]
+    assert Result.from_anndata(adata).colors == expected
     adata.uns["spotmix_dominant_colors"] = edited[:1]
     assert Result.from_anndata(adata).colors == usual
     del adata.uns["spotmix_dominant_colors"]
     assert Result.from_anndata(adata).colors == usual
+
+
+def test_colors_are_kept_by_name_through_a_file(whole: Result, tmp_path: Path) -> None:
+    types = whole.cell_types
+    chosen = replace(whole, chosen_colors={types[1]: "#123abc"})
+    chosen.to_anndata().write_h5ad(tmp_path / "whole.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "whole.h5ad")
+    table = adata.uns["spotmix_palette"]
+    assert dict(zip(table["cell_type"], table["color"], strict=True)) == chosen.colors
+    adata.obs["spotmix_dominant"] = adata.obs["spotmix_dominant"].cat.reorder_categories(types[::-1])
+    adata.uns["spotmix_dominant_colors"] = adata.uns["spotmix_dominant_colors"][::-1]
+    assert Result.from_anndata(adata).colors == chosen.colors, "colors follow names, not positions"
+    few = adata[adata.obs["spotmix_dominant"].isin(types[:1])].copy()
+    assert len(few.uns["spotmix_dominant_colors"]) == 1
+    assert Result.from_anndata(few).colors == chosen.colors, "a part of the section has the colors of all"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "red",
+        pd.DataFrame({"cell_type": ["a"]}),
+        pd.DataFrame({"cell_type": [b"\x00"], "color": ["url(x)"]}),
+        pd.DataFrame({"cell_type": [1.5], "color": [None]}),
+    ],
+)
+def test_a_damaged_table_of_colors_is_no_obstacle(whole: Result, table: Any) -> None:
+    adata = whole.to_anndata()
+    adata.uns["spotmix_palette"] = table
+    adata.uns["spotmix_dominant_colors"] = {"a": 1}
+    assert Result.from_anndata(adata).colors == cell_type_colors(whole.cell_types)
 
 
 def test_colors_follow_their_types_into_a_part_of_the_section(opened: AnnData) -> None:

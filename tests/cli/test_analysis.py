@@ -15,6 +15,7 @@ import pytest
 
 from napari_spotmix import compare_regions, find_niches, read_regions, simulate
 from napari_spotmix.analysis.niches import stored_niches
+from napari_spotmix.base.colors import NICHE_PALETTE
 from napari_spotmix.cli import main
 from napari_spotmix.io import check_complete
 from napari_spotmix.result import Result, read_result
@@ -122,6 +123,7 @@ def test_what_is_kept_is_read_again_and_belongs_to_the_same_run(
     np.testing.assert_array_equal(found.codes, niches.codes)
     after = anndata.read_h5ad(results / "spatial.h5ad")
     assert after.obs["spotmix_niche"].cat.categories.tolist() == ["1", "2", "3"]
+    assert after.uns["spotmix_niche_colors"].tolist() == list(NICHE_PALETTE[:3])
     table = after.uns["spotmix_niche_composition"].set_index("cell_type")
     np.testing.assert_allclose(table.T, niches.composition)
     assert "odd/name" in table.index

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix.analysis.colocalization import bivariate_moran
 from napari_spotmix.analysis.niches import find_niches
+from napari_spotmix.base.colors import NICHE_PALETTE
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
@@ -101,6 +102,23 @@ def test_niches_that_are_stored_with_a_result_are_offered(make_dock: Any, result
     dock.tissue.show_niches.native.click()
     assert dock.session.display.shown is NICHES
     assert len(dock.overlays.legend.entries) == 3
+    kept = dock.session.result.to_anndata()
+    assert kept.uns["spotmix_niche_colors"] == [color for _, color in dock.overlays.legend.entries]
+
+
+def test_niches_of_a_part_keep_their_names_and_colors(make_dock: Any, result: Result) -> None:
+    stored = find_niches(result, 4, random_state=5)
+    left = stored.labels.where(stored.labels != "2")
+    _, dock = make_dock()
+    show_result(dock, replace(result, niches=left), "Gut")
+    dock.tissue.show_niches.native.click()
+    assert [entry.partition(":")[0] for entry, _ in dock.overlays.legend.entries] == ["1", "3", "4"]
+    colors = [color for _, color in dock.overlays.legend.entries]
+    assert colors == [NICHE_PALETTE[at] for at in (0, 2, 3)]
+    swatch = next(row for row in dock.explore.list.rows.rows if row.key is NICHES).colors
+    assert swatch == tuple(colors), "the list has the colors of niches, not of types"
+    layer = dock.scene.layer_of(NICHES)
+    assert layer.face_color[(left == "3").to_numpy()][0] == pytest.approx(transform_color(colors[1])[0])
 
 
 def test_another_result_takes_niches_away(found: Any) -> None:

@@ -55,6 +55,11 @@ class Niches:
         return np.asarray(self.labels.cat.codes, np.int64)
 
     @property
+    def names(self) -> list[str]:
+        """Names of the niches, in the order of their codes."""
+        return [str(name) for name in self.composition.index]
+
+    @property
     def n_spots(self) -> pd.Series:
         """Number of spots in each niche, int64, shape (n_niches,)."""
         return pd.Series(

@@ -1,18 +1,22 @@
-"""The colors of cell types: one assignment for layers, bars, legends, figures and files."""
+"""The colors of cell types and niches: one assignment for layers, bars, legends, figures and files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_spotmix.base.oklch import extended
+
 __all__ = [
     "MAP",
+    "NICHE_PALETTE",
     "PALETTE",
     "PROPORTION",
     "USUAL",
     "cell_type_colors",
+    "niche_colors",
     "opacity_over_tissue",
     "over_ground",
     "overlay",
@@ -35,26 +39,72 @@ _OPAQUE_FROM = 0.3
 #: Without an image the spots are the tissue: where there is nothing they are a faint gray.
 _GRAY, _LEAST_OPACITY = 0.5, 0.22
 
-#: Thirty colors, ordered so that the first ones differ most for any kind of color vision and stand out
-#: from stained tissue and from glass: six of Okabe and Ito (2008), then colors far, in CIELAB as seen
-#: with normal, deuteranopic and protanopic vision, from those before them and from eosin and hematoxylin.
+#: Forty colors, all seen on a black canvas and on glass, ordered so that the first ones differ most for any
+#: kind of color vision and stand out from stained tissue: five of Okabe and Ito (2008), then colors far, in
+#: CIELAB and OKLab as seen with normal, deuteranopic and protanopic vision, from each other and the stains.
 PALETTE: tuple[str, ...] = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#552200", "#00ff99",
-    "#0022aa", "#99aa55", "#55dddd", "#005555", "#9900ff", "#003355", "#5577ff", "#44eebb",
-    "#778899", "#776633", "#4499ff", "#770033", "#003388", "#7733bb", "#ccdd66", "#aa2200",
-    "#dd33bb", "#77bbaa", "#66ddff", "#993388", "#aabb88", "#556655",
+    "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#4433ff", "#8877ff", "#00dd77",
+    "#77ddcc", "#446633", "#bb0099", "#dd1144", "#e5d520", "#2255cc", "#88aa44", "#9999ff",
+    "#007777", "#994400", "#aa00cc", "#0066ff", "#99dd55", "#00aaaa", "#ff22cc", "#aa6655",
+    "#aa33ff", "#ff55aa", "#aa3366", "#ff9999", "#33ddff", "#00cc99", "#119911", "#22bb66",
+    "#dd0088", "#ff7744", "#ff77cc", "#aa77dd", "#ff2277", "#aa55bb", "#cc44ee", "#007722",
 )  # fmt: skip
+#: Twenty muted colors of niches: cell types have vivid ones, and no niche is taken for a type.
+NICHE_PALETTE: tuple[str, ...] = (
+    "#d8b070", "#787830", "#68b8b0", "#488090", "#90d8f8", "#a09070", "#785850", "#306090",
+    "#b0d8b0", "#7898d0", "#7078a8", "#a8b888", "#90c0f8", "#688878", "#90a8c8", "#886848",
+    "#889858", "#d08898", "#a8c8d8", "#885070",
+)  # fmt: skip
+#: Chroma, in OKLCH, of further colors of types and of niches.
+_VIVID, _MUTED = (0.125, 0.25), (0.035, 0.095)
 
 
-def cell_type_colors(cell_types: Sequence[str]) -> dict[str, str]:
-    """Return a hex color for each cell type, in the order given; after thirty the palette repeats.
+def cell_type_colors(cell_types: Iterable[str], kept: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a hex color for each cell type, all different.
+
+    They are assigned in the order of sorted names, whatever the order in which types are given.
+
+    Parameters
+    ----------
+    cell_types : iterable of str
+    kept : mapping of str to str, optional
+        Types that have these colors, "#rrggbb"; the others get what is left of the palette.
+
+    Returns
+    -------
+    dict of str to str
+        In the order given.
 
     Examples
     --------
-    >>> cell_type_colors(["B", "T"])
-    {'B': '#e69f00', 'T': '#56b4e9'}
+    >>> cell_type_colors(["T", "B"])
+    {'T': '#56b4e9', 'B': '#e69f00'}
+    >>> cell_type_colors(["A", "B"], kept={"B": "#e69f00"})
+    {'A': '#56b4e9', 'B': '#e69f00'}
     """
-    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(cell_types)}
+    names = list(dict.fromkeys(cell_types))
+    own = {name: color for name, color in (kept or {}).items() if name in set(names)}
+    palette = extended(PALETTE, len(names) + len(own), _VIVID)
+    taken = {color.lower() for color in own.values()}
+    free = iter([color for color in palette if color not in taken])
+    own |= {name: next(free) for name in sorted(set(names) - set(own))}
+    return {name: own[name] for name in names}
+
+
+def niche_colors(niches: Iterable[str]) -> dict[str, str]:
+    """Return a hex color for each niche, by its number: "3" has the third one, also without "1" and "2".
+
+    Examples
+    --------
+    >>> niche_colors(["1", "3"])
+    {'1': '#d8b070', '3': '#68b8b0'}
+    """
+    names = list(dict.fromkeys(niches))
+    numbered = {str(number) for number in range(1, len(NICHE_PALETTE) + 1)}
+    others = [name for name in names if name not in numbered]
+    palette = extended(NICHE_PALETTE, len(NICHE_PALETTE) + len(others), _MUTED)
+    further = dict(zip(others, palette[len(NICHE_PALETTE) :], strict=True))
+    return {name: further.get(name) or palette[int(name) - 1] for name in names}
 
 
 def overlay(name: str, colormap: Callable[[Floats], Floats], n_colors: int, *, over_image: bool) -> Floats:

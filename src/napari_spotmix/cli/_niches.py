@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.keys import added_keys
 from napari_spotmix.base.progress import ProgressCallback
@@ -88,7 +89,10 @@ def _keep(path: Path, found: Niches, on_progress: ProgressCallback) -> Path:
     return add_to_result(
         path,
         obs={keys["niche"]: found.labels},
-        uns={keys["niche_composition"]: storable_table(composition)},
+        uns={
+            keys["niche_composition"]: storable_table(composition),
+            keys["niche_colors"]: list(niche_colors(found.composition.index).values()),
+        },
         on_progress=on_progress,
     )
 

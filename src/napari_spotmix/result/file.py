@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.keys import SPATIAL, added_keys
 from napari_spotmix.base.progress import ProgressCallback, silent
@@ -61,6 +62,7 @@ def to_anndata(result: Result, key_added: str) -> AnnData:
     adata.obsp[keys["graph"]] = csr_matrix(result.weights)
     adata.obsp[keys["attention"]] = csr_matrix(result.attention)
     adata.uns[keys["colors"]] = list(result.colors.values())
+    adata.uns[keys["palette"]] = _palette(result)
     if result.regions:
         adata.uns[keys["regions"]] = to_geojson(result.regions)
     if result.view is not None:
@@ -95,7 +97,7 @@ def from_anndata(adata: AnnData, key_added: str) -> Result:
         residual_genes=pd.DataFrame(adata.uns.get(keys["residual_genes"])),
         provenance=Provenance.from_dict(parameters),
         notes=_notes(parameters),
-        chosen_colors=_colors(abundances.columns, adata.uns.get(keys["colors"])),
+        chosen_colors=_colors(adata, keys, abundances.columns),
         regions=from_geojson(str(adata.uns[keys["regions"]])) if keys["regions"] in adata.uns else (),
         view=View.from_json(adata.uns[keys["view"]]) if keys["view"] in adata.uns else None,
         niches=adata.obs.get(keys["niche"]),
@@ -127,7 +129,11 @@ def _add_analysis(result: Result, adata: AnnData, keys: dict[str, str]) -> None:
         elif keys[role] in adata.obs:
             del adata.obs[keys[role]]
     tables = {"niche_composition": pd.DataFrame(), "region_comparison": result.region_comparison}
+    adata.uns.pop(keys["niche_colors"], None)
     if result.niches is not None:
+        niches = [str(name) for name in adata.obs[keys["niche"]].cat.categories]
+        of_niche = niche_colors(niches)
+        adata.uns[keys["niche_colors"]] = [of_niche[name] for name in niches]
         tables["niche_composition"] = niche_table(result.proportions, result.niches)
     for role, table in tables.items():
         adata.uns.pop(keys[role], None)
@@ -192,11 +198,34 @@ def _notes(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(note) for note in notes)
 
 
-def _colors(cell_types: pd.Index, colors: Any) -> dict[str, str]:
-    """Return the colors that a file gives its cell types; empty unless each type has a valid one."""
-    found = [str(color) for color in np.atleast_1d([] if colors is None else colors)]
-    is_usable = len(found) == len(cell_types) and all(_COLOR.fullmatch(color) for color in found)
-    return dict(zip(cell_types, found, strict=True)) if is_usable else {}
+def _palette(result: Result) -> pd.DataFrame:
+    """Return the color of each type by its name, with types that were left out."""
+    colors = result.chosen_colors | result.colors
+    return storable_table(pd.DataFrame({"color": pd.Series(colors, dtype=str)}).rename_axis("cell_type"))
+
+
+def _colors(adata: AnnData, keys: Mapping[str, str], cell_types: pd.Index) -> dict[str, str]:
+    """Return the colors that a file gives its cell types, by name.
+
+    Those of the categories of the dominant type come first, since other programs change them, and drop the
+    colors of categories that a part of a section does not have. The table has all of them.
+    """
+    found: dict[str, str] = {}
+    table = adata.uns.get(keys["palette"])
+    if isinstance(table, pd.DataFrame) and {"cell_type", "color"} <= set(table):
+        found = _valid(table["cell_type"], table["color"])
+    dominant, stored = adata.obs.get(keys["dominant"]), adata.uns.get(keys["colors"])
+    is_categorical = isinstance(getattr(dominant, "dtype", None), pd.CategoricalDtype)
+    categories = dominant.cat.categories if dominant is not None and is_categorical else cell_types
+    if stored is not None and np.size(stored) == len(categories):
+        found |= _valid(categories, np.atleast_1d(stored))
+    return found
+
+
+def _valid(names: Iterable[Any], colors: Iterable[Any]) -> dict[str, str]:
+    """Return colors by name; empty unless each is "#rrggbb"."""
+    found = {str(name): str(color) for name, color in zip(names, colors, strict=True)}
+    return found if all(map(_COLOR.fullmatch, found.values())) else {}
 
 
 def _check_prefix(key_added: str) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_spotmix.model.compilation import begin_to_compile
+from napari_spotmix.ui.canvas.on_screen import OnScreen
 from napari_spotmix.ui.canvas.overlays import Overlays
 from napari_spotmix.ui.canvas.scene import Scene
 from napari_spotmix.ui.canvas.software import QuickPoints
@@ -88,7 +89,8 @@ class DeconvolutionWidget(QWidget):
         # napari gives a proxy; sessions and layers are kept by the viewer itself.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session: Session = session_of(viewer)
-        self.scene = Scene(viewer, self.session)
+        self.on_screen = OnScreen(viewer, self.session)
+        self.scene = Scene(viewer, self.session, self.on_screen)
         self.load = LoadPanel(viewer, self.session)
         self.check = CheckPanel(self.session)
         self.run = RunPanel(self.session)
@@ -101,7 +103,7 @@ class DeconvolutionWidget(QWidget):
             title: FoldableSection(title, panel, tip=tip, open=is_open)
             for (title, (tip, is_open)), panel in zip(_SECTIONS.items(), self._panels, strict=True)
         }
-        self.overlays = Overlays(viewer, self.session, self.scene.press)
+        self.overlays = Overlays(viewer, self.session, self.on_screen, self.scene.press)
         self.quick = QuickPoints(viewer)
         self.is_closed = False
         # Read once the window has closed: napari may still ask, and stay open.
@@ -166,6 +168,7 @@ class DeconvolutionWidget(QWidget):
             panel.release()
         self.scene.release()
         self.overlays.release()
+        self.on_screen.release()
         self.quick.release()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:

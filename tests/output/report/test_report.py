@@ -230,10 +230,13 @@ def test_images_of_other_kinds_are_shown(section: Result, kind: type) -> None:
 
 
 def test_more_colors_than_a_palette_holds_are_drawn() -> None:
-    names = tuple(f"type {at}" for at in range(80))
-    result = a_section(names=names)
-    chosen = {name: f"#{at:02x}00{255 - at:02x}" for at, name in enumerate(names)}
-    assert "type 79" in make_report(replace(result, chosen_colors=chosen))
+    result = a_section(names=tuple(f"type {at}" for at in range(80)), image=False)
+    abundances = result.abundances.copy()
+    abundances.iloc[:80] += np.eye(80)
+    result = replace(result, abundances=abundances)
+    pixels = picture_of(content_of(result, {}, "", silent)["dominant"].uri)
+    drawn = {"#" + bytes(color[:3].tolist()).hex() for color in pixels[pixels[..., 3] == 255]}
+    assert drawn >= set(result.colors.values()), "each of 80 types has its own color"
 
 
 # ------------------------------------------------------------------------------------------ where it stands
@@ -293,8 +296,13 @@ def test_sections_stand_side_by_side(tmp_path: Path) -> None:
     assert '<a href="./a/report.html"><bdi>liver &lt;1&gt;</bdi></a>' in html
     assert "b/report.html" not in html, "there is none"
     assert html.count("<rect") == 5
-    colors = dict(re.findall(r'background-color: (#\w{6})"></span><bdi>([\w ]+)</bdi></li>', html))
-    assert len(colors) == 4, "each type has a color of its own"
+    found = re.findall(r'background-color: (#\w{6})"></span><bdi>([\w ]+)</bdi></li>', html)
+    colors = {name: color for color, name in found}
+    assert len(set(colors.values())) == len(colors) == 4, "each type has a color of its own"
+    own = a_section(names=PLAIN).colors
+    other = a_section(names=("Macrophage", "Hepatocyte")).colors
+    alone = [name for name in colors if (name in own) != (name in other)]
+    assert any(colors[name] == (own | other)[name] for name in alone), "that of its report, where it can"
     assert html == joint_report(runs, {"liver 3": "There are <no> spots."}, home=tmp_path)
 
 

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex, to_rgba_array
 from numpy.typing import NDArray
 
 from napari_spotmix.analysis.colocalization import BY_CHANCE, bivariate_moran
-from napari_spotmix.base.colors import MAP, PROPORTION, cell_type_colors, pair_color
+from napari_spotmix.base.colors import MAP, PROPORTION, pair_color
 from napari_spotmix.base.progress import Progress, ProgressCallback
 from napari_spotmix.base.text import percent
 from napari_spotmix.dataset.geometry import bin_sides, length_words, microns_per_pixel, round_length
@@ -191,8 +191,8 @@ class _SectionPage:
     def dominant(self) -> Map:
         """Each spot in the color of its dominant type."""
         codes = self.result.dominant.cat.codes.to_numpy()[self.scene.spots]
-        colors, of_type = _few_colors(self.result)
-        codes = np.where(codes < 0, len(colors), of_type[codes])
+        colors = list(self.result.colors.values())
+        codes = np.where(codes < 0, len(colors), codes)
         first = "; ".join(f"{name} in {number:,}" for name, _, number in self.legend[:3])
         words = f"Map of the section, each spot in the color of its dominant cell type. Most spots: {first}."
         table = np.vstack([to_rgba_array(colors), _NOT_ESTIMATED])
@@ -281,15 +281,6 @@ class _SectionPage:
         if means.max() <= 0:
             return ""
         return "middle" if words == ("middle", "middle") else " ".join(words)
-
-
-def _few_colors(result: Result) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the different colors of the types, and the index of each type's color."""
-    chosen = list(result.colors.values())
-    if len(set(chosen)) > _STEPS:
-        chosen = list(cell_type_colors(result.cell_types).values())
-    colors = list(dict.fromkeys(chosen))
-    return colors, np.array([colors.index(color) for color in chosen])
 
 
 def _histogram(values: Floats, top: float) -> list[tuple[int, float]]:

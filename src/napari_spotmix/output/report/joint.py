@@ -113,7 +113,7 @@ def _link(report: Path, home: Path | None) -> str:
 
 
 def _types(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
-    """Return all types, the most abundant first, and their colors: their own if all samples agree."""
+    """Return all types, the most abundant first, and their colors: their own where all samples agree."""
     total: dict[str, float] = {}
     own: dict[str, set[str]] = {}
     for sample in samples:
@@ -121,9 +121,8 @@ def _types(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, s
             total[name] = total.get(name, 0.0) + (mean if mean == mean else 0.0)
             own.setdefault(name, set()).add(sample["colors"][name])
     order = sorted(total, key=lambda name: -total[name])
-    agreed = {name: color for name, colors in own.items() if len(colors) == 1 for color in colors}
-    is_usable = len(agreed) == len(total) and len(set(agreed.values())) == min(len(total), 30)
-    return order, agreed if is_usable else cell_type_colors(list(total))
+    agreed = {next(iter(own[name])): name for name in reversed(order) if len(own[name]) == 1}
+    return order, cell_type_colors(order, kept={name: color for color, name in agreed.items()})
 
 
 def _stack(

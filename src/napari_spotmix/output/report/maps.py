@@ -148,16 +148,18 @@ def painted(raster: Raster, codes: NDArray[np.integer[Any]], colors: Floats) -> 
     codes : ndarray of int, shape (n_drawn,)
         Color of each spot.
     colors : ndarray of float64, shape (n_colors, 4)
-        RGBA, 0 to 1; at most 63.
+        RGBA, 0 to 1; more than 63 make the file larger.
     """
     shown = raster.cover > 0
-    index = np.zeros(raster.cover.shape, np.uint8)
-    index[shown] = 1 + codes[raster.spot[shown]] * _COVERS + raster.cover[shown] - 1
+    index = np.zeros(raster.cover.shape, np.int64)
+    index[shown] = 1 + codes[raster.spot[shown]].astype(np.int64) * _COVERS + raster.cover[shown] - 1
     covers = np.arange(1, _COVERS + 1) / _COVERS
     palette = np.repeat(colors, _COVERS, axis=0)
     palette[:, 3] *= np.tile(covers, len(colors))
     palette = np.rint(255 * np.vstack([np.zeros((1, 4)), palette])).astype(np.uint8)
-    picture = Image.fromarray(index)
+    if len(colors) > MOST_COLORS:
+        return _data_uri(Image.fromarray(palette[index]), "png")
+    picture = Image.fromarray(index.astype(np.uint8))
     picture.putpalette(palette[:, :3].tobytes())
     # Not optimized: that saves 5% of the size and takes ten times as long.
     return _data_uri(picture, "png", transparency=palette[:, 3].tobytes())

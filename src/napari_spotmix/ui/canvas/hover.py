@@ -24,6 +24,7 @@ __all__ = ["HoverBox", "largest_types"]
 
 _MOST_TYPES = 3
 _ROW, _SWATCH, _NUMBER, _WIDEST = 18, 11, 44, 230
+_LEAVING = (QEvent.Type.Leave, QEvent.Type.Hide, QEvent.Type.WindowDeactivate)
 #: From the point of the arrow to the box.
 _AWAY = 16
 
@@ -53,8 +54,8 @@ class HoverBox(CanvasBox):
         )
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Hide when the mouse leaves the canvas."""
-        if event is not None and event.type() == QEvent.Type.Leave:
+        """Hide when the mouse leaves the canvas, also for a box on it or for another window."""
+        if event is not None and event.type() in _LEAVING:
             self._session.pointer.hover(None)
         return super().eventFilter(watched, event)
 
@@ -111,4 +112,5 @@ class HoverBox(CanvasBox):
             x = mouse.x() - _AWAY - size.width()
         if y + size.height() > canvas.height():
             y = mouse.y() - _AWAY - size.height()
-        return QPoint(x, y)
+        furthest = canvas.width() - size.width(), canvas.height() - size.height()
+        return QPoint(max(min(x, furthest[0]), 0), max(min(y, furthest[1]), 0))

@@ -1,20 +1,14 @@
-"""The legend of categories, over the canvas: napari has none."""
+"""The entries of the legend of categories, which napari does not have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QPoint, QRect, QSize
-from qtpy.QtGui import QPaintEvent
-from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.base.color_range import end_words
-from napari_spotmix.base.colors import cell_type_colors
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
-from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
-from napari_spotmix.ui.canvas.paint import draw_name, fill
 from napari_spotmix.ui.canvas.pies import THINNEST
 from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, scale_words
 from napari_spotmix.ui.state.map_range import shown_ends
@@ -27,20 +21,16 @@ if TYPE_CHECKING:
     from napari_spotmix.ui.state.session import Session
 
 __all__ = [
-    "Legend",
     "entries_of",
     "legend_of",
     "legend_of_edges",
     "legend_of_niches",
     "legend_of_pies",
-    "niche_colors",
+    "legend_title",
 ]
 
-#: At most so many entries, at least so many, and the share of the canvas' height that they may take.
-_MOST, _FEWEST, _HIGHEST = 16, 4, 0.45
 #: A niche is named by its largest type, and by its second if that has this share.
 _LEAST = 0.15
-_ROW, _SWATCH, _WIDEST = 18, 11, 190
 
 
 def legend_of(result: Result) -> list[tuple[str, str]]:
@@ -57,21 +47,16 @@ def legend_of_pies(result: Result) -> list[tuple[str, str]]:
     return [(name, result.colors[name]) for name in means.index if seen[name]]
 
 
-def niche_colors(niches: Niches) -> list[str]:
-    """Return a color for each niche: those after the cell types' own, to be distinguished from them."""
-    n_niches, n_types = niches.composition.shape
-    return list(cell_type_colors([str(number) for number in range(n_types + n_niches)]).values())[n_types:]
-
-
 def legend_of_niches(result: Result, niches: Niches) -> list[tuple[str, str]]:
     """Return (number and largest types, color) of each niche."""
     names = np.array(result.cell_types, dtype=object)
+    colors = niche_colors(niches.names)
     entries = []
-    for number, composition in enumerate(niches.composition.to_numpy(), start=1):
+    for niche, composition in zip(niches.names, niches.composition.to_numpy(), strict=True):
         first, second = np.argsort(-composition, kind="stable")[[0, min(1, len(composition) - 1)]]
         largest = [first, second] if second != first and composition[second] >= _LEAST else [first]
-        entries.append(f"{number}: {', '.join(names[largest])}")
-    return list(zip(entries, niche_colors(niches), strict=True))
+        entries.append((f"{printable(niche)}: {', '.join(names[largest])}", colors[niche]))
+    return entries
 
 
 def legend_of_edges(result: Result, edges: EdgeMap) -> list[tuple[str, str]]:
@@ -86,47 +71,6 @@ def legend_of_edges(result: Result, edges: EdgeMap) -> list[tuple[str, str]]:
     colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(255 * rgba[:, :3]).astype(int)]
     head = [("Learned, not used", "")] if edges is EdgeMap.UNUSED else []
     return [*head, *zip(words, colors, strict=True)]
-
-
-class Legend(CanvasBox):
-    """Swatches and names in the lower left corner of the canvas."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._all: Sequence[tuple[str, str]] = ()
-        self._noun = ""
-
-    @property
-    def entries(self) -> list[tuple[str, str]]:
-        """The names and colors for which there is room, and the number of the others."""
-        canvas = self.parent()
-        room = int(_HIGHEST * canvas.height() / _ROW) if isinstance(canvas, QWidget) else _MOST
-        most = min(max(room, _FEWEST), _MOST)
-        rest = len(self._all) - most
-        return [*self._all] if rest <= 0 else [*self._all[:most], (count(rest, f"more {self._noun}"), "")]
-
-    def show_entries(self, entries: Sequence[tuple[str, str]], noun: str = "type") -> None:
-        """Show these names and colors, or hide the legend; `noun` is what they are."""
-        self._all, self._noun = entries, noun
-        self.update_position()
-        self.setVisible(bool(entries) and self.parent() is not None)
-        self.update()
-
-    def sizeHint(self) -> QSize:
-        names = [self.fontMetrics().horizontalAdvance(name) for name, _ in self.entries]
-        width = min(max(names, default=0), _WIDEST) + _SWATCH + 3 * PAD
-        return QSize(width, _ROW * len(self.entries) + PAD)
-
-    def corner(self, canvas: QWidget) -> QPoint:
-        return QPoint(PAD, canvas.height() - self.sizeHint().height() - PAD)
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        painter = self.paint_ground()
-        for at, (name, color) in enumerate(self.entries):
-            top = PAD // 2 + at * _ROW
-            if color:
-                fill(painter, QRect(PAD, top + 3, _SWATCH, _SWATCH), color)
-            draw_name(painter, QRect(2 * PAD + _SWATCH, top, _WIDEST, _ROW), name)
 
 
 def entries_of(session: Session) -> list[tuple[str, str]]:
@@ -150,3 +94,12 @@ def entries_of(session: Session) -> list[tuple[str, str]]:
     if shown is GRAPH:
         return legend_of_edges(result, session.edges)
     return []
+
+
+def legend_title(session: Session, n_entries: int) -> str:
+    """Return the title of the legend: how many of what it names."""
+    if session.display.shown is GRAPH:
+        return "Edges"
+    is_niches = session.shown_values is None and session.display.shown is NICHES
+    noun = "label" if session.shown_values is not None else "niche" if is_niches else "type"
+    return count(n_entries, noun)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QPoint, QSize, Qt
+from qtpy.QtCore import QPoint, QSize
 from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
@@ -23,7 +23,7 @@ class RangeBox(CanvasBox):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents, False)
+        self.set_clickable(True)
         self.bar = ColorBar(session)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

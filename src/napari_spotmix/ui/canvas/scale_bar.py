@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPoint, QRect, QSize, Qt
 from qtpy.QtGui import QPaintEvent, QPalette
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
@@ -15,6 +14,7 @@ from napari_spotmix.ui.canvas.overlay import PAD, CanvasBox
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_spotmix.ui.canvas.on_screen import OnScreen
     from napari_spotmix.ui.state.session import Session
 
 __all__ = ["ScaleBar"]
@@ -27,15 +27,16 @@ _TEXT, _LINE = 20, 3
 class ScaleBar(CanvasBox):
     """A bar of a round length in the lower right corner of the canvas."""
 
-    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+    def __init__(self, viewer: ViewerModel, session: Session, on_screen: OnScreen) -> None:
         super().__init__()
-        self._viewer, self._session = viewer, session
+        self._viewer, self._session, self._on_screen = viewer, session, on_screen
         self._microns: float | None = None
         self.microns = 0.0
         self._connections.connect(viewer.scene.camera.events.zoom, self._show)
         self._connections.connect(viewer.dims.events.ndisplay, self._show)
         self._connections.connect(session.data.tissue_changed, self._measure)
         self._connections.connect(session.display.panels_changed, self._show)
+        self._connections.connect(on_screen.layers_changed, self._show)
         self._measure()
 
     @property
@@ -57,15 +58,9 @@ class ScaleBar(CanvasBox):
         return QPoint(canvas.width() - size.width() - PAD, canvas.height() - size.height() - PAD)
 
     def put_on(self, canvas: QWidget) -> None:
-        """Appear in the widget that draws, where napari's notifications are: they cover the bar."""
-        super().put_on(canvas.findChild(QOpenGLWidget) or canvas)
+        """Appear over a widget, and follow its size."""
+        super().put_on(canvas)
         self._show()
-
-    def update_position(self) -> None:
-        """Move to the corner; a notification stays above."""
-        canvas = self.parent()
-        if isinstance(canvas, QWidget):
-            self.setGeometry(QRect(self.corner(canvas), self.sizeHint()))
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = self.paint_ground()
@@ -85,6 +80,7 @@ class ScaleBar(CanvasBox):
     def _show(self) -> None:
         canvas, zoom = self.parent(), self._viewer.scene.camera.zoom
         is_seen = isinstance(canvas, QWidget) and not self._session.display.panels
+        is_seen = is_seen and not self._on_screen.is_empty
         is_shown = self._microns is not None and is_seen and self._viewer.dims.ndisplay == 2
         if self._microns is not None and zoom > 0:
             self.microns = round_length(_LONGEST * self._microns / zoom)

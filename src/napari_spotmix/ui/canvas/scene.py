@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Image, Layer
 from qtpy.QtCore import QTimer
 
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.output.ranges import end_of_map, ends_of_types
 from napari_spotmix.ui.canvas import layers, value_layers
 from napari_spotmix.ui.canvas.layer_info import (
@@ -25,8 +26,8 @@ from napari_spotmix.ui.canvas.layer_info import (
     map_of,
     tissue_of,
 )
-from napari_spotmix.ui.canvas.legend import niche_colors
 from napari_spotmix.ui.canvas.locked import lock
+from napari_spotmix.ui.canvas.on_screen import OnScreen, StillMouse
 from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.canvas.spatialdata_interop import serve_others
 from napari_spotmix.ui.state.connections import Connections
@@ -71,9 +72,11 @@ class Scene:
     changed.
     """
 
-    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+    def __init__(self, viewer: ViewerModel, session: Session, on_screen: OnScreen) -> None:
         self._viewer = viewer
         self._session = session
+        self._on_screen = on_screen
+        self._mouse = StillMouse()
         self._of_tissue: list[Layer] = []
         self._of_types: dict[Shown | type, Layer] = {}
         self._of_spot: list[Layer] = []
@@ -408,7 +411,8 @@ class Scene:
             return layers.graph_layer(result, name, self._session.edges)
         niches = self._session.niches
         if shown is NICHES and niches is not None:
-            return layers.niche_layer(result, name, niches.codes, niche_colors(niches))
+            colors = niche_colors(niches.names)
+            return layers.niche_layer(result, name, niches.codes, [colors[one] for one in niches.names])
         if isinstance(shown, tuple):
             return layers.blend_layer(result, name, shown, threshold, ends_of_types(result, shown, rule))
         if isinstance(shown, str):
@@ -454,8 +458,9 @@ class Scene:
 
     def _on_press(self, viewer: ViewerModel, event: Event) -> Iterator[None]:
         """Pick the spot under a click, of the viewer: a layer gets only its own clicks."""
+        self._session.pointer.hover(None)  # a drag moves the tissue away under the box
         start = np.array(event.pos, dtype=float)
-        is_click = event.button == 1 and not event.modifiers and self._is_navigating()
+        is_click = event.button == 1 and not event.modifiers and self._on_screen.is_navigating
         yield
         while event.type == "mouse_move":
             is_click = is_click and float(np.abs(np.array(event.pos) - start).max()) <= _DRAG_PX
@@ -465,8 +470,11 @@ class Scene:
             self._session.pointer.pick_at(y, x)
 
     def _on_move(self, viewer: ViewerModel, event: Event) -> None:
-        """Point at the spot under the mouse; while something is dragged or drawn, at none."""
-        is_pointing = self._is_navigating() and not event.is_dragging and len(viewer.layers) > 0
+        """Point at the spot under the mouse; at none without a map, and during a drag or drawing."""
+        if self._mouse.is_still(event):
+            return
+        on_screen = self._on_screen
+        is_pointing = on_screen.is_navigating and not event.is_dragging and on_screen.has_map
         if not is_pointing or viewer.dims.ndisplay != 2:
             self._session.pointer.hover(None)
         else:
@@ -498,11 +506,6 @@ class Scene:
         is_hidden = not any(layer.visible for layer in images)
         for layer in images:
             layer.visible = is_hidden
-
-    def _is_navigating(self) -> bool:
-        """Whether a click picks a spot, and does not draw or select in the active layer."""
-        active = self._viewer.layers.selection.active
-        return active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
 
     # Layers
 

@@ -23,6 +23,8 @@ from napari_spotmix.base.color_range import end_words
 from napari_spotmix.dataset.geometry import length_words, microns_per_pixel, round_length
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.canvas.color_bar import TISSUE, ColorBar
+from napari_spotmix.ui.canvas.on_screen import StillMouse
+from napari_spotmix.ui.canvas.overlay import raise_below_notifications
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.canvas.panel_data import PanelData, Picture, arrangement, panels_task
 from napari_spotmix.ui.canvas.title import title_of
@@ -74,6 +76,7 @@ class SideBySide(QWidget):
         self.panels: list[_Panel] = []
         self._extent = np.zeros(2), np.ones(2)
         self._pressed_at: np.ndarray | None = None
+        self._mouse = StillMouse()
         self._runner = Runner(self)
         self._foot = _Foot(self, session)
         self._connections = Connections()
@@ -166,7 +169,7 @@ class SideBySide(QWidget):
         self._place()
         self.look_at(self._seen() if rect is None else rect)
         self.show()
-        self.raise_()
+        raise_below_notifications(self)
         canvas.native.setFocus()
 
     def _clear(self) -> None:
@@ -288,6 +291,8 @@ class SideBySide(QWidget):
 
     @reporting
     def _on_move(self, event: SceneMouseEvent) -> None:
+        if self._mouse.is_still(event):
+            return
         panel = self._panel_at(event.pos)
         if panel is None or event.button is not None:
             self._session.pointer.hover(None)

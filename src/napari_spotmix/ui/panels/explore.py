@@ -242,7 +242,7 @@ class ExplorePanel(Panel):
                 result,
                 by_name=by_name,
                 containing=self.filter.value,
-                has_niches=self._session.niches is not None,
+                niches=self._session.niches,
             )
         )
         self.list.selection.blockSignals(blocked)

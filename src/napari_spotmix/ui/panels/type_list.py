@@ -10,6 +10,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, Qt
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QAbstractItemView
 
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.canvas.pies import has_pies
 from napari_spotmix.ui.panels.painted_rows import ROW, PaintedRows
@@ -29,6 +30,7 @@ from napari_spotmix.ui.state.maps import (
 from napari_spotmix.ui.text import percent, plain
 
 if TYPE_CHECKING:
+    from napari_spotmix.analysis.niches import Niches
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.maps import PanelMap, Shown
 
@@ -64,7 +66,7 @@ class Row:
 
 
 def rows_of(
-    result: Result, *, by_name: bool = False, containing: str = "", has_niches: bool = False
+    result: Result, *, by_name: bool = False, containing: str = "", niches: Niches | None = None
 ) -> list[Row]:
     """Return the overview, cell types in order, and further maps: those whose name contains a text."""
     means = result.mean_proportions
@@ -78,8 +80,8 @@ def rows_of(
     rows = [Row(name, name, (colors[name],), float(means[name]), float(lengths[name])) for name in ranked]
     overview = Row(DOMINANT, name_of(DOMINANT), tuple(colors[name] for name in ranked[:4]))
     maps = [Row(key, name_of(key), _MAP_COLORS) for key in _maps_of(result)]
-    if has_niches:
-        maps.append(Row(NICHES, name_of(NICHES), overview.colors))
+    if niches is not None:
+        maps.append(Row(NICHES, name_of(NICHES), tuple(niche_colors(niches.names).values())[:4]))
     maps = [Row(PIES, name_of(PIES), overview.colors), *maps] if has_pies(result) else maps
     return [overview, *(row for row in [*rows, *maps] if containing.casefold() in row.name.casefold())]
 

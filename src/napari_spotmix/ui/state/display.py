@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psygnal import Signal
 
@@ -11,7 +11,7 @@ from napari_spotmix.base.color_range import ColorRange
 from napari_spotmix.ui.state.edges import EdgeMap
 from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, PanelMap, Shown
 
-__all__ = ["Camera", "Display"]
+__all__ = ["Camera", "Display", "LegendPlace"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,26 @@ class Camera:
 
     center: tuple[float, float]
     zoom: float
+
+
+@dataclass(frozen=True)
+class LegendPlace:
+    """Where the legend is: at which corner of the canvas, how far from it (x, y in pixels), and if folded."""
+
+    is_right: bool = False
+    is_low: bool = True
+    away: tuple[int, int] = (0, 0)
+    is_folded: bool = False
+
+    def folded(self, is_folded: bool) -> LegendPlace:
+        """Return the same place, folded or not.
+
+        Examples
+        --------
+        >>> LegendPlace(is_right=True).folded(True)
+        LegendPlace(is_right=True, is_low=True, away=(0, 0), is_folded=True)
+        """
+        return replace(self, is_folded=is_folded)
 
 
 class Display:
@@ -49,6 +69,7 @@ class Display:
         self.color_range = ColorRange()
         self.edges: EdgeMap | None = None
         self.camera: Camera | None = None
+        self.legend = LegendPlace()
 
     def show(self, shown: Shown) -> None:
         """Show a cell type, a blend or a map; asked again, it is shown again."""
