@@ -42,6 +42,7 @@ def check(
     coordinates: Annotated[Location | None, RUN_PARAMETERS["coordinates"]] = None,
     gem_bin: Annotated[int | None, RUN_PARAMETERS["gem_bin"]] = None,
     table: Annotated[str | None, RUN_PARAMETERS["table"]] = None,
+    section: Annotated[str | None, RUN_PARAMETERS["section"]] = None,
     labels: Annotated[Location | None, RUN_PARAMETERS["labels"]] = None,
     more_references: Annotated[tuple[Location, ...], RUN_PARAMETERS["more_references"]] = (),
     fix: Annotated[Sequence[str], RUN_PARAMETERS["fix"]] = (),

@@ -133,7 +133,7 @@ _ARGUMENTS = (
     *("show", "opacity", "region", "color_range", "dpi"),
     *("output", "inputs", "to", "fix", "overwrite"),
     *("cell_type_key", "layer", "library_key"),
-    *("format", "bin_um", "image", "coordinates", "gem_bin", "table"),
+    *("format", "bin_um", "image", "coordinates", "gem_bin", "table", "section"),
     *("labels", "more_references"),
     *("dask", "at_once"),
     *("regions", "first", "second", "n_niches"),

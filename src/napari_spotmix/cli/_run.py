@@ -65,6 +65,7 @@ def run_command() -> Callable[..., None]:
         coordinates: Location | None = None,
         gem_bin: int | None = None,
         table: str | None = None,
+        section: str | None = None,
         labels: Location | None = None,
         more_references: tuple[Location, ...] = (),
         report: bool = True,
@@ -180,6 +181,11 @@ RUN_PARAMETERS = {
     "table": Parameter(
         help="For a SpatialData store: name of the table to read, or of the region that it annotates, "
         "if there are several.",
+        group=group("Files", 1),
+    ),
+    "section": Parameter(
+        help="For a file that holds several sections: the name of the one to use. Without it, all of them "
+        "are estimated together, never as neighbors.",
         group=group("Files", 1),
     ),
     "labels": Parameter(

@@ -28,6 +28,7 @@ from napari_spotmix.base.keys import (
 )
 from napari_spotmix.base.text import name_order
 from napari_spotmix.io import sparse_problem
+from napari_spotmix.io.libraries import libraries, library_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -175,50 +176,9 @@ def array_positions(spatial: AnnData) -> NDArray[np.float64] | None:
 # ------------------------------------------------------------------------------------ images and their scale
 
 
-def libraries(spatial: AnnData) -> dict[str, Mapping[str, Any]]:
-    """Return the libraries of ``uns['spatial']`` by name.
-
-    Files of CELLxGENE have other values there too, such as ``is_single``; these are not libraries.
-
-    Examples
-    --------
-    >>> from anndata import AnnData
-    >>> spots = AnnData(uns={"spatial": {"is_single": True, "A1": {"images": {}}}}, shape=(1, 1))
-    >>> list(libraries(spots))
-    ['A1']
-    """
-    found = spatial.uns.get(SPATIAL)
-    if not isinstance(found, Mapping):
-        return {}
-    return {str(name): value for name, value in found.items() if isinstance(value, Mapping)}
-
-
 def library(spatial: AnnData) -> Mapping[str, Any]:
     """Return the library whose images and scale factors are used: the first one; empty if there is none."""
     return next(iter(libraries(spatial).values()), {})
-
-
-def library_column(spatial: AnnData) -> str | None:
-    """Return the column of ``obs`` whose values name the libraries, if there are several, else None.
-
-    Examples
-    --------
-    >>> from anndata import AnnData
-    >>> obs = pd.DataFrame({"slide": ["A", "B"]}, index=["1", "2"])
-    >>> library_column(AnnData(obs=obs, uns={"spatial": {"A": {}, "B": {}}}))
-    'slide'
-    """
-    names = set(libraries(spatial))
-    if len(names) < 2:
-        return None
-    for column in spatial.obs:
-        values = spatial.obs[column]
-        if pd.api.types.is_float_dtype(values.dtype):
-            continue
-        found = {str(value) for value in values.dropna().unique()}
-        if len(found) > 1 and found <= names:
-            return str(column)
-    return None
 
 
 def scale_factors(spatial: AnnData) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_spotmix.base.errors import NO_MEMORY, InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
+from napari_spotmix.io.libraries import only_section
 from napari_spotmix.io.on_disk import close_files
 from napari_spotmix.io.readers.detect import detect_format, detect_with
 from napari_spotmix.io.readers.image_overview import add_overview, read_overview
@@ -35,6 +36,7 @@ def read_spatial(
     coordinates: str | os.PathLike[str] | None = None,
     gem_bin: int | None = None,
     table: str | None = None,
+    section: str | None = None,
     backed: bool = False,
     on_progress: ProgressCallback = silent,
 ) -> AnnData:
@@ -66,6 +68,9 @@ def read_spatial(
         a spot.
     table : str, optional
         For a SpatialData store with several tables: name of a table, or of a region that it annotates.
+    section : str, optional
+        For a file with several sections, told apart by a column of ``obs`` with the names of libraries in
+        ``uns['spatial']``: the one to read. Without it, all of them are.
     backed : bool, optional
         Leave the matrices of counts in their file and read them in blocks when they are needed, so that
         they may be larger than memory. The file stays open while the AnnData is in use, and is never
@@ -102,6 +107,7 @@ def read_spatial(
         None if coordinates is None else Path(coordinates),
         gem_bin,
         table,
+        section,
     )
     found = detect_with(path, options)
     entry = format_of(found.kind)
@@ -135,6 +141,8 @@ def _read_with_image(
     if problems:
         close_files(adata)
         raise ReadError(path, problems)
+    if options.section is not None:
+        adata = only_section(adata, options.section, path)
     if image is not None:
         add_overview(adata, image)
     return adata
@@ -170,7 +178,7 @@ def choices(path: str | os.PathLike[str], options: ReadOptions = DEFAULT) -> Cho
     Examples
     --------
     >>> choices("no/such/folder")
-    Choices(bin_sizes=(), tables=(), coordinates=False, own_coordinates=False)
+    Choices(bin_sizes=(), tables=(), coordinates=False, own_coordinates=False, sections=())
     """
     found = detect_with(path, options)
     entry = format_of(found.kind)

@@ -51,7 +51,7 @@ class RunSpec:
         Folder for the results; None writes nothing.
     cell_type_key, layer, library_key
         As `deconvolve` takes them.
-    format, bin_um, image, coordinates, gem_bin, table
+    format, bin_um, image, coordinates, gem_bin, table, section
         As `read_spatial` takes them.
     report : bool
         Whether to write ``report.html`` too.
@@ -83,6 +83,7 @@ class RunSpec:
     coordinates: Location | None = None
     gem_bin: int | None = None
     table: str | None = None
+    section: str | None = None
     report: bool = True
     labels: Location | None = None
     more_references: tuple[Location, ...] = ()

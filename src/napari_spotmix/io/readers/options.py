@@ -44,6 +44,9 @@ class ReadOptions:
         default each position is a spot.
     table : str, optional
         Name of a table of a SpatialData store, or of a region that it annotates, if there are several.
+    section : str, optional
+        Name of a section to read alone, if a file holds several: a library of ``uns['spatial']`` that a
+        column of ``obs`` names.
     """
 
     format: str | None = None
@@ -52,6 +55,7 @@ class ReadOptions:
     coordinates: Path | None = None
     gem_bin: int | None = None
     table: str | None = None
+    section: str | None = None
 
 
 #: The reader chooses everything.
@@ -72,9 +76,12 @@ class Choices:
         Whether `ReadOptions.coordinates` can name a table of coordinates.
     own_coordinates : bool
         Whether data of this kind usually hold their own, so that such a table is rarely needed.
+    sections : tuple of str
+        Values of `ReadOptions.section`; empty unless the data were read, and hold several.
     """
 
     bin_sizes: tuple[BinSize, ...] = ()
     tables: tuple[str, ...] = ()
     coordinates: bool = False
     own_coordinates: bool = False
+    sections: tuple[str, ...] = ()
