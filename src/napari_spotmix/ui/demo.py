@@ -64,6 +64,7 @@ def view(directory: Path) -> None:
     result = read_result(directory)
     viewer, dock = open_dock(f"Spotmix: {Path(directory).name}")
     show_result(dock, result, Path(directory).name)
+    dock.session.mark_saved(dock.session.made)
     _stay_or_shoot(viewer, None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from napari_spotmix.ui.panels.regions import RegionsPanel
 from napari_spotmix.ui.panels.run import RunPanel
 from napari_spotmix.ui.panels.section import FoldableSection, soon
 from napari_spotmix.ui.panels.tissue import TissuePanel
+from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
 from napari_spotmix.ui.state.connections import Connections, SignalLike
 from napari_spotmix.ui.state.session import Session, session_of
 
@@ -64,14 +66,35 @@ def _close(dock: weakref.ref[DeconvolutionWidget], _: QObject | None = None) -> 
         found.close_session()
 
 
+def _is_torn_down(window: QMainWindow) -> bool:
+    """Return whether `viewer.close()` has closed what is in the middle of a window of napari."""
+    center = window.centralWidget()
+    layout = None if center is None else center.layout()
+    inside = None if layout is None else layout.itemAt(0)
+    widget = None if inside is None else inside.widget()
+    return widget is None or widget.isHidden()
+
+
 class _CloseWatch(QObject):
-    """Emits when a window is asked to close. A window keeps its event filters, so it must not be the dock."""
+    """Emits when a window is asked to close, and keeps it open while the dock has a question.
+
+    A window keeps its event filters, so it must not be the dock, nor hold it.
+    """
 
     asked = Signal()
 
+    def __init__(self, may_close: Callable[[QObject | None], bool]) -> None:
+        super().__init__()
+        self._may_close = weakref.WeakMethod(may_close)
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        if event is not None and event.type() == QEvent.Type.Close:
-            self.asked.emit()
+        if event is None or event.type() != QEvent.Type.Close:
+            return False
+        may_close = self._may_close()
+        if may_close is not None and not may_close(watched):
+            event.ignore()
+            return True
+        self.asked.emit()
         return False
 
 
@@ -93,6 +116,10 @@ class DeconvolutionWidget(QWidget):
         self.scene = Scene(viewer, self.session, self.on_screen)
         self.load = LoadPanel(viewer, self.session)
         self.check = CheckPanel(self.session)
+        self.scene = Scene(viewer, self.session)
+        self.unsaved = UnsavedQuestion(self.session, self)
+        self.load = LoadPanel(viewer, self.session, self.unsaved)
+        self.check = CheckPanel(self.session, self.unsaved)
         self.run = RunPanel(self.session)
         self.explore = ExplorePanel(self.session)
         self.adjust = AdjustPanel(self.session)
@@ -108,7 +135,7 @@ class DeconvolutionWidget(QWidget):
         self.is_closed = False
         # Read once the window has closed: napari may still ask, and stay open.
         self._closing = soon(self)
-        self._watch = _CloseWatch()
+        self._watch = _CloseWatch(self._may_close)
         # Once all parts of the content have changed the size of their letters.
         self._refit = soon(self)
         self.destroyed.connect(partial(_close, weakref.ref(self)))
@@ -123,6 +150,7 @@ class DeconvolutionWidget(QWidget):
         connect(self._closing.timeout, self._stop_if_closed)
         connect(self._watch.asked, self._closing.start)
         connect(self._refit.timeout, self._fit_letters)
+        connect(self.unsaved.save_asked, self.run.save_first)
         # Data that change during a run would leave its result without its tissue.
         connect(self.run.busy_changed, self.load.set_held)
         connect(self.run.busy_changed, self.check.setDisabled)
@@ -163,6 +191,7 @@ class DeconvolutionWidget(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
+        self.unsaved.close()
         self._connections.disconnect_all()
         for panel in self._panels:
             panel.release()
@@ -289,6 +318,23 @@ class DeconvolutionWidget(QWidget):
         if canvas is not None:
             self.overlays.put_on(canvas)
             self.quick.put_on(canvas)
+
+    def _may_close(self, window: QObject | None) -> bool:
+        """Return whether a window may close now; if not, ask, and close it after the answer.
+
+        A window that is not shown, or that a script has closed, asks nothing.
+        """
+        if not isinstance(window, QMainWindow) or not window.isVisible() or _is_torn_down(window):
+            return True
+        if self.is_closed or self.unsaved.is_settled:
+            return True
+        self.unsaved.ask(partial(self._close_window, window), doing="Closing napari")
+        return False
+
+    def _close_window(self, window: QMainWindow) -> None:
+        """Close a window after the question; napari remembers whether it was to quit, too."""
+        QMainWindow.close(window)
+        self.unsaved.keep()  # napari may have asked as well, and stay open
 
     def _stop_if_closed(self) -> None:
         window: Any = self.window()

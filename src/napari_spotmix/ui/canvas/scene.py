@@ -169,7 +169,11 @@ class Scene:
     def _show_tissue(self) -> None:
         self._remove(self._of_tissue)
         tissue = self._session.data.tissue
-        if tissue is None or self._is_open(tissue.adata):
+        if tissue is None:
+            return
+        spots = self._spots_of(tissue.adata)
+        if spots is not None:
+            self._viewer.reset_view(layers=[spots])
             return
         info = TissueInfo(tissue.adata, tissue.path, tissue.reading, tissue.choices)
         data = layers.tissue_layers(info, tissue.name)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_spotmix.base.progress import Progress, ProgressCallback
     from napari_spotmix.dataset.diagnostics import Finding
+    from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
     from napari_spotmix.ui.state.loaded import LoadedInputs
     from napari_spotmix.ui.state.session import Session
 
@@ -31,6 +32,8 @@ __all__ = ["CheckPanel"]
 _COLORS = {"problem": "#d64545", "warning": "#d9962b", "note": "#8a8f98"}
 #: So many problems and warnings are shown; the others and the notes are folded away.
 _OPEN = 4
+#: What loses a result when a fix takes effect.
+_CHANGING = "Changing the spots"
 #: Letters of a button, which must fit the dock.
 _LETTERS = 38
 
@@ -83,9 +86,9 @@ class CheckPanel(Panel):
 
     found = Signal(list)
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, unsaved: UnsavedQuestion) -> None:
         super().__init__(session)
-        self._data = session.data
+        self._data, self._unsaved = session.data, unsaved
         self.findings: list[Finding] = []
         self.state = plain_label()
         self.stop = QPushButton("Stop checking")
@@ -213,9 +216,17 @@ class CheckPanel(Panel):
 
     def _fix(self, fixes: tuple[str, ...]) -> None:
         inputs = self._data.inputs
-        if inputs is not None:
+        if inputs is None:
+            return
+
+        def start() -> None:
             self._fixer.start(fix_task(inputs, fixes))
             self._rest("Fixing…")
+
+        if any(fix.startswith("spatial:") for fix in fixes):  # other spots end the result
+            self._unsaved.ask(start, doing=_CHANGING)
+        else:
+            start()
 
     @reporting
     def _take(self, fixed: tuple[AnnData, AnnData, tuple[str, ...]]) -> None:
@@ -223,7 +234,11 @@ class CheckPanel(Panel):
 
     @reporting
     def _undo(self, _: bool = False) -> None:
-        self._data.undo_fixes()
+        tissue = self._data.tissue
+        if tissue is not None and tissue.original is not None:
+            self._unsaved.ask(self._data.undo_fixes, doing=_CHANGING)
+        else:
+            self._data.undo_fixes()
 
 
 def check_task(inputs: LoadedInputs) -> Task:

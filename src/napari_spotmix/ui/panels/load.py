@@ -15,12 +15,15 @@ from napari_spotmix.ui.panels.open_file import FileOpener
 from napari_spotmix.ui.panels.open_layer import OpenLayerField
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.section import Form, add_all, plain_label
+from napari_spotmix.ui.panels.unsaved import OPENING
 from napari_spotmix.ui.state.opening import simulate_task
 from napari_spotmix.ui.text import bullet_list, count, literal, plain, shortened
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
+    from napari_spotmix.ui.state.opening import OpenedTissue
     from napari_spotmix.ui.state.session import Session
     from napari_spotmix.ui.state.worker import Runner
 
@@ -33,9 +36,9 @@ _LETTERS = 32
 class LoadPanel(Panel):
     """Reads what is chosen in threads and hands it to the session."""
 
-    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+    def __init__(self, viewer: ViewerModel, session: Session, unsaved: UnsavedQuestion) -> None:
         super().__init__(session)
-        self._data = session.data
+        self._data, self._unsaved = session.data, unsaved
         self.sample = PushButton(
             text="Try it on simulated tissue",
             tooltip="Load a simulated section with its reference; no files needed",
@@ -44,11 +47,11 @@ class LoadPanel(Panel):
         self.stop = QPushButton("Cancel")
         self.stop.setToolTip("Stop reading; what is loaded stays")
         self._form = form = Form()
-        self.open_layer = OpenLayerField(form, viewer, session, self._connections)
-        self.spots = SpotFields(form, session, self, self._connections)
+        self.open_layer = OpenLayerField(form, viewer, session, unsaved, self._connections)
+        self.spots = SpotFields(form, session, unsaved, self, self._connections)
         self.cells = CellFields(form, session.data, self, self._connections)
         self._simulator = FieldReader(self, self)
-        self.opener = FileOpener(viewer, session, self, self)
+        self.opener = FileOpener(viewer, session, unsaved, self, self)
         add_all(self, form, self.sample.native, self.state, self.stop)
         connect = self._connections.connect
         connect(self.sample.changed, self._simulate)
@@ -105,13 +108,20 @@ class LoadPanel(Panel):
         """Disable what would change the data; reading of files that were dropped can still be followed."""
         self._form.setDisabled(is_held)
         self.sample.native.setDisabled(is_held)
+        self.opener.set_held(is_held)
 
     def _cancel(self) -> None:
         for runner in self.runners:
             runner.cancel()
 
     def _simulate(self) -> None:
-        self._simulator.start(simulate_task, self._session.open)
+        self._unsaved.ask(self._start_simulating, doing=OPENING)
+
+    def _start_simulating(self) -> None:
+        self._simulator.start(simulate_task, self._take_simulated)
+
+    def _take_simulated(self, opened: OpenedTissue) -> None:
+        self._unsaved.ask_again(lambda: self._session.open(opened), doing=OPENING)
 
     def _show(self) -> None:
         self.cells.show()

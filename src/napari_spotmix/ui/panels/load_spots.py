@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,16 @@ from napari_spotmix.ui.panels.field_reader import FieldReader, Status
 from napari_spotmix.ui.panels.load_cells import TABLES
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.path_edit import PathEdit
+from napari_spotmix.ui.panels.unsaved import OPENING
 from napari_spotmix.ui.state.opening import choices_task, image_task, tissue_task
 from napari_spotmix.ui.text import count
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.panels.section import Form
+    from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
     from napari_spotmix.ui.state.connections import Connections
     from napari_spotmix.ui.state.loaded import LoadedTissue
+    from napari_spotmix.ui.state.opening import OpenedTissue
     from napari_spotmix.ui.state.session import Session
 
 __all__ = ["SpotFields"]
@@ -36,8 +40,16 @@ _SPOTS = f"Spots (*.h5ad {' '.join(f'*{end} *{end}.gz' for end in io.TABLE_SUFFI
 class SpotFields:
     """The fields that choose spots: their path, coordinates, table, size of bins, and another image."""
 
-    def __init__(self, form: Form, session: Session, status: Status, connections: Connections) -> None:
+    def __init__(
+        self,
+        form: Form,
+        session: Session,
+        unsaved: UnsavedQuestion,
+        status: Status,
+        connections: Connections,
+    ) -> None:
         self._form, self._session, self._data = form, session, session.data
+        self._unsaved = unsaved
         self._asked: tuple[Path, io.ReadOptions] | None = None
         self._may_be_joined = False
         self.spatial = PathEdit(
@@ -99,19 +111,33 @@ class SpotFields:
 
     def _read(self, path: Path, reading: io.ReadOptions = DEFAULT) -> None:
         """Find out which options the path offers, and show them, before reading takes its time."""
-        self.reader.start(choices_task(path, reading), lambda choices: self._read_as(path, reading, choices))
+
+        def start() -> None:
+            take = partial(self._read_as, path, reading)
+            self.reader.start(choices_task(path, reading), take)
+
+        self._unsaved.ask(start, self._return, doing=OPENING)
 
     def _refuse(self, error: InputError) -> None:
         self.reader.fail(error)
 
     def _read_as(self, path: Path, reading: io.ReadOptions, choices: io.Choices) -> None:
         self._offer_coordinates(path, reading, choices)
-        self.reader.start(tissue_task(path, reading, choices), self._session.open)
+        self.reader.start(tissue_task(path, reading, choices), self._take)
+
+    def _take(self, opened: OpenedTissue) -> None:
+        self._unsaved.ask_again(lambda: self._session.open(opened), self._return, doing=OPENING)
+
+    def _return(self) -> None:
+        """Show what is in use in place of what was chosen."""
+        self.show()
+        self.show_coordinates()
 
     def _read_image(self, path: Path) -> None:
         self.image_reader.start(image_task(path), self._data.set_image)
 
     def _on_failure(self, _: BaseException) -> None:
+        self._unsaved.keep()
         self.spatial.forget()
         self.coordinates.forget()
         self._form.show_field(self.coordinates, self._may_be_joined)

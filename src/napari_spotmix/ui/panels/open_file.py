@@ -11,6 +11,7 @@ from napari.layers import Layer
 from napari_spotmix.ui.canvas.layer_info import TissueInfo
 from napari_spotmix.ui.canvas.layers import tissue_layers
 from napari_spotmix.ui.panels.field_reader import FieldReader, Status
+from napari_spotmix.ui.panels.unsaved import OPENING
 from napari_spotmix.ui.state.opening import OpenedTissue, opened_task
 from napari_spotmix.ui.text import shortened
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtCore import QObject
 
+    from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
     from napari_spotmix.ui.state.session import Session
 
 __all__ = ["FileOpener"]
@@ -27,31 +29,53 @@ _LETTERS = 40
 
 
 class FileOpener:
-    """Reads files one after the other. The first is taken if nothing is loaded; others become layers."""
+    """Reads files one after the other.
 
-    def __init__(self, viewer: ViewerModel, session: Session, status: Status, parent: QObject) -> None:
-        self._viewer, self._session = viewer, session
+    The first is taken if nothing is loaded, and so is a result; other spots become layers.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        session: Session,
+        unsaved: UnsavedQuestion,
+        status: Status,
+        parent: QObject,
+    ) -> None:
+        self._viewer, self._session, self._unsaved = viewer, session, unsaved
         self._waiting: deque[Path] = deque()
+        # Read while the data must not change, and taken after that.
+        self._is_held = False
+        self._held: OpenedTissue | None = None
         self.reader = FieldReader(parent, status, lambda _: self._next())
 
     def open(self, path: Path) -> None:
         """Read a path, after those that were given before."""
         self._waiting.append(path)
-        if not self.reader.runner.is_running:
-            self._next()
+        self._next()
+
+    def set_held(self, is_held: bool) -> None:
+        """Take nothing in place of what is loaded until this is undone."""
+        self._is_held = is_held
+        held = self._held
+        if held is not None and not is_held:
+            self._held = None
+            self._take(held)
 
     def _next(self) -> None:
-        if self._waiting:
+        if self._waiting and not self.reader.runner.is_running:
             path = self._waiting.popleft()
             more = f", {len(self._waiting)} more" if self._waiting else ""
             self.reader.start(opened_task(path), self._take, f"{shortened(path.name, _LETTERS)}{more}")
 
     def _take(self, opened: OpenedTissue) -> None:
         try:
-            if self._session.data.tissue is None:
-                self._session.open(opened)
-            else:
+            if self._session.data.tissue is not None and opened.result is None:
                 self._add(opened)
+            elif self._is_held:
+                self._held = opened
+            else:
+                self._unsaved.ask(lambda: self._session.open(opened), doing=OPENING)
         finally:
             self._next()
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 
 from napari_spotmix.ui.canvas.layer_info import tissue_of
 from napari_spotmix.ui.panels.notify import reporting
+from napari_spotmix.ui.panels.unsaved import OPENING
 from napari_spotmix.ui.state.loaded import LoadedTissue
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_spotmix.ui.panels.section import Form
+    from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
     from napari_spotmix.ui.state.connections import Connections
     from napari_spotmix.ui.state.session import Session
 
@@ -23,8 +26,15 @@ __all__ = ["OpenLayerField"]
 class OpenLayerField:
     """A list of the layers that hold spatial data, shown while one of them is not in use."""
 
-    def __init__(self, form: Form, viewer: ViewerModel, session: Session, connections: Connections) -> None:
-        self._form, self._viewer, self._session = form, viewer, session
+    def __init__(
+        self,
+        form: Form,
+        viewer: ViewerModel,
+        session: Session,
+        unsaved: UnsavedQuestion,
+        connections: Connections,
+    ) -> None:
+        self._form, self._viewer, self._session, self._unsaved = form, viewer, session, unsaved
         self.box = ComboBox(
             label="Open layer",
             nullable=True,
@@ -62,4 +72,10 @@ class OpenLayerField:
             opened = LoadedTissue(
                 info.adata, name.removesuffix(" spots"), info.path, info.reading, info.choices
             )
-            self._session.open_in_memory(opened, info.reference)
+            take = partial(self._session.open_in_memory, opened, info.reference)
+            self._unsaved.ask(take, self._return, doing=OPENING)
+
+    def _return(self) -> None:
+        """Choose none: what is in use stays."""
+        with self.box.changed.blocked():
+            self.box.value = None

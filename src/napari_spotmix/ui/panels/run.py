@@ -34,7 +34,7 @@ from napari_spotmix.workflow.spec import RunSpec
 if TYPE_CHECKING:
     from napari_spotmix.base.progress import Progress, ProgressCallback
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.session import Session
+    from napari_spotmix.ui.state.session import Made, Session
 
 __all__ = ["RunPanel", "deconvolve_task"]
 
@@ -85,6 +85,9 @@ class RunPanel(Panel):
         self._running = RunSpec()
         self._made: RunSpec | None = None
         self._n_problems = 0
+        # What is being saved, and what the user has asked for after that.
+        self._saving: Made | None = None
+        self._after_save: Callable[[], None] | None = None
         self._make_widgets()
         self._runner = self._make_runner(self._finish)
         self._saver = self._make_runner(self._saved)
@@ -209,8 +212,9 @@ class RunPanel(Panel):
         """The run that made the result; for a result that was opened, its files only."""
         return self._made or session_spec(self._session)
 
-    def save_to(self, folder: Path) -> None:
-        """Write the result into `folder`."""
+    def save_to(self, folder: Path, then: Callable[[], None] | None = None) -> None:
+        """Write the result into `folder`; call `then` once it is there."""
+        self._saving, self._after_save = self._session.made, then
         result, spec = self._shown_result(), replace(self.spec, report=False)
         opened = self._session.data.files
 
@@ -236,6 +240,7 @@ class RunPanel(Panel):
 
     def export_to(self, path: Path, kind: str | None = None) -> None:
         """Write the result into a file for another program; see `exporters.export`."""
+        self._saving = self._after_save = None
         result, inputs = self._shown_result(), self._session.data.files
 
         def task(on_progress: ProgressCallback) -> str:
@@ -288,8 +293,14 @@ class RunPanel(Panel):
     def _was_cancelled(self) -> None:
         self._rest("Cancelled. Nothing was changed.")
 
+    @reporting
     def _saved(self, message: str) -> None:
+        then = self._after_save
+        if self._saving is not None:
+            self._session.mark_saved(self._saving)
         self._rest(message)
+        if then is not None:
+            then()
 
     def _reported(self, path: Path) -> None:
         self._rest(f"Report in {path}")
@@ -310,6 +321,7 @@ class RunPanel(Panel):
         self._enable()
 
     def _rest(self, message: str) -> None:
+        self._saving = self._after_save = None
         self.bar.visible = False
         self.bar.native.setRange(0, 1000)
         self.state.setText(message)
@@ -356,9 +368,16 @@ class RunPanel(Panel):
 
     @reporting
     def _choose_where_to_save(self) -> None:
+        self.save_first(None)
+
+    @reporting
+    def save_first(self, then: Callable[[], None] | None) -> None:
+        """Ask for a folder, save the result in it, and then call `then`, unless that fails."""
+        if self.is_running:
+            raise InputError("Another task is in progress. Wait until it has ended, then save the result.")
         folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
         if folder:
-            self.save_to(Path(folder))
+            self.save_to(Path(folder), then)
 
     @reporting
     def _choose_where_to_report(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from napari_spotmix.result import Result
     from napari_spotmix.ui.state.spot_values import Contents, SpotValues
 
-__all__ = ["Session", "session_of"]
+__all__ = ["Made", "Session", "session_of"]
+
+#: A result and the regions drawn on it.
+Made: TypeAlias = "tuple[Result | None, tuple[Region, ...]]"
 
 #: Maps that are shown again with a saved result; niches have to be found again first.
 _RESTORED = (UNEXPLAINED, COUNTS)
@@ -107,6 +110,7 @@ class Session:
         self.niches: Niches | None = None
         self.contents: Contents | None = None
         self.known_values: dict[SpotMap, SpotValues] = {}
+        self._saved: Made = (None, ())
         # Connected first, so that no listener sees a result with the tissue of another one.
         self.data.tissue_changed.connect(self._drop_result)
 
@@ -114,7 +118,34 @@ class Session:
         self.contents = None
         self.known_values.clear()
         self.set_result(None)
+        self.mark_saved(self.made)
         self.contents_changed.emit()
+
+    # What is in a file
+
+    @property
+    def made(self) -> Made:
+        """The result and the regions that there are now."""
+        return self.result, self.regions
+
+    def mark_saved(self, made: Made) -> None:
+        """Note that a result and regions are in a file."""
+        self._saved = made
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether nothing would be lost with the window."""
+        return not (self.has_unsaved_result or self.has_unsaved_regions)
+
+    @property
+    def has_unsaved_result(self) -> bool:
+        """Whether the result was run, adjusted or colored since it was saved or opened."""
+        return self.result is not None and self.result is not self._saved[0]
+
+    @property
+    def has_unsaved_regions(self) -> bool:
+        """Whether regions were drawn, changed or removed since they were saved or opened."""
+        return list(map(_content, self.regions)) != list(map(_content, self._saved[1]))
 
     @property
     def spatial(self) -> AnnData | None:
@@ -160,6 +191,7 @@ class Session:
             self.data.set_image(image)  # other bins of the same section
         if opened.result is not None:
             self.set_result(opened.result)
+            self.mark_saved(self.made)
         if opened.reference is not None:
             self.data.set_reference(opened.reference)
 
@@ -280,6 +312,10 @@ class Session:
         if saved.n_niches is not None:
             # Found again with the same seed, they are the same.
             self.niches_wanted.emit(saved.n_niches, saved.shown is NICHES)
+
+
+def _content(region: Region) -> tuple[str, bytes]:
+    return region.name, region.outline.tobytes()
 
 
 # A viewer's state outlives its dock, which can be closed and opened again.
