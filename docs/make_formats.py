@@ -70,6 +70,11 @@ REAL_CASES = (
     Case("Reference, Slide-seq vignette", RCTD + "/Reference/Vignette", read_reference),
     Case("Reference for RCTD (Visium)", RCTD + "/Reference/Visium_Ref", read_reference),
     Case("Reference for RCTD (MERFISH)", RCTD + "/Reference/Merfish_Ref", read_reference),
+    Case("Xenium, matrix written by R", "../imaging_small/Xenium_small"),
+    Case("CosMx, flat files", "../imaging_small/CosMx_small"),
+    Case("MERSCOPE", "../imaging_small/MERSCOPE_small"),
+    Case("STARmapPLUS, Single Cell Portal", "../imaging_small/STARmapPLUS_small"),
+    Case("STARmapPLUS, as a reference", "../imaging_small/STARmapPLUS_small", read_reference),
     Case("Single cells, opened as spatial data", "cellranger/3.0.0"),
     Case(
         "Cell Ranger matrix without labels", "cellranger/3.0.0/filtered_feature_bc_matrix.h5", read_reference
@@ -112,7 +117,7 @@ def table(data: Path, folder: Path) -> str:
     """Return the table as Markdown; files that are written go into `folder`."""
     write_layouts(folder)
     rows = [
-        f"| {case.what} | `{case.path}` | {kind} | {outcome(case, root)} |"
+        f"| {case.what} | `{case.path.removeprefix('../')}` | {kind} | {outcome(case, root)} |"
         for cases, root, kind in ((REAL_CASES, data, REAL), (WRITTEN_CASES, folder, WRITTEN))
         for case in cases
     ]

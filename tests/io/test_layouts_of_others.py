@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -393,3 +394,34 @@ def test_what_must_be_unpacked_is_named(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ReadError, match=re.escape(words)):
         read(tmp_path / name)
+
+
+def as_r_writes(
+    path: Path, change: Callable[[str, np.ndarray], np.ndarray] = lambda _, values: values
+) -> None:
+    """Write the integers of a matrix of 10x again as real numbers, as DropletUtils does from R."""
+    with h5py.File(path, "a") as file:
+        for name in ("data", "indices", "indptr", "shape"):
+            values = file["matrix"][name][:].astype(np.float64)
+            del file["matrix"][name]
+            file["matrix"][name] = change(name, values)
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_integers_that_r_wrote_as_real_numbers_are_read(tmp_path: Path, backed: bool) -> None:
+    made = small()
+    folder = xenium(tmp_path / "x", made)
+    as_r_writes(folder / "cell_feature_matrix.h5")
+    assert_is(read_spatial(folder, backed=backed), made)
+
+
+@pytest.mark.parametrize("name", ["indices", "indptr", "shape"])
+@pytest.mark.parametrize("wrong", [0.5, np.nan, np.inf, 1e300, -1.0])
+def test_real_numbers_that_are_no_integers_are_refused(tmp_path: Path, name: str, wrong: float) -> None:
+    folder = xenium(tmp_path / "x", small())
+    as_r_writes(
+        folder / "cell_feature_matrix.h5",
+        lambda which, values: np.r_[wrong, values[1:]] if which == name else values,
+    )
+    with pytest.raises(ReadError, match="cell_feature_matrix"):
+        read_spatial(folder)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from napari_spotmix import ReadError, read_reference
+from napari_spotmix import ReadError, read_reference, read_spatial
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.io import (
     MissingLabels,
@@ -24,6 +24,7 @@ from napari_spotmix.io import (
     output_problems,
     reading_notes,
 )
+from tests.io import layouts_of_others as others
 from tests.io.layouts import REAL_DATA, Section, section, write_folder, write_h5, write_mtx
 
 ALL = np.ones(12, bool)
@@ -243,7 +244,6 @@ def test_a_missing_extra_is_named(tmp_path, cells, monkeypatch, package, extra):
         return found(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    from napari_spotmix import read_spatial
 
     if package == "loompy":
         (tmp_path / "a.loom").write_bytes(b"\x89HDF\r\n\x1a\n")
@@ -437,3 +437,59 @@ def test_a_cell_that_occurs_twice_gives_no_warning_of_a_library(
         write_h5(path, cells, ALL)
     with pytest.raises(ReadError, match=r"twice|unique"):
         read_reference(path, labels=tmp_path / "cell_types.csv")
+
+
+# --------------------------------------------------------------------------------- cells in place
+
+
+@pytest.mark.parametrize("write", [others.xenium, others.cosmx, others.merscope])
+def test_cells_of_an_imaging_assay_are_a_reference_with_labels(tmp_path, write):
+    made = others.small()
+    folder = write(tmp_path / "run", made)
+    with pytest.raises(ReadError):
+        read_reference(folder)
+    labels = write_labels(tmp_path / "l.csv", made)
+    reference = read_reference(folder, labels=labels)
+    rows = [made.barcodes.index(name) for name in reference.obs_names]
+    assert list(reference.obs["cell_type"]) == [TYPES[row] for row in rows]
+    np.testing.assert_array_equal(reference.X.toarray(), made.counts[rows])
+    (folder / "cell_types.csv").write_bytes(labels.read_bytes())
+    assert list(read_reference(folder).obs["cell_type"]) == list(reference.obs["cell_type"])
+
+
+def test_few_cells_with_coordinates_and_types_are_not_taken_for_signatures(tmp_path):
+    made = others.small()
+    folder = tmp_path / "portal"
+    folder.mkdir()
+    header = ["NAME", "X", "Y", "Main_molecular_cell_type"]
+    rows = zip(made.barcodes, *made.xy.T.tolist(), TYPES, strict=True)
+    kinds = ["TYPE", "numeric", "numeric", "group"]
+    others.write_table(folder / "mock_spatial.csv", header, [kinds, *rows])
+    by_gene = zip(made.symbols, *made.counts, strict=True)
+    others.write_table(folder / "raw_expression_pd.csv", ["GENE", *made.barcodes], by_gene)
+    reference = read_reference(folder)
+    assert not is_signatures(reference)
+    assert list(reference.obs["cell_type"]) == TYPES
+    np.testing.assert_array_equal(reference.X.toarray(), made.counts)
+
+
+IMAGING = REAL_DATA / "imaging_small"
+
+
+@pytest.mark.skipif(not IMAGING.exists(), reason="there is no ../shared/data/imaging_small")
+@pytest.mark.parametrize(
+    ("name", "shape", "total"),
+    [("Xenium", (6, 4), 21), ("CosMx", (9, 8), 7), ("MERSCOPE", (8, 9), 0), ("STARmapPLUS", (9, 8), 1)],
+)
+def test_real_cells_open_as_a_section_and_as_a_reference(tmp_path, name, shape, total):
+    folder = IMAGING / f"{name}_small"
+    section = read_spatial(folder)
+    assert section.shape == shape
+    assert section.X.sum() == total
+    types = [f"type {number % 2}" for number in range(section.n_obs)]
+    table = pd.DataFrame({"cell": section.obs_names, "cell_type": types})
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    cells = read_reference(folder, labels=tmp_path / "labels.csv")
+    assert not is_signatures(cells)
+    assert list(cells.obs["cell_type"].reindex(section.obs_names)) == types
+    np.testing.assert_array_equal(cells[section.obs_names].X.toarray(), section.X.toarray())

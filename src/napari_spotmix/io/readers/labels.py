@@ -10,6 +10,7 @@ with numbers of clusters and ``cell_type_dict.csv`` with their names.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = [
     "LabelTable",
     "MissingLabels",
     "find_labels",
+    "has_types",
     "join_labels",
     "label_files",
     "may_be_labels",
@@ -44,6 +46,8 @@ _NAMES = (
     r"meta[_. -]?data|cells|clusters?",
 )
 _DICTIONARY = re.compile(r"cell[_. -]?types?[_. -]?dict(ionary)?", re.IGNORECASE)
+#: Names of columns with types of cells.
+_TYPES = re.compile(r"(.*[_. -])?cell[_. -]?(type|label|annotation|class|subclass)s?", re.IGNORECASE)
 #: Columns whose numbers may be codes of cell types.
 _CODES = re.compile(r"type|label|annot|cluster|class|ident|leiden|louvain", re.IGNORECASE)
 #: The suffix of a barcode with the number of its library.
@@ -159,8 +163,15 @@ def _rank(path: Path) -> int | None:
     return next((n for n, words in enumerate(patterns) if re.fullmatch(words, stem, re.IGNORECASE)), None)
 
 
-def find_labels(folders: list[Path], prefix: str = "") -> Path | None:
-    """Return the most likely table of labels in the first folder that has one.
+def has_types(path: Path) -> bool:
+    """Return whether a table has a column whose name says that it holds types of cells."""
+    if not is_table_name(path.name):
+        return False
+    return any(_TYPES.fullmatch(name) for name in open_table(path).head.columns)
+
+
+def find_labels(folders: list[Path], prefix: str = "", without: Sequence[Path] = ()) -> Path | None:
+    """Return the most likely table of labels in the first folder that has one, `without` some files.
 
     Of several, the one with the prefix of the counts is chosen, as in downloads from GEO.
 
@@ -170,7 +181,8 @@ def find_labels(folders: list[Path], prefix: str = "") -> Path | None:
         If several are equally likely.
     """
     for folder in folders:
-        ranked = [(rank, path) for path in sorted(folder.iterdir()) if (rank := _rank(path)) is not None]
+        files = sorted(set(folder.iterdir()).difference(without))
+        ranked = [(rank, path) for path in files if (rank := _rank(path)) is not None]
         best = [path for rank, path in ranked if rank == min(ranked)[0]]
         if prefix and len(best) > 1:
             best = [path for path in best if path.name.startswith(prefix)] or best

@@ -8,6 +8,7 @@ References
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ GENE_EXPRESSION = "Gene Expression"
 _STAGE = "Reading counts"
 #: Entries of a matrix that are read at once, and names.
 _ENTRIES, _NAMES = 1 << 22, 1 << 18
+#: Real numbers below this are exact if they are whole.
+_LARGEST = 1 << 53
 #: The end of the name of a matrix in Matrix Market format, and the names of its list of features.
 _MTX = re.compile(r"matrix\.mtx(\.gz)?$", re.IGNORECASE)
 _FEATURES = ("features.tsv", "genes.tsv")
@@ -163,11 +166,12 @@ def _read_h5(
     _check_shape(_shape(group["shape"]), features, barcodes, root, name)
     # The file holds features x barcodes in CSC, which has the same arrays as barcodes x features in CSR.
     shape = (len(barcodes), len(features))
-    _refuse(layout_problem(group["data"], group["indices"], group["indptr"], shape[0]), root, name)
-    in_memory = in_memory or not (features["feature_types"] == GENE_EXPRESSION).all()
-    counts: Any = csr_on_disk(group, shape)
-    if in_memory:
-        counts = _h5_arrays(group, shape, on_progress)
+    whole = {key: _integers(group[key], on_progress) for key in ("indices", "indptr")}
+    of_r = any(isinstance(values, np.ndarray) for values in whole.values())
+    arrays = {"data": group["data"], **whole}
+    _refuse(layout_problem(arrays["data"], arrays["indices"], arrays["indptr"], shape[0]), root, name)
+    in_memory = in_memory or of_r or not (features["feature_types"] == GENE_EXPRESSION).all()
+    counts: Any = _h5_arrays(arrays, shape, on_progress) if in_memory else csr_on_disk(group, shape)
     _refuse(run_cancellable(lambda: sparse_problem(counts), _STAGE, on_progress, 1, 1), root, name)
     if in_memory:
         run_cancellable(counts.sum_duplicates, _STAGE, on_progress, 1, 1)
@@ -179,7 +183,21 @@ def _refuse(problem: str, root: Path, name: str) -> None:
         raise ReadError(root, f"`{name}` is damaged: {problem}. Copy it again from the run.")
 
 
-def _h5_arrays(group: h5py.Group, shape: tuple[int, int], on_progress: ProgressCallback) -> Any:
+def _integers(array: Any, on_progress: ProgressCallback) -> Any:
+    """Return integers that R wrote as real numbers, int64; anything else in a file as it is."""
+    if not isinstance(array, h5py.Dataset) or array.dtype.kind != "f" or array.ndim != 1:
+        return array
+    whole = np.empty(array.shape, np.int64)
+    for start in range(0, len(whole), _ENTRIES):
+        on_progress(Progress(_STAGE, start, len(whole)))
+        block = array[start : start + _ENTRIES].astype(np.float64)
+        if not (np.abs(block) < _LARGEST).all() or (block != np.trunc(block)).any():
+            raise ValueError(f"`{array.name}` must be whole numbers")
+        whole[start : start + _ENTRIES] = block
+    return whole
+
+
+def _h5_arrays(group: Mapping[str, Any], shape: tuple[int, int], on_progress: ProgressCallback) -> Any:
     """Return the matrix with the arrays of a file, which have not been checked."""
     n_entries = len(group["data"])
     # The file has indices of 64 bits; for most matrices 32 bits are enough.
@@ -201,7 +219,7 @@ def _pointers(indptr: np.ndarray, n_entries: int, dtype: np.dtype[Any]) -> np.nd
 
 
 def _read_in_blocks(
-    array: h5py.Dataset, dtype: np.dtype[Any], on_progress: ProgressCallback, n_before: int
+    array: Any, dtype: np.dtype[Any], on_progress: ProgressCallback, n_before: int
 ) -> np.ndarray:
     """Read one of the two long arrays of a matrix; `n_before` entries have been read already."""
     values = np.empty(array.shape, dtype)
@@ -271,9 +289,9 @@ def _text(value: Any) -> str:
 
 def _shape(dataset: Any) -> tuple[int, int]:
     """Return the shape that a file states; it may claim any number of lengths."""
-    if getattr(dataset, "shape", None) != (2,) or dataset.dtype.kind not in "iu":
+    if getattr(dataset, "shape", None) != (2,) or dataset.dtype.kind not in "iuf":
         raise ValueError("`shape` must be two integers")
-    rows, columns = (int(length) for length in dataset[:])
+    rows, columns = (int(length) for length in _integers(dataset, silent)[:])
     return rows, columns
 
 
