@@ -10,6 +10,7 @@ from napari_spotmix.base.cancel import run_cancellable
 from napari_spotmix.base.old_names import names_of_before
 from napari_spotmix.base.urls import is_url, shown_url
 from napari_spotmix.io.atomic import write_atomically, write_folder_atomically
+from napari_spotmix.io.libraries import only_section, section_names
 from napari_spotmix.io.notes import reading_notes
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
 from napari_spotmix.io.problems import as_read_error, listed
@@ -75,6 +76,7 @@ __all__ = [
     "native",
     "listed",
     "make_recipe",
+    "only_section",
     "output_problems",
     "path_or_url",
     "pointer_problem",
@@ -86,6 +88,7 @@ __all__ = [
     "replaced",
     "restored_names",
     "run_cancellable",
+    "section_names",
     "shown_url",
     "signed",
     "sparse_damage",

@@ -94,7 +94,10 @@ def read_tissue(path: str) -> list[FullLayerData]:
     from napari_spotmix.io import choices, read_spatial
     from napari_spotmix.ui.canvas.layer_info import TissueInfo
     from napari_spotmix.ui.canvas.layers import tissue_layers
+    from napari_spotmix.ui.state.loaded import LoadedTissue
+    from napari_spotmix.ui.state.opening import one_section
     from napari_spotmix.ui.text import display_name
 
-    name = display_name(Path(path))
-    return tissue_layers(TissueInfo(read_spatial(path), Path(path), choices=choices(path)), name)
+    whole = LoadedTissue(read_spatial(path), display_name(Path(path)), Path(path), choices=choices(path))
+    tissue = one_section(whole)
+    return tissue_layers(TissueInfo(tissue.adata, tissue.path, tissue.reading, tissue.choices), tissue.name)

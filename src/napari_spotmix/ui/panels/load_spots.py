@@ -71,6 +71,12 @@ class SpotFields:
             choices=self._tables,
             tooltip="The table of counts to read from the SpatialData store",
         )
+        self.section = ComboBox(
+            label="Section",
+            choices=self._sections,
+            tooltip="The file holds several sections. Each is shown and estimated by itself; "
+            "the command `spotmix run` estimates all of them",
+        )
         self.coordinates = PathEdit(
             self._take_coordinates,
             self._refuse,
@@ -85,12 +91,13 @@ class SpotFields:
             filter=_IMAGES,
             tooltip="Optional: the full-resolution image that the spots' coordinates refer to",
         )
-        form.add(self.spatial, self.coordinates, self.table, self.bin_size, self.image)
+        form.add(self.spatial, self.section, self.coordinates, self.table, self.bin_size, self.image)
         form.show_field(self.coordinates, False)
         self.reader = FieldReader(form, status, self._on_failure)
         self.image_reader = FieldReader(form, status, lambda _: self.image.forget())
         connections.connect(self.bin_size.changed, self._choose_bin_size)
         connections.connect(self.table.changed, self._choose_table)
+        connections.connect(self.section.changed, self._choose_section)
 
     def show(self) -> None:
         """Show which spots are in use, and the options that their file offers."""
@@ -171,6 +178,15 @@ class SpotFields:
         if name is not None and tissue is not None and tissue.path and name != _table_of(tissue):
             self._read(tissue.path, replace(tissue.reading, table=name))
 
+    def _sections(self, _: Any = None) -> tuple[str, ...]:
+        return () if self._data.tissue is None else self._data.tissue.choices.sections
+
+    @reporting
+    def _choose_section(self, name: str | None) -> None:
+        tissue = self._data.tissue
+        if name is not None and tissue is not None and tissue.path and name != tissue.reading.section:
+            self._read(tissue.path, replace(tissue.reading, section=name))
+
     def _bin_sizes(self, _: Any = None) -> list[tuple[str, float]]:
         tissue = self._data.tissue
         return [(_size_text(size), size.um) for size in tissue.choices.bin_sizes] if tissue else []
@@ -186,6 +202,7 @@ class SpotFields:
         tissue = self._data.tissue
         self._show_option(self.bin_size, [um for _, um in self._bin_sizes()], tissue and _bin_size_of(tissue))
         self._show_option(self.table, self._tables(), tissue and _table_of(tissue))
+        self._show_option(self.section, self._sections(), tissue and tissue.reading.section)
 
     def _show_option(self, box: ComboBox, offered: Sequence[Any], chosen: Any) -> None:
         with box.changed.blocked():

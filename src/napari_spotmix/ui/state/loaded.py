@@ -35,6 +35,11 @@ class LoadedTissue:
     original: AnnData | None = None
 
     @property
+    def section(self) -> tuple[Path | None, str | None]:
+        """The file, and which of its sections."""
+        return self.path, self.reading.section
+
+    @property
     def files(self) -> dict[str, Path]:
         """The files that were read, by role, as in `RunSpec.inputs`."""
         paths = {"spatial": self.path, "image": self.reading.image, "coordinates": self.reading.coordinates}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ __all__ = [
     "OpenedTissue",
     "choices_task",
     "image_task",
+    "one_section",
     "opened_task",
     "reference_task",
     "result_in",
@@ -55,6 +56,24 @@ def result_in(adata: AnnData) -> Result | None:
     return result
 
 
+def one_section(tissue: LoadedTissue) -> LoadedTissue:
+    """Return the section that is chosen, or the first one, of data that hold several.
+
+    Sections lie at the same coordinates: together they would cover each other, on the image of one of them.
+    """
+    names = io.section_names(tissue.adata)
+    if not names:
+        return tissue
+    chosen = tissue.reading.section or names[0]
+    return replace(
+        tissue,
+        adata=io.only_section(tissue.adata, chosen, tissue.path or Path(tissue.name)),
+        name=f"{tissue.name}, {chosen}",
+        reading=replace(tissue.reading, section=chosen),
+        choices=replace(tissue.choices, sections=names),
+    )
+
+
 def choices_task(path: Path, reading: io.ReadOptions) -> Callable[[ProgressCallback], io.Choices]:
     """Return the task that finds out which options a path offers."""
     return lambda _: io.choices(path, reading)
@@ -66,11 +85,11 @@ def tissue_task(
     """Return the task that reads spots."""
 
     def task(on_progress: ProgressCallback) -> OpenedTissue:
-        is_large = io.is_large(path, reading)
-        adata = io.read_spatial(path, **vars(reading), backed=is_large, on_progress=on_progress)
-        bin_grid(adata)  # takes a while for a million bins, and is kept
-        tissue = LoadedTissue(adata, display_name(path), path, reading, choices)
-        return OpenedTissue(tissue, result_in(adata))
+        is_large, whole = io.is_large(path, reading), replace(reading, section=None)
+        adata = io.read_spatial(path, **vars(whole), backed=is_large, on_progress=on_progress)
+        tissue = one_section(LoadedTissue(adata, display_name(path), path, reading, choices))
+        bin_grid(tissue.adata)  # takes a while for a million bins, and is kept
+        return OpenedTissue(tissue, result_in(tissue.adata))
 
     return task
 

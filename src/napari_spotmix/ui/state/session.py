@@ -187,7 +187,7 @@ class Session:
         """Take spots, with the result that their file holds and the reference that came with them."""
         before, image, tissue = self.data.tissue, self.data.image, opened.tissue
         self.data.set_tissue(tissue)
-        if image is not None and before is not None and tissue.path and before.path == tissue.path:
+        if image is not None and before is not None and tissue.path and before.section == tissue.section:
             self.data.set_image(image)  # other bins of the same section
         if opened.result is not None:
             self.set_result(opened.result)
