@@ -15,7 +15,7 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_spotmix.base.colors import PALETTE as TYPE_COLORS
+from napari_spotmix.base.colors import NICHE_PALETTE, PALETTE
 from napari_spotmix.ui.demo import open_dock, spot_at_a_border
 from napari_spotmix.ui.dock import DeconvolutionWidget
 from napari_spotmix.ui.state.maps import DOMINANT
@@ -137,7 +137,7 @@ def take(viewer: napari.Viewer, name: str) -> None:
 def few_colors(picture: Image.Image) -> Image.Image:
     """Return a small version in 256 colors: cell types and interface exactly, the tissue about."""
     colors, n_pixels = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
-    types = np.array([list(bytes.fromhex(color[1:])) for color in TYPE_COLORS], np.uint8)
+    types = np.array([list(bytes.fromhex(color[1:])) for color in PALETTE + NICHE_PALETTE], np.uint8)
     common = colors[np.argsort(-n_pixels)][: 256 - 160 - len(types)].astype(np.uint8)
     # The octree spreads its colors evenly, so that the few pixels of a color bar get theirs too.
     about = np.array(picture.quantize(160, Image.Quantize.FASTOCTREE).getpalette(), np.uint8).reshape(-1, 3)
