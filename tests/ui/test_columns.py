@@ -191,7 +191,7 @@ def test_labels_are_compared_as_regions(qtbot: Any, with_labels: Any, result: Re
     means = result.proportions.iloc[:45].drop(index=result.proportions.index[4]).mean()
     for name, row in table.iterrows():
         assert row["mean_first"] == pytest.approx(means[name])
-    assert regions.state.text().startswith("left: 44 spots; ")
+    assert regions.comparison.sizes.text().startswith("left: 44 spots; ")
     assert not regions.save_table.native.isHidden()
     regions.second.value = REST
     qtbot.mouseClick(regions.compare.native, Qt.MouseButton.LeftButton)
