@@ -192,7 +192,7 @@ def test_labels_are_compared_as_regions(qtbot: Any, with_labels: Any, result: Re
     for name, row in table.iterrows():
         assert row["mean_first"] == pytest.approx(means[name])
     assert regions.comparison.sizes.text().startswith("left: 44 spots; ")
-    assert not regions.save_table.native.isHidden()
+    assert not regions.comparison.save.native.isHidden()
     regions.second.value = REST
     qtbot.mouseClick(regions.compare.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: set(regions.compared["second"]) == {REST}, timeout=60_000)
