@@ -25,7 +25,8 @@ from napari_spotmix import InputError, Result
 from napari_spotmix.base.color_range import ColorRange, RangeMode
 from napari_spotmix.dataset.regions import Region
 from napari_spotmix.output import figure_page as module
-from napari_spotmix.output.figure import colormap_of, draw, save
+from napari_spotmix.output.figure import colormap_of, draw, draw_maps, save
+from napari_spotmix.output.figure_maps import values_map
 from napari_spotmix.result import Provenance, View
 
 HOSTILE = 'T/NK "cells" <b> $x_1$'
@@ -381,6 +382,16 @@ def test_the_graph_and_standard_errors_are_drawn(result: Result) -> None:
     assert len(panels(part)[0].collections[0].get_segments()) == 1
 
 
+def test_long_names_of_columns_stay_on_the_page(result: Result) -> None:
+    for name in ("score " * 40, "two" + chr(10) + "lines" + chr(10), "$x$"):
+        shown = values_map(result.spatial, name, np.linspace(-1, 1, 5), 1.0, name, is_signed=True)
+        figure = draw_maps(result.spatial, [shown])
+        figure.canvas.draw()
+        box = figure.axes[-1].yaxis.label.get_window_extent()
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert figure.axes[-1].get_ylim() == (-1.0, 1.0)
+
+
 def test_stored_regions_are_drawn_with_their_names(result: Result) -> None:
     region = Region("$tumor$", np.array([[150.0, 50], [450, 50], [300, 350]]))
     axes = panels(draw(replace(result, regions=(region,)), "dominant", outlines=True))[0]
@@ -393,6 +404,12 @@ def test_stored_regions_are_drawn_with_their_names(result: Result) -> None:
 def test_a_type_may_have_the_name_of_a_map(result: Result) -> None:
     result = replace(result, abundances=result.abundances.rename(columns={"Macrophage": "counts"}))
     assert draw(result, "counts").axes[-1].get_ylabel() == "Proportion of counts"
+
+
+def test_a_name_of_several_lines_is_written_on_one(result: Result) -> None:
+    name = "a" + chr(10) + "b" + chr(10) + "c"
+    result = replace(result, abundances=result.abundances.rename(columns={"Macrophage": name}))
+    assert draw(result, name).axes[-1].get_ylabel() == "Proportion of a\\nb\\nc"
 
 
 @pytest.mark.parametrize(

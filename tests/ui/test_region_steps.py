@@ -205,6 +205,41 @@ def test_a_pasted_shape_is_a_region_with_a_name_of_its_own(hand: Hand) -> None:
     assert hand.names == ["Region 1", "Region 2"]
 
 
+def test_ellipses_and_lines_keep_their_kind(hand: Hand) -> None:
+    hand.draw(*SQUARE)
+    layer = hand.viewer.layers["Regions"]
+    line = np.array([hand.world(0.1, 0.1)[::-1], hand.world(0.3, 0.1)[::-1]])
+    layer.add(line, shape_type="line")
+    box = np.array([hand.world(*one)[::-1] for one in SQUARE])
+    layer.add(box, shape_type="ellipse")
+    assert len(hand.names) == 2, "a line encloses nothing"
+    outline = hand.dock.session.regions[1].outline
+    drawing = hand.dock.regions.drawing
+    drawing.names.setCurrentRow(0)
+    hand.press(drawing.delete)
+    assert len(hand.names) == 1
+    np.testing.assert_array_equal(hand.dock.session.regions[0].outline, outline)
+    hand.press(drawing.undo)
+    assert list(layer.shape_type) == ["polygon", "line", "ellipse"]
+    np.testing.assert_array_equal(hand.dock.session.regions[1].outline, outline)
+
+
+def test_a_lasso_is_one_step(hand: Hand) -> None:
+    hand.press(hand.dock.regions.drawing.lasso)
+    turn = np.linspace(0, 2 * np.pi, 30)
+    path = [(0.5 + 0.3 * float(np.cos(one)), 0.5 + 0.3 * float(np.sin(one))) for one in turn]
+    QTest.mouseMove(hand.canvas, hand.at(*path[0]))
+    QTest.mousePress(hand.canvas, LEFT, pos=hand.at(*path[0]))
+    for point in path[1:]:
+        QTest.mouseMove(hand.canvas, hand.at(*point))
+        hand.qtbot.wait(10)
+    QTest.mouseRelease(hand.canvas, LEFT, pos=hand.at(*path[-1]))
+    hand.qtbot.wait(50)
+    assert hand.names == ["Region 1"]
+    hand.key(Qt.Key.Key_Z, CONTROL)
+    assert hand.names == []
+
+
 def test_what_is_selected_on_the_canvas_is_chosen_in_the_list(hand: Hand) -> None:
     hand.draw(*SQUARE)
     hand.draw(*TRIANGLE)

@@ -220,7 +220,7 @@ def _explain(page: FigurePage, drawn: Sequence[FigureMap]) -> None:
         scales = [one.scale for one in drawn if one.scale is not None and one.scale.kind == kind]
         first, exceeds = scales[0], any(one.exceeds for one in scales)
         label = kind if len(scales) > 1 else first.label
-        label = on_page.label_of_bar(page, *label.split("\n")) if "\n" in label else label
+        label = on_page.label_of_bar(page, *label.split("\n", 1)) if "\n" in label else label
         if len({one.limits for one in scales}) == 1:
             on_page.draw_bar(page, first.colormap, first.limits, label, exceeds=exceeds)
         else:

@@ -62,7 +62,8 @@ _NOT_ESTIMATED, _NO_VALUE = "not estimated", "no value"
 class FigureScale:
     """The color bar of a map: its colors, the values at their ends, what they are, and if some exceed it.
 
-    `kind` names what maps have in common that share a bar.
+    `kind` names what maps have in common that share a bar. After a line break, a `label` holds a name from a
+    file, which is shortened if it is too long.
     """
 
     colormap: ListedColormap
@@ -236,7 +237,7 @@ def values_map(
     adata: AnnData, name: str, values: Floats, end: float, label: str, *, is_signed: bool = False
 ) -> FigureMap:
     """Return a number of each spot, from 0 to `end`, or with both signs from -`end` to `end`."""
-    over_image, known = _has_image(adata), np.isfinite(values)
+    over_image, known, label = _has_image(adata), np.isfinite(values), f"\n{label}"
     start = -end if is_signed else 0.0
     colormap = (
         ListedColormap(two_sided(_N_COLORS, over_image=over_image))
