@@ -23,6 +23,7 @@ from scipy.sparse import csr_array
 
 from napari_spotmix import InputError, Result
 from napari_spotmix.base.color_range import ColorRange, RangeMode
+from napari_spotmix.dataset import bin_grid
 from napari_spotmix.dataset.regions import Region
 from napari_spotmix.output import figure_page as module
 from napari_spotmix.output.figure import colormap_of, draw, draw_maps, save
@@ -380,6 +381,26 @@ def test_the_graph_and_standard_errors_are_drawn(result: Result) -> None:
     assert not np.allclose(*edges.get_colors())
     part = draw(replace(result, weights=csr_array(weights)), "graph", region=(100, 50, 500, 200))
     assert len(panels(part)[0].collections[0].get_segments()) == 1
+
+
+def test_many_spots_on_a_grid_are_bins_that_touch_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bin_grid, "MOST_POINTS", 50)
+    monkeypatch.setattr(bin_grid, "_PATCH", 50)
+    turn = np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]])
+    cells = np.argwhere(np.ones((10, 12)))
+    xy = cells * 40.0 @ turn + 400
+    result = a_result(xy, np.tile([0.0, 1, 0, 0], (len(xy), 1)), spot_diameter_fullres=20.0)
+    result.spatial.obs["array_col"], result.spatial.obs["array_row"] = cells.T
+    figure = draw(result, "dominant")
+    shown = pixels(figure, tmp_path)
+    own = to_rgb(result.colors["Macrophage"])
+    between = [xy[0] + share * (xy[13] - xy[0]) for share in (0.0, 0.3, 0.5, 0.8)]
+    for place in between:
+        np.testing.assert_allclose(color_at(figure, shown, place), own, atol=0.01)
+    outside = xy[0] - 0.6 * (xy[13] - xy[0])
+    np.testing.assert_allclose(color_at(figure, shown, outside), 1.0, atol=0.01)
 
 
 def test_long_names_of_columns_stay_on_the_page(result: Result) -> None:

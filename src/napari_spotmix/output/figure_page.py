@@ -250,9 +250,12 @@ def _ticks(start: float, end: float) -> list[float]:
     --------
     >>> [f"{one:.2f}" for one in _ticks(0.0, 0.15)]
     ['0.00', '0.03', '0.06', '0.09', '0.12', '0.15']
+    >>> [f"{one:.1f}" for one in _ticks(-1.0, 1.0)]
+    ['-1.0', '-0.8', '-0.4', '0.0', '0.4', '0.8', '1.0']
     """
     last = end - 0.07 * (end - start)
-    return [float(one) for one in MaxNLocator(5).tick_values(start, end) if start <= one < last] + [end]
+    inner = [float(one) for one in MaxNLocator(5).tick_values(start, end) if start <= one < last]
+    return [*([start] if start < 0 and inner and inner[0] - start > end - last else []), *inner, end]
 
 
 def draw_pies(page: FigurePage, axes: Axes, shares: Floats, colors: Floats) -> None:
