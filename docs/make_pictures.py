@@ -77,15 +77,15 @@ def regions(viewer: napari.Viewer, dock: DeconvolutionWidget) -> None:
     for name in ("Run", "Explore", "Inspect"):
         dock.sections[name].set_open(False)
     dock.sections["Regions"].set_open(True)
-    dock.regions.polygon.native.click()
+    dock.regions.drawing.polygon.native.click()
     layer = viewer.layers["Regions"]
     low, high = (np.nanquantile(dock.session.result.coordinates[:, ::-1], q, axis=0) for q in (0.0, 1.0))
     for top, bottom, left, right in ((0.72, 0.9, 0.25, 0.5), (0.12, 0.32, 0.35, 0.65)):
         corners = np.array([[top, left], [top, right], [bottom, right], [bottom, left]])
         layer.add(low + corners * (high - low), shape_type="polygon")
     layer.mode = "pan_zoom"
-    dock.regions.names.item(0).setText("muscle")
-    dock.regions.names.item(1).setText("glands")
+    dock.regions.drawing.names.item(0).setText("muscle")
+    dock.regions.drawing.names.item(1).setText("glands")
     dock.regions.second.value = "glands"
     dock.regions.compare.native.click()
     wait_until(lambda: dock.regions.compared is not None)

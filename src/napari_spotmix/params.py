@@ -30,6 +30,7 @@ __all__ = [
     "Parameters",
     "RENAMED",
     "RENAMED_LEARNED",
+    "SIGNIFICANCE",
     "Share",
     "Weights",
     "current_names",
@@ -159,8 +160,10 @@ def _parameter(
 N_NICHES = 6
 MOST_NICHES = 20
 
-#: Level of the confidence intervals of regions' means.
-INTERVAL_LEVEL = 0.95
+#: Level of all intervals: of the proportions of a spot, and of the means of a region.
+INTERVAL_LEVEL = 0.90
+#: A difference between regions is named if its adjusted p value is below.
+SIGNIFICANCE = 0.05
 #: Fields that are drawn to judge a difference between regions; the least p value is 1 / (1 + N_SURROGATES).
 N_SURROGATES = 999
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 
 from napari_spotmix.analysis import colocalization as module
-from napari_spotmix.analysis.colocalization import bivariate_moran
+from napari_spotmix.analysis.colocalization import Colocalization, bivariate_moran
 from napari_spotmix.analysis.niches import group_spots
 from napari_spotmix.base.threads import Threads
 from napari_spotmix.model.graph import build_graph
@@ -167,3 +168,15 @@ def test_what_is_raised_between_blocks_stops_the_work() -> None:
         bivariate_moran(p, GRID, stop)
     with pytest.raises(InterruptedError):
         group_spots(p, GRID, random_state=0, threads=Threads(1), on_block=stop)
+
+
+def test_clustered_types_follow_each_other_and_unknown_ones_come_last() -> None:
+    names = list("abcde")
+    observed = np.full((5, 5), -0.2) + 1.2 * np.eye(5)
+    for one, other in ((0, 3), (1, 4)):  # a is near d, b near e; c is the same in all spots
+        observed[one, other] = observed[other, one] = 0.6
+    observed[2], observed[:, 2] = np.nan, np.nan
+    table = pd.DataFrame(observed, names, names)
+    order = Colocalization(table, table, table, table).similar_order
+    assert order[-1] == "c"
+    assert {frozenset(order[:2]), frozenset(order[2:4])} == {frozenset("ad"), frozenset("be")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control, multivariate_normal, ttest_ind
+from scipy.stats import false_discovery_control, multivariate_normal, norm, ttest_ind
 from threadpoolctl import threadpool_limits
 
 from napari_spotmix.analysis import region_statistics as regions
@@ -16,11 +16,15 @@ from napari_spotmix.analysis.region_statistics import (
 )
 from napari_spotmix.base.errors import Cancelled, InputError
 from napari_spotmix.base.progress import Progress
+from napari_spotmix.model.uncertainty.calibration import Z90
+from napari_spotmix.params import INTERVAL_LEVEL
 
 SIDE = 24
 POSITIONS = np.argwhere(np.ones((SIDE, SIDE))).astype(float)
 LEFT = POSITIONS[:, 1] < SIDE // 2
 EVERYWHERE = np.ones(len(POSITIONS), bool)
+#: Half the width of an interval of independent values, in standard errors.
+Z = float(norm.ppf((1 + INTERVAL_LEVEL) / 2))
 
 
 def fields(
@@ -33,21 +37,25 @@ def fields(
     return 0.5 + 0.05 * np.linalg.cholesky(covariance) @ noise
 
 
+def test_one_level_of_intervals_holds_for_regions_and_for_spots() -> None:
+    assert pytest.approx(Z, abs=1e-4) == Z90
+
+
 @pytest.mark.parametrize("range_", [1.0, 3.0])
 def test_intervals_hold_the_truth_where_those_of_independent_spots_do_not(range_: float) -> None:
     p = fields(range_, 200)
     found = mean_composition(p, EVERYWHERE, POSITIONS, n_surrogates=99)
     covered = ((found.lower < 0.5) & (found.upper > 0.5)).mean()
-    naive = (np.abs(p.mean(axis=0) - 0.5) < 1.96 * p.std(axis=0) / np.sqrt(len(p))).mean()
-    assert covered > 0.88
-    assert naive < 0.75
+    naive = (np.abs(p.mean(axis=0) - 0.5) < Z * p.std(axis=0) / np.sqrt(len(p))).mean()
+    assert covered > 0.8
+    assert naive < 0.65
 
 
 def test_intervals_of_independent_spots_are_little_wider_than_the_textbook_ones() -> None:
     """Wider, since independence is not known beforehand."""
     p = fields(1.0, 50, nugget=1.0)
     found = mean_composition(p, EVERYWHERE, POSITIONS, n_surrogates=199)
-    textbook = 1.96 * p.std(axis=0) / np.sqrt(len(p))
+    textbook = Z * p.std(axis=0) / np.sqrt(len(p))
     assert 0.9 < np.median((found.upper - found.lower) / 2 / textbook) < 1.4
 
 

@@ -23,8 +23,11 @@ from scipy.sparse import csr_array
 
 from napari_spotmix import InputError, Result
 from napari_spotmix.base.color_range import ColorRange, RangeMode
-from napari_spotmix.output import figure as module
-from napari_spotmix.output.figure import colormap_of, draw, save
+from napari_spotmix.dataset import bin_grid
+from napari_spotmix.dataset.regions import Region
+from napari_spotmix.output import figure_page as module
+from napari_spotmix.output.figure import colormap_of, draw, draw_maps, save
+from napari_spotmix.output.figure_maps import values_map
 from napari_spotmix.result import Provenance, View
 
 HOSTILE = 'T/NK "cells" <b> $x_1$'
@@ -342,9 +345,92 @@ def test_dark_figures_are_light_on_dark(result: Result, tmp_path: Path) -> None:
     assert shown.max() > 0.8
 
 
+def test_spots_below_the_threshold_are_faded(result: Result) -> None:
+    (spots, *_) = panels(draw(result, TYPES[0], threshold=0.55))[0].collections
+    np.testing.assert_array_equal(spots.get_facecolor()[:, 3] > 0.1, [False, False, False, True])
+    (spots, *_) = panels(draw(result, "dominant", threshold=0.9))[0].collections
+    np.testing.assert_array_equal(spots.get_facecolor()[:, 3] > 0.1, [True, False, False, False])
+
+
+def test_a_blend_mixes_the_colors_of_types(over_tissue: Result, tmp_path: Path) -> None:
+    figure = draw(over_tissue, TYPES[:2], blend=True, color_range="full")
+    own = [np.array(to_rgb(over_tissue.colors[name])) for name in TYPES[:2]]
+    at = color_at(figure, pixels(figure, tmp_path), XY[1])
+    np.testing.assert_allclose(at, (own[0] + own[1]) / 2, atol=0.02)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        f"{TYPES[0]}: 0 – 1",
+        "Macrophage: 0 – 1",
+    ]
+    for wrong in (TYPES[:1], TYPES[:4] * 2, "dominant"):
+        with pytest.raises(InputError):
+            draw(over_tissue, wrong, blend=True)
+
+
+def test_the_graph_and_standard_errors_are_drawn(result: Result) -> None:
+    with pytest.raises(InputError, match="no standard errors"):
+        draw(result, "errors")
+    errors = pd.DataFrame(np.full(SHARES.shape, 0.03), result.abundances.index, TYPES)
+    (spots, *_) = panels(draw(replace(result, standard_errors=errors), "errors"))[0].collections
+    assert len(spots.get_offsets()) == 4
+    weights = np.zeros((5, 5))
+    weights[0, 1] = weights[1, 0] = 0.5
+    weights[2, 3] = weights[3, 2] = 0.25
+    drawn = draw(replace(result, weights=csr_array(weights), attention=csr_array(weights)), "graph")
+    (edges,) = panels(drawn)[0].collections
+    np.testing.assert_array_equal(edges.get_segments(), XY[[[0, 1], [2, 3]]])
+    assert not np.allclose(*edges.get_colors())
+    part = draw(replace(result, weights=csr_array(weights)), "graph", region=(100, 50, 500, 200))
+    assert len(panels(part)[0].collections[0].get_segments()) == 1
+
+
+def test_many_spots_on_a_grid_are_bins_that_touch_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bin_grid, "MOST_POINTS", 50)
+    monkeypatch.setattr(bin_grid, "_PATCH", 50)
+    turn = np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]])
+    cells = np.argwhere(np.ones((10, 12)))
+    xy = cells * 40.0 @ turn + 400
+    result = a_result(xy, np.tile([0.0, 1, 0, 0], (len(xy), 1)), spot_diameter_fullres=20.0)
+    result.spatial.obs["array_col"], result.spatial.obs["array_row"] = cells.T
+    figure = draw(result, "dominant")
+    shown = pixels(figure, tmp_path)
+    own = to_rgb(result.colors["Macrophage"])
+    between = [xy[0] + share * (xy[13] - xy[0]) for share in (0.0, 0.3, 0.5, 0.8)]
+    for place in between:
+        np.testing.assert_allclose(color_at(figure, shown, place), own, atol=0.01)
+    outside = xy[0] - 0.6 * (xy[13] - xy[0])
+    np.testing.assert_allclose(color_at(figure, shown, outside), 1.0, atol=0.01)
+
+
+def test_long_names_of_columns_stay_on_the_page(result: Result) -> None:
+    for name in ("score " * 40, "two" + chr(10) + "lines" + chr(10), "$x$"):
+        shown = values_map(result.spatial, name, np.linspace(-1, 1, 5), 1.0, name, is_signed=True)
+        figure = draw_maps(result.spatial, [shown])
+        figure.canvas.draw()
+        box = figure.axes[-1].yaxis.label.get_window_extent()
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert figure.axes[-1].get_ylim() == (-1.0, 1.0)
+
+
+def test_stored_regions_are_drawn_with_their_names(result: Result) -> None:
+    region = Region("$tumor$", np.array([[150.0, 50], [450, 50], [300, 350]]))
+    axes = panels(draw(replace(result, regions=(region,)), "dominant", outlines=True))[0]
+    (outline,) = axes.patches
+    np.testing.assert_array_equal(outline.get_xy()[:-1], region.outline)
+    assert "$tumor$" in [text.get_text() for text in axes.texts]
+    assert not panels(draw(replace(result, regions=(region,)), "dominant"))[0].patches
+
+
 def test_a_type_may_have_the_name_of_a_map(result: Result) -> None:
     result = replace(result, abundances=result.abundances.rename(columns={"Macrophage": "counts"}))
     assert draw(result, "counts").axes[-1].get_ylabel() == "Proportion of counts"
+
+
+def test_a_name_of_several_lines_is_written_on_one(result: Result) -> None:
+    name = "a" + chr(10) + "b" + chr(10) + "c"
+    result = replace(result, abundances=result.abundances.rename(columns={"Macrophage": name}))
+    assert draw(result, name).axes[-1].get_ylabel() == "Proportion of a\\nb\\nc"
 
 
 @pytest.mark.parametrize(
@@ -355,6 +441,7 @@ def test_a_type_may_have_the_name_of_a_map(result: Result) -> None:
         (["Macrophage", "Macrophage"], {}, "1 to 12 different cell types"),
         (["Macrophage", "dominant"], {}, "'dominant' can only be shown alone"),
         ("Macrophage", {"color_range": "log"}, "`color_range` must be own, full, same, or the end"),
+        ("Macrophage", {"threshold": -0.1}, "`threshold` must be from 0 to 1"),
         ("Macrophage", {"opacity": 1.5}, "`opacity` must be from 0 to 1"),
         ("Macrophage", {"opacity": float("nan")}, "`opacity` must be from 0 to 1"),
         ("Macrophage", {"region": (5, 0, 1, 9)}, "`region` must be left, top, right and bottom"),

@@ -180,7 +180,7 @@ def test_labels_are_compared_as_regions(qtbot: Any, with_labels: Any, result: Re
     qtbot.waitUntil(lambda: regions.labels is not None, timeout=10_000)
     assert list(regions.first.choices) == [HOSTILE, "left"], "none without estimated spots"
     assert regions.first.native.itemText(0) == "<b>1\\u202e</b>"
-    assert regions._tools.native.isHidden()
+    assert regions.drawing.isHidden()
     regions.first.value, regions.second.value = "left", HOSTILE
     qtbot.mouseClick(regions.compare.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: regions.compared is not None, timeout=60_000)
@@ -191,8 +191,8 @@ def test_labels_are_compared_as_regions(qtbot: Any, with_labels: Any, result: Re
     means = result.proportions.iloc[:45].drop(index=result.proportions.index[4]).mean()
     for name, row in table.iterrows():
         assert row["mean_first"] == pytest.approx(means[name])
-    assert regions.state.text().startswith("left: 44 spots; ")
-    assert not regions.save_table.native.isHidden()
+    assert regions.comparison.sizes.text().startswith("left: 44 spots; ")
+    assert not regions.comparison.save.native.isHidden()
     regions.second.value = REST
     qtbot.mouseClick(regions.compare.native, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: set(regions.compared["second"]) == {REST}, timeout=60_000)
@@ -208,7 +208,7 @@ def test_outlines_are_offered_again_after_labels(qtbot: Any, with_labels: Any) -
     assert dock.session.display.shown == Column("site"), "where they are is seen"
     regions.source.value = DRAWN
     assert regions.labels is None
-    assert not regions._tools.native.isHidden()
+    assert not regions.drawing.isHidden()
     assert regions.state.text() == "Draw a region to see its composition."
     dock.session.open_in_memory(LoadedTissue(dock.session.spatial[:, :5].copy(), "Other"), None)
     assert regions._source.isHidden()

@@ -20,8 +20,9 @@ from napari_spotmix.base.progress import Progress
 from napari_spotmix.dataset.regions import Region, inside
 from napari_spotmix.io.results import write_h5ad
 from napari_spotmix.result import Result
+from napari_spotmix.ui.canvas.regions_layer import outline_of
 from napari_spotmix.ui.demo import read_result, show_result
-from napari_spotmix.ui.panels.regions import comparison_task, outline_of
+from napari_spotmix.ui.panels.regions import comparison_task
 from napari_spotmix.ui.state.loaded import LoadedTissue
 
 pytestmark = pytest.mark.viewer
@@ -32,7 +33,7 @@ def drawn(make_dock: Any, result: Result) -> tuple[Any, Any]:
     """A polygon over the left half of the tissue, drawn by hand as it were."""
     viewer, dock = make_dock()
     show_result(dock, result, "Gut")
-    dock.regions.polygon.native.click()
+    dock.regions.drawing.polygon.native.click()
     viewer.layers["Regions"].add(left_half(result)[:, ::-1], shape_type="polygon")
     return viewer, dock
 
@@ -57,17 +58,17 @@ def test_a_shape_becomes_a_named_region(drawn: Any) -> None:
     assert viewer.layers["Regions"].mode == "add_polygon"
     viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
     assert [region.name for region in dock.session.regions] == ["Region 1", "Region 2"]
-    dock.regions.names.item(1).setText("injury")
+    dock.regions.drawing.names.item(1).setText("injury")
     assert [region.name for region in dock.session.regions] == ["Region 1", "injury"]
     assert list(viewer.layers["Regions"].features["name"]) == ["Region 1", "injury"]
-    dock.regions.names.item(1).setText("Region 1")
-    assert dock.regions.names.item(1).text() == "injury", "two regions must not have one name"
+    dock.regions.drawing.names.item(1).setText("Region 1")
+    assert dock.regions.drawing.names.item(1).text() == "injury", "two regions must not have one name"
     viewer.layers["Regions"].selected_data = {0}
     viewer.layers["Regions"].remove_selected()
     assert [region.name for region in dock.session.regions] == ["injury"]
     viewer.layers.remove("Regions")
     assert dock.session.regions == ()
-    assert dock.regions.names.count() == 0
+    assert dock.regions.drawing.names.count() == 0
 
 
 @pytest.mark.parametrize("kind", ["ellipse", "rectangle"])
@@ -99,16 +100,16 @@ def test_a_comparison_shows_means_and_differences(qtbot: Any, drawn: Any) -> Non
     of_region = mean_composition(values, mask, result.coordinates)
     difference = compare_means(values, mask, ~mask, result.coordinates)
     clearest = result.cell_types.index(table.index[0])
-    bar = panel.bars.bars[0]
+    bar = panel.comparison.bars.bars[0]
     assert (bar.spot, bar.low, bar.high) == pytest.approx(
         (of_region.mean[clearest], of_region.lower[clearest], of_region.upper[clearest])
     )
     assert table["p_holm"].iloc[0] == pytest.approx(difference.holm[clearest])
     n_known = int((~np.isnan(values).any(axis=1) & mask).sum())
-    assert f"Region 1: {n_known} spots" in panel.state.text()
+    assert f"Region 1: {n_known} spots" in panel.comparison.sizes.text()
     dock.session.replay(replace(result, notes=()))
     assert panel.compared is None, "other numbers need another comparison"
-    assert panel.bars.isHidden()
+    assert panel.comparison.isHidden()
 
 
 def test_a_comparison_can_be_cancelled(result: Result) -> None:
@@ -131,7 +132,7 @@ def test_regions_are_kept_with_the_result_and_restored(
     np.testing.assert_array_equal(kept.outline, region.outline)
     layer = viewer.layers["Regions"]
     np.testing.assert_allclose(layer.data[0], region.outline[:, ::-1])
-    assert dock.regions.names.item(0).text() == region.name
+    assert dock.regions.drawing.names.item(0).text() == region.name
     layer.add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
     assert len(dock.session.regions) == 2
     dock.session.set_result(None)
@@ -152,11 +153,11 @@ def test_a_comparison_that_is_stored_with_a_result_is_shown(make_dock: Any, resu
     table = compare_regions(result, region, n_surrogates=19)
     _, dock = make_dock()
     show_result(dock, replace(result, regions=(region,), region_comparison=table), "out")
-    assert not dock.regions.bars.isHidden()
-    assert [bar.name for bar in dock.regions.bars.bars] == list(table.index)
-    assert "left: " in dock.regions.state.text()
+    assert not dock.regions.comparison.isHidden()
+    assert [bar.name for bar in dock.regions.comparison.bars.bars] == list(table.index)
+    assert "left: " in dock.regions.comparison.sizes.text()
     dock.session.set_result(replace(result, regions=(region,)))
-    assert dock.regions.bars.isHidden(), "another result has none"
+    assert dock.regions.comparison.isHidden(), "another result has none"
 
 
 def test_tables_and_outlines_are_written(
@@ -170,7 +171,7 @@ def test_tables_and_outlines_are_written(
     dock.regions.compare.native.click()
     qtbot.waitUntil(lambda: dock.regions.compared is not None, timeout=20_000)
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "out.csv"), ""))
-    dock.regions.save_table.native.click()
+    dock.regions.comparison.save.native.click()
     table = pd.read_csv(tmp_path / "out.csv", index_col=0)
     assert set(table.index) == set(dock.session.result.cell_types)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.geojson"]
@@ -190,7 +191,7 @@ def test_another_run_keeps_what_was_drawn_and_another_tissue_does_not(drawn: Any
     dock.session.set_result(replace(result, notes=()))
     assert dock.session.regions == (region,)
     assert viewer.layers["Regions"] is layer
-    assert dock.regions.names.item(0).text() == "Region 1"
+    assert dock.regions.drawing.names.item(0).text() == "Region 1"
     layer.add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
     assert [one.name for one in dock.session.regions] == ["Region 1", "Region 2"]
     kept = Region("of the file", left_half(result))
@@ -209,7 +210,7 @@ def test_a_dock_that_is_opened_again_goes_on_with_the_drawing(drawn: Any) -> Non
     _, again = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")
     assert again.session is dock.session
     viewer.layers["Regions"].add(np.array([[0, 0], [0, 900], [900, 900.0]]), shape_type="polygon")
-    assert again.regions.names.count() == 2
+    assert again.regions.drawing.names.count() == 2
     again.close_session()
 
 

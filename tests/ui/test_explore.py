@@ -31,7 +31,7 @@ from napari_spotmix.ui.canvas.legend import legend_of
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.panels.explore import SORT_BY_NAME
 from napari_spotmix.ui.panels.type_list import rows_of
-from napari_spotmix.ui.state.figures import figure_task
+from napari_spotmix.ui.state.figures import Framing, content_of, figure_task
 from napari_spotmix.ui.state.loaded import LoadedTissue
 from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, ERRORS, GRAPH, PIES, UNEXPLAINED
 from napari_spotmix.ui.text import plain
@@ -430,7 +430,7 @@ def test_what_is_shown_is_saved_as_a_figure(
 ) -> None:
     _, dock = explored
     names = dock.session.result.cell_types[1:3]
-    for shown in (DOMINANT, names[0], tuple(names), PIES):
+    for shown in (DOMINANT, names[0], tuple(names), PIES, GRAPH, COUNTS):
         dock.session.display.show(shown)
         path = tmp_path / "figure.png"
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
@@ -439,9 +439,6 @@ def test_what_is_shown_is_saved_as_a_figure(
         assert path.read_bytes()[:4] == b"\x89PNG"
         assert dock.explore.state.text() == f"Saved {path}."
         path.unlink()
-    dock.session.display.show(GRAPH)
-    assert not dock.explore.figure.enabled
-    assert "This map cannot be saved" in dock.explore.figure.tooltip
     dock.session.display.show(DOMINANT)
     wrong = str(tmp_path / "figure.gif")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (wrong, ""))
@@ -450,13 +447,16 @@ def test_what_is_shown_is_saved_as_a_figure(
     assert "figure.gif" in dock.explore.state.text()
 
 
-def test_a_figure_that_is_cancelled_while_it_is_written_is_not_kept(result: Result, tmp_path: Path) -> None:
+def test_a_figure_that_is_cancelled_while_it_is_written_is_not_kept(explored: Any, tmp_path: Path) -> None:
+    content = content_of(explored[1].session, Framing())
+    assert content is not None
+
     def cancel_late(progress: Progress) -> None:
         if progress.step == progress.total:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        figure_task(result, "dominant", tmp_path / "figure.png", 1.0, ColorRange())(cancel_late)
+        figure_task(content, tmp_path / "figure.png")(cancel_late)
     assert list(tmp_path.iterdir()) == []
     assert list(tmp_path.iterdir()) == []
 

@@ -322,7 +322,7 @@ def test_a_gene_and_a_type_take_turns_after_a_run(qtbot: Any, explored: Any, res
     find(qtbot, dock, name)
     assert dock.explore.tabs.currentIndex() == _GENES
     assert gene_layer(viewer).opacity == 0.4
-    assert not dock.explore.figure.enabled
+    assert not dock.explore.figure.native.isHidden()
 
 
 def test_residual_genes_are_a_click_from_their_map(qtbot: Any, make_dock: Any, result: Result) -> None:

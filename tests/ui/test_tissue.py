@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QFileDialog
 from scipy.sparse import csr_array
 
-from napari_spotmix.analysis.colocalization import bivariate_moran
+from napari_spotmix.analysis.colocalization import Colocalization, bivariate_moran
 from napari_spotmix.analysis.niches import find_niches
 from napari_spotmix.base.colors import NICHE_PALETTE
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
-from napari_spotmix.ui.panels.tissue import diverging, tissue_task
+from napari_spotmix.ui.panels.heat_map import END, diverging
+from napari_spotmix.ui.panels.tissue import AS_LISTED, tissue_task
 from napari_spotmix.ui.panels.type_list import rows_of
 from napari_spotmix.ui.state.maps import DOMINANT, NICHES
 
@@ -68,11 +73,12 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
     ones = csr_array(result.weights)
     ones.data[:] = 1.0
     expected = bivariate_moran(result.proportions.to_numpy(), ones)
+    dock.tissue.order.value = AS_LISTED
     np.testing.assert_allclose(heat.values, expected.observed)
     heat.resize(320, heat.height())
     side = heat._side()
     for row, column in ((1, 3), (2, 2)):
-        point = QPoint(heat._name + column * side + side // 2, 12 + row * side + side // 2)
+        point = QPoint(heat._name + column * side + side // 2, heat._head() + row * side + side // 2)
         assert heat.pair_at(point.x(), point.y()) == (row, column)
         qtbot.mouseClick(heat, Qt.MouseButton.LeftButton, pos=point)
         names = result.cell_types
@@ -83,6 +89,66 @@ def test_the_map_shows_the_pairs_and_a_click_shows_both_types(qtbot: Any, found:
         said = "no more than chance" if not abs(score) >= 3 else "together" if value > 0 else "apart"
         assert f": {said} (I {value:.2f}" in heat.pair_text(row, column)
     assert heat.accessibleDescription()
+
+
+def test_types_near_each_other_follow_each_other(found: Any) -> None:
+    _, dock = found
+    heat, pairs = dock.tissue.map, dock.tissue.pairs
+    assert heat.names == pairs.similar_order
+    assert sorted(heat.names) == sorted(dock.session.result.cell_types)
+    np.testing.assert_array_equal(heat.values, pairs.observed.loc[heat.names, heat.names])
+
+    def between(names: list[str]) -> float:
+        return float(np.diagonal(pairs.observed.loc[names, names], offset=1).sum())
+
+    assert between(heat.names) > between(dock.session.result.cell_types)
+    dock.tissue.order.value = AS_LISTED
+    assert heat.names == dock.session.result.cell_types
+
+
+def test_the_map_of_pairs_has_names_on_columns_and_a_scale(qtbot: Any, found: Any) -> None:
+    heat = found[1].tissue.map
+    heat.setParent(None)
+    qtbot.addWidget(heat)
+    heat.resize(320, 100)
+    heat.show()
+    height = heat._head()
+    assert heat.height() > height + heat._row() * len(heat.names)
+    shown = heat.grab().toImage()
+    scale = heat.height() - heat._foot + 10
+    first = shown.pixelColor(heat._name, scale).getRgb()  # a display may have fewer colors
+    np.testing.assert_allclose(first, diverging(-END).getRgb(), atol=8)
+    assert diverging(END).name() == diverging(9.0).name(), "the scale ends where the colors end"
+    column = range(heat._name, heat._name + heat._side() - 1)
+    above = {shown.pixelColor(x, y).name() for x in column for y in range(height - 14)}
+    assert len(above) > 1, "a name is written above the first column"
+    heat.show_pairs({f"type {at}": "#ff0000" for at in range(60)}, of_many(60))
+    assert heat._head() < height, "60 columns are too narrow for names"
+
+
+def of_many(n: int) -> Colocalization:
+    names = [f"type {at}" for at in range(n)]
+    zero = pd.DataFrame(np.zeros((n, n)), names, names)
+    return Colocalization(zero, zero, zero, zero)
+
+
+def test_pairs_are_copied_and_saved(
+    qtbot: Any, found: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tissue = found[1].tissue
+    clipboard = QGuiApplication.clipboard()
+    clipboard.clear()
+    qtbot.keyClick(tissue.map, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    lines = clipboard.text().splitlines()
+    assert lines[0].split("\t") == list(tissue.pairs.pairs.columns)
+    assert len(lines) == 1 + len(tissue.pairs.pairs)
+    clipboard.clear()
+    qtbot.mouseClick(tissue.copy.native, Qt.MouseButton.LeftButton)
+    assert clipboard.text().splitlines() == lines
+    path = tmp_path / "pairs.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    qtbot.mouseClick(tissue.save.native, Qt.MouseButton.LeftButton)
+    pd.testing.assert_frame_equal(pd.read_csv(path), tissue.pairs.pairs)
 
 
 def test_together_is_red_apart_is_blue_and_unknown_gray() -> None:
@@ -154,7 +220,8 @@ def test_it_can_be_cancelled(result: Result) -> None:
 
 def test_the_map_of_pairs_is_used_by_keyboard_alone(qtbot: Any, found: Any) -> None:
     _, dock = found
-    map_, names = dock.tissue.map, dock.session.result.cell_types
+    map_, names = dock.tissue.map, dock.tissue.map.names
+    assert names == dock.tissue.pairs.similar_order
     section = dock.sections["Tissue"]
     assert map_ in section.in_tab_order
     assert map_.accessibleName()

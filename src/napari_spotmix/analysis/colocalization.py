@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import average, leaves_list, optimal_leaf_ordering
 from scipy.sparse import csr_array
 
 from napari_spotmix.analysis.neighborhood import edges_between, estimated_spots
@@ -47,6 +48,23 @@ class Colocalization:
     expected: pd.DataFrame
     deviation: pd.DataFrame
     z: pd.DataFrame
+
+    @property
+    def similar_order(self) -> list[str]:
+        """The types so that those near each other follow each other; those without an estimate come last.
+
+        The leaves of a hierarchical clustering (average linkage, optimal order of leaves) by ``observed``.
+        """
+        values = self.observed.to_numpy()
+        known = np.flatnonzero(np.isfinite(np.diagonal(values)))
+        unknown = [at for at in range(len(values)) if at not in set(known)]
+        order = known
+        if len(known) > 2:
+            apart = -np.nan_to_num(values[np.ix_(known, known)])
+            apart -= apart.min()
+            upper = apart[np.triu_indices(len(known), k=1)]
+            order = known[leaves_list(optimal_leaf_ordering(average(upper), upper))]
+        return [str(self.observed.index[at]) for at in (*order, *unknown)]
 
     @property
     def pairs(self) -> pd.DataFrame:

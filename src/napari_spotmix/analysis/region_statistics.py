@@ -53,7 +53,7 @@ class Composition:
     Attributes
     ----------
     mean, lower, upper : ndarray of float64, shape (n_cell_types,)
-        Mean proportion of each type and its 95% confidence interval (`INTERVAL_LEVEL`), cut to 0 to 1; NaN
+        Mean proportion of each type and its 90% confidence interval (`INTERVAL_LEVEL`), cut to 0 to 1; NaN
         for too few spots.
     n_spots : int
         Spots of the region that were estimated.

@@ -17,7 +17,7 @@ from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.base.progress import ProgressCallback, silent
 from napari_spotmix.base.text import count
 from napari_spotmix.dataset.regions import Region, from_geojson, inside
-from napari_spotmix.params import N_SURROGATES, Parameters
+from napari_spotmix.params import INTERVAL_LEVEL, N_SURROGATES, Parameters
 
 if TYPE_CHECKING:
     from napari_spotmix.result import Result
@@ -84,7 +84,7 @@ def compare_regions(
 
     Returns
     -------
-    DataFrame, shape (n_cell_types, 14)
+    DataFrame, shape (n_cell_types, 15)
         Index ``cell_type``, in the order of the evidence: the smallest p value first, of equal ones the
         largest difference. Columns:
 
@@ -92,7 +92,7 @@ def compare_regions(
         ``first``, ``second``                       str      names of the regions
         ``n_spots_first``, ``n_spots_second``       int      their spots that were estimated
         ``mean_first``, ``mean_second``             float    mean proportion, 0 to 1
-        ``lower_first``, ``upper_first``            float    95% confidence interval of it, 0 to 1
+        ``lower_first``, ``upper_first``            float    confidence interval of it, 0 to 1
         ``lower_second``, ``upper_second``          float    the same of the second region
         ``difference``                              float    ``mean_first - mean_second``, -1 to 1
         ``p_value``                                 float    of no difference, for this type alone
@@ -101,6 +101,7 @@ def compare_regions(
                                                              findings
         ``p_holm``                                  float    adjusted by Holm: bounds the chance of any
                                                              false finding
+        ``level``                                   float    level of the intervals: 0.9
         ==========================================  =======  ============================================
 
         Intervals and p values are NaN for regions of too few spots.
@@ -132,7 +133,7 @@ def compare_regions(
     >>> left = result.coordinates[:, 0] < result.coordinates[:, 0].mean()
     >>> table = compare_regions(result, left)
     >>> table.shape, bool(table["p_value"].is_monotonic_increasing)
-    ((4, 14), True)
+    ((4, 15), True)
     """
     values, coordinates = result.proportions.to_numpy(), result.coordinates
     one, other = _chosen(result, first, second, regions, shared)
@@ -384,6 +385,7 @@ def _table(
             "p_value": comparison.p_value,
             "p_adjusted": comparison.adjusted,
             "p_holm": comparison.holm,
+            "level": INTERVAL_LEVEL,
         },
         index=pd.Index(cell_types, name="cell_type"),
     )

@@ -25,6 +25,9 @@ def figure(
     opacity: float = 1.0,
     region: Annotated[tuple[float, float, float, float] | None, Parameter(negative="")] = None,
     color_range: str | None = None,
+    threshold: float = 0.0,
+    blend: Annotated[bool, Parameter(negative="")] = False,
+    outlines: Annotated[bool, Parameter(negative="")] = False,
     dark: Annotated[bool, Parameter(negative="")] = False,
     dpi: float = 300,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -40,8 +43,8 @@ def figure(
     result
         The folder that was the `--output` of `spotmix run`, or an .h5ad file with a result.
     show
-        A cell type, or one of dominant, unexplained, counts and pies. Repeat for each of up to twelve cell
-        types side by side.
+        A cell type, or one of dominant, unexplained, counts, errors, graph and pies. Repeat for each of up
+        to twelve cell types side by side.
     output
         File to write; the extension sets the format: .png, .svg or .pdf. An earlier figure of spotmix is
         replaced, any other file is kept.
@@ -55,6 +58,12 @@ def figure(
         Where the colors of proportions end: own (the rounded maximum of each map), full (1), same (the
         largest maximum of the types shown), or a number. Without it, as napari has saved it with the result,
         else own.
+    threshold
+        Fade spots with a smaller proportion than this.
+    blend
+        Draw two to six cell types in one map, their colors blended.
+    outlines
+        Draw the regions that are stored with the result, with their names.
     dark
         Use a dark background, for slides.
     dpi
@@ -81,6 +90,9 @@ def figure(
                 region=region,
                 dark=dark,
                 color_range=color_range,
+                threshold=threshold,
+                blend=blend,
+                outlines=outlines,
             )
             return f"Written:\n  {save(drawn, output, dpi)}"
 

@@ -17,7 +17,7 @@ from napari_spotmix.cli._options import path_given
 from napari_spotmix.cli._result import opened, result_problems
 from napari_spotmix.cli._tables import as_table, p_value
 from napari_spotmix.cli._terminal import cancellable, say
-from napari_spotmix.params import INTERVAL_LEVEL
+from napari_spotmix.params import SIGNIFICANCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,15 +193,19 @@ def _keep(
 
 def _in_words(table: pd.DataFrame) -> str:
     """Return a heading and a table for each comparison, and what the columns mean."""
+    from napari_spotmix.analysis.region_findings import about_p_values, interval_words
+
     comparisons = [_one_in_words(some) for _, some in table.groupby(["first", "second"], sort=False)]
     key = (
-        f"In parentheses: {INTERVAL_LEVEL:.0%} interval. Difference: in percentage points. "
-        "Adj. p: adjusted for the number of types (Benjamini-Hochberg)."
+        f"In parentheses: {interval_words(table)}. Difference: in percentage points. "
+        f"Adj. {about_p_values(len(table.index.unique()))}"
     )
     return "\n\n".join([*comparisons, key])
 
 
 def _one_in_words(table: pd.DataFrame) -> str:
+    from napari_spotmix.analysis.region_findings import headline
+
     row = table.iloc[0]
     heading = (
         f"{shortened(row['first'])} ({count(int(row['n_spots_first']), 'spot')}) against "
@@ -214,11 +218,12 @@ def _one_in_words(table: pd.DataFrame) -> str:
             _mean(row["mean_second"], row["lower_second"], row["upper_second"]),
             f"{100 * row['difference']:+.1f}",
             p_value(row["p_value"]),
-            p_value(row["p_adjusted"]),
+            p_value(row["p_holm"]) + (" *" if row["p_holm"] < SIGNIFICANCE else "  "),
         ]
         for name, row in table.iterrows()
     ]
-    return f"{heading}\n{as_table(['cell type', 'first', 'second', 'difference', 'p', 'adj. p'], rows)}"
+    columns = ["cell type", "first", "second", "difference", "p", "adj. p"]
+    return f"{heading}\n{headline(table)}\n{as_table(columns, rows)}"
 
 
 def _mean(mean: float, low: float, high: float) -> str:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from napari_spotmix.base.color_range import largest_usual
 from napari_spotmix.base.colors import overlay
 from napari_spotmix.base.errors import InputError
-from napari_spotmix.dataset.access import tissue_image
+from napari_spotmix.dataset.access import coordinates, tissue_image
+from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import bin_sides, placed_spots, spot_diameter
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from napari_spotmix.result import Result
 
-__all__ = ["FigureScene", "Crop", "colormap_of", "scene_of", "usual_top"]
+__all__ = ["FigureScene", "Crop", "colormap_of", "scene_of", "scene_of_spots", "usual_top"]
 
 Floats = NDArray[np.float64]
 #: Left, top, right and bottom, in full-resolution pixels.
@@ -86,8 +89,33 @@ def scene_of(
         If no spot is in the region, or no spot has coordinates.
     """
     adata = result.spatial
+    return _scene(adata, spot_diameter(adata), bin_sides(adata), image, opacity, region)
+
+
+def scene_of_spots(
+    adata: AnnData, image: bool = True, opacity: float = 1.0, region: Crop | None = None
+) -> FigureScene:
+    """Return what is drawn of spots that need no result, as `scene_of` does.
+
+    Many spots on a grid are bins that touch each other, as in napari, even if the file does not say so.
+    """
+    diameter, sides = spot_diameter(adata), bin_sides(adata)
+    grid = bin_grid(adata) if sides is None else None
+    if grid is not None:
+        diameter, sides = grid.side, grid.affine[1::-1, 1::-1].T
+    return _scene(adata, diameter, sides, image, opacity, region)
+
+
+def _scene(
+    adata: AnnData,
+    diameter: float,
+    sides: Floats | None,
+    image: bool,
+    opacity: float,
+    region: Crop | None,
+) -> FigureScene:
     spots = placed_spots(adata)
-    xy, diameter, sides = result.coordinates[spots], spot_diameter(adata), bin_sides(adata)
+    xy = coordinates(adata)[spots]
     region = _around(xy, diameter) if region is None and len(xy) else region
     within = _is_within(xy, region, diameter) if region is not None else np.zeros(0, dtype=bool)
     if region is None or not within.any():

@@ -36,6 +36,12 @@ __all__ = ["from_anndata", "niche_table", "read_result", "storable", "storable_t
 
 _CHANGED = "The file was changed or is damaged: run again, or use an earlier copy."
 _INTERVALS = ("proportion", "standard_error", "below", "above")
+#: What a comparison of regions must hold to be shown.
+_COMPARED_NAMES = ("cell_type", "first", "second")
+_COMPARED = (
+    *("n_spots_first", "n_spots_second", "mean_first", "mean_second"),
+    *("lower_first", "upper_first", "p_holm"),
+)
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 
@@ -170,8 +176,12 @@ def storable_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _comparison(table: Any) -> pd.DataFrame:
-    """Return the comparison that a file holds; an empty table if it holds none."""
-    if not isinstance(table, pd.DataFrame) or "cell_type" not in table:
+    """Return the comparison that a file holds; an empty table if it holds none, or one that is damaged."""
+    needed = {*_COMPARED_NAMES, *_COMPARED}
+    if not isinstance(table, pd.DataFrame) or not needed <= set(table) or not table.columns.is_unique:
+        return pd.DataFrame()
+    is_numeric = all(pd.api.types.is_numeric_dtype(table[name]) for name in _COMPARED)
+    if not is_numeric or not np.isfinite(table[list(_COMPARED[:2])].to_numpy(float)).all():
         return pd.DataFrame()
     return table.set_index("cell_type")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ from napari_spotmix.ui.panels.section import FoldableSection, soon
 from napari_spotmix.ui.panels.tissue import TissuePanel
 from napari_spotmix.ui.panels.unsaved import UnsavedQuestion
 from napari_spotmix.ui.state.connections import Connections, SignalLike
+from napari_spotmix.ui.state.figures import Framing
 from napari_spotmix.ui.state.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ class DeconvolutionWidget(QWidget):
         self.load = LoadPanel(viewer, self.session, self.unsaved)
         self.check = CheckPanel(self.session, self.unsaved)
         self.run = RunPanel(self.session)
-        self.explore = ExplorePanel(self.session)
+        self.explore = ExplorePanel(self.session, self._framing)
         self.adjust = AdjustPanel(self.session)
         self.regions = RegionsPanel(viewer, self.session)
         self.tissue = TissuePanel(self.session)
@@ -280,6 +282,12 @@ class DeconvolutionWidget(QWidget):
         if self.session.result is None:
             self.sections["Check"].set_open(any(one.level != "note" for one in findings))
         self._summarize()
+
+    def _framing(self) -> Framing:
+        """Return what of the section is on the screen: on napari's canvas, or in the panels over it."""
+        seen = self.scene.framing()
+        area = self.overlays.side_by_side.area
+        return seen if area is None else replace(seen, area=area, has_regions=False)
 
     def _open_regions(self, _: str) -> None:
         section = self.sections["Regions"]

@@ -81,9 +81,11 @@ class SpotInfo(LayerInfo):
     """A mark of the picked spot."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegionsInfo(LayerInfo):
-    """The regions that are drawn on the tissue."""
+    """The regions that are drawn on a tissue: of which spots."""
+
+    adata: AnnData
 
 
 _Info = TypeVar("_Info", bound=LayerInfo)

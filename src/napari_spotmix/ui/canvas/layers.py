@@ -19,13 +19,14 @@ from scipy.sparse import triu
 
 from napari_spotmix.analysis.neighborhood import neighbors_of
 from napari_spotmix.base.color_range import ColorRange
-from napari_spotmix.base.colors import MAP, PROPORTION, over_ground, overlay
+from napari_spotmix.base.colors import MAP, PROPORTION, overlay
 from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset import geometry as scale
 from napari_spotmix.dataset.access import coordinates, scale_factors, tissue_image
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots, to_yx
+from napari_spotmix.output.figure_maps import FADED, blended
 from napari_spotmix.output.ranges import end_of_map, ends_of_types
 from napari_spotmix.ui.canvas.bins import bins_layer
 from napari_spotmix.ui.canvas.layer_info import KEY, TissueInfo
@@ -80,9 +81,6 @@ UNKNOWN = "#808080"
 
 
 _CLEAR = "#00000000"
-
-#: Opacity of spots below the threshold: they can still be found.
-_FADED = 0.06
 
 #: Fine enough for each step of the slider of the threshold.
 _N_COLORS = 1001
@@ -223,7 +221,7 @@ def overlay_colormap(base: str, over_image: bool, faded_below: float = 0.0) -> C
     colors = overlay(base, ensure_colormap(base).map, _N_COLORS, over_image=over_image)
     # Where a type is absent, nothing appears that was not there without a threshold.
     is_faded = np.linspace(0, 1, _N_COLORS) < faded_below
-    colors[is_faded, 3] = np.minimum(colors[is_faded, 3], _FADED)
+    colors[is_faded, 3] = np.minimum(colors[is_faded, 3], FADED)
     name = f"{base} over {'image' if over_image else 'gray'}" + (f" from {faded_below:g}" * (faded_below > 0))
     return Colormap(colors, name=name, display_name=name)
 
@@ -235,21 +233,12 @@ def blend_layer(
     threshold: float = 0.0,
     ends: Mapping[str, float] | None = None,
 ) -> FullLayerData:
-    """Return the spots in the blended colors of some cell types.
-
-    Each type counts by its proportion as a share of its own end, so that rare types are seen; the larger the
-    sum, the more opaque.
-    """
+    """Return the spots in the blended colors of some cell types, as `figure_maps.blended` mixes them."""
     shares = _of_placed(result, result.proportions[list(cell_types)].to_numpy())
     ends = ends or ends_of_types(result, cell_types, ColorRange())
-    parts = np.nan_to_num(shares / [ends[one] for one in cell_types])
     own = transform_color([result.colors[one] for one in cell_types])[:, :3]
-    total = parts.sum(axis=1, keepdims=True)
-    mixed = np.divide(parts @ own, total, out=np.zeros((len(parts), 3)), where=total > 0)
-    colors = over_ground(mixed, np.clip(total[:, 0], 0, 1), over_image=has_image(result.spatial))
-    is_faded = shares.sum(axis=1) < threshold
-    colors[is_faded, 3] = np.minimum(colors[is_faded, 3], _FADED)
-    colors[np.isnan(shares[:, 0]), 3] = 0.0
+    over_image = has_image(result.spatial)
+    colors = blended(shares, [ends[one] for one in cell_types], own, threshold, over_image)
     return _colored_layer(result, name, colors)
 
 
@@ -307,7 +296,7 @@ def dominant_layer(result: Result, name: str, threshold: float = 0.0) -> FullLay
     rgba = colors[_of_placed(result, result.dominant.cat.codes.to_numpy())]
     if threshold > 0:
         largest = _of_placed(result, result.proportions.to_numpy().max(axis=1))
-        rgba[largest < threshold, 3] = _FADED
+        rgba[largest < threshold, 3] = FADED
     return _colored_layer(result, name, rgba)
 
 

@@ -32,6 +32,7 @@ from napari_spotmix.ui.canvas.pies import pies_layer
 from napari_spotmix.ui.canvas.spatialdata_interop import serve_others
 from napari_spotmix.ui.state.connections import Connections
 from napari_spotmix.ui.state.display import Camera
+from napari_spotmix.ui.state.figures import Framing
 from napari_spotmix.ui.state.map_range import end_of_values, shown_ends
 from napari_spotmix.ui.state.maps import (
     DOMINANT,
@@ -153,6 +154,19 @@ class Scene:
             return None if found is None else self._of_types[_kind_of_values(found)]
         layer = self._of_types.get(_kind_of(shown))
         return None if layer is None or _map_of(layer).shown != shown else layer
+
+    def framing(self) -> Framing:
+        """Return what of the section the canvas shows."""
+        viewer, camera = self._viewer, self._viewer.scene.camera
+        area = None
+        if viewer.dims.ndisplay == 2:
+            half = np.array(viewer.canvas.size) / camera.zoom / 2
+            center = np.array(camera.center[-2:])
+            (top, left), (bottom, right) = (center - half).tolist(), (center + half).tolist()
+            area = (left, top, right, bottom)
+        images = [layer.visible for layer in viewer.layers if layers.is_tissue(layer)]
+        outlines = [layer.visible for layer in viewer.layers if info_of(layer, RegionsInfo)]
+        return Framing(area, any(images) or not images, any(outlines))
 
     def _note_camera(self) -> None:
         """Note where the camera is, to save it with the result."""

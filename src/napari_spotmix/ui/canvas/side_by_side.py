@@ -257,6 +257,16 @@ class SideBySide(QWidget):
             low, high = self._extent
         return (*low, *(high - low))
 
+    @property
+    def area(self) -> tuple[float, float, float, float] | None:
+        """Left, top, right and bottom of what each panel shows, None without panels."""
+        if not self.panels:
+            return None
+        panel = self.panels[0]
+        corners = [(panel.area.left(), panel.area.top()), (panel.area.right(), panel.area.bottom())]
+        (left, top), (right, bottom) = (panel.world_at(np.array(corner)) for corner in corners)
+        return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+
     def look_at(self, rect: Any) -> None:
         """Show a part of the world, (left, bottom, width, height) or a Rect, in all panels."""
         self.panels[0].view.camera.rect = rect

@@ -11,10 +11,11 @@ from napari.layers import Image, Layer
 from napari.utils.colormaps import Colormap
 from napari.utils.colormaps.standardize_color import transform_color
 
-from napari_spotmix.base.colors import MAP, opacity_over_tissue, over_ground
+from napari_spotmix.base.colors import MAP
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.dataset.geometry import placed_spots
+from napari_spotmix.output.figure_maps import two_sided
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.canvas.bins import bins_layer
 from napari_spotmix.ui.text import plain
@@ -31,8 +32,6 @@ __all__ = ["is_changed_by_others", "start_of", "values_colormap", "values_layer"
 _VALUE = "value"
 _CLEAR = "#00000000"
 _N_COLORS = 1001
-#: Below 0, at 0 and above it. Unlike red, orange is seen on eosin.
-_SIDES = ["#1f5fa8", "#f7f7f7", "#e69f00"]
 
 
 def values_layer(adata: AnnData, name: str, found: SpotValues, end: float) -> FullLayerData:
@@ -71,10 +70,7 @@ def values_colormap(adata: AnnData, found: SpotValues) -> Colormap:
 
 @lru_cache(maxsize=2)
 def _two_sided(over_image: bool) -> Colormap:
-    sides = np.linspace(-1, 1, _N_COLORS)
-    ends = transform_color(_SIDES)
-    rgb = np.column_stack([np.interp(sides, [-1, 0, 1], ends[:, channel]) for channel in range(3)])
-    colors = over_ground(rgb, opacity_over_tissue(np.abs(sides)), over_image=over_image)
+    colors = two_sided(_N_COLORS, over_image=over_image)
     name = f"blue to orange over {'image' if over_image else 'gray'}"
     return Colormap(colors, name=name, display_name=name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from qtpy.QtCore import QModelIndex
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QFileDialog, QHBoxLayout, QPushButton, QTabBar, QWidget
 
+from napari_spotmix.ui.canvas.legend import legend_of_niches
 from napari_spotmix.ui.panels.columns import ColumnsPanel
 from napari_spotmix.ui.panels.genes import GenesPanel
 from napari_spotmix.ui.panels.notify import reporting
@@ -18,7 +21,7 @@ from napari_spotmix.ui.panels.section import Form, add_all, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.panels.type_list import Row, TypeList, rows_of
 from napari_spotmix.ui.state.edges import EdgeMap, about_edges, offered_edges
-from napari_spotmix.ui.state.figures import as_in_figures, figure_task
+from napari_spotmix.ui.state.figures import FigureContent, Framing, content_of, figure_task
 from napari_spotmix.ui.state.maps import GRAPH, MOST_PANELS, Column, Gene, Shown, name_of
 from napari_spotmix.ui.text import plain, printable
 
@@ -37,6 +40,9 @@ _TABS = {
     "Annotations": "Columns of obs: clusters, annotations, and numbers",
 }
 _TYPES, _GENES, _COLUMNS = range(len(_TABS))
+
+ON_SCREEN, WHOLE_SECTION = "As on screen", "Whole section"
+_FIGURE_TIP = "What is shown, with regions, scale bar and legend, as PDF, SVG or PNG"
 
 SORT_BY_MEAN, SORT_BY_NAME = "Largest first", "By name"
 #: Without a choice of types, so many are shown side by side.
@@ -79,9 +85,9 @@ class MapSettings:
 class ExplorePanel(Panel):
     """Chooses what is shown over the tissue."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, framing: Callable[[], Framing] = Framing) -> None:
         super().__init__(session)
-        self._display = session.display
+        self._display, self._framing = session.display, framing
         self._marked: Shown | None = None
         self.tabs = QTabBar()
         self.tabs.setExpanding(False)
@@ -98,10 +104,11 @@ class ExplorePanel(Panel):
         self._head = row_of(self.filter, self.sort)
         self.settings = MapSettings()
         self.about_edges = plain_label()
-        self.figure = TaskButton(self._drawing, self._say, text="Save figure…", tooltip="")
+        self.figure = TaskButton(self._drawing, self._say, text="Save figure…", tooltip=_FIGURE_TIP)
         self.side_by_side = QPushButton("Side by side")
         self.side_by_side.setCheckable(True)
-        self._buttons = _row(self.side_by_side, self.figure.native)
+        self.area = ComboBox(choices=[ON_SCREEN, WHOLE_SECTION], tooltip="What a figure shows of the section")
+        self._buttons = _row(self.side_by_side, self.figure.native, self.area.native)
         self.list = TypeList()
         self.hint = plain_label("Cell types are listed here after a run.")
         self.legend = plain_label("Mean over the tissue; bars relative to the largest.")
@@ -183,13 +190,16 @@ class ExplorePanel(Panel):
 
     def _drawing_to(self, path: Path) -> Task | None:
         """Return the task that draws what is shown into a PNG, SVG or PDF file."""
-        result, shown = self._session.result, as_in_figures(self._display.panels or self._display.shown)
-        if result is None or shown is None:
-            return None
-        display = self._display
-        return figure_task(
-            result, shown, path, display.opacity, display.color_range, self._session.data.files
-        )
+        content = self._content()
+        return None if content is None else figure_task(content, path, self._session.data.files)
+
+    def _content(self) -> FigureContent | None:
+        """Return what a figure would draw."""
+        result, niches, framing = self._session.result, self._session.niches, self._framing()
+        if self.area.value == WHOLE_SECTION:
+            framing = replace(framing, area=None)
+        entries = [] if result is None or niches is None else legend_of_niches(result, niches)
+        return content_of(self._session, framing, entries)
 
     def _say(self, text: str) -> None:
         self.state.setText(text)
@@ -208,11 +218,12 @@ class ExplorePanel(Panel):
         has_result, page = self._session.result is not None, self.tabs.currentIndex()
         is_types = page == _TYPES
         self.hint.setVisible(is_types and not has_result)
-        for widget in (self._head.native, self.list, self.legend, self._buttons):
+        for widget in (self._head.native, self.list, self.legend, self.side_by_side):
             widget.setVisible(is_types and has_result)
         self.genes.setVisible(page == _GENES)
         self.columns.setVisible(page == _COLUMNS)
         is_shown = has_result or self._display.shown is not None
+        self._buttons.setVisible(is_shown)
         self.settings.sliders.setVisible(is_shown)
         self.settings.sliders.show_field(self.settings.threshold, is_types)
 
@@ -255,12 +266,6 @@ class ExplorePanel(Panel):
         self.list.select(shown)
         self._mark_side_by_side()
         self._show_edges()
-        self.figure.enabled = as_in_figures(shown) is not None
-        self.figure.tooltip = (
-            "What is shown, with scale bar and legend, as PDF, SVG or PNG"
-            if self.figure.enabled
-            else "This map cannot be saved as a figure: choose cell types, pies, unexplained share or counts"
-        )
 
     def _show_edges(self) -> None:
         """Offer the values of the edges while the graph is shown, and explain them."""

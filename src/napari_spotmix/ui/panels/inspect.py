@@ -12,6 +12,7 @@ from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_spotmix.analysis.neighborhood import neighbors_of
+from napari_spotmix.params import INTERVAL_LEVEL
 from napari_spotmix.ui.canvas.layers import ATTENTION_COLORMAP
 from napari_spotmix.ui.canvas.paint import draw_name, draw_number, fill
 from napari_spotmix.ui.panels.gene_links import GeneLinks
@@ -34,7 +35,7 @@ _MOST_BARS = 8
 _LEAST_SUPPORTED = 0.03
 _INDENT = 4
 _KEY = "Strong: this spot. Pale: its neighbors, weighted."
-_KEY_OF_WHISKERS = " Whiskers: 90% interval."
+_KEY_OF_WHISKERS = f" Whiskers: {INTERVAL_LEVEL:.0%} interval."
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def describe_spot(result: Result, spot: int) -> str:
 def _bar_text(bar: Bar) -> str:
     text = f"{bar.name}: {percent(bar.spot)}"
     if bar.low == bar.low:
-        text += f" (90% interval {percent(bar.low)} to {percent(bar.high)})"
+        text += f" ({INTERVAL_LEVEL:.0%} interval {percent(bar.low)} to {percent(bar.high)})"
     return f"{text}, neighbors {percent(bar.neighborhood)}"
 
 
@@ -128,6 +129,8 @@ class Bars(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.bars: Sequence[Bar] = ()
+        #: The share at which bars end.
+        self.scale = 1.0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def show_bars(self, bars: Sequence[Bar]) -> None:
@@ -156,10 +159,14 @@ class Bars(QWidget):
         for share, color, top in ((bar.spot, strong, 3), (bar.neighborhood, pale, 4 + self._bar)):
             painter.fillRect(QRect(left, area.top() + top, width, self._bar), QColor(128, 128, 128, 50))
             if share == share:
-                fill(painter, QRect(left, area.top() + top, round(width * share), self._bar), color)
+                fill(
+                    painter,
+                    QRect(left, area.top() + top, round(width * share / self.scale), self._bar),
+                    color,
+                )
         if bar.low == bar.low:
             middle = area.top() + 3 + self._bar // 2
-            ends = [left + round(width * share) for share in (bar.low, bar.high)]
+            ends = [left + round(width * share / self.scale) for share in (bar.low, bar.high)]
             _draw_whisker(painter, middle, *ends)
         draw_number(
             painter,

@@ -6,12 +6,21 @@ from collections.abc import Iterable
 
 from magicgui.widgets import Container
 from magicgui.widgets.bases import Widget
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_spotmix.ui.text import plain
 
-__all__ = ["FoldableSection", "Form", "add_all", "plain_label", "row_of", "soon"]
+__all__ = ["FoldableSection", "Form", "add_all", "bring_into_view", "plain_label", "row_of", "soon"]
 
 
 class _WrappedLabel(QLabel):
@@ -55,6 +64,43 @@ def soon(parent: QObject) -> QTimer:
     timer.setSingleShot(True)
     timer.setInterval(0)
     return timer
+
+
+def bring_into_view(widget: QWidget) -> None:
+    """Scroll to a widget, once it has its size; its top is seen if it is too high for all of it."""
+    area = widget.parentWidget()
+    while area is not None and not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    if area is not None:
+        _Scrolling(area, widget).start()
+
+
+class _Scrolling(QTimer):
+    """Scrolls to a widget until its size stays: nested layouts give it in several rounds of events."""
+
+    _interval, _most_rounds = 40, 25
+
+    def __init__(self, area: QScrollArea, widget: QWidget) -> None:
+        super().__init__(widget)
+        self._area, self._widget, self._rounds = area, widget, 0
+        self._size = QSize()
+        self.setInterval(self._interval)
+        self.timeout.connect(self._scroll)
+
+    def _scroll(self) -> None:
+        content, bar = self._area.widget(), self._area.verticalScrollBar()
+        is_settled = self._widget.size() == self._size and self._widget.height() >= self._least_height()
+        self._size, self._rounds = self._widget.size(), self._rounds + 1
+        if content is not None and bar is not None:
+            self._area.ensureWidgetVisible(self._widget, 0, 0)
+            bar.setValue(min(bar.value(), self._widget.mapTo(content, QPoint(0, 0)).y()))
+        if is_settled or self._rounds >= self._most_rounds:
+            self.stop()
+            self.deleteLater()
+
+    def _least_height(self) -> int:
+        layout = self._widget.layout()
+        return 0 if layout is None else layout.minimumSize().height()
 
 
 class Form(QWidget):

@@ -2,59 +2,175 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.progress import Progress
 from napari_spotmix.io import checksums, run_cancellable, write_atomically
 from napari_spotmix.io.keeping import check_replaceable
-from napari_spotmix.ui.state.maps import COUNTS, DOMINANT, PIES, UNEXPLAINED, Column, Gene
+from napari_spotmix.ui.state.edges import EdgeMap, edge_limits, edge_values
+from napari_spotmix.ui.state.map_range import end_of_values
+from napari_spotmix.ui.state.maps import FEATURES, GRAPH, NICHES, PIES, Column, Gene, Measure, Shown
+from napari_spotmix.ui.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from anndata import AnnData
+    from matplotlib.figure import Figure
+
     from napari_spotmix.base.color_range import ColorRange
     from napari_spotmix.base.progress import ProgressCallback, Task
+    from napari_spotmix.dataset.regions import Region
     from napari_spotmix.io import ReadOptions
+    from napari_spotmix.output.figure_maps import FigureMap
+    from napari_spotmix.output.scene import Crop
     from napari_spotmix.result import Result
-    from napari_spotmix.ui.state.maps import PanelMap, Shown
+    from napari_spotmix.ui.state.session import Session
+    from napari_spotmix.ui.state.spot_values import SpotValues
 
-__all__ = ["as_in_figures", "figure_task", "report_task"]
+__all__ = ["FigureContent", "Framing", "content_of", "figure_task", "report_task"]
 
 _STAGE = "Drawing"
 
-#: The maps that figures can draw, by their names there.
-_IN_FIGURES: dict[Shown, str] = {
-    DOMINANT: "dominant",
-    PIES: "pies",
-    UNEXPLAINED: "unexplained",
-    COUNTS: "counts",
-}
+#: Name and color of each niche.
+Entries = Sequence[tuple[str, str]]
 
 
-def as_in_figures(shown: Shown | tuple[PanelMap, ...] | None) -> str | list[str] | None:
-    """Return what is shown as `figure.draw` takes it, or None if no figure of it can be drawn.
+@dataclass(frozen=True)
+class Framing:
+    """What of the section is on the framing.
 
-    Of a blend, each type is drawn in a panel of its own.
+    Attributes
+    ----------
+    area : tuple of float or None
+        Left, top, right and bottom in full-resolution pixels; None for all of it.
+    has_tissue, has_regions : bool
+        Whether the image of the tissue and the regions are visible.
     """
-    if isinstance(shown, Gene | Column):
+
+    area: Crop | None = None
+    has_tissue: bool = True
+    has_regions: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class FigureContent:
+    """What a figure draws: maps, made in the thread, of spots, and how."""
+
+    adata: AnnData
+    make: Callable[[], list[FigureMap]]
+    opacity: float
+    framing: Framing
+    regions: tuple[Region, ...] = ()
+
+
+def content_of(session: Session, framing: Framing, niches: Entries = ()) -> FigureContent | None:
+    """Return what a session shows, as figures draw it; None if it shows no map.
+
+    What it shows may change while a figure is drawn: everything is taken now.
+    """
+    adata, display, result = session.spatial, session.display, session.result
+    shown: Sequence[Shown] = display.panels or (() if display.shown is None else (display.shown,))
+    makers = [_maker(session, one, niches) for one in shown]
+    if adata is None or not makers or any(maker is None for maker in makers):
         return None
+    regions = session.regions if framing.has_regions and result is not None else ()
+    return FigureContent(
+        adata, lambda: [maker() for maker in makers if maker], display.opacity, framing, regions
+    )
+
+
+def _maker(session: Session, shown: Shown, niches: Entries) -> Callable[[], FigureMap] | None:
+    """Return what makes a map, to be called in a thread; None if it cannot be shown."""
+    result = session.result
+    if isinstance(shown, Gene | Column):
+        return _maker_of_values(session, shown)
+    if result is None:
+        return None
+    if shown is NICHES:
+        found = session.niches
+        return None if found is None else lambda: _niche_map(found.codes, niches)
+    if shown is GRAPH:
+        edges = session.edges
+        return lambda: _edge_map(result, edges)
+    types = [one for one in session.display.panels if isinstance(one, str)]
+    rule, threshold = session.display.color_range, session.display.threshold
+    return lambda: _map_of(result, shown, types, rule, threshold)
+
+
+def _map_of(result: Result, shown: Shown, panels: list[str], rule: ColorRange, threshold: float) -> FigureMap:
+    """Return a map that is of cell types, or of a feature of the spots."""
+    from napari_spotmix.output import figure_maps as maps
+    from napari_spotmix.output.ranges import end_of_map, ends_of_types
+
     if isinstance(shown, tuple):
-        names = [name for name in shown if isinstance(name, str)]
-        return names if len(names) == len(shown) else None
-    return shown if isinstance(shown, str) or shown is None else _IN_FIGURES.get(shown)
+        return maps.blend_map(result, shown, rule, threshold)
+    if isinstance(shown, str):
+        return maps.type_map(result, shown, ends_of_types(result, panels or [shown], rule)[shown], threshold)
+    if shown in FEATURES:
+        feature = FEATURES[shown]
+        return maps.feature_map(result, feature, end_of_map(result, feature, rule))
+    return maps.pies_map(result) if shown is PIES else maps.dominant_map(result, threshold)
 
 
-def figure_task(
-    result: Result,
-    shown: str | list[str],
-    path: Path,
-    opacity: float,
-    color_range: ColorRange,
-    inputs: Mapping[str, Path] | None = None,
-) -> Task:
+def _maker_of_values(session: Session, shown: Gene | Column) -> Callable[[], FigureMap] | None:
+    adata, values = session.spatial, session.known_values.get(shown)
+    if adata is None or values is None:
+        return None
+    end = end_of_values(session, shown)
+    return lambda: _values_map(adata, shown, values, end)
+
+
+def _values_map(adata: AnnData, shown: Gene | Column, found: SpotValues, end: float) -> FigureMap:
+    from napari_spotmix.output import figure_maps as maps
+
+    if found.labels is not None:
+        entries = list(zip(found.labels.names, found.labels.colors, strict=True))
+        return maps.labels_map(shown.name, found.labels.codes, entries)
+    unit = {
+        Measure.COUNTS: "counts",
+        Measure.PER_DEPTH: "counts per 10,000",
+        Measure.LOG: "log(1 + per 10,000)",
+    }
+    label = printable(f"{shown.name}: {unit[shown.measure]}" if isinstance(shown, Gene) else shown.name)
+    numbers = found.numbers.astype(np.float64)
+    return maps.values_map(adata, shown.name, numbers, end, label, is_signed=found.is_signed)
+
+
+def _niche_map(codes: np.ndarray, niches: Entries) -> FigureMap:
+    from napari_spotmix.output.figure_maps import labels_map
+
+    return labels_map(NICHES.value, codes, niches, unknown="not estimated")
+
+
+def _edge_map(result: Result, edges: EdgeMap) -> FigureMap:
+    from napari_spotmix.output.figure_maps import edges_map
+
+    known = result.dominant.notna().to_numpy()
+    return edges_map(edges.value, edge_values(result, edges), edge_limits(result, edges), known)
+
+
+def figure_task(content: FigureContent, path: Path, inputs: Mapping[str, Path] | None = None) -> Task:
     """Return the task that draws a figure and writes it; never over a file of `inputs`."""
+
+    def draw() -> Figure:
+        from napari_spotmix.output import figure
+
+        framing = content.framing
+        return figure.draw_maps(
+            content.adata,
+            content.make(),
+            image=framing.has_tissue,
+            opacity=content.opacity,
+            region=figure.area_of(content.adata, framing.area),
+            regions=content.regions,
+        )
 
     def task(on_progress: ProgressCallback) -> Path:
         # Imported in the thread: matplotlib takes its time.
@@ -63,13 +179,7 @@ def figure_task(
         if problems := figure.save_problems(path):
             raise InputError(problems)
         check_replaceable(path, inputs or {})
-        drawn = run_cancellable(
-            lambda: figure.draw(result, shown, opacity=opacity, color_range=color_range),
-            _STAGE,
-            on_progress,
-            0,
-            2,
-        )
+        drawn = run_cancellable(draw, _STAGE, on_progress, 0, 2)
 
         def save(aside: Path) -> None:
             # The temporary file has a folder of its own.

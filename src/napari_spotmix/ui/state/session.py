@@ -29,6 +29,7 @@ from napari_spotmix.ui.state.maps import (
 )
 from napari_spotmix.ui.state.opening import OpenedTissue, result_in, simulated_reference
 from napari_spotmix.ui.state.pointer import Pointer
+from napari_spotmix.ui.state.region_history import RegionHistory
 from napari_spotmix.ui.state.saved_view import SavedView
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Session:
     learned : Result or None
         The result of the last run itself.
     regions : tuple of Region
+    region_history : RegionHistory
+        The steps in which they were drawn.
     niches : Niches or None
     contents : Contents or None
         The genes and columns that can be shown, once they are known.
@@ -107,6 +110,7 @@ class Session:
         self.result: Result | None = None
         self.learned: Result | None = None
         self.regions: tuple[Region, ...] = ()
+        self.region_history = RegionHistory()
         self.niches: Niches | None = None
         self.contents: Contents | None = None
         self.known_values: dict[SpotMap, SpotValues] = {}
