@@ -463,3 +463,12 @@ def test_supporting_genes_are_those_whose_counts_a_type_is_needed_for() -> None:
             assert found.get(name, []) == ranked[:4]
     unknown = replace(result, signatures=pd.DataFrame(index=shares.columns))
     assert unknown.supporting_genes(0) == {}
+
+
+def test_a_result_prints_as_a_few_lines(whole: Result) -> None:
+    lines = repr(whole).splitlines()
+    first = whole.mean_proportions.idxmax()
+    assert lines[0] == "Result: 90 spots, 6 cell types. Mean proportions:"
+    assert lines[1] == f"  {first}: {whole.mean_proportions[first]:.1%}"
+    assert lines[6:] == ["  and 1 more"]
+    assert len(repr(renamed(whole, ["x" * 10_000 + str(n) for n in range(6)]))) < 600
