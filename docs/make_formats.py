@@ -91,6 +91,8 @@ WRITTEN_CASES = (
     Case("Curio Seeker", "curio"),
     Case("Row names that R calls X", "r"),
     Case("Stereo-seq GEM", "section.gem.gz", options={"gem_bin": 10}),
+    Case("Stereo-seq GEF, square bins", "section.gef", options={"gem_bin": 10}),
+    Case("Stereo-seq GEF, cell bins", "section.cellbin.gef"),
     Case("One count per row", "spots.csv"),
     Case("Counts and coordinates, CSV", "plain"),
     Case("AnnData", "section.h5ad"),
@@ -159,6 +161,8 @@ def write_layouts(folder: Path) -> None:
     others.merscope(folder / "merscope", others.small())
     others.curio(folder / "curio", others.small())
     others.row_names_of_r(folder / "r", others.small())
+    others.gef(folder / "section.gef", others.small())
+    others.cell_gef(folder / "section.cellbin.gef", others.small())
     names = [f"spot{i}" for i in range(30)], [f"Gene{g}" for g in range(8)]
     spots = pd.DataFrame(rng.poisson(2.0, (30, 8)), *names)
     xy = pd.DataFrame({"x": np.arange(30) % 6 * 100.0, "y": np.arange(30) // 6 * 100.0}, spots.index)

@@ -234,7 +234,7 @@ def test_the_table_of_formats_is_what_comes_of_opening_them(tmp_path: Path) -> N
     if not data.is_dir():
         pytest.skip("needs real files at ../shared/data/formats, not part of the repository")
     assert maker["table"](data, tmp_path) in maker["PAGE"].read_text(encoding="utf-8"), "run `make docs`"
-    tried = {case.path.split("/")[0] for case in maker["REAL_CASES"]}
+    tried = {case.path.split("/")[0] for case in maker["REAL_CASES"]} - {".."}
     assert tried == {folder.name for folder in data.iterdir() if folder.is_dir()}
 
 

@@ -511,3 +511,10 @@ def test_dates_of_the_user_are_written_as_text(tmp_path: Path) -> None:
     assert read["month"].iloc[-1] == "2028-06"
     assert read["after"].iloc[1] == "1 days"
     assert spatial.obs["day"].dtype.kind == "M"
+def test_a_result_prints_as_a_few_lines(whole: Result) -> None:
+    lines = repr(whole).splitlines()
+    first = whole.mean_proportions.idxmax()
+    assert lines[0] == "Result: 90 spots, 6 cell types. Mean proportions:"
+    assert lines[1] == f"  {first}: {whole.mean_proportions[first]:.1%}"
+    assert lines[6:] == ["  and 1 more"]
+    assert len(repr(renamed(whole, ["x" * 10_000 + str(n) for n in range(6)]))) < 600

@@ -58,6 +58,10 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         Kind("outs", ("*.h5",), HDF5, doors.of_spots),
         Kind("square_008um", ("*.h5",), HDF5, doors.of_spots),
     ),
+    "gef": (
+        Kind("spots.gef", ("",), HDF5, doors.of_spots),
+        Kind("cells.cellbin.gef", ("",), HDF5, doors.of_spots),
+    ),
     "zarr": (
         Kind("spots.zarr", ("",), ZARR, doors.of_spots),
         Kind("store.zarr", ("",), ZARR, doors.of_spots),

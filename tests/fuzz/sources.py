@@ -15,6 +15,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from napari_spotmix.simulation.simulate import SimulatedTissue, simulate
 from tests.cli.commands import spotmix
+from tests.io import layouts_of_others as others
 from tests.io.layouts import Section, slide, write_folder, write_square
 from tests.torture.sample import FAST
 
@@ -42,6 +43,8 @@ def write_sources(folder: Path) -> None:
     _write_tables(folder, small)
     _write_signatures(folder / "signatures.csv", small)
     _write_gem(folder / "spots.gem.gz", section)
+    others.gef(folder / "spots.gef", section)
+    others.cell_gef(folder / "cells.cellbin.gef", _section(small))
     pixels = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
     slide(folder / "slide.tif", pixels)
     with warnings.catch_warnings():

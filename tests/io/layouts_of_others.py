@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
@@ -34,8 +35,10 @@ CORNERS = np.array([[-4.0, -2.0], [4.0, -2.0], [4.0, 2.0], [-4.0, 2.0]])
 
 __all__ = [
     "CORNERS",
+    "cell_gef",
     "cosmx",
     "curio",
+    "gef",
     "geo",
     "geo_matrix",
     "merscope",
@@ -216,3 +219,63 @@ def segmented(run: Path, made: Section, *, matrix: str = "h5") -> Path:
     collection = {"type": "FeatureCollection", "features": features}
     (folder / "cell_segmentations.geojson").write_text(json.dumps(collection))
     return folder
+
+
+def gef(path: Path, made: Section, *, version: int = 4, n_dnbs: int = 3) -> Path:
+    """Write square bins of Stereo-seq: each count is split over DNBs next to the position of its spot."""
+    records, genes = [], []
+    for number, of_gene in enumerate(made.counts.T):
+        at = [
+            (int(x) + dnb, int(y), 1)
+            for (x, y), n in zip(made.xy, of_gene, strict=True)
+            for dnb in (count % n_dnbs for count in range(int(n)))
+        ]
+        genes.append((*_gef_names(made, number, version), len(records), len(at)))
+        records += at
+    expression = np.array(records, dtype=[("x", "<i4"), ("y", "<i4"), ("count", "u1")])
+    names = ["gene"] if version < 4 else ["geneID", "geneName"]
+    kinds = [*((name, "S64") for name in names), ("offset", "<u4"), ("count", "<u4")]
+    with h5py.File(path, "w") as file:
+        file.attrs["version"], file.attrs["resolution"] = np.uint32(version), np.uint32(500)
+        file["geneExp/bin1/expression"] = expression
+        file["geneExp/bin1/gene"] = np.array(genes, dtype=kinds)
+        file["geneExp/bin1/exon"] = np.zeros(len(records), "u1")
+    return path
+
+
+def _gef_names(made: Section, number: int, version: int) -> tuple[str, ...]:
+    return (made.symbols[number],) if version < 4 else (made.gene_ids[number], made.symbols[number])
+
+
+def cell_gef(path: Path, made: Section, *, version: int = 4) -> Path:
+    """Write cell bins of Stereo-seq, with outlines of four vertices that are filled up to 32."""
+    made.barcodes = [str(100 + number) for number in range(len(made.barcodes))]
+    entries, cells = [], []
+    for number, (row, (x, y)) in enumerate(zip(made.counts, made.xy, strict=True)):
+        genes = np.flatnonzero(row)
+        cells.append((100 + number, x, y, len(entries), len(genes), row.sum(), 9, 32, 0, 0))
+        entries += [(gene, row[gene]) for gene in genes]
+    names = ["geneName"] if version < 4 else ["geneID", "geneName"]
+    fields = [
+        "id",
+        "x",
+        "y",
+        "offset",
+        "geneCount",
+        "expCount",
+        "dnbCount",
+        "area",
+        "cellTypeID",
+        "clusterID",
+    ]
+    kinds = ["<u4", "<i4", "<i4", "<u4", *["<u2"] * 6]
+    borders = np.full((len(cells), 32, 2), np.iinfo(np.int16).max, np.int16)
+    borders[:, : len(CORNERS)] = CORNERS
+    with h5py.File(path, "w") as file:
+        file.attrs["version"], file.attrs["resolution"] = np.uint32(version), np.uint32(500)
+        file["cellBin/cell"] = np.array(cells, dtype=list(zip(fields, kinds, strict=True)))
+        file["cellBin/cellExp"] = np.array(entries, dtype=[("geneID", "<u4"), ("count", "<u2")])
+        genes = [_gef_names(made, number, version) for number in range(len(made.symbols))]
+        file["cellBin/gene"] = np.array(genes, dtype=[(name, "S64") for name in names])
+        file["cellBin/cellBorder"] = borders
+    return path

@@ -183,11 +183,9 @@ def test_the_bin_size_can_be_given_in_micrometers_and_usual_sizes_are_offered(tm
         read_spatial(path, bin_um=10, gem_bin=20)
 
 
-def test_gef_is_refused(tmp_path):
+def test_a_truncated_gef_is_refused(tmp_path):
     (tmp_path / "a.gef").write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert "is a GEF file of Stereo-seq, which is not supported. Convert it to GEM" in refusal(
-        tmp_path / "a.gef"
-    )
+    assert "`a.gef` is damaged" in refusal(tmp_path / "a.gef")
 
 
 def test_reading_is_cancelled_in_every_stage(tmp_path):

@@ -48,8 +48,8 @@ def read_spatial(
         A Space Ranger output folder, version 1 to 4 (the folder itself, or the one that holds ``outs``; for
         Visium HD also ``binned_outputs`` or the folder of one bin size), an ``.h5ad`` file or Zarr store
         in the layout of scanpy, a SpatialData store, a table of counts (CSV, TSV, parquet; see
-        `io.readers.tables`) or with one count per row (GEM; see `io.readers.gem`), or a folder that holds
-        such tables. A URL is fetched first.
+        `io.readers.tables`) or with one count per row (GEM; see `io.readers.gem`), a folder that holds such
+        tables, or a GEF file of Stereo-seq. A URL is fetched first.
     format : str, optional
         Name of the format, one of those in `FORMATS`. By default the format is detected.
     bin_um : float, optional

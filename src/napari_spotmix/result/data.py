@@ -30,6 +30,8 @@ __all__ = ["UNMATCHED", "Result", "over_all_spots"]
 
 #: Reason of a spot whose counts were fitted and gave nothing.
 UNMATCHED = "counts fit no cell type"
+#: Cell types in the text of a result, and the most letters of a name.
+_SHOWN, _NAME = 5, 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,15 @@ class Result:
     telling_genes = Renamed("supporting_genes")
     resolve = Renamed("refit")
     links = Renamed("edges")
+
+    def __repr__(self) -> str:
+        """Return a few lines: the size, and the mean proportions of the most frequent cell types."""
+        means = self.mean_proportions.sort_values(ascending=False)
+        shown = [f"  {str(name)[:_NAME]}: {mean:.1%}" for name, mean in means[:_SHOWN].items()]
+        n_more = len(means) - len(shown)
+        more = [f"  and {n_more:,} more"] if n_more else []
+        size = f"{len(self.abundances):,} spots, {len(means):,} cell types"
+        return "\n".join([f"Result: {size}. Mean proportions:", *shown, *more])
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def _other_file(path: Path) -> Detected:
         words = "is only the matrix of a Space Ranger run. Choose the folder that holds it and `spatial`."
         return Detected("unsupported", path, words)
     if name.endswith(".gef"):
-        words = "is a GEF file of Stereo-seq, which is not supported. Convert it to GEM with SAW or stereopy."
+        words = f"is named .gef but is not an HDF5 file: it begins with {start!r}. Copy or download it again."
         return Detected("unsupported", path, words)
     words = (
         "is neither a Space Ranger folder, an .h5ad file nor a table of counts (CSV, TSV, parquet, GEM). "

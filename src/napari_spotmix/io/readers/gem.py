@@ -48,7 +48,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["gem_bins", "gem_files", "find_gem", "read_gem"]
+__all__ = [
+    "PITCH_UM",
+    "SpotSums",
+    "add_bins",
+    "bins_at",
+    "find_gem",
+    "gem_bins",
+    "gem_files",
+    "read_gem",
+    "rows_of",
+    "side_of",
+    "usual_bins",
+]
 
 #: Micrometers between the DNBs of a Stereo-seq chip.
 PITCH_UM = 0.5
@@ -81,7 +93,12 @@ def gem_files(path: Path, options: ReadOptions = DEFAULT) -> list[Path]:
 def gem_bins(path: Path) -> list[BinSize]:
     """Return usual bin sizes; empty if the table is not of Stereo-seq."""
     tables = _long_tables(path)
-    return [BinSize(side * PITCH_UM, None) for side in _SIDES] if tables and _is_gem(tables[0]) else []
+    return usual_bins() if tables and _is_gem(tables[0]) else []
+
+
+def usual_bins() -> list[BinSize]:
+    """Return usual sizes of bins of Stereo-seq."""
+    return [BinSize(side * PITCH_UM, None) for side in _SIDES]
 
 
 def _long_tables(path: Path) -> list[Table]:
@@ -150,14 +167,14 @@ def read_gem(
     table = _find_table(path)
     is_gem = _is_gem(table)
     _check_bin_size(table)
-    sums = _read(table, _side(options, is_gem), on_progress)
+    sums = _read(table, side_of(options, is_gem), on_progress)
     adata = _assembled(table, sums, is_gem, on_progress)
     if backed:
         add_notes(adata, ["The counts were read into memory: tables cannot be read in blocks."])
     return adata
 
 
-def _side(options: ReadOptions, is_gem: bool) -> int | None:
+def side_of(options: ReadOptions, is_gem: bool) -> int | None:
     """Return the side of the bins in DNBs, or in the unit of the table; None if each position is a spot."""
     if options.bin_um is not None and (options.gem_bin is not None or not is_gem):
         raise InputError("`bin_um` must be left out: `gem_bin` sets the bin size of this table.")
@@ -217,7 +234,7 @@ class _SummedCounts:
     sums: NDArray[np.float32]
 
 
-class _SpotSums:
+class SpotSums:
     """Counts by spot and gene. Added counts are sorted at once, and merged when they are many."""
 
     def __init__(self, side: int | None, on_progress: ProgressCallback) -> None:
@@ -266,7 +283,7 @@ def _ranges(parts: list[_SummedCounts], on_progress: ProgressCallback) -> Iterat
         )
 
 
-def _read(table: Table, side: int | None, on_progress: ProgressCallback) -> _SpotSums:
+def _read(table: Table, side: int | None, on_progress: ProgressCallback) -> SpotSums:
     import pyarrow as pa
 
     columns = _columns(table)
@@ -278,7 +295,7 @@ def _read(table: Table, side: int | None, on_progress: ProgressCallback) -> _Spo
     }
     if columns.symbol is not None and columns.symbol != columns.gene:
         kinds[columns.symbol] = pa.string()
-    sums = _SpotSums(side, on_progress)
+    sums = SpotSums(side, on_progress)
     for block in read_blocks(table.head, kinds, _STAGE, on_progress):
         genes = _gene_numbers(sums, block)
         x, y, counts = (
@@ -295,7 +312,7 @@ def _columns(table: Table) -> LongColumns:
     return table.long
 
 
-def _gene_numbers(sums: _SpotSums, block: pa.RecordBatch) -> NDArray[np.int64]:
+def _gene_numbers(sums: SpotSums, block: pa.RecordBatch) -> NDArray[np.int64]:
     encoded = block.column(0).fill_null("").dictionary_encode()
     number_of = sums.genes.of(pd.Index(encoded.dictionary.to_pylist(), dtype=object))
     if len(sums.genes.numbers) > _MASK:
@@ -322,32 +339,41 @@ def _numbers(table: Table, values: pa.Array, column: int) -> NDArray[np.float64]
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _spots(
-    table: Table, sums: _SpotSums, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def _spots(table: Table, sums: SpotSums, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return a number for the spot of each row: of its bin (row in the high bits) or its position."""
     if sums.side is None:
         codes, positions = pd.factorize(x + 1j * y)
         numbers = sums.positions.of(pd.Index(positions))
         return np.asarray(numbers[codes], dtype=np.int64)
-    most = sums.side << _BITS
+    return bins_at(table.path, sums.side, x, y)
+
+
+def bins_at(path: Path, side: int, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number of the bin at each position: its row in the high bits, its column in the others.
+
+    Raises
+    ------
+    ReadError
+        If a coordinate is negative or too large.
+    """
+    most = side << _BITS
     for name, values in (("x", x), ("y", y)):
         if len(values) and (values.min() < 0 or values.max() >= most):
             wrong = values.min() if values.min() < 0 else values.max()
             raise ReadError(
-                table.path.parent,
-                f"`{table.path.name}`: {name} must be between 0 and {most:,} for bins of {sums.side}, "
+                path.parent,
+                f"`{path.name}`: {name} must be between 0 and {most:,} for bins of {side}, "
                 f"found {wrong:g}. Choose a larger `gem_bin`, or shift the coordinates.",
             )
-    column, row = ((values // sums.side).astype(np.int64) for values in (x, y))
-    return (row << _BITS) | column
+    column, row = ((values // side).astype(np.int64) for values in (x, y))
+    return np.asarray((row << _BITS) | column, dtype=np.int64)
 
 
 # AnnData
 
 
-def _assembled(table: Table, sums: _SpotSums, is_gem: bool, on_progress: ProgressCallback) -> AnnData:
-    spots, counts = _rows(sums.merged(), len(sums.genes.numbers), on_progress)
+def _assembled(table: Table, sums: SpotSums, is_gem: bool, on_progress: ProgressCallback) -> AnnData:
+    spots, counts = rows_of(sums.merged(), len(sums.genes.numbers), on_progress)
     adata = AnnData(counts)
     on_progress(Progress(_STAGE, 1, 1))
     notes: list[str] = []
@@ -356,12 +382,12 @@ def _assembled(table: Table, sums: _SpotSums, is_gem: bool, on_progress: Progres
     if sums.side is None:
         words = _add_positions(adata, sums)
     else:
-        words = _add_bins(adata, name, spots, sums.side, is_gem)
+        words = add_bins(adata, name, spots, sums.side, is_gem)
     add_notes(adata, [words, *notes, *_ignored_columns(table)])
     return adata
 
 
-def _rows(
+def rows_of(
     parts: list[_SummedCounts], n_genes: int, on_progress: ProgressCallback
 ) -> tuple[NDArray[np.int64], csr_matrix]:
     """Return the spots and their counts; each part is released once its counts are in the matrix."""
@@ -384,7 +410,7 @@ def _rows(
     return np.concatenate(spots[order]), csr_matrix((values, genes, indptr), shape=(len(indptr) - 1, n_genes))
 
 
-def _genes(sums: _SpotSums, notes: list[str]) -> pd.DataFrame:
+def _genes(sums: SpotSums, notes: list[str]) -> pd.DataFrame:
     ids = [str(name) for name in sums.genes.numbers]
     if not sums.symbols:
         return genes_table(ids, notes)
@@ -392,7 +418,7 @@ def _genes(sums: _SpotSums, notes: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"gene_ids": ids}, index=pd.Index(symbols, dtype=object))
 
 
-def _add_positions(adata: AnnData, sums: _SpotSums) -> str:
+def _add_positions(adata: AnnData, sums: SpotSums) -> str:
     positions = np.array(list(sums.positions.numbers), dtype=np.complex128)
     adata.obsm[SPATIAL] = np.column_stack([positions.real, positions.imag])
     adata.obs_names = _position_names(positions.real, positions.imag)
@@ -403,7 +429,8 @@ def _position_names(x: NDArray[Any], y: NDArray[Any]) -> pd.Index[str]:
     return pd.Index([f"{a:.10g}_{b:.10g}" for a, b in zip(x, y, strict=True)], dtype=object)
 
 
-def _add_bins(adata: AnnData, name: str, spots: NDArray[np.int64], side: int, is_gem: bool) -> str:
+def add_bins(adata: AnnData, name: str, spots: NDArray[np.int64], side: int, is_gem: bool) -> str:
+    """Name and place the bins of a matrix, in place; returns a note."""
     row, column = spots >> _BITS, spots & _MASK
     adata.obs_names = _position_names(column * side, row * side)
     adata.obs[ARRAY_ROW], adata.obs[ARRAY_COL] = row, column

@@ -51,7 +51,7 @@ __all__ = ["REFERENCES", "ReferenceFormat", "read_labeled", "reference_files"]
 _STAGE = "Reading reference"
 _IN_PLACE = "cells in place"
 #: Formats of spatial data whose rows are cells, which can be a reference.
-_CELLS = ("xenium", "cosmx", "segmented_cells")
+_CELLS = ("xenium", "cosmx", "segmented_cells", "gef")
 #: Where the prefix of a matrix of 10x ends.
 _NAME_OF_COUNTS = re.compile(r"matrix\.mtx|(filtered|raw)_(feature|gene)_bc")
 _EXPECTED = (
@@ -187,8 +187,7 @@ def _found_labels(entry: ReferenceFormat, data: Path) -> Path | None:
     own = _own_labels(entry, data)
     if own is not None:
         return own
-    files = entry.files(data)
-    return find_labels([data], without=files)
+    return find_labels([data if data.is_dir() else data.parent], without=entry.files(data))
 
 
 def _labels_of(data: Path) -> Path | None:

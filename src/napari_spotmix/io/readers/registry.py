@@ -14,6 +14,7 @@ from napari_spotmix.base.progress import ProgressCallback
 from napari_spotmix.io.readers.anndata_zarr import find_anndata_store, read_spatial_anndata_store, store_files
 from napari_spotmix.io.readers.cosmx import cosmx_files, find_cosmx, read_cosmx
 from napari_spotmix.io.readers.curio import curio_files, find_curio, read_curio
+from napari_spotmix.io.readers.gef import find_gef, gef_bins, read_gef
 from napari_spotmix.io.readers.gem import find_gem, gem_bins, gem_files, read_gem
 from napari_spotmix.io.readers.h5ad import find_h5ad, read_spatial_h5ad
 from napari_spotmix.io.readers.options import BinSize, ReadOptions
@@ -153,6 +154,14 @@ FORMATS: tuple[Format, ...] = (
         find=find_anndata_store,
         files=lambda path, _: store_files(path),
         read_spatial=read_spatial_anndata_store,
+    ),
+    Format(
+        "gef",
+        "a GEF file of Stereo-seq",
+        find=find_gef,
+        files=lambda path, _: [path],
+        read_spatial=read_gef,
+        bins_in=gef_bins,
     ),
     Format(
         "gem",
