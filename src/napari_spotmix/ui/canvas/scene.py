@@ -127,6 +127,8 @@ class Scene:
                 self._of_types[_kind_of(info.shown)] = layer
             elif info_of(layer, SpotInfo):
                 self._of_spot.append(layer)
+        for layer in self._of_types.values():
+            layer.events.opacity.connect(self._take_opacity)
         tissue = self._session.data.tissue
         if tissue is not None and not self._is_open(tissue.adata):
             self._show_tissue()
@@ -254,9 +256,7 @@ class Scene:
     def _add_map(self, kind: type, data: FullLayerData, info: ValuesInfo) -> Layer:
         layer = self._of_types[kind] = lock(Layer.create(*data))
         layer.metadata[KEY] = info
-        layer.opacity = self._session.display.opacity
-        self._viewer.layers.insert(self._top_of_types(), layer)
-        return layer
+        return self._insert_map(layer)
 
     def _up_to_date(self, result: Result, shown: Shown) -> Layer:
         """Return the layer of what is shown, made or colored again if necessary."""
@@ -284,9 +284,18 @@ class Scene:
     def _make_type(self, result: Result, shown: Shown) -> Layer:
         layer = lock(Layer.create(*self._type_data(result, shown)))
         self._label(layer, self._info(result, shown))  # before other plugins see the layer
+        return self._insert_map(layer)
+
+    def _insert_map(self, layer: Layer) -> Layer:
+        """Add a layer below the marks; its opacity and that of the dock follow each other."""
         layer.opacity = self._session.display.opacity
+        layer.events.opacity.connect(self._take_opacity)
         self._viewer.layers.insert(self._top_of_types(), layer)
         return layer
+
+    def _take_opacity(self, event: Event) -> None:
+        if event.source in self._of_types.values() and event.source.opacity != self._session.display.opacity:
+            self._session.display.set_opacity(event.source.opacity)
 
     def _add_own_layers(self) -> None:
         """Add a layer for each cell type that has none of its own."""
