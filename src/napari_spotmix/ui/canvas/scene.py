@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 
 from napari_spotmix.output.ranges import end_of_map, ends_of_types
@@ -80,6 +81,8 @@ class Scene:
         # One at a time, so that the window stays responsive.
         self._adding, self._to_add = QTimer(), list[str]()
         self._adding.setInterval(0)
+        self._flat = QTimer()
+        self._flat.setSingleShot(True)
         self._connections = Connections()
         self._connect()
         self._bind()
@@ -103,6 +106,8 @@ class Scene:
         connect(self._viewer.scene.camera.events.zoom, self._note_camera)
         connect(self._viewer.scene.camera.events.center, self._note_camera)
         connect(self._viewer.layers.events.removed, self._on_removed)
+        connect(self._viewer.dims.events.ndisplay, self._on_ndisplay)
+        connect(self._flat.timeout, self._return_to_2d)
 
     def _bind(self) -> None:
         """Act on the mouse and on keys until `release`."""
@@ -142,6 +147,7 @@ class Scene:
         """Disconnect from the viewer and the session; the layers stay."""
         with suppress(RuntimeError):  # Qt deletes timers before this when the program ends
             self._adding.stop()
+            self._flat.stop()
         self._connections.disconnect_all()
 
     def layer_of(self, shown: Shown) -> Layer | None:
@@ -155,6 +161,8 @@ class Scene:
 
     def _note_camera(self) -> None:
         """Note where the camera is, to save it with the result."""
+        if self._viewer.dims.ndisplay != 2:
+            return
         camera = self._viewer.scene.camera
         y, x = map(float, camera.center[-2:])
         self._session.display.camera = Camera((y, x), float(camera.zoom))
@@ -162,6 +170,21 @@ class Scene:
     def _move_camera(self, camera: Camera) -> None:
         self._viewer.scene.camera.center = camera.center
         self._viewer.scene.camera.zoom = camera.zoom
+
+    def _on_ndisplay(self) -> None:
+        """Return to 2D once napari has changed to 3D, where images cover spots; volumes may stay in 3D."""
+        dims = self._viewer.dims
+        if dims.ndisplay == 3 and dims.ndim == 2 and self._session.data.tissue is not None:
+            self._flat.start(0)
+
+    def _return_to_2d(self) -> None:
+        camera = self._session.display.camera
+        self._viewer.dims.ndisplay = 2
+        if camera is not None:
+            self._move_camera(camera)
+        show_info(
+            "Tissue sections are flat, and the image would cover the spots in 3D: the view stays in 2D."
+        )
 
     # The tissue
 
