@@ -682,7 +682,7 @@ def test_3d_returns_to_2d_with_a_message_and_the_same_view(
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: viewer.dims.ndisplay == 2, timeout=3000)
     assert len(messages) == 1
-    assert "stays in 2D" in messages[0]
+    assert "Spots are shown in 2D only" in messages[0]
     assert tuple(camera.center[-2:]) == (700.0, 450.0)
     assert camera.zoom == pytest.approx(zoom)
 

@@ -312,6 +312,6 @@ def test_a_reference_that_is_dropped_is_used_as_the_reference(window: Window, go
     QTimer.singleShot(0, lambda: window.drop(good.with_name("cells.h5ad")))
     window.qtbot.waitUntil(lambda: dock.session.data.reference is not None, timeout=20_000)
     assert dock.load.cells.reference.path == good.with_name("cells.h5ad")
-    assert window.messages == ["cells has labels and no coordinates: it is used as the reference."]
+    assert window.messages == ["Used as the reference: cells, which has labels and no coordinates."]
     assert dock.session.data.tissue is None
     assert len(window.viewer.layers) == 0

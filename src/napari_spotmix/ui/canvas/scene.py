@@ -182,9 +182,7 @@ class Scene:
         self._viewer.dims.ndisplay = 2
         if camera is not None:
             self._move_camera(camera)
-        show_info(
-            "Tissue sections are flat, and the image would cover the spots in 3D: the view stays in 2D."
-        )
+        show_info("Spots are shown in 2D only: in 3D, the image would cover them.")
 
     # The tissue
 

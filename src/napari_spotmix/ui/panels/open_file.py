@@ -86,7 +86,7 @@ class FileOpener:
             self._held.append(reference)
             return
         self._session.data.set_reference(reference)
-        show_info(plain(f"{reference.name} has labels and no coordinates: it is used as the reference."))
+        show_info(plain(f"Used as the reference: {reference.name}, which has labels and no coordinates."))
 
     def _add(self, opened: OpenedTissue) -> None:
         """Add layers, which *Open layer* then offers; what is loaded stays."""
