@@ -511,6 +511,8 @@ def test_dates_of_the_user_are_written_as_text(tmp_path: Path) -> None:
     assert read["month"].iloc[-1] == "2028-06"
     assert read["after"].iloc[1] == "1 days"
     assert spatial.obs["day"].dtype.kind == "M"
+
+
 def test_a_result_prints_as_a_few_lines(whole: Result) -> None:
     lines = repr(whole).splitlines()
     first = whole.mean_proportions.idxmax()

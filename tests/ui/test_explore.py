@@ -650,3 +650,27 @@ def test_nothing_in_the_layers_of_a_result_can_be_edited(qtbot: Any, make_dock: 
         for _ in range(2):
             qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
         assert len(layer.data) == n_points, layer.name
+
+
+def test_3d_returns_to_2d_with_a_message_and_the_same_view(
+    qtbot: Any, explored: Any, messages: list[str]
+) -> None:
+    viewer, _ = explored
+    camera = viewer.scene.camera
+    camera.center, camera.zoom = (700.0, 450.0), 2.5 * camera.zoom
+    zoom = camera.zoom
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: viewer.dims.ndisplay == 2, timeout=3000)
+    assert len(messages) == 1
+    assert "Spots are shown in 2D only" in messages[0]
+    assert tuple(camera.center[-2:]) == (700.0, 450.0)
+    assert camera.zoom == pytest.approx(zoom)
+
+
+def test_3d_is_left_to_volumes(qtbot: Any, explored: Any, messages: list[str]) -> None:
+    viewer, _ = explored
+    viewer.add_image(np.zeros((3, 4, 5)))
+    viewer.dims.ndisplay = 3
+    qtbot.wait(100)
+    assert viewer.dims.ndisplay == 3
+    assert messages == []

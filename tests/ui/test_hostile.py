@@ -17,8 +17,9 @@ from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_spotmix.base.text import LONGEST_MESSAGE
 from napari_spotmix.io.readers import hdf5_inspection, safety
-from napari_spotmix.result import View
+from napari_spotmix.result import Result, View
 from napari_spotmix.simulation.simulate import SimulatedTissue
+from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.dock import DeconvolutionWidget
 from napari_spotmix.ui.state.loaded import LoadedTissue
 from tests.ui.hostile import BIDI, FILES, FOLDERS, IMAGES, LINES, MARKUP, Make
@@ -286,3 +287,31 @@ def test_a_notification_covers_the_scale_bar(
     above = canvas.children()
     assert above.index(notification) > above.index(bar)
     notification.close()
+
+
+def test_a_result_opens_from_its_folder_and_from_its_file(
+    window: Window, good: Path, result: Result, tmp_path: Path
+) -> None:
+    dock, qtbot = window.dock, window.qtbot
+    show_result(dock, result, "Gut")
+    dock.run.save_to(tmp_path / "run")
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=10_000)
+    dock.session.open_in_memory(LoadedTissue(result.spatial.copy(), "Other"), None)
+    for act, path in ((window.drop, tmp_path / "run"), (window.open, tmp_path / "run" / "spatial.h5ad")):
+        before = dock.session.result
+        QTimer.singleShot(0, lambda act=act, path=path: act(path))
+        qtbot.waitUntil(lambda before=before: dock.session.result not in (None, before), timeout=20_000)
+        assert dock.session.data.tissue.path == tmp_path / "run" / "spatial.h5ad"
+        np.testing.assert_array_equal(dock.session.result.proportions, result.proportions)
+        assert dock.session.is_saved
+    assert window.messages == []
+
+
+def test_a_reference_that_is_dropped_is_used_as_the_reference(window: Window, good: Path) -> None:
+    dock = window.dock
+    QTimer.singleShot(0, lambda: window.drop(good.with_name("cells.h5ad")))
+    window.qtbot.waitUntil(lambda: dock.session.data.reference is not None, timeout=20_000)
+    assert dock.load.cells.reference.path == good.with_name("cells.h5ad")
+    assert window.messages == ["Used as the reference: cells, which has labels and no coordinates."]
+    assert dock.session.data.tissue is None
+    assert len(window.viewer.layers) == 0

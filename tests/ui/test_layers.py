@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ from napari_spotmix.result import Result
 from napari_spotmix.simulation.simulate import SimulatedTissue
 from napari_spotmix.ui.canvas import layers
 from napari_spotmix.ui.canvas.layer_info import TissueInfo
+from napari_spotmix.ui.state.maps import DOMINANT
 from napari_spotmix.ui.text import plain
 
 pytestmark = pytest.mark.viewer
@@ -239,3 +242,15 @@ def test_layers_have_features_of_their_own(result: Result) -> None:
     pd.testing.assert_frame_equal(other.features, before)
     again = Layer.create(*layers.proportion_layer(result, result.cell_types[1]))
     pd.testing.assert_frame_equal(again.features, before)
+
+
+def test_the_opacity_of_a_layer_and_of_the_dock_follow_each_other(explored: Any) -> None:
+    _, dock = explored
+    names = dock.session.result.cell_types
+    dock.session.display.show(names[0])
+    dock.scene.layer_of(names[0]).opacity = 0.4
+    assert dock.explore.settings.opacity.value == pytest.approx(0.4)
+    dock.session.display.show(DOMINANT)
+    assert dock.scene.layer_of(DOMINANT).opacity == pytest.approx(0.4)
+    dock.explore.settings.opacity.value = 0.8
+    assert dock.scene.layer_of(DOMINANT).opacity == pytest.approx(0.8)

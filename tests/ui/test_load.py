@@ -187,6 +187,36 @@ def test_wrong_input_is_reported_and_can_be_tried_again(
     assert dock.load.state.text() == dock.load.summary
 
 
+@pytest.mark.parametrize("field", ["spatial", "reference"])
+def test_run_waits_while_the_form_shows_what_could_not_be_read(
+    qtbot: Any,
+    make_dock: Callable[..., Any],
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    messages: list[str],
+    field: str,
+) -> None:
+    _, dock = make_dock()
+    dock.load.spots.spatial.value, dock.load.cells.reference.value = files
+    qtbot.waitUntil(lambda: dock.run.run.enabled, timeout=10_000)
+    chosen = dock.load.spots.spatial if field == "spatial" else dock.load.cells.reference
+    used = chosen.path
+    chosen.value = tmp_path / "missing.h5ad"
+    assert not dock.run.run.enabled
+    assert "Reading" in dock.run.run.tooltip
+    qtbot.waitUntil(lambda: len(messages) == 1, timeout=5000)
+    assert not dock.run.run.enabled
+    name = "gut" if field == "spatial" else "cells"
+    assert f"'missing.h5ad' was not read: {name} is still loaded." in dock.run.state.text()
+    dock.run.start()
+    assert not dock.run.is_running
+    chosen.line_edit.native.clear()
+    qtbot.keyClick(chosen.line_edit.native, Qt.Key.Key_Return)
+    assert chosen.path == used, "an emptied field returns to what is loaded"
+    assert dock.run.run.enabled
+    assert dock.load.state.text() == dock.load.summary
+
+
 def test_hostile_paths_are_reported_literally(
     qtbot: Any, make_dock: Callable[..., Any], tmp_path: Path, messages: list[str]
 ) -> None:

@@ -15,6 +15,7 @@ from napari_spotmix.io.notes import reading_notes
 from napari_spotmix.io.on_disk import close_files, copied, is_closed, is_on_disk, replaced
 from napari_spotmix.io.problems import as_read_error, listed
 from napari_spotmix.io.read import bin_sizes, choices, read_reference, read_spatial
+from napari_spotmix.io.readers.anndata_coordinates import MissingCoordinates
 from napari_spotmix.io.readers.detect import detect_format
 from napari_spotmix.io.readers.h5ad import label_columns
 from napari_spotmix.io.readers.image_overview import spots_outside_image
@@ -51,6 +52,7 @@ __all__ = [
     "TABLE_SUFFIXES",
     "BinSize",
     "Choices",
+    "MissingCoordinates",
     "MissingLabels",
     "ReadOptions",
     "TissueImage",

@@ -149,6 +149,7 @@ class DeconvolutionWidget(QWidget):
         connect(self._closing.timeout, self._stop_if_closed)
         connect(self._watch.asked, self._closing.start)
         connect(self._refit.timeout, self._fit_letters)
+        connect(self.load.obstacle_changed, self.run.wait_for)
         connect(self.unsaved.save_asked, self.run.save_first)
         # Data that change during a run would leave its result without its tissue.
         connect(self.run.busy_changed, self.load.set_held)

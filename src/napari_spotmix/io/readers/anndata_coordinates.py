@@ -26,7 +26,7 @@ from napari_spotmix.io.readers.coordinate_columns import COORDINATE_COLUMNS, cho
 from napari_spotmix.io.readers.coordinate_tables import read_coordinates
 from napari_spotmix.io.readers.table_columns import open_table
 
-__all__ = ["join_coordinates", "set_coordinates"]
+__all__ = ["MissingCoordinates", "join_coordinates", "set_coordinates"]
 
 #: Keys of ``obsm``, in lower case without punctuation.
 _ARRAYS = (
@@ -46,6 +46,10 @@ _IN_ARRAY = ("arraycol", "arrayrow")
 _ROW, _COLUMN = 3**0.5 / 2, 0.5
 
 
+class MissingCoordinates(ReadError):
+    """A file without coordinates of spots; it may hold single cells."""
+
+
 def set_coordinates(adata: AnnData, path: Path) -> None:
     """Set ``obsm['spatial']``, float64 (n_spots, 2 or more), in place; note where the coordinates were found.
 
@@ -56,7 +60,7 @@ def set_coordinates(adata: AnnData, path: Path) -> None:
     """
     found, words = _found(adata)
     if found is None:
-        raise ReadError(path, _no_coordinates(adata))
+        raise MissingCoordinates(path, _no_coordinates(adata))
     adata.obsm[SPATIAL] = _checked(path, found, words)
     if words != f"`obsm['{SPATIAL}']`":
         add_notes(adata, [f"`obsm['{SPATIAL}']` is missing: the coordinates of spots are {words}."])

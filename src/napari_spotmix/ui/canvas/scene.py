@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 
 from napari_spotmix.base.colors import niche_colors
@@ -84,6 +85,8 @@ class Scene:
         # One at a time, so that the window stays responsive.
         self._adding, self._to_add = QTimer(), list[str]()
         self._adding.setInterval(0)
+        self._flat = QTimer()
+        self._flat.setSingleShot(True)
         self._connections = Connections()
         self._connect()
         self._bind()
@@ -107,6 +110,8 @@ class Scene:
         connect(self._viewer.scene.camera.events.zoom, self._note_camera)
         connect(self._viewer.scene.camera.events.center, self._note_camera)
         connect(self._viewer.layers.events.removed, self._on_removed)
+        connect(self._viewer.dims.events.ndisplay, self._on_ndisplay)
+        connect(self._flat.timeout, self._return_to_2d)
 
     def _bind(self) -> None:
         """Act on the mouse and on keys until `release`."""
@@ -131,6 +136,8 @@ class Scene:
                 self._of_types[_kind_of(info.shown)] = layer
             elif info_of(layer, SpotInfo):
                 self._of_spot.append(layer)
+        for layer in self._of_types.values():
+            layer.events.opacity.connect(self._take_opacity)
         tissue = self._session.data.tissue
         if tissue is not None and not self._is_open(tissue.adata):
             self._show_tissue()
@@ -144,6 +151,7 @@ class Scene:
         """Disconnect from the viewer and the session; the layers stay."""
         with suppress(RuntimeError):  # Qt deletes timers before this when the program ends
             self._adding.stop()
+            self._flat.stop()
         self._connections.disconnect_all()
 
     def layer_of(self, shown: Shown) -> Layer | None:
@@ -170,6 +178,8 @@ class Scene:
 
     def _note_camera(self) -> None:
         """Note where the camera is, to save it with the result."""
+        if self._viewer.dims.ndisplay != 2:
+            return
         camera = self._viewer.scene.camera
         y, x = map(float, camera.center[-2:])
         self._session.display.camera = Camera((y, x), float(camera.zoom))
@@ -177,6 +187,19 @@ class Scene:
     def _move_camera(self, camera: Camera) -> None:
         self._viewer.scene.camera.center = camera.center
         self._viewer.scene.camera.zoom = camera.zoom
+
+    def _on_ndisplay(self) -> None:
+        """Return to 2D once napari has changed to 3D, where images cover spots; volumes may stay in 3D."""
+        dims = self._viewer.dims
+        if dims.ndisplay == 3 and dims.ndim == 2 and self._session.data.tissue is not None:
+            self._flat.start(0)
+
+    def _return_to_2d(self) -> None:
+        camera = self._session.display.camera
+        self._viewer.dims.ndisplay = 2
+        if camera is not None:
+            self._move_camera(camera)
+        show_info("Spots are shown in 2D only: in 3D, the image would cover them.")
 
     # The tissue
 
@@ -271,9 +294,7 @@ class Scene:
     def _add_map(self, kind: type, data: FullLayerData, info: ValuesInfo) -> Layer:
         layer = self._of_types[kind] = lock(Layer.create(*data))
         layer.metadata[KEY] = info
-        layer.opacity = self._session.display.opacity
-        self._viewer.layers.insert(self._top_of_types(), layer)
-        return layer
+        return self._insert_map(layer)
 
     def _up_to_date(self, result: Result, shown: Shown) -> Layer:
         """Return the layer of what is shown, made or colored again if necessary."""
@@ -301,9 +322,18 @@ class Scene:
     def _make_type(self, result: Result, shown: Shown) -> Layer:
         layer = lock(Layer.create(*self._type_data(result, shown)))
         self._label(layer, self._info(result, shown))  # before other plugins see the layer
+        return self._insert_map(layer)
+
+    def _insert_map(self, layer: Layer) -> Layer:
+        """Add a layer below the marks; its opacity and that of the dock follow each other."""
         layer.opacity = self._session.display.opacity
+        layer.events.opacity.connect(self._take_opacity)
         self._viewer.layers.insert(self._top_of_types(), layer)
         return layer
+
+    def _take_opacity(self, event: Event) -> None:
+        if event.source in self._of_types.values() and event.source.opacity != self._session.display.opacity:
+            self._session.display.set_opacity(event.source.opacity)
 
     def _add_own_layers(self) -> None:
         """Add a layer for each cell type that has none of its own."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from qtpy.QtCore import QObject
 
 from napari_spotmix.base.errors import Cancelled
 from napari_spotmix.base.progress import Progress, ProgressCallback
+from napari_spotmix.base.text import printable, quoted
 from napari_spotmix.ui.panels.notify import problem_text, reporting, show_problem
 from napari_spotmix.ui.state.worker import Runner
 
-__all__ = ["FieldReader", "Status"]
+__all__ = ["FieldReader", "Status", "why_not_used"]
 
 _Value = TypeVar("_Value")
 
@@ -25,6 +27,22 @@ class Status(Protocol):
 
     def rest(self) -> None:
         """Show the state while no task is running."""
+
+
+def why_not_used(reader: FieldReader, shown: Path | None, used: Path | None, loaded: str) -> str | None:
+    """Return why a run would not use the path that a field shows, and what to do; None if it would.
+
+    `loaded` names the data that are in use.
+    """
+    if reader.runner.is_running:
+        return "Reading the data: wait until they are loaded."
+    if shown == used or shown is None:
+        return None
+    name = quoted(shown.name or str(shown))
+    return (
+        f"{name} was not read: {printable(loaded)} is still loaded. Choose other data, or clear the field to "
+        f"return to {printable(loaded)}."
+    )
 
 
 class FieldReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton
 
 from napari_spotmix import io
@@ -34,7 +35,15 @@ _LETTERS = 32
 
 
 class LoadPanel(Panel):
-    """Reads what is chosen in threads and hands it to the session."""
+    """Reads what is chosen in threads and hands it to the session.
+
+    Signals
+    -------
+    obstacle_changed : str or None
+        Why a run would not use what the form shows.
+    """
+
+    obstacle_changed = Signal(object)
 
     def __init__(self, viewer: ViewerModel, session: Session, unsaved: UnsavedQuestion) -> None:
         super().__init__(session)
@@ -97,6 +106,12 @@ class LoadPanel(Panel):
         self.state.setText(literal(text))
         self.state.setVisible(bool(text))
         self.stop.setVisible(self.is_busy)
+        self.obstacle_changed.emit(self.obstacle)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why a run would not use what the form shows, and what to do; None if it would."""
+        return self.spots.obstacle or self.cells.obstacle
 
     def rest(self) -> None:
         """Say what is loaded, and what the reader has noted of it."""

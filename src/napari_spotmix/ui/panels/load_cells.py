@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_spotmix import io
 from napari_spotmix.base.errors import InputError
-from napari_spotmix.ui.panels.field_reader import FieldReader, Status
+from napari_spotmix.ui.panels.field_reader import FieldReader, Status, why_not_used
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.path_edit import PathEdit
 from napari_spotmix.ui.state.opening import reference_task
@@ -32,11 +32,12 @@ class CellFields:
     """The fields that choose labeled cells: files, the table of labels, and the column of cell types."""
 
     def __init__(self, form: Form, data: LoadedData, status: Status, connections: Connections) -> None:
-        self._form, self._data = form, data
+        self._form, self._data, self._status = form, data, status
         self._asked: tuple[Path, ...] = ()
         self.reference = PathEdit(
             self._read,
             self._refuse,
+            cleared=self._return,
             folders="folder with a 10x matrix or tables",
             label="Reference",
             filter=_REFERENCES,
@@ -101,6 +102,20 @@ class CellFields:
         self._asked = paths
         self._form.show_field(self.label_table, labels is not None)
         self.reader.start(reference_task(paths, labels), self._data.set_reference)
+
+    def _return(self) -> None:
+        """Show the reference that is in use."""
+        self.show()
+        self.show_label_table()
+        self._status.rest()
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why a run would use another reference than the field shows; None if it would not."""
+        reference = self._data.reference
+        if reference is None:
+            return None
+        return why_not_used(self.reader, self.reference.path, reference.path, reference.name)
 
     def _refuse(self, error: InputError) -> None:
         self.reader.fail(error)

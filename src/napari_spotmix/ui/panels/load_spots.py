@@ -15,7 +15,7 @@ from napari_spotmix.base.errors import InputError
 from napari_spotmix.base.keys import BIN_SIZE
 from napari_spotmix.dataset.access import scale_factors
 from napari_spotmix.io.readers.options import DEFAULT
-from napari_spotmix.ui.panels.field_reader import FieldReader, Status
+from napari_spotmix.ui.panels.field_reader import FieldReader, Status, why_not_used
 from napari_spotmix.ui.panels.load_cells import TABLES
 from napari_spotmix.ui.panels.notify import reporting
 from napari_spotmix.ui.panels.path_edit import PathEdit
@@ -49,12 +49,13 @@ class SpotFields:
         connections: Connections,
     ) -> None:
         self._form, self._session, self._data = form, session, session.data
-        self._unsaved = unsaved
+        self._unsaved, self._status = unsaved, status
         self._asked: tuple[Path, io.ReadOptions] | None = None
         self._may_be_joined = False
         self.spatial = PathEdit(
             self._read,
             self._refuse,
+            cleared=self._return,
             folders="Space Ranger output folder",
             label="Spatial data",
             filter=_SPOTS,
@@ -139,6 +140,15 @@ class SpotFields:
         """Show what is in use in place of what was chosen."""
         self.show()
         self.show_coordinates()
+        self._status.rest()
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why a run would use other spots than the field shows; None if it would not."""
+        tissue = self._data.tissue
+        if tissue is None:
+            return None
+        return why_not_used(self.reader, self.spatial.path, tissue.path, tissue.name)
 
     def _read_image(self, path: Path) -> None:
         self.image_reader.start(image_task(path), self._data.set_image)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Layer
+from napari.utils.notifications import show_info
 
 from napari_spotmix.ui.canvas.layer_info import TissueInfo
 from napari_spotmix.ui.canvas.layers import tissue_layers
 from napari_spotmix.ui.panels.field_reader import FieldReader, Status
 from napari_spotmix.ui.panels.unsaved import OPENING
+from napari_spotmix.ui.state.loaded import LoadedReference
 from napari_spotmix.ui.state.opening import OpenedTissue, opened_task
-from napari_spotmix.ui.text import shortened
+from napari_spotmix.ui.text import plain, shortened
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -31,7 +33,7 @@ _LETTERS = 40
 class FileOpener:
     """Reads files one after the other.
 
-    The first is taken if nothing is loaded, and so is a result; other spots become layers.
+    The first is taken if nothing is loaded, and so are a result and a reference; other spots become layers.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class FileOpener:
         self._waiting: deque[Path] = deque()
         # Read while the data must not change, and taken after that.
         self._is_held = False
-        self._held: OpenedTissue | None = None
+        self._held: list[OpenedTissue | LoadedReference] = []
         self.reader = FieldReader(parent, status, lambda _: self._next())
 
     def open(self, path: Path) -> None:
@@ -57,10 +59,8 @@ class FileOpener:
     def set_held(self, is_held: bool) -> None:
         """Take nothing in place of what is loaded until this is undone."""
         self._is_held = is_held
-        held = self._held
-        if held is not None and not is_held:
-            self._held = None
-            self._take(held)
+        while self._held and not self._is_held:
+            self._take(self._held.pop(0))
 
     def _next(self) -> None:
         if self._waiting and not self.reader.runner.is_running:
@@ -68,16 +68,25 @@ class FileOpener:
             more = f", {len(self._waiting)} more" if self._waiting else ""
             self.reader.start(opened_task(path), self._take, f"{shortened(path.name, _LETTERS)}{more}")
 
-    def _take(self, opened: OpenedTissue) -> None:
+    def _take(self, opened: OpenedTissue | LoadedReference) -> None:
         try:
-            if self._session.data.tissue is not None and opened.result is None:
+            if isinstance(opened, LoadedReference):
+                self._take_reference(opened)
+            elif self._session.data.tissue is not None and opened.result is None:
                 self._add(opened)
             elif self._is_held:
-                self._held = opened
+                self._held.append(opened)
             else:
                 self._unsaved.ask(lambda: self._session.open(opened), doing=OPENING)
         finally:
             self._next()
+
+    def _take_reference(self, reference: LoadedReference) -> None:
+        if self._is_held:
+            self._held.append(reference)
+            return
+        self._session.data.set_reference(reference)
+        show_info(plain(f"Used as the reference: {reference.name}, which has labels and no coordinates."))
 
     def _add(self, opened: OpenedTissue) -> None:
         """Add layers, which *Open layer* then offers; what is loaded stays."""

@@ -32,6 +32,8 @@ class PathEdit(FileEdit):
         Takes the Path.
     refused : callable
         Takes the error if the text is a URL.
+    cleared : callable, optional
+        Called once the field is empty.
     folders : str
         What a folder is called that can be chosen too, with a button of its own; "" for none.
     """
@@ -41,11 +43,12 @@ class PathEdit(FileEdit):
         chosen: Callable[[Path], Any],
         refused: Callable[[InputError], Any],
         *,
+        cleared: Callable[[], Any] | None = None,
         folders: str = "",
         **settings: Any,
     ) -> None:
         super().__init__(mode=FileDialogMode.EXISTING_FILE, nullable=True, **settings)
-        self._chosen, self._refused = chosen, refused
+        self._chosen, self._refused, self._cleared = chosen, refused, cleared
         self._last: Path | None = None
         self.choose_btn.text = "File…"
         if folders:
@@ -99,6 +102,10 @@ class PathEdit(FileEdit):
     def _complete(self) -> None:
         self._is_typing = False
         path = self.path
+        if path is None and self._cleared is not None:
+            self._last = None
+            self._cleared()
+            return
         if path == self._last:
             return
         self._last = path

@@ -85,6 +85,7 @@ class RunPanel(Panel):
         self._running = RunSpec()
         self._made: RunSpec | None = None
         self._n_problems = 0
+        self._why_not: str | None = None
         # What is being saved, and what the user has asked for after that.
         self._saving: Made | None = None
         self._after_save: Callable[[], None] | None = None
@@ -167,10 +168,17 @@ class RunPanel(Panel):
 
     def hold(self, n_problems: int) -> None:
         """Disable Run while the check finds problems."""
-        if n_problems == self._n_problems:
+        self._wait(n_problems, self._why_not)
+
+    def wait_for(self, why_not: str | None) -> None:
+        """Disable Run while it would not use what the form shows."""
+        self._wait(self._n_problems, why_not)
+
+    def _wait(self, n_problems: int, why_not: str | None) -> None:
+        if (n_problems, why_not) == (self._n_problems, self._why_not):
             return
         shows_outcome = self.state.text() != self._idle
-        self._n_problems = n_problems
+        self._n_problems, self._why_not = n_problems, why_not
         # How the last run ended stays on the screen: the check has a message of its own.
         if shows_outcome:
             self._enable()
@@ -180,7 +188,7 @@ class RunPanel(Panel):
     @property
     def _obstacle(self) -> str | None:
         """What prevents a run, and what to do; None if nothing does."""
-        missing = self._session.data.what_is_missing()
+        missing = self._session.data.what_is_missing() or self._why_not
         if missing is not None or not self._n_problems:
             return missing
         them = "it" if self._n_problems == 1 else "them"

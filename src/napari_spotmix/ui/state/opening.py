@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_spotmix import io
-from napari_spotmix.base.errors import InputError
+from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.dataset.bin_grid import bin_grid
 from napari_spotmix.io.readers.options import DEFAULT
 from napari_spotmix.ui.state.loaded import LoadedReference, LoadedTissue
@@ -94,9 +94,34 @@ def tissue_task(
     return task
 
 
-def opened_task(path: Path) -> Callable[[ProgressCallback], OpenedTissue]:
-    """Return the task that reads spots with the options that are usual for their path."""
-    return lambda on_progress: tissue_task(path, DEFAULT, io.choices(path))(on_progress)
+def opened_task(path: Path) -> Callable[[ProgressCallback], OpenedTissue | LoadedReference]:
+    """Return the task that reads what a path holds, with the usual options: spots, a result, or a reference.
+
+    A reference is an ``.h5ad`` file with labels, and without coordinates of spots.
+    """
+
+    def task(on_progress: ProgressCallback) -> OpenedTissue | LoadedReference:
+        data = _data_at(path)
+        try:
+            return tissue_task(data, DEFAULT, io.choices(data))(on_progress)
+        except ReadError as error:
+            if not isinstance(error.__cause__, io.MissingCoordinates):
+                raise
+            reference = reference_task((data,), None)(on_progress)
+            if not reference.columns:
+                raise
+            return reference
+
+    return task
+
+
+def _data_at(path: Path) -> Path:
+    """Return the file of a result for the folder that was written with it, any other path as it is."""
+    file = path / "spatial.h5ad"
+    if not file.is_file() or not (path / "recipe.toml").is_file():
+        return path
+    io.check_complete(path)
+    return file
 
 
 def reference_task(
