@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from napari_spotmix.base.weak_cache import weakly_cached
 from napari_spotmix.dataset.access import array_positions, coordinates
 from napari_spotmix.dataset.geometry import placed_spots, to_yx
-from napari_spotmix.model.graph import detect_pitch
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -120,6 +119,9 @@ def _array_cells(adata: AnnData, placed: NDArray[np.integer]) -> NDArray[np.int6
 
 def _cells_by_pitch(yx: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return (row, column) of bins along the axes of the image."""
+    # Imported here: what draws a figure of a few spots must not load the compiler.
+    from napari_spotmix.model.graph import detect_pitch
+
     middle = np.abs(yx - np.median(yx, axis=0)).max(axis=1)
     patch = yx[np.argpartition(middle, _PATCH - 1)[:_PATCH]]
     return np.asarray(np.rint((yx - yx.min(axis=0)) / detect_pitch(patch)), dtype=np.int64)
