@@ -14,9 +14,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_spotmix.base.color_range import ColorRange
+from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.output import figure as module
 from napari_spotmix.result import Result
-from napari_spotmix.ui.canvas.legend import niche_colors
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.panels.explore import ON_SCREEN, WHOLE_SECTION
 from napari_spotmix.ui.state.loaded import LoadedTissue
@@ -116,7 +116,7 @@ def test_niches_have_their_colors_and_names(saver: Saver) -> None:
     assert saver.dock.session.display.shown is NICHES
     np.testing.assert_allclose(saver.colors(), on_screen(saver, NICHES), atol=1e-6)
     entries = saver.drawn[-1].legends[0].get_texts()
-    assert len(entries) == len(niche_colors(saver.dock.session.niches))
+    assert len(entries) == len(niche_colors(saver.dock.session.niches.names))
     assert entries[0].get_text().startswith("1: ")
 
 

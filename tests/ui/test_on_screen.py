@@ -114,7 +114,7 @@ def test_what_is_drawn_has_the_whole_canvas(qtbot: Any, opened: Any) -> None:
     on_bar = bar.geometry().center()
     assert bar.isAncestorOf(canvas.childAt(on_bar))
     point(qtbot, viewer, dock)
-    dock.regions.polygon.native.click()
+    dock.regions.drawing.polygon.native.click()
     assert hover.isHidden()
     at = spot_in_the_middle(viewer, dock)
     for away in (0, 2):

@@ -46,6 +46,7 @@ EVERYTHING = RunSpec(
     coordinates=Path("/xy.csv"),
     gem_bin=5,
     table="-a table",
+    section="--of two",
     report=False,
     labels=Path(HOSTILE),
     more_references=(Path("/b.h5ad"), "https://example.org/c.h5ad"),

@@ -69,7 +69,7 @@ def read_spatial(
     table : str, optional
         For a SpatialData store with several tables: name of a table, or of a region that it annotates.
     section : str, optional
-        For a file with several sections, told apart by a column of ``obs`` with the names of libraries in
+        For a file with several sections, distinguished by a column of ``obs`` with the names of libraries in
         ``uns['spatial']``: the one to read. Without it, all of them are.
     backed : bool, optional
         Leave the matrices of counts in their file and read them in blocks when they are needed, so that

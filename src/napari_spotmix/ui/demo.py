@@ -11,10 +11,11 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_spotmix.base.progress import silent
-from napari_spotmix.io import OUTPUTS, section_names
+from napari_spotmix.io import OUTPUTS, Choices, section_names
+from napari_spotmix.io.readers.options import DEFAULT
 from napari_spotmix.result import Result, read_result
 from napari_spotmix.ui.state.loaded import LoadedTissue
-from napari_spotmix.ui.state.opening import opened_task
+from napari_spotmix.ui.state.opening import tissue_task
 
 if TYPE_CHECKING:
     from napari_spotmix.ui.dock import DeconvolutionWidget
@@ -68,7 +69,7 @@ def view(directory: Path) -> None:
     viewer, dock = open_dock(f"Spotmix: {Path(directory).name}")
     if section_names(result.spatial):
         file = Path(directory) / OUTPUTS[0] if Path(directory).is_dir() else Path(directory)
-        dock.session.open(opened_task(file)(silent))
+        dock.session.open(tissue_task(file, DEFAULT, Choices())(silent))
     else:
         show_result(dock, result, Path(directory).name)
     dock.session.mark_saved(dock.session.made)

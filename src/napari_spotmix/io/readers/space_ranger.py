@@ -323,7 +323,8 @@ def _read_run(
         notes.append(f"The counts were read into memory: {_why_in_memory(run)}.")
     adata.uns[SPATIAL] = {_library_id(matrix, root): _library(matrix, images, scale_factors)}
     for resolution, image in images.items():
-        scaled = adata.obsm[SPATIAL] * scale_factors[image_scale(resolution)]
+        with np.errstate(over="ignore"):  # what is infinite is outside of the image
+            scaled = adata.obsm[SPATIAL] * scale_factors[image_scale(resolution)]
         notes += spots_outside_image(scaled, image, f"the {resolution} image")
     add_notes(adata, notes)
     on_progress(Progress(_STAGE, 4, 4))

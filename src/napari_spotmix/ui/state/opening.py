@@ -59,7 +59,7 @@ def result_in(adata: AnnData) -> Result | None:
 def one_section(tissue: LoadedTissue) -> LoadedTissue:
     """Return the section that is chosen, or the first one, of data that hold several.
 
-    Sections lie at the same coordinates: together they would cover each other, on the image of one of them.
+    Sections have the same coordinates: together they would cover each other, on the image of one of them.
     """
     names = io.section_names(tissue.adata)
     if not names:
