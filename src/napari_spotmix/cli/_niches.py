@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from napari_spotmix.base.colors import niche_colors
 from napari_spotmix.base.errors import InputError, attempted
 from napari_spotmix.base.keys import added_keys
 from napari_spotmix.base.progress import ProgressCallback
@@ -81,6 +80,7 @@ def niches(
 
 
 def _keep(path: Path, found: Niches, on_progress: ProgressCallback) -> Path:
+    from napari_spotmix.base.colors import niche_colors
     from napari_spotmix.io.additions import add_to_result
     from napari_spotmix.result.file import storable_table
 

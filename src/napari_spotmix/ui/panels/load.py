@@ -63,6 +63,7 @@ class LoadPanel(Panel):
         self.opener = FileOpener(viewer, session, unsaved, self, self)
         add_all(self, form, self.sample.native, self.state, self.stop)
         connect = self._connections.connect
+        connect(session.file_wanted, self.opener.open)
         connect(self.sample.changed, self._simulate)
         connect(self.stop.clicked, self._cancel)
         connect(self._data.tissue_changed, self._show)

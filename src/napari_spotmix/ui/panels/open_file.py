@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Layer
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 
+from napari_spotmix.dataset.regions import Region, inside
 from napari_spotmix.ui.canvas.layer_info import TissueInfo
 from napari_spotmix.ui.canvas.layers import tissue_layers
 from napari_spotmix.ui.panels.field_reader import FieldReader, Status
 from napari_spotmix.ui.panels.unsaved import OPENING
 from napari_spotmix.ui.state.loaded import LoadedReference
-from napari_spotmix.ui.state.opening import OpenedTissue, opened_task
-from napari_spotmix.ui.text import plain, shortened
+from napari_spotmix.ui.state.opening import Opened, OpenedTissue, opened_task
+from napari_spotmix.ui.text import count, plain, shortened
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -68,9 +69,11 @@ class FileOpener:
             more = f", {len(self._waiting)} more" if self._waiting else ""
             self.reader.start(opened_task(path), self._take, f"{shortened(path.name, _LETTERS)}{more}")
 
-    def _take(self, opened: OpenedTissue | LoadedReference) -> None:
+    def _take(self, opened: Opened) -> None:
         try:
-            if isinstance(opened, LoadedReference):
+            if isinstance(opened, tuple):
+                self._take_regions(opened)
+            elif isinstance(opened, LoadedReference):
                 self._take_reference(opened)
             elif self._session.data.tissue is not None and opened.result is None:
                 self._add(opened)
@@ -80,6 +83,17 @@ class FileOpener:
                 self._unsaved.ask(lambda: self._session.open(opened), doing=OPENING)
         finally:
             self._next()
+
+    def _take_regions(self, regions: tuple[Region, ...]) -> None:
+        """Draw regions on the result that is shown."""
+        result = self._session.result
+        if result is None:
+            show_warning("Run first, or open a result: regions are drawn on it. Then open this file again.")
+        elif not any(inside(region, result.coordinates).any() for region in regions):
+            show_warning("No spot is inside the regions of this file: are they of another section?")
+        else:
+            self._session.regions_opened.emit(regions)
+            show_info(f"Drawn on the tissue: {count(len(regions), 'region')} of the file.")
 
     def _take_reference(self, reference: LoadedReference) -> None:
         if self._is_held:

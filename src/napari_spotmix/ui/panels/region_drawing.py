@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
+from napari_spotmix.dataset.regions import Region
 from napari_spotmix.ui.canvas.layer_info import KEY, RegionsInfo, info_of
 from napari_spotmix.ui.canvas.layers import has_image
 from napari_spotmix.ui.canvas.regions_layer import (
@@ -117,6 +118,7 @@ class RegionDrawing(Panel):
         connect(self.names.itemChanged, self._rename)
         connect(self.names.currentRowChanged, self._choose)
         connect(self._session.regions_changed, self._show)
+        connect(self._session.regions_opened, self._add)
         connect(self._viewer.layers.events.removed, self._on_removed)
 
     def _bind(self) -> None:
@@ -251,6 +253,12 @@ class RegionDrawing(Panel):
             elif shapes:
                 self._add_layer(shapes)
         self._session.set_regions(regions_of(shapes))
+
+    @reporting
+    def _add(self, regions: tuple[Region, ...]) -> None:
+        """Draw further regions, as a step; their names stay: outlines that share one are one region."""
+        self._finish()
+        self._change([*self._history.now, *shapes_of_regions(regions)])
 
     @reporting
     def _draw(self, mode: str) -> None:

@@ -20,7 +20,7 @@ from napari_spotmix.ui.panels.notify import reporting, show_problem
 from napari_spotmix.ui.panels.panel import Panel
 from napari_spotmix.ui.panels.region_comparison import RegionComparison
 from napari_spotmix.ui.panels.region_drawing import RegionDrawing
-from napari_spotmix.ui.panels.section import Form, add_all, bring_into_view, plain_label
+from napari_spotmix.ui.panels.section import Form, add_all, bring_into_view, plain_label, row_of
 from napari_spotmix.ui.panels.task_button import TaskButton
 from napari_spotmix.ui.state.maps import Column
 from napari_spotmix.ui.state.spot_values import column_task
@@ -71,12 +71,16 @@ class RegionsPanel(Panel):
         )
         self.state = plain_label()
         self.comparison = RegionComparison()
+        self.open_outlines = PushButton(
+            text="Open outlines…", tooltip="Draw the regions of a GeoJSON file, for example of QuPath"
+        )
         self.save_outlines = PushButton(text="Save outlines…", tooltip="GeoJSON, which QuPath can read")
+        self._files = row_of(self.open_outlines, self.save_outlines)
         add_all(
             self,
             self._source,
             self.drawing,
-            self.save_outlines.native,
+            self._files.native,
             self._choice,
             self.compare.native,
             self.state,
@@ -96,6 +100,7 @@ class RegionsPanel(Panel):
         connect(session.regions_wanted, self._want_labels)
         connect(self.comparison.save.changed, self._choose_table)
         connect(self.save_outlines.changed, self._choose_outlines)
+        connect(self.open_outlines.changed, self._choose_file)
         connect(session.result_changed, self._begin)
         connect(session.result_replayed, self._forget)
         connect(session.regions_changed, self._follow_regions)
@@ -226,7 +231,8 @@ class RegionsPanel(Panel):
                 field.value = kept
         for widget in (self._choice, self.compare.native):
             widget.setVisible(has_result and bool(choices))
-        self.save_outlines.native.setVisible(has_result and is_drawn and bool(self._session.regions))
+        self._files.native.setVisible(has_result and is_drawn)
+        self.save_outlines.enabled = bool(self._session.regions)
         self.comparison.show_table(self.compared, {} if result is None else result.colors)
         if not has_result:
             self._say("After a run, regions can be drawn and compared here.")
@@ -238,7 +244,13 @@ class RegionsPanel(Panel):
         self.state.setText(text)
         self.state.setVisible(bool(text))
 
-    # Saving
+    # Files
+
+    @reporting
+    def _choose_file(self) -> None:
+        path, _kind = QFileDialog.getOpenFileName(self, "Open outlines", "", "GeoJSON (*.geojson)")
+        if path:
+            self._session.file_wanted.emit(Path(path))
 
     @reporting
     def _choose_table(self) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from napari_spotmix import io
 from napari_spotmix.base.errors import InputError, ReadError
 from napari_spotmix.dataset.bin_grid import bin_grid
+from napari_spotmix.dataset.regions import Region
 from napari_spotmix.io.readers.options import DEFAULT
 from napari_spotmix.ui.state.loaded import LoadedReference, LoadedTissue
 from napari_spotmix.ui.state.prepare import prepare
-from napari_spotmix.ui.text import display_name, printable
+from napari_spotmix.ui.text import count, display_name, printable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,17 +23,26 @@ if TYPE_CHECKING:
     from napari_spotmix.result import Result
 
 __all__ = [
+    "REGION_SUFFIXES",
+    "Opened",
     "OpenedTissue",
     "choices_task",
     "image_task",
     "one_section",
     "opened_task",
+    "outlines_in",
     "reference_task",
     "result_in",
     "simulate_task",
     "simulated_reference",
     "tissue_task",
 ]
+
+
+#: Files of regions.
+REGION_SUFFIXES = (".geojson",)
+#: Regions of a file that can be drawn: napari fills each with triangles, in the thread of the window.
+_MOST_REGIONS, _MOST_CORNERS, _MOST_BYTES = 200, 20_000, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,10 @@ def result_in(adata: AnnData) -> Result | None:
         return None
     prepare(result)
     return result
+
+
+#: What a file that is opened holds.
+Opened = OpenedTissue | LoadedReference | tuple[Region, ...]
 
 
 def one_section(tissue: LoadedTissue) -> LoadedTissue:
@@ -94,13 +108,16 @@ def tissue_task(
     return task
 
 
-def opened_task(path: Path) -> Callable[[ProgressCallback], OpenedTissue | LoadedReference]:
-    """Return the task that reads what a path holds, with the usual options: spots, a result, or a reference.
+def opened_task(path: Path) -> Callable[[ProgressCallback], Opened]:
+    """Return the task that reads what a path holds, with the usual options.
 
-    A reference is an ``.h5ad`` file with labels, and without coordinates of spots.
+    Spots, a result, a reference, or regions. A reference is an ``.h5ad`` file with labels, and without
+    coordinates of spots.
     """
 
-    def task(on_progress: ProgressCallback) -> OpenedTissue | LoadedReference:
+    def task(on_progress: ProgressCallback) -> Opened:
+        if path.suffix.lower() in REGION_SUFFIXES:
+            return outlines_in(path)
         data = _data_at(path)
         try:
             return tissue_task(data, DEFAULT, io.choices(data))(on_progress)
@@ -113,6 +130,30 @@ def opened_task(path: Path) -> Callable[[ProgressCallback], OpenedTissue | Loade
             return reference
 
     return task
+
+
+def outlines_in(path: Path) -> tuple[Region, ...]:
+    """Return the regions in a file, few enough to be drawn and edited.
+
+    Raises
+    ------
+    ReadError
+        If they are not polygons in GeoJSON, or too many.
+    """
+    from napari_spotmix.analysis.regions import read_regions
+
+    if path.is_file() and (size := path.stat().st_size) > _MOST_BYTES:
+        words = f"holds {size / 1e6:.0f} MB, too much for regions. Export fewer or simpler outlines."
+        raise ReadError(path, words)
+    regions = read_regions(path)
+    n_corners = sum(len(region.outline) for region in regions)
+    if len(regions) > _MOST_REGIONS or n_corners > _MOST_CORNERS:
+        raise ReadError(
+            path,
+            f"holds {count(len(regions), 'outline')} with {n_corners:,} corners; at most {_MOST_REGIONS} "
+            f"with {_MOST_CORNERS:,} can be drawn. Export annotations, not cells.",
+        )
+    return regions
 
 
 def _data_at(path: Path) -> Path:

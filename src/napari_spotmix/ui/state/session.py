@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -91,6 +92,10 @@ class Session:
         The gene of this name is to be shown.
     regions_wanted : str
         The labels of this column of ``obs`` are to be compared as regions.
+    regions_opened : tuple of Region
+        Regions of a file are to be drawn.
+    file_wanted : Path
+        A file is to be opened, as one that is dropped on the window.
     """
 
     result_changed = Signal()
@@ -102,6 +107,8 @@ class Session:
     contents_changed = Signal()
     gene_wanted = Signal(str)
     regions_wanted = Signal(str)
+    regions_opened = Signal(tuple)
+    file_wanted = Signal(Path)
 
     def __init__(self) -> None:
         self.data = LoadedData()
