@@ -520,3 +520,29 @@ def test_a_result_prints_as_a_few_lines(whole: Result) -> None:
     assert lines[1] == f"  {first}: {whole.mean_proportions[first]:.1%}"
     assert lines[6:] == ["  and 1 more"]
     assert len(repr(renamed(whole, ["x" * 10_000 + str(n) for n in range(6)]))) < 600
+
+
+def test_cell_types_can_be_the_variables(whole: Result) -> None:
+    adata = whole.to_anndata(of="cell_types")
+    np.testing.assert_array_equal(adata.X, whole.proportions)
+    assert list(adata.var_names) == list(whole.cell_types)
+    assert list(adata.var["color"]) == list(whole.colors.values())
+    np.testing.assert_allclose(adata.var["mean"], whole.proportions.mean())
+    assert list(adata.uns["spatial"]) == list(whole.spatial.uns["spatial"])
+    np.testing.assert_array_equal(adata.obsm["spatial"], whole.spatial.obsm["spatial"])
+    adata.X[0] = 7.0
+    assert whole.proportions.to_numpy()[0].max() <= 1
+    with pytest.raises(InputError, match="`of` must be"):
+        whole.to_anndata(of="spots")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore")  # scanpy's own, of its plotting and of matplotlib's
+def test_scanpy_draws_a_cell_type_as_a_gene(whole: Result, tmp_path: Path) -> None:
+    scanpy = pytest.importorskip("scanpy", reason="scanpy is not installed")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    whole.to_anndata(of="cell_types").write_h5ad(tmp_path / "types.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "types.h5ad")
+    drawn = scanpy.pl.embedding(adata, "spatial", color=str(whole.cell_types[1]), show=False)
+    assert drawn.get_title() == whole.cell_types[1]
+    plt.close("all")

@@ -172,6 +172,8 @@ def test_a_spatialdata_store_has_image_spots_and_table_in_one_coordinate_system(
 ) -> None:
     store = spatialdata.read_zarr(export(result, tmp_path / "store.zarr"))
     placed = np.delete(np.arange(60), 7)
+    of_types = spatialdata.match_element_to_table(store, "spots", "cell_types")[1]
+    np.testing.assert_array_equal(of_types.X, result.proportions.loc[of_types.obs["spotmix_spot"]])
     shapes, matched = spatialdata.match_element_to_table(store, "spots", "table")
     assert matched.obs_names.tolist() == result.abundances.index[placed].tolist()
     spots = shapes["spots"]

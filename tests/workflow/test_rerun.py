@@ -210,6 +210,7 @@ def test_every_field_of_a_run_survives_its_recipe(tmp_path: Path) -> None:
         coordinates=tmp_path / "xy.csv",
         gem_bin=20,
         table="counts",
+        section="left",
         labels=tmp_path / "labels.csv",
         more_references=tuple(tmp_path / str(number) for number in range(12)),
         fix=("spatial:flip-x",),

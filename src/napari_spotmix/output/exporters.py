@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -337,7 +337,7 @@ def _write_spatialdata(result: Result, path: Path, on_progress: ProgressCallback
     steps: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("images", lambda: _images(result.spatial)),
         ("shapes", lambda: {"spots": _shapes(result.spatial)}),
-        ("tables", lambda: {"table": _table(result)}),
+        ("tables", lambda: {"table": _table(result), "cell_types": _table(result, of="cell_types")}),
     ]
     parts: dict[str, dict[str, Any]] = {}
     with warnings.catch_warnings():
@@ -398,12 +398,12 @@ def _shapes(spatial: AnnData) -> Any:
     )
 
 
-def _table(result: Result) -> Any:
-    """Return what ``spatial.h5ad`` holds, without the images, as a table on the shapes."""
+def _table(result: Result, of: Literal["genes", "cell_types"] = "genes") -> Any:
+    """Return what ``spatial.h5ad`` holds without the images, or the proportions, as a table on the shapes."""
     from spatialdata import sanitize_table
     from spatialdata.models import TableModel
 
-    adata = result.to_anndata().to_memory()
+    adata = result.to_anndata(of=of).to_memory()
     adata.uns.pop(SPATIAL, None)
     adata = adata[placed_spots(adata)].copy()
     if adata.obs_names.has_duplicates:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -371,13 +371,18 @@ class Result:
 
         return refit(self, lambda_c, without, n_threads=n_threads, on_progress=on_progress)
 
-    def to_anndata(self, key_added: str = ADDED) -> AnnData:
+    def to_anndata(self, key_added: str = ADDED, *, of: Literal["genes", "cell_types"] = "genes") -> AnnData:
         """Return a copy of the spots with the result added, in the slots that `keys.added_keys` names.
 
         Parameters
         ----------
         key_added : str, optional
             Prefix of every slot written.
+        of : {"genes", "cell_types"}, optional
+            What the variables are: genes, with counts in `X`; or cell types, with `proportions` in `X`, NaN
+            for spots that were not estimated. Then ``color="Macrophage"`` works in scanpy and squidpy;
+            ``var`` has the ``color`` of each type and its ``mean`` proportion, and there are no slots for
+            single genes, so that `from_anndata` does not take it.
 
         Returns
         -------
@@ -389,11 +394,14 @@ class Result:
         Raises
         ------
         InputError
-            If `key_added` cannot be a key, or is the key of the coordinates.
+            If `key_added` cannot be a key, or is the key of the coordinates; or for another `of`.
         """
-        from napari_spotmix.result.file import to_anndata
+        from napari_spotmix.base.errors import InputError
+        from napari_spotmix.result.file import of_cell_types, to_anndata
 
-        return to_anndata(self, key_added)
+        if of not in ("genes", "cell_types"):
+            raise InputError(f"`of` must be 'genes' or 'cell_types', found {of!r}.")
+        return to_anndata(self, key_added) if of == "genes" else of_cell_types(self, key_added)
 
     @classmethod
     def from_anndata(cls, adata: AnnData, key_added: str = ADDED) -> Result:

@@ -78,6 +78,26 @@ def to_anndata(result: Result, key_added: str) -> AnnData:
     return with_safe_names(adata)
 
 
+def of_cell_types(result: Result, key_added: str) -> AnnData:
+    """Return the spots with cell types as variables, as `Result.to_anndata` describes."""
+    from anndata import AnnData
+
+    keys, whole = added_keys(key_added), to_anndata(result, key_added)
+    shares, colors = result.proportions, result.colors
+    types = pd.DataFrame(
+        {"color": [colors[name] for name in result.cell_types], "mean": shares.mean().to_numpy()},
+        index=pd.Index(shares.columns.astype(str), name=None),
+    )
+    return AnnData(
+        shares.to_numpy(dtype=np.float64, copy=True),
+        obs=whole.obs,
+        var=types,
+        obsm={SPATIAL: whole.obsm[SPATIAL]} if SPATIAL in whole.obsm else {},
+        obsp={keys[name]: whole.obsp[keys[name]] for name in ("graph", "attention")},
+        uns={key: whole.uns[key] for key in (SPATIAL, keys["colors"]) if key in whole.uns},
+    )
+
+
 def from_anndata(adata: AnnData, key_added: str) -> Result:
     """Return the result that was added to spots, as `Result.from_anndata` describes."""
     keys = added_keys(key_added)
