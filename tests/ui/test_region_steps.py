@@ -34,6 +34,17 @@ class Hand:
         xy = dock.session.result.coordinates
         self.low, self.size = np.nanmin(xy, axis=0), np.ptp(xy, axis=0)
 
+    def wait_for_rest(self) -> None:
+        """Wait until the window has its final layout: a shown one takes a while, and moves the tissue."""
+        before: object = None
+        for _ in range(100):
+            self.qtbot.wait(50)
+            camera = self.viewer.scene.camera
+            now = (tuple(self.viewer.canvas.size), tuple(camera.center), camera.zoom, self.canvas.size())
+            if now == before:
+                return
+            before = now
+
     @property
     def names(self) -> list[str]:
         return [region.name for region in self.dock.session.regions]
@@ -84,8 +95,9 @@ def hand(make_dock: Any, result: Result, qtbot: Any) -> Hand:
     for name in ("Run", "Explore", "Inspect"):
         dock.sections[name].set_open(False)
     dock.sections["Regions"].set_open(True)
-    qtbot.wait(100)
-    return Hand(viewer, dock, qtbot)
+    hand = Hand(viewer, dock, qtbot)
+    hand.wait_for_rest()
+    return hand
 
 
 SQUARE = ((0.2, 0.2), (0.6, 0.2), (0.6, 0.6), (0.2, 0.6))
