@@ -126,6 +126,18 @@ def make_dock(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[...
     get_settings().reset()
 
 
+def wait_for_rest(qtbot: Any, viewer: napari.Viewer) -> None:
+    """Wait until a window has its final layout: a shown one takes a while, and that moves the tissue."""
+    before: object = None
+    for _ in range(100):
+        qtbot.wait(50)
+        camera, canvas = viewer.scene.camera, viewer.canvas
+        now = (tuple(canvas.size), tuple(camera.center), camera.zoom)
+        if now == before:
+            return
+        before = now
+
+
 @pytest.fixture
 def make_napari_viewer(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[..., napari.Viewer]]:
     """Return a function that opens a viewer of its own: napari's own fixture allows no shared ones."""

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.state.maps import DOMINANT, PIES
+from tests.ui.conftest import wait_for_rest
 
 pytestmark = pytest.mark.viewer
 
@@ -22,7 +23,7 @@ def opened(qtbot: Any, make_dock: Any, result: Result) -> tuple[Any, Any]:
     viewer, dock = make_dock(show=True)
     show_result(dock, result, "Gut")
     qtbot.waitUntil(dock.overlays.legend.isVisible)
-    qtbot.wait(50)
+    wait_for_rest(qtbot, viewer)
     return viewer, dock
 
 
@@ -39,11 +40,14 @@ def spot_in_the_middle(viewer: Any, dock: Any) -> QPoint:
 def point(qtbot: Any, viewer: Any, dock: Any) -> None:
     """Move the mouse over a spot, and wait for its box."""
     canvas, at = dock.overlays.legend.parent(), spot_in_the_middle(viewer, dock)
-    QCursor.setPos(canvas.mapToGlobal(at - QPoint(3, 0)))
-    qtbot.wait(20)
-    QCursor.setPos(canvas.mapToGlobal(at))
-    qtbot.waitUntil(dock.overlays.hover.isVisible)
-    qtbot.wait(60)  # until the last move has arrived
+    for _ in range(100):
+        QCursor.setPos(canvas.mapToGlobal(at - QPoint(3, 0)))
+        qtbot.wait(20)
+        QCursor.setPos(canvas.mapToGlobal(at))
+        qtbot.wait(60)  # until the last move has arrived; vispy drops those within 10 ms of another
+        if dock.overlays.hover.isVisible():
+            return
+    pytest.fail("there is no box at the mouse")
 
 
 def test_the_box_goes_when_the_mouse_leaves_the_canvas(qtbot: Any, opened: Any) -> None:

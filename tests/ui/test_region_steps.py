@@ -18,6 +18,7 @@ from napari_spotmix.dataset.regions import Region
 from napari_spotmix.result import Result
 from napari_spotmix.ui.demo import show_result
 from napari_spotmix.ui.state.loaded import LoadedTissue
+from tests.ui.conftest import wait_for_rest
 
 pytestmark = pytest.mark.viewer
 
@@ -34,17 +35,6 @@ class Hand:
         xy = dock.session.result.coordinates
         self.low, self.size = np.nanmin(xy, axis=0), np.ptp(xy, axis=0)
 
-    def wait_for_rest(self) -> None:
-        """Wait until the window has its final layout: a shown one takes a while, and moves the tissue."""
-        before: object = None
-        for _ in range(100):
-            self.qtbot.wait(50)
-            camera = self.viewer.scene.camera
-            now = (tuple(self.viewer.canvas.size), tuple(camera.center), camera.zoom, self.canvas.size())
-            if now == before:
-                return
-            before = now
-
     @property
     def names(self) -> list[str]:
         return [region.name for region in self.dock.session.regions]
@@ -60,6 +50,7 @@ class Hand:
 
     def click(self, x: float, y: float) -> None:
         QTest.mouseMove(self.canvas, self.at(x, y))
+        self.qtbot.wait(20)  # vispy drops moves that follow each other within 10 ms
         QTest.mouseClick(self.canvas, LEFT, pos=self.at(x, y))
         self.qtbot.wait(20)
 
@@ -95,9 +86,8 @@ def hand(make_dock: Any, result: Result, qtbot: Any) -> Hand:
     for name in ("Run", "Explore", "Inspect"):
         dock.sections[name].set_open(False)
     dock.sections["Regions"].set_open(True)
-    hand = Hand(viewer, dock, qtbot)
-    hand.wait_for_rest()
-    return hand
+    wait_for_rest(qtbot, viewer)
+    return Hand(viewer, dock, qtbot)
 
 
 SQUARE = ((0.2, 0.2), (0.6, 0.2), (0.6, 0.6), (0.2, 0.6))

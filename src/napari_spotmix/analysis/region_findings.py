@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_spotmix.base.text import count, percent, printable
+from napari_spotmix.base.text import count, percent, printable, shortened
 from napari_spotmix.params import SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ __all__ = ["about_p_values", "differing", "headline", "interval_words", "p_words
 
 #: The level of intervals in tables of before they named it.
 _FORMER_LEVEL = 0.95
+#: Letters of a name in a sentence.
+_LONGEST = 80
 
 
 def differing(table: pd.DataFrame) -> list[str]:
@@ -26,6 +28,10 @@ def differing(table: pd.DataFrame) -> list[str]:
     ['T cell']
     """
     return [str(name) for name in table.index[(table["p_holm"] < SIGNIFICANCE).to_numpy()]]
+
+
+def _shown(name: object) -> str:
+    return shortened(printable(str(name)), _LONGEST)
 
 
 def headline(table: pd.DataFrame) -> str:
@@ -46,7 +52,7 @@ def headline(table: pd.DataFrame) -> str:
     >>> headline(table.assign(p_holm=[0.3, 0.4]))
     'No difference found between tumor and stroma: the smallest adjusted p is .30.'
     """
-    first, second = (printable(str(table[name].iloc[0])) for name in ("first", "second"))
+    first, second = (_shown(table[name].iloc[0]) for name in ("first", "second"))
     if table["p_holm"].isna().all():
         return f"Too few spots to judge a difference between {first} and {second}."
     found = differing(table)
@@ -57,7 +63,7 @@ def headline(table: pd.DataFrame) -> str:
     verb = "differs" if len(found) == 1 else "differ"
     means = f"{percent(clearest['mean_first'])} against {percent(clearest['mean_second'])}"
     return (
-        f"{len(found)} of {count(len(table), 'cell type')} {verb}. {printable(found[0])}: {means}, "
+        f"{len(found)} of {count(len(table), 'cell type')} {verb}. {_shown(found[0])}: {means}, "
         f"{p_words(float(clearest['p_holm']))}."
     )
 

@@ -176,7 +176,7 @@ def _from_edge(at: int, size: int, whole: int) -> tuple[bool, int]:
 
     Examples
     --------
-    >>> _from_edge(300, 100, 1000), _from_edge(850, 100, 1000)
+    >>> _from_edge(300, 100, 1000), _from_edge(880, 100, 1000)
     ((False, 292), (True, 0))
     """
     is_far = 2 * at + size > whole
