@@ -100,3 +100,17 @@ def test_file_open_shows_one_section(files: Path) -> None:
     layers = read_tissue(str(files / "both.h5ad"))
     assert [options["name"] for _, options, _ in layers] == ["both, left image", "both, left spots"]
     assert len(layers[1][0]) == 80
+
+
+def test_the_form_takes_the_folder_of_a_result(
+    qtbot: Any, explored: Any, make_dock: Any, tmp_path: Path
+) -> None:
+    _, dock = explored
+    dock.run.save_to(tmp_path / "of Monday")
+    qtbot.waitUntil(lambda: (tmp_path / "of Monday" / "recipe.toml").exists(), timeout=20000)
+    qtbot.waitUntil(lambda: not dock.run.is_running, timeout=20000)
+    _, other = make_dock()
+    other.load.spots.spatial.value = tmp_path / "of Monday"
+    qtbot.waitUntil(lambda: other.session.result is not None, timeout=20000)
+    assert other.load.summary.startswith("of Monday, 90 spots")
+    assert other.session.is_saved

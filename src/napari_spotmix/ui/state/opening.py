@@ -90,7 +90,7 @@ def one_section(tissue: LoadedTissue) -> LoadedTissue:
 
 def choices_task(path: Path, reading: io.ReadOptions) -> Callable[[ProgressCallback], io.Choices]:
     """Return the task that finds out which options a path offers."""
-    return lambda _: io.choices(path, reading)
+    return lambda _: io.choices(_data_at(path), reading)
 
 
 def tissue_task(
@@ -99,9 +99,10 @@ def tissue_task(
     """Return the task that reads spots."""
 
     def task(on_progress: ProgressCallback) -> OpenedTissue:
-        is_large, whole = io.is_large(path, reading), replace(reading, section=None)
-        adata = io.read_spatial(path, **vars(whole), backed=is_large, on_progress=on_progress)
-        tissue = one_section(LoadedTissue(adata, display_name(path), path, reading, choices))
+        data = _data_at(path)
+        is_large, whole = io.is_large(data, reading), replace(reading, section=None)
+        adata = io.read_spatial(data, **vars(whole), backed=is_large, on_progress=on_progress)
+        tissue = one_section(LoadedTissue(adata, display_name(path), data, reading, choices))
         bin_grid(tissue.adata)  # takes a while for a million bins, and is kept
         return OpenedTissue(tissue, result_in(tissue.adata))
 
@@ -120,7 +121,7 @@ def opened_task(path: Path) -> Callable[[ProgressCallback], Opened]:
             return outlines_in(path)
         data = _data_at(path)
         try:
-            return tissue_task(data, DEFAULT, io.choices(data))(on_progress)
+            return tissue_task(path, DEFAULT, io.choices(data))(on_progress)
         except ReadError as error:
             if not isinstance(error.__cause__, io.MissingCoordinates):
                 raise
