@@ -51,7 +51,7 @@ def test_a_closed_dock_leaves_nothing_connected(make_napari_viewer: Any, result:
     show_result(dock, result, "Gut")
     dock.run.keep.press("Layer per cell type")
     session = dock.session
-    assert len(session_signals(session)) == 20
+    assert len(session_signals(session)) == 22
     assert all(len(signal) > 0 for signal in session_signals(session)), (
         "each signal has a slot while it is open"
     )

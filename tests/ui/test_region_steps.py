@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QGuiApplication
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QGuiApplication, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLineEdit
+from qtpy.QtWidgets import QApplication, QLineEdit
 
 from napari_spotmix.analysis.regions import compare_regions
 from napari_spotmix.dataset.regions import Region
@@ -48,20 +48,25 @@ class Hand:
         away = (self.world(x, y)[::-1] - np.array(camera.center[-2:])) * camera.zoom
         return QPoint(round(away[1] + width / 2), round(away[0] + height / 2))
 
-    def click(self, x: float, y: float) -> None:
-        QTest.mouseMove(self.canvas, self.at(x, y))
+    def move(self, x: float, y: float, buttons: Any = Qt.MouseButton.NoButton) -> None:
+        """Move the mouse; not the cursor of the screen, which may be smaller than the window."""
+        at = QPointF(self.at(x, y))
+        keys = Qt.MouseButton.NoButton, buttons, Qt.KeyboardModifier.NoModifier
+        event = QMouseEvent(QEvent.Type.MouseMove, at, QPointF(self.canvas.mapToGlobal(at.toPoint())), *keys)
+        QApplication.sendEvent(self.canvas, event)
         self.qtbot.wait(20)  # vispy drops moves that follow each other within 10 ms
+
+    def click(self, x: float, y: float) -> None:
+        self.move(x, y)
         QTest.mouseClick(self.canvas, LEFT, pos=self.at(x, y))
         self.qtbot.wait(20)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        QTest.mouseMove(self.canvas, self.at(*start))
-        self.qtbot.wait(20)
+        self.move(*start)
         QTest.mousePress(self.canvas, LEFT, pos=self.at(*start))
         for share in np.linspace(0.2, 1, 5):
             x, y = np.array(start) + share * (np.array(end) - start)
-            QTest.mouseMove(self.canvas, self.at(x, y))
-            self.qtbot.wait(20)
+            self.move(x, y, LEFT)
         QTest.mouseRelease(self.canvas, LEFT, pos=self.at(*end))
         self.qtbot.wait(20)
 
