@@ -111,9 +111,8 @@ def make_dock(qtbot: Any, windows: list[napari.Viewer]) -> Iterator[Callable[...
         window.resize(1280, 800)  # on any screen
         window.setVisible(show)
         if show:
-            for other in windows[: len(used)] + windows[len(used) + 1 :]:
-                if hasattr(other.window, "_qt_window") and other not in [one for one, _ in used]:
-                    other.window._qt_window.hide()  # what an earlier test has shown would cover it
+            for other in windows[len(used) + 1 :]:
+                other.window._qt_window.hide()  # what an earlier test has shown would cover it
             window.raise_()
             qtbot.wait_exposed(window, timeout=5000)
         _, dock = viewer.window.add_plugin_dock_widget("napari-spotmix", "Cell-type deconvolution")

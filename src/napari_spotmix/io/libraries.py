@@ -94,7 +94,11 @@ def only_section(spatial: AnnData, name: str, path: Path) -> AnnData:
     """
     names = section_names(spatial)
     if name not in names:
-        found = f"the file has {listed(names)}" if names else "the file holds one section: leave it out"
+        found = (
+            f"the file has {listed(names)}: choose one of them"
+            if names
+            else "the file holds one section: leave it out"
+        )
         raise ReadError(path, f"`section`: {quoted(name)} was not found; {found}.")
     column = library_column(spatial)
     own = np.flatnonzero(spatial.obs[column].astype(str) == name)

@@ -26,6 +26,7 @@ from scipy.sparse import csr_array, issparse
 
 from napari_spotmix.base.errors import ReadError
 from napari_spotmix.io.on_disk import is_closed
+from napari_spotmix.io.uns import no_file_takes
 
 __all__ = [
     "check_matrices",
@@ -74,8 +75,7 @@ def _column_damage(adata: AnnData) -> str:
 def _is_unwritable(column: pd.Series[Any]) -> bool:
     if column.dtype == object:
         return infer_dtype(column, skipna=True) in ("mixed", "bytes")
-    is_opaque = column.dtype.kind == "V" and getattr(column.dtype, "names", None) is None
-    return is_opaque or column.dtype.kind in "mM"
+    return no_file_takes(column.dtype)
 
 
 def sparse_damage(adata: AnnData) -> str:

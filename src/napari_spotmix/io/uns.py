@@ -23,7 +23,7 @@ from napari_spotmix.base.keys import ADDED, SPATIAL
 from napari_spotmix.io.notes import add_notes
 from napari_spotmix.io.problems import listed
 
-__all__ = ["is_current", "read_anndata", "read_uns"]
+__all__ = ["is_current", "no_file_takes", "read_anndata", "read_uns"]
 
 #: Scalars that are read from damaged files, and cannot be written.
 _UNWRITABLE = (bytes, complex, tuple, np.complexfloating, np.void, np.datetime64, np.timedelta64)
@@ -106,8 +106,18 @@ def _is_unwritable(item: Any) -> bool:
         return isinstance(item, _UNWRITABLE)
     if item.dtype.kind == "O":
         return infer_dtype(item.ravel(), skipna=True) not in ("string", "empty")
-    is_opaque = item.dtype.kind == "V" and item.dtype.names is None
-    return is_opaque or item.dtype.kind in "mM"
+    return no_file_takes(item.dtype)
+
+
+def no_file_takes(dtype: Any) -> bool:
+    """Return whether values are opaque, or dates: anndata may read these, and cannot write them.
+
+    Examples
+    --------
+    >>> [no_file_takes(np.dtype(name)) for name in ("V4", "M8[s]", "f8")]
+    [True, True, False]
+    """
+    return dtype.kind in "mM" or (dtype.kind == "V" and getattr(dtype, "names", None) is None)
 
 
 def _claimed(item: Any) -> int:

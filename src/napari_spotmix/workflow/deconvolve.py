@@ -46,7 +46,7 @@ __all__ = ["deconvolve"]
 _LISTED = 5
 #: Totals of the reference of which less than this is believed get a note.
 _LITTLE_TRUST = 0.4
-#: In a table of fewer values, threads wait for each other longer than they work.
+#: In a table of fewer values, a second thread takes more processor time than it saves time.
 _SMALL = 100_000
 
 
